@@ -1,0 +1,357 @@
+//! Keys: read from PEM, judged, made, and turned into what signs and what checks.
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use aws_lc_rs::{digest, hmac, rsa::KeySize};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::prelude::{
+    ECDSAP256PublicKeyLike as _, ES256PublicKey, Ed25519PublicKey, EdDSAPublicKeyLike as _, JWTClaims,
+    RS256PublicKey, RSAPublicKeyLike as _, VerificationOptions,
+};
+use rsa::pkcs1::{DecodeRsaPrivateKey as _, DecodeRsaPublicKey as _};
+use rsa::pkcs8::{DecodePublicKey as _, EncodePrivateKey as _, LineEnding, SecretDocument};
+use rsa::traits::PublicKeyParts as _;
+use serde::de::DeserializeOwned;
+
+use crate::domain::jwk::{PublicKey, PublishedKey};
+
+/// What kind of key to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum KeyType {
+    /// RSA of 2048 bits, for RS256.
+    Rsa,
+    /// P-256, for ES256.
+    P256,
+    /// Ed25519, for EdDSA.
+    Ed25519,
+}
+
+/// A new private key, as PKCS#8 in PEM.
+pub fn generate_pem(kind: KeyType) -> Result<String, KeyError> {
+    let random = SystemRandom::new();
+    let unable = |_| KeyError::Generation;
+    let der = match kind {
+        KeyType::Rsa => {
+            RsaKeyPair::generate(KeySize::Rsa2048).and_then(|key| Ok(key.as_der()?.as_ref().to_vec()))
+        }
+        KeyType::P256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            .map(|document| document.as_ref().to_vec()),
+        KeyType::Ed25519 => {
+            Ed25519KeyPair::generate_pkcs8v1(&random).map(|document| document.as_ref().to_vec())
+        }
+    }
+    .map_err(unable)?;
+    let document = SecretDocument::try_from(der.as_slice()).map_err(|_| KeyError::Generation)?;
+    let pem = document.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Generation)?;
+    Ok(pem.to_string())
+}
+
+/// The keys of one issuer: one that signs, and all that verify.
+pub struct KeySet {
+    pub(super) signing: SigningKey,
+    /// The signing key's public part first.
+    pub(super) verifying: Vec<VerifyingKey>,
+    secret: hmac::Key,
+}
+
+impl KeySet {
+    /// The keys in these PEM texts: the private one, and the public ones that are accepted and published too.
+    pub fn from_pem(private: &str, public: &str) -> Result<Self, KeyError> {
+        let (signing, der) = SigningKey::from_pem(private)?;
+        let mut verifying = vec![VerifyingKey::new(signing.public_key()?)?];
+        for block in pem_blocks(public) {
+            let key = VerifyingKey::new(public_key_from_pem(&block)?)?;
+            if verifying.iter().all(|known| known.id != key.id) {
+                verifying.push(key);
+            }
+        }
+        Ok(Self { signing, verifying, secret: hmac::Key::new(hmac::HMAC_SHA256, der.as_bytes()) })
+    }
+
+    /// A key for another purpose, the same on every instance that signs with the same key.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut derived = [0; 32];
+        derived.copy_from_slice(hmac::sign(&self.secret, purpose.as_bytes()).as_ref());
+        derived
+    }
+
+    /// The id of the key that signs.
+    pub fn signing_key_id(&self) -> &str {
+        &self.verifying[0].id
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<&VerifyingKey> {
+        self.verifying.iter().find(|key| key.id == id)
+    }
+
+    pub(super) fn published(&self) -> Vec<PublishedKey> {
+        self.verifying
+            .iter()
+            .map(|key| PublishedKey { id: key.id.clone(), key: key.public.clone() })
+            .collect()
+    }
+}
+
+/// A private key.
+pub(super) enum SigningKey {
+    Rsa(Box<RsaKeyPair>),
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl SigningKey {
+    /// The key in this PEM text, with its DER form: PKCS#8, PKCS#1 or SEC 1.
+    fn from_pem(pem: &str) -> Result<(Self, SecretDocument), KeyError> {
+        let (label, der) = SecretDocument::from_pem(pem.trim()).map_err(|_| KeyError::NotPem)?;
+        let bytes = der.as_bytes();
+        let key = match label {
+            "RSA PRIVATE KEY" => {
+                let key = rsa::PrivateKey::from_pkcs1_der(bytes).map_err(|_| KeyError::NotAKey)?;
+                let pkcs8 = key.to_pkcs8_der().map_err(|_| KeyError::NotAKey)?;
+                RsaKeyPair::from_pkcs8(pkcs8.as_bytes()).ok().map(|key| Self::Rsa(Box::new(key)))
+            }
+            "EC PRIVATE KEY" => EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes)
+                .ok()
+                .map(Self::P256),
+            "PRIVATE KEY" => RsaKeyPair::from_pkcs8(bytes)
+                .ok()
+                .map(|key| Self::Rsa(Box::new(key)))
+                .or_else(|| {
+                    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes).ok().map(Self::P256)
+                })
+                .or_else(|| Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes).ok().map(Self::Ed25519)),
+            _ => return Err(KeyError::NotPrivate),
+        };
+        Ok((key.ok_or(KeyError::NotAKey)?, der))
+    }
+
+    fn public_key(&self) -> Result<PublicKey, KeyError> {
+        match self {
+            Self::Rsa(key) => {
+                let public = rsa::PublicKey::from_pkcs1_der(key.public_key().as_ref());
+                rsa_public_key(&public.map_err(|_| KeyError::NotAKey)?)
+            }
+            Self::P256(key) => p256_public_key(key.public_key().as_ref()),
+            Self::Ed25519(key) => {
+                Ok(PublicKey::Ed25519 { x: URL_SAFE_NO_PAD.encode(key.public_key().as_ref()) })
+            }
+        }
+    }
+
+    /// The signature of the message, in the form that JWS wants (RFC 7518 section 3).
+    pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let random = SystemRandom::new();
+        match self {
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).ok()?;
+                Some(signature)
+            }
+            Self::P256(key) => key.sign(&random, message).ok().map(|signature| signature.as_ref().to_vec()),
+            Self::Ed25519(key) => Some(key.sign(message).as_ref().to_vec()),
+        }
+    }
+}
+
+/// A public key that can check signatures.
+pub(super) struct VerifyingKey {
+    /// The RFC 7638 thumbprint.
+    pub id: String,
+    pub public: PublicKey,
+    checker: Checker,
+}
+
+enum Checker {
+    Rsa(RS256PublicKey),
+    P256(ES256PublicKey),
+    Ed25519(Ed25519PublicKey),
+}
+
+impl VerifyingKey {
+    /// The key; refused where it is weak, off its curve, or no key.
+    pub(super) fn new(public: PublicKey) -> Result<Self, KeyError> {
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::NotAKey);
+        let checker = match &public {
+            PublicKey::Rsa { n, e } => {
+                let (n, e) = (decode(n)?, decode(e)?);
+                check_rsa(&n, &e)?;
+                RS256PublicKey::from_components(&n, &e).map(Checker::Rsa)
+            }
+            PublicKey::P256 { x, y } => {
+                let (x, y) = (decode(x)?, decode(y)?);
+                if x.len() != 32 || y.len() != 32 {
+                    return Err(KeyError::NotAKey);
+                }
+                ES256PublicKey::from_bytes(&[&[4][..], &x, &y].concat()).map(Checker::P256)
+            }
+            PublicKey::Ed25519 { x } => Ed25519PublicKey::from_bytes(&decode(x)?).map(Checker::Ed25519),
+        }
+        .map_err(|_| KeyError::NotAKey)?;
+        Ok(Self { id: thumbprint(&public), public, checker })
+    }
+
+    /// The claims of a JWT whose signature by this key, of this key's algorithm, holds.
+    pub(super) fn verify<Claims: DeserializeOwned>(
+        &self,
+        token: &str,
+        options: VerificationOptions,
+    ) -> Option<JWTClaims<Claims>> {
+        match &self.checker {
+            Checker::Rsa(key) => key.verify_token(token, Some(options)).ok(),
+            Checker::P256(key) => key.verify_token(token, Some(options)).ok(),
+            Checker::Ed25519(key) => key.verify_token(token, Some(options)).ok(),
+        }
+    }
+}
+
+/// RSA of 2048 to 4096 bits with an odd modulus and an exponent that is odd and at least 65537.
+fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyError> {
+    let bits = |number: &[u8]| match number.iter().position(|byte| *byte != 0) {
+        Some(first) => (number.len() - first) * 8 - number[first].leading_zeros() as usize,
+        None => 0,
+    };
+    let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
+    if !(2048..=4096).contains(&bits(n)) {
+        return Err(KeyError::RsaSize);
+    }
+    if !is_odd(n) || !is_odd(e) || !(17..=33).contains(&bits(e)) {
+        return Err(KeyError::WeakRsa);
+    }
+    Ok(())
+}
+
+fn rsa_public_key(key: &rsa::PublicKey) -> Result<PublicKey, KeyError> {
+    let number = |bytes: &[u8]| {
+        let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
+        URL_SAFE_NO_PAD.encode(&bytes[first..])
+    };
+    Ok(PublicKey::Rsa { n: number(&key.n().to_be_bytes()), e: number(&key.e().to_be_bytes()) })
+}
+
+fn p256_public_key(point: &[u8]) -> Result<PublicKey, KeyError> {
+    match point.split_first() {
+        Some((4, coordinates)) if coordinates.len() == 64 => {
+            let (x, y) = coordinates.split_at(32);
+            Ok(PublicKey::P256 { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) })
+        }
+        _ => Err(KeyError::NotAKey),
+    }
+}
+
+fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
+    if pem.contains("PRIVATE KEY") {
+        return Err(KeyError::NotPublic);
+    }
+    if let Ok(key) = rsa::PublicKey::from_public_key_pem(pem) {
+        return rsa_public_key(&key);
+    }
+    if let Ok(key) = ES256PublicKey::from_pem(pem) {
+        return p256_public_key(&key.public_key().to_bytes_uncompressed());
+    }
+    match Ed25519PublicKey::from_pem(pem) {
+        Ok(key) => Ok(PublicKey::Ed25519 { x: URL_SAFE_NO_PAD.encode(key.to_bytes()) }),
+        Err(_) => Err(KeyError::NotAKey),
+    }
+}
+
+/// The PEM blocks in a text, each by itself.
+fn pem_blocks(text: &str) -> Vec<String> {
+    const BEGIN: &str = "-----BEGIN ";
+    text.split(BEGIN).skip(1).map(|block| format!("{BEGIN}{}\n", block.trim_end())).collect()
+}
+
+/// The JWK thumbprint (RFC 7638): SHA-256 over the required members in order of their names.
+fn thumbprint(key: &PublicKey) -> String {
+    let canonical = match key {
+        PublicKey::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
+        PublicKey::P256 { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#),
+        PublicKey::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
+    };
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
+}
+
+/// Why a key cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("is not PEM")]
+    NotPem,
+    #[error("holds no private key")]
+    NotPrivate,
+    #[error("holds a private key where a public one belongs")]
+    NotPublic,
+    #[error("is none of RSA with 2048 to 4096 bits, P-256 and Ed25519")]
+    NotAKey,
+    #[error("has fewer than 2048 or more than 4096 bits")]
+    RsaSize,
+    #[error("has a weak exponent or modulus")]
+    WeakRsa,
+    #[error("could not be made")]
+    Generation,
+}
+
+impl KeyError {
+    /// The same, as words that follow the name of what is at fault.
+    pub(super) const fn what(self) -> &'static str {
+        match self {
+            Self::RsaSize => "has fewer than 2048 or more than 4096 bits",
+            Self::WeakRsa => "has a weak exponent or modulus",
+            _ => "is no key of its type",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_7638_section_3_1() {
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let key = PublicKey::Rsa { n: n.into(), e: "AQAB".into() };
+        assert_eq!(thumbprint(&key), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    #[test]
+    fn weak_rsa_keys_are_refused_by_size_exponent_and_parity() {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let odd = |bytes: usize| {
+            let mut n = vec![0xff; bytes];
+            n[bytes - 1] = 0x0b;
+            n
+        };
+        let refusal =
+            |n: &[u8], e: &[u8]| VerifyingKey::new(PublicKey::Rsa { n: encode(n), e: encode(e) }).err();
+        assert_eq!(refusal(&odd(128), &[1, 0, 1]), Some(KeyError::RsaSize));
+        assert_eq!(refusal(&odd(2048), &[1, 0, 1]), Some(KeyError::RsaSize));
+        for e in [&[1][..], &[3], &[1, 0, 0], &[0xff; 16], &[]] {
+            assert_eq!(refusal(&odd(256), e), Some(KeyError::WeakRsa), "{e:?}");
+        }
+        let mut even = odd(256);
+        even[255] = 2;
+        assert_eq!(refusal(&even, &[1, 0, 1]), Some(KeyError::WeakRsa));
+    }
+
+    #[test]
+    fn points_off_their_curve_are_refused() {
+        let zero = URL_SAFE_NO_PAD.encode([0; 32]);
+        assert!(VerifyingKey::new(PublicKey::P256 { x: zero.clone(), y: zero.clone() }).is_err());
+        assert!(VerifyingKey::new(PublicKey::P256 { x: zero, y: String::new() }).is_err());
+    }
+
+    #[test]
+    fn every_kind_of_key_that_is_made_can_be_read_signs_and_derives_alike_everywhere() {
+        for kind in [KeyType::Rsa, KeyType::P256, KeyType::Ed25519] {
+            let pem = generate_pem(kind).expect("a key");
+            let (one, two) = (KeySet::from_pem(&pem, ""), KeySet::from_pem(&pem, ""));
+            let (one, two) = (one.expect("readable"), two.expect("readable"));
+            assert!(one.signing.sign(b"message").is_some());
+            assert_eq!(one.signing_key_id(), two.signing_key_id());
+            assert_eq!(one.derive("purpose"), two.derive("purpose"));
+            assert_ne!(one.derive("purpose"), one.derive("other purpose"));
+        }
+    }
+}

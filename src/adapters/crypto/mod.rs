@@ -1,0 +1,16 @@
+//! Cryptography: all of it by libraries, joined here.
+//!
+//! `aws-lc-rs` signs, hashes and seals; `jwt-simple` reads and checks JWTs; `rsa` reads and judges RSA keys;
+//! `bcrypt` hashes secrets.
+
+mod assertion_verifier;
+mod cursor_seal;
+mod keys;
+mod secret_hasher;
+mod token_signer;
+
+pub use assertion_verifier::JwtAssertionVerifier;
+pub use cursor_seal::HmacCursorSeal;
+pub use keys::{KeyError, KeySet, KeyType, generate_pem};
+pub use secret_hasher::BcryptHasher;
+pub use token_signer::JwtSigner;

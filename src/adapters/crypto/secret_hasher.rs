@@ -1,0 +1,204 @@
+//! bcrypt, once for each secret.
+//!
+//! `bcrypt(secret) == hash` is a pure function, so its *true* answers are remembered, under an HMAC of hash
+//! and secret by a key that lives and dies with the process. The hash comes from the store each time, so a
+//! rotated or revoked secret needs no invalidation. What is not remembered is computed on threads of its own,
+//! one flight for each question, behind a bounded queue.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use aws_lc_rs::hmac;
+use moka::sync::Cache;
+use tokio::sync::oneshot;
+
+use crate::domain::secret::{ClientSecret, SecretHash};
+use crate::ports::secret_hasher::{HasherError, SecretHasher};
+
+/// How many hashes may wait for a thread. At 66 ms each, a full queue is a wait of seconds.
+const MAX_WAITING: usize = 64;
+/// How many right secrets are remembered.
+const MAX_REMEMBERED: u64 = 100_000;
+
+type Question = [u8; 32];
+type Answer = Result<bool, Arc<bcrypt::BcryptError>>;
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Hashes by bcrypt and remembers what was right.
+pub struct BcryptHasher {
+    cost: u32,
+    jobs: SyncSender<Job>,
+    key: hmac::Key,
+    remembered: Cache<Question, ()>,
+    flights: Arc<Mutex<Flights>>,
+}
+
+#[derive(Default)]
+struct Flights(HashMap<Question, Vec<oneshot::Sender<Answer>>>);
+
+impl BcryptHasher {
+    /// A hasher of that cost (4 to 14), with as many threads as there are cores less one, and at least one.
+    pub fn new(cost: u32) -> std::io::Result<Self> {
+        let (jobs, waiting) = sync_channel::<Job>(MAX_WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..(cores - 1).max(1) {
+            let waiting = waiting.clone();
+            std::thread::Builder::new().name("bcrypt".to_owned()).spawn(move || work(&waiting))?;
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+        Ok(Self {
+            cost,
+            jobs,
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            remembered: Cache::new(MAX_REMEMBERED),
+            flights: Arc::default(),
+        })
+    }
+
+    fn question(&self, secret: &ClientSecret, hash: &SecretHash) -> Question {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(hash.0.as_bytes());
+        context.update(&[0]);
+        context.update(secret.expose().as_bytes());
+        let mut question = [0; 32];
+        question.copy_from_slice(context.sign().as_ref());
+        question
+    }
+
+    fn submit(&self, job: Job) -> Result<(), HasherError> {
+        self.jobs.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => HasherError::Overloaded,
+            TrySendError::Disconnected(_) => HasherError::Broken("its threads are gone".into()),
+        })
+    }
+
+    /// Joins the flight that answers this question, or starts it.
+    fn ask(
+        &self,
+        question: Question,
+        secret: &ClientSecret,
+        hash: &SecretHash,
+    ) -> Result<oneshot::Receiver<Answer>, HasherError> {
+        let (sender, answer) = oneshot::channel();
+        let mut flights = lock(&self.flights);
+        if let Some(passengers) = flights.0.get_mut(&question) {
+            passengers.push(sender);
+            return Ok(answer);
+        }
+        let (secret, hash, all) = (secret.clone(), hash.clone(), self.flights.clone());
+        let remembered = self.remembered.clone();
+        self.submit(Box::new(move || {
+            metrics::counter!("agentidp_bcrypt_total", "operation" => "verify").increment(1);
+            let outcome = bcrypt::non_truncating_verify(secret.expose(), &hash.0).map_err(Arc::new);
+            if matches!(outcome, Ok(true)) {
+                remembered.insert(question, ());
+            }
+            for passenger in lock(&all).0.remove(&question).unwrap_or_default() {
+                // Whoever no longer waits has gone away; that is no fault.
+                let _ = passenger.send(outcome.clone());
+            }
+        }))?;
+        flights.0.insert(question, vec![sender]);
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl SecretHasher for BcryptHasher {
+    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
+        let (sender, answer) = oneshot::channel();
+        let (own, cost) = (secret.clone(), self.cost);
+        self.submit(Box::new(move || {
+            metrics::counter!("agentidp_bcrypt_total", "operation" => "hash").increment(1);
+            // Whoever no longer waits has gone away; that is no fault.
+            let _ = sender.send(bcrypt::non_truncating_hash(own.expose(), cost));
+        }))?;
+        let outcome = answer.await.map_err(|gone| HasherError::Broken(Box::new(gone)))?;
+        let hash = SecretHash(outcome.map_err(|fault| HasherError::Broken(Box::new(fault)))?);
+        self.remembered.insert(self.question(secret, &hash), ());
+        Ok(hash)
+    }
+
+    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
+        let question = self.question(secret, hash);
+        if self.remembered.contains_key(&question) {
+            return Ok(true);
+        }
+        let answer = self.ask(question, secret, hash)?;
+        let outcome = answer.await.map_err(|gone| HasherError::Broken(Box::new(gone)))?;
+        outcome.map_err(|fault| HasherError::Broken(Box::new(fault)))
+    }
+}
+
+fn lock(flights: &Mutex<Flights>) -> MutexGuard<'_, Flights> {
+    flights.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(waiting: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => job(),
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::secret::RANDOM_BYTES;
+
+    #[tokio::test]
+    async fn the_right_secret_passes_remembered_or_not_and_no_other_does() {
+        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
+        let other = ClientSecret::from_random([2; RANDOM_BYTES]);
+        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
+        let hasher = BcryptHasher::new(4).expect("threads");
+        for _ in 0..2 {
+            assert!(hasher.verify(&secret, &hash).await.expect("an answer"));
+            assert!(!hasher.verify(&other, &hash).await.expect("an answer"));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_question_asked_by_many_at_once_is_one_flight() {
+        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
+        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
+        let hasher = BcryptHasher::new(4).expect("threads");
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        hasher.submit(Box::new(move || gate.recv().expect("the test opens it"))).expect("room");
+        let question = hasher.question(&secret, &hash);
+        // More than the queue holds: were each of them a job, it would be full.
+        let asked: Vec<_> =
+            (0..3 * MAX_WAITING).map(|_| hasher.ask(question, &secret, &hash).expect("one job")).collect();
+        open.send(()).expect("the thread waits");
+        for answer in asked {
+            assert!(answer.await.expect("an answer").expect("a hash"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_told_and_nothing_grows() {
+        let hasher = BcryptHasher::new(4).expect("threads");
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let mut refused = None;
+        for _ in 0..2 * MAX_WAITING + 8 {
+            let gate = gate.clone();
+            let job: Job = Box::new(move || {
+                let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            });
+            if let Err(error) = hasher.submit(job) {
+                refused = Some(error);
+                break;
+            }
+        }
+        assert!(matches!(refused, Some(HasherError::Overloaded)));
+        drop(open);
+    }
+}

@@ -1,0 +1,271 @@
+//! Access tokens as JWTs (RFC 9068).
+//!
+//! One `verify`, with everything said: the key is one of ours and its algorithm decides, the type is
+//! `at+jwt`, every claim must be there, the clock is the core's, and there is no leeway. That a signature is
+//! valid is remembered, since it stays so; that a token is *alive* never is.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::claims::Audiences;
+use jwt_simple::prelude::{Duration, Token, UnixTimeStamp, VerificationOptions};
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+
+use super::keys::KeySet;
+use crate::domain::id::{AgentId, OrganizationId, TokenId};
+use crate::domain::jwk::PublishedKey;
+use crate::domain::scope::Scopes;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{AccessToken, Audience, Claims};
+use crate::ports::token_signer::{SignError, TokenSigner};
+
+/// The longest token that is read: 64 capabilities of the longest take less than half of it.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// How many valid signatures are remembered.
+const MAX_REMEMBERED: u64 = 20_000;
+/// How far another instance's clock may be ahead of ours.
+const CLOCK_SKEW_SECONDS: i64 = 60;
+
+/// Signs and checks the tokens of one issuer.
+pub struct JwtSigner {
+    issuer: Arc<str>,
+    keys: RwLock<Arc<Loaded>>,
+}
+
+/// A set of keys, and what was found valid under it. They go together when keys are loaded anew.
+struct Loaded {
+    keys: KeySet,
+    /// The first part of each token, with its dot.
+    header: String,
+    remembered: Cache<[u8; 32], Arc<Claims>>,
+}
+
+impl JwtSigner {
+    /// A signer for that issuer with these keys.
+    pub fn new(issuer: Arc<str>, keys: KeySet) -> Self {
+        Self { issuer, keys: RwLock::new(Arc::new(Loaded::new(keys))) }
+    }
+
+    /// Takes these keys from now on. Tokens of keys that are not among them are no longer valid.
+    pub fn reload(&self, keys: KeySet) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Loaded::new(keys));
+    }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn check(&self, loaded: &Loaded, token: &str, now: Timestamp) -> Option<Claims> {
+        let id = Token::decode_metadata(token).ok()?.key_id()?.to_owned();
+        let key = loaded.keys.find(&id)?;
+        let options = VerificationOptions {
+            required_key_id: Some(id),
+            required_signature_type: Some("at+jwt".to_owned()),
+            allowed_issuers: Some(HashSet::from([self.issuer.to_string()])),
+            max_token_length: Some(MAX_TOKEN_BYTES),
+            time_tolerance: Some(Duration::from_secs(0)),
+            artificial_time: Some(UnixTimeStamp::from_secs(u64::try_from(now.as_seconds()).ok()?)),
+            // The beginning is checked below, with the leeway that clocks of several instances need.
+            accept_future: true,
+            ..VerificationOptions::default()
+        };
+        let claims = key.verify::<OwnClaims>(token, options)?;
+        let issued_at = i64::try_from(claims.issued_at?.as_secs()).ok()?;
+        if issued_at > now.as_seconds() + CLOCK_SKEW_SECONDS || claims.subject? != claims.custom.client_id {
+            return None;
+        }
+        let audience = match claims.audiences? {
+            Audiences::AsString(one) if *one == *self.issuer => Audience::Issuer,
+            Audiences::AsString(one) => Audience::Resource(one.into()),
+            Audiences::AsSet(_) => return None,
+        };
+        Some(Claims {
+            agent: AgentId::parse(&claims.custom.client_id)?,
+            organization: OrganizationId::parse(&claims.custom.organization_id)?,
+            audience,
+            scopes: Scopes::of_token(&claims.custom.scope),
+            id: TokenId::parse(&claims.jwt_id?)?,
+            issued_at,
+            expires_at: i64::try_from(claims.expires_at?.as_secs()).ok()?,
+            generation: claims.custom.generation,
+        })
+    }
+}
+
+impl Loaded {
+    fn new(keys: KeySet) -> Self {
+        let key = &keys.verifying[0];
+        let header = format!(r#"{{"alg":"{}","typ":"at+jwt","kid":"{}"}}"#, key.public.algorithm(), key.id);
+        let header = URL_SAFE_NO_PAD.encode(header) + ".";
+        Self { keys, header, remembered: Cache::new(MAX_REMEMBERED) }
+    }
+}
+
+impl TokenSigner for JwtSigner {
+    fn sign(&self, claims: &Claims) -> Result<AccessToken, SignError> {
+        let loaded = self.loaded();
+        let agent = claims.agent.to_string();
+        let payload = Payload {
+            iss: &self.issuer,
+            sub: &agent,
+            aud: match &claims.audience {
+                Audience::Issuer => &self.issuer,
+                Audience::Resource(uri) => uri,
+            },
+            exp: claims.expires_at,
+            iat: claims.issued_at,
+            jti: claims.id.to_string(),
+            own: OwnClaims {
+                client_id: agent.clone(),
+                scope: claims.scopes.to_string(),
+                organization_id: claims.organization.to_string(),
+                generation: claims.generation,
+            },
+        };
+        let payload = serde_json::to_vec(&payload).map_err(|_| SignError)?;
+        let mut token = String::with_capacity(loaded.header.len() + payload.len() * 4 / 3 + 352);
+        token.push_str(&loaded.header);
+        URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
+        let signature = loaded.keys.signing.sign(token.as_bytes()).ok_or(SignError)?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
+        loaded.remembered.insert(key_of(&token), Arc::new(claims.clone()));
+        Ok(AccessToken(token))
+    }
+
+    fn verify(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let loaded = self.loaded();
+        let key = key_of(token);
+        let claims = match loaded.remembered.get(&key) {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.check(&loaded, token, now)?);
+                loaded.remembered.insert(key, claims.clone());
+                claims
+            }
+        };
+        (now.as_seconds() < claims.expires_at).then_some(claims)
+    }
+
+    fn published_keys(&self) -> Vec<PublishedKey> {
+        self.loaded().keys.published()
+    }
+}
+
+fn key_of(token: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    key
+}
+
+/// What a token carries, as RFC 9068 section 2.2 names it.
+#[derive(Serialize)]
+struct Payload<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: i64,
+    iat: i64,
+    jti: String,
+    #[serde(flatten)]
+    own: OwnClaims,
+}
+
+/// The claims that JWT itself does not name. Each must be there.
+#[derive(Serialize, Deserialize)]
+struct OwnClaims {
+    client_id: String,
+    scope: String,
+    organization_id: String,
+    #[serde(rename = "gen")]
+    generation: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::adapters::crypto::keys::{KeyType, generate_pem};
+
+    const NOW: i64 = 1_790_000_000;
+
+    fn claims() -> Claims {
+        Claims {
+            agent: AgentId(Uuid::from_u128(1)),
+            organization: OrganizationId(Uuid::from_u128(2)),
+            audience: Audience::Issuer,
+            scopes: Scopes::of_token("a:b c:d"),
+            id: TokenId(Uuid::from_u128(3)),
+            issued_at: NOW,
+            expires_at: NOW + 60,
+            generation: 7,
+        }
+    }
+
+    fn signer(pem: &str) -> JwtSigner {
+        JwtSigner::new("https://issuer.example".into(), KeySet::from_pem(pem, "").expect("a key"))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(0).plus_seconds(seconds)
+    }
+
+    #[test]
+    fn a_token_reads_back_on_another_instance_until_its_very_end() {
+        for kind in [KeyType::Rsa, KeyType::P256, KeyType::Ed25519] {
+            let pem = generate_pem(kind).expect("a key");
+            let (one, other) = (signer(&pem), signer(&pem));
+            let token = one.sign(&claims()).expect("signed").0;
+            for signer in [&one, &other] {
+                assert_eq!(signer.verify(&token, at(NOW)).as_deref(), Some(&claims()));
+                assert!(signer.verify(&token, at(NOW + 59)).is_some());
+                for late in [60, 61, 600, 899, 901] {
+                    assert_eq!(signer.verify(&token, at(NOW + late)), None, "{late} s after");
+                }
+            }
+            assert_eq!(signer(&pem).verify(&token, at(NOW + 61)), None, "not remembered and late");
+        }
+    }
+
+    #[test]
+    fn another_key_or_issuer_is_not_ours_and_a_reload_forgets() {
+        let (pem, other) =
+            (generate_pem(KeyType::P256).expect("a key"), generate_pem(KeyType::P256).expect("a key"));
+        let ours = signer(&pem);
+        let token = ours.sign(&claims()).expect("signed").0;
+        assert_eq!(signer(&other).verify(&token, at(NOW)), None);
+        let elsewhere =
+            JwtSigner::new("https://other.example".into(), KeySet::from_pem(&pem, "").expect("a key"));
+        assert_eq!(elsewhere.verify(&token, at(NOW)), None);
+        ours.reload(KeySet::from_pem(&other, "").expect("a key"));
+        assert_eq!(ours.verify(&token, at(NOW)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_change_of_a_token_is_valid(place in 0usize..1000, letter in "[A-Za-z0-9_.=+/ -]") {
+            static PEM: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
+            let pem = PEM.as_str();
+            let token = signer(pem).sign(&claims()).expect("signed").0;
+            let place = place % token.len();
+            let mut changed = token.clone();
+            changed.replace_range(place..=place, &letter);
+            prop_assume!(changed != token);
+            prop_assert_eq!(signer(pem).verify(&changed, at(NOW)), None);
+            let mut longer = token;
+            longer.insert_str(place, &letter);
+            prop_assert_eq!(signer(pem).verify(&longer, at(NOW)), None);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Agents in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use super::world::page_of;
+use crate::domain::agent::{Agent, AgentStatus};
+use crate::domain::audit::EventDraft;
+use crate::domain::id::AgentId;
+use crate::domain::page::{Listing, Page};
+use crate::domain::plan::Limit;
+use crate::domain::tenancy::Tenancy;
+use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
+use crate::ports::store_error::StoreError;
+
+#[async_trait]
+impl AgentStore for Memory {
+    async fn insert(
+        &self,
+        within: Tenancy,
+        agent: &Agent,
+        event: &EventDraft,
+    ) -> Result<(), InsertAgentError> {
+        let world = &mut *self.lock();
+        let organization = world.organizations.get(&agent.organization);
+        let Some(organization) = organization.filter(|found| within.admits(found.id)) else {
+            return Err(InsertAgentError::NoSuchOrganization);
+        };
+        let address = (agent.organization, agent.email.clone());
+        if world.emails.contains_key(&address) {
+            return Err(InsertAgentError::EmailTaken);
+        }
+        let living = world.living_agents.get(&agent.organization).copied().unwrap_or(0);
+        if let Limit::AtMost(limit) = organization.limits().max_agents
+            && living >= limit
+        {
+            return Err(InsertAgentError::LimitReached(limit));
+        }
+        world.emails.insert(address, agent.id);
+        world.agents_by_age.insert((agent.created_at, agent.id));
+        world.put_agent(Arc::new(agent.clone()));
+        world.record(Some(agent.organization), event.clone());
+        Ok(())
+    }
+
+    async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
+        let world = self.lock();
+        Ok(world.agents.get(&id).filter(|agent| within.admits(agent.organization)).cloned())
+    }
+
+    async fn list(
+        &self,
+        within: Tenancy,
+        filter: &AgentFilter,
+        page: Page,
+    ) -> Result<Listing<Arc<Agent>>, StoreError> {
+        let world = self.lock();
+        let newest_first = world.agents_by_age.iter().rev().filter_map(|(_, id)| world.agents.get(id));
+        let wanted = newest_first.filter(|agent| within.admits(agent.organization) && filter.admits(agent));
+        Ok(page_of(wanted.cloned(), page))
+    }
+
+    async fn update(
+        &self,
+        before: &Agent,
+        after: &Agent,
+        events: &[EventDraft],
+    ) -> Result<(), UpdateAgentError> {
+        let world = &mut *self.lock();
+        let stored = world.agents.get(&before.id);
+        let Some(stored) = stored.filter(|stored| stored.revision == before.revision).cloned() else {
+            return Err(UpdateAgentError::LostRace);
+        };
+        let now = after.updated_at;
+        let was_administrator = world.is_administrator(&stored, now);
+        world.put_agent(Arc::new(after.clone()));
+        if was_administrator && !world.has_administrator(now) {
+            world.put_agent(stored);
+            return Err(UpdateAgentError::LastAdministrator);
+        }
+        if after.status == AgentStatus::Decommissioned
+            && let Some(credentials) = world.credentials.get_mut(&after.id)
+        {
+            for credential in credentials {
+                if let Ok(revoked) = credential.revoked(now) {
+                    *credential = Arc::new(revoked);
+                }
+            }
+        }
+        world.record_all(after.organization, events);
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! Credentials in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use super::world::{World, page_of};
+use crate::domain::agent::Agent;
+use crate::domain::audit::EventDraft;
+use crate::domain::credential::{Credential, CredentialStatus, Proof};
+use crate::domain::id::{AgentId, CredentialId};
+use crate::domain::page::{Listing, Page};
+use crate::domain::time::Timestamp;
+use crate::ports::credential_store::{
+    Client, CredentialStore, CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+};
+use crate::ports::store_error::StoreError;
+
+#[async_trait]
+impl CredentialStore for Memory {
+    async fn insert(
+        &self,
+        agent: &Agent,
+        credential: &Credential,
+        max_live: u32,
+        event: &EventDraft,
+    ) -> Result<(), InsertCredentialError> {
+        let world = &mut *self.lock();
+        if !world.is_still(agent) {
+            return Err(InsertCredentialError::LostRace);
+        }
+        if world.live_credentials(agent.id, event.at) >= max_live {
+            return Err(InsertCredentialError::LimitReached(max_live));
+        }
+        world.credentials.entry(agent.id).or_default().push(Arc::new(credential.clone()));
+        world.record(Some(agent.organization), event.clone());
+        Ok(())
+    }
+
+    async fn find(&self, agent: AgentId, id: CredentialId) -> Result<Option<Arc<Credential>>, StoreError> {
+        Ok(self.lock().credential(agent, id).map(|credential| credential.clone()))
+    }
+
+    async fn list(
+        &self,
+        agent: AgentId,
+        status: Option<CredentialStatus>,
+        page: Page,
+    ) -> Result<Listing<Arc<Credential>>, StoreError> {
+        let world = self.lock();
+        let newest_first = world.credentials.get(&agent).into_iter().flatten().rev();
+        let wanted = newest_first.filter(|one| status.is_none_or(|status| status == one.status()));
+        Ok(page_of(wanted.cloned(), page))
+    }
+
+    async fn update(
+        &self,
+        agent: &Agent,
+        change: &CredentialUpdate<'_>,
+        event: &EventDraft,
+    ) -> Result<(), UpdateCredentialError> {
+        let now = event.at;
+        let world = &mut *self.lock();
+        if !world.is_still(agent) {
+            return Err(UpdateCredentialError::LostRaceForAgent);
+        }
+        let comes_alive = !change.before.is_live(now) && change.after.is_live(now);
+        if comes_alive && world.live_credentials(agent.id, now) >= change.max_live {
+            return Err(UpdateCredentialError::LimitReached(change.max_live));
+        }
+        let was_administrator = world.is_administrator(agent, now);
+        let Some(stored) = world.credential(agent.id, change.before.id) else {
+            return Err(UpdateCredentialError::LostRace);
+        };
+        if stored.revision != change.before.revision {
+            return Err(UpdateCredentialError::LostRace);
+        }
+        let last_used_at = stored.last_used_at;
+        let before = std::mem::replace(stored, Arc::new(Credential { last_used_at, ..change.after.clone() }));
+        if was_administrator && !world.has_administrator(now) {
+            if let Some(stored) = world.credential(agent.id, change.before.id) {
+                *stored = before;
+            }
+            return Err(UpdateCredentialError::LastAdministrator);
+        }
+        if let Some(agent_after) = change.agent_after {
+            world.put_agent(Arc::new(agent_after.clone()));
+        }
+        world.record(Some(agent.organization), event.clone());
+        Ok(())
+    }
+
+    async fn find_client(&self, agent: AgentId, proof: ProofKind) -> Result<Option<Client>, StoreError> {
+        let world = self.lock();
+        let Some(agent) = world.agents.get(&agent).cloned() else { return Ok(None) };
+        let Some(organization) = world.organizations.get(&agent.organization).cloned() else {
+            return Ok(None);
+        };
+        let fits = |credential: &&Arc<Credential>| match (&credential.proof, proof) {
+            (Proof::Secret { current, previous }, ProofKind::Secret(fingerprint)) => {
+                current.fingerprint == fingerprint
+                    || previous.as_ref().is_some_and(|one| one.secret.fingerprint == fingerprint)
+            }
+            (Proof::Key(_), ProofKind::Key) => true,
+            _ => false,
+        };
+        let candidates =
+            world.credentials.get(&agent.id).into_iter().flatten().filter(fits).cloned().collect();
+        Ok(Some(Client { agent, organization, candidates }))
+    }
+
+    async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {
+        self.lock().touch(agent, id, minute);
+        Ok(())
+    }
+}
+
+impl World {
+    fn is_still(&self, agent: &Agent) -> bool {
+        self.agents.get(&agent.id).is_some_and(|stored| stored.revision == agent.revision)
+    }
+
+    pub(super) fn credential(&mut self, agent: AgentId, id: CredentialId) -> Option<&mut Arc<Credential>> {
+        self.credentials.get_mut(&agent)?.iter_mut().find(|credential| credential.id == id)
+    }
+
+    pub(super) fn touch(&mut self, agent: AgentId, id: CredentialId, minute: Timestamp) {
+        if let Some(credential) = self.credential(agent, id)
+            && credential.last_used_at < Some(minute)
+        {
+            Arc::make_mut(credential).last_used_at = Some(minute);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Organizations in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use super::world::page_of;
+use crate::domain::audit::EventDraft;
+use crate::domain::id::OrganizationId;
+use crate::domain::organization::{Organization, Slug};
+use crate::domain::page::{Listing, Page};
+use crate::domain::tenancy::Tenancy;
+use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
+use crate::ports::store_error::StoreError;
+
+#[async_trait]
+impl OrganizationStore for Memory {
+    async fn insert(
+        &self,
+        organization: &Organization,
+        event: &EventDraft,
+    ) -> Result<(), InsertOrganizationError> {
+        let world = &mut *self.lock();
+        if world.slugs.contains_key(&organization.slug) {
+            return Err(InsertOrganizationError::SlugTaken);
+        }
+        world.slugs.insert(organization.slug.clone(), organization.id);
+        world.organizations_by_age.insert((organization.created_at, organization.id));
+        world.organizations.insert(organization.id, Arc::new(organization.clone()));
+        world.record(Some(organization.id), event.clone());
+        Ok(())
+    }
+
+    async fn find(
+        &self,
+        within: Tenancy,
+        id: OrganizationId,
+    ) -> Result<Option<Arc<Organization>>, StoreError> {
+        Ok(self.lock().organizations.get(&id).filter(|_| within.admits(id)).cloned())
+    }
+
+    async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError> {
+        let world = self.lock();
+        Ok(world.slugs.get(slug).and_then(|id| world.organizations.get(id)).cloned())
+    }
+
+    async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError> {
+        let world = self.lock();
+        let newest_first = world.organizations_by_age.iter().rev();
+        Ok(page_of(newest_first.filter_map(|(_, id)| world.organizations.get(id).cloned()), page))
+    }
+
+    async fn update(
+        &self,
+        before: &Organization,
+        after: &Organization,
+        events: &[EventDraft],
+    ) -> Result<(), UpdateOrganizationError> {
+        let world = &mut *self.lock();
+        let stored = world.organizations.get(&before.id).cloned();
+        let Some(stored) = stored.filter(|stored| stored.revision == before.revision) else {
+            return Err(UpdateOrganizationError::LostRace);
+        };
+        let now = after.updated_at;
+        let is_suspension = before.is_active() && !after.is_active();
+        let may_matter = is_suspension && world.has_administrator(now);
+        world.organizations.insert(after.id, Arc::new(after.clone()));
+        if may_matter && !world.has_administrator(now) {
+            world.organizations.insert(before.id, stored);
+            return Err(UpdateOrganizationError::LastAdministrator);
+        }
+        world.record_all(after.id, events);
+        Ok(())
+    }
+}

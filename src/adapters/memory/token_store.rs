@@ -1,0 +1,73 @@
+//! What must be known of tokens, in memory.
+
+use async_trait::async_trait;
+
+use super::Memory;
+use crate::domain::audit::EventDraft;
+use crate::domain::id::{AgentId, TokenId};
+use crate::domain::plan::Limit;
+use crate::domain::token::Standing;
+use crate::ports::store_error::StoreError;
+use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+
+#[async_trait]
+impl TokenStore for Memory {
+    async fn issue(&self, issue: &TokenIssue) -> Result<(), IssueError> {
+        let now = issue.event.at;
+        let world = &mut *self.lock();
+        let agent = world.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
+        let organization =
+            world.organizations.get(&agent.organization).ok_or(IssueError::NoLongerAllowed)?.clone();
+        let still_holds = agent.is_active()
+            && organization.is_active()
+            && agent.generation + organization.generation == issue.generation
+            && world
+                .credential(issue.agent, issue.credential)
+                .is_some_and(|credential| credential.is_live(now));
+        if !still_holds {
+            return Err(IssueError::NoLongerAllowed);
+        }
+        let assertion = issue.assertion.as_ref().map(|assertion| (issue.agent, assertion.digest));
+        if assertion.is_some_and(|key| world.assertions.contains_key(&key)) {
+            return Err(IssueError::AssertionSpent);
+        }
+        let count = world.monthly.entry((issue.agent, now.month())).or_default();
+        let quota = organization.limits().max_tokens_per_month;
+        if let Limit::AtMost(limit) = quota
+            && *count >= limit
+        {
+            return Err(IssueError::QuotaReached(limit));
+        }
+        *count += 1;
+        if let (Some(key), Some(assertion)) = (assertion, &issue.assertion) {
+            world.assertions.insert(key, assertion.until);
+        }
+        world.touch(issue.agent, issue.credential, now.to_the_minute());
+        world.record(Some(organization.id), issue.event.clone());
+        Ok(())
+    }
+
+    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        let mut world = self.lock();
+        Ok(world.assertions.insert((agent, assertion.digest), assertion.until).is_none())
+    }
+
+    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
+        let world = &mut *self.lock();
+        if world.revocations.insert(revocation.token, revocation.until).is_none() {
+            world.record(Some(revocation.organization), event.clone());
+        }
+        Ok(())
+    }
+
+    async fn standing(&self, agent: AgentId, token: TokenId) -> Result<Option<Standing>, StoreError> {
+        let world = self.lock();
+        let Some(agent) = world.agents.get(&agent) else { return Ok(None) };
+        let organization = world.organizations.get(&agent.organization);
+        Ok(organization.map(|organization| Standing {
+            agent: agent.clone(),
+            organization: organization.clone(),
+            is_revoked: world.revocations.contains_key(&token),
+        }))
+    }
+}

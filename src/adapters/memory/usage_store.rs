@@ -1,0 +1,37 @@
+//! Usage in memory.
+
+use std::cmp::Reverse;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use crate::domain::id::AgentId;
+use crate::ports::store_error::StoreError;
+use crate::ports::usage_store::{Usage, UsageQuery, UsageStore};
+
+#[async_trait]
+impl UsageStore for Memory {
+    async fn usage(&self, query: &UsageQuery) -> Result<Usage, StoreError> {
+        let world = self.lock();
+        let of_organization = |agent: &AgentId| {
+            world.agents.get(agent).is_some_and(|agent| agent.organization == query.organization)
+        };
+        let mut by_client: Vec<(AgentId, u32)> = world
+            .monthly
+            .iter()
+            .filter(|((agent, month), _)| *month == query.month && of_organization(agent))
+            .map(|((agent, _), count)| (*agent, *count))
+            .collect();
+        let tokens = by_client.iter().map(|(_, count)| u64::from(*count)).sum();
+        if let Some(client) = query.client {
+            by_client.retain(|(agent, _)| *agent == client);
+            if by_client.is_empty() {
+                by_client.push((client, 0));
+            }
+        }
+        by_client.sort_by_key(|(agent, count)| (Reverse(*count), *agent));
+        by_client.truncate(query.clients as usize);
+        let agents = world.living_agents.get(&query.organization).copied().unwrap_or(0).into();
+        Ok(Usage { agents, tokens, by_client })
+    }
+}

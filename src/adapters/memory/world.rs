@@ -1,0 +1,111 @@
+//! The maps beneath all in-memory stores.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::agent::{Agent, AgentStatus, Email};
+use crate::domain::audit::{AuditEvent, EventDraft, Position};
+use crate::domain::credential::Credential;
+use crate::domain::id::{AgentId, EventId, OrganizationId, TokenId};
+use crate::domain::organization::{Organization, Slug};
+use crate::domain::page::{Listing, Page};
+use crate::domain::scope::ManagementScope;
+use crate::domain::time::{Month, Timestamp};
+
+/// All stores of one service, in memory.
+#[derive(Default)]
+pub struct Memory {
+    world: Mutex<World>,
+}
+
+impl Memory {
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct World {
+    pub organizations: HashMap<OrganizationId, Arc<Organization>>,
+    pub organizations_by_age: BTreeSet<(Timestamp, OrganizationId)>,
+    pub slugs: HashMap<Slug, OrganizationId>,
+    pub agents: HashMap<AgentId, Arc<Agent>>,
+    pub agents_by_age: BTreeSet<(Timestamp, AgentId)>,
+    pub emails: HashMap<(OrganizationId, Email), AgentId>,
+    /// Agents that are not decommissioned.
+    pub living_agents: HashMap<OrganizationId, u32>,
+    /// In the order in which they were made.
+    pub credentials: HashMap<AgentId, Vec<Arc<Credential>>>,
+    pub events: BTreeMap<Position, Arc<AuditEvent>>,
+    pub event_times: HashMap<EventId, Timestamp>,
+    /// Revoked tokens, and until when they must be remembered.
+    pub revocations: HashMap<TokenId, Timestamp>,
+    /// Spent assertions, and until when they must be remembered.
+    pub assertions: HashMap<(AgentId, [u8; 32]), Timestamp>,
+    /// Tokens of a month.
+    pub monthly: HashMap<(AgentId, Month), u32>,
+}
+
+impl World {
+    pub(super) fn record(&mut self, organization: Option<OrganizationId>, draft: EventDraft) {
+        self.event_times.insert(draft.id, draft.at);
+        self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));
+    }
+
+    pub(super) fn record_all(&mut self, organization: OrganizationId, drafts: &[EventDraft]) {
+        for draft in drafts {
+            self.record(Some(organization), draft.clone());
+        }
+    }
+
+    /// Whether the agent could administer now: active, in an active organization, with `admin:orgs` and a
+    /// live credential.
+    pub(super) fn is_administrator(&self, agent: &Agent, now: Timestamp) -> bool {
+        agent.is_active()
+            && agent.capabilities.management().contains(ManagementScope::AdminOrgs)
+            && self
+                .organizations
+                .get(&agent.organization)
+                .is_some_and(|organization| organization.is_active())
+            && self.live_credentials(agent.id, now) > 0
+    }
+
+    /// Whether anybody could administer now.
+    pub(super) fn has_administrator(&self, now: Timestamp) -> bool {
+        self.agents.values().any(|agent| self.is_administrator(agent, now))
+    }
+
+    pub(super) fn live_credentials(&self, agent: AgentId, now: Timestamp) -> u32 {
+        let credentials = self.credentials.get(&agent).map_or(&[][..], Vec::as_slice);
+        credentials.iter().map(|credential| u32::from(credential.is_live(now))).sum()
+    }
+
+    /// Puts an agent in the place of what is stored under its id, and returns what was there.
+    pub(super) fn put_agent(&mut self, agent: Arc<Agent>) -> Option<Arc<Agent>> {
+        let is_living = agent.status != AgentStatus::Decommissioned;
+        let organization = agent.organization;
+        let before = self.agents.insert(agent.id, agent);
+        let was_living = before.as_ref().is_some_and(|before| before.status != AgentStatus::Decommissioned);
+        let count = self.living_agents.entry(organization).or_default();
+        match (was_living, is_living) {
+            (false, true) => *count += 1,
+            (true, false) => *count -= 1,
+            _ => {}
+        }
+        before
+    }
+}
+
+/// The page of a list that is walked newest first.
+pub(super) fn page_of<T>(newest_first: impl Iterator<Item = T>, page: Page) -> Listing<T> {
+    let (offset, limit) = (page.offset(), u64::from(page.limit));
+    let mut total = 0;
+    let mut items = Vec::new();
+    for item in newest_first {
+        if (offset..offset + limit).contains(&total) {
+            items.push(item);
+        }
+        total += 1;
+    }
+    Listing { items, total }
+}

@@ -1,0 +1,8 @@
+//! How the world answers: each folder implements ports with one kind of means, or drives the core.
+//!
+//! No adapter knows another; [`wiring`](crate::wiring) chooses and joins them.
+
+pub mod crypto;
+pub mod http;
+pub mod memory;
+pub mod system;

@@ -1,0 +1,15 @@
+//! Secrets from the operating system's generator.
+
+use crate::domain::secret::{ClientSecret, RANDOM_BYTES};
+use crate::ports::secrets::Secrets;
+
+/// Makes secrets.
+pub struct SystemSecrets;
+
+impl Secrets for SystemSecrets {
+    fn client_secret(&self) -> ClientSecret {
+        let mut bytes = [0; RANDOM_BYTES];
+        getrandom::fill(&mut bytes).expect("an operating system without random numbers cannot be served");
+        ClientSecret::from_random(bytes)
+    }
+}

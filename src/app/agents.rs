@@ -1,0 +1,241 @@
+//! Agents: registering, reading, changing, stopping.
+
+use std::sync::Arc;
+
+use super::caller::{Caller, Forbidden};
+use super::event::Events;
+use crate::domain::agent::{
+    Agent, AgentChange, AgentStatus, AgentType, Decommissioned, DeploymentEnv, Email, Owner, Version,
+};
+use crate::domain::audit::{Action, EventDraft, Metadata};
+use crate::domain::id::{AgentId, OrganizationId};
+use crate::domain::page::{Listing, Page};
+use crate::domain::scope::{ManagementScope, Scopes};
+use crate::domain::time::Timestamp;
+pub use crate::ports::agent_store::AgentFilter;
+use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
+use crate::ports::clock::Clock;
+use crate::ports::ids::Ids;
+use crate::ports::store_error::StoreError;
+
+/// How often a kill is tried again when the agent is being changed at the same time. A kill must not lose.
+const KILL_ATTEMPTS: usize = 16;
+
+/// The use cases of agents.
+#[derive(Clone)]
+pub struct Agents {
+    pub(super) store: Arc<dyn AgentStore>,
+    pub(super) events: Events,
+    pub(super) ids: Arc<dyn Ids>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// An agent that is to be registered.
+#[derive(Clone, Debug)]
+pub struct NewAgent {
+    /// Whose it is to be; the caller's where none is named. Naming one takes `admin:orgs`.
+    pub organization: Option<OrganizationId>,
+    pub email: Email,
+    pub agent_type: AgentType,
+    pub version: Version,
+    pub capabilities: Scopes,
+    pub owner: Owner,
+    pub deployment_env: DeploymentEnv,
+}
+
+impl Agents {
+    /// Registers an agent.
+    pub async fn register(&self, caller: &Caller, new: NewAgent) -> Result<Agent, AgentsError> {
+        caller.require(ManagementScope::AgentsWrite)?;
+        if new.organization.is_some() {
+            caller.require(ManagementScope::AdminOrgs)?;
+        }
+        caller.may_write(new.capabilities.management())?;
+
+        let organization = new.organization.unwrap_or(caller.agent.organization);
+        let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
+        let deed = caller.deed(Action::AgentCreated, agent.id, Metadata::default());
+        let event = self.events.success(deed, agent.created_at);
+        self.store.insert(caller.tenancy(), &agent, &event).await?;
+        Ok(agent)
+    }
+
+    /// One agent.
+    pub async fn find(&self, caller: &Caller, id: Option<AgentId>) -> Result<Arc<Agent>, AgentsError> {
+        caller.require(ManagementScope::AgentsRead)?;
+        self.lookup(caller, id).await
+    }
+
+    /// A page of agents, newest first.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        organization: Option<OrganizationId>,
+        filter: &AgentFilter,
+        page: Page,
+    ) -> Result<Listing<Arc<Agent>>, AgentsError> {
+        caller.require(ManagementScope::AgentsRead)?;
+        match caller.tenancy().narrowed_to(organization) {
+            Some(within) => Ok(self.store.list(within, filter, page).await?),
+            None => Ok(Listing { items: Vec::new(), total: 0 }),
+        }
+    }
+
+    /// Replaces the fields that the change names. Where nothing differs, nothing is changed or noted.
+    pub async fn change(
+        &self,
+        caller: &Caller,
+        id: Option<AgentId>,
+        change: AgentChange,
+    ) -> Result<Agent, AgentsError> {
+        self.update(caller, id, 1, |before, at| {
+            let after = before.changed(change.clone(), at)?;
+            let events = self.events_of_change(caller, before, &after, at);
+            Ok((after, events))
+        })
+        .await
+    }
+
+    /// Ends an agent's life, with its tokens and its credentials.
+    pub async fn decommission(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
+        self.update(caller, id, KILL_ATTEMPTS, |before, at| {
+            let deed = caller.deed(Action::AgentDecommissioned, before.id, Metadata::default());
+            Ok((before.decommissioned(at)?, vec![self.events.success(deed, at)]))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The kill switch: every token that the agent has is dead from now on; the next one works.
+    pub async fn revoke_tokens(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
+        self.update(caller, id, KILL_ATTEMPTS, |before, at| {
+            let after = before.without_its_tokens(at)?;
+            let metadata = Metadata::default().with("generation", after.generation);
+            let deed = caller.deed(Action::TokenRevoked, before.id, metadata);
+            Ok((after, vec![self.events.success(deed, at)]))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Reads an agent, decides what becomes of it, and stores that unless the agent has changed since.
+    async fn update(
+        &self,
+        caller: &Caller,
+        id: Option<AgentId>,
+        attempts: usize,
+        decide: impl Fn(&Agent, Timestamp) -> Result<(Agent, Vec<EventDraft>), Decommissioned>,
+    ) -> Result<Agent, AgentsError> {
+        caller.require(ManagementScope::AgentsWrite)?;
+        for _ in 0..attempts {
+            let before = self.lookup(caller, id).await?;
+            let (after, events) = decide(&before, self.clock.now())?;
+            let scopes = before.capabilities.management().union(after.capabilities.management());
+            caller.may_write(scopes)?;
+            if after == *before {
+                return Ok(after);
+            }
+            match self.store.update(&before, &after, &events).await {
+                Ok(()) => return Ok(after),
+                Err(UpdateAgentError::LostRace) => {}
+                Err(UpdateAgentError::LastAdministrator) => return Err(AgentsError::LastAdministrator),
+                Err(UpdateAgentError::Store(failure)) => return Err(failure.into()),
+            }
+        }
+        Err(AgentsError::Conflict)
+    }
+
+    fn events_of_change(
+        &self,
+        caller: &Caller,
+        before: &Agent,
+        after: &Agent,
+        at: Timestamp,
+    ) -> Vec<EventDraft> {
+        let named = [
+            ("agentType", before.agent_type != after.agent_type),
+            ("version", before.version != after.version),
+            ("capabilities", before.capabilities != after.capabilities),
+            ("owner", before.owner != after.owner),
+            ("deploymentEnv", before.deployment_env != after.deployment_env),
+        ];
+        let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        let mut actions = Vec::new();
+        if !fields.is_empty() {
+            actions.push((Action::AgentUpdated, Metadata::default().with("fields", fields)));
+        }
+        match (before.status, after.status) {
+            (AgentStatus::Active, AgentStatus::Suspended) => {
+                actions.push((Action::AgentSuspended, Metadata::default()));
+            }
+            (AgentStatus::Suspended, AgentStatus::Active) => {
+                actions.push((Action::AgentReactivated, Metadata::default()));
+            }
+            _ => {}
+        }
+        actions
+            .into_iter()
+            .map(|(action, metadata)| self.events.success(caller.deed(action, after.id, metadata), at))
+            .collect()
+    }
+
+    async fn lookup(&self, caller: &Caller, id: Option<AgentId>) -> Result<Arc<Agent>, AgentsError> {
+        let id = id.ok_or(AgentsError::NoSuchAgent)?;
+        self.store.find(caller.tenancy(), id).await?.ok_or(AgentsError::NoSuchAgent)
+    }
+}
+
+impl NewAgent {
+    /// The agent at the start of its life.
+    pub(super) fn into_agent(self, id: AgentId, organization: OrganizationId, at: Timestamp) -> Agent {
+        Agent {
+            id,
+            organization,
+            email: self.email,
+            agent_type: self.agent_type,
+            version: self.version,
+            capabilities: self.capabilities,
+            owner: self.owner,
+            deployment_env: self.deployment_env,
+            status: AgentStatus::Active,
+            created_at: at,
+            updated_at: at,
+            generation: 0,
+            revision: 0,
+        }
+    }
+}
+
+/// Why a use case of agents did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentsError {
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error("there is no such agent")]
+    NoSuchAgent,
+    #[error("there is no such organization")]
+    NoSuchOrganization,
+    #[error("the e-mail address is taken in this organization, perhaps by a decommissioned agent")]
+    EmailTaken,
+    #[error("the organization already has the {0} agents that its plan allows")]
+    LimitReached(u32),
+    #[error(transparent)]
+    Decommissioned(#[from] Decommissioned),
+    #[error("the agent was changed at the same time; read it and try again")]
+    Conflict,
+    #[error("no active agent with admin:orgs and a live credential would be left")]
+    LastAdministrator,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<InsertAgentError> for AgentsError {
+    fn from(error: InsertAgentError) -> Self {
+        match error {
+            InsertAgentError::NoSuchOrganization => Self::NoSuchOrganization,
+            InsertAgentError::EmailTaken => Self::EmailTaken,
+            InsertAgentError::LimitReached(limit) => Self::LimitReached(limit),
+            InsertAgentError::Store(failure) => Self::Store(failure),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The side lane of the audit log: what reads and strangers leave behind, tallied so that they cannot flood
+//! the record or delay `token.issued`.
+//!
+//! * `token.introspected` is one event a caller, subject and minute, with a `count`;
+//! * `auth.failed` is the first five a minute an address and claimed client in full, then one more event for
+//!   the rest, with a `count`.
+//!
+//! A tally becomes an event when its minute is over. All of it is bounded; what does not fit is dropped and
+//! counted in `agentidp_audit_dropped_total`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::audit::{AuditEvent, EventDraft};
+use crate::domain::id::AgentId;
+use crate::domain::time::Timestamp;
+use crate::ports::audit_log::AuditLog;
+use crate::ports::clock::Clock;
+use crate::ports::store_error::StoreError;
+
+/// How many failures a minute are kept in full, an address and claimed client.
+const FAILURES_IN_FULL: u64 = 5;
+/// How many events may wait to be written.
+const MAX_WAITING: usize = 10_000;
+/// How many tallies may run in a minute.
+const MAX_TALLIES: usize = 10_000;
+
+/// Gathers what is not worth a row a request.
+pub struct AuditLane {
+    log: Arc<dyn AuditLog>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// One flush at a time, so that none is written twice.
+    flushing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    tallies: HashMap<Key, Tally>,
+    waiting: Vec<AuditEvent>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Introspected { minute: Timestamp, caller: AgentId, subject: AgentId },
+    Failed { minute: Timestamp, address: Option<IpAddr>, claimed: Option<uuid::Uuid> },
+}
+
+impl Key {
+    const fn minute(&self) -> Timestamp {
+        match self {
+            Self::Introspected { minute, .. } | Self::Failed { minute, .. } => *minute,
+        }
+    }
+}
+
+struct Tally {
+    /// The first event that is not written in full; it stands for all of them.
+    event: Option<AuditEvent>,
+    count: u64,
+    in_full: u64,
+}
+
+impl AuditLane {
+    pub(super) fn new(log: Arc<dyn AuditLog>, clock: Arc<dyn Clock>) -> Self {
+        Self { log, clock, state: Mutex::default(), flushing: tokio::sync::Mutex::default() }
+    }
+
+    /// Notes that `caller` introspected a token of `subject`; `event` writes the first of a minute.
+    pub(super) fn introspected(
+        &self,
+        caller: AgentId,
+        subject: AgentId,
+        at: Timestamp,
+        event: impl FnOnce() -> AuditEvent,
+    ) {
+        let key = Key::Introspected { minute: at.to_the_minute(), caller, subject };
+        let mut state = self.lock();
+        if let Some(tally) = state.tallies.get_mut(&key) {
+            tally.count += 1;
+        } else if state.tallies.len() < MAX_TALLIES {
+            state.tallies.insert(key, Tally { event: Some(event()), count: 1, in_full: 0 });
+        } else {
+            dropped(1);
+        }
+    }
+
+    /// Notes a failed authentication.
+    pub(super) fn failed(&self, event: AuditEvent) {
+        let draft = &event.draft;
+        let key = Key::Failed {
+            minute: draft.at.to_the_minute(),
+            address: draft.origin.address,
+            claimed: draft.resource.map(|resource| resource.id),
+        };
+        let mut state = self.lock();
+        let room = state.tallies.len() < MAX_TALLIES;
+        match state.tallies.entry(key) {
+            Entry::Occupied(mut tally) => {
+                let tally = tally.get_mut();
+                if tally.in_full >= FAILURES_IN_FULL {
+                    tally.count += 1;
+                    tally.event.get_or_insert(event);
+                    return;
+                }
+                tally.in_full += 1;
+            }
+            Entry::Vacant(vacant) if room => {
+                vacant.insert(Tally { event: None, count: 0, in_full: 1 });
+            }
+            Entry::Vacant(_) => {
+                dropped(1);
+                return;
+            }
+        }
+        if state.waiting.len() < MAX_WAITING {
+            state.waiting.push(event);
+        } else {
+            dropped(1);
+        }
+    }
+
+    /// Writes what waits, and the tallies of minutes that are over. What cannot be written waits on.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.write(self.clock.now().to_the_minute()).await
+    }
+
+    /// Writes everything, for an orderly end.
+    pub async fn flush_all(&self) -> Result<(), StoreError> {
+        self.write(Timestamp::from_millis(i64::MAX)).await
+    }
+
+    /// Writes what waits and the tallies of minutes before `end`.
+    async fn write(&self, end: Timestamp) -> Result<(), StoreError> {
+        let _one_at_a_time = self.flushing.lock().await;
+        let batch = {
+            let mut state = self.lock();
+            let ended: Vec<Key> = state.tallies.keys().filter(|key| key.minute() < end).cloned().collect();
+            for key in ended {
+                if let Some(tally) = state.tallies.remove(&key) {
+                    state.waiting.extend(tally.event.map(|event| with_count(event, tally.count)));
+                }
+            }
+            std::mem::take(&mut state.waiting)
+        };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.log.append(&batch).await;
+        if outcome.is_err() {
+            let mut state = self.lock();
+            let room = MAX_WAITING.saturating_sub(state.waiting.len());
+            dropped(batch.len().saturating_sub(room));
+            state.waiting.extend(batch.into_iter().take(room));
+        }
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn with_count(event: AuditEvent, count: u64) -> AuditEvent {
+    let metadata = event.draft.metadata.with("count", count);
+    AuditEvent { draft: EventDraft { metadata, ..event.draft }, ..event }
+}
+
+fn dropped(events: usize) {
+    metrics::counter!("agentidp_audit_dropped_total").increment(events as u64);
+}

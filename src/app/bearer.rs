@@ -1,0 +1,82 @@
+//! Bearer tokens (RFC 6750): who calls this API.
+
+use std::sync::Arc;
+
+use super::caller::Caller;
+use super::stranger::Strangers;
+use super::visit::{NotAdmitted, Visit};
+use crate::domain::token::Audience;
+use crate::ports::clock::Clock;
+use crate::ports::rate_limiter::{RateKey, RateLimiter};
+use crate::ports::store_error::StoreError;
+use crate::ports::token_signer::TokenSigner;
+use crate::ports::token_store::TokenStore;
+
+/// Knows callers by their tokens.
+#[derive(Clone)]
+pub struct Bearer {
+    pub(super) tokens: Arc<dyn TokenStore>,
+    pub(super) signer: Arc<dyn TokenSigner>,
+    pub(super) limiter: Arc<dyn RateLimiter>,
+    pub(super) strangers: Strangers,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Bearer {
+    /// The caller whose token this is, held to its rate.
+    ///
+    /// The token must be alive, and for this service: one for a resource server does not work here.
+    pub async fn authenticate(&self, visit: &Visit, token: Option<&str>) -> Result<Caller, BearerError> {
+        let Some(token) = token else {
+            self.strangers.count(visit).await?;
+            return Err(BearerError::Missing);
+        };
+        let Some(claims) = self.signer.verify(token, self.clock.now()) else {
+            return Err(self.refused(visit).await);
+        };
+        let standing = self.tokens.standing(claims.agent, claims.id).await?;
+        let Some(standing) = standing.filter(|standing| standing.keeps_alive(&claims)) else {
+            return Err(self.refused(visit).await);
+        };
+        if claims.audience != Audience::Issuer {
+            return Err(self.refused(visit).await);
+        }
+        let limit = standing.organization.limits().requests_per_minute;
+        visit.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
+        Ok(Caller {
+            scopes: standing.effective_scopes(&claims).management(),
+            agent: standing.agent,
+            origin: visit.origin.clone(),
+            token: Some(claims.id),
+        })
+    }
+
+    async fn refused(&self, visit: &Visit) -> BearerError {
+        match self.strangers.failed(visit, None, "bearer").await {
+            Ok(()) => BearerError::Invalid,
+            Err(failure) => failure.into(),
+        }
+    }
+}
+
+/// Why a caller is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum BearerError {
+    #[error("an access token is needed: Authorization: Bearer <token>")]
+    Missing,
+    #[error("the access token is not valid here, or no longer")]
+    Invalid,
+    #[error("too many requests")]
+    RateLimited,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NotAdmitted> for BearerError {
+    fn from(failure: NotAdmitted) -> Self {
+        match failure {
+            NotAdmitted::RateLimited => Self::RateLimited,
+            NotAdmitted::Store(failure) => Self::Store(failure),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The first start: the organization `default`, and an administrator to begin with.
+
+use std::sync::Arc;
+
+use super::Ports;
+use super::agents::NewAgent;
+use super::event::{Deed, Events};
+use super::organizations::NewOrganization;
+use crate::domain::agent::{AgentType, DeploymentEnv, Email, Owner, Version};
+use crate::domain::audit::{Action, Metadata, Origin, Resource};
+use crate::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, Proof, StoredSecret};
+use crate::domain::id::{AgentId, CredentialId, OrganizationId};
+use crate::domain::organization::{DEFAULT_SLUG, Name, Organization, Slug};
+use crate::domain::plan::{LimitOverrides, Plan};
+use crate::domain::scope::{ManagementScope, Scopes};
+use crate::domain::secret::ClientSecret;
+use crate::domain::tenancy::Tenancy;
+use crate::ports::agent_store::InsertAgentError;
+use crate::ports::credential_store::InsertCredentialError;
+use crate::ports::organization_store::InsertOrganizationError;
+use crate::ports::secret_hasher::HasherError;
+use crate::ports::store_error::StoreError;
+
+/// The address of the first administrator. That it is taken says that there was one.
+const FIRST_ADMINISTRATOR: &str = "administrator@agentidp.internal";
+
+/// Makes what must be there before anybody can ask for anything.
+#[derive(Clone)]
+pub struct Bootstrap {
+    ports: Ports,
+    events: Events,
+}
+
+/// An administrator that was made just now. The secret is shown once.
+#[derive(Debug)]
+pub struct Administrator {
+    pub client_id: AgentId,
+    pub client_secret: ClientSecret,
+}
+
+impl Bootstrap {
+    pub(super) fn new(ports: &Ports, events: Events) -> Self {
+        Self { ports: ports.clone(), events }
+    }
+
+    /// The organization `default`, made if it is not there. Many instances may do this at once.
+    pub async fn default_organization(&self) -> Result<Arc<Organization>, BootstrapError> {
+        let slug = Slug::parse(DEFAULT_SLUG).expect("a constant of the right form");
+        let new = NewOrganization {
+            name: Name::parse("Default").expect("a constant of the right form"),
+            slug: slug.clone(),
+            plan: Plan::Enterprise,
+            resources: Vec::new(),
+            overrides: LimitOverrides::default(),
+        };
+        if let Some(there) = self.ports.organizations.find_by_slug(&slug).await? {
+            return Ok(there);
+        }
+        let at = self.ports.clock.now();
+        let organization = new.into_organization(OrganizationId(self.ports.ids.next()), at);
+        let event = self.events.success(by_operator(Action::OrganizationCreated, organization.id), at);
+        match self.ports.organizations.insert(&organization, &event).await {
+            Ok(()) => Ok(Arc::new(organization)),
+            Err(InsertOrganizationError::SlugTaken) => {
+                let there = self.ports.organizations.find_by_slug(&slug).await?;
+                there.ok_or(BootstrapError::Vanished)
+            }
+            Err(InsertOrganizationError::Store(failure)) => Err(failure.into()),
+        }
+    }
+
+    /// The first administrator. Refused where there was one already.
+    pub async fn first_administrator(&self) -> Result<Administrator, BootstrapError> {
+        self.administrator(FIRST_ADMINISTRATOR.to_owned()).await
+    }
+
+    /// Another administrator, for whoever holds the database.
+    pub async fn another_administrator(&self) -> Result<Administrator, BootstrapError> {
+        let unique = self.ports.ids.next();
+        self.administrator(format!("administrator-{unique}@agentidp.internal")).await
+    }
+
+    async fn administrator(&self, email: String) -> Result<Administrator, BootstrapError> {
+        let organization = self.default_organization().await?;
+        let at = self.ports.clock.now();
+        let capabilities = ManagementScope::ALL.map(|scope| scope.as_str().to_owned()).to_vec();
+        let new = NewAgent {
+            organization: None,
+            email: Email::parse(&email).expect("a constant of the right form"),
+            agent_type: AgentType::Custom,
+            version: Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo demands SemVer"),
+            capabilities: Scopes::capabilities(capabilities).expect("the six are well formed"),
+            owner: Owner::parse("operator").expect("a constant of the right form"),
+            deployment_env: DeploymentEnv::Production,
+        };
+        let agent = new.into_agent(AgentId(self.ports.ids.next()), organization.id, at);
+        let secret = self.ports.secrets.client_secret();
+        let hash = self.ports.hasher.hash(&secret).await?;
+        let current = StoredSecret { fingerprint: secret.fingerprint(), hash };
+        let credential = Credential {
+            id: CredentialId(self.ports.ids.next()),
+            agent: agent.id,
+            proof: Proof::Secret { current, previous: None },
+            created_at: at,
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+            revision: 0,
+        };
+        let created = self.events.success(by_operator(Action::AgentCreated, agent.id), at);
+        self.ports.agents.insert(Tenancy::All, &agent, &created).await?;
+        let generated = self.events.success(by_operator(Action::CredentialGenerated, credential.id), at);
+        self.ports.credentials.insert(&agent, &credential, MAX_LIVE_CREDENTIALS, &generated).await?;
+        Ok(Administrator { client_id: agent.id, client_secret: secret })
+    }
+}
+
+/// Done by whoever operates the service, at the machine itself.
+fn by_operator(action: Action, resource: impl Into<Resource>) -> Deed<'static> {
+    const AT_THE_MACHINE: Origin = Origin { address: None, user_agent: None };
+    Deed {
+        actor: None,
+        action,
+        resource: Some(resource.into()),
+        origin: &AT_THE_MACHINE,
+        metadata: Metadata::default().with("by", "operator"),
+    }
+}
+
+/// Why no administrator was made.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    #[error("there has been a first administrator already; --recover makes another")]
+    AlreadyDone,
+    #[error("the organization was there and is gone")]
+    Vanished,
+    #[error("the organization `default` has no room for another agent")]
+    NoRoom,
+    #[error(transparent)]
+    Hasher(#[from] HasherError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<InsertAgentError> for BootstrapError {
+    fn from(error: InsertAgentError) -> Self {
+        match error {
+            InsertAgentError::EmailTaken => Self::AlreadyDone,
+            InsertAgentError::NoSuchOrganization => Self::Vanished,
+            InsertAgentError::LimitReached(_) => Self::NoRoom,
+            InsertAgentError::Store(failure) => Self::Store(failure),
+        }
+    }
+}
+
+impl From<InsertCredentialError> for BootstrapError {
+    fn from(error: InsertCredentialError) -> Self {
+        match error {
+            InsertCredentialError::LostRace | InsertCredentialError::LimitReached(_) => Self::Vanished,
+            InsertCredentialError::Store(failure) => Self::Store(failure),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Client authentication (RFC 6749 section 2.3, RFC 7523): an agent proves that it is itself.
+//!
+//! Unknown client, wrong secret, revoked or expired credential, decommissioned agent: all are one answer,
+//! and take one path, so that neither words nor time tell them apart. A secret is compared by bcrypt only
+//! where its fingerprint already names a live credential, so a wrong one costs no bcrypt.
+
+use std::sync::Arc;
+
+use super::Settings;
+use super::caller::Caller;
+use super::stranger::{Claimed, Strangers};
+use super::visit::{NotAdmitted, Visit};
+use crate::domain::agent::Agent;
+use crate::domain::credential::Proof;
+use crate::domain::id::{AgentId, CredentialId};
+use crate::domain::organization::Organization;
+use crate::domain::secret::ClientSecret;
+use crate::domain::time::Timestamp;
+use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier};
+use crate::ports::clock::Clock;
+use crate::ports::credential_store::{Client, CredentialStore, ProofKind};
+use crate::ports::rate_limiter::{RateKey, RateLimiter};
+use crate::ports::secret_hasher::{HasherError, SecretHasher};
+use crate::ports::store_error::StoreError;
+use crate::ports::token_store::{SpentAssertion, TokenStore};
+
+/// The longest client assertion that is read, in bytes.
+const MAX_ASSERTION_BYTES: usize = 8 * 1024;
+/// The furthest that an assertion's end may lie ahead.
+const MAX_ASSERTION_AHEAD_SECONDS: i64 = 3_600;
+/// How far a client's clock may be ahead of ours.
+const CLOCK_SKEW_SECONDS: i64 = 10;
+
+/// Knows clients by their secrets and their keys.
+#[derive(Clone)]
+pub struct ClientAuth {
+    pub(super) store: Arc<dyn CredentialStore>,
+    pub(super) tokens: Arc<dyn TokenStore>,
+    pub(super) hasher: Arc<dyn SecretHasher>,
+    pub(super) verifier: Arc<dyn AssertionVerifier>,
+    pub(super) limiter: Arc<dyn RateLimiter>,
+    pub(super) strangers: Strangers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: Settings,
+}
+
+/// With what a client proves itself: exactly one kind.
+#[derive(Clone, Debug)]
+pub enum ClientProof {
+    /// A secret, by Basic or in the body. `None` where the text is no secret of ours.
+    Secret { client: Option<AgentId>, secret: Option<ClientSecret> },
+    /// An assertion; `client` is the body's `client_id`, where there is one.
+    Assertion { client: Option<Option<AgentId>>, assertion: String },
+}
+
+/// A client that has proved itself. It may still be suspended: that is told only now.
+#[derive(Clone, Debug)]
+pub struct ProvedClient {
+    pub(super) agent: Arc<Agent>,
+    pub(super) organization: Arc<Organization>,
+    pub(super) credential: CredentialId,
+    /// The minute of its last use that is already noted.
+    pub(super) last_used_at: Option<Timestamp>,
+    pub(super) assertion: Option<SpentAssertion>,
+}
+
+impl ClientAuth {
+    /// The client whose proof this is. An assertion is not yet spent by that.
+    pub async fn prove(&self, visit: &Visit, proof: &ClientProof) -> Result<ProvedClient, ClientAuthError> {
+        match proof {
+            ClientProof::Secret { client, secret } => {
+                self.prove_by_secret(visit, *client, secret.as_ref()).await
+            }
+            ClientProof::Assertion { client, assertion } => {
+                self.prove_by_assertion(visit, *client, assertion).await
+            }
+        }
+    }
+
+    /// A caller that authenticates as a client where others use a bearer token. It has all its capabilities.
+    pub async fn authenticate(&self, visit: &Visit, proof: &ClientProof) -> Result<Caller, ClientAuthError> {
+        let client = self.prove(visit, proof).await?;
+        self.admit(visit, &client).await?;
+        client.refuse_suspended()?;
+        if let Some(assertion) = &client.assertion
+            && !self.tokens.spend(client.agent.id, assertion).await?
+        {
+            return Err(self.refused(visit, Some(client.claimed()), "private_key_jwt").await);
+        }
+        let minute = self.clock.now().to_the_minute();
+        if client.last_used_at != Some(minute) {
+            self.store.touch(client.agent.id, client.credential, minute).await?;
+        }
+        Ok(Caller {
+            scopes: client.agent.capabilities.management(),
+            agent: client.agent,
+            origin: visit.origin.clone(),
+            token: None,
+        })
+    }
+
+    /// Holds a proved client to its own rate.
+    pub(super) async fn admit(&self, visit: &Visit, client: &ProvedClient) -> Result<(), NotAdmitted> {
+        let limit = client.organization.limits().requests_per_minute;
+        visit.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
+    }
+
+    async fn prove_by_secret(
+        &self,
+        visit: &Visit,
+        client: Option<AgentId>,
+        secret: Option<&ClientSecret>,
+    ) -> Result<ProvedClient, ClientAuthError> {
+        const HOW: &str = "client_secret";
+        let (Some(id), Some(secret)) = (client, secret) else {
+            let claimed = self.claimed(client).await?;
+            return Err(self.refused(visit, claimed, HOW).await);
+        };
+        let fingerprint = secret.fingerprint();
+        let Some(known) = self.store.find_client(id, ProofKind::Secret(fingerprint)).await? else {
+            return Err(self.refused(visit, None, HOW).await);
+        };
+        let now = self.clock.now();
+        let candidate = known
+            .candidates
+            .iter()
+            .find_map(|credential| credential.hash_for(fingerprint, now).map(|hash| (credential, hash)));
+        if let Some((credential, hash)) = candidate
+            && self.hasher.verify(secret, hash).await?
+        {
+            return Ok(ProvedClient {
+                credential: credential.id,
+                last_used_at: credential.last_used_at,
+                agent: known.agent.clone(),
+                organization: known.organization.clone(),
+                assertion: None,
+            });
+        }
+        Err(self.refused(visit, Some(claimed_by(&known)), HOW).await)
+    }
+
+    async fn prove_by_assertion(
+        &self,
+        visit: &Visit,
+        client: Option<Option<AgentId>>,
+        assertion: &str,
+    ) -> Result<ProvedClient, ClientAuthError> {
+        const HOW: &str = "private_key_jwt";
+        let claimed = (assertion.len() <= MAX_ASSERTION_BYTES)
+            .then(|| self.verifier.claimed_client(assertion))
+            .flatten()
+            .filter(|claimed| client.is_none_or(|named| named == Some(*claimed)));
+        let Some(id) = claimed else {
+            return Err(self.refused(visit, None, HOW).await);
+        };
+        let Some(known) = self.store.find_client(id, ProofKind::Key).await? else {
+            return Err(self.refused(visit, None, HOW).await);
+        };
+        let now = self.clock.now();
+        let live = known.candidates.iter().filter(|credential| credential.is_live(now));
+        for credential in live {
+            let Proof::Key(key) = &credential.proof else { continue };
+            let Some(claims) = self.verifier.verify(assertion, key) else { continue };
+            if !self.accepts(&claims, id, now) {
+                break;
+            }
+            return Ok(ProvedClient {
+                credential: credential.id,
+                last_used_at: credential.last_used_at,
+                agent: known.agent.clone(),
+                organization: known.organization.clone(),
+                assertion: Some(SpentAssertion { digest: claims.digest, until: claims.expires_at }),
+            });
+        }
+        Err(self.refused(visit, Some(claimed_by(&known)), HOW).await)
+    }
+
+    /// The rules of RFC 7523 section 3 and RFC 9700 for what an assertion says.
+    fn accepts(&self, claims: &AssertionClaims, client: AgentId, now: Timestamp) -> bool {
+        let id = client.to_string();
+        let latest = now.plus_seconds(CLOCK_SKEW_SECONDS);
+        let audience_holds = claims.audience == *self.settings.issuer
+            || self.settings.token_endpoint_audience.as_deref() == Some(claims.audience.as_str());
+        claims.issuer == id
+            && claims.subject == id
+            && audience_holds
+            && claims.expires_at > now
+            && claims.expires_at <= now.plus_seconds(MAX_ASSERTION_AHEAD_SECONDS)
+            && claims.not_before.is_none_or(|at| at <= latest)
+            && claims.issued_at.is_none_or(|at| at <= latest)
+    }
+
+    /// The client of that id, to note a failure under; looked up, so that time says nothing either.
+    async fn claimed(&self, client: Option<AgentId>) -> Result<Option<Claimed>, StoreError> {
+        let Some(id) = client else { return Ok(None) };
+        let known = self.store.find_client(id, ProofKind::Key).await?;
+        Ok(known.as_ref().map(claimed_by))
+    }
+
+    pub(super) async fn refused(
+        &self,
+        visit: &Visit,
+        claimed: Option<Claimed>,
+        how: &'static str,
+    ) -> ClientAuthError {
+        match self.strangers.failed(visit, claimed, how).await {
+            Ok(()) => ClientAuthError::InvalidClient,
+            Err(failure) => failure.into(),
+        }
+    }
+}
+
+impl ProvedClient {
+    /// Tells a suspended client that it is.
+    pub(super) fn refuse_suspended(&self) -> Result<(), ClientAuthError> {
+        if self.agent.is_active() && self.organization.is_active() {
+            Ok(())
+        } else {
+            Err(ClientAuthError::Suspended)
+        }
+    }
+
+    pub(super) fn claimed(&self) -> Claimed {
+        Claimed { agent: self.agent.id, organization: self.organization.id }
+    }
+}
+
+fn claimed_by(client: &Client) -> Claimed {
+    Claimed { agent: client.agent.id, organization: client.organization.id }
+}
+
+/// Why a client is not known, or may not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientAuthError {
+    #[error("client authentication failed")]
+    InvalidClient,
+    #[error("the agent or its organization is suspended")]
+    Suspended,
+    #[error("too many requests")]
+    RateLimited,
+    #[error(transparent)]
+    Hasher(#[from] HasherError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NotAdmitted> for ClientAuthError {
+    fn from(failure: NotAdmitted) -> Self {
+        match failure {
+            NotAdmitted::RateLimited => Self::RateLimited,
+            NotAdmitted::Store(failure) => Self::Store(failure),
+        }
+    }
+}

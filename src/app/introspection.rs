@@ -1,0 +1,79 @@
+//! Introspection (RFC 7662): a resource server asks whether a token is alive.
+
+use std::sync::Arc;
+
+use super::audit_lane::AuditLane;
+use super::caller::{Caller, Forbidden};
+use super::event::Events;
+use crate::domain::audit::{Action, AuditEvent, Metadata};
+use crate::domain::scope::{ManagementScope, Scopes};
+use crate::domain::token::{Audience, Claims};
+use crate::ports::clock::Clock;
+use crate::ports::store_error::StoreError;
+use crate::ports::token_signer::TokenSigner;
+use crate::ports::token_store::TokenStore;
+
+/// Tells the living tokens from the dead.
+#[derive(Clone)]
+pub struct Introspection {
+    pub(super) store: Arc<dyn TokenStore>,
+    pub(super) signer: Arc<dyn TokenSigner>,
+    pub(super) lane: Arc<AuditLane>,
+    pub(super) events: Events,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) issuer: Arc<str>,
+}
+
+/// What is told of a living token.
+#[derive(Clone, Debug)]
+pub struct LivingToken {
+    pub claims: Arc<Claims>,
+    /// Its scopes, as far as the agent still has them.
+    pub scopes: Scopes,
+    pub issuer: Arc<str>,
+}
+
+impl LivingToken {
+    /// `aud`: whom the token is for.
+    pub fn audience(&self) -> &str {
+        match &self.claims.audience {
+            Audience::Issuer => &self.issuer,
+            Audience::Resource(uri) => uri,
+        }
+    }
+}
+
+impl Introspection {
+    /// What the token says, if it is alive and of an organization within the caller's reach.
+    ///
+    /// Dead, foreign and malformed are all `None`, and nothing tells them apart.
+    pub async fn introspect(
+        &self,
+        caller: &Caller,
+        token: &str,
+    ) -> Result<Option<LivingToken>, IntrospectionError> {
+        caller.require(ManagementScope::TokensRead)?;
+        let now = self.clock.now();
+        let Some(claims) = self.signer.verify(token, now) else { return Ok(None) };
+        let standing = self.store.standing(claims.agent, claims.id).await?;
+        let living = standing.filter(|standing| {
+            standing.keeps_alive(&claims) && caller.tenancy().admits(standing.organization.id)
+        });
+        let Some(living) = living else { return Ok(None) };
+        self.lane.introspected(caller.agent(), claims.agent, now, || {
+            let deed = caller.deed(Action::TokenIntrospected, claims.agent, Metadata::default());
+            AuditEvent { organization: Some(claims.organization), draft: self.events.success(deed, now) }
+        });
+        let scopes = living.effective_scopes(&claims);
+        Ok(Some(LivingToken { claims, scopes, issuer: self.issuer.clone() }))
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum IntrospectionError {
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

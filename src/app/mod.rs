@@ -1,0 +1,187 @@
+//! What the service does: one file a noun, one method a sentence of the contract.
+//!
+//! A use case authorizes its caller, decides by the rules of [`domain`](crate::domain), and makes one write
+//! through a port. It knows neither HTTP nor SQL.
+
+pub mod agents;
+pub mod audit;
+pub mod audit_lane;
+pub mod bearer;
+pub mod bootstrap;
+pub mod caller;
+pub mod client_auth;
+pub mod credentials;
+pub mod event;
+pub mod introspection;
+pub mod keys;
+pub mod organizations;
+pub mod revocation;
+pub mod stranger;
+pub mod token;
+pub mod usage;
+pub mod visit;
+
+use std::sync::Arc;
+
+pub use crate::ports::secret_hasher::HasherError;
+pub use crate::ports::store_error::StoreError;
+use crate::ports::{
+    agent_store::AgentStore, assertion_verifier::AssertionVerifier, audit_log::AuditLog, clock::Clock,
+    credential_store::CredentialStore, cursor_seal::CursorSeal, ids::Ids,
+    organization_store::OrganizationStore, rate_limiter::RateLimiter, secret_hasher::SecretHasher,
+    secrets::Secrets, token_signer::TokenSigner, token_store::TokenStore, usage_store::UsageStore,
+};
+
+/// Everything that the core needs of the world.
+#[derive(Clone)]
+pub struct Ports {
+    pub agents: Arc<dyn AgentStore>,
+    pub organizations: Arc<dyn OrganizationStore>,
+    pub credentials: Arc<dyn CredentialStore>,
+    pub tokens: Arc<dyn TokenStore>,
+    pub audit: Arc<dyn AuditLog>,
+    pub usage: Arc<dyn UsageStore>,
+    pub limiter: Arc<dyn RateLimiter>,
+    pub hasher: Arc<dyn SecretHasher>,
+    pub signer: Arc<dyn TokenSigner>,
+    pub assertions: Arc<dyn AssertionVerifier>,
+    pub cursors: Arc<dyn CursorSeal>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    pub secrets: Arc<dyn Secrets>,
+}
+
+/// What an operator may choose about the core.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who we are: the tokens' `iss`, and the audience of client assertions.
+    pub issuer: Arc<str>,
+    /// A second audience that client assertions may name: the token endpoint's URL, where that is allowed.
+    pub token_endpoint_audience: Option<Arc<str>>,
+    /// How long a token lives.
+    pub token_ttl_seconds: u32,
+    /// How many requests a minute an address may make that prove nothing.
+    pub address_requests_per_minute: u32,
+}
+
+/// The whole core, ready to be driven.
+#[derive(Clone)]
+pub struct App {
+    pub agents: agents::Agents,
+    pub organizations: organizations::Organizations,
+    pub credentials: credentials::Credentials,
+    pub tokens: token::Tokens,
+    pub introspection: introspection::Introspection,
+    pub revocation: revocation::Revocations,
+    pub bearer: bearer::Bearer,
+    pub clients: client_auth::ClientAuth,
+    pub strangers: stranger::Strangers,
+    pub audit: audit::Audit,
+    pub audit_lane: Arc<audit_lane::AuditLane>,
+    pub usage: usage::UsageReports,
+    pub keys: keys::Keys,
+    pub bootstrap: bootstrap::Bootstrap,
+    clock: Arc<dyn Clock>,
+}
+
+impl App {
+    /// Puts the core together on these ports.
+    pub fn new(ports: &Ports, settings: &Settings) -> Self {
+        let events = event::Events::new(ports.ids.clone());
+        let audit_lane = Arc::new(audit_lane::AuditLane::new(ports.audit.clone(), ports.clock.clone()));
+        let strangers = stranger::Strangers {
+            limiter: ports.limiter.clone(),
+            lane: audit_lane.clone(),
+            events: events.clone(),
+            clock: ports.clock.clone(),
+            requests_per_minute: settings.address_requests_per_minute,
+        };
+        let clients = client_auth::ClientAuth {
+            store: ports.credentials.clone(),
+            tokens: ports.tokens.clone(),
+            hasher: ports.hasher.clone(),
+            verifier: ports.assertions.clone(),
+            limiter: ports.limiter.clone(),
+            strangers: strangers.clone(),
+            clock: ports.clock.clone(),
+            settings: settings.clone(),
+        };
+        Self {
+            agents: agents::Agents {
+                store: ports.agents.clone(),
+                events: events.clone(),
+                ids: ports.ids.clone(),
+                clock: ports.clock.clone(),
+            },
+            organizations: organizations::Organizations {
+                store: ports.organizations.clone(),
+                events: events.clone(),
+                ids: ports.ids.clone(),
+                clock: ports.clock.clone(),
+            },
+            credentials: credentials::Credentials {
+                agents: ports.agents.clone(),
+                store: ports.credentials.clone(),
+                hasher: ports.hasher.clone(),
+                verifier: ports.assertions.clone(),
+                secrets: ports.secrets.clone(),
+                events: events.clone(),
+                ids: ports.ids.clone(),
+                clock: ports.clock.clone(),
+            },
+            tokens: token::Tokens {
+                clients: clients.clone(),
+                store: ports.tokens.clone(),
+                signer: ports.signer.clone(),
+                strangers: strangers.clone(),
+                events: events.clone(),
+                ids: ports.ids.clone(),
+                clock: ports.clock.clone(),
+                settings: settings.clone(),
+            },
+            introspection: introspection::Introspection {
+                store: ports.tokens.clone(),
+                signer: ports.signer.clone(),
+                lane: audit_lane.clone(),
+                events: events.clone(),
+                clock: ports.clock.clone(),
+                issuer: settings.issuer.clone(),
+            },
+            revocation: revocation::Revocations {
+                store: ports.tokens.clone(),
+                signer: ports.signer.clone(),
+                events: events.clone(),
+                clock: ports.clock.clone(),
+            },
+            bearer: bearer::Bearer {
+                tokens: ports.tokens.clone(),
+                signer: ports.signer.clone(),
+                limiter: ports.limiter.clone(),
+                strangers: strangers.clone(),
+                clock: ports.clock.clone(),
+            },
+            audit: audit::Audit {
+                log: ports.audit.clone(),
+                cursors: ports.cursors.clone(),
+                clock: ports.clock.clone(),
+            },
+            usage: usage::UsageReports {
+                store: ports.usage.clone(),
+                agents: ports.agents.clone(),
+                organizations: ports.organizations.clone(),
+                clock: ports.clock.clone(),
+            },
+            keys: keys::Keys { signer: ports.signer.clone() },
+            bootstrap: bootstrap::Bootstrap::new(ports, events),
+            clients,
+            strangers,
+            audit_lane,
+            clock: ports.clock.clone(),
+        }
+    }
+
+    /// The present instant, for what must be judged by it while a request is read.
+    pub fn now(&self) -> crate::domain::time::Timestamp {
+        self.clock.now()
+    }
+}

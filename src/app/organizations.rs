@@ -1,0 +1,179 @@
+//! Organizations: the tenants, their plans and their kill switch.
+
+use std::sync::Arc;
+
+use super::caller::{Caller, Forbidden};
+use super::event::Events;
+use crate::domain::audit::{Action, EventDraft, Metadata};
+use crate::domain::id::OrganizationId;
+use crate::domain::organization::{
+    Name, Organization, OrganizationChange, OrganizationStatus, ResourceUri, Slug,
+};
+use crate::domain::page::{Listing, Page};
+use crate::domain::plan::{LimitOverrides, Plan};
+use crate::domain::scope::ManagementScope;
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
+use crate::ports::ids::Ids;
+use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
+use crate::ports::store_error::StoreError;
+
+/// The use cases of organizations. All of them take `admin:orgs`.
+#[derive(Clone)]
+pub struct Organizations {
+    pub(super) store: Arc<dyn OrganizationStore>,
+    pub(super) events: Events,
+    pub(super) ids: Arc<dyn Ids>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// An organization that is to be.
+#[derive(Clone, Debug)]
+pub struct NewOrganization {
+    pub name: Name,
+    pub slug: Slug,
+    pub plan: Plan,
+    pub resources: Vec<ResourceUri>,
+    pub overrides: LimitOverrides,
+}
+
+impl Organizations {
+    /// Creates an organization.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        new: NewOrganization,
+    ) -> Result<Organization, OrganizationsError> {
+        caller.require(ManagementScope::AdminOrgs)?;
+        let organization = new.into_organization(OrganizationId(self.ids.next()), self.clock.now());
+        let deed = caller.deed(Action::OrganizationCreated, organization.id, Metadata::default());
+        let event = self.events.success(deed, organization.created_at);
+        self.store.insert(&organization, &event).await?;
+        Ok(organization)
+    }
+
+    /// One organization.
+    pub async fn find(
+        &self,
+        caller: &Caller,
+        id: Option<OrganizationId>,
+    ) -> Result<Arc<Organization>, OrganizationsError> {
+        caller.require(ManagementScope::AdminOrgs)?;
+        let id = id.ok_or(OrganizationsError::NoSuchOrganization)?;
+        self.store.find(caller.tenancy(), id).await?.ok_or(OrganizationsError::NoSuchOrganization)
+    }
+
+    /// A page of organizations, newest first.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        page: Page,
+    ) -> Result<Listing<Arc<Organization>>, OrganizationsError> {
+        caller.require(ManagementScope::AdminOrgs)?;
+        Ok(self.store.list(page).await?)
+    }
+
+    /// Replaces the fields that the change names. Suspending kills every token of its agents for good.
+    pub async fn change(
+        &self,
+        caller: &Caller,
+        id: Option<OrganizationId>,
+        change: OrganizationChange,
+    ) -> Result<Organization, OrganizationsError> {
+        let before = self.find(caller, id).await?;
+        let at = self.clock.now();
+        let after = before.changed(change, at);
+        if after == *before {
+            return Ok(after);
+        }
+        let events = self.events_of_change(caller, &before, &after, at);
+        self.store.update(&before, &after, &events).await?;
+        Ok(after)
+    }
+
+    fn events_of_change(
+        &self,
+        caller: &Caller,
+        before: &Organization,
+        after: &Organization,
+        at: Timestamp,
+    ) -> Vec<EventDraft> {
+        let named = [
+            ("name", before.name != after.name),
+            ("plan", before.plan != after.plan),
+            ("resources", before.resources != after.resources),
+            ("limits", before.overrides != after.overrides),
+        ];
+        let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        let mut actions = Vec::new();
+        if !fields.is_empty() {
+            actions.push((Action::OrganizationUpdated, Metadata::default().with("fields", fields)));
+        }
+        if before.status != after.status {
+            let action = match after.status {
+                OrganizationStatus::Suspended => Action::OrganizationSuspended,
+                OrganizationStatus::Active => Action::OrganizationReactivated,
+            };
+            actions.push((action, Metadata::default()));
+        }
+        actions
+            .into_iter()
+            .map(|(action, metadata)| self.events.success(caller.deed(action, after.id, metadata), at))
+            .collect()
+    }
+}
+
+impl NewOrganization {
+    /// The organization at its start.
+    pub(super) fn into_organization(self, id: OrganizationId, at: Timestamp) -> Organization {
+        Organization {
+            id,
+            name: self.name,
+            slug: self.slug,
+            plan: self.plan,
+            status: OrganizationStatus::Active,
+            resources: self.resources,
+            overrides: self.overrides,
+            created_at: at,
+            updated_at: at,
+            generation: 0,
+            revision: 0,
+        }
+    }
+}
+
+/// Why a use case of organizations did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum OrganizationsError {
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error("there is no such organization")]
+    NoSuchOrganization,
+    #[error("the slug is taken")]
+    SlugTaken,
+    #[error("the organization was changed at the same time; read it and try again")]
+    Conflict,
+    #[error("no active agent with admin:orgs and a live credential would be left")]
+    LastAdministrator,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<InsertOrganizationError> for OrganizationsError {
+    fn from(error: InsertOrganizationError) -> Self {
+        match error {
+            InsertOrganizationError::SlugTaken => Self::SlugTaken,
+            InsertOrganizationError::Store(failure) => Self::Store(failure),
+        }
+    }
+}
+
+impl From<UpdateOrganizationError> for OrganizationsError {
+    fn from(error: UpdateOrganizationError) -> Self {
+        match error {
+            UpdateOrganizationError::LostRace => Self::Conflict,
+            UpdateOrganizationError::LastAdministrator => Self::LastAdministrator,
+            UpdateOrganizationError::Store(failure) => Self::Store(failure),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Revocation (RFC 7009): one token is dead from now on, everywhere.
+
+use std::sync::Arc;
+
+use super::caller::{Caller, Forbidden};
+use super::event::Events;
+use crate::domain::audit::{Action, Metadata};
+use crate::domain::scope::ManagementScope;
+use crate::domain::time::Timestamp;
+use crate::domain::token::REVOCATION_MARGIN_SECONDS;
+use crate::ports::clock::Clock;
+use crate::ports::store_error::StoreError;
+use crate::ports::token_signer::TokenSigner;
+use crate::ports::token_store::{Revocation, TokenStore};
+
+/// Ends tokens.
+#[derive(Clone)]
+pub struct Revocations {
+    pub(super) store: Arc<dyn TokenStore>,
+    pub(super) signer: Arc<dyn TokenSigner>,
+    pub(super) events: Events,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Revocations {
+    /// Ends the token. When this answers `Ok`, it is dead on every instance.
+    ///
+    /// A token that we did not sign, that has expired, or that is of an organization out of reach: `Ok`, and
+    /// nothing is stored. The rule against escalation holds, but a token may always end itself.
+    pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<(), RevocationError> {
+        let now = self.clock.now();
+        let Some(claims) = self.signer.verify(token, now) else { return Ok(()) };
+        if !caller.tenancy().admits(claims.organization) {
+            return Ok(());
+        }
+        let Some(standing) = self.store.standing(claims.agent, claims.id).await? else { return Ok(()) };
+        if caller.token != Some(claims.id) {
+            if claims.agent != caller.agent() {
+                caller.require(ManagementScope::AgentsWrite)?;
+            }
+            caller.may_write(standing.agent.capabilities.management())?;
+        }
+        let metadata = Metadata::default().with("agentId", claims.agent.to_string());
+        let event = self.events.success(caller.deed(Action::TokenRevoked, claims.id, metadata), now);
+        let ends_at = Timestamp::from_millis(0).plus_seconds(claims.expires_at);
+        let revocation = Revocation {
+            token: claims.id,
+            organization: claims.organization,
+            until: ends_at.plus_seconds(REVOCATION_MARGIN_SECONDS),
+        };
+        Ok(self.store.revoke(&revocation, &event).await?)
+    }
+}
+
+/// Why nothing was revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevocationError {
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,52 @@
+//! One request as the core sees it: where it comes from, and how its allowance stands.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::domain::audit::Origin;
+use crate::domain::plan::Limit;
+use crate::domain::rate::RateDecision;
+use crate::ports::rate_limiter::{RateKey, RateLimiter};
+use crate::ports::store_error::StoreError;
+
+/// The circumstances of one request.
+#[derive(Debug)]
+pub struct Visit {
+    /// Where it comes from.
+    pub origin: Origin,
+    rate: Mutex<Option<RateDecision>>,
+}
+
+impl Visit {
+    /// A request that comes from there.
+    pub const fn new(origin: Origin) -> Self {
+        Self { origin, rate: Mutex::new(None) }
+    }
+
+    /// How the allowance that the request was held to stands, if it was held to one.
+    pub fn rate(&self) -> Option<RateDecision> {
+        *self.rate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds the request to a limit, and notes how that stands.
+    pub(super) async fn admit(
+        &self,
+        limiter: &dyn RateLimiter,
+        key: RateKey,
+        limit: Limit,
+    ) -> Result<(), NotAdmitted> {
+        let Limit::AtMost(limit) = limit else { return Ok(()) };
+        let decision = limiter.admit(key, limit).await?;
+        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
+        if decision.admitted { Ok(()) } else { Err(NotAdmitted::RateLimited) }
+    }
+}
+
+/// Why a request may not go on now.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAdmitted {
+    /// Its allowance is used up; [`Visit::rate`] says when to come back.
+    #[error("too many requests")]
+    RateLimited,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

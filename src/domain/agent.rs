@@ -1,0 +1,339 @@
+//! Agents: pieces of software with an identity, and the states they go through.
+
+use email_address::{EmailAddress, Options};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::id::{AgentId, OrganizationId};
+use super::scope::Scopes;
+use super::time::Timestamp;
+
+/// The longest e-mail address, in bytes.
+pub const MAX_EMAIL_BYTES: usize = 255;
+/// The longest version, in bytes.
+pub const MAX_VERSION_BYTES: usize = 64;
+/// The longest owner, in characters.
+pub const MAX_OWNER_CHARS: usize = 128;
+
+/// A piece of software that acts by itself, owned by one organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    pub id: AgentId,
+    pub organization: OrganizationId,
+    pub email: Email,
+    pub agent_type: AgentType,
+    pub version: Version,
+    pub capabilities: Scopes,
+    pub owner: Owner,
+    pub deployment_env: DeploymentEnv,
+    pub status: AgentStatus,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Raised by all that must kill the tokens it has; never lowered.
+    pub generation: u64,
+    /// Raised by every change, so that a store can refuse a change of what is no longer so.
+    pub revision: u64,
+}
+
+impl Agent {
+    /// The agent with these fields replaced; itself, unchanged, where nothing differs.
+    pub fn changed(&self, change: AgentChange, at: Timestamp) -> Result<Self, Decommissioned> {
+        self.refuse_if_final()?;
+        let mut after = self.clone();
+        after.agent_type = change.agent_type.unwrap_or(after.agent_type);
+        after.version = change.version.unwrap_or(after.version);
+        after.capabilities = change.capabilities.unwrap_or(after.capabilities);
+        after.owner = change.owner.unwrap_or(after.owner);
+        after.deployment_env = change.deployment_env.unwrap_or(after.deployment_env);
+        if let Some(is_active) = change.is_active {
+            after.status = if is_active { AgentStatus::Active } else { AgentStatus::Suspended };
+        }
+        Ok(if after == *self { after } else { after.stamped(self, at) })
+    }
+
+    /// The agent at its end. It keeps its row and its e-mail address, and never comes back.
+    pub fn decommissioned(&self, at: Timestamp) -> Result<Self, Decommissioned> {
+        self.refuse_if_final()?;
+        Ok(Self { status: AgentStatus::Decommissioned, ..self.clone() }.stamped(self, at))
+    }
+
+    /// The agent without the tokens it has: the kill switch.
+    pub fn without_its_tokens(&self, at: Timestamp) -> Result<Self, Decommissioned> {
+        self.refuse_if_final()?;
+        Ok(Self { generation: self.generation + 1, ..self.clone() }.stamped(self, at))
+    }
+
+    /// Marks a change of `before`. Leaving `active` kills the tokens that the agent has.
+    fn stamped(mut self, before: &Self, at: Timestamp) -> Self {
+        if before.status == AgentStatus::Active && self.status != AgentStatus::Active {
+            self.generation += 1;
+        }
+        self.revision += 1;
+        self.updated_at = at;
+        self
+    }
+
+    fn refuse_if_final(&self) -> Result<(), Decommissioned> {
+        if self.status == AgentStatus::Decommissioned { Err(Decommissioned) } else { Ok(()) }
+    }
+
+    /// Whether it may get and use tokens, as far as the agent itself goes.
+    pub fn is_active(&self) -> bool {
+        self.status == AgentStatus::Active
+    }
+}
+
+/// The fields of an agent that a change names; each is replaced whole.
+#[derive(Clone, Debug, Default)]
+pub struct AgentChange {
+    pub agent_type: Option<AgentType>,
+    pub version: Option<Version>,
+    pub capabilities: Option<Scopes>,
+    pub owner: Option<Owner>,
+    pub deployment_env: Option<DeploymentEnv>,
+    /// Active or suspended. Decommissioning is a deed of its own.
+    pub is_active: Option<bool>,
+}
+
+/// A decommissioned agent takes no change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the agent is decommissioned, which is final")]
+pub struct Decommissioned;
+
+/// Where an agent stands in its life: `active ⇄ suspended`, either to `decommissioned`, which is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentStatus {
+    Active,
+    Suspended,
+    Decommissioned,
+}
+
+impl AgentStatus {
+    /// Each status with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("active", Self::Active), ("suspended", Self::Suspended), ("decommissioned", Self::Decommissioned)];
+}
+
+/// What kind of work an agent does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentType {
+    Screener,
+    Classifier,
+    Orchestrator,
+    Extractor,
+    Summarizer,
+    Router,
+    Monitor,
+    Custom,
+}
+
+impl AgentType {
+    /// Each type with its name.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("screener", Self::Screener),
+        ("classifier", Self::Classifier),
+        ("orchestrator", Self::Orchestrator),
+        ("extractor", Self::Extractor),
+        ("summarizer", Self::Summarizer),
+        ("router", Self::Router),
+        ("monitor", Self::Monitor),
+        ("custom", Self::Custom),
+    ];
+}
+
+/// Where an agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeploymentEnv {
+    Development,
+    Staging,
+    Production,
+}
+
+impl DeploymentEnv {
+    /// Each environment with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("development", Self::Development), ("staging", Self::Staging), ("production", Self::Production)];
+}
+
+/// An e-mail address in its normal form: trimmed, NFC, lower-cased. Unique in an organization for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Email(String);
+
+impl Email {
+    /// The address in normal form; what is wrong with it otherwise.
+    ///
+    /// Of RFC 5321 and 6531: a local part and a domain with a dot in it; no display name, no address
+    /// literal, no control characters.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let composed = text.trim().nfc().collect::<String>().to_lowercase();
+        let normal: String = composed.nfc().collect();
+        if normal.len() > MAX_EMAIL_BYTES {
+            return Err("must be at most 255 bytes");
+        }
+        let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
+        if normal.chars().any(char::is_control)
+            || normal.ends_with('.')
+            || EmailAddress::parse_with_options(&normal, options).is_err()
+        {
+            return Err("must be a valid e-mail address, such as \"agent@example.com\"");
+        }
+        Ok(Self(normal))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A version of SemVer 2.0.0, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String);
+
+impl Version {
+    /// The version; what is wrong with it otherwise.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.len() > MAX_VERSION_BYTES {
+            return Err("must be at most 64 bytes");
+        }
+        match semver::Version::parse(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err("must be a version of SemVer 2.0.0, such as \"1.2.3\""),
+        }
+    }
+
+    /// The version as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who answers for an agent: a team or a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner(String);
+
+impl Owner {
+    /// The owner; what is wrong with it otherwise.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.chars().any(char::is_control) {
+            return Err("must not contain control characters");
+        }
+        if !(1..=MAX_OWNER_CHARS).contains(&text.chars().count()) {
+            return Err("must be 1 to 128 characters");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The owner.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn agent() -> Agent {
+        let at = Timestamp::from_millis(0);
+        Agent {
+            id: AgentId(Uuid::nil()),
+            organization: OrganizationId(Uuid::nil()),
+            email: Email::parse("agent@example.com").expect("valid"),
+            agent_type: AgentType::Custom,
+            version: Version::parse("1.0.0").expect("valid"),
+            capabilities: Scopes::capabilities(vec!["a:b".into()]).expect("valid"),
+            owner: Owner::parse("team").expect("valid"),
+            deployment_env: DeploymentEnv::Development,
+            status: AgentStatus::Active,
+            created_at: at,
+            updated_at: at,
+            generation: 0,
+            revision: 0,
+        }
+    }
+
+    #[test]
+    fn spellings_of_one_address_have_one_normal_form() {
+        for (left, right) in [
+            (" Agent@Example.COM ", "agent@example.com"),
+            ("\u{212a}elvin@example.com", "kelvin@example.com"),
+            ("jose\u{301}@example.com", "jos\u{e9}@example.com"),
+        ] {
+            assert_eq!(Email::parse(left), Email::parse(right), "{left}");
+            assert!(Email::parse(left).is_ok(), "{left}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let long = format!("{}@example.com", "a".repeat(250));
+        for text in [
+            "",
+            "a",
+            "a@b",
+            "a@@example.com",
+            "a@example.com.",
+            "\"a\r\n\"@example.com",
+            "A <a@example.com>",
+            "a@[127.0.0.1]",
+            &long,
+        ] {
+            assert!(Email::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_state_machine_holds_for_any_walk(steps in prop::collection::vec(0u8..5, 0..30)) {
+            let mut now = agent();
+            for (time, step) in steps.into_iter().enumerate() {
+                let at = Timestamp::from_millis(time as i64 + 1);
+                let status = |is_active| AgentChange { is_active: Some(is_active), ..AgentChange::default() };
+                let next = match step {
+                    0 => now.changed(status(true), at),
+                    1 => now.changed(status(false), at),
+                    2 => now.decommissioned(at),
+                    3 => now.without_its_tokens(at),
+                    _ => now.changed(AgentChange::default(), at),
+                };
+                match next {
+                    Err(Decommissioned) => prop_assert_eq!(now.status, AgentStatus::Decommissioned),
+                    Ok(next) => {
+                        prop_assert_ne!(now.status, AgentStatus::Decommissioned, "it is final");
+                        let left_active = now.is_active() && !next.is_active();
+                        let killed = left_active || step == 3;
+                        prop_assert_eq!(next.generation, now.generation + u64::from(killed));
+                        let touched = next != now;
+                        prop_assert_eq!(next.revision, now.revision + u64::from(touched));
+                        prop_assert_eq!(next.updated_at == at, touched);
+                        now = next;
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn every_semver_is_a_version_and_comes_back_as_written(
+            major: u64, minor: u64, patch: u64, pre in "(-(0|[1-9][0-9]{0,3}|[a-z][a-z0-9-]{0,4}))?", build in "(\\+[a-z0-9]{1,4})?",
+        ) {
+            let text = format!("{major}.{minor}.{patch}{pre}{build}");
+            prop_assume!(text.len() <= MAX_VERSION_BYTES);
+            prop_assert_eq!(Version::parse(&text).as_ref().map(Version::as_str), Ok(text.as_str()));
+        }
+
+        #[test]
+        fn what_is_no_semver_is_refused(text in "(1\\.0|01\\.0\\.0|1\\.0\\.0-|1\\.0\\.0\\+|v1\\.0\\.0|99999999999999999999\\.0\\.0| 1\\.0\\.0|1\\.0\\.0-01|1\\.0\\.0-[a-z]{60})") {
+            prop_assert!(Version::parse(&text).is_err());
+        }
+
+        #[test]
+        fn a_normal_form_is_its_own_normal_form(text in "\\PC{1,12}@[a-zA-Z0-9]{1,8}\\.com") {
+            if let Ok(email) = Email::parse(&text) {
+                prop_assert_eq!(Email::parse(email.as_str()), Ok(email));
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The audit log: what happened, who did it, to what, from where.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::id::{AgentId, CredentialId, EventId, OrganizationId};
+use super::time::Timestamp;
+
+/// The longest user agent that is kept, in bytes.
+pub const MAX_USER_AGENT_BYTES: usize = 512;
+/// The most that an event's metadata may take as JSON, in bytes.
+pub const MAX_METADATA_BYTES: usize = 4096;
+
+/// One line of the record. Never changed, never removed before its retention ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEvent {
+    /// Whose it is; `None` for a failed authentication that named no known client.
+    pub organization: Option<OrganizationId>,
+    /// What happened.
+    pub draft: EventDraft,
+}
+
+/// An event as a use case writes it. The store takes its organization from the row that changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventDraft {
+    pub id: EventId,
+    /// Who acted; `None` for a stranger and for the operator of the service.
+    pub actor: Option<AgentId>,
+    pub action: Action,
+    pub outcome: Outcome,
+    /// What it was done to.
+    pub resource: Option<Resource>,
+    pub origin: Origin,
+    pub metadata: Metadata,
+    pub at: Timestamp,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address, as far as trusted proxies tell it; `None` for a command of the operator.
+    pub address: Option<IpAddr>,
+    /// Valid text of at most 512 bytes.
+    pub user_agent: Option<String>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Success,
+    Failure,
+}
+
+impl Outcome {
+    /// Each outcome with its name.
+    pub const ALL: [(&'static str, Self); 2] = [("success", Self::Success), ("failure", Self::Failure)];
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    AgentCreated,
+    AgentUpdated,
+    AgentSuspended,
+    AgentReactivated,
+    AgentDecommissioned,
+    CredentialGenerated,
+    CredentialRotated,
+    CredentialRevoked,
+    TokenIssued,
+    TokenIntrospected,
+    TokenRevoked,
+    AuthFailed,
+    OrganizationCreated,
+    OrganizationUpdated,
+    OrganizationSuspended,
+    OrganizationReactivated,
+}
+
+impl Action {
+    /// Each action with its name.
+    pub const ALL: [(&'static str, Self); 16] = [
+        ("agent.created", Self::AgentCreated),
+        ("agent.updated", Self::AgentUpdated),
+        ("agent.suspended", Self::AgentSuspended),
+        ("agent.reactivated", Self::AgentReactivated),
+        ("agent.decommissioned", Self::AgentDecommissioned),
+        ("credential.generated", Self::CredentialGenerated),
+        ("credential.rotated", Self::CredentialRotated),
+        ("credential.revoked", Self::CredentialRevoked),
+        ("token.issued", Self::TokenIssued),
+        ("token.introspected", Self::TokenIntrospected),
+        ("token.revoked", Self::TokenRevoked),
+        ("auth.failed", Self::AuthFailed),
+        ("organization.created", Self::OrganizationCreated),
+        ("organization.updated", Self::OrganizationUpdated),
+        ("organization.suspended", Self::OrganizationSuspended),
+        ("organization.reactivated", Self::OrganizationReactivated),
+    ];
+}
+
+/// The kind of thing an event was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResourceType {
+    Agent,
+    Credential,
+    Token,
+    Organization,
+}
+
+impl ResourceType {
+    /// Each kind with its name.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("agent", Self::Agent),
+        ("credential", Self::Credential),
+        ("token", Self::Token),
+        ("organization", Self::Organization),
+    ];
+}
+
+/// What an event was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Resource {
+    pub kind: ResourceType,
+    pub id: Uuid,
+}
+
+impl From<AgentId> for Resource {
+    fn from(id: AgentId) -> Self {
+        Self { kind: ResourceType::Agent, id: id.0 }
+    }
+}
+
+impl From<CredentialId> for Resource {
+    fn from(id: CredentialId) -> Self {
+        Self { kind: ResourceType::Credential, id: id.0 }
+    }
+}
+
+impl From<super::id::TokenId> for Resource {
+    fn from(id: super::id::TokenId) -> Self {
+        Self { kind: ResourceType::Token, id: id.0 }
+    }
+}
+
+impl From<OrganizationId> for Resource {
+    fn from(id: OrganizationId) -> Self {
+        Self { kind: ResourceType::Organization, id: id.0 }
+    }
+}
+
+/// What else is worth knowing of an event: names and values, at most 4 KB. Never a secret or a token.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata(Map<String, Value>);
+
+impl Metadata {
+    /// Adds a value. One that would take the whole over its bound is left out, and `truncated` says so.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        const MARK: usize = r#","truncated":true"#.len();
+        let value = value.into();
+        if self.json_bytes() + name.len() + 4 + value.to_string().len() + MARK <= MAX_METADATA_BYTES {
+            self.0.insert(name.to_owned(), value);
+        } else {
+            self.0.insert("truncated".to_owned(), Value::Bool(true));
+        }
+        self
+    }
+
+    /// The names and values.
+    pub const fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    fn json_bytes(&self) -> usize {
+        2 + self.0.iter().map(|(name, value)| name.len() + 4 + value.to_string().len()).sum::<usize>()
+    }
+}
+
+/// Which events are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AuditFilter {
+    pub actor: Option<AgentId>,
+    pub action: Option<Action>,
+    pub outcome: Option<Outcome>,
+    pub resource_type: Option<ResourceType>,
+    pub resource_id: Option<Uuid>,
+    /// From this instant on.
+    pub from: Option<Timestamp>,
+    /// Up to this instant, and not the instant itself.
+    pub to: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    /// Whether the event is one of those wanted.
+    pub fn admits(&self, event: &EventDraft) -> bool {
+        fn holds<T: PartialEq>(wanted: Option<T>, have: Option<T>) -> bool {
+            wanted.is_none() || wanted == have
+        }
+        holds(self.actor, event.actor)
+            && holds(self.action, Some(event.action))
+            && holds(self.outcome, Some(event.outcome))
+            && holds(self.resource_type, event.resource.map(|resource| resource.kind))
+            && holds(self.resource_id, event.resource.map(|resource| resource.id))
+            && self.from.is_none_or(|from| event.at >= from)
+            && self.to.is_none_or(|to| event.at < to)
+    }
+}
+
+/// Where an event stands in the log, newest first: by time, then by id. It never moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    pub at: Timestamp,
+    pub id: EventId,
+}
+
+impl EventDraft {
+    /// Where the event stands in the log.
+    pub const fn position(&self) -> Position {
+        Position { at: self.at, id: self.id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_stays_within_its_bound_and_says_what_it_left_out() {
+        let metadata = Metadata::default()
+            .with("first", "x".repeat(3000))
+            .with("second", "y".repeat(3000))
+            .with("third", 3);
+        let json = serde_json::to_string(metadata.as_map()).expect("a map of strings");
+        assert!(json.len() <= MAX_METADATA_BYTES, "{}", json.len());
+        assert_eq!(metadata.as_map().get("truncated"), Some(&Value::Bool(true)));
+        assert_eq!(metadata.as_map().get("third"), Some(&Value::from(3)));
+        assert!(metadata.as_map().contains_key("first") && !metadata.as_map().contains_key("second"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Credentials: the ways in which an agent proves who it is.
+
+use super::id::{AgentId, CredentialId};
+use super::jwk::PublicKey;
+use super::secret::{Fingerprint, SecretHash};
+use super::time::Timestamp;
+
+/// The most credentials an agent may have that are active and not expired.
+pub const MAX_LIVE_CREDENTIALS: u32 = 10;
+/// The longest that a rotated secret may live on: a week.
+pub const MAX_GRACE_SECONDS: u32 = 604_800;
+
+/// A way in which an agent proves who it is. It may have several, so that rotation needs no downtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    pub id: CredentialId,
+    pub agent: AgentId,
+    pub proof: Proof,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    /// To the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Raised by every change but that of `last_used_at`, so that a store can refuse a lost race.
+    pub revision: u64,
+}
+
+impl Credential {
+    /// Whether it counts: not revoked, not expired.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether it is active or revoked; expiry does not change that.
+    pub const fn status(&self) -> CredentialStatus {
+        if self.revoked_at.is_some() { CredentialStatus::Revoked } else { CredentialStatus::Active }
+    }
+
+    /// The hash that a secret with this fingerprint must match now, if there is one.
+    pub fn hash_for(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<&SecretHash> {
+        let Proof::Secret { current, previous } = &self.proof else { return None };
+        if !self.is_live(now) {
+            return None;
+        }
+        let previous = previous.as_ref().filter(|previous| now < previous.until);
+        [Some(current), previous.map(|previous| &previous.secret)]
+            .into_iter()
+            .flatten()
+            .find(|secret| secret.fingerprint == fingerprint)
+            .map(|secret| &secret.hash)
+    }
+
+    /// The same credential with a new secret. The old one dies at once, or lives until `grace_until`.
+    pub fn rotated(
+        &self,
+        secret: StoredSecret,
+        expires_at: Option<Timestamp>,
+        grace_until: Option<Timestamp>,
+    ) -> Result<Self, RotationRefusal> {
+        if self.revoked_at.is_some() {
+            return Err(RotationRefusal::Revoked);
+        }
+        let Proof::Secret { current, .. } = &self.proof else { return Err(RotationRefusal::PublicKey) };
+        let previous = grace_until.map(|until| PreviousSecret { secret: current.clone(), until });
+        Ok(Self {
+            proof: Proof::Secret { current: secret, previous },
+            expires_at,
+            revision: self.revision + 1,
+            ..self.clone()
+        })
+    }
+
+    /// The credential at its end.
+    pub fn revoked(&self, at: Timestamp) -> Result<Self, AlreadyRevoked> {
+        if self.revoked_at.is_some() {
+            return Err(AlreadyRevoked);
+        }
+        Ok(Self { revoked_at: Some(at), revision: self.revision + 1, ..self.clone() })
+    }
+}
+
+/// What a credential is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A client secret, and the one before it while its grace lasts.
+    Secret { current: StoredSecret, previous: Option<PreviousSecret> },
+    /// A public key, for `private_key_jwt`.
+    Key(PublicKey),
+}
+
+/// What is kept of a client secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSecret {
+    pub fingerprint: Fingerprint,
+    pub hash: SecretHash,
+}
+
+/// A secret that was rotated and still works for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    pub secret: StoredSecret,
+    pub until: Timestamp,
+}
+
+/// Whether a credential was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CredentialStatus {
+    Active,
+    Revoked,
+}
+
+impl CredentialStatus {
+    /// Each status with its name.
+    pub const ALL: [(&'static str, Self); 2] = [("active", Self::Active), ("revoked", Self::Revoked)];
+}
+
+/// A revoked credential takes no change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the credential is already revoked")]
+pub struct AlreadyRevoked;
+
+/// Why a credential cannot be rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotationRefusal {
+    #[error("the credential is already revoked")]
+    Revoked,
+    #[error("a public key cannot be rotated: add another and revoke this one")]
+    PublicKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn secret(byte: u8) -> StoredSecret {
+        StoredSecret { fingerprint: Fingerprint([byte; 8]), hash: SecretHash(format!("hash {byte}")) }
+    }
+
+    fn credential() -> Credential {
+        Credential {
+            id: CredentialId(Uuid::nil()),
+            agent: AgentId(Uuid::nil()),
+            proof: Proof::Secret { current: secret(1), previous: None },
+            created_at: Timestamp::from_millis(0),
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+            revision: 0,
+        }
+    }
+
+    #[test]
+    fn a_rotated_secret_lives_exactly_as_long_as_its_grace() {
+        let now = Timestamp::from_millis(5_000);
+        let at_once = credential().rotated(secret(2), None, None).expect("a live secret");
+        assert_eq!(at_once.hash_for(Fingerprint([1; 8]), now), None);
+        let later = credential().rotated(secret(2), None, Some(now)).expect("a live secret");
+        assert!(later.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(4_999)).is_some());
+        assert!(later.hash_for(Fingerprint([1; 8]), now).is_none());
+        assert!(later.hash_for(Fingerprint([2; 8]), now).is_some());
+    }
+
+    #[test]
+    fn a_second_rotation_forgets_the_first_secret_for_good() {
+        let now = Timestamp::from_millis(5_000);
+        let until = Some(now.plus_seconds(60));
+        let twice = credential()
+            .rotated(secret(2), None, until)
+            .and_then(|once| once.rotated(secret(3), None, until))
+            .expect("a live secret");
+        assert!(twice.hash_for(Fingerprint([1; 8]), now).is_none());
+        assert!(twice.hash_for(Fingerprint([2; 8]), now).is_some());
+    }
+
+    #[test]
+    fn expiry_and_revocation_end_every_secret_of_a_credential() {
+        let end = Timestamp::from_millis(1_000);
+        let expiring = Credential { expires_at: Some(end), ..credential() };
+        assert!(expiring.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(999)).is_some());
+        assert!(expiring.hash_for(Fingerprint([1; 8]), end).is_none());
+        let revoked = credential().revoked(end).expect("a live secret");
+        assert!(revoked.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(0)).is_none());
+        assert_eq!(revoked.revoked(end), Err(AlreadyRevoked));
+    }
+}

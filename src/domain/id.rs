@@ -1,0 +1,77 @@
+//! Identities: one type a noun, so that an agent's id cannot be handed where a credential's is wanted.
+
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// Reads the one accepted spelling: lower-case, hyphenated.
+            ///
+            /// Other spellings of the same UUID are refused, because two spellings of one client would
+            /// have two rate windows and two lines in the audit log.
+            pub fn parse(text: &str) -> Option<Self> {
+                let uuid = Uuid::try_parse(text).ok()?;
+                let mut buffer = Uuid::encode_buffer();
+                (uuid.hyphenated().encode_lower(&mut buffer) == text).then_some(Self(uuid))
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// The identity of an [`Organization`](super::organization::Organization).
+    OrganizationId
+);
+id!(
+    /// The identity of an [`Agent`](super::agent::Agent). It is the agent's `client_id` and its tokens' `sub`.
+    AgentId
+);
+id!(
+    /// The identity of a [`Credential`](super::credential::Credential).
+    CredentialId
+);
+id!(
+    /// The identity of an [`AuditEvent`](super::audit::AuditEvent).
+    EventId
+);
+id!(
+    /// The identity of a token: its `jti` (RFC 7519 section 4.1.7).
+    TokenId
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_canonical_spelling_is_an_id() {
+        let text = "01920000-0000-7000-8000-00000000abcd";
+        assert_eq!(AgentId::parse(text).map(|id| id.to_string()), Some(text.to_owned()));
+        for other in [
+            "01920000-0000-7000-8000-00000000ABCD",
+            "019200000000700080000000 0000abcd",
+            "0192000000007000800000000000abcd",
+            "{01920000-0000-7000-8000-00000000abcd}",
+            "urn:uuid:01920000-0000-7000-8000-00000000abcd",
+            "",
+        ] {
+            assert_eq!(AgentId::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Public keys: those that agents register, and those this service signs with.
+
+/// A public key as RFC 7517 describes it. All numbers are base64url without padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKey {
+    /// RSA, 2048 to 4096 bits, for RS256: modulus and exponent (RFC 7518 section 6.3.1).
+    Rsa { n: String, e: String },
+    /// P-256, for ES256: the point (RFC 7518 section 6.2.1).
+    P256 { x: String, y: String },
+    /// Ed25519, for EdDSA (RFC 8037 section 2).
+    Ed25519 { x: String },
+}
+
+impl PublicKey {
+    /// The one signature algorithm that the key is used with. It is the key's, never a header's.
+    pub const fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Rsa { .. } => "RS256",
+            Self::P256 { .. } => "ES256",
+            Self::Ed25519 { .. } => "EdDSA",
+        }
+    }
+}
+
+/// A public key that this service publishes, with its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedKey {
+    /// The RFC 7638 thumbprint of the key.
+    pub id: String,
+    /// The key.
+    pub key: PublicKey,
+}

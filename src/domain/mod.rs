@@ -1,0 +1,19 @@
+//! What things are: the nouns of the service and the rules between them.
+//!
+//! Everything here is pure. No I/O, no `async`, no clock, no randomness, no wire format: time and ids come
+//! in as arguments, so each rule can be read and tested by itself.
+
+pub mod agent;
+pub mod audit;
+pub mod credential;
+pub mod id;
+pub mod jwk;
+pub mod organization;
+pub mod page;
+pub mod plan;
+pub mod rate;
+pub mod scope;
+pub mod secret;
+pub mod tenancy;
+pub mod time;
+pub mod token;

@@ -1,0 +1,26 @@
+//! Pages of a list.
+
+/// Which part of a list is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// From 1.
+    pub number: u32,
+    /// Entries a page, from 1.
+    pub limit: u32,
+}
+
+impl Page {
+    /// How many entries stand before this page.
+    pub const fn offset(self) -> u64 {
+        (self.number as u64 - 1) * self.limit as u64
+    }
+}
+
+/// One page of a list, and how long the whole list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// The entries of the page, newest first.
+    pub items: Vec<T>,
+    /// How many entries there are on all pages.
+    pub total: u64,
+}

@@ -1,0 +1,85 @@
+//! Plans: how much an organization may use.
+
+use super::time::Timestamp;
+
+/// How much of something is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    Unlimited,
+    AtMost(u32),
+}
+
+/// A named set of limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Plan {
+    Free,
+    Pro,
+    Enterprise,
+}
+
+impl Plan {
+    /// Each plan with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("free", Self::Free), ("pro", Self::Pro), ("enterprise", Self::Enterprise)];
+
+    /// What the plan allows.
+    pub const fn limits(self) -> Limits {
+        use Limit::{AtMost, Unlimited};
+        let (agents, tokens, requests, days) = match self {
+            Self::Free => (AtMost(100), AtMost(10_000), AtMost(100), AtMost(90)),
+            Self::Pro => (AtMost(1_000), AtMost(100_000), AtMost(1_000), AtMost(365)),
+            Self::Enterprise => (Unlimited, Unlimited, AtMost(10_000), AtMost(7 * 365 + 2)),
+        };
+        Limits {
+            max_agents: agents,
+            max_tokens_per_month: tokens,
+            requests_per_minute: requests,
+            audit_retention_days: days,
+        }
+    }
+}
+
+/// What an organization may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Agents that are not decommissioned.
+    pub max_agents: Limit,
+    /// Tokens a calendar month (UTC) a client.
+    pub max_tokens_per_month: Limit,
+    /// Requests a 60 s window a client.
+    pub requests_per_minute: Limit,
+    /// Days for which an audit event is shown.
+    pub audit_retention_days: Limit,
+}
+
+impl Limits {
+    /// Events from before this instant are no longer shown; `None` if all are.
+    pub const fn audit_horizon(self, now: Timestamp) -> Option<Timestamp> {
+        match self.audit_retention_days {
+            Limit::Unlimited => None,
+            Limit::AtMost(days) => Some(now.minus_days(days)),
+        }
+    }
+}
+
+/// Where an organization departs from its plan. `None` leaves the plan's limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitOverrides {
+    pub max_agents: Option<Limit>,
+    pub max_tokens_per_month: Option<Limit>,
+    pub requests_per_minute: Option<Limit>,
+    pub audit_retention_days: Option<Limit>,
+}
+
+impl LimitOverrides {
+    /// The plan's limits with these in their place.
+    pub fn applied_to(self, plan: Plan) -> Limits {
+        let of_plan = plan.limits();
+        Limits {
+            max_agents: self.max_agents.unwrap_or(of_plan.max_agents),
+            max_tokens_per_month: self.max_tokens_per_month.unwrap_or(of_plan.max_tokens_per_month),
+            requests_per_minute: self.requests_per_minute.unwrap_or(of_plan.requests_per_minute),
+            audit_retention_days: self.audit_retention_days.unwrap_or(of_plan.audit_retention_days),
+        }
+    }
+}

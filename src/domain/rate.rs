@@ -1,0 +1,153 @@
+//! The sliding window: how many requests fit into a minute.
+//!
+//! With `c` admitted in the current 60 s window, `p` in the one before it and `f` the share of the current
+//! window gone, the use is `p·(1−f) + c`. One more must fit, else it is refused, and a refused request is
+//! not counted: who keeps asking at twice the limit still gets the limit.
+//!
+//! All of it is done in whole milliseconds, so every adapter that follows it gives the same answers.
+
+use super::time::Timestamp;
+
+/// The length of a window, in milliseconds.
+pub const WINDOW_MILLIS: i64 = 60_000;
+
+/// What one key has used: the state that a limiter keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Which window `current` counts: its start, in windows since the epoch.
+    pub window: i64,
+    /// Admitted in that window.
+    pub current: u32,
+    /// Admitted in the window before it.
+    pub previous: u32,
+}
+
+/// The answer of a limiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateDecision {
+    /// Whether the request may go on. If so, it has been counted.
+    pub admitted: bool,
+    /// The limit that was applied.
+    pub limit: u32,
+    /// How many more would pass now.
+    pub remaining: u32,
+    /// The first whole second since the epoch, in the future, at which one more would pass.
+    pub reset_at: i64,
+    /// Whole seconds from now until one more passes, at least 1.
+    pub retry_after: i64,
+}
+
+impl Usage {
+    /// Lets one more request in if it fits, and counts it then.
+    pub fn admit(&mut self, limit: u32, now: Timestamp) -> RateDecision {
+        self.roll_to(now);
+        let elapsed = now.as_millis().rem_euclid(WINDOW_MILLIS);
+        let admitted = self.weight(elapsed) + WINDOW_MILLIS <= i64::from(limit) * WINDOW_MILLIS;
+        if admitted {
+            self.current += 1;
+        }
+        let free = i64::from(limit) * WINDOW_MILLIS - self.weight(elapsed);
+        let remaining = u32::try_from(free.div_euclid(WINDOW_MILLIS).max(0)).unwrap_or(u32::MAX);
+        let passes_at = self.next_admission(limit, now);
+        let reset_at = (passes_at + 999).div_euclid(1000).max(now.as_seconds() + 1);
+        let retry_after = (passes_at - now.as_millis() + 999).div_euclid(1000).max(1);
+        RateDecision { admitted, limit, remaining, reset_at, retry_after }
+    }
+
+    /// Moves on to the window that `now` lies in. A clock that steps back changes nothing.
+    fn roll_to(&mut self, now: Timestamp) {
+        let window = now.as_millis().div_euclid(WINDOW_MILLIS);
+        match window - self.window {
+            step if step <= 0 => {}
+            1 => *self = Self { window, current: 0, previous: self.current },
+            _ => *self = Self { window, current: 0, previous: 0 },
+        }
+    }
+
+    /// The use, in requests times milliseconds, so that it stays whole.
+    fn weight(self, elapsed: i64) -> i64 {
+        i64::from(self.previous) * (WINDOW_MILLIS - elapsed) + i64::from(self.current) * WINDOW_MILLIS
+    }
+
+    /// The first millisecond from now on at which one more would fit.
+    fn next_admission(self, limit: u32, now: Timestamp) -> i64 {
+        let start = self.window * WINDOW_MILLIS;
+        let this = earliest(self.previous, self.current, limit).map(|elapsed| start + elapsed);
+        let next = earliest(self.current, 0, limit).map(|elapsed| start + WINDOW_MILLIS + elapsed);
+        this.or(next).unwrap_or(start + 2 * WINDOW_MILLIS).max(now.as_millis())
+    }
+}
+
+/// How far into its window one more request fits, with these counts; `None` if not before its end.
+fn earliest(previous: u32, current: u32, limit: u32) -> Option<i64> {
+    let room = i64::from(limit) - 1 - i64::from(current);
+    if room < 0 {
+        return None;
+    }
+    let (previous, room) = (i64::from(previous), room * WINDOW_MILLIS);
+    let excess = previous * WINDOW_MILLIS - room;
+    if excess <= 0 {
+        return Some(0);
+    }
+    let elapsed = (excess + previous - 1) / previous;
+    (elapsed < WINDOW_MILLIS).then_some(elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_client_at_twice_its_limit_still_gets_about_its_limit() {
+        let mut usage = Usage::default();
+        let admitted = (0..5 * 200)
+            .filter(|request| usage.admit(100, Timestamp::from_millis(request * 300)).admitted)
+            .count();
+        assert!((450..=550).contains(&admitted), "{admitted} in five minutes");
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_windows_admit_more_than_twice_the_limit_and_waiting_as_told_always_helps(
+            limit in 1u32..20,
+            steps in prop::collection::vec(0i64..20_000, 1..200),
+        ) {
+            let mut usage = Usage::default();
+            let mut now = 1_000_000_000_000;
+            let mut admitted = Vec::new();
+            for step in steps {
+                now += step;
+                let before = usage;
+                let decision = usage.admit(limit, Timestamp::from_millis(now));
+                prop_assert!(decision.remaining <= limit);
+                prop_assert!(decision.reset_at * 1000 > now);
+                if decision.admitted {
+                    admitted.push(now);
+                    let minute = admitted.iter().filter(|at| **at > now - WINDOW_MILLIS).count();
+                    prop_assert!(minute < 2 * limit as usize, "{minute} in a minute");
+                } else {
+                    let mut unchanged = before;
+                    unchanged.roll_to(Timestamp::from_millis(now));
+                    prop_assert_eq!(unchanged, usage, "a refused request is not counted");
+                    let later = now + decision.retry_after * 1000;
+                    prop_assert!(usage.clone().admit(limit, Timestamp::from_millis(later)).admitted);
+                    let sooner = usage.next_admission(limit, Timestamp::from_millis(now)) - 1;
+                    prop_assert!(!usage.clone().admit(limit, Timestamp::from_millis(sooner)).admitted);
+                }
+            }
+        }
+
+        #[test]
+        fn remaining_is_how_many_more_pass_at_once(limit in 1u32..30, used in 0u32..40, offset in 0i64..60_000) {
+            let mut usage = Usage::default();
+            let now = Timestamp::from_millis(1_000_000_020_000);
+            for _ in 0..used { usage.admit(limit, now); }
+            let now = Timestamp::from_millis(now.as_millis() + offset);
+            let decision = usage.admit(limit, now);
+            let more = (0..2 * limit).filter(|_| usage.admit(limit, now).admitted).count();
+            prop_assert_eq!(more, decision.remaining as usize);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Scopes and capabilities: what an agent may do, and what a token says it may.
+//!
+//! A capability is an OAuth scope that the agent may ask for. Six of them, the management scopes, are
+//! understood by this service itself; all others mean something to resource servers only.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The most capabilities an agent may have.
+pub const MAX_CAPABILITIES: usize = 64;
+/// The most bytes that an agent's capabilities may take together.
+pub const MAX_CAPABILITIES_BYTES: usize = 4096;
+/// The longest capability, in bytes.
+pub const MAX_CAPABILITY_BYTES: usize = 128;
+
+/// The resources that only the management scopes may use.
+const RESERVED_RESOURCES: [&str; 5] = ["agents", "credentials", "tokens", "audit", "admin"];
+
+/// A scope that this service itself understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ManagementScope {
+    AgentsRead,
+    AgentsWrite,
+    CredentialsWrite,
+    TokensRead,
+    AuditRead,
+    AdminOrgs,
+}
+
+impl ManagementScope {
+    /// All six, in the order in which they are shown.
+    pub const ALL: [Self; 6] = [
+        Self::AgentsRead,
+        Self::AgentsWrite,
+        Self::CredentialsWrite,
+        Self::TokensRead,
+        Self::AuditRead,
+        Self::AdminOrgs,
+    ];
+
+    /// Its spelling as a scope value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentsRead => "agents:read",
+            Self::AgentsWrite => "agents:write",
+            Self::CredentialsWrite => "credentials:write",
+            Self::TokensRead => "tokens:read",
+            Self::AuditRead => "audit:read",
+            Self::AdminOrgs => "admin:orgs",
+        }
+    }
+
+    fn of(capability: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == capability)
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl fmt::Display for ManagementScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of management scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ManagementScopes(u8);
+
+impl ManagementScopes {
+    /// Whether the scope is in the set.
+    pub const fn contains(self, scope: ManagementScope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+
+    /// Those of this set that `other` lacks. The rule against escalation is that none are missing.
+    #[must_use]
+    pub const fn missing_from(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Those in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its members, in the order of [`ManagementScope::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = ManagementScope> {
+        ManagementScope::ALL.into_iter().filter(move |scope| self.contains(*scope))
+    }
+}
+
+impl FromIterator<ManagementScope> for ManagementScopes {
+    fn from_iter<I: IntoIterator<Item = ManagementScope>>(scopes: I) -> Self {
+        scopes.into_iter().fold(Self::default(), |set, scope| Self(set.0 | scope.bit()))
+    }
+}
+
+/// A set of scope values in the order in which they were given. Cloning it is cheap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scopes {
+    values: Arc<[Box<str>]>,
+    management: ManagementScopes,
+}
+
+impl Scopes {
+    fn new(values: Vec<Box<str>>) -> Self {
+        let management = values.iter().filter_map(|value| ManagementScope::of(value)).collect();
+        Self { values: values.into(), management }
+    }
+
+    /// The capabilities of an agent: 1 to 64, well formed, no two the same, at most 4,096 bytes together.
+    ///
+    /// All faults are named, each with the place it stands at, or without one where it is the list's.
+    pub fn capabilities(values: Vec<String>) -> Result<Self, Vec<CapabilityFault>> {
+        let mut faults = Vec::new();
+        if values.is_empty() || values.len() > MAX_CAPABILITIES {
+            faults.push(CapabilityFault { at: None, what: "must have 1 to 64 entries" });
+        }
+        if values.iter().map(String::len).sum::<usize>() > MAX_CAPABILITIES_BYTES {
+            faults.push(CapabilityFault { at: None, what: "must be at most 4096 bytes together" });
+        }
+        let mut seen = std::collections::HashSet::new();
+        for (at, value) in values.iter().enumerate() {
+            if let Err(what) = check_capability(value) {
+                faults.push(CapabilityFault { at: Some(at), what });
+            } else if !seen.insert(value.as_str()) {
+                faults.push(CapabilityFault { at: Some(at), what: "stands here for the second time" });
+            }
+        }
+        drop(seen);
+        if faults.is_empty() {
+            Ok(Self::new(values.into_iter().map(String::into_boxed_str).collect()))
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Scope values as a token carries them: space-separated. Used for what this service signed itself.
+    pub fn of_token(text: &str) -> Self {
+        Self::new(text.split(' ').filter(|value| !value.is_empty()).map(Box::from).collect())
+    }
+
+    /// The scopes that were asked for; refused where one is not among these. One named twice counts once.
+    pub fn grant(&self, asked: &RequestedScope) -> Result<Self, ScopeRefusal> {
+        let mut granted: Vec<Box<str>> = Vec::new();
+        for value in asked.0.split(' ') {
+            if !self.contains(value) {
+                return Err(ScopeRefusal::NotACapability);
+            }
+            if !granted.iter().any(|have| **have == *value) {
+                granted.push(value.into());
+            }
+        }
+        Ok(Self::new(granted))
+    }
+
+    /// What a token gets when no scope is asked for: every capability that is no management scope, and all
+    /// where there is none such.
+    #[must_use]
+    pub fn default_grant(&self) -> Self {
+        let plain: Vec<_> =
+            self.values.iter().filter(|value| ManagementScope::of(value).is_none()).cloned().collect();
+        if plain.is_empty() { self.clone() } else { Self::new(plain) }
+    }
+
+    /// Those of this set that `other` has too, in this set's order.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        if self.values.iter().all(|value| other.contains(value)) {
+            return self.clone();
+        }
+        Self::new(self.values.iter().filter(|value| other.contains(value)).cloned().collect())
+    }
+
+    /// Whether the value is in the set, letter by letter.
+    pub fn contains(&self, value: &str) -> bool {
+        self.values.iter().any(|have| **have == *value)
+    }
+
+    /// The management scopes among them.
+    pub const fn management(&self) -> ManagementScopes {
+        self.management
+    }
+
+    /// The values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(AsRef::as_ref)
+    }
+}
+
+impl fmt::Display for Scopes {
+    /// Space-separated, as RFC 6749 section 3.3 writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, value) in self.values.iter().enumerate() {
+            if place > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(value)?;
+        }
+        Ok(())
+    }
+}
+
+/// A `scope` parameter of the grammar of RFC 6749 section 3.3, before anybody is asked whether it is granted.
+#[derive(Clone, Debug)]
+pub struct RequestedScope(Box<str>);
+
+impl RequestedScope {
+    /// The longest that is read, in bytes: twice all that any agent can have.
+    pub const MAX_BYTES: usize = 2 * (MAX_CAPABILITIES_BYTES + MAX_CAPABILITIES);
+
+    /// The parameter; refused where it is longer than any grant could be, or not of the grammar.
+    pub fn parse(text: &str) -> Result<Self, ScopeRefusal> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(ScopeRefusal::TooLong);
+        }
+        let is_value = |value: &str| {
+            !value.is_empty() && value.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+        };
+        if text.split(' ').all(is_value) { Ok(Self(text.into())) } else { Err(ScopeRefusal::Malformed) }
+    }
+}
+
+/// What is wrong with one capability, or with their list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapabilityFault {
+    /// Its place in the list; none where the fault is the list's.
+    pub at: Option<usize>,
+    /// A sentence that follows the field's name.
+    pub what: &'static str,
+}
+
+/// Why a requested scope is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeRefusal {
+    #[error("the scope is longer than any grant to this client could be")]
+    TooLong,
+    #[error("the scope is not a list of scope values with one space between them")]
+    Malformed,
+    #[error("the scope names a value that is not among the client's capabilities")]
+    NotACapability,
+}
+
+/// `^[a-z0-9][a-z0-9._-]*:[a-z0-9*][a-z0-9._*-]*$`, at most 128 bytes, reserved resources only for the six.
+fn check_capability(value: &str) -> Result<(), &'static str> {
+    const SHAPE: &str = "must be resource:action in lower case, such as \"invoices:read\"";
+    if value.len() > MAX_CAPABILITY_BYTES {
+        return Err("must be at most 128 bytes");
+    }
+    let (resource, action) = value.split_once(':').ok_or(SHAPE)?;
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let punctuation = |b: u8| matches!(b, b'.' | b'_' | b'-');
+    let resource_fits = resource.bytes().next().is_some_and(alphanumeric)
+        && resource.bytes().all(|b| alphanumeric(b) || punctuation(b));
+    let action_fits = action.bytes().next().is_some_and(|b| alphanumeric(b) || b == b'*')
+        && action.bytes().all(|b| alphanumeric(b) || punctuation(b) || b == b'*');
+    if !resource_fits || !action_fits {
+        return Err(SHAPE);
+    }
+    if RESERVED_RESOURCES.contains(&resource) && ManagementScope::of(value).is_none() {
+        return Err("uses a resource that is reserved for this service's own scopes");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn capabilities(values: &[&str]) -> Result<Scopes, Vec<CapabilityFault>> {
+        Scopes::capabilities(values.iter().map(|value| (*value).to_owned()).collect())
+    }
+
+    fn request(capabilities: &Scopes, text: &str) -> Result<Scopes, ScopeRefusal> {
+        capabilities.grant(&RequestedScope::parse(text)?)
+    }
+
+    #[test]
+    fn a_scope_is_values_with_one_space_between() {
+        for text in ["", " ", "a:b  c:d", " a:b", "a:b ", "a:b\tc:d", "a\"b", "a\\b", "\u{e9}:b"] {
+            assert_eq!(RequestedScope::parse(text).err(), Some(ScopeRefusal::Malformed), "{text:?}");
+        }
+        assert_eq!(RequestedScope::parse(&"a".repeat(100_000)).err(), Some(ScopeRefusal::TooLong));
+    }
+
+    #[test]
+    fn reserved_resources_take_only_the_six_management_scopes() {
+        for scope in ManagementScope::ALL {
+            assert!(capabilities(&[scope.as_str()]).is_ok(), "{scope}");
+        }
+        for value in ["admin:*", "agents:*", "audit:readx", "admin:orgs.", "tokens:write"] {
+            assert!(capabilities(&[value]).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_list_is_named_with_its_place() {
+        let faults = capabilities(&["a:b", "A:b", "a:b", "agents:*"]).expect_err("three are wrong");
+        assert_eq!(faults.iter().map(|fault| fault.at).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn management_scopes_are_given_only_by_name() {
+        let both = capabilities(&["agents:read", "files:read"]).expect("valid");
+        assert_eq!(both.default_grant().to_string(), "files:read");
+        assert_eq!(request(&both, "agents:read").expect("a capability").to_string(), "agents:read");
+        let management = capabilities(&["agents:read", "admin:orgs"]).expect("valid");
+        assert_eq!(management.default_grant(), management);
+    }
+
+    #[test]
+    fn a_star_in_a_capability_matches_only_itself() {
+        let star = capabilities(&["files:*"]).expect("valid");
+        assert_eq!(request(&star, "files:read"), Err(ScopeRefusal::NotACapability));
+        assert!(request(&star, "files:*").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_grant_never_exceeds_the_capabilities(
+            have in prop::collection::hash_set("[a-c]{1,2}:[a-c*]{1,2}", 1..8),
+            asked in prop::collection::vec("[a-c]{1,2}:[a-c*]{1,2}", 1..8),
+        ) {
+            let capabilities = Scopes::capabilities(have.iter().cloned().collect()).expect("valid");
+            let all_there = asked.iter().all(|value| have.contains(value));
+            match request(&capabilities, &asked.join(" ")) {
+                Ok(granted) => {
+                    prop_assert!(all_there);
+                    prop_assert!(granted.iter().all(|value| have.contains(value)));
+                    prop_assert!(asked.iter().all(|value| granted.contains(value)));
+                }
+                Err(refusal) => {
+                    prop_assert!(!all_there);
+                    prop_assert_eq!(refusal, ScopeRefusal::NotACapability);
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_a_request_panic_or_pass_with_more_than_it_names(text in ".{0,64}") {
+            let capabilities = capabilities(&["a:b", "c:d"]).expect("valid");
+            if let Ok(granted) = request(&capabilities, &text) {
+                prop_assert!(granted.iter().all(|value| text.contains(value)));
+            }
+        }
+
+        #[test]
+        fn what_missing_from_finds_is_exactly_what_the_union_adds(a in 0u8..64, b in 0u8..64) {
+            let (a, b) = (ManagementScopes(a), ManagementScopes(b));
+            prop_assert_eq!(b.union(a.missing_from(b)), a.union(b));
+            prop_assert_eq!(a.missing_from(b).is_empty(), a.union(b) == b);
+        }
+    }
+}

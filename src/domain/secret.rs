@@ -1,0 +1,112 @@
+//! Client secrets: their form, their checksum, and what of them may be kept.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+
+const PREFIX: &str = "aidp_sk_";
+const RANDOM_DIGITS: usize = 48;
+const CHECKSUM_DIGITS: usize = 8;
+
+/// How many random bytes a secret is made of.
+pub const RANDOM_BYTES: usize = RANDOM_DIGITS / 2;
+
+/// A client secret: `aidp_sk_`, 48 lower-case hex digits, and 8 more of CRC-32 over what stands before.
+///
+/// A leak scanner can tell one without asking anybody, and a typing error costs no hash. It has no
+/// `Display`, its `Debug` hides it, and it is wiped when dropped.
+#[derive(Clone)]
+pub struct ClientSecret(SecretString);
+
+impl ClientSecret {
+    /// The secret made of these random bytes.
+    pub fn from_random(bytes: [u8; RANDOM_BYTES]) -> Self {
+        let mut text = String::with_capacity(PREFIX.len() + RANDOM_DIGITS + CHECKSUM_DIGITS);
+        text.push_str(PREFIX);
+        for byte in bytes {
+            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        }
+        let checksum = crc32fast::hash(text.as_bytes());
+        write!(text, "{checksum:08x}").expect("writing to a String cannot fail");
+        Self(text.into())
+    }
+
+    /// The secret in this text; `None` for what is not of the form or fails its own checksum.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(PREFIX)?;
+        let fits = digits.len() == RANDOM_DIGITS + CHECKSUM_DIGITS
+            && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let (body, checksum) = text.split_at_checked(PREFIX.len() + RANDOM_DIGITS)?;
+        let right = fits && format!("{:08x}", crc32fast::hash(body.as_bytes())) == checksum;
+        right.then(|| Self(text.into()))
+    }
+
+    /// The text itself. For the hasher, and for the one answer that shows it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Which credential it may belong to, without a hash.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let digest = Sha256::digest(self.expose().as_bytes());
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        Fingerprint(first)
+    }
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientSecret([redacted])")
+    }
+}
+
+/// The first 8 bytes of a secret's SHA-256. It picks the one credential to compare, so that ten credentials
+/// cost no more than one and a wrong secret costs none. Of 192 random bits it gives nothing away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 8]);
+
+/// A bcrypt hash in its own text form (`$2b$…`).
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretHash(pub String);
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretHash([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_never_shows_itself_by_accident() {
+        let secret = ClientSecret::from_random([7; RANDOM_BYTES]);
+        assert!(!format!("{secret:?}").contains("0707"));
+        assert!(!format!("{:?}", SecretHash("$2b$10$abc".into())).contains("abc"));
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_character_is_no_secret(bytes: [u8; RANDOM_BYTES], place in 0usize..64, with in "[0-9a-fA-FxX]") {
+            let secret = ClientSecret::from_random(bytes);
+            prop_assert!(ClientSecret::parse(secret.expose()).is_some());
+            let mut text = secret.expose().to_owned();
+            prop_assume!(text[place..=place] != with);
+            text.replace_range(place..=place, &with);
+            prop_assert!(ClientSecret::parse(&text).is_none());
+        }
+
+        #[test]
+        fn nothing_may_stand_around_a_secret(bytes: [u8; RANDOM_BYTES], extra in ".") {
+            let secret = ClientSecret::from_random(bytes);
+            prop_assert!(ClientSecret::parse(&format!("{}{extra}", secret.expose())).is_none());
+            prop_assert!(ClientSecret::parse(&format!("{extra}{}", secret.expose())).is_none());
+        }
+    }
+}

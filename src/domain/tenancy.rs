@@ -1,0 +1,35 @@
+//! How far a caller reaches.
+
+use super::id::OrganizationId;
+
+/// The organizations that a call may see and touch. Whatever lies outside answers as if it did not exist.
+///
+/// Ports take it wherever they read or change something of an organization; only
+/// [`Caller::tenancy`](crate::app::caller::Caller::tenancy) makes one for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tenancy {
+    /// One organization: every caller without `admin:orgs`.
+    Only(OrganizationId),
+    /// All of them: `admin:orgs`.
+    All,
+}
+
+impl Tenancy {
+    /// Whether something of that organization may be seen.
+    pub fn admits(self, organization: OrganizationId) -> bool {
+        match self {
+            Self::Only(own) => own == organization,
+            Self::All => true,
+        }
+    }
+
+    /// The same reach, or only the named organization where it lies within.
+    ///
+    /// `None` where the named one lies outside: the answer is then that of an empty organization.
+    pub fn narrowed_to(self, organization: Option<OrganizationId>) -> Option<Self> {
+        match organization {
+            None => Some(self),
+            Some(named) => self.admits(named).then_some(Self::Only(named)),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Access tokens: what they say, and when they are alive.
+
+use std::sync::Arc;
+
+use super::agent::Agent;
+use super::id::{AgentId, OrganizationId, TokenId};
+use super::organization::Organization;
+use super::scope::Scopes;
+
+/// How long a revocation is remembered past the token's end, in seconds.
+pub const REVOCATION_MARGIN_SECONDS: i64 = 300;
+
+/// What a token says (RFC 9068 section 2.2). The issuer is the signer's and is checked there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `sub` and `client_id`.
+    pub agent: AgentId,
+    pub organization: OrganizationId,
+    pub audience: Audience,
+    pub scopes: Scopes,
+    /// `jti`.
+    pub id: TokenId,
+    /// `iat`, in seconds since the epoch.
+    pub issued_at: i64,
+    /// `exp`, in seconds since the epoch. From that second on the token is dead.
+    pub expires_at: i64,
+    /// `gen`: the agent's and the organization's generation together, when it was issued.
+    pub generation: u64,
+}
+
+/// Whom a token is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// This service.
+    Issuer,
+    /// A resource server that the agent's organization names.
+    Resource(Box<str>),
+}
+
+/// What the stores say, at this instant, about a token's agent and about the token itself.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub agent: Arc<Agent>,
+    pub organization: Arc<Organization>,
+    /// Whether this very token was revoked.
+    pub is_revoked: bool,
+}
+
+impl Standing {
+    /// The generation that a token of this agent carries now. Both parts only rise, so an equal sum means
+    /// that neither rose.
+    pub fn generation(&self) -> u64 {
+        self.agent.generation + self.organization.generation
+    }
+
+    /// Whether a token with these claims, whose signature and times hold, is alive.
+    pub fn keeps_alive(&self, claims: &Claims) -> bool {
+        let audience_holds = match &claims.audience {
+            Audience::Issuer => true,
+            Audience::Resource(uri) => self.organization.has_resource(uri),
+        };
+        !self.is_revoked
+            && audience_holds
+            && self.agent.id == claims.agent
+            && self.organization.id == claims.organization
+            && self.agent.is_active()
+            && self.organization.is_active()
+            && self.generation() == claims.generation
+    }
+
+    /// What the token is still good for: its scopes, as far as the agent still has them.
+    pub fn effective_scopes(&self, claims: &Claims) -> Scopes {
+        claims.scopes.intersection(&self.agent.capabilities)
+    }
+}
+
+/// A signed token, as it is handed out.
+#[derive(Clone)]
+pub struct AccessToken(pub String);
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessToken([redacted])")
+    }
+}

@@ -1,0 +1,52 @@
+//! Reads the audit log, and appends what no change carries.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::store_error::StoreError;
+use crate::domain::audit::{AuditEvent, AuditFilter, Position};
+use crate::domain::id::EventId;
+use crate::domain::tenancy::Tenancy;
+use crate::domain::time::Timestamp;
+
+/// The append-only record. Events of changes come into it through the stores of what changed.
+///
+/// Beside the common promises: an event older than its organization's retention is neither listed nor found.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// Appends events that stand for themselves: failed authentications and tallies. All or none.
+    async fn append(&self, events: &[AuditEvent]) -> Result<(), StoreError>;
+
+    /// Events that the filter admits, newest first, from just past `after` on, at most `limit`.
+    ///
+    /// Going on from the last of each answer shows every event that was stored before the first one exactly
+    /// once, whatever is stored in between.
+    async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError>;
+
+    /// The event with that id.
+    async fn find(
+        &self,
+        within: Tenancy,
+        id: EventId,
+        now: Timestamp,
+    ) -> Result<Option<Arc<AuditEvent>>, StoreError>;
+
+    /// Removes what is past its retention by 30 days or more, and returns how much that was.
+    async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
+}
+
+/// For how long an event is kept after it is no longer shown: a downgrade can be taken back in that time.
+pub const GRACE_DAYS: u32 = 30;
+
+/// A part of the log.
+#[derive(Clone, Debug)]
+pub struct AuditQuery {
+    pub within: Tenancy,
+    pub filter: AuditFilter,
+    /// From just past this place on; from the newest where there is none.
+    pub after: Option<Position>,
+    pub limit: u32,
+    /// The instant that retention is reckoned from.
+    pub now: Timestamp,
+}

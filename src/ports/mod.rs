@@ -1,0 +1,31 @@
+//! What the core needs of the world: small traits whose documentation is a promise.
+//!
+//! Every adapter of a port keeps all of its promises, and `tests/contract` holds them on each adapter. What
+//! must hold under a race (limits, uniqueness, status, the last administrator) is promised here, because
+//! only a store can hold it. Four promises are common to all stores:
+//!
+//! * a change and its events are both stored, or neither is; an event's organization is that of the row
+//!   that changed;
+//! * a read that starts after a write's `Ok` sees that write, on every instance;
+//! * nothing outside the given [`Tenancy`](crate::domain::tenancy::Tenancy) is seen or changed: it is not
+//!   found;
+//! * a call dropped half-way leaves all of its change or none of it.
+//!
+//! What a store *refuses* is a named variant of the method's error; what it *could not do* is a
+//! [`StoreError`](store_error::StoreError). An absent thing is `Ok(None)` on a read.
+
+pub mod agent_store;
+pub mod assertion_verifier;
+pub mod audit_log;
+pub mod clock;
+pub mod credential_store;
+pub mod cursor_seal;
+pub mod ids;
+pub mod organization_store;
+pub mod rate_limiter;
+pub mod secret_hasher;
+pub mod secrets;
+pub mod store_error;
+pub mod token_signer;
+pub mod token_store;
+pub mod usage_store;

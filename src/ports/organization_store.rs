@@ -1,0 +1,67 @@
+//! Keeps organizations.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::store_error::StoreError;
+use crate::domain::audit::EventDraft;
+use crate::domain::id::OrganizationId;
+use crate::domain::organization::{Organization, Slug};
+use crate::domain::page::{Listing, Page};
+use crate::domain::tenancy::Tenancy;
+
+/// Keeps organizations. Beside the common promises: a slug is taken once, and the last administrator stays.
+#[async_trait]
+pub trait OrganizationStore: Send + Sync {
+    /// Stores a new organization with its event. Of many callers with one slug, one succeeds.
+    async fn insert(
+        &self,
+        organization: &Organization,
+        event: &EventDraft,
+    ) -> Result<(), InsertOrganizationError>;
+
+    /// The organization with that id.
+    async fn find(
+        &self,
+        within: Tenancy,
+        id: OrganizationId,
+    ) -> Result<Option<Arc<Organization>>, StoreError>;
+
+    /// The organization with that slug.
+    async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError>;
+
+    /// A page of all organizations, newest first.
+    async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError>;
+
+    /// Replaces `before` by `after`, with the events of the change.
+    ///
+    /// Refused where the stored row is no longer `before`, by its revision, and where no active agent with
+    /// `admin:orgs` and a live credential would be left in any active organization.
+    async fn update(
+        &self,
+        before: &Organization,
+        after: &Organization,
+        events: &[EventDraft],
+    ) -> Result<(), UpdateOrganizationError>;
+}
+
+/// Why [`OrganizationStore::insert`] stored nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum InsertOrganizationError {
+    #[error("the slug is taken")]
+    SlugTaken,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why [`OrganizationStore::update`] stored nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateOrganizationError {
+    #[error("the organization was changed in the meantime")]
+    LostRace,
+    #[error("no administrator would be left")]
+    LastAdministrator,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,26 @@
+//! What every store may answer: that it could not do its work.
+
+/// Whatever lies beneath a store's failure. For the log, never for a caller.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A store could not do its work. What a store *refuses* is never here.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Away or overloaded, and certain that nothing was changed.
+    #[error("{store} is unavailable")]
+    Unavailable {
+        store: &'static str,
+        #[source]
+        source: Cause,
+    },
+    /// The connection went between the commit and its answer: the change may or may not be there.
+    #[error("{store} did not confirm the change")]
+    InDoubt {
+        store: &'static str,
+        #[source]
+        source: Cause,
+    },
+    /// It holds, or said, what no version of ours writes or expects. A bug; never a caller's fault.
+    #[error("{store} is inconsistent: {what}")]
+    Inconsistent { store: &'static str, what: String },
+}
