@@ -5,5 +5,7 @@
 
 pub mod adapters;
 pub mod app;
+pub mod config;
 pub mod domain;
 pub mod ports;
+pub mod wiring;

@@ -1,1 +1,159 @@
-fn main() {}
+//! The program: parse, call, exit code.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::adapters::http::document::yaml;
+use agentidp::config::{Cli, Command, ConfigError, DocumentFormat, KeysCommand, LogFormat, ServeArgs};
+use agentidp::wiring::{self, Service, StartError};
+use clap::Parser as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The settings are wrong.
+const WRONG_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return wrong(&first_paragraph(&error.to_string())),
+        Err(help) => {
+            // Help and version: nobody is left to be told that they could not be printed.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError::Config(error)) => wrong(&error.to_string()),
+        Err(error) => {
+            eprintln!("agentidp: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), StartError> {
+    match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Serve(args)) => serve(&args),
+        Some(Command::Bootstrap(args)) => match args.stores.database()? {
+            Some(_) => Err(wiring::no_postgresql().into()),
+            None => {
+                Err(needs_postgresql("bootstrap", "in memory `serve` makes the first administrator").into())
+            }
+        },
+        Some(Command::Migrate(stores)) => match stores.database()? {
+            Some(_) => Err(wiring::no_postgresql().into()),
+            None => Err(needs_postgresql("migrate", "there are no tables in memory").into()),
+        },
+        Some(Command::Keys { command: KeysCommand::Generate { kind } }) => {
+            let pem = generate_pem(kind).map_err(|error| ConfigError::new(format!("the key {error}")))?;
+            print(&pem)
+        }
+        Some(Command::Openapi { format }) => {
+            let document = wiring::openapi()?;
+            match format {
+                DocumentFormat::Yaml => print(&yaml(&document)),
+                DocumentFormat::Json => print(&format!("{document:#}\n")),
+            }
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(args: &ServeArgs) -> Result<(), StartError> {
+    start_log(args.log_format);
+    let mut end = EndSignals::listen().map_err(StartError::Io)?;
+    let mut reload = signal(SignalKind::hangup()).map_err(StartError::Io)?;
+    let service = Service::start(args).await?;
+    tracing::warn!("all data is in memory and goes with the process; set DATABASE_URL to keep it");
+    tracing::info!(address = %service.address, issuer = %service.issuer, "ready");
+    print(&welcome(&service))?;
+    loop {
+        tokio::select! {
+            _ = reload.recv() => match service.reload_keys() {
+                Ok(()) => tracing::info!("loaded the keys anew"),
+                Err(error) => tracing::error!(%error, "the keys stay as they are"),
+            },
+            () = end.next() => break,
+        }
+    }
+    tracing::info!("ending; a second signal ends at once");
+    tokio::select! {
+        () = service.end() => tracing::info!("ended"),
+        () = end.next() => tracing::warn!("ended at once"),
+    }
+    Ok(())
+}
+
+/// What a newcomer needs next.
+fn welcome(service: &Service) -> String {
+    let administrator = &service.administrator;
+    let (id, secret) = (administrator.client_id, administrator.client_secret.expose());
+    let (url, issuer) = (format!("http://{}", service.address), &service.issuer);
+    format!(
+        "\nAgentIdP serves {issuer} and has made its first administrator:\n\n\
+         client_id:     {id}\nclient_secret: {secret}\n\n\
+         Get a token:\n\n\
+         curl -s {url}/api/v1/token -u '{id}:{secret}' -d grant_type=client_credentials\n\n\
+         Explore the API: {url}/docs\n\n"
+    )
+}
+
+fn print(text: &str) -> Result<(), StartError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(StartError::Io)
+}
+
+fn needs_postgresql(command: &str, instead: &str) -> ConfigError {
+    ConfigError::new(format!("{command} needs PostgreSQL: set DATABASE_URL; {instead}"))
+}
+
+fn wrong(message: &str) -> ExitCode {
+    eprintln!("agentidp: {message}");
+    ExitCode::from(WRONG_SETTINGS)
+}
+
+/// What clap says is wrong, as one line, without its usage.
+fn first_paragraph(message: &str) -> String {
+    let paragraph = message.split("\n\n").next().unwrap_or(message);
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{}; --help lists all settings", line.trim_start_matches("error: "))
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// The signals that end the service.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Ends with the next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -82,6 +82,7 @@ pub struct App {
     pub keys: keys::Keys,
     pub bootstrap: bootstrap::Bootstrap,
     clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
 }
 
 impl App {
@@ -177,7 +178,13 @@ impl App {
             strangers,
             audit_lane,
             clock: ports.clock.clone(),
+            ids: ports.ids.clone(),
         }
+    }
+
+    /// A name for a request that brings none.
+    pub fn new_request_id(&self) -> String {
+        self.ids.next().to_string()
     }
 
     /// The present instant, for what must be judged by it while a request is read.

@@ -321,7 +321,8 @@ mod tests {
         ) {
             let text = format!("{major}.{minor}.{patch}{pre}{build}");
             prop_assume!(text.len() <= MAX_VERSION_BYTES);
-            prop_assert_eq!(Version::parse(&text).as_ref().map(Version::as_str), Ok(text.as_str()));
+            let version = Version::parse(&text);
+            prop_assert_eq!(version.as_ref().map(Version::as_str), Ok(text.as_str()));
         }
 
         #[test]

@@ -105,8 +105,9 @@ mod tests {
         #[test]
         fn nothing_may_stand_around_a_secret(bytes: [u8; RANDOM_BYTES], extra in ".") {
             let secret = ClientSecret::from_random(bytes);
-            prop_assert!(ClientSecret::parse(&format!("{}{extra}", secret.expose())).is_none());
-            prop_assert!(ClientSecret::parse(&format!("{extra}{}", secret.expose())).is_none());
+            for text in [secret.expose().to_owned() + &extra, extra + secret.expose()] {
+                prop_assert!(ClientSecret::parse(&text).is_none());
+            }
         }
     }
 }

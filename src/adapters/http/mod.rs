@@ -1,1 +1,30 @@
-//! http
+//! HTTP: drives the core.
+//!
+//! A request goes through [`server`] (connections, their limits and their end), [`envelope`] (what all
+//! requests have in common) and [`document`] (which routes it), to the file of its noun. There it is read
+//! strictly ([`input`]), handed to a use case, and the answer or refusal is put on the wire ([`error`]).
+
+mod agents;
+mod audit;
+mod authorization;
+mod connection;
+mod context;
+mod cors;
+mod credentials;
+pub mod document;
+pub mod envelope;
+pub mod error;
+mod health;
+pub mod input;
+mod introspection;
+mod jwk;
+pub mod lifecycle;
+pub mod metrics;
+mod operations;
+mod organizations;
+mod revocation;
+pub mod server;
+mod token;
+mod usage;
+mod well_known;
+mod wire;

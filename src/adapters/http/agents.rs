@@ -1,0 +1,329 @@
+//! `/api/v1/agents`.
+
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use uuid::Uuid;
+
+use super::authorization::Bearer;
+use super::document::Tag;
+use super::error::ApiError;
+use super::input::{Fields, Input, JsonBody, Query, one_of, text};
+use super::wire::{self, Instant, Name, PathId};
+use crate::app::agents::{AgentFilter, Agents};
+use crate::domain::agent::{
+    Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
+};
+use crate::domain::id::{AgentId, OrganizationId};
+use crate::domain::page::{Listing, Page};
+use crate::domain::scope::ManagementScope as Scope;
+use crate::domain::scope::{MAX_CAPABILITIES, Scopes};
+
+/// The operations on agents.
+pub struct AgentsApi {
+    pub agents: Agents,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Agents")]
+impl AgentsApi {
+    /// Register an agent
+    ///
+    /// It gets its identity for ever: `agentId` is its `client_id`. It needs a credential next. Management
+    /// scopes among its capabilities must be among those of the calling token.
+    #[oai(path = "/agents", method = "post", operation_id = "registerAgent")]
+    async fn register(
+        &self,
+        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        body: JsonBody<NewAgentBody>,
+    ) -> Result<RegisterResponse, ApiError> {
+        let agent = self.agents.register(&caller.0, body.0).await?;
+        let location = format!("/api/v1/agents/{}", agent.id);
+        Ok(RegisterResponse::Created(Json((&agent).into()), location))
+    }
+
+    /// List agents
+    ///
+    /// Newest first. With `admin:orgs` the list spans all organizations, or the one that is named.
+    #[oai(path = "/agents", method = "get", operation_id = "listAgents")]
+    async fn list(
+        &self,
+        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        query: Query<AgentsQuery>,
+    ) -> Result<Json<AgentPage>, ApiError> {
+        let AgentsRequest { organization, filter, page } = query.0;
+        let listing = self.agents.list(&caller.0, organization, &filter, page).await?;
+        Ok(Json(AgentPage::of(&listing, page)))
+    }
+
+    /// Read an agent
+    #[oai(path = "/agents/:agent_id", method = "get", operation_id = "readAgent")]
+    async fn read(
+        &self,
+        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+    ) -> Result<Json<AgentBody>, ApiError> {
+        let agent = self.agents.find(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
+        Ok(Json((&*agent).into()))
+    }
+
+    /// Change an agent
+    ///
+    /// Each field that is named is replaced whole. Suspending (`"status": "suspended"`) kills the tokens that
+    /// the agent has, on every instance, for good.
+    #[oai(path = "/agents/:agent_id", method = "patch", operation_id = "changeAgent")]
+    async fn change(
+        &self,
+        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        body: JsonBody<AgentChangeBody>,
+    ) -> Result<Json<AgentBody>, ApiError> {
+        let agent = self.agents.change(&caller.0, AgentId::parse(&agent_id.0.0), body.0).await?;
+        Ok(Json((&agent).into()))
+    }
+
+    /// Decommission an agent
+    ///
+    /// Final. Its tokens and credentials die with it; its record and its e-mail address stay.
+    #[oai(path = "/agents/:agent_id", method = "delete", operation_id = "decommissionAgent")]
+    async fn decommission(
+        &self,
+        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+    ) -> Result<Done, ApiError> {
+        self.agents.decommission(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
+        Ok(Done::NoContent)
+    }
+
+    /// Kill an agent's tokens
+    ///
+    /// The kill switch: every token that the agent has is dead from now on, everywhere in this service. The
+    /// agent itself stays active, and its next token works.
+    #[oai(path = "/agents/:agent_id/tokens/revoke", method = "post", operation_id = "revokeAgentTokens")]
+    async fn revoke_tokens(
+        &self,
+        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+    ) -> Result<Done, ApiError> {
+        self.agents.revoke_tokens(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
+        Ok(Done::NoContent)
+    }
+}
+
+/// The answer to what has nothing to say
+#[derive(ApiResponse)]
+pub enum Done {
+    /// Done
+    #[oai(status = 204)]
+    NoContent,
+}
+
+#[derive(ApiResponse)]
+enum RegisterResponse {
+    /// The agent is registered
+    #[oai(status = 201)]
+    Created(
+        Json<AgentBody>,
+        /// Where it is
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+/// An agent that is to be registered
+#[derive(Object)]
+#[oai(rename = "NewAgent", rename_all = "camelCase", deny_unknown_fields)]
+struct NewAgentBody {
+    /// Whose it is to be; only with `admin:orgs`
+    #[oai(skip_serializing_if_is_none)]
+    organization_id: Option<Uuid>,
+    /// Unique in the organization for ever; kept trimmed, in NFC and in lower case
+    #[oai(validator(max_length = 255))]
+    email: String,
+    agent_type: Name<AgentType>,
+    /// A version of SemVer 2.0.0
+    #[oai(validator(max_length = 64))]
+    version: String,
+    /// What it may do: `resource:action`
+    #[oai(validator(min_items = 1, max_items = 64, unique_items = true))]
+    capabilities: Vec<String>,
+    /// Who answers for it
+    #[oai(validator(min_length = 1, max_length = 128))]
+    owner: String,
+    deployment_env: Name<DeploymentEnv>,
+}
+
+impl Input for NewAgentBody {
+    type Value = crate::app::agents::NewAgent;
+
+    fn read(fields: &mut Fields) -> Option<Self::Value> {
+        let organization = fields.optional("organizationId", text(organization_id));
+        let email = fields.required("email", text(Email::parse));
+        let agent_type = fields.required("agentType", one_of(&AgentType::ALL));
+        let version = fields.required("version", text(Version::parse));
+        let capabilities = capabilities(fields);
+        if matches!(capabilities, Some(None)) {
+            fields.fault("capabilities", "is missing");
+        }
+        let owner = fields.required("owner", text(Owner::parse));
+        let deployment_env = fields.required("deploymentEnv", one_of(&DeploymentEnv::ALL));
+        Some(Self::Value {
+            organization: organization?,
+            email: email?,
+            agent_type: agent_type?,
+            version: version?,
+            capabilities: capabilities??,
+            owner: owner?,
+            deployment_env: deployment_env?,
+        })
+    }
+}
+
+/// The fields of an agent that are to be replaced
+#[derive(Object)]
+#[oai(rename = "AgentChange", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+struct AgentChangeBody {
+    agent_type: Option<Name<AgentType>>,
+    #[oai(validator(max_length = 64))]
+    version: Option<String>,
+    #[oai(validator(min_items = 1, max_items = 64, unique_items = true))]
+    capabilities: Option<Vec<String>>,
+    #[oai(validator(min_length = 1, max_length = 128))]
+    owner: Option<String>,
+    deployment_env: Option<Name<DeploymentEnv>>,
+    /// `active` or `suspended`
+    status: Option<Name<AgentStatus>>,
+}
+
+impl Input for AgentChangeBody {
+    type Value = AgentChange;
+
+    fn read(fields: &mut Fields) -> Option<AgentChange> {
+        let agent_type = fields.optional("agentType", one_of(&AgentType::ALL));
+        let version = fields.optional("version", text(Version::parse));
+        let capabilities = capabilities(fields);
+        let owner = fields.optional("owner", text(Owner::parse));
+        let deployment_env = fields.optional("deploymentEnv", one_of(&DeploymentEnv::ALL));
+        let is_active = fields.optional("status", one_of(&[("active", true), ("suspended", false)]));
+        Some(AgentChange {
+            agent_type: agent_type?,
+            version: version?,
+            capabilities: capabilities?,
+            owner: owner?,
+            deployment_env: deployment_env?,
+            is_active: is_active?,
+        })
+    }
+}
+
+fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
+    let Some(values) = fields.list("capabilities", MAX_CAPABILITIES, |value| Ok(value.to_owned()))? else {
+        return Some(None);
+    };
+    match Scopes::capabilities(values) {
+        Ok(capabilities) => Some(Some(capabilities)),
+        Err(faults) => {
+            for fault in faults {
+                let place = fault.at.map_or(String::new(), |place| format!("[{place}]"));
+                fields.fault(&format!("capabilities{place}"), fault.what);
+            }
+            None
+        }
+    }
+}
+
+/// An organization's id in a body or a query.
+pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
+    OrganizationId::parse(text).ok_or("must be an id of an organization")
+}
+
+/// Which agents are wanted
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct AgentsQuery {
+    /// From 1
+    #[oai(default = "wire::first", validator(minimum(value = "1")))]
+    page: u32,
+    /// Agents a page
+    #[oai(default = "wire::twenty", validator(minimum(value = "1"), maximum(value = "100")))]
+    limit: u32,
+    owner: Option<String>,
+    agent_type: Option<Name<AgentType>>,
+    status: Option<Name<AgentStatus>>,
+    organization_id: Option<Uuid>,
+}
+
+struct AgentsRequest {
+    organization: Option<OrganizationId>,
+    filter: AgentFilter,
+    page: Page,
+}
+
+impl Input for AgentsQuery {
+    type Value = AgentsRequest;
+
+    fn read(fields: &mut Fields) -> Option<AgentsRequest> {
+        let page = wire::page(fields);
+        let owner = fields.optional("owner", text(Owner::parse));
+        let agent_type = fields.optional("agentType", one_of(&AgentType::ALL));
+        let status = fields.optional("status", one_of(&AgentStatus::ALL));
+        let organization = fields.optional("organizationId", text(organization_id));
+        let filter = AgentFilter { owner: owner?, agent_type: agent_type?, status: status? };
+        Some(AgentsRequest { organization: organization?, filter, page: page? })
+    }
+}
+
+/// An agent
+#[derive(Object)]
+#[oai(rename = "Agent", rename_all = "camelCase")]
+struct AgentBody {
+    agent_id: Uuid,
+    organization_id: Uuid,
+    email: String,
+    agent_type: Name<AgentType>,
+    version: String,
+    capabilities: Vec<String>,
+    owner: String,
+    deployment_env: Name<DeploymentEnv>,
+    status: Name<AgentStatus>,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<&Agent> for AgentBody {
+    fn from(agent: &Agent) -> Self {
+        Self {
+            agent_id: agent.id.0,
+            organization_id: agent.organization.0,
+            email: agent.email.as_str().to_owned(),
+            agent_type: Name(agent.agent_type),
+            version: agent.version.as_str().to_owned(),
+            capabilities: agent.capabilities.iter().map(str::to_owned).collect(),
+            owner: agent.owner.as_str().to_owned(),
+            deployment_env: Name(agent.deployment_env),
+            status: Name(agent.status),
+            created_at: Instant(agent.created_at),
+            updated_at: Instant(agent.updated_at),
+        }
+    }
+}
+
+/// A page of agents
+#[derive(Object)]
+struct AgentPage {
+    data: Vec<AgentBody>,
+    /// How many there are on all pages
+    total: u64,
+    page: u32,
+    limit: u32,
+}
+
+impl AgentPage {
+    fn of(listing: &Listing<std::sync::Arc<Agent>>, page: Page) -> Self {
+        Self {
+            data: listing.items.iter().map(|agent| (&**agent).into()).collect(),
+            total: listing.total,
+            page: page.number,
+            limit: page.limit,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `/api/v1/audit`.
+
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::agents::organization_id;
+use super::authorization::Bearer;
+use super::document::Tag;
+use super::error::ApiError;
+use super::input::{Fields, Input, Query, one_of, text};
+use super::wire::{Instant, Name, PathId, parse_instant};
+use crate::app::audit::{Audit, AuditRequest};
+use crate::domain::audit::{Action, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
+use crate::domain::id::{AgentId, EventId};
+use crate::domain::scope::ManagementScope as Scope;
+
+/// The operations on the audit log.
+pub struct AuditApi {
+    pub audit: Audit,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Audit")]
+impl AuditApi {
+    /// Read the audit log
+    ///
+    /// Newest first. Going on by `nextCursor` shows every event that was there before the first page once. A
+    /// cursor works only for who got it, and with the same filters.
+    #[oai(path = "/audit", method = "get", operation_id = "listAuditEvents")]
+    async fn list(
+        &self,
+        #[oai(scope = "Scope::AuditRead")] caller: Bearer,
+        query: Query<AuditQueryParameters>,
+    ) -> Result<Json<AuditPageBody>, ApiError> {
+        let page = self.audit.list(&caller.0, &query.0).await?;
+        let data = page.events.iter().map(|event| (&**event).into()).collect();
+        Ok(Json(AuditPageBody { data, next_cursor: page.next_cursor }))
+    }
+
+    /// Read an audit event
+    #[oai(path = "/audit/:event_id", method = "get", operation_id = "readAuditEvent")]
+    async fn read(
+        &self,
+        #[oai(scope = "Scope::AuditRead")] caller: Bearer,
+        #[oai(name = "eventId")] event_id: Path<PathId>,
+    ) -> Result<Json<AuditEventBody>, ApiError> {
+        let event = self.audit.find(&caller.0, EventId::parse(&event_id.0.0)).await?;
+        Ok(Json((&*event).into()))
+    }
+}
+
+/// Which events are wanted
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct AuditQueryParameters {
+    /// Who acted
+    agent_id: Option<Uuid>,
+    action: Option<Name<Action>>,
+    outcome: Option<Name<Outcome>>,
+    resource_type: Option<Name<ResourceType>>,
+    resource_id: Option<Uuid>,
+    /// From this instant on
+    from_date: Option<Instant>,
+    /// Up to this instant, and not the instant itself
+    to_date: Option<Instant>,
+    organization_id: Option<Uuid>,
+    /// Events a page
+    #[oai(default = "fifty", validator(minimum(value = "1"), maximum(value = "200")))]
+    limit: u32,
+    /// The `nextCursor` of the page before
+    cursor: Option<String>,
+}
+
+const fn fifty() -> u32 {
+    50
+}
+
+impl Input for AuditQueryParameters {
+    type Value = AuditRequest;
+
+    fn read(fields: &mut Fields) -> Option<AuditRequest> {
+        let actor =
+            fields.optional("agentId", text(|id| AgentId::parse(id).ok_or("must be an id of an agent")));
+        let action = fields.optional("action", one_of(&Action::ALL));
+        let outcome = fields.optional("outcome", one_of(&Outcome::ALL));
+        let resource_type = fields.optional("resourceType", one_of(&ResourceType::ALL));
+        let resource_id = fields
+            .optional("resourceId", text(|id| EventId::parse(id).map(|id| id.0).ok_or("must be an id")));
+        let from = fields.optional("fromDate", text(parse_instant));
+        let to = fields.optional("toDate", text(parse_instant));
+        let organization = fields.optional("organizationId", text(organization_id));
+        let limit = fields.number("limit", 1..=200);
+        let cursor = fields.optional("cursor", text(|cursor| Ok(cursor.to_owned())));
+        if let (Some(Some(from)), Some(Some(to))) = (from, to)
+            && from > to
+        {
+            fields.fault("fromDate", "must not be after toDate");
+        }
+        Some(AuditRequest {
+            organization: organization?,
+            filter: AuditFilter {
+                actor: actor?,
+                action: action?,
+                outcome: outcome?,
+                resource_type: resource_type?,
+                resource_id: resource_id?,
+                from: from?,
+                to: to?,
+            },
+            cursor: cursor?,
+            limit: limit?.unwrap_or(fifty()),
+        })
+    }
+}
+
+/// A line of the audit log
+#[derive(Object)]
+#[oai(rename = "AuditEvent", rename_all = "camelCase")]
+struct AuditEventBody {
+    event_id: Uuid,
+    organization_id: Option<Uuid>,
+    /// Who acted; null for a stranger and for the operator
+    agent_id: Option<Uuid>,
+    action: Name<Action>,
+    outcome: Name<Outcome>,
+    #[oai(skip_serializing_if_is_none)]
+    resource: Option<ResourceBody>,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    metadata: Value,
+    timestamp: Instant,
+}
+
+/// What an event was about
+#[derive(Object)]
+#[oai(rename = "Resource")]
+struct ResourceBody {
+    #[oai(rename = "type")]
+    kind: Name<ResourceType>,
+    id: Uuid,
+}
+
+impl From<Resource> for ResourceBody {
+    fn from(resource: Resource) -> Self {
+        Self { kind: Name(resource.kind), id: resource.id }
+    }
+}
+
+impl From<&AuditEvent> for AuditEventBody {
+    fn from(event: &AuditEvent) -> Self {
+        let draft = &event.draft;
+        Self {
+            event_id: draft.id.0,
+            organization_id: event.organization.map(|id| id.0),
+            agent_id: draft.actor.map(|id| id.0),
+            action: Name(draft.action),
+            outcome: Name(draft.outcome),
+            resource: draft.resource.map(ResourceBody::from),
+            ip_address: draft.origin.address.map(|address| address.to_string()),
+            user_agent: draft.origin.user_agent.clone(),
+            metadata: Value::Object(draft.metadata.as_map().clone()),
+            timestamp: Instant(draft.at),
+        }
+    }
+}
+
+/// A part of the audit log
+#[derive(Object)]
+#[oai(rename = "AuditPage", rename_all = "camelCase")]
+struct AuditPageBody {
+    data: Vec<AuditEventBody>,
+    /// To go on with; null at the end
+    next_cursor: Option<String>,
+}

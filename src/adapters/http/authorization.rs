@@ -1,0 +1,302 @@
+//! `Authorization`: bearer tokens, and what clients prove themselves with.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use poem::http::{HeaderMap, header};
+use poem::{Request, RequestBody, Result};
+use poem_openapi::registry::{MetaOAuthFlow, MetaOAuthFlows, MetaOAuthScope, MetaSecurityScheme, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes};
+
+use super::context::Context;
+use super::error::ApiError;
+use super::input::Form;
+use crate::app::caller::Caller;
+use crate::app::client_auth::ClientProof;
+use crate::domain::id::AgentId;
+use crate::domain::scope::ManagementScope;
+use crate::domain::secret::ClientSecret;
+
+/// The scheme of this API in the document.
+pub const OAUTH2: &str = "OAuth2";
+/// Client authentication in the document.
+pub const CLIENT: &str = "ClientSecretBasic";
+/// Where tokens come from, seen from the document.
+pub const TOKEN_URL: &str = "/api/v1/token";
+/// The one kind of assertion that is understood (RFC 7523 section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+impl OAuthScopes for ManagementScope {
+    fn meta() -> Vec<MetaOAuthScope> {
+        let described = Self::ALL.iter().map(|scope| {
+            let description = match scope {
+                Self::AgentsRead => "Read agents, and what their organization has used",
+                Self::AgentsWrite => "Register, change and stop agents, and manage their credentials",
+                Self::CredentialsWrite => "Manage one's own credentials",
+                Self::TokensRead => "Introspect tokens",
+                Self::AuditRead => "Read the audit log",
+                Self::AdminOrgs => "Manage organizations, and reach into all of them",
+            };
+            MetaOAuthScope { name: scope.as_str(), description: Some(description) }
+        });
+        described.collect()
+    }
+
+    fn name(&self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// A caller with a bearer token that is alive.
+pub struct Bearer(pub Caller);
+
+impl<'a> ApiExtractor<'a> for Bearer {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        registry.create_security_scheme(OAUTH2, oauth2_scheme());
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![OAUTH2]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        let context = Context::of(request)?;
+        let token = match Authorization::of(request.headers()) {
+            Authorization::Bearer(token) => Some(token),
+            // Two tokens are as one that is wrong.
+            Authorization::Several => Some(String::new()),
+            _ => None,
+        };
+        let caller = context.app.bearer.authenticate(&context.visit, token.as_deref()).await;
+        Ok(Self(caller.map_err(ApiError::from)?))
+    }
+}
+
+/// Client authentication, as the token endpoint takes it.
+pub struct ClientAuthorization(Authorization);
+
+impl<'a> ApiExtractor<'a> for ClientAuthorization {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        registry.create_security_scheme(CLIENT, client_scheme());
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![CLIENT]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        Ok(Self(Authorization::of(request.headers())))
+    }
+}
+
+impl ClientAuthorization {
+    /// Whether Basic was tried, so that a refusal must name it.
+    pub fn is_basic(&self) -> bool {
+        matches!(self.0, Authorization::Basic(_))
+    }
+
+    /// The one proof in header and form.
+    pub fn proof<T>(&self, form: &Form<T>) -> Result<ClientProof, ApiError> {
+        proof(&self.0, form)
+    }
+}
+
+/// Either of the two: introspection and revocation take both.
+pub struct EitherAuthorization(Authorization);
+
+impl<'a> ApiExtractor<'a> for EitherAuthorization {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Bearer::register(registry);
+        ClientAuthorization::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![OAUTH2, CLIENT]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        Ok(Self(Authorization::of(request.headers())))
+    }
+}
+
+impl EitherAuthorization {
+    /// The caller, by its token or by client authentication, whichever there is; not by both.
+    pub async fn authenticate<T>(&self, context: &Context, form: &Form<T>) -> Result<Caller, ApiError> {
+        let (app, visit) = (&context.app, &context.visit);
+        let has_form_proof = ["client_secret", "client_assertion", "client_assertion_type"]
+            .iter()
+            .any(|name| form.get(name).is_some());
+        match &self.0 {
+            Authorization::Bearer(token) if !has_form_proof => {
+                Ok(app.bearer.authenticate(visit, Some(token)).await?)
+            }
+            Authorization::None | Authorization::Other if !has_form_proof => {
+                Ok(app.bearer.authenticate(visit, None).await?)
+            }
+            authorization => {
+                let proof = match proof(authorization, form) {
+                    Ok(proof) => proof,
+                    Err(refusal) => {
+                        app.strangers.count(visit).await?;
+                        return Err(refusal);
+                    }
+                };
+                let caller = app.clients.authenticate(visit, &proof).await;
+                caller.map_err(|error| {
+                    let error = ApiError::from(error);
+                    match authorization {
+                        Authorization::Basic(_) => error.with_basic_challenge(),
+                        _ => error,
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// What stands in the `Authorization` header.
+enum Authorization {
+    None,
+    Bearer(String),
+    /// The client and its secret, where they could be read.
+    Basic(Option<(String, String)>),
+    /// A scheme that is not known here.
+    Other,
+    Several,
+}
+
+impl Authorization {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else { return Self::None };
+        if values.next().is_some() {
+            return Self::Several;
+        }
+        let Ok(value) = value.to_str() else { return Self::Other };
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        if scheme.eq_ignore_ascii_case("bearer") {
+            Self::Bearer(rest.trim_matches(' ').to_owned())
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            Self::Basic(basic(rest.trim_matches(' ')))
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Client and secret of Basic, each form-encoded before that (RFC 6749 section 2.3.1).
+fn basic(encoded: &str) -> Option<(String, String)> {
+    let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let (client, secret) = text.split_once(':')?;
+    Some((super::input::decode(client)?.into_owned(), super::input::decode(secret)?.into_owned()))
+}
+
+/// Exactly one kind of proof; a `client_id` in the form must be the client that is proved.
+fn proof<T>(authorization: &Authorization, form: &Form<T>) -> Result<ClientProof, ApiError> {
+    let several = || ApiError::invalid_request("a client must prove itself in exactly one way");
+    let named = form.get("client_id");
+    let secret = form.get("client_secret");
+    let assertion = (form.get("client_assertion"), form.get("client_assertion_type"));
+    let has_assertion = assertion != (None, None);
+    match authorization {
+        Authorization::Several => return Err(several()),
+        Authorization::Basic(_) if secret.is_some() || has_assertion => return Err(several()),
+        Authorization::Bearer(_) | Authorization::Other if secret.is_some() || has_assertion => {
+            return Err(several());
+        }
+        Authorization::Basic(pair) => {
+            let Some((client, secret)) = pair else {
+                return Ok(ClientProof::Secret { client: None, secret: None });
+            };
+            if named.is_some_and(|named| named != client) {
+                return Err(ApiError::invalid_request("client_id is not the client that proves itself"));
+            }
+            return Ok(secret_proof(Some(client), Some(secret)));
+        }
+        Authorization::None | Authorization::Bearer(_) | Authorization::Other => {}
+    }
+    match assertion {
+        (None, None) => Ok(secret_proof(named, secret)),
+        _ if secret.is_some() => Err(several()),
+        (Some(assertion), Some(ASSERTION_TYPE)) => {
+            Ok(ClientProof::Assertion { client: named.map(AgentId::parse), assertion: assertion.to_owned() })
+        }
+        _ => Err(ApiError::invalid_request(
+            "client_assertion and client_assertion_type go together, and the type is that of RFC 7523",
+        )),
+    }
+}
+
+fn secret_proof(client: Option<&str>, secret: Option<&str>) -> ClientProof {
+    ClientProof::Secret {
+        client: client.and_then(AgentId::parse),
+        secret: secret.and_then(ClientSecret::parse),
+    }
+}
+
+fn oauth2_scheme() -> MetaSecurityScheme {
+    let flow = MetaOAuthFlow {
+        authorization_url: None,
+        token_url: Some(TOKEN_URL),
+        refresh_url: None,
+        scopes: ManagementScope::meta(),
+    };
+    let flows = MetaOAuthFlows {
+        client_credentials: Some(flow),
+        implicit: None,
+        password: None,
+        authorization_code: None,
+    };
+    MetaSecurityScheme {
+        description: Some("A token of this server, by the client credentials grant"),
+        flows: Some(flows),
+        ..scheme("oauth2")
+    }
+}
+
+fn client_scheme() -> MetaSecurityScheme {
+    MetaSecurityScheme {
+        description: Some("client_id and client_secret (RFC 6749 section 2.3.1)"),
+        scheme: Some("basic"),
+        ..scheme("http")
+    }
+}
+
+const fn scheme(ty: &'static str) -> MetaSecurityScheme {
+    MetaSecurityScheme {
+        ty,
+        description: None,
+        name: None,
+        key_in: None,
+        scheme: None,
+        bearer_format: None,
+        flows: None,
+        openid_connect_url: None,
+    }
+}

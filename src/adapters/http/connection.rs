@@ -1,0 +1,174 @@
+//! How long a connection may take: 10 s for the head of a request, 60 s of silence between two.
+//!
+//! hyper has one time-out for both. So the bytes are watched on their way: the first one of a request starts
+//! its head, the call of the handler ends it, the handler's answer starts the silence.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// The longest that the head of a request may take to arrive.
+const HEAD: Duration = Duration::from_secs(10);
+/// The longest that a connection may be silent between two requests.
+const SILENCE: Duration = Duration::from_secs(60);
+/// No deadline: a request is being handled, and has one of its own.
+const NONE: u64 = u64::MAX;
+
+/// The deadline of a connection, which moves with what happens on it.
+pub struct Watch {
+    opened: Instant,
+    /// In milliseconds from `opened`; the lowest bit tells a head (1) from silence (0).
+    deadline: AtomicU64,
+}
+
+impl Watch {
+    /// The watch of a connection that opens now.
+    pub fn new() -> Arc<Self> {
+        let watch = Self { opened: Instant::now(), deadline: AtomicU64::new(NONE) };
+        watch.silent();
+        Arc::new(watch)
+    }
+
+    /// A request is being handled.
+    pub fn busy(&self) {
+        self.deadline.store(NONE, Ordering::Release);
+    }
+
+    /// The last request is answered.
+    pub fn silent(&self) {
+        self.deadline.store(self.from_now(SILENCE) & !1, Ordering::Release);
+    }
+
+    /// Bytes have come. Those of a body, or of a head that has begun already, move nothing.
+    fn heard(&self) {
+        let now = self.deadline.load(Ordering::Acquire);
+        if now != NONE && now & 1 == 0 {
+            let head = self.from_now(HEAD) | 1;
+            // Lost only against the handler's own change, which is then the newer truth.
+            let _ = self.deadline.compare_exchange(now, head, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    fn from_now(&self, time: Duration) -> u64 {
+        u64::try_from((self.opened.elapsed() + time).as_millis()).unwrap_or(NONE - 1)
+    }
+
+    /// Ends when the deadline has passed.
+    pub async fn expired(&self) {
+        loop {
+            let wake = match self.deadline.load(Ordering::Acquire) {
+                NONE => Instant::now() + HEAD,
+                deadline => self.opened + Duration::from_millis(deadline),
+            };
+            tokio::time::sleep_until(wake).await;
+            let deadline = self.deadline.load(Ordering::Acquire);
+            if deadline != NONE && self.opened + Duration::from_millis(deadline) <= Instant::now() {
+                return;
+            }
+        }
+    }
+}
+
+/// A connection whose bytes are watched.
+pub struct Watched<T> {
+    inner: T,
+    watch: Arc<Watch>,
+}
+
+impl<T> Watched<T> {
+    /// The connection, under that watch.
+    pub const fn new(inner: T, watch: Arc<Watch>) -> Self {
+        Self { inner, watch }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let filled = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        if buffer.filled().len() > filled {
+            self.watch.heard();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn expires_within(watch: &Watch, time: Duration) -> bool {
+        tokio::time::timeout(time, watch.expired()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_has_a_minute() {
+        let watch = Watch::new();
+        assert!(!expires_within(&watch, Duration::from_secs(59)).await);
+        assert!(expires_within(&watch, Duration::from_secs(2)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_ten_seconds_however_its_bytes_trickle() {
+        let watch = Watch::new();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        for _ in 0..9 {
+            watch.heard();
+            assert!(!expires_within(&watch, Duration::from_secs(1)).await);
+        }
+        watch.heard();
+        assert!(expires_within(&watch, Duration::from_millis(1_100)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_handled_stops_the_watch_and_its_answer_starts_it_anew() {
+        let watch = Watch::new();
+        watch.heard();
+        watch.busy();
+        watch.heard();
+        assert!(!expires_within(&watch, Duration::from_secs(600)).await);
+        watch.silent();
+        assert!(!expires_within(&watch, Duration::from_secs(59)).await);
+        assert!(expires_within(&watch, Duration::from_secs(12)).await);
+    }
+}

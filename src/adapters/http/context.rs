@@ -1,0 +1,134 @@
+//! One request: its id, where it comes from, when it came.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use poem::http::{HeaderMap, header};
+use poem::{FromRequest, Request, RequestBody, Result};
+
+use super::error::ApiError;
+use crate::app::App;
+use crate::app::visit::Visit;
+use crate::domain::audit::{MAX_USER_AGENT_BYTES, Origin};
+use crate::domain::time::Timestamp;
+
+/// What is known of a request before anything of it is judged.
+pub struct Context {
+    pub id: String,
+    pub visit: Arc<Visit>,
+    pub received_at: Timestamp,
+    pub app: Arc<App>,
+}
+
+impl Context {
+    /// The context of a request with these headers from that peer.
+    pub fn new(app: Arc<App>, headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> Self {
+        let origin = Origin {
+            address: Some(client_address(headers, peer, proxies)),
+            user_agent: headers.get(header::USER_AGENT).map(|value| readable(value.as_bytes())),
+        };
+        let id = given_id(headers).unwrap_or_else(|| app.new_request_id());
+        Self { id, visit: Arc::new(Visit::new(origin)), received_at: app.now(), app }
+    }
+
+    /// The context that the envelope put there.
+    pub fn of(request: &Request) -> Result<&Arc<Self>, ApiError> {
+        request.extensions().get().ok_or_else(ApiError::internal)
+    }
+}
+
+/// The context, for a handler.
+pub struct Here(pub Arc<Context>);
+
+impl<'a> FromRequest<'a> for Here {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
+        Ok(Self(Context::of(request)?.clone()))
+    }
+}
+
+/// The caller's own id for the request, if it is one and harmless.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all("x-request-id").iter();
+    let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let fits = (1..=64).contains(&only.len())
+        && only.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    fits.then(|| only.to_owned())
+}
+
+/// Valid text without control characters, of at most 512 bytes.
+fn readable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut kept: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    kept.truncate(kept.floor_char_boundary(MAX_USER_AGENT_BYTES));
+    kept
+}
+
+/// The address of the client: the peer, or what trusted proxies say of whom they speak for.
+///
+/// `X-Forwarded-For` is walked from the right for as long as each hop is trusted; what is no address ends
+/// the walk. No other header is believed, and none from a peer that is not trusted.
+fn client_address(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(&address));
+    let mut client = peer.to_canonical();
+    let lines: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(|line| line.as_bytes()).collect();
+    let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    for hop in hops {
+        if !is_trusted(client) {
+            break;
+        }
+        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| address_of(hop.trim())) else {
+            break;
+        };
+        client = address;
+    }
+    client
+}
+
+/// An address, with or without a port.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let address = hop.parse::<IpAddr>().ok();
+    let address = address.or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn client(peer: &str, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-forwarded-for", line.parse().expect("a header value"));
+        }
+        let proxies = ["10.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")];
+        client_address(&headers, peer.parse().expect("an address"), &proxies).to_string()
+    }
+
+    #[test]
+    fn forwarded_addresses_count_only_from_trusted_hops_right_to_left() {
+        assert_eq!(client("192.0.2.9", &["198.51.100.1"]), "192.0.2.9", "an untrusted peer");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.7, 198.51.100.1, 10.0.0.2"]), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.7", "198.51.100.1"]), "198.51.100.1", "two headers");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1, evil"]), "10.0.0.1", "garbage ends the walk");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1, 999.1.1.1, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(client("::ffff:10.0.0.1", &["[2001:db8::1]:80"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    proptest! {
+        #[test]
+        fn a_user_agent_is_always_short_readable_text(bytes: Vec<u8>) {
+            let text = readable(&bytes);
+            prop_assert!(text.len() <= MAX_USER_AGENT_BYTES && !text.chars().any(char::is_control));
+        }
+
+        #[test]
+        fn no_forwarded_header_moves_an_untrusted_peer(line in "[ -~]{0,60}") {
+            prop_assert_eq!(client("192.0.2.9", &[&line]), "192.0.2.9");
+        }
+    }
+}

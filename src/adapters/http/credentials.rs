@@ -1,0 +1,272 @@
+//! `/api/v1/agents/{agentId}/credentials`.
+
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::agents::Done;
+use super::authorization::Bearer;
+use super::document::Tag;
+use super::error::ApiError;
+use super::input::{Fields, Input, JsonBody, Query, one_of};
+use super::jwk::{Jwk, read_jwk};
+use super::wire::{self, Instant, Name, PathId};
+use crate::app::credentials::{Credentials, MadeCredential, NewCredential, NewCredentialKind, Rotation};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_GRACE_SECONDS, Proof};
+use crate::domain::id::{AgentId, CredentialId};
+use crate::domain::page::Page;
+use crate::domain::scope::ManagementScope as Scope;
+
+/// The operations on credentials.
+pub struct CredentialsApi {
+    pub credentials: Credentials,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Credentials")]
+impl CredentialsApi {
+    /// Give an agent a credential
+    ///
+    /// A client secret, which is shown here and nowhere else, or a public key of the agent's own. An agent
+    /// may have ten that are active and not expired. `credentials:write` is enough for one's own.
+    #[oai(path = "/agents/:agent_id/credentials", method = "post", operation_id = "generateCredential")]
+    async fn generate(
+        &self,
+        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        body: JsonBody<NewCredentialBody>,
+    ) -> Result<GenerateResponse, ApiError> {
+        let made = self.credentials.generate(&caller.0, AgentId::parse(&agent_id.0.0), body.0).await?;
+        Ok(GenerateResponse::Created(Json(made.into())))
+    }
+
+    /// List an agent's credentials
+    ///
+    /// Newest first; never a secret or a hash.
+    #[oai(path = "/agents/:agent_id/credentials", method = "get", operation_id = "listCredentials")]
+    async fn list(
+        &self,
+        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        query: Query<CredentialsQuery>,
+    ) -> Result<Json<CredentialPage>, ApiError> {
+        let (status, page) = query.0;
+        let listing = self.credentials.list(&caller.0, AgentId::parse(&agent_id.0.0), status, page).await?;
+        Ok(Json(CredentialPage {
+            data: listing.items.iter().map(|credential| CredentialBody::of(credential, None)).collect(),
+            total: listing.total,
+            page: page.number,
+            limit: page.limit,
+        }))
+    }
+
+    /// Rotate a client secret
+    ///
+    /// The same credential with a new secret. The old secret dies at once, or lives `graceSeconds` longer.
+    /// Of two rotations at once one succeeds.
+    #[oai(
+        path = "/agents/:agent_id/credentials/:credential_id/rotate",
+        method = "post",
+        operation_id = "rotateCredential"
+    )]
+    async fn rotate(
+        &self,
+        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "credentialId")] credential_id: Path<PathId>,
+        body: JsonBody<RotationBody>,
+    ) -> Result<Json<CredentialBody>, ApiError> {
+        let agent = AgentId::parse(&agent_id.0.0);
+        let credential = CredentialId::parse(&credential_id.0.0);
+        let made = self.credentials.rotate(&caller.0, agent, credential, body.0).await?;
+        Ok(Json(made.into()))
+    }
+
+    /// Revoke a credential
+    ///
+    /// It proves nothing any more. Tokens that it got stay alive: see the kill switch.
+    #[oai(
+        path = "/agents/:agent_id/credentials/:credential_id",
+        method = "delete",
+        operation_id = "revokeCredential"
+    )]
+    async fn revoke(
+        &self,
+        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "credentialId")] credential_id: Path<PathId>,
+    ) -> Result<Done, ApiError> {
+        let agent = AgentId::parse(&agent_id.0.0);
+        let credential = CredentialId::parse(&credential_id.0.0);
+        self.credentials.revoke(&caller.0, agent, credential).await?;
+        Ok(Done::NoContent)
+    }
+}
+
+#[derive(ApiResponse)]
+enum GenerateResponse {
+    /// The credential, with its secret if it has one: this is the only time that it is shown
+    #[oai(status = 201)]
+    Created(Json<CredentialBody>),
+}
+
+/// The kinds of credentials, with their names on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CredentialType {
+    ClientSecret,
+    PublicKey,
+}
+
+impl wire::Named for CredentialType {
+    const TYPE: &'static str = "CredentialType";
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("client_secret", Self::ClientSecret), ("public_key", Self::PublicKey)];
+}
+
+/// A credential that is to be made
+#[derive(Object)]
+#[oai(rename = "NewCredential", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+struct NewCredentialBody {
+    /// A client secret where nothing is said
+    #[oai(rename = "type")]
+    kind: Option<Name<CredentialType>>,
+    /// The public part of the agent's key; with `"type": "public_key"`
+    public_key: Option<Jwk>,
+    /// When it ends; never, where nothing is said
+    expires_at: Option<Instant>,
+}
+
+impl Input for NewCredentialBody {
+    type Value = NewCredential;
+
+    fn read(fields: &mut Fields) -> Option<NewCredential> {
+        let kind = fields.optional("type", one_of(<CredentialType as wire::Named>::NAMES));
+        let key = fields.object("publicKey", read_jwk);
+        let expires_at = fields.future("expiresAt");
+        let kind = match (kind?.unwrap_or(CredentialType::ClientSecret), key?) {
+            (CredentialType::ClientSecret, None) => NewCredentialKind::Secret,
+            (CredentialType::PublicKey, Some(key)) => NewCredentialKind::Key(key),
+            (CredentialType::ClientSecret, Some(_)) => {
+                fields.fault("publicKey", "goes with \"type\": \"public_key\" only");
+                return None;
+            }
+            (CredentialType::PublicKey, None) => {
+                fields.fault("publicKey", "is missing");
+                return None;
+            }
+        };
+        Some(NewCredential { kind, expires_at: expires_at? })
+    }
+}
+
+/// How a secret is to be replaced
+#[derive(Object)]
+#[oai(rename = "Rotation", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+struct RotationBody {
+    /// When the new secret ends; never, where nothing is said
+    expires_at: Option<Instant>,
+    /// How much longer the old secret works; not at all, where nothing is said
+    #[oai(validator(maximum(value = "604800"), minimum(value = "0")))]
+    grace_seconds: Option<u32>,
+    /// Whether the agent's tokens die too
+    revoke_tokens: Option<bool>,
+}
+
+impl Input for RotationBody {
+    type Value = Rotation;
+
+    fn read(fields: &mut Fields) -> Option<Rotation> {
+        let expires_at = fields.future("expiresAt");
+        let grace_seconds = fields.number("graceSeconds", 0..=MAX_GRACE_SECONDS);
+        let revoke_tokens = fields.optional("revokeTokens", |value| match value {
+            Value::Bool(value) => Ok(*value),
+            _ => Err("must be true or false".to_owned()),
+        });
+        Some(Rotation {
+            expires_at: expires_at?,
+            grace_seconds: grace_seconds?.unwrap_or(0),
+            revoke_tokens: revoke_tokens?.unwrap_or(false),
+        })
+    }
+}
+
+/// Which credentials are wanted
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct CredentialsQuery {
+    /// From 1
+    #[oai(default = "wire::first", validator(minimum(value = "1")))]
+    page: u32,
+    /// Credentials a page
+    #[oai(default = "wire::twenty", validator(minimum(value = "1"), maximum(value = "100")))]
+    limit: u32,
+    status: Option<Name<CredentialStatus>>,
+}
+
+impl Input for CredentialsQuery {
+    type Value = (Option<CredentialStatus>, Page);
+
+    fn read(fields: &mut Fields) -> Option<Self::Value> {
+        let page = wire::page(fields);
+        let status = fields.optional("status", one_of(&CredentialStatus::ALL));
+        Some((status?, page?))
+    }
+}
+
+/// A credential
+#[derive(Object)]
+#[oai(rename = "Credential", rename_all = "camelCase", skip_serializing_if_is_none)]
+struct CredentialBody {
+    credential_id: Uuid,
+    /// The agent's id
+    client_id: Uuid,
+    #[oai(rename = "type")]
+    kind: Name<CredentialType>,
+    status: Name<CredentialStatus>,
+    created_at: Instant,
+    expires_at: Option<Instant>,
+    revoked_at: Option<Instant>,
+    /// To the minute
+    last_used_at: Option<Instant>,
+    public_key: Option<Jwk>,
+    /// Only in the answer that made it
+    client_secret: Option<String>,
+}
+
+impl CredentialBody {
+    fn of(credential: &Credential, client_secret: Option<String>) -> Self {
+        let (kind, public_key) = match &credential.proof {
+            Proof::Secret { .. } => (CredentialType::ClientSecret, None),
+            Proof::Key(key) => (CredentialType::PublicKey, Some(Jwk::of(key, None))),
+        };
+        Self {
+            credential_id: credential.id.0,
+            client_id: credential.agent.0,
+            kind: Name(kind),
+            status: Name(credential.status()),
+            created_at: Instant(credential.created_at),
+            expires_at: credential.expires_at.map(Instant),
+            revoked_at: credential.revoked_at.map(Instant),
+            last_used_at: credential.last_used_at.map(Instant),
+            public_key,
+            client_secret,
+        }
+    }
+}
+
+impl From<MadeCredential> for CredentialBody {
+    fn from(made: MadeCredential) -> Self {
+        Self::of(&made.credential, made.secret.map(|secret| secret.expose().to_owned()))
+    }
+}
+
+/// A page of credentials
+#[derive(Object)]
+struct CredentialPage {
+    data: Vec<CredentialBody>,
+    /// How many there are on all pages
+    total: u64,
+    page: u32,
+    limit: u32,
+}

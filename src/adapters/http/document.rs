@@ -1,0 +1,286 @@
+//! The routes, and the OpenAPI document that is made from them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use poem::endpoint::{BoxEndpoint, make_sync};
+use poem::http::header;
+use poem::{EndpointExt as _, IntoEndpoint as _, Response, Route, get};
+use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
+use serde_json::{Map, Value, json};
+
+use super::authorization::OAUTH2;
+use super::error::Code;
+use super::input::QUERY;
+use super::lifecycle::Lifecycle;
+use super::operations::{ANY, OPERATIONS, Operation};
+use super::{
+    agents, audit, credentials, health, introspection, organizations, revocation, token, usage, well_known,
+};
+use crate::app::App;
+
+/// What belongs together in the document
+#[derive(Tags)]
+pub enum Tag {
+    /// Pieces of software with an identity
+    Agents,
+    /// How agents prove who they are
+    Credentials,
+    /// What agents show to others (RFC 6749, 7009, 7662, 9068)
+    Tokens,
+    /// What happened
+    Audit,
+    /// What was used of what is allowed
+    Usage,
+    /// Tenants
+    Organizations,
+    /// What clients and resource servers need to know to begin
+    Discovery,
+    /// For probes
+    Health,
+}
+
+/// What Swagger UI may load: itself, from here, and nothing from anywhere else.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                           img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The service's routes as one endpoint, with the document that describes them.
+pub struct Documented {
+    pub endpoint: BoxEndpoint<'static>,
+    pub routes: Routes,
+    /// The OpenAPI document.
+    pub document: Value,
+}
+
+/// Routes every operation of the core, and describes them.
+pub fn documented(app: &App, issuer: &Arc<str>, lifecycle: &Arc<Lifecycle>) -> Documented {
+    let tokens = (
+        token::TokenApi { tokens: app.tokens.clone() },
+        introspection::IntrospectionApi { introspection: app.introspection.clone() },
+        revocation::RevocationApi { revocations: app.revocation.clone() },
+    );
+    let service = service((
+        agents::AgentsApi { agents: app.agents.clone() },
+        credentials::CredentialsApi { credentials: app.credentials.clone() },
+        tokens.0,
+        tokens.1,
+        tokens.2,
+        audit::AuditApi { audit: app.audit.clone() },
+        usage::UsageApi { usage: app.usage.clone() },
+        organizations::OrganizationsApi { organizations: app.organizations.clone() },
+        well_known::WellKnownApi { keys: app.keys.clone(), issuer: issuer.clone() },
+        health::HealthApi { lifecycle: lifecycle.clone() },
+    ));
+    let generated = serde_json::from_str(&service.spec()).expect("poem-openapi writes JSON");
+    let document = complete(generated);
+    let swagger = service.swagger_ui_html().replace(&service.spec(), &in_script(&document));
+    let json = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
+    let endpoint = Route::new()
+        .at("/docs", get(page("text/html; charset=utf-8", swagger)))
+        .at("/openapi.json", get(page("application/json", json)))
+        .at("/openapi.yaml", get(page("application/yaml", yaml(&document))))
+        .nest("/", service)
+        .into_endpoint()
+        .boxed();
+    Documented { endpoint: endpoint.map_to_response().boxed(), routes: Routes::of(&document), document }
+}
+
+fn service<T: OpenApi + 'static>(api: T) -> OpenApiService<T, ()> {
+    OpenApiService::new(api, "AgentIdP", env!("CARGO_PKG_VERSION"))
+        .description(
+            "An OAuth 2.0 identity provider for AI agents. Press *Authorize*, enter a `client_id` and a \
+             `client_secret`, choose scopes, and try any operation.",
+        )
+        .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
+}
+
+fn page(media: &'static str, body: String) -> impl poem::Endpoint<Output = Response> {
+    make_sync(move |_| {
+        let response = Response::builder().content_type(media);
+        let response = if media.starts_with("text/html") {
+            response.header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
+        } else {
+            response
+        };
+        response.body(body.clone())
+    })
+}
+
+/// The document as YAML.
+pub fn yaml(document: &Value) -> String {
+    serde_yaml_ng::to_string(document).expect("a JSON value is a YAML value")
+}
+
+/// The document as an expression within a script of a page.
+fn in_script(document: &Value) -> String {
+    document.to_string().replace("</", "<\\/")
+}
+
+/// Adds to the generated document what the generator cannot know: errors, examples, and that queries are
+/// parameters.
+fn complete(mut document: Value) -> Value {
+    let mut query_schemas = Vec::new();
+    let schemas = document["components"]["schemas"].clone();
+    for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for described in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            let Some(id) = described["operationId"].as_str() else { continue };
+            let operation = OPERATIONS.iter().find(|operation| operation.id == id);
+            let operation = operation.unwrap_or_else(|| panic!("{id} is missing in the table of operations"));
+            query_schemas.extend(parameters_from_query(described, &schemas));
+            add_errors(described, operation);
+            add_example(described, operation);
+            keep_scopes_for_oauth2(described);
+        }
+    }
+    let schemas = &mut document["components"]["schemas"];
+    for name in query_schemas {
+        schemas.as_object_mut().expect("schemas are an object").remove(&name);
+    }
+    schemas["Error"] = error_schema();
+    schemas["OAuthError"] = oauth_error_schema();
+    document
+}
+
+/// A query is registered as a body of its own media type; it is told as parameters.
+fn parameters_from_query(described: &mut Value, schemas: &Value) -> Option<String> {
+    let reference = described.pointer(&format!("/requestBody/content/{QUERY}/schema/$ref"))?.as_str()?;
+    let name = reference.rsplit('/').next()?.to_owned();
+    let properties = schemas[&name]["properties"].as_object()?;
+    let mut parameters = described["parameters"].as_array().cloned().unwrap_or_default();
+    for (field, schema) in properties {
+        let mut schema = schema.clone();
+        let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+        let mut parameter = json!({ "name": field, "in": "query", "required": false, "schema": schema });
+        if let Some(description) = description {
+            parameter["description"] = description;
+        }
+        parameters.push(parameter);
+    }
+    let described = described.as_object_mut()?;
+    described.remove("requestBody");
+    described.insert("parameters".to_owned(), parameters.into());
+    Some(name)
+}
+
+fn add_errors(described: &mut Value, operation: &Operation) {
+    let mut by_status: BTreeMap<u16, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
+    for code in operation.errors.iter().chain(&ANY) {
+        by_status.entry(code.status().as_u16()).or_default().0.push(code.as_str());
+    }
+    for (status, errors) in operation.oauth_errors {
+        by_status.entry(*status).or_default().1.push(errors);
+    }
+    for (status, (codes, oauth)) in by_status {
+        let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+        let schema = match (codes.is_empty(), oauth.is_empty()) {
+            (false, true) => reference("Error"),
+            (true, _) => reference("OAuthError"),
+            (false, false) => json!({ "anyOf": [reference("Error"), reference("OAuthError")] }),
+        };
+        let described_as: Vec<&str> = codes.into_iter().chain(oauth).collect();
+        let response = &mut described["responses"][status.to_string()];
+        if response.is_null() {
+            *response = json!({
+                "description": described_as.join(", "),
+                "content": { "application/json": { "schema": schema } },
+            });
+        }
+    }
+}
+
+fn add_example(described: &mut Value, operation: &Operation) {
+    let content = described.pointer_mut("/requestBody/content").and_then(Value::as_object_mut);
+    if let (Some(content), Some(example)) = (content, operation.example) {
+        for media in content.values_mut() {
+            media["example"] = example();
+        }
+    }
+}
+
+/// Only OAuth has scopes: other schemes must name none.
+fn keep_scopes_for_oauth2(described: &mut Value) {
+    for requirement in described["security"].as_array_mut().into_iter().flatten() {
+        for (scheme, scopes) in requirement.as_object_mut().into_iter().flatten() {
+            if scheme != OAUTH2 {
+                *scopes = json!([]);
+            }
+        }
+    }
+}
+
+fn error_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "What went wrong, and what to do",
+        "required": ["code", "message", "requestId"],
+        "properties": {
+            "code": { "type": "string" },
+            "message": { "type": "string" },
+            "details": { "type": "object", "description": "What is at fault: errors, missingScopes or limit" },
+            "requestId": { "type": "string", "description": "The same as in X-Request-Id; the log has it" },
+            "error": { "type": "string", "description": "OAuth's word for it, at the OAuth endpoints" },
+            "error_description": { "type": "string" },
+        },
+        "example": {
+            "code": Code::ValidationError.as_str(),
+            "message": "version must be a version of SemVer 2.0.0, such as \"1.2.3\"",
+            "details": { "errors": [{
+                "field": "version",
+                "message": "must be a version of SemVer 2.0.0, such as \"1.2.3\"",
+            }] },
+            "requestId": "01920000-0000-7000-8000-000000000000",
+        },
+    })
+}
+
+fn oauth_error_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "An error of RFC 6749 section 5.2",
+        "required": ["error"],
+        "properties": {
+            "error": { "type": "string" },
+            "error_description": { "type": "string" },
+        },
+        "example": { "error": "invalid_client", "error_description": "client authentication failed" },
+    })
+}
+
+/// Which methods each path takes, for the `Allow` of a 405.
+pub struct Routes(Vec<(Vec<String>, Vec<String>)>);
+
+impl Routes {
+    fn of(document: &Value) -> Self {
+        let segments = |path: &str| path.split('/').map(str::to_owned).collect();
+        let mut routes: Vec<_> = document["paths"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(path, item)| (segments(path), methods(item.as_object())))
+            .collect();
+        for path in ["/docs", "/openapi.json", "/openapi.yaml"] {
+            routes.push((segments(path), vec!["GET".to_owned(), "HEAD".to_owned()]));
+        }
+        Self(routes)
+    }
+
+    /// The methods of that path.
+    pub fn methods(&self, path: &str) -> Vec<String> {
+        let asked: Vec<&str> = path.split('/').collect();
+        let is_same = |route: &&(Vec<String>, Vec<String>)| {
+            route.0.len() == asked.len()
+                && route.0.iter().zip(&asked).all(|(known, asked)| known.starts_with('{') || known == asked)
+        };
+        self.0.iter().find(is_same).map(|(_, methods)| methods.clone()).unwrap_or_default()
+    }
+}
+
+fn methods(item: Option<&Map<String, Value>>) -> Vec<String> {
+    let mut methods: Vec<String> =
+        item.into_iter().flat_map(Map::keys).map(|name| name.to_uppercase()).collect();
+    if methods.iter().any(|method| method == "GET") {
+        methods.push("HEAD".to_owned());
+    }
+    methods.sort();
+    methods
+}

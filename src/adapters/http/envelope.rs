@@ -1,0 +1,198 @@
+//! What all requests have in common: an id, a bounded body, a deadline, a task of its own, errors in one
+//! form, and the headers that every answer has.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use poem::endpoint::BoxEndpoint;
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use poem::{Body, Endpoint as _, Request, Response};
+use tokio::time::{Instant, timeout};
+
+use super::context::Context;
+use super::cors;
+use super::document::Routes;
+use super::error::{ApiError, Code};
+use super::input::Fault;
+use super::lifecycle::Lifecycle;
+use super::metrics;
+use crate::app::App;
+
+/// The largest body.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// The longest that a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+/// The longest that a request may take once it has arrived.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Everything around the routes.
+pub struct Envelope {
+    pub app: Arc<App>,
+    pub endpoint: Arc<BoxEndpoint<'static>>,
+    pub routes: Routes,
+    pub lifecycle: Arc<Lifecycle>,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    pub cors_origins: Vec<String>,
+    /// The path of the issuer's URL, under which the service answers too; empty where it has none.
+    pub issuer_path: String,
+}
+
+impl Envelope {
+    /// Answers a request of that peer.
+    pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
+        let began = Instant::now();
+        let context = Context::new(self.app.clone(), request.headers(), peer, &self.trusted_proxies);
+        let context = Arc::new(context);
+        let origin = cors::allowed_origin(request.headers(), &self.cors_origins).cloned();
+        let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
+        let (method, path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
+
+        let mut response = if is_preflight {
+            StatusCode::NO_CONTENT.into()
+        } else {
+            match self.run(request, &context).await {
+                Ok(response) => self.in_one_form(response, &path, &context),
+                Err(error) => write_error(&error, &context),
+            }
+        };
+        self.add_headers(&path, &context, response.headers_mut());
+        if let Some(origin) = origin {
+            cors::allow(&origin, is_preflight, response.headers_mut());
+        }
+        let (status, took) = (response.status(), began.elapsed());
+        metrics::request_answered(status, took);
+        tracing::debug!(request_id = context.id, %method, path, status = status.as_u16(), ?took, "answered");
+        response
+    }
+
+    /// Reads the body and runs the request in a task of its own, which goes on when the caller goes away: a
+    /// change is made wholly or not at all.
+    async fn run(&self, mut request: Request, context: &Arc<Context>) -> Result<Response, ApiError> {
+        let local = self.local_path(request.uri().path());
+        if local != request.uri().path() {
+            *request.uri_mut() = with_path(request.uri(), local)?;
+        }
+        let body = request.take_body();
+        if matches!(*request.method(), Method::POST | Method::PATCH | Method::PUT) {
+            request.set_body(read_body(request.headers(), body).await?);
+        }
+        let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
+        request.extensions_mut().insert(context.clone());
+        let (endpoint, id) = (self.endpoint.clone(), context.id.clone());
+        let task = self.lifecycle.tasks().spawn(async move { endpoint.get_response(request).await });
+        match timeout(DEADLINE, task).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(panic)) => {
+                tracing::error!(request_id = id, error = %panic, "a request failed");
+                Err(ApiError::internal())
+            }
+            Err(_) => {
+                tracing::warn!(request_id = id, "a request missed its deadline");
+                let message = if is_change {
+                    "it took too long; the change may still be made: read before you try again"
+                } else {
+                    "it took too long; nothing was changed"
+                };
+                Err(ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1))
+            }
+        }
+    }
+
+    /// The path as the routes know it: without the issuer's, which RFC 8414 puts behind the well-known name.
+    fn local_path<'a>(&self, path: &'a str) -> &'a str {
+        const METADATA: [&str; 2] =
+            ["/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"];
+        if self.issuer_path.is_empty() {
+            return path;
+        }
+        for name in METADATA {
+            match path.strip_prefix(name) {
+                // Without the issuer's path it would be the metadata of another issuer.
+                Some("") => return "/",
+                Some(rest) if rest == self.issuer_path => return &path[..name.len()],
+                _ => {}
+            }
+        }
+        match path.strip_prefix(self.issuer_path.as_str()) {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => path,
+        }
+    }
+
+    /// The answer, with an error in this API's form whoever found it.
+    fn in_one_form(&self, response: Response, path: &str, context: &Context) -> Response {
+        if let Some(error) = response.data::<ApiError>() {
+            return write_error(error, context);
+        }
+        let has_body_of_ours = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
+        match response.status() {
+            status if status.as_u16() < 400 || has_body_of_ours => response,
+            StatusCode::METHOD_NOT_ALLOWED => {
+                let allowed = self.routes.methods(path).join(", ");
+                let message = format!("this path takes {allowed}");
+                let mut response = write_error(&ApiError::new(Code::MethodNotAllowed, message), context);
+                if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+                    response.headers_mut().insert(header::ALLOW, allowed);
+                }
+                response
+            }
+            status if status.is_client_error() => {
+                let message = "there is nothing under this path; GET /docs shows what there is";
+                write_error(&ApiError::new(Code::NotFound, message), context)
+            }
+            _ => write_error(&ApiError::internal(), context),
+        }
+    }
+
+    fn add_headers(&self, path: &str, context: &Context, headers: &mut HeaderMap) {
+        if let Ok(id) = HeaderValue::from_str(&context.id) {
+            headers.insert("x-request-id", id);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if path.starts_with("/api/") {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        }
+        if let Some(rate) = context.visit.rate() {
+            headers.insert("x-ratelimit-limit", rate.limit.into());
+            headers.insert("x-ratelimit-remaining", rate.remaining.into());
+            headers.insert("x-ratelimit-reset", rate.reset_at.into());
+            if !rate.admitted {
+                headers.insert(header::RETRY_AFTER, rate.retry_after.into());
+            }
+        }
+    }
+}
+
+/// The body, once it is whole. One that says that it is too large, or turns out so, is read no further.
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
+    let too_large = || ApiError::new(Code::PayloadTooLarge, "a body may have at most 1 MiB");
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+        return Err(too_large());
+    }
+    match timeout(BODY, body.into_bytes_limit(MAX_BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large()),
+        Ok(Err(_)) => Err(ApiError::validation(&[Fault::new("body", "broke off")])),
+        Err(_) => Err(ApiError::validation(&[Fault::new("body", "did not arrive within 30 s")])),
+    }
+}
+
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
+    let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
+    format!("{path}{query}").parse().map_err(|_| ApiError::internal())
+}
+
+fn write_error(error: &ApiError, context: &Context) -> Response {
+    let body = error.to_json(&context.id).to_string();
+    let mut response = Response::builder().status(error.status).content_type("application/json").body(body);
+    error.headers(response.headers_mut());
+    response
+}

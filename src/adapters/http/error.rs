@@ -1,0 +1,447 @@
+//! Errors on the wire: this API's own form, and OAuth's.
+//!
+//! A use case says *what* it refuses; here that becomes a code, a status and the headers that belong to it.
+//! The body is written by the [`envelope`](super::envelope), which knows the request's id.
+
+use poem::http::{HeaderValue, StatusCode, header};
+use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
+use serde_json::{Value, json};
+
+use super::input::Fault;
+use crate::app::agents::AgentsError;
+use crate::app::audit::AuditError;
+use crate::app::bearer::BearerError;
+use crate::app::caller::Forbidden;
+use crate::app::client_auth::ClientAuthError;
+use crate::app::credentials::CredentialsError;
+use crate::app::introspection::IntrospectionError;
+use crate::app::organizations::OrganizationsError;
+use crate::app::revocation::RevocationError;
+use crate::app::token::TokenError;
+use crate::app::usage::UsageError;
+use crate::app::visit::NotAdmitted;
+use crate::app::{HasherError, StoreError};
+
+macro_rules! codes {
+    ($($name:ident $text:literal $status:ident),+ $(,)?) => {
+        /// What went wrong, in this API's own words.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($name),+ }
+
+        impl Code {
+            /// The code on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// The status that it comes with.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    ValidationError "VALIDATION_ERROR" BAD_REQUEST,
+    Unauthorized "UNAUTHORIZED" UNAUTHORIZED,
+    Forbidden "FORBIDDEN" FORBIDDEN,
+    FreeTierLimitExceeded "FREE_TIER_LIMIT_EXCEEDED" FORBIDDEN,
+    AgentNotFound "AGENT_NOT_FOUND" NOT_FOUND,
+    CredentialNotFound "CREDENTIAL_NOT_FOUND" NOT_FOUND,
+    AuditEventNotFound "AUDIT_EVENT_NOT_FOUND" NOT_FOUND,
+    OrganizationNotFound "ORGANIZATION_NOT_FOUND" NOT_FOUND,
+    NotFound "NOT_FOUND" NOT_FOUND,
+    MethodNotAllowed "METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED,
+    AgentAlreadyExists "AGENT_ALREADY_EXISTS" CONFLICT,
+    AgentAlreadyDecommissioned "AGENT_ALREADY_DECOMMISSIONED" CONFLICT,
+    AgentNotActive "AGENT_NOT_ACTIVE" CONFLICT,
+    CredentialAlreadyRevoked "CREDENTIAL_ALREADY_REVOKED" CONFLICT,
+    CredentialLimitReached "CREDENTIAL_LIMIT_REACHED" CONFLICT,
+    OrganizationAlreadyExists "ORGANIZATION_ALREADY_EXISTS" CONFLICT,
+    LastAdministrator "LAST_ADMINISTRATOR" CONFLICT,
+    Conflict "CONFLICT" CONFLICT,
+    PayloadTooLarge "PAYLOAD_TOO_LARGE" PAYLOAD_TOO_LARGE,
+    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" UNSUPPORTED_MEDIA_TYPE,
+    RateLimitExceeded "RATE_LIMIT_EXCEEDED" TOO_MANY_REQUESTS,
+    InternalServerError "INTERNAL_SERVER_ERROR" INTERNAL_SERVER_ERROR,
+    ServiceUnavailable "SERVICE_UNAVAILABLE" SERVICE_UNAVAILABLE,
+}
+
+/// An answer that is an error.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    pub(super) status: StatusCode,
+    pub(super) body: ErrorBody,
+    challenge: Option<&'static str>,
+    retry_after_seconds: Option<i64>,
+}
+
+/// The two forms that an error takes.
+#[derive(Clone, Debug)]
+pub(super) enum ErrorBody {
+    /// `{code, message, details?, requestId}`, and OAuth's `error` beside it where both kinds of client call.
+    Api { code: Code, message: String, details: Option<Value>, oauth: Option<&'static str> },
+    /// `{error, error_description}` (RFC 6749 section 5.2).
+    OAuth { error: &'static str, description: String },
+}
+
+impl ApiError {
+    /// An error in this API's form.
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        let body = ErrorBody::Api { code, message: message.into(), details: None, oauth: None };
+        Self { status: code.status(), body, challenge: None, retry_after_seconds: None }
+    }
+
+    /// An error in OAuth's form.
+    pub(super) fn oauth(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
+        let body = ErrorBody::OAuth { error, description: description.into() };
+        Self { status, body, challenge: None, retry_after_seconds: None }
+    }
+
+    /// `invalid_request`: a form that is not of OAuth's.
+    pub(super) fn invalid_request(description: impl Into<String>) -> Self {
+        Self::oauth(StatusCode::BAD_REQUEST, "invalid_request", description)
+    }
+
+    /// `VALIDATION_ERROR` with every fault there is.
+    pub(super) fn validation(faults: &[Fault]) -> Self {
+        let errors: Vec<Value> =
+            faults.iter().map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
+        let message = match faults {
+            [one] => format!("{} {}", one.field, one.message),
+            _ => format!("the request has {} faults", faults.len()),
+        };
+        Self::new(Code::ValidationError, message).with_details(json!({ "errors": errors }))
+    }
+
+    fn with_details(mut self, value: Value) -> Self {
+        if let ErrorBody::Api { details, .. } = &mut self.body {
+            *details = Some(value);
+        }
+        self
+    }
+
+    fn with_challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    pub(super) fn with_retry_after(mut self, seconds: i64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// The same for the OAuth endpoints, where a client may know OAuth's form only.
+    pub(super) fn for_oauth(mut self, error: &'static str) -> Self {
+        if let ErrorBody::Api { oauth, .. } = &mut self.body {
+            *oauth = Some(error);
+        }
+        self
+    }
+
+    /// The same where Basic was tried.
+    pub(super) fn with_basic_challenge(self) -> Self {
+        match &self.body {
+            ErrorBody::OAuth { error: "invalid_client", .. } => {
+                self.with_challenge(r#"Basic realm="agentidp", charset="UTF-8""#)
+            }
+            _ => self,
+        }
+    }
+
+    /// A limit of the plan that is reached.
+    fn limit_reached(message: String, limit: u32) -> Self {
+        Self::new(Code::FreeTierLimitExceeded, message).with_details(json!({ "limit": limit }))
+    }
+
+    /// Something of ours that broke. The caller learns nothing of it.
+    pub(super) fn internal() -> Self {
+        Self::new(Code::InternalServerError, "something went wrong here; the log has it under the request id")
+    }
+
+    /// The body, for the request of that id.
+    pub(super) fn to_json(&self, request_id: &str) -> Value {
+        match &self.body {
+            ErrorBody::Api { code, message, details, oauth } => {
+                let mut body = json!({ "code": code.as_str(), "message": message, "requestId": request_id });
+                if let Some(details) = details {
+                    body["details"] = details.clone();
+                }
+                if let Some(error) = oauth {
+                    body["error"] = json!(error);
+                    body["error_description"] = json!(message);
+                }
+                body
+            }
+            ErrorBody::OAuth { error, description } => {
+                json!({ "error": error, "error_description": description })
+            }
+        }
+    }
+
+    pub(super) fn headers(&self, into: &mut poem::http::HeaderMap) {
+        if let Some(challenge) = self.challenge {
+            into.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            into.insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+}
+
+impl From<ApiError> for poem::Error {
+    fn from(error: ApiError) -> Self {
+        let mut carrier = Self::from_status(error.status);
+        carrier.set_data(error);
+        carrier
+    }
+}
+
+impl ApiResponse for ApiError {
+    /// Which errors an operation may answer is said in [`openapi`](super::openapi).
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: Vec::new() }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+/// One to three seconds, so that those who were refused together do not come back together.
+fn some_seconds() -> i64 {
+    use std::hash::BuildHasher as _;
+    1 + i64::from(std::hash::RandomState::new().hash_one(()) as u8 % 3)
+}
+
+/// Logs what lies beneath a failure, once.
+fn log(failure: &dyn std::error::Error) {
+    let mut chain = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(beneath) = cause {
+        chain.push_str(": ");
+        chain.push_str(&beneath.to_string());
+        cause = beneath.source();
+    }
+    tracing::error!(error = chain, "a request failed");
+}
+
+impl From<StoreError> for ApiError {
+    fn from(failure: StoreError) -> Self {
+        log(&failure);
+        match failure {
+            StoreError::Unavailable { .. } => {
+                Self::new(Code::ServiceUnavailable, "a store is away; nothing was changed")
+                    .with_retry_after(1)
+            }
+            StoreError::InDoubt { .. } => Self::new(
+                Code::ServiceUnavailable,
+                "a store did not confirm; the change may have been made: read before you try again",
+            )
+            .with_retry_after(1),
+            StoreError::Inconsistent { .. } => Self::internal(),
+        }
+    }
+}
+
+impl From<HasherError> for ApiError {
+    fn from(failure: HasherError) -> Self {
+        match failure {
+            HasherError::Overloaded => {
+                Self::new(Code::ServiceUnavailable, "too much is asked at once; nothing was changed")
+                    .with_retry_after(some_seconds())
+            }
+            HasherError::Broken(_) => {
+                log(&failure);
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Forbidden> for ApiError {
+    fn from(refusal: Forbidden) -> Self {
+        let missing: Vec<&str> = refusal.missing.iter().map(|scope| scope.as_str()).collect();
+        Self::new(Code::Forbidden, refusal.to_string())
+            .with_details(json!({ "missingScopes": missing }))
+            .with_challenge(r#"Bearer error="insufficient_scope""#)
+    }
+}
+
+/// The headers say when to come back.
+fn rate_limited() -> ApiError {
+    ApiError::new(Code::RateLimitExceeded, "too many requests; Retry-After says when one more passes")
+}
+
+impl From<NotAdmitted> for ApiError {
+    fn from(failure: NotAdmitted) -> Self {
+        match failure {
+            NotAdmitted::RateLimited => rate_limited(),
+            NotAdmitted::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<BearerError> for ApiError {
+    fn from(error: BearerError) -> Self {
+        use BearerError as E;
+        let message = error.to_string();
+        match error {
+            E::Missing => Self::new(Code::Unauthorized, message).with_challenge("Bearer"),
+            E::Invalid => {
+                Self::new(Code::Unauthorized, message).with_challenge(r#"Bearer error="invalid_token""#)
+            }
+            E::RateLimited => rate_limited(),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<AgentsError> for ApiError {
+    fn from(error: AgentsError) -> Self {
+        use AgentsError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
+            E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
+            E::EmailTaken => Self::new(Code::AgentAlreadyExists, message),
+            E::LimitReached(limit) => Self::limit_reached(message, limit),
+            E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
+            E::Conflict => Self::new(Code::Conflict, message),
+            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<CredentialsError> for ApiError {
+    fn from(error: CredentialsError) -> Self {
+        use CredentialsError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
+            E::NoSuchCredential => Self::new(Code::CredentialNotFound, message),
+            E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
+            E::NotActive => Self::new(Code::AgentNotActive, message),
+            E::LimitReached(_) => Self::new(Code::CredentialLimitReached, message),
+            E::UnfitKey(what) => Self::validation(&[Fault::new("publicKey", what)]),
+            E::NotASecret(_) | E::Conflict => Self::new(Code::Conflict, message),
+            E::AlreadyRevoked(_) => Self::new(Code::CredentialAlreadyRevoked, message),
+            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::Hasher(failure) => failure.into(),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<OrganizationsError> for ApiError {
+    fn from(error: OrganizationsError) -> Self {
+        use OrganizationsError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
+            E::SlugTaken => Self::new(Code::OrganizationAlreadyExists, message),
+            E::Conflict => Self::new(Code::Conflict, message),
+            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
+        use AuditError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchEvent => Self::new(Code::AuditEventNotFound, message),
+            E::InvalidCursor => {
+                Self::validation(&[Fault::new("cursor", "is not one that this request was given")])
+            }
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<UsageError> for ApiError {
+    fn from(error: UsageError) -> Self {
+        use UsageError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<IntrospectionError> for ApiError {
+    fn from(error: IntrospectionError) -> Self {
+        match error {
+            IntrospectionError::Forbidden(refusal) => refusal.into(),
+            IntrospectionError::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<RevocationError> for ApiError {
+    fn from(error: RevocationError) -> Self {
+        match error {
+            RevocationError::Forbidden(refusal) => refusal.into(),
+            RevocationError::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// OAuth's name for what passes by itself.
+const TEMPORARILY_UNAVAILABLE: &str = "temporarily_unavailable";
+
+impl From<ClientAuthError> for ApiError {
+    fn from(error: ClientAuthError) -> Self {
+        use ClientAuthError as E;
+        let message = error.to_string();
+        match error {
+            E::InvalidClient => Self::oauth(StatusCode::UNAUTHORIZED, "invalid_client", message),
+            E::Suspended => Self::oauth(StatusCode::BAD_REQUEST, "unauthorized_client", message),
+            E::RateLimited => rate_limited().for_oauth(TEMPORARILY_UNAVAILABLE),
+            E::Hasher(failure) => Self::from(failure).into_oauth(),
+            E::Store(failure) => Self::from(failure).into_oauth(),
+        }
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        use TokenError as E;
+        let message = error.to_string();
+        let refuse = |name| Self::oauth(StatusCode::BAD_REQUEST, name, message.clone());
+        match error {
+            E::Client(refusal) => refusal.into(),
+            E::InvalidScope(_) | E::ManagementScopeForResource => refuse("invalid_scope"),
+            E::InvalidTarget => refuse("invalid_target"),
+            E::QuotaReached(limit) => Self::limit_reached(message, limit).for_oauth("access_denied"),
+            E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
+                .with_retry_after(1),
+            E::Sign(failure) => {
+                log(&failure);
+                Self::internal()
+            }
+            E::Store(failure) => Self::from(failure).into_oauth(),
+        }
+    }
+}
+
+impl ApiError {
+    /// A 503 in OAuth's form; all else as it is.
+    fn into_oauth(self) -> Self {
+        match self.body {
+            ErrorBody::Api { code: Code::ServiceUnavailable, message, .. } => Self {
+                body: ErrorBody::OAuth { error: TEMPORARILY_UNAVAILABLE, description: message },
+                ..self
+            },
+            _ => self,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `/health` and `/health/ready`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+
+use super::document::Tag;
+use super::lifecycle::Lifecycle;
+
+/// What probes ask.
+pub struct HealthApi {
+    pub lifecycle: Arc<Lifecycle>,
+}
+
+#[OpenApi(tag = "Tag::Health")]
+impl HealthApi {
+    /// Ask whether the process lives
+    #[oai(path = "/health", method = "get", operation_id = "readHealth")]
+    async fn health(&self) -> Json<Health> {
+        Json(Health { status: "ok".to_owned() })
+    }
+
+    /// Ask whether it may be sent requests
+    #[oai(path = "/health/ready", method = "get", operation_id = "readReadiness")]
+    async fn ready(&self) -> ReadyResponse {
+        let readiness = |status: &str| {
+            let components = BTreeMap::from([("store".to_owned(), "memory".to_owned())]);
+            Json(Readiness { status: status.to_owned(), components })
+        };
+        if self.lifecycle.is_ending() {
+            ReadyResponse::NotReady(readiness("shutting down"))
+        } else {
+            ReadyResponse::Ready(readiness("ok"))
+        }
+    }
+}
+
+/// The state of the process
+#[derive(Object)]
+struct Health {
+    /// `ok`
+    status: String,
+}
+
+#[derive(ApiResponse)]
+enum ReadyResponse {
+    /// It may
+    #[oai(status = 200)]
+    Ready(Json<Readiness>),
+    /// It may not: it is shutting down
+    #[oai(status = 503)]
+    NotReady(Json<Readiness>),
+}
+
+/// The state of the service
+#[derive(Object)]
+struct Readiness {
+    /// `ok`, `degraded`, or why it is not ready
+    status: String,
+    /// What it stands on
+    components: BTreeMap<String, String>,
+}

@@ -1,0 +1,190 @@
+//! The fields of one input, taken one by one, their faults gathered.
+
+use poem_openapi::types::Type;
+use serde_json::{Map, Value};
+
+use crate::domain::time::Timestamp;
+
+/// The most faults that are told.
+pub(super) const MAX_FAULTS: usize = 100;
+
+/// Something that is wrong with an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The field, by its path: `limits.maxAgents`, `capabilities[3]`.
+    pub field: String,
+    /// Words that follow the field's name.
+    pub message: String,
+}
+
+impl Fault {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// A type of input: how it is described is its schema, how it is read stands here.
+pub trait Input: Type {
+    /// What it is read as.
+    type Value: Send;
+
+    /// Takes the fields. `None` only where a fault was noted.
+    fn read(fields: &mut Fields) -> Option<Self::Value>;
+}
+
+/// The fields of an object, on the way to a value.
+pub struct Fields {
+    prefix: String,
+    values: Map<String, Value>,
+    faults: Vec<Fault>,
+    now: Timestamp,
+}
+
+impl Fields {
+    /// The fields of this object, beside faults that are known already. `now` judges what must lie ahead.
+    pub fn new(values: Map<String, Value>, faults: Vec<Fault>, now: Timestamp) -> Self {
+        Self { prefix: String::new(), values, faults, now }
+    }
+
+    /// Reads an input whole: its value, or every fault that it has.
+    pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<Fault>> {
+        let value = T::read(&mut self);
+        self.refuse_rest();
+        self.faults.truncate(MAX_FAULTS);
+        match value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(self.faults),
+        }
+    }
+
+    /// Notes a fault of a field.
+    pub fn fault(&mut self, name: &str, message: impl Into<String>) {
+        self.faults.push(Fault::new(format!("{}{name}", self.prefix), message));
+    }
+
+    /// A field as it stands.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.values.remove(name)
+    }
+
+    /// A field that must be there.
+    pub fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        if !self.values.contains_key(name) {
+            self.fault(name, "is missing");
+            return None;
+        }
+        self.optional(name, read).flatten()
+    }
+
+    /// A field that may be absent. `None` where it is at fault; `Some(None)` where it is absent.
+    pub fn optional<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        let Some(value) = self.take(name) else { return Some(None) };
+        match read(&value) {
+            Ok(value) => Some(Some(value)),
+            Err(message) => {
+                self.fault(name, message);
+                None
+            }
+        }
+    }
+
+    /// A list of texts. Faults of one are noted under its place.
+    pub fn list<T>(
+        &mut self,
+        name: &str,
+        most: usize,
+        parse: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Option<Option<Vec<T>>> {
+        let Some(value) = self.take(name) else { return Some(None) };
+        let Value::Array(entries) = value else {
+            self.fault(name, "must be a list");
+            return None;
+        };
+        if entries.len() > most {
+            self.fault(name, format!("must have at most {most} entries"));
+            return None;
+        }
+        let mut list = Some(Vec::with_capacity(entries.len()));
+        for (place, entry) in entries.iter().enumerate() {
+            match (text(&parse)(entry), &mut list) {
+                (Ok(entry), Some(list)) => list.push(entry),
+                (Ok(_), None) => {}
+                (Err(message), _) => {
+                    self.fault(&format!("{name}[{place}]"), message);
+                    list = None;
+                }
+            }
+        }
+        list.map(Some)
+    }
+
+    /// An object within, its fields read by `read`. Unknown ones are refused there too.
+    pub fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        let Some(value) = self.take(name) else { return Some(None) };
+        let Value::Object(values) = value else {
+            self.fault(name, "must be an object");
+            return None;
+        };
+        let mut inner = Self::new(values, Vec::new(), self.now);
+        inner.prefix = format!("{}{name}.", self.prefix);
+        let value = read(&mut inner);
+        inner.refuse_rest();
+        let is_sound = inner.faults.is_empty();
+        self.faults.append(&mut inner.faults);
+        value.filter(|_| is_sound).map(Some)
+    }
+
+    /// An instant that lies ahead.
+    pub fn future(&mut self, name: &str) -> Option<Option<Timestamp>> {
+        let now = self.now;
+        self.optional(name, |value| match text(super::super::wire::parse_instant)(value)? {
+            at if at > now => Ok(at),
+            _ => Err("must lie in the future".to_owned()),
+        })
+    }
+
+    /// A whole number within bounds.
+    pub fn number(&mut self, name: &str, bounds: std::ops::RangeInclusive<u32>) -> Option<Option<u32>> {
+        self.optional(name, |value| {
+            let number = match value {
+                Value::Number(number) => number.as_u64(),
+                _ => None,
+            };
+            number
+                .and_then(|number| u32::try_from(number).ok())
+                .filter(|number| bounds.contains(number))
+                .ok_or_else(|| format!("must be a whole number from {} to {}", bounds.start(), bounds.end()))
+        })
+    }
+
+    fn refuse_rest(&mut self) {
+        for name in std::mem::take(&mut self.values).keys() {
+            self.fault(name, "is not a field of this request");
+        }
+    }
+}
+
+/// Reads a text by its own rule.
+pub fn text<T>(
+    parse: impl FnOnce(&str) -> Result<T, &'static str>,
+) -> impl FnOnce(&Value) -> Result<T, String> {
+    |value| match value {
+        Value::String(text) => parse(text).map_err(str::to_owned),
+        _ => Err("must be a string".to_owned()),
+    }
+}
+
+/// Reads one of some names.
+pub fn one_of<T: Copy>(names: &[(&'static str, T)]) -> impl FnOnce(&Value) -> Result<T, String> {
+    |value| {
+        let found = value.as_str().and_then(|text| names.iter().find(|(name, _)| *name == text));
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            format!("must be one of: {}", names.join(", "))
+        })
+    }
+}

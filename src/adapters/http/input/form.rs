@@ -1,0 +1,157 @@
+//! Forms, as OAuth's endpoints take them (RFC 6749 appendix B).
+
+use std::collections::HashMap;
+
+use poem::http::header;
+use poem::{Request, RequestBody, Result};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+use super::query::decode;
+use crate::adapters::http::context::Context;
+use crate::adapters::http::error::ApiError;
+
+/// The parameters that any of the OAuth endpoints reads.
+const KNOWN: [&str; 8] = [
+    "grant_type",
+    "scope",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "token",
+    "token_type_hint",
+];
+/// The one that may stand there more than once (RFC 8707 section 2).
+const RESOURCE: &str = "resource";
+
+/// A form, described as `T`. An empty parameter is as one that is absent; an unknown one is passed over.
+///
+/// Faults are OAuth's `invalid_request`, and count against the address that sent them.
+pub struct Form<T> {
+    values: HashMap<&'static str, String>,
+    resources: Vec<String>,
+    described_as: std::marker::PhantomData<T>,
+}
+
+impl<T> Form<T> {
+    /// A parameter, where it is there and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// Each `resource`.
+    pub fn resources(&self) -> &[String] {
+        &self.resources
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, &'static str> {
+        let text = std::str::from_utf8(body).map_err(|_| "the form is not UTF-8")?;
+        let mut form =
+            Self { values: HashMap::new(), resources: Vec::new(), described_as: std::marker::PhantomData };
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = decode(name).zip(decode(value));
+            let (name, value) = decoded.ok_or("the form is not valid percent-encoding of UTF-8")?;
+            if name == RESOURCE {
+                form.resources.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
+            } else if let Some(known) = KNOWN.into_iter().find(|known| *known == name)
+                && form.values.insert(known, value.into_owned()).is_some()
+            {
+                return Err("a parameter stands in the form more than once");
+            }
+        }
+        form.values.retain(|_, value| !value.is_empty());
+        Ok(form)
+    }
+}
+
+impl<'a, T: Type> ApiExtractor<'a> for Form<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: MEDIA_TYPE, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::internal())?;
+        let form = check_request(request).and_then(|()| Self::parse(&bytes));
+        match form {
+            Ok(form) => Ok(form),
+            Err(description) => {
+                let context = Context::of(request)?;
+                context.app.strangers.count(&context.visit).await.map_err(ApiError::from)?;
+                Err(ApiError::invalid_request(description).into())
+            }
+        }
+    }
+}
+
+const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
+
+/// The form must be one, in UTF-8, and nothing of it may stand in the URI (RFC 6749 section 2.3.1).
+fn check_request(request: &Request) -> Result<(), &'static str> {
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return Err("parameters belong in the body, not in the URI");
+    }
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err("the body must not be encoded: no Content-Encoding is understood");
+    }
+    let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let only = types.next().filter(|_| types.next().is_none());
+    let media = only.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let mut parts = media.split(';').map(str::trim);
+    let is_form = parts.next() == Some(MEDIA_TYPE);
+    if is_form && parts.all(|parameter| matches!(parameter, "charset=utf-8" | "charset=\"utf-8\"")) {
+        return Ok(());
+    }
+    Err("the body must be sent as Content-Type: application/x-www-form-urlencoded, in UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(body: &str) -> Result<Form<()>, &'static str> {
+        Form::parse(body.as_bytes())
+    }
+
+    #[test]
+    fn a_known_parameter_stands_once_and_an_unknown_one_as_often_as_it_likes() {
+        assert!(parse("scope=a&scope=a").is_err());
+        assert!(parse("scope=&scope=a").is_err());
+        let form = parse("x=1&x=2&scope=a+b&client_id=&resource=r&resource=s").expect("well formed");
+        assert_eq!((form.get("scope"), form.get("client_id"), form.get("x")), (Some("a b"), None, None));
+        assert_eq!(form.resources(), ["r", "s"]);
+    }
+
+    #[test]
+    fn malformed_encoding_is_refused_anywhere() {
+        for body in ["scope=%zz", "x=%", "%ff=1", "token=%00", "scope=%c0%80"] {
+            assert!(parse(body).is_err(), "{body}");
+        }
+        assert!(Form::<()>::parse(b"scope=\xff").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(body: Vec<u8>) {
+            let _ = Form::<()>::parse(&body);
+        }
+    }
+}

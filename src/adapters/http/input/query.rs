@@ -1,0 +1,118 @@
+//! Query strings.
+
+use std::borrow::Cow;
+
+use poem::{Request, RequestBody, Result};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::{Map, Value};
+
+use super::{Fault, Fields, Input};
+use crate::adapters::http::context::Context;
+use crate::adapters::http::error::ApiError;
+
+/// Under this media type a query is registered; the document then shows its fields as parameters.
+pub const QUERY: &str = "query";
+
+/// The query of a request, read as `T` is read: a parameter that is unknown, empty or there twice is a fault.
+pub struct Query<T: Input>(pub T::Value);
+
+impl<'a, T: Input> ApiExtractor<'a> for Query<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: QUERY, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: false })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        let (fields, faults) = parse(request.uri().query().unwrap_or_default());
+        let now = Context::of(request)?.received_at;
+        let value = Fields::new(fields, faults, now).read::<T>();
+        Ok(Self(value.map_err(|faults| ApiError::validation(&faults))?))
+    }
+}
+
+fn parse(query: &str) -> (Map<String, Value>, Vec<Fault>) {
+    let mut fields = Map::new();
+    let mut faults = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(name), Some(value)) = (decode(name), decode(value)) else {
+            faults.push(Fault::new(name, "is not valid UTF-8 in percent-encoding"));
+            continue;
+        };
+        let value = match value.parse::<u64>() {
+            // A number where one belongs; what wants a text takes it from the text.
+            Ok(number) if NUMBERS.contains(&&*name) && number.to_string() == value => number.into(),
+            _ => Value::String(value.into_owned()),
+        };
+        if fields.insert(name.clone().into_owned(), value).is_some() {
+            faults.push(Fault::new(name, "stands here for the second time"));
+        }
+    }
+    (fields, faults)
+}
+
+/// The parameters that are numbers; all others are texts.
+const NUMBERS: [&str; 2] = ["page", "limit"];
+
+/// Percent-decoding with `+` for a space; `None` where it is malformed, no UTF-8, or holds a NUL.
+pub fn decode(text: &str) -> Option<Cow<'_, str>> {
+    let bytes = text.as_bytes();
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        let digits = rest.get(at + 1..at + 3)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        rest = &rest[at + 3..];
+    }
+    let spaced = if bytes.contains(&b'+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    let decoded = match spaced {
+        Cow::Borrowed(text) => percent_encoding::percent_decode_str(text).decode_utf8().ok()?,
+        Cow::Owned(text) => {
+            Cow::Owned(percent_encoding::percent_decode_str(&text).decode_utf8().ok()?.into_owned())
+        }
+    };
+    (!decoded.contains('\0')).then_some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn malformed_escapes_foreign_bytes_and_nul_are_refused() {
+        for text in ["%", "%z", "%zz", "%4", "a%", "%ff%fe", "%c0%80", "%00", "%ed%a0%80"] {
+            assert_eq!(decode(text), None, "{text}");
+        }
+        assert_eq!(decode("a+b%2B%20c").as_deref(), Some("a b+ c"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(text in "[^\0]{0,40}") {
+            let encoded = percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC);
+            prop_assert_eq!(decode(&encoded.to_string()).as_deref(), Some(text.as_str()));
+        }
+
+        #[test]
+        fn no_query_makes_it_panic(text in "[%+&=a-f0-9\\PC]{0,60}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! JSON without the liberties that `serde_json::Value` takes: a key twice and a NUL are faults.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::Fault;
+
+/// What stands for the whole body where a fault is not one field's.
+const BODY: &str = "body";
+
+/// The object in this text, and the faults that lie in its form; or why there is no object.
+///
+/// Invalid UTF-8, lone surrogates, numbers beyond what a double holds, more than 128 levels and anything
+/// after the object are refused by the parser itself.
+pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<Fault>), Fault> {
+    let faults = RefCell::new(Vec::new());
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let seed = Strict { path: "", faults: &faults };
+    let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
+    match value {
+        Ok(Value::Object(fields)) => Ok((fields, faults.into_inner())),
+        Ok(_) => Err(Fault::new(BODY, "must be a JSON object")),
+        Err(error) => Err(Fault::new(BODY, format!("is not valid JSON: {error}"))),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Strict<'a> {
+    path: &'a str,
+    faults: &'a RefCell<Vec<Fault>>,
+}
+
+impl Strict<'_> {
+    fn fault(&self, path: &str, message: &str) {
+        let mut faults = self.faults.borrow_mut();
+        if faults.len() < super::fields::MAX_FAULTS {
+            faults.push(Fault::new(if path.is_empty() { BODY } else { path }, message));
+        }
+    }
+
+    fn check(&self, path: &str, text: &str) {
+        if text.contains('\0') {
+            self.fault(path, "must not contain the NUL character");
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.check(self.path, value);
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element_seed(self)? {
+            list.push(entry);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
+            self.check(&path, &name);
+            let value = fields.next_value_seed(Strict { path: &path, ..self })?;
+            if map.insert(name, value).is_some() {
+                self.fault(&path, "stands here for the second time");
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_other_readers_let_pass_is_a_fault_here() {
+        for (body, field) in [
+            (r#"{"a":1,"a":2}"#, "a"),
+            (r#"{"a":{"b":1,"b":1}}"#, "a.b"),
+            (r#"{"a":"\u0000"}"#, "a"),
+            (r#"{"a":["\u0000"]}"#, "a"),
+        ] {
+            let (_, faults) = parse_object(body.as_bytes()).expect("well formed");
+            assert_eq!(
+                faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(),
+                [field],
+                "{body}"
+            );
+        }
+        for body in [
+            &b"{\"a\":\"\xff\"}"[..],
+            br#"{"a":"\ud800"}"#,
+            b"{} {}",
+            b"{}x",
+            b"[]",
+            b"null",
+            b"",
+            b"{\"a\":1e999}",
+        ] {
+            assert!(parse_object(body).is_err(), "{body:?}");
+        }
+        let deep = format!("{}{}", r#"{"a":"#.repeat(100_000), "1");
+        assert!(parse_object(deep.as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic_and_what_is_read_is_what_serde_json_reads(body: Vec<u8>) {
+            if let Ok((fields, faults)) = parse_object(&body)
+                && faults.is_empty()
+            {
+                let lenient: Value = serde_json::from_slice(&body).expect("serde_json takes more");
+                prop_assert_eq!(Value::Object(fields), lenient);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `POST /api/v1/token/introspect` (RFC 7662).
+
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::authorization::EitherAuthorization;
+use super::context::Here;
+use super::document::Tag;
+use super::error::ApiError;
+use super::input::Form;
+use crate::app::introspection::{Introspection, LivingToken};
+use crate::domain::scope::ManagementScope as Scope;
+
+/// The introspection endpoint.
+pub struct IntrospectionApi {
+    pub introspection: Introspection,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tokens")]
+impl IntrospectionApi {
+    /// Ask whether a token is alive
+    ///
+    /// Dead, foreign and malformed tokens are all `{"active": false}`. The caller comes with a bearer token,
+    /// or authenticates as a client like at the token endpoint.
+    #[oai(path = "/token/introspect", method = "post", operation_id = "introspectToken")]
+    async fn introspect(
+        &self,
+        here: Here,
+        #[oai(scope = "Scope::TokensRead")] caller: EitherAuthorization,
+        form: Form<IntrospectionForm>,
+    ) -> Result<Json<IntrospectionBody>, ApiError> {
+        let caller = caller.authenticate(&here.0, &form).await?;
+        let token = form.get("token").ok_or_else(|| ApiError::invalid_request("token is missing"))?;
+        let living = self.introspection.introspect(&caller, token).await?;
+        Ok(Json(living.map_or_else(IntrospectionBody::inactive, |token| (&token).into())))
+    }
+}
+
+/// A token to introspect
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct IntrospectionForm {
+    token: String,
+    /// Not needed
+    token_type_hint: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_assertion: Option<String>,
+    client_assertion_type: Option<String>,
+}
+
+/// What is known of a token
+#[derive(Object, Default)]
+#[oai(rename = "Introspection", skip_serializing_if_is_none)]
+struct IntrospectionBody {
+    active: bool,
+    scope: Option<String>,
+    client_id: Option<String>,
+    sub: Option<String>,
+    aud: Option<String>,
+    iss: Option<String>,
+    exp: Option<i64>,
+    iat: Option<i64>,
+    jti: Option<String>,
+    token_type: Option<String>,
+    organization_id: Option<String>,
+}
+
+impl IntrospectionBody {
+    fn inactive() -> Self {
+        Self::default()
+    }
+}
+
+impl From<&LivingToken> for IntrospectionBody {
+    fn from(token: &LivingToken) -> Self {
+        let claims = &token.claims;
+        let agent = claims.agent.to_string();
+        Self {
+            active: true,
+            scope: Some(token.scopes.to_string()),
+            client_id: Some(agent.clone()),
+            sub: Some(agent),
+            aud: Some(token.audience().to_owned()),
+            iss: Some(token.issuer.to_string()),
+            exp: Some(claims.expires_at),
+            iat: Some(claims.issued_at),
+            jti: Some(claims.id.to_string()),
+            token_type: Some("Bearer".to_owned()),
+            organization_id: Some(claims.organization.to_string()),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! JSON Web Keys (RFC 7517), public ones only.
+
+use poem_openapi::Object;
+use serde_json::Value;
+
+use super::input::{Fields, one_of, text};
+use crate::domain::jwk::PublicKey;
+
+/// A public key
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none, deny_unknown_fields)]
+pub struct Jwk {
+    /// `RSA`, `EC` or `OKP`
+    kty: String,
+    /// `sig`
+    #[oai(rename = "use")]
+    usage: Option<String>,
+    /// `RS256`, `ES256` or `EdDSA`, by the type of the key
+    alg: Option<String>,
+    kid: Option<String>,
+    /// `verify`
+    key_ops: Option<Vec<String>>,
+    /// `P-256` or `Ed25519`
+    crv: Option<String>,
+    /// The modulus, of RSA
+    n: Option<String>,
+    /// The exponent, of RSA
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl Jwk {
+    /// The key as it is published, under that id.
+    pub fn of(key: &PublicKey, id: Option<&str>) -> Self {
+        let bare = |kty: &str| Self {
+            kty: kty.to_owned(),
+            usage: Some("sig".to_owned()),
+            alg: Some(key.algorithm().to_owned()),
+            kid: id.map(str::to_owned),
+            key_ops: None,
+            crv: None,
+            n: None,
+            e: None,
+            x: None,
+            y: None,
+        };
+        match key {
+            PublicKey::Rsa { n, e } => Self { n: Some(n.clone()), e: Some(e.clone()), ..bare("RSA") },
+            PublicKey::P256 { x, y } => {
+                Self { crv: Some("P-256".to_owned()), x: Some(x.clone()), y: Some(y.clone()), ..bare("EC") }
+            }
+            PublicKey::Ed25519 { x } => {
+                Self { crv: Some("Ed25519".to_owned()), x: Some(x.clone()), ..bare("OKP") }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum KeyType {
+    Rsa,
+    Ec,
+    Okp,
+}
+
+/// Reads a key that an agent registers. A private member, like any that is not named here, is refused.
+pub fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
+    let kty =
+        fields.required("kty", one_of(&[("RSA", KeyType::Rsa), ("EC", KeyType::Ec), ("OKP", KeyType::Okp)]));
+    let usage = fields.optional("use", one_of(&[("sig", ())]));
+    let operations = fields.optional("key_ops", |value| match value.as_array().map(Vec::as_slice) {
+        Some([Value::String(operation)]) if operation == "verify" => Ok(()),
+        _ => Err("must be [\"verify\"]".to_owned()),
+    });
+    let id = fields.optional("kid", text(|id| if id.len() <= 256 { Ok(()) } else { Err("is too long") }));
+    let key = match kty? {
+        KeyType::Rsa => {
+            let (n, e) = (number(fields, "n"), number(fields, "e"));
+            PublicKey::Rsa { n: n?, e: e? }
+        }
+        KeyType::Ec => {
+            let curve = fields.required("crv", one_of(&[("P-256", ())]));
+            let (x, y) = (number(fields, "x"), number(fields, "y"));
+            curve?;
+            PublicKey::P256 { x: x?, y: y? }
+        }
+        KeyType::Okp => {
+            let curve = fields.required("crv", one_of(&[("Ed25519", ())]));
+            let x = number(fields, "x");
+            curve?;
+            PublicKey::Ed25519 { x: x? }
+        }
+    };
+    let algorithm = key.algorithm();
+    fields.optional("alg", one_of(&[(algorithm, ())]))?;
+    (usage?, operations?, id?);
+    Some(key)
+}
+
+/// A base64url number of at most 4096 bits.
+fn number(fields: &mut Fields, name: &str) -> Option<String> {
+    fields.required(
+        name,
+        text(|value| {
+            let is_base64url = value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+            if is_base64url && (1..=684).contains(&value.len()) {
+                Ok(value.to_owned())
+            } else {
+                Err("must be base64url without padding, of at most 4096 bits")
+            }
+        }),
+    )
+}

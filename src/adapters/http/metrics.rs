@@ -1,0 +1,74 @@
+//! What is counted, and the listener that tells it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use poem::http::StatusCode as Answer;
+use tokio::net::TcpListener;
+
+use super::lifecycle::Lifecycle;
+
+/// How long a scraper may take to send its request.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// Counts an answered request.
+pub(super) fn request_answered(status: Answer, took: Duration) {
+    let class = match status.as_u16() / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    metrics::counter!("agentidp_http_requests_total", "class" => class).increment(1);
+    metrics::histogram!("agentidp_http_request_seconds").record(took.as_secs_f64());
+}
+
+/// Tells the counts as Prometheus reads them, under `/metrics`, until the service ends.
+pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: Arc<Lifecycle>) {
+    loop {
+        let accepted = tokio::select! {
+            () = lifecycle.closed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let counts = counts.clone();
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .keep_alive(false)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| {
+                    let answer = answer(&request, &counts);
+                    async move { Ok::<_, std::convert::Infallible>(answer) }
+                }),
+            );
+        let lifecycle = lifecycle.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                // A scraper that breaks off is no fault of ours.
+                _ = connection => {}
+                () = lifecycle.closed() => {}
+            }
+        });
+    }
+}
+
+fn answer<B>(request: &Request<B>, counts: &PrometheusHandle) -> Response<Full<Bytes>> {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (status, body) = match request.uri().path() {
+        "/metrics" if is_read => (StatusCode::OK, counts.render()),
+        _ => (StatusCode::NOT_FOUND, "GET /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let plain = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}

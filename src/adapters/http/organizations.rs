@@ -1,0 +1,292 @@
+//! `/api/v1/organizations`.
+
+use std::collections::HashSet;
+
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::authorization::Bearer;
+use super::document::Tag;
+use super::error::ApiError;
+use super::input::{Fields, Input, JsonBody, Query, one_of, text};
+use super::wire::{Instant, Name, PageQuery, PathId};
+use crate::app::organizations::{NewOrganization, Organizations};
+use crate::domain::id::OrganizationId;
+use crate::domain::organization::{
+    MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus,
+    ResourceUri, Slug,
+};
+use crate::domain::plan::{Limit, LimitOverrides, Plan};
+use crate::domain::scope::ManagementScope as Scope;
+
+/// The operations on organizations.
+pub struct OrganizationsApi {
+    pub organizations: Organizations,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Organizations")]
+impl OrganizationsApi {
+    /// Create an organization
+    ///
+    /// A tenant: it owns agents, their credentials and their audit events.
+    #[oai(path = "/organizations", method = "post", operation_id = "createOrganization")]
+    async fn create(
+        &self,
+        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        body: JsonBody<NewOrganizationBody>,
+    ) -> Result<CreateResponse, ApiError> {
+        let organization = self.organizations.create(&caller.0, body.0).await?;
+        let location = format!("/api/v1/organizations/{}", organization.id);
+        Ok(CreateResponse::Created(Json((&organization).into()), location))
+    }
+
+    /// List organizations
+    ///
+    /// Newest first.
+    #[oai(path = "/organizations", method = "get", operation_id = "listOrganizations")]
+    async fn list(
+        &self,
+        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        query: Query<PageQuery>,
+    ) -> Result<Json<OrganizationPage>, ApiError> {
+        let page = query.0;
+        let listing = self.organizations.list(&caller.0, page).await?;
+        Ok(Json(OrganizationPage {
+            data: listing.items.iter().map(|organization| (&**organization).into()).collect(),
+            total: listing.total,
+            page: page.number,
+            limit: page.limit,
+        }))
+    }
+
+    /// Read an organization
+    #[oai(path = "/organizations/:organization_id", method = "get", operation_id = "readOrganization")]
+    async fn read(
+        &self,
+        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        #[oai(name = "organizationId")] organization_id: Path<PathId>,
+    ) -> Result<Json<OrganizationBody>, ApiError> {
+        let id = OrganizationId::parse(&organization_id.0.0);
+        let organization = self.organizations.find(&caller.0, id).await?;
+        Ok(Json((&*organization).into()))
+    }
+
+    /// Change an organization
+    ///
+    /// Each field that is named is replaced whole, `limits` and `resources` too. Suspending is the tenant
+    /// kill switch: its agents get no tokens, and those that they have stay dead after reactivation.
+    #[oai(path = "/organizations/:organization_id", method = "patch", operation_id = "changeOrganization")]
+    async fn change(
+        &self,
+        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        #[oai(name = "organizationId")] organization_id: Path<PathId>,
+        body: JsonBody<OrganizationChangeBody>,
+    ) -> Result<Json<OrganizationBody>, ApiError> {
+        let id = OrganizationId::parse(&organization_id.0.0);
+        let organization = self.organizations.change(&caller.0, id, body.0).await?;
+        Ok(Json((&organization).into()))
+    }
+}
+
+#[derive(ApiResponse)]
+enum CreateResponse {
+    /// The organization is there
+    #[oai(status = 201)]
+    Created(
+        Json<OrganizationBody>,
+        /// Where it is
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+/// An organization that is to be
+#[derive(Object)]
+#[oai(rename = "NewOrganization", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+struct NewOrganizationBody {
+    #[oai(validator(min_length = 2, max_length = 100))]
+    name: String,
+    /// Unique
+    #[oai(validator(pattern = "^[a-z0-9-]{2,50}$"))]
+    slug: String,
+    /// `free` where nothing is said
+    plan: Option<Name<Plan>>,
+    #[oai(validator(max_items = 50, unique_items = true))]
+    resources: Option<Vec<String>>,
+    limits: Option<LimitsBody>,
+}
+
+impl Input for NewOrganizationBody {
+    type Value = NewOrganization;
+
+    fn read(fields: &mut Fields) -> Option<NewOrganization> {
+        let name = fields.required("name", text(OrganizationName::parse));
+        let slug = fields.required("slug", text(Slug::parse));
+        let plan = fields.optional("plan", one_of(&Plan::ALL));
+        let resources = resources(fields);
+        let overrides = fields.object("limits", read_limits);
+        Some(NewOrganization {
+            name: name?,
+            slug: slug?,
+            plan: plan?.unwrap_or(Plan::Free),
+            resources: resources?.unwrap_or_default(),
+            overrides: overrides?.unwrap_or_default(),
+        })
+    }
+}
+
+/// The fields of an organization that are to be replaced
+#[derive(Object)]
+#[oai(
+    rename = "OrganizationChange",
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none
+)]
+struct OrganizationChangeBody {
+    #[oai(validator(min_length = 2, max_length = 100))]
+    name: Option<String>,
+    plan: Option<Name<Plan>>,
+    status: Option<Name<OrganizationStatus>>,
+    /// Replaces all of them
+    #[oai(validator(max_items = 50, unique_items = true))]
+    resources: Option<Vec<String>>,
+    /// Replaces all of them
+    limits: Option<LimitsBody>,
+}
+
+impl Input for OrganizationChangeBody {
+    type Value = OrganizationChange;
+
+    fn read(fields: &mut Fields) -> Option<OrganizationChange> {
+        let name = fields.optional("name", text(OrganizationName::parse));
+        let plan = fields.optional("plan", one_of(&Plan::ALL));
+        let status = fields.optional("status", one_of(&OrganizationStatus::ALL));
+        let resources = resources(fields);
+        let overrides = fields.object("limits", read_limits);
+        Some(OrganizationChange {
+            name: name?,
+            plan: plan?,
+            status: status?,
+            resources: resources?,
+            overrides: overrides?,
+        })
+    }
+}
+
+/// Where an organization departs from its plan; null is unlimited, what is absent is the plan's
+#[derive(Object)]
+#[oai(rename = "Limits", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+struct LimitsBody {
+    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
+    max_agents: Option<u32>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
+    max_tokens_per_month: Option<u32>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
+    requests_per_minute: Option<u32>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
+    audit_retention_days: Option<u32>,
+}
+
+fn read_limits(fields: &mut Fields) -> Option<LimitOverrides> {
+    const MAX: u64 = i32::MAX as u64;
+    let mut limit = |name| {
+        fields.optional(name, |value| match value {
+            Value::Null => Ok(Limit::Unlimited),
+            Value::Number(number) => number
+                .as_u64()
+                .filter(|number| (1..=MAX).contains(number))
+                .and_then(|number| u32::try_from(number).ok())
+                .map(Limit::AtMost)
+                .ok_or_else(|| format!("must be a whole number from 1 to {MAX}, or null")),
+            _ => Err(format!("must be a whole number from 1 to {MAX}, or null")),
+        })
+    };
+    let (agents, tokens) = (limit("maxAgents"), limit("maxTokensPerMonth"));
+    let (requests, days) = (limit("requestsPerMinute"), limit("auditRetentionDays"));
+    Some(LimitOverrides {
+        max_agents: agents?,
+        max_tokens_per_month: tokens?,
+        requests_per_minute: requests?,
+        audit_retention_days: days?,
+    })
+}
+
+fn resources(fields: &mut Fields) -> Option<Option<Vec<ResourceUri>>> {
+    let resources = fields.list("resources", MAX_RESOURCES, ResourceUri::parse)?;
+    let mut seen = HashSet::new();
+    for (place, uri) in resources.iter().flatten().enumerate() {
+        if !seen.insert(uri) {
+            fields.fault(&format!("resources[{place}]"), "stands here for the second time");
+        }
+    }
+    Some(resources)
+}
+
+/// An organization
+#[derive(Object)]
+#[oai(rename = "Organization", rename_all = "camelCase", skip_serializing_if_is_none)]
+struct OrganizationBody {
+    organization_id: Uuid,
+    name: String,
+    slug: String,
+    plan: Name<Plan>,
+    status: Name<OrganizationStatus>,
+    resources: Vec<String>,
+    /// Where it departs from its plan; null is unlimited
+    limits: Option<Value>,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<&Organization> for OrganizationBody {
+    fn from(organization: &Organization) -> Self {
+        Self {
+            organization_id: organization.id.0,
+            name: organization.name.as_str().to_owned(),
+            slug: organization.slug.as_str().to_owned(),
+            plan: Name(organization.plan),
+            status: Name(organization.status),
+            resources: organization.resources.iter().map(|uri| uri.as_str().to_owned()).collect(),
+            limits: limits_body(organization.overrides),
+            created_at: Instant(organization.created_at),
+            updated_at: Instant(organization.updated_at),
+        }
+    }
+}
+
+/// The overrides there are. An object by hand, since null and absent mean different things in it.
+fn limits_body(overrides: LimitOverrides) -> Option<Value> {
+    let named = [
+        ("maxAgents", overrides.max_agents),
+        ("maxTokensPerMonth", overrides.max_tokens_per_month),
+        ("requestsPerMinute", overrides.requests_per_minute),
+        ("auditRetentionDays", overrides.audit_retention_days),
+    ];
+    let limits: Map<String, Value> = named
+        .into_iter()
+        .filter_map(|(name, limit)| Some((name.to_owned(), json!(limit_value(limit?)))))
+        .collect();
+    if limits.is_empty() { None } else { Some(Value::Object(limits)) }
+}
+
+/// A limit as a number, or none for unlimited.
+pub const fn limit_value(limit: Limit) -> Option<u32> {
+    match limit {
+        Limit::Unlimited => None,
+        Limit::AtMost(limit) => Some(limit),
+    }
+}
+
+/// A page of organizations
+#[derive(Object)]
+struct OrganizationPage {
+    data: Vec<OrganizationBody>,
+    /// How many there are on all pages
+    total: u64,
+    page: u32,
+    limit: u32,
+}

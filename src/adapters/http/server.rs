@@ -1,0 +1,101 @@
+//! The accept loop: connections, how many, how long, and their orderly end.
+//!
+//! HTTP/1.1 only. The head of a request has 10 s and 32 KB, silence between two requests 60 s.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Request};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::connection::{Watch, Watched};
+use super::envelope::Envelope;
+use super::lifecycle::Lifecycle;
+
+/// How many connections may be open at once. Further ones wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 8_192;
+/// The most that the head of a request may take, in bytes.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// How long to wait when no file is free for another connection.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Serves every connection that comes until the lifecycle closes.
+pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Arc<Lifecycle>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = lifecycle.closed() => return,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, peer, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be taken");
+                // Most likely no file is free. Nothing tells when one is.
+                tokio::time::sleep_until(tokio::time::Instant::now() + BREATH).await;
+                continue;
+            }
+        };
+        let (envelope, closing) = (envelope.clone(), lifecycle.clone());
+        lifecycle.tasks().spawn(async move {
+            serve_connection(stream, peer, envelope, closing).await;
+            drop(place);
+        });
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    envelope: Arc<Envelope>,
+    lifecycle: Arc<Lifecycle>,
+) {
+    // Answers are written whole; waiting to fill a segment only delays them.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(peer);
+    let watch = Watch::new();
+    let handled = watch.clone();
+    let service = service_fn(move |request| {
+        handled.busy();
+        let addresses =
+            (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(peer)), Scheme::HTTP);
+        let request = Request::from((request, addresses.0, addresses.1, addresses.2));
+        let (envelope, handled) = (envelope.clone(), handled.clone());
+        async move {
+            let response = envelope.handle(request, peer.ip()).await;
+            handled.silent();
+            Ok::<_, Infallible>(hyper::Response::<_>::from(response))
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(Watched::new(stream, watch.clone())), service);
+    tokio::pin!(connection);
+    // A connection that breaks is its peer's affair; dropping it closes it.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = watch.expired() => return,
+        () = lifecycle.closed() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = watch.expired() => {}
+    }
+}

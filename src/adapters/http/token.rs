@@ -1,0 +1,112 @@
+//! `POST /api/v1/token` and `GET /api/v1/authorize`.
+
+use poem::http::StatusCode;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::authorization::ClientAuthorization;
+use super::context::Here;
+use super::document::Tag;
+use super::error::ApiError;
+use super::input::Form;
+use crate::app::token::{TokenRequest, Tokens};
+
+/// The grant that agents use (RFC 6749 section 4.4).
+pub const GRANT_TYPE: &str = "client_credentials";
+
+/// The token endpoint.
+pub struct TokenApi {
+    pub tokens: Tokens,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tokens")]
+impl TokenApi {
+    /// Get a token
+    ///
+    /// The client credentials grant of RFC 6749 section 4.4. The client proves itself by Basic, by
+    /// `client_id` and `client_secret` in the form, or by `private_key_jwt` (RFC 7523): by exactly one of
+    /// them. Without `scope` the token gets every capability of the agent that is no management scope.
+    #[oai(path = "/token", method = "post", operation_id = "issueToken")]
+    async fn issue(
+        &self,
+        here: Here,
+        client: ClientAuthorization,
+        form: Form<TokenForm>,
+    ) -> Result<Json<TokenBody>, ApiError> {
+        let context = &here.0;
+        let read = || {
+            match form.get("grant_type") {
+                None => return Err(ApiError::invalid_request("grant_type is missing")),
+                Some(GRANT_TYPE) => {}
+                Some(_) => {
+                    let description = "agents use the grant type client_credentials";
+                    let status = StatusCode::BAD_REQUEST;
+                    return Err(ApiError::oauth(status, "unsupported_grant_type", description));
+                }
+            }
+            client.proof(&form)
+        };
+        let proof = match read() {
+            Ok(proof) => proof,
+            Err(refusal) => {
+                context.app.strangers.count(&context.visit).await?;
+                return Err(refusal);
+            }
+        };
+        let request = TokenRequest {
+            scope: form.get("scope").map(str::to_owned),
+            resources: form.resources().to_vec(),
+        };
+        let issued = self.tokens.issue(&context.visit, &proof, &request).await.map_err(|error| {
+            let error = ApiError::from(error);
+            if client.is_basic() { error.with_basic_challenge() } else { error }
+        })?;
+        Ok(Json(TokenBody {
+            access_token: issued.token.0,
+            token_type: "Bearer".to_owned(),
+            expires_in: issued.expires_in_seconds,
+            scope: issued.scopes.to_string(),
+        }))
+    }
+
+    /// Refuse to authorize
+    ///
+    /// Discovery documents must name an authorization endpoint, so there is one. Agents have no user to send
+    /// here: they use the client credentials grant at the token endpoint.
+    #[oai(path = "/authorize", method = "get", operation_id = "authorize")]
+    async fn authorize(&self) -> Result<Json<TokenBody>, ApiError> {
+        let description = "there is no authorization here: agents use the client credentials grant";
+        Err(ApiError::oauth(StatusCode::BAD_REQUEST, "unsupported_response_type", description))
+    }
+}
+
+/// A request for a token
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct TokenForm {
+    /// `client_credentials`
+    grant_type: String,
+    /// Space-separated
+    scope: Option<String>,
+    /// The one resource server that the token is for (RFC 8707)
+    resource: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_assertion: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    client_assertion_type: Option<String>,
+}
+
+/// A token
+#[derive(Object)]
+#[oai(rename = "Token")]
+struct TokenBody {
+    /// A JWT of RFC 9068
+    access_token: String,
+    /// `Bearer`
+    token_type: String,
+    /// Seconds
+    expires_in: u32,
+    /// Space-separated
+    scope: String,
+}

@@ -1,0 +1,113 @@
+//! `GET /api/v1/usage`.
+
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use uuid::Uuid;
+
+use super::authorization::Bearer;
+use super::document::Tag;
+use super::error::ApiError;
+use super::input::{Fields, Input, Query, text};
+use super::organizations::limit_value;
+use super::wire::Name;
+use crate::app::usage::{UsageReport, UsageReports};
+use crate::domain::id::AgentId;
+use crate::domain::plan::Plan;
+use crate::domain::scope::ManagementScope as Scope;
+
+/// The usage report.
+pub struct UsageApi {
+    pub usage: UsageReports,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Usage")]
+impl UsageApi {
+    /// Read what an organization has used
+    ///
+    /// Its agents, and its tokens of this month in all and by client (the 100 busiest), beside its limits.
+    #[oai(path = "/usage", method = "get", operation_id = "readUsage")]
+    async fn read(
+        &self,
+        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        query: Query<UsageQueryParameters>,
+    ) -> Result<Json<UsageBody>, ApiError> {
+        let report = self.usage.report(&caller.0, query.0).await?;
+        Ok(Json((&report).into()))
+    }
+}
+
+/// Whose usage is wanted
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct UsageQueryParameters {
+    /// Only this client's line, of its organization
+    client_id: Option<Uuid>,
+}
+
+impl Input for UsageQueryParameters {
+    /// A malformed id is as one that does not exist.
+    type Value = Option<Option<AgentId>>;
+
+    fn read(fields: &mut Fields) -> Option<Self::Value> {
+        fields.optional("clientId", text(|id| Ok(AgentId::parse(id))))
+    }
+}
+
+/// What an organization has used
+#[derive(Object)]
+#[oai(rename = "Usage", rename_all = "camelCase")]
+struct UsageBody {
+    organization_id: Uuid,
+    plan: Name<Plan>,
+    /// `YYYY-MM`, in UTC
+    month: String,
+    agents: AgentsUsed,
+    tokens: TokensUsed,
+}
+
+/// Agents that are not decommissioned
+#[derive(Object)]
+struct AgentsUsed {
+    used: u64,
+    /// Null for unlimited
+    limit: Option<u32>,
+}
+
+/// Tokens of the month
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct TokensUsed {
+    used: u64,
+    by_client: Vec<ClientUsed>,
+}
+
+/// Tokens of the month of one client
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+struct ClientUsed {
+    client_id: Uuid,
+    used: u32,
+    /// Null for unlimited
+    limit: Option<u32>,
+}
+
+impl From<&UsageReport> for UsageBody {
+    fn from(report: &UsageReport) -> Self {
+        let limits = report.organization.limits();
+        let line = |(agent, used): &(AgentId, u32)| ClientUsed {
+            client_id: agent.0,
+            used: *used,
+            limit: limit_value(limits.max_tokens_per_month),
+        };
+        Self {
+            organization_id: report.organization.id.0,
+            plan: Name(report.organization.plan),
+            month: report.month.to_string(),
+            agents: AgentsUsed { used: report.usage.agents, limit: limit_value(limits.max_agents) },
+            tokens: TokensUsed {
+                used: report.usage.tokens,
+                by_client: report.usage.by_client.iter().map(line).collect(),
+            },
+        }
+    }
+}

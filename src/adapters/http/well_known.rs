@@ -1,0 +1,157 @@
+//! `/.well-known`: what clients and resource servers need to know to begin.
+
+use std::sync::Arc;
+
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+
+use super::document::Tag;
+use super::jwk::Jwk;
+use super::token::GRANT_TYPE;
+use crate::app::keys::Keys;
+use crate::domain::scope::ManagementScope;
+
+/// How long a key set may be kept: a new key is published that long before it signs.
+const KEYS_MAY_BE_KEPT: &str = "public, max-age=300";
+/// The ways in which a client may prove itself.
+const AUTH_METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+/// The algorithms that client assertions may have.
+const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
+
+/// The discovery documents.
+pub struct WellKnownApi {
+    pub keys: Keys,
+    pub issuer: Arc<str>,
+}
+
+#[OpenApi(prefix_path = "/.well-known", tag = "Tag::Discovery")]
+impl WellKnownApi {
+    /// Read the public keys
+    ///
+    /// Every key that signs, will sign or still verifies (RFC 7517).
+    #[oai(path = "/jwks.json", method = "get", operation_id = "readKeys")]
+    async fn keys(&self) -> KeysResponse {
+        let published = self.keys.published();
+        let keys = published.iter().map(|key| Jwk::of(&key.key, Some(&key.id))).collect();
+        KeysResponse::Ok(Json(KeySetBody { keys }), KEYS_MAY_BE_KEPT.to_owned())
+    }
+
+    /// Read the authorization server's metadata
+    ///
+    /// RFC 8414.
+    #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "readServerMetadata")]
+    async fn server(&self) -> Json<ServerMetadata> {
+        Json(self.metadata())
+    }
+
+    /// Read the OpenID discovery document
+    ///
+    /// The same as the authorization server's metadata, where OpenID Connect looks for it.
+    #[oai(path = "/openid-configuration", method = "get", operation_id = "readOpenidConfiguration")]
+    async fn openid(&self) -> Json<ServerMetadata> {
+        Json(self.metadata())
+    }
+
+    /// Read the protected resource's metadata
+    ///
+    /// RFC 9728. The protected resource is this service's own API.
+    #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "readResourceMetadata")]
+    async fn resource(&self) -> Json<ResourceMetadata> {
+        Json(ResourceMetadata {
+            resource: self.issuer.to_string(),
+            authorization_servers: vec![self.issuer.to_string()],
+            jwks_uri: self.url("/.well-known/jwks.json"),
+            scopes_supported: scopes(),
+            bearer_methods_supported: vec!["header".to_owned()],
+            resource_documentation: self.url("/docs"),
+        })
+    }
+}
+
+impl WellKnownApi {
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer.trim_end_matches('/'))
+    }
+
+    fn metadata(&self) -> ServerMetadata {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let signing = self.keys.published().first().map(|key| key.key.algorithm().to_owned());
+        ServerMetadata {
+            issuer: self.issuer.to_string(),
+            authorization_endpoint: self.url("/api/v1/authorize"),
+            token_endpoint: self.url("/api/v1/token"),
+            introspection_endpoint: self.url("/api/v1/token/introspect"),
+            revocation_endpoint: self.url("/api/v1/token/revoke"),
+            jwks_uri: self.url("/.well-known/jwks.json"),
+            service_documentation: self.url("/docs"),
+            scopes_supported: scopes(),
+            response_types_supported: Vec::new(),
+            grant_types_supported: names(&[GRANT_TYPE]),
+            token_endpoint_auth_methods_supported: names(&AUTH_METHODS),
+            token_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+            introspection_endpoint_auth_methods_supported: names(&AUTH_METHODS),
+            introspection_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+            revocation_endpoint_auth_methods_supported: names(&AUTH_METHODS),
+            revocation_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+            subject_types_supported: names(&["public"]),
+            id_token_signing_alg_values_supported: signing.into_iter().collect(),
+        }
+    }
+}
+
+fn scopes() -> Vec<String> {
+    ManagementScope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect()
+}
+
+#[derive(ApiResponse)]
+enum KeysResponse {
+    /// The keys
+    #[oai(status = 200)]
+    Ok(
+        Json<KeySetBody>,
+        /// How long they may be kept
+        #[oai(header = "Cache-Control")]
+        String,
+    ),
+}
+
+/// A set of public keys
+#[derive(Object)]
+#[oai(rename = "KeySet")]
+struct KeySetBody {
+    keys: Vec<Jwk>,
+}
+
+/// The metadata of RFC 8414 section 2, and what OpenID Connect Discovery 1.0 asks for beside it
+#[derive(Object)]
+struct ServerMetadata {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    introspection_endpoint: String,
+    revocation_endpoint: String,
+    jwks_uri: String,
+    service_documentation: String,
+    scopes_supported: Vec<String>,
+    response_types_supported: Vec<String>,
+    grant_types_supported: Vec<String>,
+    token_endpoint_auth_methods_supported: Vec<String>,
+    token_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    introspection_endpoint_auth_methods_supported: Vec<String>,
+    introspection_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    revocation_endpoint_auth_methods_supported: Vec<String>,
+    revocation_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    subject_types_supported: Vec<String>,
+    id_token_signing_alg_values_supported: Vec<String>,
+}
+
+/// The metadata of RFC 9728 section 2
+#[derive(Object)]
+struct ResourceMetadata {
+    resource: String,
+    authorization_servers: Vec<String>,
+    jwks_uri: String,
+    scopes_supported: Vec<String>,
+    bearer_methods_supported: Vec<String>,
+    resource_documentation: String,
+}

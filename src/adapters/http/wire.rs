@@ -1,0 +1,210 @@
+//! How the domain's values look on the wire.
+
+use std::borrow::Cow;
+
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
+use serde_json::Value;
+
+use crate::domain::agent::{AgentStatus, AgentType, DeploymentEnv};
+use crate::domain::audit::{Action, Outcome, ResourceType};
+use crate::domain::credential::CredentialStatus;
+use crate::domain::organization::OrganizationStatus;
+use crate::domain::page::Page;
+use crate::domain::plan::Plan;
+use crate::domain::time::Timestamp;
+
+use super::input::{Fields, Input};
+
+/// Text for an instant: RFC 3339, in UTC, with milliseconds.
+pub fn instant(at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::MAX);
+    format!("{at:.3}")
+}
+
+/// The instant in this text of RFC 3339, cut to the millisecond.
+pub fn parse_instant(text: &str) -> Result<Timestamp, &'static str> {
+    const WRONG: &str = "must be an instant of RFC 3339 with its zone, such as \"2026-01-31T12:00:00Z\"";
+    let is_plain = text.len() <= 40
+        && text.bytes().all(|b| {
+            b.is_ascii_digit() || matches!(b, b'-' | b'+' | b':' | b'.' | b'T' | b'Z' | b't' | b'z')
+        })
+        && matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+    let at = if is_plain { text.parse::<jiff::Timestamp>().ok() } else { None };
+    at.map(|at| Timestamp::from_millis(at.as_millisecond())).ok_or(WRONG)
+}
+
+/// Values that have names on the wire.
+pub trait Named: Copy + PartialEq + Send + Sync + 'static {
+    /// What the type is called in the document.
+    const TYPE: &'static str;
+    /// Each value with its name.
+    const NAMES: &'static [(&'static str, Self)];
+
+    /// The value's name.
+    fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(_, value)| *value == self);
+        found.map_or("", |(name, _)| *name)
+    }
+}
+
+macro_rules! named {
+    ($($type:ty),+ $(,)?) => {
+        $(impl Named for $type {
+            const TYPE: &'static str = stringify!($type);
+            const NAMES: &'static [(&'static str, Self)] = &<$type>::ALL;
+        })+
+    };
+}
+
+named!(AgentStatus, AgentType, DeploymentEnv, Action, Outcome, ResourceType, CredentialStatus);
+named!(OrganizationStatus, Plan);
+
+/// A value by its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<T>(pub T);
+
+/// An instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Instant(pub Timestamp);
+
+/// A path parameter that is an id. A malformed one is as one that does not exist, so none is refused here.
+#[derive(Clone, Debug)]
+pub struct PathId(pub String);
+
+/// What a type that is a string on the wire has in common with all such types.
+macro_rules! string_on_the_wire {
+    ([$($generics:tt)*] $type:ty, $name:expr, $schema:expr) => {
+        impl<$($generics)*> Type for $type {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
+
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+
+            fn schema_ref() -> MetaSchemaRef {
+                MetaSchemaRef::Inline(Box::new($schema))
+            }
+
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(self.as_raw_value().into_iter())
+            }
+        }
+    };
+}
+
+string_on_the_wire!([T: Named] Name<T>, T::TYPE, MetaSchema {
+    enum_items: T::NAMES.iter().map(|(name, _)| Value::from(*name)).collect(),
+    ..MetaSchema::new("string")
+});
+string_on_the_wire!([] Instant, "Instant", MetaSchema::new_with_format("string", "date-time"));
+string_on_the_wire!([] PathId, "PathId", MetaSchema::new_with_format("string", "uuid"));
+
+impl<T: Named> ToJSON for Name<T> {
+    fn to_json(&self) -> Option<Value> {
+        Some(self.0.name().into())
+    }
+}
+
+impl<T: Named> ParseFromJSON for Name<T> {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        let found = value.as_ref().and_then(Value::as_str);
+        let found = T::NAMES.iter().find(|(name, _)| Some(*name) == found);
+        found.map(|(_, value)| Self(*value)).ok_or_else(ParseError::expected_input)
+    }
+}
+
+impl ToJSON for Instant {
+    fn to_json(&self) -> Option<Value> {
+        Some(instant(self.0).into())
+    }
+}
+
+impl ParseFromJSON for Instant {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        let at = value.as_ref().and_then(Value::as_str).and_then(|text| parse_instant(text).ok());
+        at.map(Self).ok_or_else(ParseError::expected_input)
+    }
+}
+
+impl ParseFromParameter for PathId {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
+/// The page that a list's `page` and `limit` ask for.
+pub fn page(fields: &mut Fields) -> Option<Page> {
+    const DEFAULT_LIMIT: u32 = 20;
+    const MAX_LIMIT: u32 = 100;
+    let number = fields.number("page", 1..=u32::MAX);
+    let limit = fields.number("limit", 1..=MAX_LIMIT);
+    Some(Page { number: number?.unwrap_or(1), limit: limit?.unwrap_or(DEFAULT_LIMIT) })
+}
+
+/// Which page of a list is wanted
+#[derive(poem_openapi::Object)]
+pub struct PageQuery {
+    /// From 1
+    #[oai(default = "first", validator(minimum(value = "1")))]
+    pub page: u32,
+    /// Entries a page
+    #[oai(default = "twenty", validator(minimum(value = "1"), maximum(value = "100")))]
+    pub limit: u32,
+}
+
+impl Input for PageQuery {
+    type Value = Page;
+
+    fn read(fields: &mut Fields) -> Option<Page> {
+        page(fields)
+    }
+}
+
+pub const fn first() -> u32 {
+    1
+}
+
+pub const fn twenty() -> u32 {
+    20
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_instant_has_a_zone_and_nothing_that_rfc_3339_lacks() {
+        assert_eq!(parse_instant("1970-01-01T00:00:01.5+00:00"), Ok(Timestamp::from_millis(1500)));
+        for text in [
+            "",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-01-31 12:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-01-31T12:00:00Z[UTC]",
+            "300000-01-01T00:00:00Z",
+            "1790000000",
+        ] {
+            assert!(parse_instant(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_instant_reads_back_as_it_was_written(millis in -60_000_000_000_000i64..250_000_000_000_000) {
+            let at = Timestamp::from_millis(millis);
+            let text = instant(at);
+            prop_assert!(text.ends_with('Z') && text.as_bytes()[text.len() - 5] == b'.', "{text}");
+            prop_assert_eq!(parse_instant(&text), Ok(at));
+        }
+    }
+}
