@@ -196,7 +196,7 @@ pub struct AuditFilter {
 impl AuditFilter {
     /// Whether the event is one of those wanted.
     pub fn admits(&self, event: &EventDraft) -> bool {
-        fn holds<T: PartialEq>(wanted: Option<T>, have: Option<T>) -> bool {
+        fn holds<T: PartialEq + Copy>(wanted: Option<T>, have: Option<T>) -> bool {
             wanted.is_none() || wanted == have
         }
         holds(self.actor, event.actor)

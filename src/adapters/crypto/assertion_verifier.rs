@@ -7,7 +7,7 @@ use jwt_simple::claims::{Audiences, NoCustomClaims};
 use jwt_simple::prelude::{Duration, UnixTimeStamp, VerificationOptions};
 use serde_json::{Map, Value};
 
-use super::keys::VerifyingKey;
+use super::keys::{KeyError, VerifyingKey};
 use crate::domain::id::AgentId;
 use crate::domain::jwk::PublicKey;
 use crate::domain::time::Timestamp;
@@ -23,7 +23,7 @@ pub struct JwtAssertionVerifier;
 
 impl AssertionVerifier for JwtAssertionVerifier {
     fn check_key(&self, key: &PublicKey) -> Result<(), &'static str> {
-        VerifyingKey::new(key.clone()).map(drop).map_err(|refusal| refusal.what())
+        VerifyingKey::new(key.clone()).map(drop).map_err(KeyError::what)
     }
 
     fn claimed_client(&self, assertion: &str) -> Option<AgentId> {

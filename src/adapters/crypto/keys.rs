@@ -133,7 +133,7 @@ impl SigningKey {
         match self {
             Self::Rsa(key) => {
                 let public = rsa::PublicKey::from_pkcs1_der(key.public_key().as_ref());
-                rsa_public_key(&public.map_err(|_| KeyError::NotAKey)?)
+                Ok(rsa_public_key(&public.map_err(|_| KeyError::NotAKey)?))
             }
             Self::P256(key) => p256_public_key(key.public_key().as_ref()),
             Self::Ed25519(key) => {
@@ -166,7 +166,7 @@ pub(super) struct VerifyingKey {
 }
 
 enum Checker {
-    Rsa(RS256PublicKey),
+    Rsa(Box<RS256PublicKey>),
     P256(ES256PublicKey),
     Ed25519(Ed25519PublicKey),
 }
@@ -179,7 +179,7 @@ impl VerifyingKey {
             PublicKey::Rsa { n, e } => {
                 let (n, e) = (decode(n)?, decode(e)?);
                 check_rsa(&n, &e)?;
-                RS256PublicKey::from_components(&n, &e).map(Checker::Rsa)
+                RS256PublicKey::from_components(&n, &e).map(|key| Checker::Rsa(Box::new(key)))
             }
             PublicKey::P256 { x, y } => {
                 let (x, y) = (decode(x)?, decode(y)?);
@@ -224,12 +224,12 @@ fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn rsa_public_key(key: &rsa::PublicKey) -> Result<PublicKey, KeyError> {
+fn rsa_public_key(key: &rsa::PublicKey) -> PublicKey {
     let number = |bytes: &[u8]| {
         let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
         URL_SAFE_NO_PAD.encode(&bytes[first..])
     };
-    Ok(PublicKey::Rsa { n: number(&key.n().to_be_bytes()), e: number(&key.e().to_be_bytes()) })
+    PublicKey::Rsa { n: number(&key.n().to_be_bytes()), e: number(&key.e().to_be_bytes()) }
 }
 
 fn p256_public_key(point: &[u8]) -> Result<PublicKey, KeyError> {
@@ -247,7 +247,7 @@ fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
         return Err(KeyError::NotPublic);
     }
     if let Ok(key) = rsa::PublicKey::from_public_key_pem(pem) {
-        return rsa_public_key(&key);
+        return Ok(rsa_public_key(&key));
     }
     if let Ok(key) = ES256PublicKey::from_pem(pem) {
         return p256_public_key(&key.public_key().to_bytes_uncompressed());

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use aws_lc_rs::hmac;
+use aws_lc_rs::{hmac, rand::SystemRandom};
 use moka::sync::Cache;
 use tokio::sync::oneshot;
 
@@ -48,12 +48,11 @@ impl BcryptHasher {
             let waiting = waiting.clone();
             std::thread::Builder::new().name("bcrypt".to_owned()).spawn(move || work(&waiting))?;
         }
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Ok(Self {
             cost,
             jobs,
-            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            key: key.map_err(std::io::Error::other)?,
             remembered: Cache::new(MAX_REMEMBERED),
             flights: Arc::default(),
         })

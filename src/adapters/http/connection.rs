@@ -42,20 +42,20 @@ impl Watch {
 
     /// The last request is answered.
     pub fn silent(&self) {
-        self.deadline.store(self.from_now(SILENCE) & !1, Ordering::Release);
+        self.deadline.store(self.millis_until(SILENCE) & !1, Ordering::Release);
     }
 
     /// Bytes have come. Those of a body, or of a head that has begun already, move nothing.
     fn heard(&self) {
         let now = self.deadline.load(Ordering::Acquire);
         if now != NONE && now & 1 == 0 {
-            let head = self.from_now(HEAD) | 1;
+            let head = self.millis_until(HEAD) | 1;
             // Lost only against the handler's own change, which is then the newer truth.
             let _ = self.deadline.compare_exchange(now, head, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
-    fn from_now(&self, time: Duration) -> u64 {
+    fn millis_until(&self, time: Duration) -> u64 {
         u64::try_from((self.opened.elapsed() + time).as_millis()).unwrap_or(NONE - 1)
     }
 

@@ -58,7 +58,7 @@ impl Envelope {
                 Err(error) => write_error(&error, &context),
             }
         };
-        self.add_headers(&path, &context, response.headers_mut());
+        Self::add_headers(&path, &context, response.headers_mut());
         if let Some(origin) = origin {
             cors::allow(&origin, is_preflight, response.headers_mut());
         }
@@ -150,7 +150,7 @@ impl Envelope {
         }
     }
 
-    fn add_headers(&self, path: &str, context: &Context, headers: &mut HeaderMap) {
+    fn add_headers(path: &str, context: &Context, headers: &mut HeaderMap) {
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             headers.insert("x-request-id", id);
         }

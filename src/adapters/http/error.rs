@@ -21,6 +21,7 @@ use crate::app::token::TokenError;
 use crate::app::usage::UsageError;
 use crate::app::visit::NotAdmitted;
 use crate::app::{HasherError, StoreError};
+use crate::domain::scope::ManagementScope;
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:ident),+ $(,)?) => {
@@ -81,7 +82,7 @@ pub struct ApiError {
 #[derive(Clone, Debug)]
 pub(super) enum ErrorBody {
     /// `{code, message, details?, requestId}`, and OAuth's `error` beside it where both kinds of client call.
-    Api { code: Code, message: String, details: Option<Value>, oauth: Option<&'static str> },
+    Api { code: Code, message: String, details: Option<Box<Value>>, oauth: Option<&'static str> },
     /// `{error, error_description}` (RFC 6749 section 5.2).
     OAuth { error: &'static str, description: String },
 }
@@ -117,7 +118,7 @@ impl ApiError {
 
     fn with_details(mut self, value: Value) -> Self {
         if let ErrorBody::Api { details, .. } = &mut self.body {
-            *details = Some(value);
+            *details = Some(Box::new(value));
         }
         self
     }
@@ -166,7 +167,7 @@ impl ApiError {
             ErrorBody::Api { code, message, details, oauth } => {
                 let mut body = json!({ "code": code.as_str(), "message": message, "requestId": request_id });
                 if let Some(details) = details {
-                    body["details"] = details.clone();
+                    body["details"] = Value::clone(details);
                 }
                 if let Some(error) = oauth {
                     body["error"] = json!(error);
@@ -210,7 +211,7 @@ impl ApiResponse for ApiError {
 /// One to three seconds, so that those who were refused together do not come back together.
 fn some_seconds() -> i64 {
     use std::hash::BuildHasher as _;
-    1 + i64::from(std::hash::RandomState::new().hash_one(()) as u8 % 3)
+    1 + i64::try_from(std::hash::RandomState::new().hash_one(()) % 3).unwrap_or(0)
 }
 
 /// Logs what lies beneath a failure, once.
@@ -260,7 +261,7 @@ impl From<HasherError> for ApiError {
 
 impl From<Forbidden> for ApiError {
     fn from(refusal: Forbidden) -> Self {
-        let missing: Vec<&str> = refusal.missing.iter().map(|scope| scope.as_str()).collect();
+        let missing: Vec<&str> = refusal.missing.iter().map(ManagementScope::as_str).collect();
         Self::new(Code::Forbidden, refusal.to_string())
             .with_details(json!({ "missingScopes": missing }))
             .with_challenge(r#"Bearer error="insufficient_scope""#)

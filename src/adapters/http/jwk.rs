@@ -92,10 +92,8 @@ pub fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
             PublicKey::Ed25519 { x: x? }
         }
     };
-    let algorithm = key.algorithm();
-    fields.optional("alg", one_of(&[(algorithm, ())]))?;
-    (usage?, operations?, id?);
-    Some(key)
+    let algorithm = fields.optional("alg", one_of(&[(key.algorithm(), ())]));
+    usage.and(operations).and(id).and(algorithm).map(|_| key)
 }
 
 /// A base64url number of at most 4096 bits.

@@ -1,0 +1,158 @@
+use agentidp::domain::audit::{Action, AuditEvent, AuditFilter, EventDraft, Outcome, ResourceType};
+use agentidp::domain::id::{AgentId, EventId, OrganizationId};
+use agentidp::domain::organization::OrganizationChange;
+use agentidp::domain::plan::LimitOverrides;
+use agentidp::domain::tenancy::Tenancy;
+use agentidp::ports::audit_log::{AuditQuery, GRACE_DAYS};
+
+use crate::bench::*;
+
+contract!([memory] [
+    an_event_reads_back_as_it_was_stored,
+    every_event_before_the_first_page_comes_exactly_once,
+    each_filter_admits_what_it_names_and_nothing_else,
+    another_organizations_events_are_not_seen,
+    an_event_of_no_organization_is_seen_with_all_of_them_only,
+    an_event_past_its_retention_is_not_shown_and_kept_for_the_grace,
+    a_downgrade_that_is_taken_back_within_the_grace_loses_nothing,
+]);
+
+fn query(within: Tenancy) -> AuditQuery {
+    AuditQuery { within, filter: AuditFilter::default(), after: None, limit: 1000, now: NOON }
+}
+
+fn authentication_failure(organization: Option<OrganizationId>, second: i64) -> AuditEvent {
+    let draft = EventDraft {
+        outcome: Outcome::Failure,
+        at: NOON.plus_seconds(second),
+        ..event(Action::AuthFailed, AgentId(id()))
+    };
+    AuditEvent { organization, draft }
+}
+
+async fn ids(stores: &Stores, query: &AuditQuery) -> Vec<EventId> {
+    stores.audit.list(query).await.expect("an answer").iter().map(|event| event.draft.id).collect()
+}
+
+async fn an_event_reads_back_as_it_was_stored(stores: Stores) {
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let stored = authentication_failure(Some(organization.id), 0);
+    stores.audit.append(std::slice::from_ref(&stored)).await.expect("stored");
+    let found = stores.audit.find(Tenancy::All, stored.draft.id, NOON).await.expect("an answer");
+    assert_eq!(found.as_deref(), Some(&stored));
+    let nothing = stores.audit.find(Tenancy::All, EventId(id()), NOON).await.expect("an answer");
+    assert_eq!(nothing, None);
+}
+
+async fn every_event_before_the_first_page_comes_exactly_once(stores: Stores) {
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let within = Tenancy::Only(organization.id);
+    let mut events: Vec<_> =
+        (0..40).map(|place| authentication_failure(Some(organization.id), place / 7)).collect();
+    stores.audit.append(&events).await.expect("stored");
+    let mut seen = Vec::new();
+    let mut page = AuditQuery { limit: 3, ..query(within) };
+    loop {
+        let events = stores.audit.list(&page).await.expect("an answer");
+        let Some(last) = events.last() else { break };
+        page.after = Some(last.draft.position());
+        seen.extend(events.iter().map(|event| event.draft.id));
+        // While one reads, others write: newer events, and events of the same instants.
+        let late = [
+            authentication_failure(Some(organization.id), 100),
+            authentication_failure(Some(organization.id), 2),
+        ];
+        stores.audit.append(&late).await.expect("stored");
+    }
+    events.sort_by_key(|event| std::cmp::Reverse(event.draft.position()));
+    let expected: Vec<_> = events.iter().map(|event| event.draft.id).collect();
+    let of_before: Vec<_> = seen.iter().copied().filter(|id| expected.contains(id)).collect();
+    assert_eq!(of_before, expected);
+    let distinct: std::collections::HashSet<_> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len(), "none comes twice");
+}
+
+async fn each_filter_admits_what_it_names_and_nothing_else(stores: Stores) {
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let mut wanted = authentication_failure(Some(organization.id), 10);
+    wanted.draft.actor = Some(AgentId(id()));
+    let other = AuditEvent {
+        organization: Some(organization.id),
+        draft: EventDraft { at: NOON.plus_seconds(20), ..event(Action::TokenIntrospected, organization.id) },
+    };
+    stores.audit.append(&[wanted.clone(), other]).await.expect("stored");
+    let draft = &wanted.draft;
+    let filters = [
+        AuditFilter { actor: draft.actor, ..AuditFilter::default() },
+        AuditFilter { action: Some(Action::AuthFailed), ..AuditFilter::default() },
+        AuditFilter { outcome: Some(Outcome::Failure), ..AuditFilter::default() },
+        AuditFilter { resource_type: Some(ResourceType::Agent), ..AuditFilter::default() },
+        AuditFilter { resource_id: draft.resource.map(|resource| resource.id), ..AuditFilter::default() },
+        AuditFilter { from: Some(draft.at), to: Some(NOON.plus_seconds(20)), ..AuditFilter::default() },
+    ];
+    for filter in filters {
+        let query = AuditQuery { filter: filter.clone(), ..query(Tenancy::Only(organization.id)) };
+        assert_eq!(ids(&stores, &query).await, [draft.id], "{filter:?}");
+    }
+    let at_its_end = AuditFilter { from: Some(NOON), to: Some(draft.at), ..AuditFilter::default() };
+    let query = AuditQuery { filter: at_its_end, ..query(Tenancy::Only(organization.id)) };
+    assert!(!ids(&stores, &query).await.contains(&draft.id), "the end itself is not within");
+}
+
+async fn another_organizations_events_are_not_seen(stores: Stores) {
+    let ours = stores.organization(LimitOverrides::default()).await;
+    let theirs = stores.organization(LimitOverrides::default()).await;
+    let event = authentication_failure(Some(theirs.id), 1);
+    stores.audit.append(std::slice::from_ref(&event)).await.expect("stored");
+    let within = Tenancy::Only(ours.id);
+    assert!(!ids(&stores, &query(within)).await.contains(&event.draft.id));
+    assert_eq!(stores.audit.find(within, event.draft.id, NOON).await.expect("an answer"), None);
+    assert!(ids(&stores, &query(Tenancy::Only(theirs.id))).await.contains(&event.draft.id));
+}
+
+async fn an_event_of_no_organization_is_seen_with_all_of_them_only(stores: Stores) {
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let stray = authentication_failure(None, 1);
+    stores.audit.append(std::slice::from_ref(&stray)).await.expect("stored");
+    assert!(ids(&stores, &query(Tenancy::All)).await.contains(&stray.draft.id));
+    assert!(!ids(&stores, &query(Tenancy::Only(organization.id))).await.contains(&stray.draft.id));
+}
+
+async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores: Stores) {
+    let overrides = LimitOverrides { audit_retention_days: at_most(10), ..LimitOverrides::default() };
+    let organization = stores.organization(overrides).await;
+    let event = authentication_failure(Some(organization.id), 0);
+    stores.audit.append(std::slice::from_ref(&event)).await.expect("stored");
+    let day = |days: u32| NOON.plus_seconds(i64::from(days) * 86_400);
+    let is_shown = async |now| {
+        let query = AuditQuery { now, ..query(Tenancy::Only(organization.id)) };
+        let listed = ids(&stores, &query).await.contains(&event.draft.id);
+        let found = stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some();
+        assert_eq!(listed, found);
+        listed
+    };
+    assert!(is_shown(day(10)).await);
+    assert!(!is_shown(day(10).plus_seconds(1)).await);
+    stores.audit.purge(day(10 + GRACE_DAYS)).await.expect("purged");
+    assert!(is_shown(day(1)).await, "kept until the grace is over");
+    assert!(stores.audit.purge(day(10 + GRACE_DAYS).plus_seconds(1)).await.expect("purged") > 0);
+    assert!(!is_shown(day(1)).await, "gone");
+}
+
+async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: Stores) {
+    let before = stores.organization(LimitOverrides::default()).await;
+    let event = authentication_failure(Some(before.id), 0);
+    stores.audit.append(std::slice::from_ref(&event)).await.expect("stored");
+    let now = NOON.plus_seconds(20 * 86_400);
+    let change = |days| OrganizationChange {
+        overrides: Some(LimitOverrides { audit_retention_days: at_most(days), ..LimitOverrides::default() }),
+        ..OrganizationChange::default()
+    };
+    let short = before.changed(change(1), now);
+    stores.organizations.update(&before, &short, &[]).await.expect("changed");
+    stores.audit.purge(now).await.expect("purged");
+    assert_eq!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer"), None);
+    let long = short.changed(change(100), now);
+    stores.organizations.update(&short, &long, &[]).await.expect("changed");
+    assert!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some());
+}

@@ -1,0 +1,231 @@
+//! What the clauses stand on: the stores of one adapter, and things to put into them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
+use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
+use agentidp::domain::audit::{Action, EventDraft, Metadata, Origin, Outcome, Resource};
+use agentidp::domain::credential::{Credential, Proof, StoredSecret};
+use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId};
+use agentidp::domain::organization::{Name, Organization, OrganizationStatus, Slug};
+use agentidp::domain::plan::{Limit, LimitOverrides, Plan};
+use agentidp::domain::scope::Scopes;
+use agentidp::domain::secret::{Fingerprint, SecretHash};
+use agentidp::domain::tenancy::Tenancy;
+use agentidp::domain::time::Timestamp;
+use agentidp::ports::agent_store::AgentStore;
+use agentidp::ports::audit_log::{AuditLog, AuditQuery};
+use agentidp::ports::clock::Clock;
+use agentidp::ports::credential_store::CredentialStore;
+use agentidp::ports::organization_store::OrganizationStore;
+use agentidp::ports::rate_limiter::RateLimiter;
+use agentidp::ports::token_store::TokenStore;
+use agentidp::ports::usage_store::UsageStore;
+use uuid::Uuid;
+
+/// How many callers race.
+pub const RACERS: usize = 30;
+/// How often a race is run: one run may pass by luck.
+pub const ROUNDS: usize = 8;
+
+/// Makes each clause a test on each adapter.
+macro_rules! contract {
+    ([$($adapter:ident),+ $(,)?] $clauses:tt) => { $(contract!(@on $adapter $clauses);)+ };
+    (@on $adapter:ident [$($clause:ident),+ $(,)?]) => { mod $adapter {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $clause() { super::$clause($crate::bench::$adapter().await).await })+
+    } };
+}
+pub(crate) use contract;
+
+/// The stores of one adapter, empty, and the clock that they go by.
+#[derive(Clone)]
+pub struct Stores {
+    pub agents: Arc<dyn AgentStore>,
+    pub organizations: Arc<dyn OrganizationStore>,
+    pub credentials: Arc<dyn CredentialStore>,
+    pub tokens: Arc<dyn TokenStore>,
+    pub audit: Arc<dyn AuditLog>,
+    pub usage: Arc<dyn UsageStore>,
+    pub limiter: Arc<dyn RateLimiter>,
+    pub clock: Arc<HandClock>,
+}
+
+pub async fn memory() -> Stores {
+    let memory = Arc::new(Memory::default());
+    let clock = Arc::new(HandClock(AtomicI64::new(NOON.as_millis())));
+    Stores {
+        agents: memory.clone(),
+        organizations: memory.clone(),
+        credentials: memory.clone(),
+        tokens: memory.clone(),
+        audit: memory.clone(),
+        usage: memory,
+        limiter: Arc::new(MemoryRateLimiter::new(clock.clone())),
+        clock,
+    }
+}
+
+/// The instant at which the clauses begin: 2026-01-15T12:00:00Z, the start of a rate window.
+pub const NOON: Timestamp = Timestamp::from_millis(1_768_478_400_000);
+
+/// A clock that stands until it is moved.
+pub struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub fn advance_millis(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// An id that was never given before.
+pub fn id() -> Uuid {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 + u128::from(next))
+}
+
+pub fn organization() -> Organization {
+    let id = OrganizationId(id());
+    Organization {
+        id,
+        name: Name::parse("Example").expect("valid"),
+        slug: Slug::parse(&format!("o{}", &id.0.simple().to_string()[16..])).expect("valid"),
+        plan: Plan::Enterprise,
+        status: OrganizationStatus::Active,
+        resources: Vec::new(),
+        overrides: LimitOverrides::default(),
+        created_at: NOON,
+        updated_at: NOON,
+        generation: 0,
+        revision: 0,
+    }
+}
+
+pub fn agent(organization: OrganizationId) -> Agent {
+    let id = AgentId(id());
+    Agent {
+        id,
+        organization,
+        email: Email::parse(&format!("{id}@example.com")).expect("valid"),
+        agent_type: AgentType::Custom,
+        version: Version::parse("1.0.0").expect("valid"),
+        capabilities: Scopes::capabilities(vec!["files:read".into()]).expect("valid"),
+        owner: Owner::parse("team").expect("valid"),
+        deployment_env: DeploymentEnv::Development,
+        status: AgentStatus::Active,
+        created_at: NOON,
+        updated_at: NOON,
+        generation: 0,
+        revision: 0,
+    }
+}
+
+pub fn administrator(organization: OrganizationId) -> Agent {
+    let capabilities = Scopes::capabilities(vec!["admin:orgs".into()]).expect("valid");
+    Agent { capabilities, ..agent(organization) }
+}
+
+pub fn credential(agent: AgentId) -> Credential {
+    let id = CredentialId(id());
+    let mut fingerprint = [0; 8];
+    fingerprint.copy_from_slice(&id.0.as_bytes()[8..]);
+    let current = StoredSecret {
+        fingerprint: Fingerprint(fingerprint),
+        hash: SecretHash(format!("$2b$04$hash of {id}")),
+    };
+    Credential {
+        id,
+        agent,
+        proof: Proof::Secret { current, previous: None },
+        created_at: NOON,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        revision: 0,
+    }
+}
+
+pub fn event(action: Action, resource: impl Into<Resource>) -> EventDraft {
+    EventDraft {
+        id: EventId(id()),
+        actor: None,
+        action,
+        outcome: Outcome::Success,
+        resource: Some(resource.into()),
+        origin: Origin { address: Some([192, 0, 2, 1].into()), user_agent: Some("test".into()) },
+        metadata: Metadata::default().with("key", "value"),
+        at: NOON,
+    }
+}
+
+pub fn at_most(limit: u32) -> Option<Limit> {
+    Some(Limit::AtMost(limit))
+}
+
+impl Stores {
+    /// A stored organization with these limits.
+    pub async fn organization(&self, overrides: LimitOverrides) -> Organization {
+        let organization = Organization { overrides, ..organization() };
+        let created = event(Action::OrganizationCreated, organization.id);
+        self.organizations.insert(&organization, &created).await.expect("stored");
+        organization
+    }
+
+    /// A stored agent of a new organization.
+    pub async fn agent(&self) -> Agent {
+        let organization = self.organization(LimitOverrides::default()).await;
+        self.add(agent(organization.id)).await
+    }
+
+    /// That agent, stored.
+    pub async fn add(&self, agent: Agent) -> Agent {
+        let created = event(Action::AgentCreated, agent.id);
+        self.agents.insert(Tenancy::All, &agent, &created).await.expect("stored");
+        agent
+    }
+
+    /// A stored credential of that agent.
+    pub async fn credential(&self, agent: &Agent) -> Credential {
+        let credential = credential(agent.id);
+        let generated = event(Action::CredentialGenerated, credential.id);
+        self.credentials.insert(agent, &credential, 10, &generated).await.expect("stored");
+        credential
+    }
+
+    /// An administrator with a credential, in an organization of its own.
+    pub async fn administrator(&self) -> (Organization, Agent, Credential) {
+        let organization = self.organization(LimitOverrides::default()).await;
+        let agent = self.add(administrator(organization.id)).await;
+        let credential = self.credential(&agent).await;
+        (organization, agent, credential)
+    }
+
+    /// How many events of that action there are.
+    pub async fn count(&self, action: Action) -> usize {
+        let query = AuditQuery {
+            within: Tenancy::All,
+            filter: agentidp::domain::audit::AuditFilter { action: Some(action), ..Default::default() },
+            after: None,
+            limit: 100_000,
+            now: NOON,
+        };
+        self.audit.list(&query).await.expect("an answer").len()
+    }
+}
+
+/// Runs so many callers at once and gathers their answers.
+pub async fn race<F, T>(callers: impl IntoIterator<Item = F>) -> Vec<T>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    callers.into_iter().collect::<tokio::task::JoinSet<T>>().join_all().await
+}

@@ -1,0 +1,246 @@
+use agentidp::domain::agent::AgentChange;
+use agentidp::domain::audit::Action;
+use agentidp::domain::credential::{Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, Proof, StoredSecret};
+use agentidp::domain::jwk::PublicKey;
+use agentidp::domain::page::Page;
+use agentidp::domain::secret::{Fingerprint, SecretHash};
+use agentidp::ports::credential_store::{
+    CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+};
+
+use crate::bench::*;
+
+contract!([memory] [
+    a_credential_reads_back_as_it_was_stored,
+    the_limit_of_live_credentials_holds_however_many_race,
+    a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_limit,
+    a_credential_of_an_agent_that_has_changed_is_refused,
+    of_two_rotations_of_one_state_one_wins,
+    tokens_die_with_the_old_secret_or_neither_does,
+    the_last_administrators_credential_stays_however_many_race,
+    a_client_is_found_with_the_credentials_its_proof_can_match,
+    a_use_is_noted_and_never_moves_back,
+    a_rotation_does_not_forget_a_use,
+    a_list_is_newest_first_and_filtered,
+]);
+
+fn fingerprint(credential: &Credential) -> Fingerprint {
+    match &credential.proof {
+        Proof::Secret { current, .. } => current.fingerprint,
+        Proof::Key(_) => panic!("a key has none"),
+    }
+}
+
+fn other_secret() -> StoredSecret {
+    StoredSecret { fingerprint: Fingerprint([9; 8]), hash: SecretHash("another".into()) }
+}
+
+fn update<'a>(before: &'a Credential, after: &'a Credential) -> CredentialUpdate<'a> {
+    CredentialUpdate { before, after, max_live: MAX_LIVE_CREDENTIALS, agent_after: None }
+}
+
+async fn a_credential_reads_back_as_it_was_stored(stores: Stores) {
+    let agent = stores.agent().await;
+    let secret = stores.credential(&agent).await;
+    let key = Credential {
+        proof: Proof::Key(PublicKey::Ed25519 { x: "eA".into() }),
+        expires_at: Some(NOON.plus_seconds(60)),
+        ..credential(agent.id)
+    };
+    let generated = event(Action::CredentialGenerated, key.id);
+    stores.credentials.insert(&agent, &key, MAX_LIVE_CREDENTIALS, &generated).await.expect("stored");
+    for stored in [secret, key] {
+        let found = stores.credentials.find(agent.id, stored.id).await.expect("an answer");
+        assert_eq!(found.as_deref(), Some(&stored));
+        let other = stores.agent().await;
+        assert_eq!(stores.credentials.find(other.id, stored.id).await.expect("an answer"), None);
+    }
+}
+
+async fn the_limit_of_live_credentials_holds_however_many_race(stores: Stores) {
+    for round in 1..=ROUNDS {
+        let agent = stores.agent().await;
+        let callers = (0..RACERS).map(|_| {
+            let (credentials, agent) = (stores.credentials.clone(), agent.clone());
+            async move {
+                let new = credential(agent.id);
+                credentials.insert(&agent, &new, 10, &event(Action::CredentialGenerated, new.id)).await
+            }
+        });
+        let outcomes = race(callers).await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
+        assert_eq!(stores.count(Action::CredentialGenerated).await, 10 * round, "one event each");
+    }
+}
+
+async fn a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_limit(stores: Stores) {
+    let agent = stores.agent().await;
+    let expired = Credential { expires_at: Some(NOON), ..credential(agent.id) };
+    let insert = async |new: &Credential| {
+        stores.credentials.insert(&agent, new, 1, &event(Action::CredentialGenerated, new.id)).await
+    };
+    insert(&expired).await.expect("the first");
+    insert(&credential(agent.id)).await.expect("an expired one takes no room");
+    let outcome = insert(&credential(agent.id)).await;
+    assert!(matches!(outcome, Err(InsertCredentialError::LimitReached(1))));
+    let revived = expired.rotated(other_secret(), None, None).expect("not revoked");
+    let change = CredentialUpdate { max_live: 1, ..update(&expired, &revived) };
+    let outcome =
+        stores.credentials.update(&agent, &change, &event(Action::CredentialRotated, expired.id)).await;
+    assert!(matches!(outcome, Err(UpdateCredentialError::LimitReached(1))));
+}
+
+async fn a_credential_of_an_agent_that_has_changed_is_refused(stores: Stores) {
+    let seen = stores.agent().await;
+    let credential_of_it = stores.credential(&seen).await;
+    let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
+    let suspended = seen.changed(suspension, NOON).expect("alive");
+    stores.agents.update(&seen, &suspended, &[]).await.expect("changed");
+    let new = credential(seen.id);
+    let outcome =
+        stores.credentials.insert(&seen, &new, 10, &event(Action::CredentialGenerated, new.id)).await;
+    assert!(matches!(outcome, Err(InsertCredentialError::LostRace)));
+    let after = credential_of_it.revoked(NOON).expect("live");
+    let revoked = event(Action::CredentialRevoked, after.id);
+    let outcome = stores.credentials.update(&seen, &update(&credential_of_it, &after), &revoked).await;
+    assert!(matches!(outcome, Err(UpdateCredentialError::LostRaceForAgent)));
+    assert_eq!(stores.count(Action::CredentialRevoked).await, 0);
+}
+
+async fn of_two_rotations_of_one_state_one_wins(stores: Stores) {
+    for round in 1..=ROUNDS {
+        let agent = stores.agent().await;
+        let before = stores.credential(&agent).await;
+        let callers = (0..RACERS).map(|_| {
+            let (credentials, agent, before) = (stores.credentials.clone(), agent.clone(), before.clone());
+            async move {
+                let after = before.rotated(other_secret(), None, None).expect("live");
+                let rotated = event(Action::CredentialRotated, after.id);
+                credentials.update(&agent, &update(&before, &after), &rotated).await
+            }
+        });
+        let outcomes = race(callers).await;
+        let lost = |outcome: &&Result<(), _>| matches!(outcome, Err(UpdateCredentialError::LostRace));
+        assert_eq!(outcomes.iter().filter(lost).count(), RACERS - 1, "round {round}");
+        assert_eq!(stores.count(Action::CredentialRotated).await, round, "one event");
+    }
+}
+
+async fn tokens_die_with_the_old_secret_or_neither_does(stores: Stores) {
+    let agent = stores.agent().await;
+    let before = stores.credential(&agent).await;
+    let after = before.rotated(other_secret(), None, None).expect("live");
+    let killed = agent.without_its_tokens(NOON).expect("alive");
+    let change = CredentialUpdate { agent_after: Some(&killed), ..update(&before, &after) };
+    let rotated = event(Action::CredentialRotated, after.id);
+    stores.credentials.update(&agent, &change, &rotated).await.expect("changed");
+    let found =
+        stores.agents.find(agentidp::domain::tenancy::Tenancy::All, agent.id).await.expect("an answer");
+    assert_eq!(found.as_deref(), Some(&killed));
+    let again = stores.credentials.update(&agent, &change, &rotated).await;
+    assert!(matches!(again, Err(UpdateCredentialError::LostRaceForAgent)));
+}
+
+async fn the_last_administrators_credential_stays_however_many_race(stores: Stores) {
+    let mut left: Option<agentidp::domain::agent::Agent> = None;
+    for round in 1..=ROUNDS {
+        let (_, agent, first) = stores.administrator().await;
+        let mut credentials = vec![first];
+        for _ in 0..4 {
+            credentials.push(stores.credential(&agent).await);
+        }
+        // The administrator of the round before would count as another.
+        if let Some(before) = left.replace(agent.clone()) {
+            let gone = before.decommissioned(NOON).expect("alive");
+            stores.agents.update(&before, &gone, &[]).await.expect("another is there");
+        }
+        let callers = credentials.into_iter().map(|before| {
+            let (store, agent) = (stores.credentials.clone(), agent.clone());
+            async move {
+                let after = before.revoked(NOON).expect("live");
+                let revoked = event(Action::CredentialRevoked, after.id);
+                store.update(&agent, &update(&before, &after), &revoked).await
+            }
+        });
+        let outcomes = race(callers).await;
+        let refused =
+            |outcome: &&Result<(), _>| matches!(outcome, Err(UpdateCredentialError::LastAdministrator));
+        assert_eq!(outcomes.iter().filter(refused).count(), 1, "round {round}");
+        assert_eq!(stores.count(Action::CredentialRevoked).await, 4 * round);
+    }
+}
+
+async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stores) {
+    let agent = stores.agent().await;
+    let first = stores.credential(&agent).await;
+    let second = stores.credential(&agent).await;
+    let proof = ProofKind::Secret(fingerprint(&second));
+    let client = stores.credentials.find_client(agent.id, proof).await.expect("an answer").expect("known");
+    assert_eq!(*client.agent, agent);
+    assert_eq!(client.organization.id, agent.organization);
+    assert_eq!(client.candidates.iter().map(|one| one.id).collect::<Vec<_>>(), [second.id]);
+
+    let after = first.rotated(other_secret(), None, Some(NOON.plus_seconds(60))).expect("live");
+    let rotated = event(Action::CredentialRotated, first.id);
+    stores.credentials.update(&agent, &update(&first, &after), &rotated).await.expect("changed");
+    for print in [fingerprint(&first), Fingerprint([9; 8])] {
+        let client = stores.credentials.find_client(agent.id, ProofKind::Secret(print)).await;
+        let client = client.expect("an answer").expect("known");
+        assert_eq!(
+            client.candidates.iter().map(|one| one.id).collect::<Vec<_>>(),
+            [first.id],
+            "both secrets"
+        );
+    }
+    let unknown = stores.credentials.find_client(credential(agent.id).agent, ProofKind::Key).await;
+    assert!(unknown.expect("an answer").expect("known").candidates.is_empty(), "it has no key");
+    let nobody = crate::bench::agent(agent.organization).id;
+    assert!(stores.credentials.find_client(nobody, ProofKind::Key).await.expect("an answer").is_none());
+}
+
+async fn a_use_is_noted_and_never_moves_back(stores: Stores) {
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    for (minute, expected) in [(2, 2), (1, 2), (3, 3)] {
+        let at = NOON.plus_seconds(60 * minute);
+        stores.credentials.touch(agent.id, credential.id, at).await.expect("noted");
+        let found =
+            stores.credentials.find(agent.id, credential.id).await.expect("an answer").expect("stored");
+        assert_eq!(found.last_used_at, Some(NOON.plus_seconds(60 * expected)));
+        assert_eq!(found.revision, credential.revision, "a use is no change");
+    }
+}
+
+async fn a_rotation_does_not_forget_a_use(stores: Stores) {
+    let agent = stores.agent().await;
+    let before = stores.credential(&agent).await;
+    stores.credentials.touch(agent.id, before.id, NOON).await.expect("noted");
+    let after = before.rotated(other_secret(), None, None).expect("live");
+    let rotated = event(Action::CredentialRotated, before.id);
+    stores.credentials.update(&agent, &update(&before, &after), &rotated).await.expect("changed");
+    let found = stores.credentials.find(agent.id, before.id).await.expect("an answer").expect("stored");
+    assert_eq!(found.last_used_at, Some(NOON));
+}
+
+async fn a_list_is_newest_first_and_filtered(stores: Stores) {
+    let agent = stores.agent().await;
+    let mut ids = Vec::new();
+    for second in 0..3 {
+        let new = Credential { created_at: NOON.plus_seconds(second), ..credential(agent.id) };
+        let generated = event(Action::CredentialGenerated, new.id);
+        stores.credentials.insert(&agent, &new, 10, &generated).await.expect("stored");
+        if second == 1 {
+            let revoked = new.revoked(NOON).expect("live");
+            let event = event(Action::CredentialRevoked, new.id);
+            stores.credentials.update(&agent, &update(&new, &revoked), &event).await.expect("changed");
+        }
+        ids.insert(0, new.id);
+    }
+    let list = async |status| {
+        let listing = stores.credentials.list(agent.id, status, Page { number: 1, limit: 10 }).await;
+        listing.expect("an answer").items.iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None).await, ids);
+    assert_eq!(list(Some(CredentialStatus::Revoked)).await, [ids[1]]);
+    assert_eq!(list(Some(CredentialStatus::Active)).await, [ids[0], ids[2]]);
+}

@@ -1,0 +1,13 @@
+//! The promises of the ports, held on every adapter there is.
+//!
+//! A clause is a function over [`Stores`](bench::Stores); `contract!` makes it a test on each adapter. One
+//! that is left out of its list is dead code, and denied.
+
+mod agent_store;
+mod audit_log;
+mod bench;
+mod credential_store;
+mod organization_store;
+mod rate_limiter;
+mod token_store;
+mod usage_store;

@@ -1,0 +1,209 @@
+use agentidp::domain::agent::{Agent, AgentChange};
+use agentidp::domain::audit::{Action, EventDraft};
+use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS};
+use agentidp::domain::id::TokenId;
+use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
+use agentidp::domain::plan::LimitOverrides;
+use agentidp::domain::tenancy::Tenancy;
+use agentidp::domain::time::Timestamp;
+use agentidp::ports::credential_store::CredentialUpdate;
+use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
+
+use crate::bench::*;
+
+contract!([memory] [
+    an_issued_token_has_its_event_and_notes_the_use,
+    nothing_is_issued_to_what_is_no_longer_allowed,
+    no_token_is_issued_under_a_generation_that_a_kill_has_passed,
+    the_monthly_quota_is_exact_however_many_race,
+    a_month_begins_with_a_quota_of_its_own,
+    an_assertion_works_once_however_many_race,
+    an_assertion_is_not_spent_by_a_refusal,
+    a_revoked_token_is_revoked_and_has_one_event,
+    a_standing_is_that_of_the_agent_and_its_organization_now,
+]);
+
+fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
+    TokenIssue {
+        agent: agent.id,
+        credential: credential.id,
+        generation: agent.generation,
+        assertion: None,
+        event: event(Action::TokenIssued, TokenId(id())),
+    }
+}
+
+async fn an_issued_token_has_its_event_and_notes_the_use(stores: Stores) {
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    stores.tokens.issue(&issue(&agent, &credential)).await.expect("allowed");
+    assert_eq!(stores.count(Action::TokenIssued).await, 1);
+    let used = stores.credentials.find(agent.id, credential.id).await.expect("an answer").expect("stored");
+    assert_eq!(used.last_used_at, Some(NOON.to_the_minute()));
+}
+
+async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
+    let refused = async |issue: &TokenIssue, why: &str| {
+        let outcome = stores.tokens.issue(issue).await;
+        assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "{why}");
+    };
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+
+    let unknown =
+        TokenIssue { agent: crate::bench::agent(agent.organization).id, ..issue(&agent, &credential) };
+    refused(&unknown, "an unknown agent").await;
+    let foreign = stores.credential(&stores.agent().await).await;
+    refused(&issue(&agent, &foreign), "another agent's credential").await;
+    let old = TokenIssue { generation: 1, ..issue(&agent, &credential) };
+    refused(&old, "another generation").await;
+
+    let expiring = Credential { expires_at: Some(NOON), ..crate::bench::credential(agent.id) };
+    let generated = event(Action::CredentialGenerated, expiring.id);
+    stores.credentials.insert(&agent, &expiring, 10, &generated).await.expect("stored");
+    refused(&issue(&agent, &expiring), "an expired credential").await;
+
+    let revoked = credential.revoked(NOON).expect("live");
+    let change = CredentialUpdate {
+        before: &credential,
+        after: &revoked,
+        max_live: MAX_LIVE_CREDENTIALS,
+        agent_after: None,
+    };
+    let event = event(Action::CredentialRevoked, revoked.id);
+    stores.credentials.update(&agent, &change, &event).await.expect("changed");
+    refused(&issue(&agent, &credential), "a revoked credential").await;
+
+    let other = stores.agent().await;
+    let live = stores.credential(&other).await;
+    let within = stores.organizations.find(Tenancy::All, other.organization).await.expect("an answer");
+    let within = within.expect("stored");
+    let suspension =
+        OrganizationChange { status: Some(OrganizationStatus::Suspended), ..OrganizationChange::default() };
+    let suspended = within.changed(suspension, NOON);
+    stores.organizations.update(&within, &suspended, &[]).await.expect("changed");
+    refused(&issue(&other, &live), "a suspended organization").await;
+    let current = TokenIssue { generation: suspended.generation, ..issue(&other, &live) };
+    refused(&current, "a suspended organization, of its own generation").await;
+    assert_eq!(stores.count(Action::TokenIssued).await, 0, "a refusal stores nothing");
+}
+
+/// Tokens and a suspension race: whatever is issued is issued before the suspension, or not at all.
+async fn no_token_is_issued_under_a_generation_that_a_kill_has_passed(stores: Stores) {
+    for round in 1..=ROUNDS {
+        let agent = stores.agent().await;
+        let credential = stores.credential(&agent).await;
+        let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
+        let suspended = agent.changed(suspension, NOON).expect("alive");
+        let kill = {
+            let (agents, before, after) = (stores.agents.clone(), agent.clone(), suspended.clone());
+            tokio::spawn(async move { agents.update(&before, &after, &[]).await.expect("changed") })
+        };
+        let callers = (0..RACERS).map(|_| {
+            let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
+            async move { tokens.issue(&issue).await }
+        });
+        race(callers).await;
+        kill.await.expect("no panic");
+        let outcome = stores.tokens.issue(&issue(&agent, &credential)).await;
+        assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "after the kill, round {round}");
+        let outcome = stores.tokens.issue(&issue(&suspended, &credential)).await;
+        assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "while suspended, round {round}");
+    }
+}
+
+async fn the_monthly_quota_is_exact_however_many_race(stores: Stores) {
+    for round in 1..=ROUNDS {
+        let overrides = LimitOverrides { max_tokens_per_month: at_most(10), ..LimitOverrides::default() };
+        let organization = stores.organization(overrides).await;
+        let agent = stores.add(agent(organization.id)).await;
+        let credential = stores.credential(&agent).await;
+        let callers = (0..RACERS).map(|_| {
+            let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
+            async move { tokens.issue(&issue).await }
+        });
+        let outcomes = race(callers).await;
+        let refused = |outcome: &&Result<(), _>| matches!(outcome, Err(IssueError::QuotaReached(10)));
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
+        assert_eq!(outcomes.iter().filter(refused).count(), RACERS - 10, "round {round}");
+        assert_eq!(stores.count(Action::TokenIssued).await, 10 * round, "one event each");
+    }
+}
+
+async fn a_month_begins_with_a_quota_of_its_own(stores: Stores) {
+    let overrides = LimitOverrides { max_tokens_per_month: at_most(1), ..LimitOverrides::default() };
+    let organization = stores.organization(overrides).await;
+    let agent = stores.add(agent(organization.id)).await;
+    let credential = stores.credential(&agent).await;
+    let at = |at: Timestamp| {
+        let issue = issue(&agent, &credential);
+        TokenIssue { event: EventDraft { at, ..issue.event }, ..issue }
+    };
+    const END_OF_JANUARY: Timestamp = Timestamp::from_millis(1_769_903_999_999);
+    stores.tokens.issue(&at(NOON)).await.expect("the first of January");
+    let outcome = stores.tokens.issue(&at(END_OF_JANUARY)).await;
+    assert!(matches!(outcome, Err(IssueError::QuotaReached(1))), "the second of January");
+    let february = Timestamp::from_millis(END_OF_JANUARY.as_millis() + 1);
+    stores.tokens.issue(&at(february)).await.expect("the first of February");
+}
+
+async fn an_assertion_works_once_however_many_race(stores: Stores) {
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    for round in 1..=ROUNDS {
+        let assertion = SpentAssertion { digest: [round as u8; 32], until: NOON.plus_seconds(60) };
+        let callers = (0..RACERS).map(|place| {
+            let (tokens, assertion) = (stores.tokens.clone(), assertion.clone());
+            let issue = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
+            async move {
+                // At the token endpoint and elsewhere, it is the same assertion.
+                if place % 2 == 0 {
+                    tokens.issue(&issue).await.is_ok()
+                } else {
+                    tokens.spend(issue.agent, &assertion).await.expect("an answer")
+                }
+            }
+        });
+        let accepted = race(callers).await.into_iter().filter(|accepted| *accepted).count();
+        assert_eq!(accepted, 1, "round {round}");
+    }
+}
+
+async fn an_assertion_is_not_spent_by_a_refusal(stores: Stores) {
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    let assertion = SpentAssertion { digest: [1; 32], until: NOON.plus_seconds(60) };
+    let old = TokenIssue { generation: 7, assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
+    assert!(stores.tokens.issue(&old).await.is_err());
+    let current = TokenIssue { assertion: Some(assertion), ..issue(&agent, &credential) };
+    stores.tokens.issue(&current).await.expect("a refusal stores nothing");
+}
+
+async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
+    let agent = stores.agent().await;
+    let (token, other) = (TokenId(id()), TokenId(id()));
+    let revocation = Revocation { token, organization: agent.organization, until: NOON.plus_seconds(60) };
+    for _ in 0..2 {
+        stores.tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await.expect("revoked");
+    }
+    assert_eq!(stores.count(Action::TokenRevoked).await, 1);
+    let is_revoked = async |token| {
+        let standing = stores.tokens.standing(agent.id, token).await.expect("an answer").expect("known");
+        standing.is_revoked
+    };
+    assert!(is_revoked(token).await);
+    assert!(!is_revoked(other).await);
+    stores.audit.purge(NOON.plus_seconds(59)).await.expect("purged");
+    assert!(is_revoked(token).await, "remembered for as long as it was asked to");
+}
+
+async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores) {
+    let agent = stores.agent().await;
+    let killed = agent.without_its_tokens(NOON).expect("alive");
+    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    let standing = stores.tokens.standing(agent.id, TokenId(id())).await.expect("an answer").expect("known");
+    assert_eq!((&*standing.agent, standing.generation()), (&killed, 1));
+    assert_eq!(standing.organization.id, agent.organization);
+    let nobody = crate::bench::agent(agent.organization).id;
+    assert!(stores.tokens.standing(nobody, TokenId(id())).await.expect("an answer").is_none());
+}

@@ -1,0 +1,44 @@
+use agentidp::domain::audit::Action;
+use agentidp::domain::id::TokenId;
+use agentidp::domain::plan::LimitOverrides;
+use agentidp::ports::token_store::TokenIssue;
+use agentidp::ports::usage_store::{Usage, UsageQuery};
+
+use crate::bench::*;
+
+contract!([memory][usage_counts_the_organizations_own_agents_and_tokens_busiest_first]);
+
+async fn usage_counts_the_organizations_own_agents_and_tokens_busiest_first(stores: Stores) {
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let mut clients = Vec::new();
+    for tokens in [1, 3, 2] {
+        let agent = stores.add(agent(organization.id)).await;
+        let credential = stores.credential(&agent).await;
+        for _ in 0..tokens {
+            let issue = TokenIssue {
+                agent: agent.id,
+                credential: credential.id,
+                generation: 0,
+                assertion: None,
+                event: event(Action::TokenIssued, TokenId(id())),
+            };
+            stores.tokens.issue(&issue).await.expect("allowed");
+        }
+        clients.push((agent.id, tokens));
+    }
+    stores.agent().await;
+    let gone = stores.add(agent(organization.id)).await;
+    let after = gone.decommissioned(NOON).expect("alive");
+    stores.agents.update(&gone, &after, &[]).await.expect("changed");
+
+    let query = UsageQuery { organization: organization.id, month: NOON.month(), client: None, clients: 2 };
+    let usage = stores.usage.usage(&query).await.expect("an answer");
+    assert_eq!(usage, Usage { agents: 3, tokens: 6, by_client: vec![clients[1], clients[2]] });
+
+    let one = UsageQuery { client: Some(clients[0].0), ..query };
+    assert_eq!(stores.usage.usage(&one).await.expect("an answer").by_client, [clients[0]]);
+    let none_yet = UsageQuery { client: Some(gone.id), ..query };
+    assert_eq!(stores.usage.usage(&none_yet).await.expect("an answer").by_client, [(gone.id, 0)]);
+    let next_month = UsageQuery { month: NOON.plus_seconds(20 * 86_400).month(), ..query };
+    assert_eq!(stores.usage.usage(&next_month).await.expect("an answer").tokens, 0);
+}
