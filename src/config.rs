@@ -93,13 +93,13 @@ pub struct ServeArgs {
     #[arg(long, env = "ISSUER_URL", value_parser = issuer)]
     pub issuer_url: Option<String>,
     /// The key that signs tokens, as PEM: RSA, P-256 or Ed25519; made at start where it is not given
-    #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true)]
+    #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true)]
     pub jwt_private_key: Option<String>,
     /// A file that holds `JWT_PRIVATE_KEY`
     #[arg(long, env = "JWT_PRIVATE_KEY_FILE")]
     pub jwt_private_key_file: Option<PathBuf>,
     /// Public keys that are published and accepted too, as PEM: the next one, the retired ones
-    #[arg(long, env = "JWT_VERIFY_KEYS")]
+    #[arg(long, env = "JWT_VERIFY_KEYS", hide_env_values = true, allow_hyphen_values = true)]
     pub jwt_verify_keys: Option<String>,
     /// A file that holds `JWT_VERIFY_KEYS`
     #[arg(long, env = "JWT_VERIFY_KEYS_FILE")]

@@ -56,7 +56,7 @@ impl AgentsApi {
     }
 
     /// Read an agent
-    #[oai(path = "/agents/:agent_id", method = "get", operation_id = "readAgent")]
+    #[oai(path = "/agents/:agentId", method = "get", operation_id = "readAgent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
@@ -70,7 +70,7 @@ impl AgentsApi {
     ///
     /// Each field that is named is replaced whole. Suspending (`"status": "suspended"`) kills the tokens that
     /// the agent has, on every instance, for good.
-    #[oai(path = "/agents/:agent_id", method = "patch", operation_id = "changeAgent")]
+    #[oai(path = "/agents/:agentId", method = "patch", operation_id = "changeAgent")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
@@ -84,7 +84,7 @@ impl AgentsApi {
     /// Decommission an agent
     ///
     /// Final. Its tokens and credentials die with it; its record and its e-mail address stay.
-    #[oai(path = "/agents/:agent_id", method = "delete", operation_id = "decommissionAgent")]
+    #[oai(path = "/agents/:agentId", method = "delete", operation_id = "decommissionAgent")]
     async fn decommission(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
@@ -98,7 +98,7 @@ impl AgentsApi {
     ///
     /// The kill switch: every token that the agent has is dead from now on, everywhere in this service. The
     /// agent itself stays active, and its next token works.
-    #[oai(path = "/agents/:agent_id/tokens/revoke", method = "post", operation_id = "revokeAgentTokens")]
+    #[oai(path = "/agents/:agentId/tokens/revoke", method = "post", operation_id = "revokeAgentTokens")]
     async fn revoke_tokens(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,

@@ -40,7 +40,7 @@ impl AuditApi {
     }
 
     /// Read an audit event
-    #[oai(path = "/audit/:event_id", method = "get", operation_id = "readAuditEvent")]
+    #[oai(path = "/audit/:eventId", method = "get", operation_id = "readAuditEvent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AuditRead")] caller: Bearer,

@@ -30,7 +30,7 @@ impl CredentialsApi {
     ///
     /// A client secret, which is shown here and nowhere else, or a public key of the agent's own. An agent
     /// may have ten that are active and not expired. `credentials:write` is enough for one's own.
-    #[oai(path = "/agents/:agent_id/credentials", method = "post", operation_id = "generateCredential")]
+    #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "generateCredential")]
     async fn generate(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
@@ -44,7 +44,7 @@ impl CredentialsApi {
     /// List an agent's credentials
     ///
     /// Newest first; never a secret or a hash.
-    #[oai(path = "/agents/:agent_id/credentials", method = "get", operation_id = "listCredentials")]
+    #[oai(path = "/agents/:agentId/credentials", method = "get", operation_id = "listCredentials")]
     async fn list(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
@@ -66,7 +66,7 @@ impl CredentialsApi {
     /// The same credential with a new secret. The old secret dies at once, or lives `graceSeconds` longer.
     /// Of two rotations at once one succeeds.
     #[oai(
-        path = "/agents/:agent_id/credentials/:credential_id/rotate",
+        path = "/agents/:agentId/credentials/:credentialId/rotate",
         method = "post",
         operation_id = "rotateCredential"
     )]
@@ -87,7 +87,7 @@ impl CredentialsApi {
     ///
     /// It proves nothing any more. Tokens that it got stay alive: see the kill switch.
     #[oai(
-        path = "/agents/:agent_id/credentials/:credential_id",
+        path = "/agents/:agentId/credentials/:credentialId",
         method = "delete",
         operation_id = "revokeCredential"
     )]

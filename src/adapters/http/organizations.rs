@@ -63,7 +63,7 @@ impl OrganizationsApi {
     }
 
     /// Read an organization
-    #[oai(path = "/organizations/:organization_id", method = "get", operation_id = "readOrganization")]
+    #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "readOrganization")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
@@ -78,7 +78,7 @@ impl OrganizationsApi {
     ///
     /// Each field that is named is replaced whole, `limits` and `resources` too. Suspending is the tenant
     /// kill switch: its agents get no tokens, and those that they have stay dead after reactivation.
-    #[oai(path = "/organizations/:organization_id", method = "patch", operation_id = "changeOrganization")]
+    #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "changeOrganization")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use poem::http::uri::Scheme;
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Request};
 use tokio::net::{TcpListener, TcpStream};
@@ -51,6 +52,13 @@ pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Ar
     }
 }
 
+/// What the head of a request takes. hyper's own bound is on what it has read and not yet understood, so a
+/// long head that comes at once slips by it.
+fn head_bytes<B>(request: &hyper::Request<B>) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    request.uri().path_and_query().map_or(0, |path| path.as_str().len()) + headers.sum::<usize>()
+}
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -73,11 +81,18 @@ async fn serve_connection(
     let handled = watch.clone();
     let service = service_fn(move |request| {
         handled.busy();
+        let is_too_long = head_bytes(&request) > MAX_HEAD_BYTES;
         let addresses =
             (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(peer)), Scheme::HTTP);
         let request = Request::from((request, addresses.0, addresses.1, addresses.2));
         let (envelope, handled) = (envelope.clone(), handled.clone());
         async move {
+            if is_too_long {
+                let mut refusal = hyper::Response::new(poem::Body::empty().into());
+                *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                return Ok(refusal);
+            }
             let response = envelope.handle(request, peer.ip()).await;
             handled.silent();
             Ok::<_, Infallible>(hyper::Response::<_>::from(response))

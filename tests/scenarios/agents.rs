@@ -1,0 +1,260 @@
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::world::{World, new_agent};
+
+#[tokio::test]
+async fn a_registered_agent_reads_back_and_has_a_place() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let mut body = new_agent();
+    body["email"] = json!("  Agent@Example.COM ");
+    let answer = world.post(&admin, "/api/v1/agents", body).await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    let agent = answer.json();
+    assert_eq!(agent["email"], "agent@example.com");
+    assert_eq!(agent["status"], "active");
+    assert_eq!(agent["createdAt"], "2026-01-15T12:00:00.000Z");
+    let found = world.get(&admin, answer.header("location").expect("a place")).await;
+    assert_eq!(found.json(), agent);
+}
+
+#[tokio::test]
+async fn every_fault_of_a_body_is_named_at_once() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let body = json!({
+        "email": "a@b", "agentType": "robot", "version": 1, "capabilities": ["A", "a:b", "a:b", "agents:*"],
+        "owner": "", "one": 1, "two": null, "three": [],
+    });
+    let mut faults = world.post(&admin, "/api/v1/agents", body).await.faults();
+    faults.sort();
+    assert_eq!(
+        faults,
+        [
+            "agentType",
+            "capabilities[0]",
+            "capabilities[2]",
+            "capabilities[3]",
+            "deploymentEnv",
+            "email",
+            "one",
+            "owner",
+            "three",
+            "two",
+            "version",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_field_of_a_wrong_type_is_never_taken_for_a_right_one() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    for field in ["email", "agentType", "version", "owner", "deploymentEnv", "organizationId"] {
+        for wrong in [json!(null), json!(1), json!(true), json!({}), json!([]), json!(["a"])] {
+            let mut body = new_agent();
+            body[field] = wrong.clone();
+            assert_eq!(world.post(&admin, "/api/v1/agents", body).await.faults(), [field], "{wrong}");
+        }
+    }
+    for wrong in [json!(null), json!("a:b"), json!({}), json!([]), json!(vec!["a:b"; 65])] {
+        let mut body = new_agent();
+        body["capabilities"] = wrong.clone();
+        assert!(!world.post(&admin, "/api/v1/agents", body).await.faults().is_empty(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_taken_for_ever_in_every_spelling() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let with = |email: &str| {
+        let mut body = new_agent();
+        body["email"] = json!(email);
+        body
+    };
+    let first = world.post(&admin, "/api/v1/agents", with("kelvin@example.com")).await.json();
+    let path = format!("/api/v1/agents/{}", first["agentId"].as_str().expect("an id"));
+    assert_eq!(world.delete(&admin, &path).await.status, StatusCode::NO_CONTENT);
+    for spelling in ["kelvin@example.com", "KELVIN@EXAMPLE.COM", "\u{212a}elvin@example.com"] {
+        let answer = world.post(&admin, "/api/v1/agents", with(spelling)).await;
+        answer.assert_error(409, "AGENT_ALREADY_EXISTS");
+    }
+}
+
+#[tokio::test]
+async fn a_change_replaces_what_it_names_and_an_empty_one_changes_nothing() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read", "files:write"]).await;
+    let path = format!("/api/v1/agents/{agent}");
+    let before = world.get(&admin, &path).await.json();
+    world.advance(1);
+    assert_eq!(world.patch(&admin, &path, json!({})).await.json(), before);
+    let same = json!({ "version": "1.0.0", "status": "active" });
+    assert_eq!(world.patch(&admin, &path, same).await.json(), before);
+    let after =
+        world.patch(&admin, &path, json!({ "capabilities": ["mail:send"], "version": "1.1.0" })).await.json();
+    let mut expected = before;
+    expected["capabilities"] = json!(["mail:send"]);
+    expected["version"] = json!("1.1.0");
+    expected["updatedAt"] = json!("2026-01-15T12:00:01.000Z");
+    assert_eq!(after, expected);
+    let actions = world.events(&admin, &format!("&resourceId={agent}")).await;
+    let actions: Vec<_> = actions.iter().map(|event| event["action"].as_str().expect("a name")).collect();
+    assert_eq!(actions, ["agent.updated", "agent.created"], "what changes nothing leaves no event");
+}
+
+#[tokio::test]
+async fn what_may_not_be_changed_is_refused() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let path = format!("/api/v1/agents/{}", world.agent(&admin, None, &["files:read"]).await);
+    for field in ["agentId", "email", "organizationId", "createdAt", "unknown"] {
+        let body = json!({ field: "x" });
+        assert_eq!(world.patch(&admin, &path, body).await.faults(), [field]);
+    }
+    assert_eq!(world.patch(&admin, &path, json!({ "status": "decommissioned" })).await.faults(), ["status"]);
+    for body in [json!(null), json!([]), json!("x"), json!(1)] {
+        assert_eq!(world.patch(&admin, &path, body).await.faults(), ["body"]);
+    }
+    let empty =
+        world.request(Method::PATCH, &path).bearer_auth(&admin).header("content-type", "application/json");
+    assert_eq!(world.send(empty).await.faults(), ["body"]);
+}
+
+#[tokio::test]
+async fn leaving_active_kills_tokens_for_good() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{}", client.id);
+    let token = world.token(&client, &[]).await;
+    assert!(world.is_active(&token).await);
+    assert_eq!(world.patch(&admin, &path, json!({ "status": "suspended" })).await.status, StatusCode::OK);
+    assert!(!world.is_active(&token).await);
+    world.ask_token(&client, &[]).await.assert_error(400, "unauthorized_client");
+    assert_eq!(world.patch(&admin, &path, json!({ "status": "active" })).await.status, StatusCode::OK);
+    assert!(!world.is_active(&token).await, "reactivation wakes no dead token");
+    assert!(world.is_active(&world.token(&client, &[]).await).await);
+}
+
+#[tokio::test]
+async fn the_kill_switch_kills_what_there_is_and_nothing_that_comes() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let (one, two) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
+    let kill = world.request(Method::POST, &format!("/api/v1/agents/{}/tokens/revoke", client.id));
+    assert_eq!(world.send(kill.bearer_auth(&admin)).await.status, StatusCode::NO_CONTENT);
+    // In the same millisecond, by the clock that stands.
+    let next = world.token(&client, &[]).await;
+    assert!(!world.is_active(&one).await && !world.is_active(&two).await);
+    assert!(world.is_active(&next).await);
+}
+
+#[tokio::test]
+async fn a_decommissioned_agent_stays_and_takes_no_change() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let token = world.token(&client, &[]).await;
+    let path = format!("/api/v1/agents/{}", client.id);
+    assert_eq!(world.delete(&admin, &path).await.status, StatusCode::NO_CONTENT);
+    assert!(!world.is_active(&token).await);
+    world.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
+    assert_eq!(world.get(&admin, &path).await.json()["status"], "decommissioned");
+
+    let gone = "AGENT_ALREADY_DECOMMISSIONED";
+    world.delete(&admin, &path).await.assert_error(409, gone);
+    world.patch(&admin, &path, json!({ "status": "active" })).await.assert_error(409, gone);
+    let credential = format!("{path}/credentials/{}", client.credential);
+    world.post(&admin, &format!("{path}/credentials"), json!({})).await.assert_error(409, gone);
+    world.post(&admin, &format!("{credential}/rotate"), json!({})).await.assert_error(409, gone);
+    world.delete(&admin, &credential).await.assert_error(409, gone);
+    world.post(&admin, &format!("{path}/tokens/revoke"), json!({})).await.assert_error(409, gone);
+    let credentials = world.get(&admin, &format!("{path}/credentials")).await.json();
+    assert_eq!(credentials["data"][0]["status"], "revoked");
+}
+
+#[tokio::test]
+async fn the_last_administrator_cannot_go_in_any_way() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let id = world.administrator().id;
+    let path = format!("/api/v1/agents/{id}");
+    let agent = world.get(&admin, &path).await.json();
+    let organization = format!("/api/v1/organizations/{}", agent["organizationId"].as_str().expect("an id"));
+    let credentials = world.get(&admin, &format!("{path}/credentials")).await.json();
+    let credential = credentials["data"][0]["credentialId"].as_str().expect("an id").to_owned();
+
+    let last = "LAST_ADMINISTRATOR";
+    world.delete(&admin, &path).await.assert_error(409, last);
+    world.patch(&admin, &path, json!({ "status": "suspended" })).await.assert_error(409, last);
+    world.patch(&admin, &path, json!({ "capabilities": ["agents:read"] })).await.assert_error(409, last);
+    world.patch(&admin, &organization, json!({ "status": "suspended" })).await.assert_error(409, last);
+    world.delete(&admin, &format!("{path}/credentials/{credential}")).await.assert_error(409, last);
+    assert_eq!(world.get(&admin, &path).await.json(), agent, "nothing of it was done");
+
+    world.client(&admin, None, &["admin:orgs"]).await;
+    let all = ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read"];
+    let answer = world.patch(&admin, &path, json!({ "capabilities": all })).await;
+    assert_eq!(answer.status, StatusCode::OK, "another is there: {}", answer.text);
+}
+
+#[tokio::test]
+async fn a_list_is_newest_first_paged_and_filtered() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        world.advance(1);
+        let mut body = new_agent();
+        body["owner"] = json!(format!("owner-{}", number % 2));
+        let id = world.post(&admin, "/api/v1/agents", body).await.json()["agentId"].clone();
+        ids.insert(0, id);
+    }
+    let page = world.get(&admin, "/api/v1/agents?limit=2&page=2").await.json();
+    assert_eq!((&page["total"], &page["page"], &page["limit"]), (&json!(6), &json!(2), &json!(2)));
+    let listed = |page: &Value| {
+        page["data"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|agent| agent["agentId"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&page), ids[2..4]);
+    let filtered =
+        world.get(&admin, "/api/v1/agents?owner=owner-1&status=active&agentType=custom").await.json();
+    assert_eq!(listed(&filtered), [ids[1].clone(), ids[3].clone()]);
+    let beyond = world.get(&admin, "/api/v1/agents?page=4294967295&limit=100").await.json();
+    assert_eq!((listed(&beyond).len(), &beyond["total"]), (0, &json!(6)));
+}
+
+#[tokio::test]
+async fn a_query_is_read_as_strictly_as_a_body() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    for (query, faults) in [
+        (
+            "page=0&limit=101&status=on&agentType=x&unknown=1",
+            vec!["agentType", "limit", "page", "status", "unknown"],
+        ),
+        ("limit=1.5", vec!["limit"]),
+        ("limit=-1", vec!["limit"]),
+        ("limit=+1", vec!["limit"]),
+        ("limit=01", vec!["limit"]),
+        ("page=4294967296", vec!["page"]),
+        ("limit=1&limit=1", vec!["limit"]),
+        ("owner=%zz", vec!["owner"]),
+        ("owner=%00", vec!["owner"]),
+        ("owner=%ff", vec!["owner"]),
+        ("organizationId=x", vec!["organizationId"]),
+    ] {
+        let mut found = world.get(&admin, &format!("/api/v1/agents?{query}")).await.faults();
+        found.sort();
+        assert_eq!(found, faults, "{query}");
+    }
+}

@@ -1,0 +1,159 @@
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{Client, World};
+
+fn actions(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["action"].as_str().expect("a name")).collect()
+}
+
+#[tokio::test]
+async fn every_change_leaves_its_event_with_who_what_and_whence() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{}", client.id);
+    let credential = format!("{path}/credentials/{}", client.credential);
+    let token = world.token(&client, &[]).await;
+    world.is_active(&token).await;
+    world.patch(&admin, &path, json!({ "version": "2.0.0", "status": "suspended" })).await;
+    world.patch(&admin, &path, json!({ "status": "active" })).await;
+    world.post(&admin, &format!("{credential}/rotate"), json!({})).await;
+    world.post(&admin, &format!("{path}/tokens/revoke"), json!({})).await;
+    world.delete(&admin, &credential).await;
+    world.delete(&admin, &path).await;
+    let events = world.events(&admin, "").await;
+    for action in [
+        "agent.created",
+        "agent.updated",
+        "agent.suspended",
+        "agent.reactivated",
+        "agent.decommissioned",
+        "credential.generated",
+        "credential.rotated",
+        "credential.revoked",
+        "token.issued",
+        "token.introspected",
+        "token.revoked",
+        "organization.created",
+    ] {
+        assert!(actions(&events).contains(&action), "{action}");
+    }
+    let created = events
+        .iter()
+        .find(|event| event["action"] == "agent.created" && event["resource"]["id"] == client.id.as_str());
+    let created = created.expect("an event");
+    assert_eq!(created["agentId"], world.administrator().id);
+    assert_eq!((&created["outcome"], &created["ipAddress"]), (&json!("success"), &json!("127.0.0.1")));
+    let by_id =
+        world.get(&admin, &format!("/api/v1/audit/{}", created["eventId"].as_str().expect("an id"))).await;
+    assert_eq!(by_id.json(), *created);
+    world.get(&admin, "/api/v1/audit/x").await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_flood() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let stranger = Client { secret: "x".into(), ..client.clone() };
+    for _ in 0..20 {
+        world.ask_token(&stranger, &[]).await.assert_error(401, "invalid_client");
+    }
+    let query = format!("&action=auth.failed&resourceId={}", client.id);
+    let events = world.events(&admin, &query).await;
+    assert_eq!(events.len(), 6, "five in full, and one for the rest");
+    let counts: Vec<_> = events.iter().filter_map(|event| event["metadata"]["count"].as_u64()).collect();
+    assert_eq!(counts, [15]);
+    for event in &events {
+        assert_eq!((&event["agentId"], &event["outcome"]), (&json!(null), &json!("failure")));
+        assert_ne!(event["organizationId"], json!(null));
+    }
+    world.advance(60);
+    world.ask_token(&stranger, &[]).await.assert_error(401, "invalid_client");
+    assert_eq!(world.events(&admin, &query).await.len(), 7, "another minute");
+
+    world.get("x", "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    let stray = world.events(&admin, "&action=auth.failed").await;
+    assert!(stray.iter().any(|event| event["organizationId"].is_null()), "seen with admin:orgs");
+}
+
+#[tokio::test]
+async fn cursors_show_each_event_once_and_serve_no_one_else() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let reader = world.client(&admin, None, &["audit:read"]).await;
+    let reader = world.token(&reader, &[]).await;
+    for _ in 0..10 {
+        world.agent(&admin, None, &["files:read"]).await;
+    }
+    let expected = world.events(&admin, "").await;
+    let mut seen: Vec<Value> = Vec::new();
+    let mut cursor = String::new();
+    let mut first_cursor = None;
+    loop {
+        let page = world.get(&admin, &format!("/api/v1/audit?limit=3{cursor}")).await.json();
+        seen.extend(page["data"].as_array().expect("a list").clone());
+        world.agent(&admin, None, &["files:read"]).await;
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        first_cursor.get_or_insert(next.to_owned());
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, expected);
+
+    let cursor = first_cursor.expect("several pages");
+    for (token, query) in [
+        (&reader, format!("cursor={cursor}")),
+        (&admin, format!("action=agent.created&cursor={cursor}")),
+        (&admin, format!("cursor={}", &cursor[1..])),
+        (&admin, format!("cursor={cursor}A")),
+        (&admin, "cursor=".to_owned()),
+        (&admin, format!("cursor={}", "A".repeat(5_000))),
+        (&admin, "cursor=JyBPUiAxPTEgLS0".to_owned()),
+    ] {
+        assert_eq!(world.get(token, &format!("/api/v1/audit?{query}")).await.faults(), ["cursor"], "{query}");
+    }
+    let again = world.get(&admin, &format!("/api/v1/audit?limit=200&cursor={cursor}")).await;
+    assert_eq!(again.status, StatusCode::OK, "a page may be of another size");
+}
+
+#[tokio::test]
+async fn filters_are_read_strictly_and_hold() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    for (query, faults) in [
+        ("limit=0", vec!["limit"]),
+        ("limit=201", vec!["limit"]),
+        ("action=x&outcome=y&resourceType=z", vec!["action", "outcome", "resourceType"]),
+        ("agentId=x&resourceId=y", vec!["agentId", "resourceId"]),
+        ("fromDate=2026-01-02T00:00:00Z&toDate=2026-01-01T00:00:00Z", vec!["fromDate"]),
+        ("fromDate=2026-01-02T00:00:00", vec!["fromDate"]),
+        ("toDate=300000-01-01T00:00:00Z", vec!["toDate"]),
+    ] {
+        let mut found = world.get(&admin, &format!("/api/v1/audit?{query}")).await.faults();
+        found.sort();
+        assert_eq!(found, faults, "{query}");
+    }
+    world.advance(60);
+    world.agent(&admin, None, &["files:read"]).await;
+    let from = "&fromDate=2026-01-15T12:01:00Z";
+    assert_eq!(actions(&world.events(&admin, from).await), ["agent.created"]);
+    let empty = "&fromDate=2026-01-15T12:01:00Z&toDate=2026-01-15T12:01:00Z";
+    assert!(world.events(&admin, empty).await.is_empty(), "the end is not within");
+}
+
+#[tokio::test]
+async fn an_event_is_shown_for_as_long_as_the_plan_says() {
+    let world = World::start_with(&["--token-ttl-seconds", "86400"]).await;
+    let admin = world.admin_token().await;
+    let organization = world.organization(&admin, json!({ "limits": { "auditRetentionDays": 1 } })).await;
+    let query = format!("&organizationId={organization}");
+    let event = world.events(&admin, &query).await[0].clone();
+    let path = format!("/api/v1/audit/{}", event["eventId"].as_str().expect("an id"));
+    world.advance(86_400 - 1);
+    assert_eq!(world.get(&admin, &path).await.status, StatusCode::OK);
+    world.advance(2);
+    let admin = world.admin_token().await;
+    assert!(world.events(&admin, &query).await.is_empty());
+    world.get(&admin, &path).await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
+}

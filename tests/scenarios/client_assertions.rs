@@ -1,0 +1,270 @@
+//! `private_key_jwt`: RFC 7523 with the rules of RFC 9700.
+
+use agentidp::adapters::crypto::{JwtSigner, KeySet, KeyType, generate_pem};
+use agentidp::domain::jwk::PublicKey;
+use agentidp::ports::token_signer::TokenSigner as _;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::world::{Answer, NOON_SECONDS, World, together, unique};
+
+const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// An agent with an Ed25519 key of its own.
+struct Signer {
+    agent: String,
+    credential: String,
+    key: Ed25519KeyPair,
+}
+
+impl Signer {
+    async fn new(world: &World, admin: &str) -> Self {
+        let agent = world.agent(admin, None, &["files:read", "tokens:read"]).await;
+        let key = Ed25519KeyPair::generate().expect("a key");
+        let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+        let credential = register(world, admin, &agent, jwk).await;
+        Self { agent, credential, key }
+    }
+
+    fn claims(&self, world: &World) -> Value {
+        json!({
+            "iss": self.agent, "sub": self.agent, "aud": world.issuer(),
+            "exp": NOON_SECONDS + 60, "iat": NOON_SECONDS, "jti": format!("jti-{}", unique()),
+        })
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(header), part(claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()).as_ref());
+        format!("{message}.{signature}")
+    }
+
+    fn assertion(&self, claims: &Value) -> String {
+        self.sign(&json!({ "alg": "EdDSA" }), claims)
+    }
+}
+
+async fn register(world: &World, admin: &str, agent: &str, jwk: Value) -> String {
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    let answer = world.post(admin, &path, json!({ "type": "public_key", "publicKey": jwk })).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    answer.json()["credentialId"].as_str().expect("an id").to_owned()
+}
+
+async fn present(world: &World, assertion: &str) -> Answer {
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", TYPE),
+        ("client_assertion", assertion),
+    ];
+    world.send(world.request(Method::POST, "/api/v1/token").form(&form)).await
+}
+
+#[tokio::test]
+async fn each_kind_of_key_gets_a_token() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    for (kind, algorithm) in [
+        (KeyType::Rsa, Algorithm::RS256),
+        (KeyType::P256, Algorithm::ES256),
+        (KeyType::Ed25519, Algorithm::EdDSA),
+    ] {
+        let pem = generate_pem(kind).expect("a key");
+        let published =
+            JwtSigner::new("unused".into(), KeySet::from_pem(&pem, "").expect("a key")).published_keys();
+        let (jwk, key) = match &published[0].key {
+            PublicKey::Rsa { n, e } => (
+                json!({ "kty": "RSA", "n": n, "e": e, "alg": "RS256" }),
+                EncodingKey::from_rsa_pem(pem.as_bytes()),
+            ),
+            PublicKey::P256 { x, y } => (
+                json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
+                EncodingKey::from_ec_pem(pem.as_bytes()),
+            ),
+            PublicKey::Ed25519 { x } => {
+                (json!({ "kty": "OKP", "crv": "Ed25519", "x": x }), EncodingKey::from_ed_pem(pem.as_bytes()))
+            }
+        };
+        let agent = world.agent(&admin, None, &["files:read"]).await;
+        register(&world, &admin, &agent, jwk).await;
+        let claims = json!({
+            "iss": agent, "sub": agent, "aud": world.issuer(), "exp": NOON_SECONDS + 60, "jti": "first",
+        });
+        let assertion = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key.expect("a key"));
+        let answer = present(&world, &assertion.expect("signed")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{algorithm:?}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn the_types_of_an_assertion_pass_and_no_other() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    for (typ, passes) in
+        [("JWT", true), ("client-authentication+jwt", true), ("at+jwt", false), ("x", false), ("", false)]
+    {
+        let assertion = signer.sign(&json!({ "alg": "EdDSA", "typ": typ }), &signer.claims(&world));
+        assert_eq!(present(&world, &assertion).await.status.is_success(), passes, "{typ}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_wrongly_is_an_invalid_client() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    let other = Signer::new(&world, &admin).await;
+    let issuer = world.issuer();
+    let wrong = [
+        ("aud", json!(null)),
+        ("aud", json!("")),
+        ("aud", json!([])),
+        ("aud", json!([issuer])),
+        ("aud", json!([issuer, "https://other.example"])),
+        ("aud", json!(format!("{issuer}/"))),
+        ("aud", json!(format!("{issuer}/api/v1/token"))),
+        ("iss", json!(other.agent)),
+        ("iss", json!(null)),
+        ("sub", json!(other.agent)),
+        ("sub", json!(null)),
+        ("exp", json!(null)),
+        ("exp", json!(NOON_SECONDS)),
+        ("exp", json!(NOON_SECONDS - 300)),
+        ("exp", json!(NOON_SECONDS + 3_601)),
+        ("exp", json!("soon")),
+        ("nbf", json!(NOON_SECONDS + 11)),
+        ("iat", json!(NOON_SECONDS + 11)),
+        ("jti", json!(null)),
+        ("jti", json!("")),
+        ("jti", json!(7)),
+        ("jti", json!("x".repeat(10_000))),
+    ];
+    for (claim, value) in wrong {
+        let mut claims = signer.claims(&world);
+        match &value {
+            Value::Null => claims.as_object_mut().expect("an object").remove(claim).map_or((), drop),
+            value => claims[claim] = value.clone(),
+        }
+        let answer = present(&world, &signer.assertion(&claims)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{claim}: {value}");
+    }
+    let mut early = signer.claims(&world);
+    (early["nbf"], early["iat"], early["exp"]) =
+        (json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 3_600));
+    assert_eq!(present(&world, &signer.assertion(&early)).await.status, StatusCode::OK, "within the leeway");
+}
+
+#[tokio::test]
+async fn no_key_and_no_algorithm_that_comes_along_is_believed() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    let attacker = Ed25519KeyPair::generate().expect("a key");
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(attacker.public_key().as_ref()) });
+    let forged = Signer { agent: signer.agent.clone(), credential: String::new(), key: attacker };
+    let headers = [
+        json!({ "alg": "EdDSA" }),
+        json!({ "alg": "EdDSA", "jwk": jwk }),
+        json!({ "alg": "EdDSA", "jku": format!("http://{}/jwks", world.service.address) }),
+        json!({ "alg": "EdDSA", "x5u": "https://example.com" }),
+        json!({ "alg": "EdDSA", "x5c": ["x"] }),
+        json!({ "alg": "none" }),
+        json!({ "alg": "HS256" }),
+    ];
+    for header in headers {
+        let assertion = forged.sign(&header, &forged.claims(&world));
+        present(&world, &assertion).await.assert_error(401, "invalid_client");
+        if header != json!({ "alg": "EdDSA" }) {
+            let own = signer.sign(&header, &signer.claims(&world));
+            present(&world, &own).await.assert_error(401, "invalid_client");
+        }
+    }
+    for header in [
+        json!({ "alg": "EdDSA", "crit": ["exp"] }),
+        json!({ "alg": "EdDSA", "crit": [] }),
+        json!({ "alg": "EdDSA", "b64": false }),
+        json!({ "alg": "EdDSA", "zip": "DEF" }),
+        json!({ "alg": "eddsa" }),
+        json!({ "alg": "ES256" }),
+        json!({}),
+    ] {
+        let assertion = signer.sign(&header, &signer.claims(&world));
+        present(&world, &assertion).await.assert_error(401, "invalid_client");
+    }
+    let unsigned = signer.assertion(&signer.claims(&world));
+    let unsigned = &unsigned[..=unsigned.rfind('.').expect("a signature")];
+    for garbage in ["x", "a.b.c", "....", unsigned, &"x".repeat(1_000_000 / 2)] {
+        present(&world, garbage).await.assert_error(401, "invalid_client");
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_works_once_wherever_it_is_used() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    for _ in 0..8 {
+        let assertion = signer.assertion(&signer.claims(&world));
+        let answers = together((0..10).map(|_| present(&world, &assertion))).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::OK).count(), 1);
+    }
+    let assertion = signer.assertion(&signer.claims(&world));
+    let introspect = || {
+        let form = [("token", "x"), ("client_assertion_type", TYPE), ("client_assertion", &assertion)];
+        world.request(Method::POST, "/api/v1/token/introspect").form(&form)
+    };
+    assert_eq!(world.send(introspect()).await.status, StatusCode::OK);
+    world.send(introspect()).await.assert_error(401, "invalid_client");
+    present(&world, &assertion).await.assert_error(401, "invalid_client");
+}
+
+#[tokio::test]
+async fn a_refused_request_does_not_spend_the_assertion() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    let assertion = signer.assertion(&signer.claims(&world));
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("scope", "mail:send"),
+        ("client_assertion_type", TYPE),
+        ("client_assertion", &assertion),
+    ];
+    let answer = world.send(world.request(Method::POST, "/api/v1/token").form(&form)).await;
+    answer.assert_error(400, "invalid_scope");
+    assert_eq!(present(&world, &assertion).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    let path = format!("/api/v1/agents/{}", signer.agent);
+    world.patch(&admin, &path, json!({ "status": "suspended" })).await;
+    let assertion = signer.assertion(&signer.claims(&world));
+    present(&world, &assertion).await.assert_error(400, "unauthorized_client");
+    world.patch(&admin, &path, json!({ "status": "active" })).await;
+    world.delete(&admin, &format!("{path}/credentials/{}", signer.credential)).await;
+    let assertion = signer.assertion(&signer.claims(&world));
+    present(&world, &assertion).await.assert_error(401, "invalid_client");
+}
+
+#[tokio::test]
+async fn the_token_endpoint_is_an_audience_only_where_that_is_set() {
+    let world = World::start_with(&["--client-assertion-audience", "token-endpoint"]).await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    let mut claims = signer.claims(&world);
+    claims["aud"] = json!(format!("{}/api/v1/token", world.issuer()));
+    assert_eq!(present(&world, &signer.assertion(&claims)).await.status, StatusCode::OK);
+    let assertion = signer.assertion(&signer.claims(&world));
+    assert_eq!(present(&world, &assertion).await.status, StatusCode::OK);
+}

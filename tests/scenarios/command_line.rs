@@ -1,0 +1,223 @@
+//! The program itself: its settings, its commands, its signals.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use agentidp::adapters::crypto::{KeySet, KeyType, generate_pem};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::world::RSA_PEM;
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
+    command.args(arguments).env_clear().kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(arguments: &[&str]) -> Output {
+    tokio::time::timeout(LONG, program(arguments).output()).await.expect("in time").expect("it runs")
+}
+
+/// The one line that a wrong setting is answered with.
+async fn complaint(mut command: Command) -> String {
+    let output = tokio::time::timeout(LONG, command.output()).await.expect("in time").expect("it runs");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(output.stdout.is_empty());
+    text
+}
+
+/// A running service, its first lines read.
+struct Running {
+    child: Child,
+    out: Lines<BufReader<ChildStdout>>,
+    address: String,
+    curl: String,
+}
+
+async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+    let flags = ["--port", "0", "--metrics-addr", "off", "--bcrypt-cost", "4"];
+    let mut command = program(&[arguments, &flags].concat());
+    command.envs(environment.iter().copied()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("it runs");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut curl = String::new();
+    let reading = async {
+        while let Some(line) = out.next_line().await.expect("text") {
+            if line.starts_with("curl ") {
+                curl = line;
+            } else if let Some((_, url)) = line.split_once("Explore the API: ") {
+                return url.trim_end_matches("/docs").to_owned();
+            }
+        }
+        panic!("it ended")
+    };
+    let address = tokio::time::timeout(LONG, reading).await.expect("in time");
+    Running { child, out, address, curl }
+}
+
+impl Running {
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
+        assert!(status.expect("kill runs").success());
+    }
+
+    async fn key_ids(&self) -> Vec<String> {
+        let keys = reqwest::get(format!("{}/.well-known/jwks.json", self.address)).await.expect("an answer");
+        let keys: Value = keys.json().await.expect("JSON");
+        let keys = keys["keys"].as_array().expect("a list").clone();
+        keys.iter().map(|key| key["kid"].as_str().expect("an id").to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn wrong_settings_stop_the_start_with_one_clear_line() {
+    for (flags, words) in [
+        (&["--port", "x"][..], "--port"),
+        (&["--bcrypt-cost", "20"], "bcrypt-cost"),
+        (&["--unknown"], "--unknown"),
+        (&["unknown"], "unknown"),
+        (&["--issuer-url", "https://x/"], "issuer-url"),
+        (&["--jwt-private-key", "x"], "JWT_PRIVATE_KEY"),
+        (&["--jwt-private-key-file", "/nowhere"], "JWT_PRIVATE_KEY_FILE"),
+        (&["--jwt-private-key", "x", "--jwt-private-key-file", "/nowhere"], "both set"),
+        (&["--jwt-verify-keys", "-----BEGIN x"], "JWT_VERIFY_KEYS"),
+        (&["--metrics-addr", "192.0.2.1:1", "--port", "0"], "METRICS_ADDR"),
+        (&["--host", "192.0.2.1"], "HOST"),
+        (&["migrate"], "DATABASE_URL"),
+        (&["bootstrap"], "DATABASE_URL"),
+    ] {
+        let line = complaint(program(flags)).await;
+        assert!(line.contains(words), "{flags:?}: {line}");
+    }
+    let mut by_environment = program(&[]);
+    by_environment.env("TOKEN_TTL_SECONDS", "5");
+    assert!(complaint(by_environment).await.contains("token-ttl-seconds"));
+}
+
+#[tokio::test]
+async fn secrets_are_not_repeated_when_they_are_wrong() {
+    for flags in [["--jwt-private-key", "hunter2"], ["--database-url", "postgres://u:hunter2@h/d"]] {
+        assert!(!complaint(program(&flags)).await.contains("hunter2"));
+    }
+    let mut help = program(&["--help"]);
+    help.env("JWT_PRIVATE_KEY", "hunter2").env("DATABASE_URL", "hunter2");
+    let help = help.output().await.expect("it runs");
+    let text = String::from_utf8(help.stdout).expect("text");
+    assert!(help.status.success() && !text.contains("hunter2"));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for setting in [
+        "PORT",
+        "HOST",
+        "METRICS_ADDR",
+        "DATABASE_URL",
+        "ISSUER_URL",
+        "JWT_PRIVATE_KEY",
+        "JWT_VERIFY_KEYS",
+        "TOKEN_TTL_SECONDS",
+        "BCRYPT_COST",
+        "CORS_ORIGIN",
+        "TRUSTED_PROXIES",
+        "ADDRESS_REQUESTS_PER_MINUTE",
+        "CLIENT_ASSERTION_AUDIENCE",
+        "LOG_FORMAT",
+        "DRAIN_SECONDS",
+        "JWT_PRIVATE_KEY_FILE",
+    ] {
+        assert!(text.contains(&format!("[env: {setting}")), "{setting}");
+    }
+}
+
+#[tokio::test]
+async fn keys_and_the_document_are_printed() {
+    for kind in ["rsa", "p256", "ed25519"] {
+        let output = run(&["keys", "generate", "--type", kind]).await;
+        let pem = String::from_utf8(output.stdout).expect("text");
+        KeySet::from_pem(&pem, "").expect("a key that can be used");
+    }
+    let document = run(&["openapi", "--format", "json"]).await.stdout;
+    assert_eq!(document, include_bytes!("../../openapi/openapi.json"));
+}
+
+#[tokio::test]
+async fn the_printed_curl_gets_a_token() {
+    let running = serve(&[], &[]).await;
+    let output = Command::new("sh").args(["-c", &running.curl]).output().await.expect("curl runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["token_type"], "Bearer", "{answer}");
+}
+
+#[tokio::test]
+async fn a_signal_to_end_is_obeyed_in_order_and_a_second_one_at_once() {
+    for signal in ["TERM", "INT"] {
+        let mut running = serve(&["serve"], &[]).await;
+        running.signal(signal).await;
+        let status =
+            tokio::time::timeout(LONG, running.child.wait()).await.expect("in time").expect("it ends");
+        assert_eq!(status.code(), Some(0), "{signal}");
+        assert_eq!(running.out.next_line().await.expect("text").as_deref(), Some(""));
+    }
+    let mut draining = serve(&["--drain-seconds", "3600"], &[]).await;
+    draining.signal("TERM").await;
+    let ready = format!("{}/health/ready", draining.address);
+    let told = async {
+        while reqwest::get(&ready).await.expect("it serves on").status() != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, told).await.expect("not ready any more");
+    let health = reqwest::get(format!("{}/health", draining.address)).await.expect("it serves on");
+    assert_eq!(health.status(), 200);
+    draining.signal("TERM").await;
+    tokio::time::timeout(LONG, draining.child.wait()).await.expect("at once").expect("it ends");
+}
+
+#[tokio::test]
+async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (private, public) = (folder.path().join("key.pem"), folder.path().join("retired.pem"));
+    let next = generate_pem(KeyType::P256).expect("a key");
+    std::fs::write(&private, &next).expect("written");
+    std::fs::write(&public, "").expect("written");
+    let path = |path: &std::path::Path| path.to_str().expect("text").to_owned();
+    let environment = [("JWT_PRIVATE_KEY_FILE", path(&private)), ("JWT_VERIFY_KEYS_FILE", path(&public))];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let running = serve(&[], &environment).await;
+    let before = running.key_ids().await;
+    let output = Command::new("sh").args(["-c", &running.curl]).output().await.expect("curl runs");
+    let token: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let agents = reqwest::Client::new().get(format!("{}/api/v1/agents", running.address));
+    let agents = agents.bearer_auth(token["access_token"].as_str().expect("a token"));
+    let status = async || agents.try_clone().expect("no body").send().await.expect("an answer").status();
+    assert_eq!(status().await, 200);
+
+    let reloaded = async |expected: usize| {
+        running.signal("HUP").await;
+        let wait = async {
+            loop {
+                let ids = running.key_ids().await;
+                if ids.len() == expected && ids != before {
+                    return ids;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, wait).await.expect("loaded")
+    };
+    let retired = Command::new("openssl").args(["pkey", "-pubout", "-in", &path(&private)]).output().await;
+    std::fs::write(&public, retired.expect("openssl runs").stdout).expect("written");
+    std::fs::write(&private, RSA_PEM.as_str()).expect("written");
+    let ids = reloaded(2).await;
+    assert_eq!(ids[1], before[0], "the present key first, then the retired");
+    assert_eq!(status().await, 200, "a token of the retired key");
+    std::fs::write(&public, "").expect("written");
+    reloaded(1).await;
+    assert_eq!(status().await, 401, "a token of a key that is named no more");
+}

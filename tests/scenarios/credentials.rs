@@ -1,0 +1,202 @@
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::world::{Client, World};
+
+#[tokio::test]
+async fn a_secret_is_shown_once_and_kept_as_a_hash() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    assert!(client.secret.starts_with("aidp_sk_") && client.secret.len() == 64);
+    let listed = world.get(&admin, &format!("/api/v1/agents/{}/credentials", client.id)).await;
+    assert!(!listed.text.contains(&client.secret) && !listed.text.contains("$2"));
+    let credential = &listed.json()["data"][0];
+    assert_eq!(credential["credentialId"], client.credential.as_str());
+    assert_eq!((&credential["type"], &credential["status"]), (&json!("client_secret"), &json!("active")));
+    assert!(world.events(&admin, "").await.iter().all(|event| !event.to_string().contains("aidp_sk_")));
+}
+
+#[tokio::test]
+async fn use_is_noted_to_the_minute() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    world.advance(90);
+    world.token(&client, &[]).await;
+    let listed = world.get(&admin, &format!("/api/v1/agents/{}/credentials", client.id)).await.json();
+    assert_eq!(listed["data"][0]["lastUsedAt"], "2026-01-15T12:01:00.000Z");
+}
+
+#[tokio::test]
+async fn an_agent_has_ten_live_credentials_and_no_more() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    let mut first = None;
+    for _ in 0..10 {
+        first.get_or_insert(world.secret(&admin, &agent).await);
+    }
+    world.post(&admin, &path, json!({})).await.assert_error(409, "CREDENTIAL_LIMIT_REACHED");
+    let first = first.expect("ten");
+    let revoked = world.delete(&admin, &format!("{path}/{}", first.credential)).await;
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+    world.secret(&admin, &agent).await;
+    let again = world.delete(&admin, &format!("{path}/{}", first.credential)).await;
+    again.assert_error(409, "CREDENTIAL_ALREADY_REVOKED");
+    let revoked = world.get(&admin, &format!("{path}?status=revoked")).await.json();
+    assert_eq!(revoked["total"], 1);
+}
+
+#[tokio::test]
+async fn a_suspended_agent_gets_no_credential() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    world.patch(&admin, &format!("/api/v1/agents/{agent}"), json!({ "status": "suspended" })).await;
+    let answer = world.post(&admin, &format!("/api/v1/agents/{agent}/credentials"), json!({})).await;
+    answer.assert_error(409, "AGENT_NOT_ACTIVE");
+}
+
+#[tokio::test]
+async fn a_credential_ends_when_it_says() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    for past in ["2026-01-15T12:00:00Z", "2020-01-01T00:00:00Z", "soon", "2026-02-01T00:00:00"] {
+        assert_eq!(
+            world.post(&admin, &path, json!({ "expiresAt": past })).await.faults(),
+            ["expiresAt"],
+            "{past}"
+        );
+    }
+    let made = world.post(&admin, &path, json!({ "expiresAt": "2026-01-15T13:00:30+01:00" })).await.json();
+    assert_eq!(made["expiresAt"], "2026-01-15T12:00:30.000Z");
+    let client = Client {
+        id: agent,
+        secret: made["clientSecret"].as_str().expect("a secret").to_owned(),
+        credential: String::new(),
+    };
+    world.token(&client, &[]).await;
+    world.advance(30);
+    world.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
+}
+
+async fn rotate(world: &World, admin: &str, client: &Client, body: Value) -> Client {
+    let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
+    let answer = world.post(admin, &path, body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.json()["credentialId"], client.credential.as_str(), "the same id");
+    let secret = answer.json()["clientSecret"].as_str().expect("a secret").to_owned();
+    Client { secret, ..client.clone() }
+}
+
+#[tokio::test]
+async fn a_rotated_secret_dies_at_once_or_after_its_grace() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let first = world.client(&admin, None, &["files:read"]).await;
+    let token = world.token(&first, &[]).await;
+    let second = rotate(&world, &admin, &first, json!({})).await;
+    world.ask_token(&first, &[]).await.assert_error(401, "invalid_client");
+    assert!(world.is_active(&token).await, "tokens outlive the secret, unless told otherwise");
+    let third = rotate(&world, &admin, &second, json!({ "graceSeconds": 60 })).await;
+    world.token(&second, &[]).await;
+    world.advance(60);
+    world.ask_token(&second, &[]).await.assert_error(401, "invalid_client");
+    world.token(&third, &[]).await;
+}
+
+#[tokio::test]
+async fn a_rotation_kills_tokens_when_it_is_told_to() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let token = world.token(&client, &[]).await;
+    let client = rotate(&world, &admin, &client, json!({ "revokeTokens": true })).await;
+    assert!(!world.is_active(&token).await);
+    assert!(world.is_active(&world.token(&client, &[]).await).await);
+}
+
+#[tokio::test]
+async fn a_rotation_is_read_strictly() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
+    let body = json!({ "graceSeconds": 604_801, "revokeTokens": "yes", "expiresAt": "2020-01-01T00:00:00Z", "x": 1 });
+    let mut faults = world.post(&admin, &path, body).await.faults();
+    faults.sort();
+    assert_eq!(faults, ["expiresAt", "graceSeconds", "revokeTokens", "x"]);
+}
+
+#[tokio::test]
+async fn of_two_rotations_at_once_one_succeeds() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    for round in 0..8 {
+        let client = world.client(&admin, None, &["files:read"]).await;
+        let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
+        let (one, two) =
+            tokio::join!(world.post(&admin, &path, json!({})), world.post(&admin, &path, json!({})));
+        let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+        statuses.sort_unstable();
+        // Where they happen not to meet, both succeed, one after the other.
+        assert!(statuses == [200, 409] || statuses == [200, 200], "{statuses:?} in round {round}");
+        let secret = [one, two].iter().filter(|answer| answer.status == 200).count();
+        let live = world.get(&admin, &format!("/api/v1/agents/{}/credentials", client.id)).await.json();
+        assert_eq!((secret >= 1, &live["total"]), (true, &json!(1)));
+    }
+}
+
+#[tokio::test]
+async fn a_public_key_is_listed_and_not_rotated() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+    let made = world.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let made = made.json();
+    assert_eq!((&made["type"], &made["publicKey"]["x"]), (&json!("public_key"), &key["x"]));
+    assert!(made.get("clientSecret").is_none());
+    let id = made["credentialId"].as_str().expect("an id");
+    world.post(&admin, &format!("{path}/{id}/rotate"), json!({})).await.assert_error(409, "CONFLICT");
+}
+
+#[tokio::test]
+async fn what_is_no_public_key_of_ours_is_refused_by_name() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let zero = "A".repeat(43);
+    for (key, fault) in [
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "d": x }), "publicKey.d"),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "x5u": "https://example.com" }), "publicKey.x5u"),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "use": "enc" }), "publicKey.use"),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "key_ops": ["encrypt"] }), "publicKey.key_ops"),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "alg": "none" }), "publicKey.alg"),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "alg": "RS256" }), "publicKey.alg"),
+        (json!({ "kty": "OKP", "crv": "X25519", "x": x }), "publicKey.crv"),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": "AA" }), "publicKey"),
+        (json!({ "kty": "oct", "k": x }), "publicKey.kty"),
+        (json!({ "kty": "EC", "crv": "P-256", "x": zero, "y": zero }), "publicKey"),
+        (json!({ "kty": "EC", "crv": "P-256", "x": zero }), "publicKey.y"),
+        (json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" }), "publicKey"),
+        (json!({ "kty": "RSA", "n": "w".repeat(342), "e": "Aw" }), "publicKey"),
+        (json!({ "kty": "RSA", "n": "w".repeat(2731), "e": "AQAB" }), "publicKey.n"),
+        (json!("key"), "publicKey"),
+    ] {
+        let answer = world.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
+        assert!(answer.faults().contains(&fault.to_owned()), "{key}: {}", answer.text);
+    }
+    let missing = world.post(&admin, &path, json!({ "type": "public_key" })).await;
+    assert_eq!(missing.faults(), ["publicKey"]);
+    let without_type = json!({ "publicKey": { "kty": "OKP", "crv": "Ed25519", "x": x } });
+    assert_eq!(world.post(&admin, &path, without_type).await.faults(), ["publicKey"]);
+}

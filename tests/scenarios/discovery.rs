@@ -1,0 +1,67 @@
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+async fn read(world: &World, path: &str) -> Value {
+    let answer = world.send(world.request(Method::GET, path)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    answer.json()
+}
+
+#[tokio::test]
+async fn what_discovery_names_is_there() {
+    let world = World::start().await;
+    let issuer = world.issuer();
+    let server = read(&world, "/.well-known/oauth-authorization-server").await;
+    assert_eq!(server, read(&world, "/.well-known/openid-configuration").await);
+    assert_eq!(server["issuer"], issuer);
+    assert_eq!(server["response_types_supported"], json!([]));
+    assert_eq!(server["grant_types_supported"], json!(["client_credentials"]));
+    for (endpoint, status) in
+        [("token_endpoint", 400), ("introspection_endpoint", 401), ("revocation_endpoint", 401)]
+    {
+        let url = server[endpoint].as_str().expect("a URL");
+        let path = url.strip_prefix(&issuer).expect("of the issuer");
+        let answer = world.send(world.request(Method::POST, path).form(&[("token", "x")])).await;
+        assert_eq!(answer.status.as_u16(), status, "{endpoint}");
+    }
+    let authorize = server["authorization_endpoint"].as_str().expect("a URL");
+    let path = authorize.strip_prefix(&issuer).expect("of the issuer");
+    let answer = world.send(world.request(Method::GET, path)).await;
+    answer.assert_error(400, "unsupported_response_type");
+    let resource = read(&world, "/.well-known/oauth-protected-resource").await;
+    assert_eq!(
+        (&resource["resource"], &resource["authorization_servers"]),
+        (&json!(issuer), &json!([issuer]))
+    );
+}
+
+#[tokio::test]
+async fn the_keys_may_be_kept_for_five_minutes() {
+    let world = World::start().await;
+    let answer = world.send(world.request(Method::GET, "/.well-known/jwks.json")).await;
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
+    let keys = answer.json();
+    assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1));
+    assert!(keys["keys"][0].get("d").is_none());
+}
+
+#[tokio::test]
+async fn an_issuer_with_a_path_is_found_where_the_rfcs_say() {
+    let world = World::start_with(&["--issuer-url", "https://id.example.com/agents"]).await;
+    let server = read(&world, "/.well-known/oauth-authorization-server/agents").await;
+    assert_eq!(server["issuer"], "https://id.example.com/agents");
+    assert_eq!(server["token_endpoint"], "https://id.example.com/agents/api/v1/token");
+    read(&world, "/agents/.well-known/openid-configuration").await;
+    read(&world, "/.well-known/oauth-protected-resource/agents").await;
+    read(&world, "/agents/.well-known/jwks.json").await;
+    read(&world, "/agents/health").await;
+    let other = world.request(Method::GET, "/.well-known/oauth-authorization-server").send().await;
+    assert_eq!(other.expect("an answer").status(), StatusCode::NOT_FOUND, "the metadata of another issuer");
+    let token =
+        world.request(Method::POST, "/agents/api/v1/token").form(&[("grant_type", "client_credentials")]);
+    let administrator = world.administrator();
+    let answer = world.send(token.basic_auth(administrator.id, Some(administrator.secret))).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+}

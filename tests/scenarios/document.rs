@@ -1,0 +1,79 @@
+use agentidp::adapters::http::document::yaml;
+use agentidp::wiring;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::world::{World, operations};
+
+#[test]
+fn the_checked_in_document_is_that_of_the_code() {
+    let document = wiring::openapi().expect("a document");
+    let hint =
+        "run: agentidp openapi > openapi/openapi.yaml; agentidp openapi --format json > openapi/openapi.json";
+    assert!(include_str!("../../openapi/openapi.yaml") == yaml(&document), "{hint}");
+    assert!(include_str!("../../openapi/openapi.json") == format!("{document:#}\n"), "{hint}");
+}
+
+#[test]
+fn every_operation_says_what_it_does_needs_and_answers() {
+    for (method, path, operation) in operations() {
+        let name = format!("{method} {path}");
+        assert!(operation["operationId"].is_string(), "{name} has an id");
+        assert!(operation["summary"].is_string(), "{name} says what it does");
+        let responses = operation["responses"].as_object().expect("responses");
+        for (status, response) in responses {
+            let is_described = response["description"].as_str().is_some_and(|text| !text.is_empty());
+            assert!(is_described || status == "200", "{name} describes {status}");
+        }
+        assert!(responses.keys().any(|status| status.starts_with('5')), "{name} may fail");
+        let body = &operation["requestBody"]["content"];
+        for (media, content) in body.as_object().into_iter().flatten() {
+            assert!(content.get("example").is_some(), "{name} has an example for {media}");
+        }
+        let is_open =
+            path.starts_with("/.well-known") || path.starts_with("/health") || path.ends_with("/authorize");
+        assert_eq!(operation["security"].as_array().is_some_and(|list| !list.is_empty()), !is_open, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_examples_of_the_document_work_when_they_are_pasted() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let target = world.client(&admin, None, &["files:read"]).await;
+    let organization = world.organization(&admin, serde_json::json!({})).await;
+    for (method, path, operation) in operations() {
+        let path = path
+            .replace("{agentId}", &target.id)
+            .replace("{credentialId}", &target.credential)
+            .replace("{organizationId}", &organization);
+        for (media, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+            let example = &content["example"];
+            let request = world.request(method.clone(), &path);
+            let request = if media == "application/json" {
+                request.bearer_auth(&admin).json(example)
+            } else if path.ends_with("/token") {
+                let administrator = world.administrator();
+                request.basic_auth(administrator.id, Some(administrator.secret)).form(example)
+            } else {
+                request.bearer_auth(&admin).form(example)
+            };
+            let answer = world.send(request).await;
+            assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_need_nothing_from_elsewhere() {
+    let world = World::start().await;
+    let page = world.send(world.request(Method::GET, "/docs")).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.header("content-security-policy").expect("a policy").contains("default-src 'none'"));
+    assert!(!page.text.contains("<script src") && !page.text.contains("<link"), "all of it is in the page");
+    let json: Value = world.send(world.request(Method::GET, "/openapi.json")).await.json();
+    let yaml_text = world.send(world.request(Method::GET, "/openapi.yaml")).await.text;
+    assert_eq!(yaml_text, yaml(&json));
+    let head = world.send(world.request(Method::HEAD, "/openapi.json")).await;
+    assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
+}

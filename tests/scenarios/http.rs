@@ -1,0 +1,311 @@
+//! What strangers send, over raw sockets where a library would not send it.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::world::{World, new_agent};
+
+/// What comes back on a connection of its own until the service closes it, or has answered so many bytes.
+async fn exchange(world: &World, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(world.service.address).await.expect("a connection");
+    // What was refused is read no further, so that writing may break off.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let reading = async {
+        let mut part = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut part).await {
+            answer.extend_from_slice(&part[..read]);
+        }
+    };
+    // A connection that is kept alive gives nothing more; what has come by then is the answer.
+    let _ = tokio::time::timeout(Duration::from_millis(500), reading).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn statuses(answer: &str) -> Vec<&str> {
+    answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect()
+}
+
+#[tokio::test]
+async fn json_is_taken_as_json_and_as_nothing_else() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let send = async |media: Option<&str>, body: &str| {
+        let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body.to_owned());
+        let request = match media {
+            Some(media) => request.header("content-type", media),
+            None => request,
+        };
+        world.send(request).await
+    };
+    let body = new_agent().to_string();
+    for media in [
+        None,
+        Some("text/plain"),
+        Some("application/json; charset=utf-16"),
+        Some("application/x+json"),
+        Some("application/json, text/plain"),
+        Some("application/json;x=y"),
+    ] {
+        send(media, &body).await.assert_error(415, "UNSUPPORTED_MEDIA_TYPE");
+    }
+    assert_eq!(send(Some("Application/JSON; charset=UTF-8"), &body).await.status, StatusCode::CREATED);
+    let encoded = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
+    let answer = world.send(encoded.header("content-encoding", "gzip")).await;
+    answer.assert_error(415, "UNSUPPORTED_MEDIA_TYPE");
+    for malformed in [
+        "",
+        "{",
+        "{}{}",
+        "{}\n{}",
+        "[]",
+        "null",
+        "1",
+        "\"x\"",
+        "{\"a\":\"\\ud800\"}",
+        "{a:1}",
+        "{\"a\":NaN}",
+        "\u{feff}{}",
+        "{\"a\":1e999}",
+    ] {
+        assert_eq!(send(Some("application/json"), malformed).await.faults(), ["body"], "{malformed}");
+    }
+    let twice = body.replacen('{', "{\"owner\":\"a\",", 1);
+    assert_eq!(send(Some("application/json"), &twice).await.faults(), ["owner"]);
+    let nul = body.replace("\"team\"", "\"a\\u0000\"");
+    assert!(send(Some("application/json"), &nul).await.faults().contains(&"owner".to_owned()));
+    let invalid = [body.as_bytes(), b"\xff"].concat();
+    let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(invalid);
+    assert_eq!(world.send(request.header("content-type", "application/json")).await.faults(), ["body"]);
+}
+
+#[tokio::test]
+async fn a_megabyte_of_anything_is_refused_and_more_is_not_read() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let send = async |body: String| {
+        let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body);
+        world.send(request.header("content-type", "application/json")).await
+    };
+    let wide = |part: &str, length: usize| format!("{{\"a\":[{}1]}}", part.repeat(length / part.len()));
+    for body in [
+        "[".repeat(1_000_000),
+        "{\"a\":".repeat(170_000),
+        wide("[],", 1_000_000),
+        wide("\"\",", 1_000_000),
+        format!("{{{}\"z\":1}}", (0..80_000).map(|key| format!("\"{key}\":1,")).collect::<String>()),
+    ] {
+        let answer = send(body).await;
+        assert!(!answer.faults().is_empty());
+        assert!(answer.faults().len() <= 100 && answer.text.len() < 100_000);
+    }
+    send("x".repeat(1024 * 1024 + 1)).await.assert_error(413, "PAYLOAD_TOO_LARGE");
+
+    let announced = "POST /api/v1/token HTTP/1.1\r\nhost: x\r\ncontent-length: 1048577\r\n\r\n";
+    let answer = exchange(&world, announced.as_bytes()).await;
+    assert_eq!(statuses(&answer), ["413"], "refused before anything of it came");
+    let mut chunked =
+        b"POST /api/v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..20 {
+        chunked.extend_from_slice(b"10000\r\n");
+        chunked.extend_from_slice(&[b'x'; 0x10000]);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    assert_eq!(statuses(&exchange(&world, &chunked).await), ["413"]);
+}
+
+#[tokio::test]
+async fn what_is_framed_in_two_ways_is_answered_at_most_once() {
+    let world = World::start().await;
+    let smuggled = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    for headers in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "content-length: 5\r\ncontent-length: 6",
+        "content-length: +5",
+        "content-length: 0x5",
+        "content-length: -1",
+        "transfer-encoding: xchunked",
+        "transfer-encoding: chunked, identity",
+        "x: a\r\n b",
+        "x: a\0b",
+        "x\u{7f}: a",
+    ] {
+        let request =
+            format!("POST /api/v1/token HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n0\r\n\r\n{smuggled}");
+        let answer = exchange(&world, request.as_bytes()).await;
+        assert!(statuses(&answer).len() <= 1, "{headers}: {answer}");
+        assert!(!answer.contains("\"status\":\"ok\""), "{headers}: the second request was served");
+        assert!(!answer.contains(" 500 "), "{headers}");
+    }
+    let overflow = format!(
+        "POST /api/v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{smuggled}"
+    );
+    assert!(!exchange(&world, overflow.as_bytes()).await.contains("\"status\":\"ok\""));
+}
+
+#[tokio::test]
+async fn http_2_is_not_spoken_and_a_huge_head_is_refused() {
+    let world = World::start().await;
+    let answer = exchange(&world, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(!answer.starts_with('\0') && statuses(&answer).iter().all(|status| *status == "400"), "{answer}");
+    let huge = format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(40 * 1024));
+    assert_eq!(statuses(&exchange(&world, huge.as_bytes()).await), ["431"]);
+    let large = format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20 * 1024));
+    assert_eq!(statuses(&exchange(&world, large.as_bytes()).await), ["200"]);
+}
+
+#[tokio::test]
+async fn every_path_that_is_none_is_a_404_in_json() {
+    let world = World::start().await;
+    for path in [
+        "//",
+        "/api/v1//agents",
+        "/api/v1/agents/",
+        "/api/v1/./agents",
+        "/api/v1/agents/../agents",
+        "/API/V1/agents",
+        "/api/v1/%2e%2e/agents",
+        "/api/v1/agents%00",
+        "/api/v1/agents;x=1",
+        "/%ff",
+        "/docs/",
+        "/api",
+        "/health/",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let answer = exchange(&world, request.as_bytes()).await;
+        assert_eq!(statuses(&answer), ["404"], "{path}: {answer}");
+        assert!(
+            answer.contains("\"code\":\"NOT_FOUND\"") && answer.contains("application/json"),
+            "{path}: {answer}"
+        );
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "x".repeat(8_000));
+    assert_eq!(statuses(&exchange(&world, long.as_bytes()).await), ["404"]);
+    let absolute = "GET http://elsewhere.example/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(statuses(&exchange(&world, absolute.as_bytes()).await), ["200"]);
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_told_those_that_it_does() {
+    let world = World::start().await;
+    for (method, path, allow) in [
+        (Method::GET, "/api/v1/token", "POST"),
+        (Method::PUT, "/api/v1/token", "POST"),
+        (Method::HEAD, "/api/v1/token", "POST"),
+        (Method::DELETE, "/api/v1/token", "POST"),
+        (Method::OPTIONS, "/api/v1/token", "POST"),
+        (Method::TRACE, "/api/v1/token", "POST"),
+        (Method::PUT, "/api/v1/agents", "GET, HEAD, POST"),
+        (Method::POST, "/api/v1/agents/x", "DELETE, GET, HEAD, PATCH"),
+        (Method::POST, "/docs", "GET, HEAD"),
+        (Method::POST, "/health", "GET, HEAD"),
+    ] {
+        let answer = world.send(world.request(method.clone(), path)).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        if method != Method::HEAD {
+            assert_eq!(answer.code(), "METHOD_NOT_ALLOWED");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_taken_if_it_is_harmless_and_made_if_not() {
+    let world = World::start().await;
+    let with = |id: &[u8]| {
+        let value = reqwest::header::HeaderValue::from_bytes(id).expect("a value");
+        world.request(Method::GET, "/api/v1/agents").header("x-request-id", value)
+    };
+    let answer = world.send(with(b"Harmless.id_1-2")).await;
+    assert_eq!(answer.header("x-request-id"), Some("Harmless.id_1-2"));
+    assert_eq!(answer.json()["requestId"], "Harmless.id_1-2");
+    for wrong in [&b""[..], b"a b", b"<script>", &[b'x'; 65], b"\xc3\xa9", b"a\tb", b"%0d%0a"] {
+        let answer = world.send(with(wrong)).await;
+        let made = answer.header("x-request-id").expect("an id");
+        assert!(made.len() == 36 && answer.json()["requestId"] == made, "{wrong:?}");
+    }
+    let twice = with(b"a").header("x-request-id", "b");
+    assert_eq!(world.send(twice).await.header("x-request-id").map(str::len), Some(36));
+}
+
+#[tokio::test]
+async fn a_user_agent_of_any_bytes_is_kept_as_readable_text() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = reqwest::header::HeaderValue::from_bytes(&[&b"a\xff\t"[..], &[b'x'; 2000]].concat());
+    let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
+    world.send(request.header("user-agent", agent.expect("a value"))).await;
+    let event = world.events(&admin, "&action=agent.created").await[0].clone();
+    let kept = event["userAgent"].as_str().expect("text");
+    assert!(kept.starts_with("a\u{fffd}x") && kept.len() <= 512);
+}
+
+#[tokio::test]
+async fn scripts_of_named_origins_may_call_and_of_no_others() {
+    let world = World::start_with(&["--cors-origin", "https://ok.example,http://localhost:5173"]).await;
+    let preflight = |origin: &str| {
+        let request = world.request(Method::OPTIONS, "/api/v1/agents").header("origin", origin);
+        request.header("access-control-request-method", "POST")
+    };
+    let allowed = world.http.execute(preflight("https://ok.example").build().expect("a request")).await;
+    let allowed = allowed.expect("an answer");
+    assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
+    assert_eq!(allowed.headers()["access-control-allow-origin"], "https://ok.example");
+    let simple = world.request(Method::GET, "/health").header("origin", "http://localhost:5173");
+    assert_eq!(world.send(simple).await.header("access-control-allow-origin"), Some("http://localhost:5173"));
+    for origin in ["https://ok.example.evil", "https://OK.example", "http://ok.example", "null", "*", ""] {
+        let answer = world.send(preflight(origin)).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{origin}");
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+    }
+    let closed = World::start().await;
+    let answer =
+        closed.send(closed.request(Method::GET, "/health").header("origin", "https://ok.example")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn a_change_outlives_the_caller_that_asked_for_it() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    for round in 1..=8_u64 {
+        let body = json!({}).to_string();
+        let request = format!(
+            "POST /api/v1/agents/{agent}/credentials HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {admin}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len(),
+        );
+        let mut stream = TcpStream::connect(world.service.address).await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        // Without lingering, closing resets the connection while the secret is being hashed.
+        stream.set_zero_linger().expect("an option");
+        drop(stream);
+        // The next request of the same kind waits behind it for the one thread that hashes.
+        world.secret(&admin, &world.agent(&admin, None, &["files:read"]).await).await;
+        let listed = world.get(&admin, &format!("/api/v1/agents/{agent}/credentials")).await.json();
+        let events = world.events(&admin, "&action=credential.generated").await;
+        let noted =
+            events.iter().filter(|event| event["metadata"]["agentId"] == agent.as_str()).count() as u64;
+        assert_eq!(listed["total"].as_u64(), Some(noted), "each has its event, in round {round}");
+    }
+}
+
+#[tokio::test]
+async fn probes_are_told_of_the_end_before_it_comes() {
+    let world = World::start().await;
+    let ready = || world.request(Method::GET, "/health/ready");
+    assert_eq!(world.send(ready()).await.json()["status"], "ok");
+    assert_eq!(world.send(world.request(Method::GET, "/health")).await.json(), json!({ "status": "ok" }));
+    let idle = TcpStream::connect(world.service.address).await.expect("a connection");
+    tokio::time::timeout(Duration::from_secs(10), world.service.end())
+        .await
+        .expect("an idle connection is closed");
+    assert!(TcpStream::connect(world.service.address).await.is_err(), "no new ones are taken");
+    drop(idle);
+}

@@ -1,0 +1,23 @@
+//! What the service promises over HTTP, told as scenarios.
+//!
+//! Each test starts a service of its own, with a clock that it moves by hand. Every answer is held against
+//! the OpenAPI document: a status that is not described there fails the test that got it.
+
+mod agents;
+mod audit;
+mod client_assertions;
+mod command_line;
+mod credentials;
+mod discovery;
+mod document;
+mod ecosystem;
+mod http;
+mod introspection;
+mod organizations;
+mod rate;
+mod revocation;
+mod scopes;
+mod tenancy;
+mod token;
+mod usage;
+mod world;

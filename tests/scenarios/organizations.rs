@@ -1,0 +1,104 @@
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn an_organization_reads_back_and_has_a_place() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let body = json!({ "name": "Acme", "slug": "acme", "resources": ["urn:a"], "limits": { "maxAgents": 5, "requestsPerMinute": null } });
+    let answer = world.post(&admin, "/api/v1/organizations", body.clone()).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let organization = answer.json();
+    assert_eq!((&organization["plan"], &organization["status"]), (&json!("free"), &json!("active")));
+    assert_eq!(organization["limits"], body["limits"]);
+    let found = world.get(&admin, answer.header("location").expect("a place")).await;
+    assert_eq!(found.json(), organization);
+    world.post(&admin, "/api/v1/organizations", body).await.assert_error(409, "ORGANIZATION_ALREADY_EXISTS");
+    let page = world.get(&admin, "/api/v1/organizations?limit=1").await.json();
+    assert_eq!((&page["total"], &page["data"][0]), (&json!(2), &organization));
+}
+
+#[tokio::test]
+async fn limits_are_positive_whole_numbers_or_null() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let path = format!("/api/v1/organizations/{}", world.organization(&admin, json!({})).await);
+    for wrong in
+        [json!(0), json!(-1), json!(2_147_483_648_u64), json!(1.5), json!("1"), json!(true), json!(1e300)]
+    {
+        for name in ["maxAgents", "maxTokensPerMonth", "requestsPerMinute", "auditRetentionDays"] {
+            let answer = world.patch(&admin, &path, json!({ "limits": { name: wrong } })).await;
+            assert_eq!(answer.faults(), [format!("limits.{name}")], "{wrong}");
+        }
+    }
+    assert_eq!(world.patch(&admin, &path, json!({ "limits": { "x": 1 } })).await.faults(), ["limits.x"]);
+    assert_eq!(world.patch(&admin, &path, json!({ "limits": null })).await.faults(), ["limits"]);
+    let set = world.patch(&admin, &path, json!({ "limits": { "maxAgents": 2_147_483_647 } })).await.json();
+    assert_eq!(set["limits"], json!({ "maxAgents": 2_147_483_647 }));
+    let cleared = world.patch(&admin, &path, json!({ "limits": {} })).await.json();
+    assert!(cleared.get("limits").is_none(), "replaced whole");
+}
+
+#[tokio::test]
+async fn every_fault_is_named() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let body = json!({
+        "name": "x", "slug": "No Slug", "plan": "gold", "limits": { "maxAgents": 0, "y": 1 }, "z": 1,
+        "resources": ["/relative", "https://example.com/#f", "urn:a"],
+    });
+    let mut faults = world.post(&admin, "/api/v1/organizations", body).await.faults();
+    faults.sort();
+    assert_eq!(
+        faults,
+        ["limits.maxAgents", "limits.y", "name", "plan", "resources[0]", "resources[1]", "slug", "z"]
+    );
+    let twice = json!({ "name": "Acme", "slug": "acme", "resources": ["urn:a", "urn:a"] });
+    assert_eq!(world.post(&admin, "/api/v1/organizations", twice).await.faults(), ["resources[1]"]);
+}
+
+#[tokio::test]
+async fn suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let organization = world.organization(&admin, json!({})).await;
+    let path = format!("/api/v1/organizations/{organization}");
+    let one = world.client(&admin, Some(&organization), &["files:read"]).await;
+    let two = world.client(&admin, Some(&organization), &["files:read"]).await;
+    let tokens = [world.token(&one, &[]).await, world.token(&two, &[]).await];
+    world.patch(&admin, &path, json!({ "status": "suspended" })).await;
+    for token in &tokens {
+        assert!(!world.is_active(token).await);
+    }
+    world.ask_token(&one, &[]).await.assert_error(400, "unauthorized_client");
+    world.patch(&admin, &path, json!({ "status": "active" })).await;
+    for token in &tokens {
+        assert!(!world.is_active(token).await, "reactivation wakes no dead token");
+    }
+    assert!(world.is_active(&world.token(&one, &[]).await).await);
+    let events = world.events(&admin, &format!("&resourceId={organization}")).await;
+    let actions: Vec<_> = events.iter().map(|event| event["action"].as_str().expect("a name")).collect();
+    assert_eq!(actions, ["organization.reactivated", "organization.suspended", "organization.created"]);
+    assert!(
+        events.iter().all(|event| event["organizationId"] == organization.as_str()),
+        "about which they are"
+    );
+}
+
+#[tokio::test]
+async fn a_plan_limits_agents_and_says_how_many() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let organization = world.organization(&admin, json!({ "limits": { "maxAgents": 2 } })).await;
+    let first = world.agent(&admin, Some(&organization), &["files:read"]).await;
+    world.agent(&admin, Some(&organization), &["files:read"]).await;
+    let mut body = crate::world::new_agent();
+    body["organizationId"] = json!(organization);
+    let refused = world.post(&admin, "/api/v1/agents", body.clone()).await;
+    refused.assert_error(403, "FREE_TIER_LIMIT_EXCEEDED");
+    assert_eq!(refused.json()["details"]["limit"], 2);
+    world.delete(&admin, &format!("/api/v1/agents/{first}")).await;
+    assert_eq!(world.post(&admin, "/api/v1/agents", body).await.status, StatusCode::CREATED);
+}

@@ -1,0 +1,141 @@
+//! One table: what each operation needs, and what it answers with just that and with all but that.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{World, new_agent, operations, unique};
+
+const ALL: [&str; 6] =
+    ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
+
+/// How an operation is called, and by whom.
+struct Row {
+    operation: &'static str,
+    /// The scope that it takes; none for those that anybody may call.
+    scope: Option<&'static str>,
+    /// The status that a caller gets that has it.
+    with: u16,
+    body: fn() -> Option<Value>,
+}
+
+const fn row(operation: &'static str, scope: &'static str, with: u16, body: fn() -> Option<Value>) -> Row {
+    Row { operation, scope: Some(scope), with, body }
+}
+
+const fn open(operation: &'static str, with: u16) -> Row {
+    Row { operation, scope: None, with, body: nothing }
+}
+
+fn nothing() -> Option<Value> {
+    None
+}
+
+fn empty() -> Option<Value> {
+    Some(json!({}))
+}
+
+fn agent() -> Option<Value> {
+    Some(new_agent())
+}
+
+fn organization() -> Option<Value> {
+    Some(json!({ "name": "Example", "slug": format!("table-{}", unique()) }))
+}
+
+/// The token of the form is no token, which both endpoints take calmly.
+const TABLE: [Row; 27] = [
+    row("registerAgent", "agents:write", 201, agent),
+    row("listAgents", "agents:read", 200, nothing),
+    row("readAgent", "agents:read", 200, nothing),
+    row("changeAgent", "agents:write", 200, empty),
+    row("decommissionAgent", "agents:write", 204, nothing),
+    row("revokeAgentTokens", "agents:write", 204, nothing),
+    row("generateCredential", "agents:write", 201, empty),
+    row("listCredentials", "agents:read", 200, nothing),
+    row("rotateCredential", "agents:write", 200, empty),
+    row("revokeCredential", "agents:write", 204, nothing),
+    row("introspectToken", "tokens:read", 200, nothing),
+    row("listAuditEvents", "audit:read", 200, nothing),
+    row("readAuditEvent", "audit:read", 200, nothing),
+    row("readUsage", "agents:read", 200, nothing),
+    row("createOrganization", "admin:orgs", 201, organization),
+    row("listOrganizations", "admin:orgs", 200, nothing),
+    row("readOrganization", "admin:orgs", 200, nothing),
+    row("changeOrganization", "admin:orgs", 200, empty),
+    // Anybody may end a token of its own, and is told nothing of what is none.
+    Row { operation: "revokeToken", scope: Some(""), with: 200, body: nothing },
+    open("issueToken", 400),
+    open("authorize", 400),
+    open("readKeys", 200),
+    open("readServerMetadata", 200),
+    open("readOpenidConfiguration", 200),
+    open("readResourceMetadata", 200),
+    open("readHealth", 200),
+    open("readReadiness", 200),
+];
+
+#[tokio::test]
+async fn each_operation_answers_by_the_scope_it_takes() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let operations = operations();
+    let id_of = |operation: &Value| operation["operationId"].as_str().expect("an id").to_owned();
+    let mut described: Vec<String> = operations.iter().map(|(_, _, operation)| id_of(operation)).collect();
+    let mut listed: Vec<String> = TABLE.iter().map(|row| row.operation.to_owned()).collect();
+    described.sort();
+    listed.sort();
+    assert_eq!(listed, described, "each operation of the document has a row, and no other");
+
+    for row in TABLE {
+        let found = operations.iter().find(|(_, _, operation)| id_of(operation) == row.operation);
+        let (method, template, described) = found.expect("a row");
+        let target = world.client(&admin, None, &["files:read"]).await;
+        let event = world.events(&admin, "").await[0]["eventId"].clone();
+        let organization = world.organization(&admin, json!({})).await;
+        let path = template
+            .replace("{agentId}", &target.id)
+            .replace("{credentialId}", &target.credential)
+            .replace("{eventId}", event.as_str().expect("an id"))
+            .replace("{organizationId}", &organization);
+        let call = async |token: Option<&str>| {
+            let request = world.request(method.clone(), &path);
+            let request = match ((row.body)(), *method == Method::POST && path.contains("/token")) {
+                (Some(body), _) => request.json(&body),
+                (None, true) => request.form(&[("token", "x")]),
+                (None, false) => request,
+            };
+            let request = match token {
+                Some(token) => request.bearer_auth(token),
+                None => request,
+            };
+            world.send(request).await
+        };
+        let Some(scope) = row.scope else {
+            assert_eq!(call(None).await.status.as_u16(), row.with, "{}", row.operation);
+            continue;
+        };
+        call(None).await.assert_error(401, "UNAUTHORIZED");
+        call(Some("x")).await.assert_error(401, "UNAUTHORIZED");
+        let others: Vec<&str> = ALL.into_iter().filter(|other| *other != scope).collect();
+        let with_others = world.client(&admin, None, &ALL).await;
+        let with_others = world.token(&with_others, &[("scope", &others.join(" "))]).await;
+        if scope.is_empty() {
+            let nothing = world.client(&admin, None, &["files:read"]).await;
+            let nothing = world.token(&nothing, &[]).await;
+            assert_eq!(call(Some(&nothing)).await.status.as_u16(), row.with, "{}", row.operation);
+        } else {
+            let documented = described["security"].as_array().expect("a list").iter().any(|requirement| {
+                requirement["OAuth2"].as_array().is_some_and(|scopes| scopes.contains(&json!(scope)))
+            });
+            assert!(documented, "{} documents {scope}", row.operation);
+            let refused = call(Some(&with_others)).await;
+            refused.assert_error(403, "FORBIDDEN");
+            assert_eq!(refused.json()["details"]["missingScopes"], json!([scope]), "{}", row.operation);
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
+            let just_that = world.client(&admin, None, &[scope]).await;
+            let just_that = world.token(&just_that, &[]).await;
+            let answer = call(Some(&just_that)).await;
+            assert_eq!(answer.status.as_u16(), row.with, "{}: {}", row.operation, answer.text);
+        }
+    }
+}

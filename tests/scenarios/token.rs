@@ -1,0 +1,284 @@
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::world::{Answer, Client, World, together};
+
+async fn form(world: &World, body: &str) -> Answer {
+    let request = world
+        .request(Method::POST, "/api/v1/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body.to_owned());
+    world.send(request).await
+}
+
+#[tokio::test]
+async fn a_token_is_what_rfc_6749_says_and_is_never_stored() {
+    let world = World::start().await;
+    let answer = world.ask_token(&world.administrator(), &[("scope", "agents:read")]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(
+        (answer.header("cache-control"), answer.header("pragma")),
+        (Some("no-store"), Some("no-cache"))
+    );
+    let body = answer.json();
+    assert_eq!(body["token_type"], "Bearer");
+    assert_eq!(body["expires_in"], 3600);
+    assert_eq!(body["scope"], "agents:read");
+    assert!(body.get("refresh_token").is_none());
+    let claims = world.introspect(body["access_token"].as_str().expect("a token")).await;
+    assert_eq!(claims["exp"].as_i64().zip(claims["iat"].as_i64()).map(|(exp, iat)| exp - iat), Some(3600));
+    assert_eq!((&claims["aud"], &claims["iss"]), (&json!(world.issuer()), &json!(world.issuer())));
+}
+
+#[tokio::test]
+async fn a_client_proves_itself_by_basic_or_in_the_body_and_by_one_of_them() {
+    let world = World::start().await;
+    let Client { id, secret, .. } = world.administrator();
+    let in_body = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+    assert_eq!(form(&world, &in_body).await.status, StatusCode::OK);
+    let with = |body: &str| {
+        let request = world.request(Method::POST, "/api/v1/token").basic_auth(&id, Some(&secret));
+        request.header("content-type", "application/x-www-form-urlencoded").body(body.to_owned())
+    };
+    let same = format!("grant_type=client_credentials&client_id={id}");
+    assert_eq!(world.send(with(&same)).await.status, StatusCode::OK);
+    let other = "grant_type=client_credentials&client_id=01920000-0000-7000-8000-000000000000";
+    world.send(with(other)).await.assert_error(400, "invalid_request");
+    world.send(with(&in_body)).await.assert_error(400, "invalid_request");
+    let bearer = world.request(Method::POST, "/api/v1/token").bearer_auth("x").form(&[
+        ("grant_type", "client_credentials"),
+        ("client_id", &id),
+        ("client_secret", &secret),
+    ]);
+    world.send(bearer).await.assert_error(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn basic_is_form_encoded_inside() {
+    let world = World::start().await;
+    let Client { id, secret, .. } = world.administrator();
+    let encoded = secret.replace('_', "%5F");
+    let request = world.request(Method::POST, "/api/v1/token").basic_auth(&id, Some(encoded));
+    let answer = world.send(request.form(&[("grant_type", "client_credentials")])).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_malformed_form_is_an_invalid_request() {
+    let world = World::start().await;
+    let Client { id, secret, .. } = world.administrator();
+    let proof = format!("client_id={id}&client_secret={secret}");
+    for body in [
+        String::new(),
+        proof.clone(),
+        format!("grant_type=&{proof}"),
+        format!("grant_type=client_credentials&grant_type=client_credentials&{proof}"),
+        format!("grant_type=client_credentials&{proof}&{proof}"),
+        format!("grant_type=client_credentials&scope=a:b&scope=a:b&{proof}"),
+        format!("grant_type=client_credentials&scope=%zz&{proof}"),
+        format!("grant_type=client_credentials&scope=%ff%fe&{proof}"),
+        format!("grant_type=client_credentials&scope=%c0%80&{proof}"),
+        format!("grant_type=client_credentials&scope=%00&{proof}"),
+        format!("grant_type=client_credentials&{proof}&client_assertion=x"),
+        "grant_type=client_credentials&client_assertion=x".to_owned(),
+        "grant_type=client_credentials&client_assertion=x&client_assertion_type=y".to_owned(),
+    ] {
+        form(&world, &body).await.assert_error(400, "invalid_request");
+    }
+    let unsupported = format!("grant_type=authorization_code&{proof}");
+    form(&world, &unsupported).await.assert_error(400, "unsupported_grant_type");
+    for media in ["application/json", "application/x-www-form-urlencoded; charset=utf-16", "text/plain"] {
+        let request = world.request(Method::POST, "/api/v1/token").header("content-type", media);
+        let request = request.body(format!("grant_type=client_credentials&{proof}"));
+        world.send(request).await.assert_error(400, "invalid_request");
+    }
+    let media = "Application/X-WWW-Form-Urlencoded; Charset=\"UTF-8\"";
+    let request = world.request(Method::POST, "/api/v1/token").header("content-type", media);
+    let request = request.body(format!("grant_type=client_credentials&{proof}&unknown=1&unknown=2&scope="));
+    assert_eq!(world.send(request).await.status, StatusCode::OK);
+    let query = world.request(Method::POST, &format!("/api/v1/token?{proof}"));
+    let answer = world.send(query.form(&[("grant_type", "client_credentials")])).await;
+    answer.assert_error(400, "invalid_request");
+    assert!(!answer.text.contains(&secret));
+}
+
+#[tokio::test]
+async fn whoever_fails_to_prove_itself_gets_the_same_bytes() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let other = world.client(&admin, None, &["files:read"]).await;
+    let revoked = world.secret(&admin, &client.id).await;
+    world.delete(&admin, &format!("/api/v1/agents/{}/credentials/{}", client.id, revoked.credential)).await;
+    let gone = world.client(&admin, None, &["files:read"]).await;
+    world.delete(&admin, &format!("/api/v1/agents/{}", gone.id)).await;
+    let with = |id: &str, secret: &str| Client {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+        credential: String::new(),
+    };
+    let mut last_digit = client.secret.clone();
+    last_digit.pop();
+    let strangers = [
+        with("01920000-0000-7000-8000-000000000000", &client.secret),
+        with("nobody", &client.secret),
+        with(&client.id.to_uppercase(), &client.secret),
+        with(&client.id, &other.secret),
+        with(&client.id, &last_digit),
+        with(&client.id, &format!("{}0", client.secret)),
+        with(&client.id, &client.secret.to_uppercase()),
+        with(&client.id, ""),
+        with(&client.id, &"x".repeat(10_000)),
+        revoked,
+        gone,
+    ];
+    for stranger in strangers {
+        let answer = world.ask_token(&stranger, &[]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{stranger:?}");
+        let body = r#"{"error":"invalid_client","error_description":"client authentication failed"}"#;
+        assert_eq!(answer.text, body, "{stranger:?}");
+        assert!(answer.header("www-authenticate").expect("Basic was tried").starts_with("Basic "));
+    }
+    let in_body = format!("grant_type=client_credentials&client_id={}&client_secret=x", client.id);
+    let answer = form(&world, &in_body).await;
+    answer.assert_error(401, "invalid_client");
+    assert_eq!(answer.header("www-authenticate"), None, "Basic was not tried");
+}
+
+#[tokio::test]
+async fn an_authorization_header_that_cannot_be_read_is_never_more_than_a_401() {
+    let world = World::start().await;
+    let value = |text: &[u8]| reqwest::header::HeaderValue::from_bytes(text).expect("a header value");
+    for header in [
+        &b"Basic"[..],
+        b"Basic !!!",
+        b"Basic eA==",
+        b"Basic eDp5",
+        b"Basic eDp5=",
+        b"Basic _-8=",
+        b"Basic /////w==",
+        b"Basic x, Bearer y",
+        b"Digest x",
+        b"\xff\xfe",
+        b"",
+    ] {
+        let request = world.request(Method::POST, "/api/v1/token").header("authorization", value(header));
+        let answer = world.send(request.form(&[("grant_type", "client_credentials")])).await;
+        answer.assert_error(401, "invalid_client");
+    }
+    let twice =
+        world.request(Method::POST, "/api/v1/token").basic_auth("a", Some("b")).basic_auth("a", Some("b"));
+    let answer = world.send(twice.form(&[("grant_type", "client_credentials")])).await;
+    answer.assert_error(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_scope_is_granted_only_from_the_capabilities_and_by_the_letter() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read", "files:*", "agents:read"]).await;
+    let scope = async |scope: &str| world.ask_token(&client, &[("scope", scope)]).await;
+    assert_eq!(world.ask_token(&client, &[]).await.json()["scope"], "files:read files:*");
+    assert_eq!(scope("agents:read files:read").await.json()["scope"], "agents:read files:read");
+    assert_eq!(scope("").await.json()["scope"], "files:read files:*");
+    for refused in [
+        "files:write",
+        "mail:send",
+        "*",
+        "FILES:READ",
+        "admin:orgs",
+        "files:read  agents:read",
+        " files:read",
+        "files:read ",
+        "files:read\tagents:read",
+        "files:read\"",
+        "files:read\\",
+        "d\u{e9}j\u{e0}:vu",
+    ] {
+        scope(refused).await.assert_error(400, "invalid_scope");
+    }
+    let huge = "files:read ".repeat(20_000);
+    scope(huge.trim_end()).await.assert_error(400, "invalid_scope");
+    let issued = world.events(&admin, &format!("&action=token.issued&agentId={}", client.id)).await;
+    assert_eq!(issued.len(), 3, "a refusal issues nothing");
+}
+
+#[tokio::test]
+async fn a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let resource = "https://api.example.com/v1";
+    let organization = world.organization(&admin, json!({ "resources": [resource] })).await;
+    let client = world.client(&admin, Some(&organization), &["files:read", "agents:read"]).await;
+    let ask = async |parameters: &[(&str, &str)]| world.ask_token(&client, parameters).await;
+
+    let token = world.token(&client, &[("resource", resource)]).await;
+    assert_eq!(world.introspect(&token).await["aud"], resource);
+    world.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    ask(&[("resource", resource), ("scope", "agents:read")]).await.assert_error(400, "invalid_scope");
+    assert_eq!(ask(&[("resource", "")]).await.status, StatusCode::OK);
+    let issuer = world.issuer();
+    let for_us = world.token(&client, &[("resource", &issuer), ("scope", "agents:read")]).await;
+    assert_eq!(world.introspect(&for_us).await["aud"], issuer);
+
+    let long = format!("https://example.com/{}", "x".repeat(10_000));
+    for other in ["https://api.example.com", "/relative", "https://api.example.com/v1#x", &long] {
+        ask(&[("resource", other)]).await.assert_error(400, "invalid_target");
+    }
+    ask(&[("resource", resource), ("resource", resource)]).await.assert_error(400, "invalid_target");
+
+    let path = format!("/api/v1/organizations/{organization}");
+    world.patch(&admin, &path, json!({ "resources": [] })).await;
+    assert!(!world.is_active(&token).await, "a resource that the organization no longer names");
+}
+
+#[tokio::test]
+async fn a_lost_capability_is_lost_to_tokens_too() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read", "agents:read"]).await;
+    let token = world.token(&client, &[("scope", "files:read agents:read")]).await;
+    assert_eq!(world.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
+    let path = format!("/api/v1/agents/{}", client.id);
+    world.patch(&admin, &path, json!({ "capabilities": ["files:read", "mail:send"] })).await;
+    world.get(&token, "/api/v1/agents").await.assert_error(403, "FORBIDDEN");
+    assert_eq!(world.introspect(&token).await["scope"], "files:read");
+}
+
+#[tokio::test]
+async fn a_token_works_until_its_very_end() {
+    let world = World::start_with(&["--token-ttl-seconds", "60"]).await;
+    let token = world.admin_token().await;
+    world.advance(59);
+    assert_eq!(world.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
+    world.advance(1);
+    for late in [0, 1, 60, 600, 239] {
+        world.advance(late);
+        let answer = world.get(&token, "/api/v1/agents").await;
+        answer.assert_error(401, "UNAUTHORIZED");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+        assert!(!world.is_active(&token).await);
+    }
+}
+
+#[tokio::test]
+async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let organization = world.organization(&admin, json!({ "limits": { "maxTokensPerMonth": 5 } })).await;
+    let client = world.client(&admin, Some(&organization), &["files:read"]).await;
+    let asked = (0..20).map(|_| world.ask_token(&client, &[]));
+    let answers = together(asked).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::OK).count(), 5);
+    let refused = answers.iter().find(|answer| answer.status == StatusCode::FORBIDDEN).expect("fifteen");
+    let body = refused.json();
+    assert_eq!(
+        (&body["code"], &body["error"]),
+        (&json!("FREE_TIER_LIMIT_EXCEEDED"), &json!("access_denied"))
+    );
+    assert_eq!(body["details"]["limit"], 5);
+    let issued = world.events(&admin, &format!("&action=token.issued&agentId={}", client.id)).await;
+    assert_eq!(issued.len(), 5);
+    world.advance(17 * 86_400);
+    world.token(&client, &[]).await;
+}

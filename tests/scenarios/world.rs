@@ -1,0 +1,307 @@
+//! A service of one's own, and hands to drive it with.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::Poll;
+
+use agentidp::adapters::crypto::{KeyType, generate_pem};
+use agentidp::config::{Cli, ServeArgs};
+use agentidp::domain::time::Timestamp;
+use agentidp::ports::clock::Clock;
+use agentidp::wiring::{self, Service};
+use clap::Parser as _;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+/// 2026-01-15T12:00:00Z, the start of a rate window.
+pub const NOON_SECONDS: i64 = 1_768_478_400;
+
+/// The keys that services of the tests sign with. Making them takes long enough to do it once.
+pub static RSA_PEM: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Rsa).expect("a key"));
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| wiring::openapi().expect("a document"));
+
+/// A clock that stands until it is moved.
+pub struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A running service, its first administrator, and its clock.
+pub struct World {
+    pub service: Service,
+    pub http: reqwest::Client,
+    pub clock: Arc<HandClock>,
+}
+
+/// A client and its secret.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: String,
+    pub secret: String,
+    pub credential: String,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+/// The settings of a service for a test.
+pub fn settings(flags: &[&str]) -> ServeArgs {
+    let fixed = ["agentidp", "--port", "0", "--metrics-addr", "off", "--bcrypt-cost", "4"];
+    let mut args = Cli::parse_from([&fixed, flags].concat()).serve;
+    args.jwt_private_key.get_or_insert_with(|| RSA_PEM.clone());
+    args
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub async fn start_with(flags: &[&str]) -> Self {
+        let clock = Arc::new(HandClock(AtomicI64::new(NOON_SECONDS * 1000)));
+        let service = Service::start_at(&settings(flags), clock.clone()).await.expect("a service");
+        Self { service, http: reqwest::Client::new(), clock }
+    }
+
+    pub fn advance(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.service.address)
+    }
+
+    pub fn issuer(&self) -> String {
+        self.service.issuer.to_string()
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    /// Sends the request, and holds the answer against the document.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        let request = request.build().expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.http.execute(request).await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        assert_documented(&method, &path, status);
+        assert!(headers.contains_key("x-request-id"), "{method} {path}");
+        Answer { status, headers, text }
+    }
+
+    pub async fn get(&self, token: &str, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path).bearer_auth(token)).await
+    }
+
+    pub async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).bearer_auth(token).json(&body)).await
+    }
+
+    pub async fn patch(&self, token: &str, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).bearer_auth(token).json(&body)).await
+    }
+
+    pub async fn delete(&self, token: &str, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path).bearer_auth(token)).await
+    }
+
+    /// The first administrator.
+    pub fn administrator(&self) -> Client {
+        let administrator = &self.service.administrator;
+        Client {
+            id: administrator.client_id.to_string(),
+            secret: administrator.client_secret.expose().to_owned(),
+            credential: String::new(),
+        }
+    }
+
+    /// A token of the first administrator with every management scope.
+    pub async fn admin_token(&self) -> String {
+        self.token(&self.administrator(), &[]).await
+    }
+
+    /// What the token endpoint answers to that client with these parameters beside the grant.
+    pub async fn ask_token(&self, client: &Client, parameters: &[(&str, &str)]) -> Answer {
+        let form = [&[("grant_type", "client_credentials")], parameters].concat();
+        let request = self.request(Method::POST, "/api/v1/token").form(&form);
+        self.send(request.basic_auth(&client.id, Some(&client.secret))).await
+    }
+
+    /// A token of that client.
+    pub async fn token(&self, client: &Client, parameters: &[(&str, &str)]) -> String {
+        let answer = self.ask_token(client, parameters).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// A new agent with these capabilities, in the organization `default` or the one named.
+    pub async fn agent(&self, admin: &str, organization: Option<&str>, capabilities: &[&str]) -> String {
+        let mut body = new_agent();
+        body["capabilities"] = json!(capabilities);
+        if let Some(organization) = organization {
+            body["organizationId"] = json!(organization);
+        }
+        let answer = self.post(admin, "/api/v1/agents", body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        answer.json()["agentId"].as_str().expect("an id").to_owned()
+    }
+
+    /// A new secret of that agent.
+    pub async fn secret(&self, admin: &str, agent: &str) -> Client {
+        let answer = self.post(admin, &format!("/api/v1/agents/{agent}/credentials"), json!({})).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let body = answer.json();
+        let text = |name: &str| body[name].as_str().expect("a text").to_owned();
+        Client { id: text("clientId"), secret: text("clientSecret"), credential: text("credentialId") }
+    }
+
+    /// A new agent with a secret.
+    pub async fn client(&self, admin: &str, organization: Option<&str>, capabilities: &[&str]) -> Client {
+        let agent = self.agent(admin, organization, capabilities).await;
+        self.secret(admin, &agent).await
+    }
+
+    /// A new organization with these fields beside its name and slug.
+    pub async fn organization(&self, admin: &str, fields: Value) -> String {
+        let mut body =
+            json!({ "name": "Example", "slug": format!("example-{}", unique()), "plan": "enterprise" });
+        body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        let answer = self.post(admin, "/api/v1/organizations", body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        answer.json()["organizationId"].as_str().expect("an id").to_owned()
+    }
+
+    /// What introspection says of a token to the first administrator.
+    pub async fn introspect(&self, token: &str) -> Value {
+        let caller = self.administrator();
+        let request = self.request(Method::POST, "/api/v1/token/introspect").form(&[("token", token)]);
+        let answer = self.send(request.basic_auth(caller.id, Some(caller.secret))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()
+    }
+
+    pub async fn is_active(&self, token: &str) -> bool {
+        let answer = self.introspect(token).await;
+        let is_active = answer["active"].as_bool().expect("RFC 7662 wants it");
+        assert!(is_active || answer == json!({ "active": false }), "{answer}");
+        is_active
+    }
+
+    /// The audit events that this query finds, newest first, once all that waits is written.
+    pub async fn events(&self, token: &str, query: &str) -> Vec<Value> {
+        self.service.app.audit_lane.flush_all().await.expect("written");
+        let answer = self.get(token, &format!("/api/v1/audit?limit=200{query}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()["data"].as_array().expect("a list").clone()
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {:?}", self.text))
+    }
+
+    /// The code of an error in this API's form, or in OAuth's.
+    pub fn code(&self) -> String {
+        let body = self.json();
+        let code = body["code"].as_str().or(body["error"].as_str());
+        code.unwrap_or_else(|| panic!("no error: {} {body}", self.status)).to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    pub fn number(&self, name: &str) -> i64 {
+        let value = self.header(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers));
+        value.parse().expect("a number")
+    }
+
+    /// The fields at fault of a `VALIDATION_ERROR`.
+    pub fn faults(&self) -> Vec<String> {
+        assert_eq!(self.code(), "VALIDATION_ERROR", "{}", self.text);
+        let body = self.json();
+        let errors = body["details"]["errors"].as_array().expect("a list").clone();
+        errors.iter().map(|error| error["field"].as_str().expect("a name").to_owned()).collect()
+    }
+
+    /// Fails unless it is that error.
+    pub fn assert_error(&self, status: u16, code: &str) {
+        assert_eq!((self.status.as_u16(), self.code().as_str()), (status, code), "{}", self.text);
+    }
+}
+
+/// A number that no other call in this process gets.
+pub fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A body that registers an agent.
+pub fn new_agent() -> Value {
+    json!({
+        "email": format!("agent-{}@example.com", unique()),
+        "agentType": "custom",
+        "version": "1.0.0",
+        "capabilities": ["files:read"],
+        "owner": "team",
+        "deploymentEnv": "development",
+    })
+}
+
+/// The operations of the document: method, path, and what is said of it.
+pub fn operations() -> Vec<(Method, String, Value)> {
+    let mut operations = Vec::new();
+    for (path, item) in DOCUMENT["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            let method = method.to_uppercase().parse().expect("a method");
+            operations.push((method, path.clone(), operation.clone()));
+        }
+    }
+    operations
+}
+
+fn assert_documented(method: &Method, path: &str, status: StatusCode) {
+    let is_route = |template: &str| {
+        let (known, asked): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        known.len() == asked.len()
+            && known.iter().zip(asked).all(|(known, asked)| known.starts_with('{') || *known == asked)
+    };
+    let found = operations().into_iter().find(|(known, template, _)| known == method && is_route(template));
+    if let Some((_, template, operation)) = found {
+        let responses = operation["responses"].as_object().expect("responses");
+        assert!(
+            responses.contains_key(status.as_str()),
+            "{method} {template} answered {status}, undocumented"
+        );
+    }
+}
+
+/// Runs them all at once and gathers what they give.
+pub async fn together<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = all.map(Box::pin).collect();
+    let mut outputs = Vec::new();
+    std::future::poll_fn(|context| {
+        running.retain_mut(|one| match one.as_mut().poll(context) {
+            Poll::Ready(output) => {
+                outputs.push(output);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outputs
+}
