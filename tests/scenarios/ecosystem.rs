@@ -38,7 +38,7 @@ async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline() {
         .set_token_uri(TokenUrl::new(url).expect("a URL"));
     let request = library.exchange_client_credentials().add_scope(Scope::new("files:read".into()));
     let token = request.request_async(&carry).await.expect("a token");
-    assert_eq!(token.scopes().map(|scopes| scopes.len()), Some(1));
+    assert_eq!(token.scopes().map(Vec::len), Some(1));
     assert_eq!(token.expires_in().map(|time| time.as_secs()), Some(3600));
 
     let keys: JwkSet =
