@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -61,6 +61,7 @@ impl Service {
             MetricsAddress::Off => None,
             MetricsAddress::At(address) => Some(bind("METRICS_ADDR", address).await?),
         };
+        let counts = if metrics_listener.is_some() { start_counting() } else { None };
         let issuer: Arc<str> = match &args.issuer_url {
             Some(url) => url.as_str().into(),
             None => format!("http://{address}").into(),
@@ -93,15 +94,8 @@ impl Service {
             cors_origins: args.cors_origin.clone(),
             issuer_path: path_of(&issuer),
         });
-        if let Some(listener) = metrics_listener {
-            // Refused where another service in this process told its metrics before; that one tells both.
-            let counting = PrometheusBuilder::new()
-                .set_buckets(&LATENCY_BUCKETS)
-                .expect("there are buckets")
-                .install_recorder();
-            if let Ok(counts) = counting {
-                tokio::spawn(metrics::serve(listener, counts, lifecycle.clone()));
-            }
+        if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
+            tokio::spawn(metrics::serve(listener, counts, lifecycle.clone()));
         }
         tokio::spawn(server::serve(listener, envelope, lifecycle.clone()));
         tokio::spawn(keep_house(app.clone(), lifecycle.clone()));
@@ -128,6 +122,12 @@ impl Service {
             tracing::error!(%error, "the last audit events could not be written");
         }
     }
+}
+
+/// Counts from now on. `None` where another service in this process began to before; that one tells both.
+fn start_counting() -> Option<PrometheusHandle> {
+    let builder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS).expect("there are buckets");
+    builder.install_recorder().ok()
 }
 
 /// The OpenAPI document of this version.

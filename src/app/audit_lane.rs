@@ -171,3 +171,123 @@ fn with_count(event: AuditEvent, count: u64) -> AuditEvent {
 fn dropped(events: usize) {
     metrics::counter!("agentidp_audit_dropped_total").increment(events as u64);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::audit::{Action, Metadata, Origin, Outcome};
+    use crate::domain::id::EventId;
+    use crate::domain::tenancy::Tenancy;
+    use crate::ports::audit_log::AuditQuery;
+
+    /// Keeps what it is given, unless it is away.
+    #[derive(Default)]
+    struct Log {
+        is_away: AtomicBool,
+        events: Mutex<Vec<AuditEvent>>,
+    }
+
+    #[async_trait]
+    impl AuditLog for Log {
+        async fn append(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
+            if self.is_away.load(Ordering::SeqCst) {
+                return Err(StoreError::Unavailable { store: "log", source: "away".into() });
+            }
+            self.events.lock().expect("no panic").extend_from_slice(events);
+            Ok(())
+        }
+
+        async fn list(&self, _: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn find(
+            &self,
+            _: Tenancy,
+            _: EventId,
+            _: Timestamp,
+        ) -> Result<Option<Arc<AuditEvent>>, StoreError> {
+            Ok(None)
+        }
+
+        async fn purge(&self, _: Timestamp) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+    }
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(0)
+        }
+    }
+
+    fn failure(address: [u8; 4]) -> AuditEvent {
+        let draft = EventDraft {
+            id: EventId(Uuid::from_u128(u128::from(u32::from_be_bytes(address)))),
+            actor: None,
+            action: Action::AuthFailed,
+            outcome: Outcome::Failure,
+            resource: None,
+            origin: Origin { address: Some(address.into()), user_agent: None },
+            metadata: Metadata::default(),
+            at: Timestamp::from_millis(0),
+        };
+        AuditEvent { organization: None, draft }
+    }
+
+    fn lane() -> (Arc<Log>, AuditLane) {
+        let log = Arc::new(Log::default());
+        (log.clone(), AuditLane::new(log, Arc::new(Noon)))
+    }
+
+    fn written(log: &Log) -> usize {
+        log.events.lock().expect("no panic").len()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_waits_and_is_written_once() {
+        let (log, lane) = lane();
+        log.is_away.store(true, Ordering::SeqCst);
+        for _ in 0..9 {
+            lane.failed(failure([192, 0, 2, 1]));
+        }
+        assert!(lane.flush().await.is_err() && lane.flush_all().await.is_err());
+        log.is_away.store(false, Ordering::SeqCst);
+        lane.flush_all().await.expect("written");
+        lane.flush_all().await.expect("nothing is left");
+        assert_eq!(written(&log), 6, "five in full, and the tally of the rest");
+    }
+
+    #[tokio::test]
+    async fn a_tally_waits_until_its_minute_is_over() {
+        let (log, lane) = lane();
+        for _ in 0..9 {
+            lane.failed(failure([192, 0, 2, 1]));
+        }
+        lane.flush().await.expect("written");
+        assert_eq!(written(&log), 5, "those in full do not wait");
+    }
+
+    #[tokio::test]
+    async fn a_flood_from_everywhere_stays_within_its_bound() {
+        let (log, lane) = lane();
+        for place in 0..3 * MAX_WAITING as u32 {
+            lane.failed(failure(place.to_be_bytes()));
+        }
+        assert_eq!(lane.lock().tallies.len(), MAX_TALLIES);
+        log.is_away.store(true, Ordering::SeqCst);
+        assert!(lane.flush_all().await.is_err());
+        for place in 0..3 * MAX_WAITING as u32 {
+            lane.failed(failure(place.to_be_bytes()));
+        }
+        assert!(lane.flush_all().await.is_err());
+        assert_eq!(lane.lock().waiting.len(), MAX_WAITING);
+    }
+}

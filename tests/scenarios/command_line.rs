@@ -42,9 +42,8 @@ struct Running {
 }
 
 async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-    let flags = ["--port", "0", "--metrics-addr", "off", "--bcrypt-cost", "4"];
-    let mut command = program(&[arguments, &flags].concat());
-    command.envs(environment.iter().copied()).stderr(Stdio::null());
+    let mut command = program(&[arguments, &["--port", "0", "--bcrypt-cost", "4"]].concat());
+    command.env("METRICS_ADDR", "off").envs(environment.iter().copied()).stderr(Stdio::null());
     let mut child = command.spawn().expect("it runs");
     let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut curl = String::new();
@@ -152,6 +151,31 @@ async fn the_printed_curl_gets_a_token() {
     let output = Command::new("sh").args(["-c", &running.curl]).output().await.expect("curl runs");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(answer["token_type"], "Bearer", "{answer}");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_costs_no_bcrypt() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let metrics = free.to_string();
+    let running = serve(&["--metrics-addr", &metrics], &[]).await;
+    let count = async || {
+        let text = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
+        let text = text.expect("text");
+        let counts = text.lines().filter(|line| line.starts_with("agentidp_bcrypt_total"));
+        counts
+            .map(|line| line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0))
+            .sum::<u64>()
+    };
+    assert_eq!(count().await, 1, "the first administrator's secret");
+    let id =
+        running.curl.split('\'').nth(1).and_then(|pair| pair.split(':').next()).expect("an id").to_owned();
+    let wrong = agentidp::domain::secret::ClientSecret::from_random([7; 24]);
+    for secret in [wrong.expose(), "x"] {
+        let request = reqwest::Client::new().post(format!("{}/api/v1/token", running.address));
+        let request = request.basic_auth(&id, Some(secret)).form(&[("grant_type", "client_credentials")]);
+        assert_eq!(request.send().await.expect("an answer").status(), 401);
+    }
+    assert_eq!(count().await, 1);
 }
 
 #[tokio::test]

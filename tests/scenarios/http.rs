@@ -297,6 +297,20 @@ async fn a_change_outlives_the_caller_that_asked_for_it() {
 }
 
 #[tokio::test]
+async fn what_is_under_way_at_the_end_finishes() {
+    let world = World::start_with(&["--bcrypt-cost", "12"]).await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    let (answer, ()) = tokio::join!(world.post(&admin, &path, json!({})), async {
+        // The request has a head start of one answer.
+        world.get(&admin, "/api/v1/agents").await;
+        world.service.end().await;
+    });
+    assert_eq!(answer.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn probes_are_told_of_the_end_before_it_comes() {
     let world = World::start().await;
     let ready = || world.request(Method::GET, "/health/ready");

@@ -55,8 +55,9 @@ pub struct Answer {
 
 /// The settings of a service for a test.
 pub fn settings(flags: &[&str]) -> ServeArgs {
-    let fixed = ["agentidp", "--port", "0", "--metrics-addr", "off", "--bcrypt-cost", "4"];
-    let mut args = Cli::parse_from([&fixed, flags].concat()).serve;
+    let fixed = ["agentidp", "--port", "0", "--metrics-addr", "off"];
+    let cost: &[&str] = if flags.contains(&"--bcrypt-cost") { &[] } else { &["--bcrypt-cost", "4"] };
+    let mut args = Cli::parse_from([&fixed, cost, flags].concat()).serve;
     args.jwt_private_key.get_or_insert_with(|| RSA_PEM.clone());
     args
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Body, Endpoint as _, Request, Response};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::context::Context;
@@ -81,24 +82,9 @@ impl Envelope {
         }
         let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
         request.extensions_mut().insert(context.clone());
-        let (endpoint, id) = (self.endpoint.clone(), context.id.clone());
+        let endpoint = self.endpoint.clone();
         let task = self.lifecycle.tasks().spawn(async move { endpoint.get_response(request).await });
-        match timeout(DEADLINE, task).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(panic)) => {
-                tracing::error!(request_id = id, error = %panic, "a request failed");
-                Err(ApiError::internal())
-            }
-            Err(_) => {
-                tracing::warn!(request_id = id, "a request missed its deadline");
-                let message = if is_change {
-                    "it took too long; the change may still be made: read before you try again"
-                } else {
-                    "it took too long; nothing was changed"
-                };
-                Err(ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1))
-            }
-        }
+        within_deadline(task, is_change, &context.id).await
     }
 
     /// The path as the routes know it: without the issuer's, which RFC 8414 puts behind the well-known name.
@@ -170,6 +156,30 @@ impl Envelope {
     }
 }
 
+/// The answer of a request that runs. At its deadline the caller is told, and the request runs on.
+async fn within_deadline(
+    task: JoinHandle<Response>,
+    is_change: bool,
+    request_id: &str,
+) -> Result<Response, ApiError> {
+    match timeout(DEADLINE, task).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(panic)) => {
+            tracing::error!(request_id, error = %panic, "a request failed");
+            Err(ApiError::internal())
+        }
+        Err(_) => {
+            tracing::warn!(request_id, "a request missed its deadline");
+            let message = if is_change {
+                "it took too long; the change may still be made: read before you try again"
+            } else {
+                "it took too long; nothing was changed"
+            };
+            Err(ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1))
+        }
+    }
+}
+
 /// The body, once it is whole. One that says that it is too large, or turns out so, is read no further.
 async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
     let too_large = || ApiError::new(Code::PayloadTooLarge, "a body may have at most 1 MiB");
@@ -195,4 +205,46 @@ fn write_error(error: &ApiError, context: &Context) -> Response {
     let mut response = Response::builder().status(error.status).content_type("application/json").body(body);
     error.headers(response.headers_mut());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_waited_for_thirty_seconds() {
+        let (theirs, ours) = tokio::io::duplex(64);
+        let began = Instant::now();
+        let outcome = read_body(&HeaderMap::new(), Body::from_async_read(ours)).await;
+        assert_eq!(outcome.expect_err("refused").status, StatusCode::BAD_REQUEST);
+        assert_eq!(began.elapsed().as_secs(), 30);
+        drop(theirs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_answered_at_its_deadline_and_runs_on() {
+        for (is_change, words) in [(true, "may still be made"), (false, "nothing was changed")] {
+            let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+            let (done, is_done) = tokio::sync::oneshot::channel();
+            let task = tokio::spawn(async move {
+                finished.await.expect("told to finish");
+                done.send(()).expect("somebody waits");
+                Response::default()
+            });
+            let began = Instant::now();
+            let error = within_deadline(task, is_change, "id").await.expect_err("too late");
+            assert_eq!((error.status, began.elapsed().as_secs()), (StatusCode::SERVICE_UNAVAILABLE, 5));
+            assert!(error.to_json("id").to_string().contains(words));
+            finish.send(()).expect("it runs on");
+            is_done.await.expect("it finishes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_is_an_error_that_says_nothing_of_the_inside() {
+        let task = tokio::spawn(async { panic!("hunter2") });
+        let error = within_deadline(task, true, "id").await.expect_err("it panicked");
+        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!error.to_json("id").to_string().contains("hunter2"));
+    }
 }

@@ -16,6 +16,8 @@ use super::lifecycle::Lifecycle;
 
 /// How long a scraper may take to send its request.
 const HEAD: Duration = Duration::from_secs(5);
+/// How often times are gathered into their buckets. Until then each takes room.
+const UPKEEP: Duration = Duration::from_secs(2);
 
 /// Counts an answered request.
 pub(super) fn request_answered(status: Answer, took: Duration) {
@@ -31,9 +33,14 @@ pub(super) fn request_answered(status: Answer, took: Duration) {
 
 /// Tells the counts as Prometheus reads them, under `/metrics`, until the service ends.
 pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: Arc<Lifecycle>) {
+    let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
         let accepted = tokio::select! {
             () = lifecycle.closed() => return,
+            _ = upkeep.tick() => {
+                counts.run_upkeep();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { continue };
