@@ -44,6 +44,15 @@ pub enum Tag {
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                            img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
+/// Fields that may be null where others would be absent: null says something there.
+const NULLABLE: &[(&str, &[&str])] = &[
+    ("AgentsUsed", &["limit"]),
+    ("ClientUsed", &["limit"]),
+    ("AuditEvent", &["organizationId", "agentId", "ipAddress", "userAgent"]),
+    ("AuditPage", &["nextCursor"]),
+    ("Limits", &["maxAgents", "maxTokensPerMonth", "requestsPerMinute", "auditRetentionDays"]),
+];
+
 /// The service's routes as one endpoint, with the document that describes them.
 pub struct Documented {
     pub endpoint: BoxEndpoint<'static>,
@@ -136,6 +145,11 @@ fn complete(mut document: Value) -> Value {
     for name in query_schemas {
         schemas.as_object_mut().expect("schemas are an object").remove(&name);
     }
+    for (name, fields) in NULLABLE {
+        for field in *fields {
+            schemas[*name]["properties"][*field]["nullable"] = json!(true);
+        }
+    }
     schemas["Error"] = error_schema();
     schemas["OAuthError"] = oauth_error_schema();
     document
@@ -199,7 +213,7 @@ fn add_example(described: &mut Value, operation: &Operation) {
 
 /// Only OAuth has scopes: other schemes must name none.
 fn keep_scopes_for_oauth2(described: &mut Value) {
-    for requirement in described["security"].as_array_mut().into_iter().flatten() {
+    for requirement in described.get_mut("security").and_then(Value::as_array_mut).into_iter().flatten() {
         for (scheme, scopes) in requirement.as_object_mut().into_iter().flatten() {
             if scheme != OAUTH2 {
                 *scopes = json!([]);
