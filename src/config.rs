@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::adapters::crypto::KeyType;
+use crate::domain::jwk::KeyType;
 
 /// An OAuth 2.0 identity provider for AI agents.
 #[derive(Parser, Debug)]
@@ -49,20 +50,56 @@ pub enum KeysCommand {
     /// Print a new private key, for `JWT_PRIVATE_KEY`
     Generate {
         /// The type of the key
-        #[arg(long = "type", value_enum, default_value_t = KeyType::Rsa)]
-        kind: KeyType,
+        #[arg(long = "type", value_enum, default_value_t = KeyTypeName::Rsa)]
+        kind: KeyTypeName,
     },
+}
+
+/// The types of keys, by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyTypeName {
+    Rsa,
+    P256,
+    Ed25519,
+}
+
+impl From<KeyTypeName> for KeyType {
+    fn from(name: KeyTypeName) -> Self {
+        match name {
+            KeyTypeName::Rsa => Self::Rsa,
+            KeyTypeName::P256 => Self::P256,
+            KeyTypeName::Ed25519 => Self::Ed25519,
+        }
+    }
 }
 
 /// Where the durable data is.
 #[derive(Args, Debug, Clone)]
 pub struct StoreArgs {
     /// PostgreSQL, as a URL; without it all data is in memory
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
+    pub database_url: Option<SecretString>,
     /// A file that holds `DATABASE_URL`
     #[arg(long, env = "DATABASE_URL_FILE")]
     pub database_url_file: Option<PathBuf>,
+    /// Redis, as a URL
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = secret_text)]
+    pub redis_url: Option<SecretString>,
+    /// A file that holds `REDIS_URL`
+    #[arg(long, env = "REDIS_URL_FILE")]
+    pub redis_url_file: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// The database, where one is given.
+    pub fn database(&self) -> Result<Option<SecretString>, ConfigError> {
+        secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())
+    }
+
+    /// The Redis, where one is given.
+    pub fn redis(&self) -> Result<Option<SecretString>, ConfigError> {
+        secret("REDIS_URL", self.redis_url.as_ref(), self.redis_url_file.as_ref())
+    }
 }
 
 /// What `bootstrap` takes.
@@ -92,15 +129,17 @@ pub struct ServeArgs {
     /// The URL under which clients know this service [default: http://HOST:PORT]
     #[arg(long, env = "ISSUER_URL", value_parser = issuer)]
     pub issuer_url: Option<String>,
-    /// The key that signs tokens, as PEM: RSA, P-256 or Ed25519; made at start where it is not given
-    #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true)]
-    pub jwt_private_key: Option<String>,
+    /// The key that signs tokens, as PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; made at start where it is not given
+    #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true,
+          value_parser = secret_text)]
+    pub jwt_private_key: Option<SecretString>,
     /// A file that holds `JWT_PRIVATE_KEY`
     #[arg(long, env = "JWT_PRIVATE_KEY_FILE")]
     pub jwt_private_key_file: Option<PathBuf>,
     /// Public keys that are published and accepted too, as PEM: the next one, the retired ones
-    #[arg(long, env = "JWT_VERIFY_KEYS", hide_env_values = true, allow_hyphen_values = true)]
-    pub jwt_verify_keys: Option<String>,
+    #[arg(long, env = "JWT_VERIFY_KEYS", hide_env_values = true, allow_hyphen_values = true,
+          value_parser = secret_text)]
+    pub jwt_verify_keys: Option<SecretString>,
     /// A file that holds `JWT_VERIFY_KEYS`
     #[arg(long, env = "JWT_VERIFY_KEYS_FILE")]
     pub jwt_verify_keys_file: Option<PathBuf>,
@@ -112,11 +151,13 @@ pub struct ServeArgs {
     #[arg(long, env = "BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=14))]
     pub bcrypt_cost: u32,
     /// Origins whose scripts may call this API, with commas between; none where nothing is said
-    #[arg(long, env = "CORS_ORIGIN", value_delimiter = ',', value_parser = origin)]
-    pub cors_origin: Vec<String>,
+    #[arg(long, env = "CORS_ORIGIN", default_value = "", hide_default_value = true,
+          value_parser = |text: &str| List::parse(text, origin))]
+    pub cors_origin: List<String>,
     /// Networks whose `X-Forwarded-For` counts, as CIDRs with commas between; none where nothing is said
-    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
-    pub trusted_proxies: Vec<IpNet>,
+    #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true,
+          value_parser = |text: &str| List::parse(text, network))]
+    pub trusted_proxies: List<IpNet>,
     /// How many requests a minute an address may make that prove nothing
     #[arg(long, env = "ADDRESS_REQUESTS_PER_MINUTE", default_value_t = 600,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -130,6 +171,17 @@ pub struct ServeArgs {
     /// How long to serve on after the signal to end, not ready any more, in seconds
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub drain_seconds: u32,
+}
+
+/// Values with commas between. Nothing is none, as compose files have it.
+#[derive(Clone, Debug, Default)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T> List<T> {
+    fn parse(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Self, String> {
+        let values = text.split(',').map(str::trim).filter(|value| !value.is_empty());
+        Ok(Self(values.map(parse).collect::<Result<_, _>>()?))
+    }
 }
 
 /// Where metrics are told.
@@ -173,37 +225,38 @@ impl ConfigError {
 
 impl ServeArgs {
     /// The signing key, where one is given.
-    pub fn private_key(&self) -> Result<Option<String>, ConfigError> {
+    pub fn private_key(&self) -> Result<Option<SecretString>, ConfigError> {
         Ok(secret("JWT_PRIVATE_KEY", self.jwt_private_key.as_ref(), self.jwt_private_key_file.as_ref())?
-            .map(|pem| unescaped(&pem)))
+            .map(|pem| unescaped(pem.expose_secret()).into()))
     }
 
     /// The keys that are published and accepted too.
     pub fn verify_keys(&self) -> Result<String, ConfigError> {
         let keys =
             secret("JWT_VERIFY_KEYS", self.jwt_verify_keys.as_ref(), self.jwt_verify_keys_file.as_ref())?;
-        Ok(unescaped(&keys.unwrap_or_default()))
-    }
-}
-
-impl StoreArgs {
-    /// The database, where one is given.
-    pub fn database(&self) -> Result<Option<String>, ConfigError> {
-        secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())
+        Ok(keys.map(|keys| unescaped(keys.expose_secret())).unwrap_or_default())
     }
 }
 
 /// A secret by its name, or from the file that is named for it; not both.
-fn secret(name: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<Option<String>, ConfigError> {
+fn secret(
+    name: &str,
+    value: Option<&SecretString>,
+    file: Option<&PathBuf>,
+) -> Result<Option<SecretString>, ConfigError> {
     match (value, file) {
         (Some(_), Some(_)) => Err(ConfigError::new(format!("{name} and {name}_FILE are both set; set one"))),
         (Some(value), None) => Ok(Some(value.clone())),
         (None, Some(path)) => match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Some(text.trim_end().to_owned())),
+            Ok(text) => Ok(Some(text.trim_end().into())),
             Err(error) => Err(ConfigError::new(format!("{name}_FILE: {}: {error}", path.display()))),
         },
         (None, None) => Ok(None),
     }
+}
+
+fn secret_text(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
 }
 
 /// A PEM text may come with `\n` for its line ends, as environment variables often have it.

@@ -41,18 +41,17 @@ fn run(cli: Cli) -> Result<(), StartError> {
     match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(args)) => serve(&args),
-        Some(Command::Bootstrap(args)) => match args.stores.database()? {
-            Some(_) => Err(wiring::no_postgresql().into()),
-            None => {
-                Err(needs_postgresql("bootstrap", "in memory `serve` makes the first administrator").into())
-            }
-        },
-        Some(Command::Migrate(stores)) => match stores.database()? {
-            Some(_) => Err(wiring::no_postgresql().into()),
-            None => Err(needs_postgresql("migrate", "there are no tables in memory").into()),
-        },
+        Some(Command::Bootstrap(args)) => {
+            wiring::refuse_stores(&args.stores)?;
+            Err(needs_postgresql("bootstrap", "in memory `serve` makes the first administrator").into())
+        }
+        Some(Command::Migrate(stores)) => {
+            wiring::refuse_stores(&stores)?;
+            Err(needs_postgresql("migrate", "there are no tables in memory").into())
+        }
         Some(Command::Keys { command: KeysCommand::Generate { kind } }) => {
-            let pem = generate_pem(kind).map_err(|error| ConfigError::new(format!("the key {error}")))?;
+            let pem =
+                generate_pem(kind.into()).map_err(|error| ConfigError::new(format!("the key {error}")))?;
             print(&pem)
         }
         Some(Command::Openapi { format }) => {

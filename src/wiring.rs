@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::adapters::crypto::{
-    BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeyType, generate_pem,
+    BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
 use crate::adapters::http::document::{self, Documented};
 use crate::adapters::http::envelope::Envelope;
@@ -19,7 +20,8 @@ use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
 use crate::app::bootstrap::{Administrator, BootstrapError};
 use crate::app::{App, Ports, Settings};
-use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, path_of};
+use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, StoreArgs, path_of};
+use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
 
 /// How often what waits for the audit log is written.
@@ -39,6 +41,8 @@ pub struct Service {
     /// The first administrator, made at this start.
     pub administrator: Administrator,
     args: ServeArgs,
+    /// The key that was made at this start, where none was set.
+    made_key: Option<SecretString>,
     signer: Arc<JwtSigner>,
     lifecycle: Arc<Lifecycle>,
 }
@@ -51,10 +55,12 @@ impl Service {
 
     /// Starts the service in memory, by that clock.
     pub async fn start_at(args: &ServeArgs, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        if args.stores.database()?.is_some() {
-            return Err(no_postgresql().into());
-        }
-        let keys = load_keys(args)?;
+        refuse_stores(&args.stores)?;
+        let made = match args.private_key()? {
+            Some(_) => None,
+            None => Some(generate_pem(KeyType::Rsa).map_err(|error| key_error("a key", error))?.into()),
+        };
+        let keys = load_keys(args, made.as_ref())?;
         let listener = bind("HOST and PORT", SocketAddr::new(args.host, args.port)).await?;
         let address = listener.local_addr().map_err(StartError::Io)?;
         let metrics_listener = match args.metrics_addr {
@@ -84,14 +90,15 @@ impl Service {
         let administrator = app.bootstrap.first_administrator().await?;
 
         let lifecycle = Arc::new(Lifecycle::default());
-        let Documented { endpoint, routes, .. } = document::documented(&app, &issuer, &lifecycle);
+        let Documented { endpoint, routes, .. } =
+            document::documented(&app, &issuer, &path_of(&issuer), &lifecycle);
         let envelope = Arc::new(Envelope {
             app: app.clone(),
             endpoint: Arc::new(endpoint),
             routes,
             lifecycle: lifecycle.clone(),
-            trusted_proxies: args.trusted_proxies.clone(),
-            cors_origins: args.cors_origin.clone(),
+            trusted_proxies: args.trusted_proxies.0.clone(),
+            cors_origins: args.cors_origin.0.clone(),
             issuer_path: path_of(&issuer),
         });
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
@@ -99,15 +106,21 @@ impl Service {
         }
         tokio::spawn(server::serve(listener, envelope, lifecycle.clone()));
         tokio::spawn(keep_house(app.clone(), lifecycle.clone()));
-        Ok(Self { app, address, issuer, administrator, args: args.clone(), signer, lifecycle })
+        Ok(Self {
+            app,
+            address,
+            issuer,
+            administrator,
+            args: args.clone(),
+            made_key: made,
+            signer,
+            lifecycle,
+        })
     }
 
     /// Reads the keys anew. Where they cannot be used, the present ones stay.
     pub fn reload_keys(&self) -> Result<(), StartError> {
-        if self.args.private_key()?.is_none() {
-            return Err(ConfigError::new("JWT_PRIVATE_KEY is not set: there is no key to load").into());
-        }
-        self.signer.reload(load_keys(&self.args)?);
+        self.signer.reload(load_keys(&self.args, self.made_key.as_ref())?);
         Ok(())
     }
 
@@ -133,7 +146,7 @@ fn start_counting() -> Option<PrometheusHandle> {
 /// The OpenAPI document of this version.
 pub fn openapi() -> Result<serde_json::Value, StartError> {
     let pem = generate_pem(KeyType::Ed25519).map_err(|error| key_error("the key", error))?;
-    let keys = KeySet::from_pem(&pem, "").map_err(|error| key_error("the key", error))?;
+    let keys = KeySet::from_pem(&pem, "").map_err(|error| ConfigError::new(error.to_string()))?;
     let issuer: Arc<str> = "http://127.0.0.1:3000".into();
     let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
     let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
@@ -145,12 +158,18 @@ pub fn openapi() -> Result<serde_json::Value, StartError> {
         token_ttl_seconds: 3600,
         address_requests_per_minute: 600,
     };
-    Ok(document::documented(&App::new(&ports, &settings), &issuer, &Arc::default()).document)
+    Ok(document::documented(&App::new(&ports, &settings), &issuer, "", &Arc::default()).document)
 }
 
-/// PostgreSQL is asked for, and this version has none.
-pub fn no_postgresql() -> ConfigError {
-    ConfigError::new("DATABASE_URL: this version keeps all data in memory and cannot use PostgreSQL yet")
+/// Refuses stores that are asked for and that this version has not.
+pub fn refuse_stores(stores: &StoreArgs) -> Result<(), ConfigError> {
+    let asked = [("DATABASE_URL", stores.database()?), ("REDIS_URL", stores.redis()?)];
+    match asked.iter().find(|(_, url)| url.is_some()) {
+        None => Ok(()),
+        Some((name, _)) => Err(ConfigError::new(format!(
+            "{name}: this version keeps all data in memory and cannot use it yet"
+        ))),
+    }
 }
 
 fn in_memory(
@@ -178,14 +197,15 @@ fn in_memory(
     }
 }
 
-fn load_keys(args: &ServeArgs) -> Result<KeySet, StartError> {
-    let private = match args.private_key()? {
-        Some(pem) => pem,
-        None => generate_pem(KeyType::Rsa).map_err(|error| key_error("JWT_PRIVATE_KEY", error))?,
-    };
+/// The keys that are set; the one that was made at start where no private one is.
+fn load_keys(args: &ServeArgs, made: Option<&SecretString>) -> Result<KeySet, StartError> {
+    let private = args.private_key()?;
+    let private = private.as_ref().or(made).map_or("", |pem| pem.expose_secret());
     let public = args.verify_keys()?;
-    KeySet::from_pem(&private, &public)
-        .map_err(|error| key_error("JWT_PRIVATE_KEY or JWT_VERIFY_KEYS", error))
+    KeySet::from_pem(private, &public).map_err(|error| match error {
+        KeySetError::Private(error) => key_error("JWT_PRIVATE_KEY", error),
+        KeySetError::Public(error) => key_error("JWT_VERIFY_KEYS", error),
+    })
 }
 
 fn key_error(name: &str, error: crate::adapters::crypto::KeyError) -> StartError {

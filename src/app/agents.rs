@@ -129,9 +129,9 @@ impl Agents {
         caller.require(ManagementScope::AgentsWrite)?;
         for _ in 0..attempts {
             let before = self.lookup(caller, id).await?;
+            caller.may_write(before.capabilities.management())?;
             let (after, events) = decide(&before, self.clock.now())?;
-            let scopes = before.capabilities.management().union(after.capabilities.management());
-            caller.may_write(scopes)?;
+            caller.may_write(after.capabilities.management())?;
             if after == *before {
                 return Ok(after);
             }

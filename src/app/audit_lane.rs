@@ -2,7 +2,7 @@
 //! the record or delay `token.issued`.
 //!
 //! * `token.introspected` is one event a caller, subject and minute, with a `count`;
-//! * `auth.failed` is the first five a minute an address and claimed client in full, then one more event for
+//! * `auth.failed` is the first five a minute a network address and claimed client in full, then one more event for
 //!   the rest, with a `count`.
 //!
 //! A tally becomes an event when its minute is over. All of it is bounded; what does not fit is dropped and
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::audit::{AuditEvent, EventDraft};
 use crate::domain::id::AgentId;
+use crate::domain::rate::network_of;
 use crate::domain::time::Timestamp;
 use crate::ports::audit_log::AuditLog;
 use crate::ports::clock::Clock;
@@ -24,7 +25,7 @@ use crate::ports::store_error::StoreError;
 const FAILURES_IN_FULL: u64 = 5;
 /// How many events may wait to be written.
 const MAX_WAITING: usize = 10_000;
-/// How many tallies may run in a minute.
+/// How many tallies of either kind may run in a minute.
 const MAX_TALLIES: usize = 10_000;
 
 /// Gathers what is not worth a row a request.
@@ -38,14 +39,16 @@ pub struct AuditLane {
 
 #[derive(Default)]
 struct State {
-    tallies: HashMap<Key, Tally>,
+    /// Apart from the failures, so that strangers cannot crowd them out.
+    introspections: HashMap<Key, Tally>,
+    failures: HashMap<Key, Tally>,
     waiting: Vec<AuditEvent>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
     Introspected { minute: Timestamp, caller: AgentId, subject: AgentId },
-    Failed { minute: Timestamp, address: Option<IpAddr>, claimed: Option<uuid::Uuid> },
+    Failed { minute: Timestamp, network: Option<IpAddr>, claimed: Option<uuid::Uuid> },
 }
 
 impl Key {
@@ -63,6 +66,15 @@ struct Tally {
     in_full: u64,
 }
 
+impl Tally {
+    /// The one event that stands for all that was counted; none where all were written in full.
+    fn into_event(self) -> Option<AuditEvent> {
+        let event = self.event?;
+        let metadata = event.draft.metadata.with("count", self.count);
+        Some(AuditEvent { draft: EventDraft { metadata, ..event.draft }, ..event })
+    }
+}
+
 impl AuditLane {
     pub(super) fn new(log: Arc<dyn AuditLog>, clock: Arc<dyn Clock>) -> Self {
         Self { log, clock, state: Mutex::default(), flushing: tokio::sync::Mutex::default() }
@@ -78,10 +90,10 @@ impl AuditLane {
     ) {
         let key = Key::Introspected { minute: at.to_the_minute(), caller, subject };
         let mut state = self.lock();
-        if let Some(tally) = state.tallies.get_mut(&key) {
+        if let Some(tally) = state.introspections.get_mut(&key) {
             tally.count += 1;
-        } else if state.tallies.len() < MAX_TALLIES {
-            state.tallies.insert(key, Tally { event: Some(event()), count: 1, in_full: 0 });
+        } else if state.introspections.len() < MAX_TALLIES {
+            state.introspections.insert(key, Tally { event: Some(event()), count: 1, in_full: 0 });
         } else {
             dropped(1);
         }
@@ -92,12 +104,12 @@ impl AuditLane {
         let draft = &event.draft;
         let key = Key::Failed {
             minute: draft.at.to_the_minute(),
-            address: draft.origin.address,
+            network: draft.origin.address.map(network_of),
             claimed: draft.resource.map(|resource| resource.id),
         };
         let mut state = self.lock();
-        let room = state.tallies.len() < MAX_TALLIES;
-        match state.tallies.entry(key) {
+        let room = state.failures.len() < MAX_TALLIES;
+        match state.failures.entry(key) {
             Entry::Occupied(mut tally) => {
                 let tally = tally.get_mut();
                 if tally.in_full >= FAILURES_IN_FULL {
@@ -137,11 +149,10 @@ impl AuditLane {
         let _one_at_a_time = self.flushing.lock().await;
         let batch = {
             let mut state = self.lock();
-            let ended: Vec<Key> = state.tallies.keys().filter(|key| key.minute() < end).cloned().collect();
-            for key in ended {
-                if let Some(tally) = state.tallies.remove(&key) {
-                    state.waiting.extend(tally.event.map(|event| with_count(event, tally.count)));
-                }
+            let state = &mut *state;
+            for tallies in [&mut state.introspections, &mut state.failures] {
+                let ended = tallies.extract_if(|key, _| key.minute() < end).map(|(_, tally)| tally);
+                state.waiting.extend(ended.filter_map(Tally::into_event));
             }
             std::mem::take(&mut state.waiting)
         };
@@ -161,11 +172,6 @@ impl AuditLane {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn with_count(event: AuditEvent, count: u64) -> AuditEvent {
-    let metadata = event.draft.metadata.with("count", count);
-    AuditEvent { draft: EventDraft { metadata, ..event.draft }, ..event }
 }
 
 fn dropped(events: usize) {
@@ -281,7 +287,7 @@ mod tests {
         for place in 0..3 * MAX_WAITING as u32 {
             lane.failed(failure(place.to_be_bytes()));
         }
-        assert_eq!(lane.lock().tallies.len(), MAX_TALLIES);
+        assert_eq!(lane.lock().failures.len(), MAX_TALLIES);
         log.is_away.store(true, Ordering::SeqCst);
         assert!(lane.flush_all().await.is_err());
         for place in 0..3 * MAX_WAITING as u32 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::caller::Caller;
-use super::stranger::Strangers;
+use super::stranger::{Claimed, Strangers};
 use super::visit::{NotAdmitted, Visit};
 use crate::domain::token::Audience;
 use crate::ports::clock::Clock;
@@ -32,14 +32,15 @@ impl Bearer {
             return Err(BearerError::Missing);
         };
         let Some(claims) = self.signer.verify(token, self.clock.now()) else {
-            return Err(self.refused(visit).await);
+            return Err(self.refused(visit, None).await);
         };
+        let claimed = Some(Claimed { agent: claims.agent, organization: claims.organization });
         let standing = self.tokens.standing(claims.agent, claims.id).await?;
         let Some(standing) = standing.filter(|standing| standing.keeps_alive(&claims)) else {
-            return Err(self.refused(visit).await);
+            return Err(self.refused(visit, claimed).await);
         };
         if claims.audience != Audience::Issuer {
-            return Err(self.refused(visit).await);
+            return Err(self.refused(visit, claimed).await);
         }
         let limit = standing.organization.limits().requests_per_minute;
         visit.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
@@ -51,8 +52,9 @@ impl Bearer {
         })
     }
 
-    async fn refused(&self, visit: &Visit) -> BearerError {
-        match self.strangers.failed(visit, None, "bearer").await {
+    /// A token that we did not sign claims nothing that can be believed.
+    async fn refused(&self, visit: &Visit, claimed: Option<Claimed>) -> BearerError {
+        match self.strangers.failed(visit, claimed, "bearer").await {
             Ok(()) => BearerError::Invalid,
             Err(failure) => failure.into(),
         }

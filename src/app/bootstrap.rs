@@ -71,22 +71,16 @@ impl Bootstrap {
 
     /// The first administrator. Refused where there was one already.
     pub async fn first_administrator(&self) -> Result<Administrator, BootstrapError> {
-        self.administrator(FIRST_ADMINISTRATOR.to_owned()).await
+        self.administrator(FIRST_ADMINISTRATOR).await
     }
 
-    /// Another administrator, for whoever holds the database.
-    pub async fn another_administrator(&self) -> Result<Administrator, BootstrapError> {
-        let unique = self.ports.ids.next();
-        self.administrator(format!("administrator-{unique}@agentidp.internal")).await
-    }
-
-    async fn administrator(&self, email: String) -> Result<Administrator, BootstrapError> {
+    async fn administrator(&self, email: &str) -> Result<Administrator, BootstrapError> {
         let organization = self.default_organization().await?;
         let at = self.ports.clock.now();
         let capabilities = ManagementScope::ALL.map(|scope| scope.as_str().to_owned()).to_vec();
         let new = NewAgent {
             organization: None,
-            email: Email::parse(&email).expect("a constant of the right form"),
+            email: Email::parse(email).expect("a constant of the right form"),
             agent_type: AgentType::Custom,
             version: Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo demands SemVer"),
             capabilities: Scopes::capabilities(capabilities).expect("the six are well formed"),
@@ -130,7 +124,7 @@ fn by_operator(action: Action, resource: impl Into<Resource>) -> Deed<'static> {
 /// Why no administrator was made.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
-    #[error("there has been a first administrator already; --recover makes another")]
+    #[error("there has been a first administrator already")]
     AlreadyDone,
     #[error("the organization was there and is gone")]
     Vanished,

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::Settings;
 use super::caller::Caller;
 use super::stranger::{Claimed, Strangers};
@@ -14,7 +16,7 @@ use crate::domain::agent::Agent;
 use crate::domain::credential::Proof;
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
-use crate::domain::secret::ClientSecret;
+use crate::domain::secret::{ClientSecret, Fingerprint};
 use crate::domain::time::Timestamp;
 use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier};
 use crate::ports::clock::Clock;
@@ -50,7 +52,7 @@ pub enum ClientProof {
     /// A secret, by Basic or in the body. `None` where the text is no secret of ours.
     Secret { client: Option<AgentId>, secret: Option<ClientSecret> },
     /// An assertion; `client` is the body's `client_id`, where there is one.
-    Assertion { client: Option<Option<AgentId>>, assertion: String },
+    Assertion { client: Option<Option<AgentId>>, assertion: SecretString },
 }
 
 /// A client that has proved itself. It may still be suspended: that is told only now.
@@ -59,6 +61,8 @@ pub struct ProvedClient {
     pub(super) agent: Arc<Agent>,
     pub(super) organization: Arc<Organization>,
     pub(super) credential: CredentialId,
+    /// The secret that proved it, where it was one.
+    pub(super) secret: Option<Fingerprint>,
     /// The minute of its last use that is already noted.
     pub(super) last_used_at: Option<Timestamp>,
     pub(super) assertion: Option<SpentAssertion>,
@@ -72,7 +76,7 @@ impl ClientAuth {
                 self.prove_by_secret(visit, *client, secret.as_ref()).await
             }
             ClientProof::Assertion { client, assertion } => {
-                self.prove_by_assertion(visit, *client, assertion).await
+                self.prove_by_assertion(visit, *client, assertion.expose_secret()).await
             }
         }
     }
@@ -130,6 +134,7 @@ impl ClientAuth {
         {
             return Ok(ProvedClient {
                 credential: credential.id,
+                secret: Some(fingerprint),
                 last_used_at: credential.last_used_at,
                 agent: known.agent.clone(),
                 organization: known.organization.clone(),
@@ -151,7 +156,8 @@ impl ClientAuth {
             .flatten()
             .filter(|claimed| client.is_none_or(|named| named == Some(*claimed)));
         let Some(id) = claimed else {
-            return Err(self.refused(visit, None, HOW).await);
+            let claimed = self.claimed(client.flatten()).await?;
+            return Err(self.refused(visit, claimed, HOW).await);
         };
         let Some(known) = self.store.find_client(id, ProofKind::Key).await? else {
             return Err(self.refused(visit, None, HOW).await);
@@ -166,6 +172,7 @@ impl ClientAuth {
             }
             return Ok(ProvedClient {
                 credential: credential.id,
+                secret: None,
                 last_used_at: credential.last_used_at,
                 agent: known.agent.clone(),
                 organization: known.organization.clone(),

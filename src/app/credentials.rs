@@ -61,7 +61,7 @@ pub enum NewCredentialKind {
 /// How a secret is to be replaced.
 #[derive(Clone, Copy, Debug)]
 pub struct Rotation {
-    /// When the new secret ends; never, where there is none.
+    /// When the new secret ends; when the old one would have, where nothing is said.
     pub expires_at: Option<Timestamp>,
     /// How much longer the old secret works.
     pub grace_seconds: u32,
@@ -159,11 +159,15 @@ impl Credentials {
             Proof::Key(_) => return Err(refusal(RotationRefusal::PublicKey)),
             Proof::Secret { .. } => {}
         }
+        let ends_at = rotation.expires_at.or(before.expires_at);
+        if ends_at.is_some_and(|end| end <= self.clock.now()) {
+            return Err(CredentialsError::Expired);
+        }
         let (stored, secret) = self.make_secret().await?;
         let at = self.clock.now();
         let grace = i64::from(rotation.grace_seconds);
         let grace_until = (grace > 0).then(|| at.plus_seconds(grace));
-        let after = before.rotated(stored, rotation.expires_at, grace_until).map_err(refusal)?;
+        let after = before.rotated(stored, ends_at, grace_until).map_err(refusal)?;
         let metadata = Metadata::default()
             .with("agentId", target.id.to_string())
             .with("graceSeconds", rotation.grace_seconds)
@@ -289,6 +293,8 @@ pub enum CredentialsError {
     LimitReached(u32),
     #[error("the key cannot be registered: it {0}")]
     UnfitKey(&'static str),
+    #[error("the credential has expired; name a new end")]
+    Expired,
     #[error(transparent)]
     NotASecret(RotationRefusal),
     #[error(transparent)]

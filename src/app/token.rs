@@ -83,6 +83,7 @@ impl Tokens {
             let issue = TokenIssue {
                 agent: claims.agent,
                 credential: client.credential,
+                secret: client.secret,
                 generation: claims.generation,
                 assertion: client.assertion.clone(),
                 event: self.event(visit, &client, &claims),

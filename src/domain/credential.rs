@@ -61,7 +61,10 @@ impl Credential {
             return Err(RotationRefusal::Revoked);
         }
         let Proof::Secret { current, .. } = &self.proof else { return Err(RotationRefusal::PublicKey) };
-        let previous = grace_until.map(|until| PreviousSecret { secret: current.clone(), until });
+        // The old secret never outlives its own end: a grace shortens nothing and wakes nothing.
+        let ends = |until: Timestamp| self.expires_at.map_or(until, |end| end.min(until));
+        let previous =
+            grace_until.map(|until| PreviousSecret { secret: current.clone(), until: ends(until) });
         Ok(Self {
             proof: Proof::Secret { current: secret, previous },
             expires_at,
@@ -172,6 +175,17 @@ mod tests {
             .expect("a live secret");
         assert!(twice.hash_for(Fingerprint([1; 8]), now).is_none());
         assert!(twice.hash_for(Fingerprint([2; 8]), now).is_some());
+    }
+
+    #[test]
+    fn a_grace_does_not_outlive_the_end_that_the_old_secret_had() {
+        let end = Timestamp::from_millis(1_000);
+        let expired = Credential { expires_at: Some(end), ..credential() };
+        let rotated =
+            expired.rotated(secret(2), None, Some(Timestamp::from_millis(9_000))).expect("not revoked");
+        assert!(rotated.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(999)).is_some());
+        assert!(rotated.hash_for(Fingerprint([1; 8]), end).is_none());
+        assert!(rotated.hash_for(Fingerprint([2; 8]), end).is_some());
     }
 
     #[test]

@@ -11,6 +11,17 @@ pub enum PublicKey {
     Ed25519 { x: String },
 }
 
+/// What kind of key to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// RSA of 2048 bits, for RS256.
+    Rsa,
+    /// P-256, for ES256.
+    P256,
+    /// Ed25519, for `EdDSA`.
+    Ed25519,
+}
+
 impl PublicKey {
     /// The one signature algorithm that the key is used with. It is the key's, never a header's.
     pub const fn algorithm(&self) -> &'static str {

@@ -6,10 +6,20 @@
 //!
 //! All of it is done in whole milliseconds, so every adapter that follows it gives the same answers.
 
+use std::net::IpAddr;
+
 use super::time::Timestamp;
 
 /// The length of a window, in milliseconds.
 pub const WINDOW_MILLIS: i64 = 60_000;
+
+/// Who is counted as one: an IPv4 address, or the /64 that an IPv6 address lies in.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 => v4,
+    }
+}
 
 /// What one key has used: the state that a limiter keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +108,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn one_ipv6_network_is_one_and_mapped_ipv4_is_ipv4() {
+        let network = |text: &str| network_of(text.parse().expect("an address"));
+        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::2"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
 
     #[test]
     fn a_client_at_twice_its_limit_still_gets_about_its_limit() {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::agent::Agent;
 use super::id::{AgentId, OrganizationId, TokenId};
 use super::organization::Organization;
@@ -75,11 +77,17 @@ impl Standing {
 }
 
 /// A signed token, as it is handed out.
-#[derive(Clone)]
-pub struct AccessToken(pub String);
+#[derive(Clone, Debug)]
+pub struct AccessToken(SecretString);
 
-impl std::fmt::Debug for AccessToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AccessToken([redacted])")
+impl AccessToken {
+    /// The token in this text.
+    pub fn new(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. For the one answer that shows it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
     }
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use crate::domain::audit::EventDraft;
 use crate::domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
+use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
 use crate::domain::token::Standing;
 
@@ -15,7 +16,7 @@ pub trait TokenStore: Send + Sync {
     /// assertion and notes the credential's use, all or nothing.
     ///
     /// It does so only if, at that very moment, the agent and its organization are active and of the given
-    /// generation, the credential is live, the month's quota has room and the assertion was never used.
+    /// generation, the credential (and of it that very secret) is live, the month's quota has room and the assertion was never used.
     /// The quota is exact however many callers race. A refusal stores nothing.
     async fn issue(&self, issue: &TokenIssue) -> Result<(), IssueError>;
 
@@ -34,6 +35,8 @@ pub trait TokenStore: Send + Sync {
 pub struct TokenIssue {
     pub agent: AgentId,
     pub credential: CredentialId,
+    /// The secret that the client proved itself with, where it was one: a rotation keeps the credential's id.
+    pub secret: Option<Fingerprint>,
     /// The sum of generations that the token carries.
     pub generation: u64,
     /// The assertion that the client proved itself with.

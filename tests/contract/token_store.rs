@@ -1,9 +1,10 @@
 use agentidp::domain::agent::{Agent, AgentChange};
 use agentidp::domain::audit::{Action, EventDraft};
-use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS};
+use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, Proof, StoredSecret};
 use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::plan::LimitOverrides;
+use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::CredentialUpdate;
@@ -14,6 +15,7 @@ use crate::bench::*;
 contract!([memory] [
     an_issued_token_has_its_event_and_notes_the_use,
     nothing_is_issued_to_what_is_no_longer_allowed,
+    nothing_is_issued_to_a_secret_that_was_rotated_since,
     no_token_is_issued_under_a_generation_that_a_kill_has_passed,
     the_monthly_quota_is_exact_however_many_race,
     a_month_begins_with_a_quota_of_its_own,
@@ -27,10 +29,36 @@ fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
     TokenIssue {
         agent: agent.id,
         credential: credential.id,
+        secret: secret_of(credential),
         generation: agent.generation,
         assertion: None,
         event: event(Action::TokenIssued, TokenId(id())),
     }
+}
+
+fn secret_of(credential: &Credential) -> Option<Fingerprint> {
+    match &credential.proof {
+        Proof::Secret { current, .. } => Some(current.fingerprint),
+        Proof::Key(_) => None,
+    }
+}
+
+async fn nothing_is_issued_to_a_secret_that_was_rotated_since(stores: Stores) {
+    let agent = stores.agent().await;
+    let before = stores.credential(&agent).await;
+    let new = StoredSecret { fingerprint: Fingerprint([9; 8]), hash: SecretHash("another".into()) };
+    let after = before.rotated(new, None, None).expect("live");
+    let change = CredentialUpdate {
+        before: &before,
+        after: &after,
+        max_live: MAX_LIVE_CREDENTIALS,
+        agent_after: None,
+    };
+    let rotated = event(Action::CredentialRotated, after.id);
+    stores.credentials.update(&agent, &change, &rotated).await.expect("changed");
+    let outcome = stores.tokens.issue(&issue(&agent, &before)).await;
+    assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "the credential lives, the secret does not");
+    stores.tokens.issue(&issue(&agent, &after)).await.expect("the new one does");
 }
 
 async fn an_issued_token_has_its_event_and_notes_the_use(stores: Stores) {

@@ -18,6 +18,7 @@ async fn usage_counts_the_organizations_own_agents_and_tokens_busiest_first(stor
             let issue = TokenIssue {
                 agent: agent.id,
                 credential: credential.id,
+                secret: None,
                 generation: 0,
                 assertion: None,
                 event: event(Action::TokenIssued, TokenId(id())),

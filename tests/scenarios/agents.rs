@@ -24,7 +24,7 @@ async fn every_fault_of_a_body_is_named_at_once() {
     let world = World::start().await;
     let admin = world.admin_token().await;
     let body = json!({
-        "email": "a@b", "agentType": "robot", "version": 1, "capabilities": ["A", "a:b", "a:b", "agents:*"],
+        "email": "a@b", "agentType": "robot", "version": 1, "capabilities": ["A", "a:b", "a:b", "agents:*", 5],
         "owner": "", "one": 1, "two": null, "three": [],
     });
     let mut faults = world.post(&admin, "/api/v1/agents", body).await.faults();
@@ -36,6 +36,7 @@ async fn every_fault_of_a_body_is_named_at_once() {
             "capabilities[0]",
             "capabilities[2]",
             "capabilities[3]",
+            "capabilities[4]",
             "deploymentEnv",
             "email",
             "one",

@@ -76,6 +76,12 @@ async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_f
     world.get("x", "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
     let stray = world.events(&admin, "&action=auth.failed").await;
     assert!(stray.iter().any(|event| event["organizationId"].is_null()), "seen with admin:orgs");
+
+    let token = world.token(&client, &[]).await;
+    world.post(&admin, &format!("/api/v1/agents/{}/tokens/revoke", client.id), json!({})).await;
+    world.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    let dead = world.events(&admin, &query).await;
+    assert_eq!(dead[0]["metadata"]["method"], "bearer", "a dead token of ours is told of under its agent");
 }
 
 #[tokio::test]

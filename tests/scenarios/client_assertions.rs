@@ -1,7 +1,7 @@
 //! `private_key_jwt`: RFC 7523 with the rules of RFC 9700.
 
-use agentidp::adapters::crypto::{JwtSigner, KeySet, KeyType, generate_pem};
-use agentidp::domain::jwk::PublicKey;
+use agentidp::adapters::crypto::{JwtSigner, KeySet, generate_pem};
+use agentidp::domain::jwk::{KeyType, PublicKey};
 use agentidp::ports::token_signer::TokenSigner as _;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;

@@ -3,7 +3,8 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use agentidp::adapters::crypto::{KeySet, KeyType, generate_pem};
+use agentidp::adapters::crypto::{KeySet, generate_pem};
+use agentidp::domain::jwk::KeyType;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -88,6 +89,8 @@ async fn wrong_settings_stop_the_start_with_one_clear_line() {
         (&["--jwt-private-key-file", "/nowhere"], "JWT_PRIVATE_KEY_FILE"),
         (&["--jwt-private-key", "x", "--jwt-private-key-file", "/nowhere"], "both set"),
         (&["--jwt-verify-keys", "-----BEGIN x"], "JWT_VERIFY_KEYS"),
+        (&["--jwt-verify-keys", "garbage"], "JWT_VERIFY_KEYS"),
+        (&["--redis-url", "redis://h"], "REDIS_URL"),
         (&["--metrics-addr", "192.0.2.1:1", "--port", "0"], "METRICS_ADDR"),
         (&["--host", "192.0.2.1"], "HOST"),
         (&["migrate"], "DATABASE_URL"),

@@ -141,14 +141,40 @@ async fn of_two_rotations_at_once_one_succeeds() {
         let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
         let (one, two) =
             tokio::join!(world.post(&admin, &path, json!({})), world.post(&admin, &path, json!({})));
-        let mut statuses = [one.status.as_u16(), two.status.as_u16()];
-        statuses.sort_unstable();
-        // Where they happen not to meet, both succeed, one after the other.
-        assert!(statuses == [200, 409] || statuses == [200, 200], "{statuses:?} in round {round}");
-        let secret = [one, two].iter().filter(|answer| answer.status == 200).count();
-        let live = world.get(&admin, &format!("/api/v1/agents/{}/credentials", client.id)).await.json();
-        assert_eq!((secret >= 1, &live["total"]), (true, &json!(1)));
+        let mut working = 0;
+        for answer in [one, two] {
+            match answer.status {
+                StatusCode::OK => {
+                    let secret = answer.json()["clientSecret"].as_str().expect("a secret").to_owned();
+                    let rotated = Client { secret, ..client.clone() };
+                    working += u32::from(world.ask_token(&rotated, &[]).await.status == StatusCode::OK);
+                }
+                _ => answer.assert_error(409, "CONFLICT"),
+            }
+        }
+        // Where they happen not to meet, both are answered 200, one after the other.
+        assert_eq!(working, 1, "one secret works, in round {round}");
+        world.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
     }
+}
+
+#[tokio::test]
+async fn a_rotation_keeps_the_end_unless_it_names_another() {
+    let world = World::start().await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    let made = world.post(&admin, &path, json!({ "expiresAt": "2026-01-15T12:10:00Z" })).await.json();
+    let id = made["credentialId"].as_str().expect("an id").to_owned();
+    let rotate = async |body: Value| world.post(&admin, &format!("{path}/{id}/rotate"), body).await;
+    assert_eq!(rotate(json!({})).await.json()["expiresAt"], "2026-01-15T12:10:00.000Z");
+    let old = rotate(json!({})).await.json()["clientSecret"].as_str().expect("a secret").to_owned();
+    let old = Client { id: agent.clone(), secret: old, credential: id.clone() };
+    world.advance(600);
+    assert_eq!(rotate(json!({})).await.faults(), ["expiresAt"], "it would be dead at once");
+    let new_end = json!({ "expiresAt": "2026-01-15T13:00:00Z", "graceSeconds": 600 });
+    assert_eq!(rotate(new_end).await.json()["expiresAt"], "2026-01-15T13:00:00.000Z");
+    world.ask_token(&old, &[]).await.assert_error(401, "invalid_client");
 }
 
 #[tokio::test]

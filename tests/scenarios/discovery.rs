@@ -54,6 +54,7 @@ async fn an_issuer_with_a_path_is_found_where_the_rfcs_say() {
     assert_eq!(server["issuer"], "https://id.example.com/agents");
     assert_eq!(server["token_endpoint"], "https://id.example.com/agents/api/v1/token");
     read(&world, "/agents/.well-known/openid-configuration").await;
+    read(&world, "/.well-known/openid-configuration/agents").await;
     read(&world, "/.well-known/oauth-protected-resource/agents").await;
     read(&world, "/agents/.well-known/jwks.json").await;
     read(&world, "/agents/health").await;
@@ -64,4 +65,13 @@ async fn an_issuer_with_a_path_is_found_where_the_rfcs_say() {
     let administrator = world.administrator();
     let answer = world.send(token.basic_auth(administrator.id, Some(administrator.secret))).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    let made = world.post(&token, "/agents/api/v1/agents", crate::world::new_agent()).await;
+    let place = made.header("location").expect("a place");
+    assert!(place.starts_with("/agents/api/v1/agents/"), "{place}");
+    assert_eq!(world.get(&token, place).await.json(), made.json());
+    let document = read(&world, "/agents/openapi.json").await;
+    assert_eq!(document["servers"][0]["url"], "/agents");
+    let flow = &document["components"]["securitySchemes"]["OAuth2"]["flows"]["clientCredentials"];
+    assert_eq!(flow["tokenUrl"], "/agents/api/v1/token");
 }

@@ -60,6 +60,10 @@ async fn what_is_no_living_token_is_exactly_inactive() {
     introspect(&world, &admin, &[("token", "")]).await.assert_error(400, "invalid_request");
     introspect(&world, &admin, &[]).await.assert_error(400, "invalid_request");
     introspect(&world, &admin, &[("token", "a"), ("token", "b")]).await.assert_error(400, "invalid_request");
+    let unknown_here = [("token", "a"), ("scope", "x"), ("scope", "y")];
+    assert_eq!(introspect(&world, &admin, &unknown_here).await.json(), json!({ "active": false }));
+    let somebody_else = [("token", "a"), ("client_id", client.id.as_str())];
+    introspect(&world, &admin, &somebody_else).await.assert_error(400, "invalid_request");
 }
 
 #[tokio::test]

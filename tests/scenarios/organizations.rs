@@ -47,13 +47,23 @@ async fn every_fault_is_named() {
     let admin = world.admin_token().await;
     let body = json!({
         "name": "x", "slug": "No Slug", "plan": "gold", "limits": { "maxAgents": 0, "y": 1 }, "z": 1,
-        "resources": ["/relative", "https://example.com/#f", "urn:a"],
+        "resources": ["/relative", "https://example.com/#f", "urn:a", "urn:a"],
     });
     let mut faults = world.post(&admin, "/api/v1/organizations", body).await.faults();
     faults.sort();
     assert_eq!(
         faults,
-        ["limits.maxAgents", "limits.y", "name", "plan", "resources[0]", "resources[1]", "slug", "z"]
+        [
+            "limits.maxAgents",
+            "limits.y",
+            "name",
+            "plan",
+            "resources[0]",
+            "resources[1]",
+            "resources[3]",
+            "slug",
+            "z"
+        ]
     );
     let twice = json!({ "name": "Acme", "slug": "acme", "resources": ["urn:a", "urn:a"] });
     assert_eq!(world.post(&admin, "/api/v1/organizations", twice).await.faults(), ["resources[1]"]);

@@ -48,6 +48,7 @@ async fn a_stranger_spends_its_addresss_allowance_and_never_a_clients() {
     nobody.assert_error(429, "RATE_LIMIT_EXCEEDED");
     let malformed = world.send(world.request(Method::POST, "/api/v1/token").form(&[("scope", "x")])).await;
     malformed.assert_error(429, "RATE_LIMIT_EXCEEDED");
+    assert_eq!(malformed.json()["error"], "temporarily_unavailable", "for clients of OAuth's own kind");
 
     let own = world.ask_token(&client, &[]).await;
     assert_eq!(own.status, StatusCode::OK, "a right secret from the same address passes");

@@ -124,6 +124,9 @@ async fn nobody_makes_or_touches_what_may_more_than_itself() {
     refused(world.delete(&writer, &credential).await);
     refused(world.post(&writer, &format!("{path}/tokens/revoke"), json!({})).await);
     assert_eq!(world.get(&admin, &path).await.json()["status"], "active");
+    let gone = world.client(&admin, None, &["audit:read"]).await;
+    world.delete(&admin, &format!("/api/v1/agents/{}", gone.id)).await;
+    refused(world.delete(&writer, &format!("/api/v1/agents/{}", gone.id)).await);
     world.token(&strong, &[]).await;
 }
 

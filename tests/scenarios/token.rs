@@ -117,14 +117,21 @@ async fn whoever_fails_to_prove_itself_gets_the_same_bytes() {
         secret: secret.to_owned(),
         credential: String::new(),
     };
-    let mut last_digit = client.secret.clone();
-    last_digit.pop();
+    let shorter = &client.secret[..client.secret.len() - 1];
+    let last_digit = format!("{shorter}{}", if client.secret.ends_with('0') { '1' } else { '0' });
+    let expiring = json!({ "expiresAt": "2026-01-15T12:00:01Z" });
+    let made =
+        world.post(&admin, &format!("/api/v1/agents/{}/credentials", client.id), expiring).await.json();
+    let expired = made["clientSecret"].as_str().expect("a secret").to_owned();
+    world.advance(1);
     let strangers = [
         with("01920000-0000-7000-8000-000000000000", &client.secret),
         with("nobody", &client.secret),
         with(&client.id.to_uppercase(), &client.secret),
         with(&client.id, &other.secret),
+        with(&client.id, shorter),
         with(&client.id, &last_digit),
+        with(&client.id, &expired),
         with(&client.id, &format!("{}0", client.secret)),
         with(&client.id, &client.secret.to_uppercase()),
         with(&client.id, ""),

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
-use agentidp::adapters::crypto::{KeyType, generate_pem};
+use agentidp::adapters::crypto::generate_pem;
 use agentidp::config::{Cli, ServeArgs};
+use agentidp::domain::jwk::KeyType;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
 use agentidp::wiring::{self, Service};
@@ -58,7 +59,7 @@ pub fn settings(flags: &[&str]) -> ServeArgs {
     let fixed = ["agentidp", "--port", "0", "--metrics-addr", "off"];
     let cost: &[&str] = if flags.contains(&"--bcrypt-cost") { &[] } else { &["--bcrypt-cost", "4"] };
     let mut args = Cli::parse_from([&fixed, cost, flags].concat()).serve;
-    args.jwt_private_key.get_or_insert_with(|| RSA_PEM.clone());
+    args.jwt_private_key.get_or_insert_with(|| RSA_PEM.as_str().into());
     args
 }
 

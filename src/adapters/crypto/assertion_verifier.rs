@@ -33,6 +33,9 @@ impl AssertionVerifier for JwtAssertionVerifier {
 
     fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims> {
         let header = json_part(assertion, 0)?;
+        if header.get("alg").and_then(Value::as_str) != Some(key.algorithm()) {
+            return None;
+        }
         if REFUSED_PARAMETERS.iter().any(|name| header.contains_key(*name)) {
             return None;
         }

@@ -17,18 +17,7 @@ use rsa::pkcs8::{DecodePublicKey as _, EncodePrivateKey as _, LineEnding, Secret
 use rsa::traits::PublicKeyParts as _;
 use serde::de::DeserializeOwned;
 
-use crate::domain::jwk::{PublicKey, PublishedKey};
-
-/// What kind of key to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum KeyType {
-    /// RSA of 2048 bits, for RS256.
-    Rsa,
-    /// P-256, for ES256.
-    P256,
-    /// Ed25519, for EdDSA.
-    Ed25519,
-}
+use crate::domain::jwk::{KeyType, PublicKey, PublishedKey};
 
 /// A new private key, as PKCS#8 in PEM.
 pub fn generate_pem(kind: KeyType) -> Result<String, KeyError> {
@@ -60,11 +49,16 @@ pub struct KeySet {
 
 impl KeySet {
     /// The keys in these PEM texts: the private one, and the public ones that are accepted and published too.
-    pub fn from_pem(private: &str, public: &str) -> Result<Self, KeyError> {
-        let (signing, der) = SigningKey::from_pem(private)?;
-        let mut verifying = vec![VerifyingKey::new(signing.public_key()?)?];
-        for block in pem_blocks(public) {
-            let key = VerifyingKey::new(public_key_from_pem(&block)?)?;
+    pub fn from_pem(private: &str, public: &str) -> Result<Self, KeySetError> {
+        let (signing, der) = SigningKey::from_pem(private).map_err(KeySetError::Private)?;
+        let own = signing.public_key().and_then(VerifyingKey::new).map_err(KeySetError::Private)?;
+        let mut verifying = vec![own];
+        let blocks = pem_blocks(public);
+        if blocks.is_empty() && !public.trim().is_empty() {
+            return Err(KeySetError::Public(KeyError::NotPublicPem));
+        }
+        for block in blocks {
+            let key = public_key_from_pem(&block).and_then(VerifyingKey::new).map_err(KeySetError::Public)?;
             if verifying.iter().all(|known| known.id != key.id) {
                 verifying.push(key);
             }
@@ -274,11 +268,22 @@ fn thumbprint(key: &PublicKey) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }
 
+/// Which of the keys cannot be used, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    #[error("the private key {0}")]
+    Private(KeyError),
+    #[error("a public key {0}")]
+    Public(KeyError),
+}
+
 /// Why a key cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error("is not PEM")]
     NotPem,
+    #[error("is not PEM of public keys")]
+    NotPublicPem,
     #[error("holds no private key")]
     NotPrivate,
     #[error("holds a private key where a public one belongs")]

@@ -11,6 +11,6 @@ mod token_signer;
 
 pub use assertion_verifier::JwtAssertionVerifier;
 pub use cursor_seal::HmacCursorSeal;
-pub use keys::{KeyError, KeySet, KeyType, generate_pem};
+pub use keys::{KeyError, KeySet, KeySetError, generate_pem};
 pub use secret_hasher::BcryptHasher;
 pub use token_signer::JwtSigner;

@@ -92,17 +92,37 @@ impl BcryptHasher {
         let remembered = self.remembered.clone();
         self.submit(Box::new(move || {
             metrics::counter!("agentidp_bcrypt_total", "operation" => "verify").increment(1);
+            // Whatever happens here, the flight ends, and its passengers are told.
+            let flight = Flight { question, all };
             let outcome = bcrypt::non_truncating_verify(secret.expose(), &hash.0).map_err(Arc::new);
             if matches!(outcome, Ok(true)) {
                 remembered.insert(question, ());
             }
-            for passenger in lock(&all).0.remove(&question).unwrap_or_default() {
+            for passenger in flight.passengers() {
                 // Whoever no longer waits has gone away; that is no fault.
                 let _ = passenger.send(outcome.clone());
             }
         }))?;
         flights.0.insert(question, vec![sender]);
         Ok(answer)
+    }
+}
+
+/// A question on its way to an answer.
+struct Flight {
+    question: Question,
+    all: Arc<Mutex<Flights>>,
+}
+
+impl Flight {
+    fn passengers(&self) -> Vec<oneshot::Sender<Answer>> {
+        lock(&self.all).0.remove(&self.question).unwrap_or_default()
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        drop(self.passengers());
     }
 }
 
@@ -141,7 +161,8 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
-            Ok(job) => job(),
+            // A job that panics must not take its thread with it; those who wait for it are told by its end.
+            Ok(job) => drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))),
             Err(_) => return,
         }
     }

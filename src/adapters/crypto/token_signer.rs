@@ -134,7 +134,7 @@ impl TokenSigner for JwtSigner {
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
         loaded.remembered.insert(key_of(&token), Arc::new(claims.clone()));
-        Ok(AccessToken(token))
+        Ok(AccessToken::new(token))
     }
 
     fn verify(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
@@ -196,7 +196,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::adapters::crypto::keys::{KeyType, generate_pem};
+    use crate::adapters::crypto::keys::generate_pem;
+    use crate::domain::jwk::KeyType;
 
     const NOW: i64 = 1_790_000_000;
 
@@ -226,7 +227,7 @@ mod tests {
         for kind in [KeyType::Rsa, KeyType::P256, KeyType::Ed25519] {
             let pem = generate_pem(kind).expect("a key");
             let (one, other) = (signer(&pem), signer(&pem));
-            let token = one.sign(&claims()).expect("signed").0;
+            let token = one.sign(&claims()).expect("signed").expose().to_owned();
             for signer in [&one, &other] {
                 assert_eq!(signer.verify(&token, at(NOW)).as_deref(), Some(&claims()));
                 assert!(signer.verify(&token, at(NOW + 59)).is_some());
@@ -243,7 +244,7 @@ mod tests {
         let (pem, other) =
             (generate_pem(KeyType::P256).expect("a key"), generate_pem(KeyType::P256).expect("a key"));
         let ours = signer(&pem);
-        let token = ours.sign(&claims()).expect("signed").0;
+        let token = ours.sign(&claims()).expect("signed").expose().to_owned();
         assert_eq!(signer(&other).verify(&token, at(NOW)), None);
         let elsewhere =
             JwtSigner::new("https://other.example".into(), KeySet::from_pem(&pem, "").expect("a key"));
@@ -257,7 +258,7 @@ mod tests {
         fn no_change_of_a_token_is_valid(place in 0usize..1000, letter in "[A-Za-z0-9_.=+/ -]") {
             static PEM: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
             let pem = PEM.as_str();
-            let token = signer(pem).sign(&claims()).expect("signed").0;
+            let token = signer(pem).sign(&claims()).expect("signed").expose().to_owned();
             let place = place % token.len();
             let mut changed = token.clone();
             changed.replace_range(place..=place, &letter);

@@ -17,7 +17,7 @@ use crate::domain::agent::{
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::scope::ManagementScope as Scope;
-use crate::domain::scope::{MAX_CAPABILITIES, Scopes};
+use crate::domain::scope::Scopes;
 
 /// The operations on agents.
 pub struct AgentsApi {
@@ -216,14 +216,15 @@ impl Input for AgentChangeBody {
 }
 
 fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
-    let Some(values) = fields.list("capabilities", MAX_CAPABILITIES, |value| Ok(value.to_owned()))? else {
+    let Some(texts) = fields.texts("capabilities", |value| Ok(value.to_owned()))? else {
         return Some(None);
     };
+    let (places, values): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
     match Scopes::capabilities(values) {
         Ok(capabilities) => Some(Some(capabilities)),
         Err(faults) => {
             for fault in faults {
-                let place = fault.at.map_or(String::new(), |place| format!("[{place}]"));
+                let place = fault.at.map_or(String::new(), |at| format!("[{}]", places[at]));
                 fields.fault(&format!("capabilities{place}"), fault.what);
             }
             None

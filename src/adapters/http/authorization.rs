@@ -9,9 +9,9 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthSco
 
 use super::context::Context;
 use super::error::ApiError;
-use super::input::Form;
+use super::input::{Form, FormFields};
 use crate::app::caller::Caller;
-use crate::app::client_auth::ClientProof;
+use crate::app::client_auth::{ClientAuthError, ClientProof};
 use crate::domain::id::AgentId;
 use crate::domain::scope::ManagementScope;
 use crate::domain::secret::ClientSecret;
@@ -113,7 +113,7 @@ impl ClientAuthorization {
     }
 
     /// The one proof in header and form.
-    pub fn proof<T>(&self, form: &Form<T>) -> Result<ClientProof, ApiError> {
+    pub fn proof<T: FormFields>(&self, form: &Form<T>) -> Result<ClientProof, ApiError> {
         proof(&self.0, form)
     }
 }
@@ -147,14 +147,24 @@ impl<'a> ApiExtractor<'a> for EitherAuthorization {
 
 impl EitherAuthorization {
     /// The caller, by its token or by client authentication, whichever there is; not by both.
-    pub async fn authenticate<T>(&self, context: &Context, form: &Form<T>) -> Result<Caller, ApiError> {
+    pub async fn authenticate<T: FormFields>(
+        &self,
+        context: &Context,
+        form: &Form<T>,
+    ) -> Result<Caller, ApiError> {
         let (app, visit) = (&context.app, &context.visit);
         let has_form_proof = ["client_secret", "client_assertion", "client_assertion_type"]
             .iter()
             .any(|name| form.get(name).is_some());
         match &self.0 {
             Authorization::Bearer(token) if !has_form_proof => {
-                Ok(app.bearer.authenticate(visit, Some(token)).await?)
+                let caller = app.bearer.authenticate(visit, Some(token)).await?;
+                match form.get("client_id").map(AgentId::parse) {
+                    Some(named) if named != Some(caller.agent()) => {
+                        Err(ApiError::invalid_request("client_id is not the client whose token this is"))
+                    }
+                    _ => Ok(caller),
+                }
             }
             Authorization::None | Authorization::Other if !has_form_proof => {
                 Ok(app.bearer.authenticate(visit, None).await?)
@@ -163,7 +173,7 @@ impl EitherAuthorization {
                 let proof = match proof(authorization, form) {
                     Ok(proof) => proof,
                     Err(refusal) => {
-                        app.strangers.count(visit).await?;
+                        app.strangers.count(visit).await.map_err(ClientAuthError::from)?;
                         return Err(refusal);
                     }
                 };
@@ -218,7 +228,7 @@ fn basic(encoded: &str) -> Option<(String, String)> {
 }
 
 /// Exactly one kind of proof; a `client_id` in the form must be the client that is proved.
-fn proof<T>(authorization: &Authorization, form: &Form<T>) -> Result<ClientProof, ApiError> {
+fn proof<T: FormFields>(authorization: &Authorization, form: &Form<T>) -> Result<ClientProof, ApiError> {
     let several = || ApiError::invalid_request("a client must prove itself in exactly one way");
     let named = form.get("client_id");
     let secret = form.get("client_secret");
@@ -245,7 +255,7 @@ fn proof<T>(authorization: &Authorization, form: &Form<T>) -> Result<ClientProof
         (None, None) => Ok(secret_proof(named, secret)),
         _ if secret.is_some() => Err(several()),
         (Some(assertion), Some(ASSERTION_TYPE)) => {
-            Ok(ClientProof::Assertion { client: named.map(AgentId::parse), assertion: assertion.to_owned() })
+            Ok(ClientProof::Assertion { client: named.map(AgentId::parse), assertion: assertion.into() })
         }
         _ => Err(ApiError::invalid_request(
             "client_assertion and client_assertion_type go together, and the type is that of RFC 7523",

@@ -34,7 +34,7 @@ impl Context {
 
     /// The context that the envelope put there.
     pub fn of(request: &Request) -> Result<&Arc<Self>, ApiError> {
-        request.extensions().get().ok_or_else(ApiError::internal)
+        request.extensions().get().ok_or_else(|| ApiError::internal("a request has no context"))
     }
 }
 

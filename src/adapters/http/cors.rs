@@ -25,7 +25,6 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 /// What the answer to a request of an allowed origin says.
 pub fn allow(origin: &HeaderValue, is_preflight: bool, into: &mut HeaderMap) {
     into.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    into.append(header::VARY, HeaderValue::from_static("origin"));
     if is_preflight {
         for (name, value) in TOLD {
             into.insert(name, HeaderValue::from_static(value));

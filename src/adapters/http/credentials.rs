@@ -164,7 +164,7 @@ impl Input for NewCredentialBody {
 #[derive(Object)]
 #[oai(rename = "Rotation", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
 struct RotationBody {
-    /// When the new secret ends; never, where nothing is said
+    /// When the new secret ends; when the old one would have, where nothing is said
     expires_at: Option<Instant>,
     /// How much longer the old secret works; not at all, where nothing is said
     #[oai(validator(maximum(value = "604800"), minimum(value = "0")))]

@@ -9,7 +9,7 @@ use poem::{EndpointExt as _, IntoEndpoint as _, Response, Route, get};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
 use serde_json::{Map, Value, json};
 
-use super::authorization::OAUTH2;
+use super::authorization::{CLIENT, OAUTH2, TOKEN_URL};
 use super::error::Code;
 use super::input::QUERY;
 use super::lifecycle::Lifecycle;
@@ -62,7 +62,9 @@ pub struct Documented {
 }
 
 /// Routes every operation of the core, and describes them.
-pub fn documented(app: &App, issuer: &Arc<str>, lifecycle: &Arc<Lifecycle>) -> Documented {
+///
+/// `base` is the path of the issuer's URL, under which those who come from outside find the service.
+pub fn documented(app: &App, issuer: &Arc<str>, base: &str, lifecycle: &Arc<Lifecycle>) -> Documented {
     let tokens = (
         token::TokenApi { tokens: app.tokens.clone() },
         introspection::IntrospectionApi { introspection: app.introspection.clone() },
@@ -81,7 +83,7 @@ pub fn documented(app: &App, issuer: &Arc<str>, lifecycle: &Arc<Lifecycle>) -> D
         health::HealthApi { lifecycle: lifecycle.clone() },
     ));
     let generated = serde_json::from_str(&service.spec()).expect("poem-openapi writes JSON");
-    let document = complete(generated);
+    let document = placed_under(base, complete(generated));
     let swagger = service.swagger_ui_html().replace(&service.spec(), &in_script(&document));
     let json = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
     let endpoint = Route::new()
@@ -138,7 +140,11 @@ fn complete(mut document: Value) -> Value {
             query_schemas.extend(parameters_from_query(described, &schemas));
             add_errors(described, operation);
             add_example(described, operation);
-            keep_scopes_for_oauth2(described);
+            complete_security(described);
+            describe_success(described);
+            if !operation.succeeds {
+                described["responses"].as_object_mut().expect("responses").remove("200");
+            }
         }
     }
     let schemas = &mut document["components"]["schemas"];
@@ -152,6 +158,18 @@ fn complete(mut document: Value) -> Value {
     }
     schemas["Error"] = error_schema();
     schemas["OAuthError"] = oauth_error_schema();
+    document
+}
+
+/// The document as it is read from under that path.
+fn placed_under(base: &str, mut document: Value) -> Value {
+    if !base.is_empty() {
+        document["servers"] = json!([{ "url": base }]);
+        let flow = "/components/securitySchemes/OAuth2/flows/clientCredentials/tokenUrl";
+        if let Some(url) = document.pointer_mut(flow) {
+            *url = json!(format!("{base}{TOKEN_URL}"));
+        }
+    }
     document
 }
 
@@ -211,14 +229,27 @@ fn add_example(described: &mut Value, operation: &Operation) {
     }
 }
 
-/// Only OAuth has scopes: other schemes must name none.
-fn keep_scopes_for_oauth2(described: &mut Value) {
-    for requirement in described.get_mut("security").and_then(Value::as_array_mut).into_iter().flatten() {
-        for (scheme, scopes) in requirement.as_object_mut().into_iter().flatten() {
-            if scheme != OAUTH2 {
-                *scopes = json!([]);
-            }
+/// What an operation gives where its type says no more: the first line that says what it does.
+fn describe_success(described: &mut Value) {
+    let summary = described["summary"].clone();
+    if let Some(response) = described.pointer_mut("/responses/200")
+        && response["description"] == ""
+    {
+        response["description"] = json!(format!("Done: {}", summary.as_str().unwrap_or_default()));
+    }
+}
+
+/// Only OAuth has scopes: other schemes must name none. Where a client may prove itself in the header it may do
+/// so in the form too, and then no header is needed.
+fn complete_security(described: &mut Value) {
+    let Some(requirements) = described.get_mut("security").and_then(Value::as_array_mut) else { return };
+    for (scheme, scopes) in requirements.iter_mut().filter_map(Value::as_object_mut).flatten() {
+        if scheme != OAUTH2 {
+            *scopes = json!([]);
         }
+    }
+    if requirements.iter().any(|requirement| requirement.get(CLIENT).is_some()) {
+        requirements.push(json!({}));
     }
 }
 

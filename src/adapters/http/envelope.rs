@@ -28,6 +28,9 @@ const BODY: Duration = Duration::from_secs(30);
 /// The longest that a request may take once it has arrived.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Where clients of OAuth's own kind call.
+const OAUTH_PATHS: [&str; 3] = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
+
 /// Everything around the routes.
 pub struct Envelope {
     pub app: Arc<App>,
@@ -56,10 +59,17 @@ impl Envelope {
         } else {
             match self.run(request, &context).await {
                 Ok(response) => self.in_one_form(response, &path, &context),
+                Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
+                    write_error(&error.into_oauth(), &context)
+                }
                 Err(error) => write_error(&error, &context),
             }
         };
         Self::add_headers(&path, &context, response.headers_mut());
+        self.place_under_issuer(response.headers_mut());
+        if !self.cors_origins.is_empty() {
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+        }
         if let Some(origin) = origin {
             cors::allow(&origin, is_preflight, response.headers_mut());
         }
@@ -84,13 +94,16 @@ impl Envelope {
         request.extensions_mut().insert(context.clone());
         let endpoint = self.endpoint.clone();
         let task = self.lifecycle.tasks().spawn(async move { endpoint.get_response(request).await });
-        within_deadline(task, is_change, &context.id).await
+        within_deadline(task, is_change).await
     }
 
     /// The path as the routes know it: without the issuer's, which RFC 8414 puts behind the well-known name.
     fn local_path<'a>(&self, path: &'a str) -> &'a str {
-        const METADATA: [&str; 2] =
-            ["/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"];
+        const METADATA: [&str; 3] = [
+            "/.well-known/oauth-authorization-server",
+            "/.well-known/openid-configuration",
+            "/.well-known/oauth-protected-resource",
+        ];
         if self.issuer_path.is_empty() {
             return path;
         }
@@ -105,6 +118,15 @@ impl Envelope {
         match path.strip_prefix(self.issuer_path.as_str()) {
             Some(rest) if rest.starts_with('/') => rest,
             _ => path,
+        }
+    }
+
+    /// A place of ours, as those know it who know the issuer's path.
+    fn place_under_issuer(&self, headers: &mut HeaderMap) {
+        let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok());
+        let placed = place.map(|place| format!("{}{place}", self.issuer_path));
+        if let Some(Ok(placed)) = placed.map(HeaderValue::try_from) {
+            headers.insert(header::LOCATION, placed);
         }
     }
 
@@ -132,7 +154,10 @@ impl Envelope {
                 let message = "there is nothing under this path; GET /docs shows what there is";
                 write_error(&ApiError::new(Code::NotFound, message), context)
             }
-            _ => write_error(&ApiError::internal(), context),
+            status => {
+                let cause = format!("the framework answered {status}");
+                write_error(&ApiError::internal(&cause), context)
+            }
         }
     }
 
@@ -157,25 +182,19 @@ impl Envelope {
 }
 
 /// The answer of a request that runs. At its deadline the caller is told, and the request runs on.
-async fn within_deadline(
-    task: JoinHandle<Response>,
-    is_change: bool,
-    request_id: &str,
-) -> Result<Response, ApiError> {
+async fn within_deadline(task: JoinHandle<Response>, is_change: bool) -> Result<Response, ApiError> {
     match timeout(DEADLINE, task).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(panic)) => {
-            tracing::error!(request_id, error = %panic, "a request failed");
-            Err(ApiError::internal())
-        }
+        Ok(Err(panic)) => Err(ApiError::internal(&panic.to_string())),
         Err(_) => {
-            tracing::warn!(request_id, "a request missed its deadline");
             let message = if is_change {
                 "it took too long; the change may still be made: read before you try again"
             } else {
                 "it took too long; nothing was changed"
             };
-            Err(ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1))
+            Err(ApiError::new(Code::ServiceUnavailable, message)
+                .with_retry_after(1)
+                .caused_by("it missed its deadline"))
         }
     }
 }
@@ -197,10 +216,13 @@ async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError>
 
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
     let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
-    format!("{path}{query}").parse().map_err(|_| ApiError::internal())
+    format!("{path}{query}").parse().map_err(|_| ApiError::internal("a path of ours is none"))
 }
 
 fn write_error(error: &ApiError, context: &Context) -> Response {
+    if let Some(cause) = &error.cause {
+        tracing::error!(request_id = context.id, status = error.status.as_u16(), cause, "a request failed");
+    }
     let body = error.to_json(&context.id).to_string();
     let mut response = Response::builder().status(error.status).content_type("application/json").body(body);
     error.headers(response.headers_mut());
@@ -232,7 +254,7 @@ mod tests {
                 Response::default()
             });
             let began = Instant::now();
-            let error = within_deadline(task, is_change, "id").await.expect_err("too late");
+            let error = within_deadline(task, is_change).await.expect_err("too late");
             assert_eq!((error.status, began.elapsed().as_secs()), (StatusCode::SERVICE_UNAVAILABLE, 5));
             assert!(error.to_json("id").to_string().contains(words));
             finish.send(()).expect("it runs on");
@@ -243,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_panics_is_an_error_that_says_nothing_of_the_inside() {
         let task = tokio::spawn(async { panic!("hunter2") });
-        let error = within_deadline(task, true, "id").await.expect_err("it panicked");
+        let error = within_deadline(task, true).await.expect_err("it panicked");
         assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!error.to_json("id").to_string().contains("hunter2"));
     }

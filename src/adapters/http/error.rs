@@ -76,6 +76,8 @@ pub struct ApiError {
     pub(super) body: ErrorBody,
     challenge: Option<&'static str>,
     retry_after_seconds: Option<i64>,
+    /// What lies beneath. For the log, under the request's id; never for the caller.
+    pub(super) cause: Option<Box<str>>,
 }
 
 /// The two forms that an error takes.
@@ -91,13 +93,13 @@ impl ApiError {
     /// An error in this API's form.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         let body = ErrorBody::Api { code, message: message.into(), details: None, oauth: None };
-        Self { status: code.status(), body, challenge: None, retry_after_seconds: None }
+        Self { status: code.status(), body, challenge: None, retry_after_seconds: None, cause: None }
     }
 
     /// An error in OAuth's form.
     pub(super) fn oauth(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
         let body = ErrorBody::OAuth { error, description: description.into() };
-        Self { status, body, challenge: None, retry_after_seconds: None }
+        Self { status, body, challenge: None, retry_after_seconds: None, cause: None }
     }
 
     /// `invalid_request`: a form that is not of OAuth's.
@@ -157,8 +159,14 @@ impl ApiError {
     }
 
     /// Something of ours that broke. The caller learns nothing of it.
-    pub(super) fn internal() -> Self {
-        Self::new(Code::InternalServerError, "something went wrong here; the log has it under the request id")
+    pub(super) fn internal(cause: &str) -> Self {
+        let message = "something went wrong here; the log has it under the request id";
+        Self::new(Code::InternalServerError, message).caused_by(cause)
+    }
+
+    pub(super) fn caused_by(mut self, cause: &str) -> Self {
+        self.cause = Some(cause.into());
+        self
     }
 
     /// The body, for the request of that id.
@@ -200,7 +208,7 @@ impl From<ApiError> for poem::Error {
 }
 
 impl ApiResponse for ApiError {
-    /// Which errors an operation may answer is said in [`openapi`](super::openapi).
+    /// Which errors an operation may answer is said in [`operations`](super::operations).
     fn meta() -> MetaResponses {
         MetaResponses { responses: Vec::new() }
     }
@@ -214,32 +222,28 @@ fn some_seconds() -> i64 {
     1 + i64::try_from(std::hash::RandomState::new().hash_one(()) % 3).unwrap_or(0)
 }
 
-/// Logs what lies beneath a failure, once.
-fn log(failure: &dyn std::error::Error) {
-    let mut chain = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(beneath) = cause {
-        chain.push_str(": ");
-        chain.push_str(&beneath.to_string());
-        cause = beneath.source();
-    }
-    tracing::error!(error = chain, "a request failed");
+/// A failure and all that lies beneath it, in one line.
+fn chain(failure: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(failure), |failure| failure.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl From<StoreError> for ApiError {
     fn from(failure: StoreError) -> Self {
-        log(&failure);
+        let cause = chain(&failure);
         match failure {
             StoreError::Unavailable { .. } => {
                 Self::new(Code::ServiceUnavailable, "a store is away; nothing was changed")
                     .with_retry_after(1)
+                    .caused_by(&cause)
             }
             StoreError::InDoubt { .. } => Self::new(
                 Code::ServiceUnavailable,
                 "a store did not confirm; the change may have been made: read before you try again",
             )
-            .with_retry_after(1),
-            StoreError::Inconsistent { .. } => Self::internal(),
+            .with_retry_after(1)
+            .caused_by(&cause),
+            StoreError::Inconsistent { .. } => Self::internal(&cause),
         }
     }
 }
@@ -251,10 +255,7 @@ impl From<HasherError> for ApiError {
                 Self::new(Code::ServiceUnavailable, "too much is asked at once; nothing was changed")
                     .with_retry_after(some_seconds())
             }
-            HasherError::Broken(_) => {
-                log(&failure);
-                Self::internal()
-            }
+            HasherError::Broken(_) => Self::internal(&chain(&failure)),
         }
     }
 }
@@ -327,6 +328,10 @@ impl From<CredentialsError> for ApiError {
             E::NotActive => Self::new(Code::AgentNotActive, message),
             E::LimitReached(_) => Self::new(Code::CredentialLimitReached, message),
             E::UnfitKey(what) => Self::validation(&[Fault::new("publicKey", what)]),
+            E::Expired => Self::validation(&[Fault::new(
+                "expiresAt",
+                "is missing: the credential has expired, and the new secret needs an end of its own",
+            )]),
             E::NotASecret(_) | E::Conflict => Self::new(Code::Conflict, message),
             E::AlreadyRevoked(_) => Self::new(Code::CredentialAlreadyRevoked, message),
             E::LastAdministrator => Self::new(Code::LastAdministrator, message),
@@ -425,24 +430,23 @@ impl From<TokenError> for ApiError {
             E::QuotaReached(limit) => Self::limit_reached(message, limit).for_oauth("access_denied"),
             E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
                 .with_retry_after(1),
-            E::Sign(failure) => {
-                log(&failure);
-                Self::internal()
-            }
+            E::Sign(failure) => Self::internal(&chain(&failure)),
             E::Store(failure) => Self::from(failure).into_oauth(),
         }
     }
 }
 
 impl ApiError {
-    /// A 503 in OAuth's form; all else as it is.
-    fn into_oauth(self) -> Self {
-        match self.body {
-            ErrorBody::Api { code: Code::ServiceUnavailable, message, .. } => Self {
-                body: ErrorBody::OAuth { error: TEMPORARILY_UNAVAILABLE, description: message },
-                ..self
-            },
-            _ => self,
-        }
+    /// What passes by itself, and what is wrong with a form, in OAuth's form; all else as it is.
+    pub(super) fn into_oauth(self) -> Self {
+        let oauth = |error, description| ErrorBody::OAuth { error, description };
+        let body = match self.body {
+            ErrorBody::Api { code: Code::ServiceUnavailable, message, .. } => {
+                oauth(TEMPORARILY_UNAVAILABLE, message)
+            }
+            ErrorBody::Api { code: Code::ValidationError, message, .. } => oauth("invalid_request", message),
+            body => body,
+        };
+        Self { body, ..self }
     }
 }

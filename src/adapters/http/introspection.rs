@@ -7,7 +7,7 @@ use super::authorization::EitherAuthorization;
 use super::context::Here;
 use super::document::Tag;
 use super::error::ApiError;
-use super::input::Form;
+use super::input::{Form, FormFields};
 use crate::app::introspection::{Introspection, LivingToken};
 use crate::domain::scope::ManagementScope as Scope;
 
@@ -47,6 +47,10 @@ struct IntrospectionForm {
     client_secret: Option<String>,
     client_assertion: Option<String>,
     client_assertion_type: Option<String>,
+}
+
+impl FormFields for IntrospectionForm {
+    const KNOWN: &'static [&'static str] = &["token", "token_type_hint"];
 }
 
 /// What is known of a token

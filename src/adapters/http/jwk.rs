@@ -74,7 +74,14 @@ pub fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
         _ => Err("must be [\"verify\"]".to_owned()),
     });
     let id = fields.optional("kid", text(|id| if id.len() <= 256 { Ok(()) } else { Err("is too long") }));
-    let key = match kty? {
+    let Some(kty) = kty else {
+        // Which members belong to the key cannot be told without its type.
+        for member in ["crv", "n", "e", "x", "y", "alg"] {
+            fields.take(member);
+        }
+        return None;
+    };
+    let key = match kty {
         KeyType::Rsa => {
             let (n, e) = (number(fields, "n"), number(fields, "e"));
             PublicKey::Rsa { n: n?, e: e? }

@@ -11,11 +11,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::http::StatusCode as Answer;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::lifecycle::Lifecycle;
 
 /// How long a scraper may take to send its request.
 const HEAD: Duration = Duration::from_secs(5);
+/// How long a scraper may take in all.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How many scrapers are answered at once; a further one is closed.
+const SCRAPERS: usize = 16;
 /// How often times are gathered into their buckets. Until then each takes room.
 const UPKEEP: Duration = Duration::from_secs(2);
 
@@ -33,6 +38,7 @@ pub(super) fn request_answered(status: Answer, took: Duration) {
 
 /// Tells the counts as Prometheus reads them, under `/metrics`, until the service ends.
 pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: Arc<Lifecycle>) {
+    let places = Arc::new(Semaphore::new(SCRAPERS));
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
         let accepted = tokio::select! {
@@ -43,7 +49,12 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: A
             }
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else { continue };
+        let Ok((stream, _)) = accepted else {
+            // Most likely no file is free. Nothing tells when one is.
+            upkeep.tick().await;
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let counts = counts.clone();
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -58,10 +69,12 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: A
             );
         let lifecycle = lifecycle.clone();
         tokio::spawn(async move {
+            let _place = place;
             tokio::select! {
                 // A scraper that breaks off is no fault of ours.
                 _ = connection => {}
                 () = lifecycle.closed() => {}
+                () = tokio::time::sleep_until(tokio::time::Instant::now() + LONGEST) => {}
             }
         });
     }

@@ -17,6 +17,8 @@ pub struct Operation {
     pub oauth_errors: &'static [(u16, &'static str)],
     /// A body that works.
     pub example: Option<fn() -> Value>,
+    /// Whether it can succeed at all.
+    pub succeeds: bool,
 }
 
 /// Any operation, whatever it does.
@@ -49,7 +51,7 @@ macro_rules! bearer_with_body {
 }
 
 const fn operation(id: &'static str, errors: &'static [Code]) -> Operation {
-    Operation { id, errors, oauth_errors: &[], example: None }
+    Operation { id, errors, oauth_errors: &[], example: None, succeeds: true }
 }
 
 /// Every operation of the document.
@@ -141,7 +143,11 @@ pub const OPERATIONS: &[Operation] = &[
             &[FreeTierLimitExceeded, RateLimitExceeded, PayloadTooLarge, ValidationError],
         )
     },
-    Operation { oauth_errors: &[(400, "unsupported_response_type")], ..operation("authorize", &[]) },
+    Operation {
+        oauth_errors: &[(400, "unsupported_response_type")],
+        succeeds: false,
+        ..operation("authorize", &[])
+    },
     Operation {
         oauth_errors: &CLIENT_ERRORS,
         example: Some(|| json!({ "token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl" })),

@@ -216,14 +216,17 @@ fn read_limits(fields: &mut Fields) -> Option<LimitOverrides> {
 }
 
 fn resources(fields: &mut Fields) -> Option<Option<Vec<ResourceUri>>> {
-    let resources = fields.list("resources", MAX_RESOURCES, ResourceUri::parse)?;
+    let Some(resources) = fields.texts("resources", ResourceUri::parse)? else { return Some(None) };
+    if resources.len() > MAX_RESOURCES {
+        fields.fault("resources", format!("must have at most {MAX_RESOURCES} entries"));
+    }
     let mut seen = HashSet::new();
-    for (place, uri) in resources.iter().flatten().enumerate() {
+    for (place, uri) in &resources {
         if !seen.insert(uri) {
             fields.fault(&format!("resources[{place}]"), "stands here for the second time");
         }
     }
-    Some(resources)
+    Some(Some(resources.into_iter().map(|(_, uri)| uri).collect()))
 }
 
 /// An organization

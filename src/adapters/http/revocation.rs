@@ -6,7 +6,7 @@ use super::authorization::EitherAuthorization;
 use super::context::Here;
 use super::document::Tag;
 use super::error::ApiError;
-use super::input::Form;
+use super::input::{Form, FormFields};
 use crate::app::revocation::Revocations;
 
 /// The revocation endpoint.
@@ -52,4 +52,8 @@ struct RevocationForm {
     client_secret: Option<String>,
     client_assertion: Option<String>,
     client_assertion_type: Option<String>,
+}
+
+impl FormFields for RevocationForm {
+    const KNOWN: &'static [&'static str] = &["token", "token_type_hint"];
 }

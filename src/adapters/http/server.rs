@@ -91,6 +91,7 @@ async fn serve_connection(
                 let mut refusal = hyper::Response::new(poem::Body::empty().into());
                 *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                handled.silent();
                 return Ok(refusal);
             }
             let response = envelope.handle(request, peer.ip()).await;

@@ -8,7 +8,8 @@ use super::authorization::ClientAuthorization;
 use super::context::Here;
 use super::document::Tag;
 use super::error::ApiError;
-use super::input::Form;
+use super::input::{Form, FormFields};
+use crate::app::client_auth::ClientAuthError;
 use crate::app::token::{TokenRequest, Tokens};
 
 /// The grant that agents use (RFC 6749 section 4.4).
@@ -49,20 +50,18 @@ impl TokenApi {
         let proof = match read() {
             Ok(proof) => proof,
             Err(refusal) => {
-                context.app.strangers.count(&context.visit).await?;
+                context.app.strangers.count(&context.visit).await.map_err(ClientAuthError::from)?;
                 return Err(refusal);
             }
         };
-        let request = TokenRequest {
-            scope: form.get("scope").map(str::to_owned),
-            resources: form.resources().to_vec(),
-        };
+        let request =
+            TokenRequest { scope: form.get("scope").map(str::to_owned), resources: form.repeated().to_vec() };
         let issued = self.tokens.issue(&context.visit, &proof, &request).await.map_err(|error| {
             let error = ApiError::from(error);
             if client.is_basic() { error.with_basic_challenge() } else { error }
         })?;
         Ok(Json(TokenBody {
-            access_token: issued.token.0,
+            access_token: issued.token.expose().to_owned(),
             token_type: "Bearer".to_owned(),
             expires_in: issued.expires_in_seconds,
             scope: issued.scopes.to_string(),
@@ -95,6 +94,11 @@ struct TokenForm {
     client_assertion: Option<String>,
     /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
     client_assertion_type: Option<String>,
+}
+
+impl FormFields for TokenForm {
+    const KNOWN: &'static [&'static str] = &["grant_type", "scope"];
+    const REPEATED: Option<&'static str> = Some("resource");
 }
 
 /// A token

@@ -29,7 +29,10 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, &'static str> {
         && text.bytes().all(|b| {
             b.is_ascii_digit() || matches!(b, b'-' | b'+' | b':' | b'.' | b'T' | b'Z' | b't' | b'z')
         })
-        && matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+        && matches!(
+            text.as_bytes(),
+            [_, _, _, _, b'-', _, _, b'-', _, _, b'T' | b't', _, _, b':', _, _, b':', ..]
+        );
     let at = if is_plain { text.parse::<jiff::Timestamp>().ok() } else { None };
     at.map(|at| Timestamp::from_millis(at.as_millisecond())).ok_or(WRONG)
 }
@@ -189,6 +192,8 @@ mod tests {
             "2026-01-31",
             "2026-01-31T12:00:00",
             "2026-01-31 12:00:00Z",
+            "2026-01-31T12Z",
+            "2026-01-31T12:00Z",
             "2026-02-30T00:00:00Z",
             "2026-01-31T12:00:00Z[UTC]",
             "300000-01-01T00:00:00Z",

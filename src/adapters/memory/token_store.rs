@@ -21,9 +21,10 @@ impl TokenStore for Memory {
         let still_holds = agent.is_active()
             && organization.is_active()
             && agent.generation + organization.generation == issue.generation
-            && world
-                .credential(issue.agent, issue.credential)
-                .is_some_and(|credential| credential.is_live(now));
+            && world.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
+                Some(fingerprint) => credential.hash_for(fingerprint, now).is_some(),
+                None => credential.is_live(now),
+            });
         if !still_holds {
             return Err(IssueError::NoLongerAllowed);
         }

@@ -18,8 +18,11 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+    /// A fault of that field. A name that a stranger made up is cut to a length that can be told back.
+    pub fn new(field: &str, message: impl Into<String>) -> Self {
+        const LONGEST: usize = 200;
+        let kept = field.floor_char_boundary(LONGEST);
+        Self { field: field[..kept].to_owned(), message: message.into() }
     }
 }
 
@@ -50,7 +53,6 @@ impl Fields {
     pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<Fault>> {
         let value = T::read(&mut self);
         self.refuse_rest();
-        self.faults.truncate(MAX_FAULTS);
         match value {
             Some(value) if self.faults.is_empty() => Ok(value),
             _ => Err(self.faults),
@@ -59,7 +61,9 @@ impl Fields {
 
     /// Notes a fault of a field.
     pub fn fault(&mut self, name: &str, message: impl Into<String>) {
-        self.faults.push(Fault::new(format!("{}{name}", self.prefix), message));
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(Fault::new(&format!("{}{name}", self.prefix), message));
+        }
     }
 
     /// A field as it stands.
@@ -92,34 +96,26 @@ impl Fields {
         }
     }
 
-    /// A list of texts. Faults of one are noted under its place.
-    pub fn list<T>(
+    /// A list of texts, each with its place; faults of others are noted under theirs. `None` where it is no
+    /// list; what is at fault is left out of it, so that the rest can be judged too.
+    pub fn texts<T>(
         &mut self,
         name: &str,
-        most: usize,
         parse: impl Fn(&str) -> Result<T, &'static str>,
-    ) -> Option<Option<Vec<T>>> {
+    ) -> Option<Option<Vec<(usize, T)>>> {
         let Some(value) = self.take(name) else { return Some(None) };
         let Value::Array(entries) = value else {
             self.fault(name, "must be a list");
             return None;
         };
-        if entries.len() > most {
-            self.fault(name, format!("must have at most {most} entries"));
-            return None;
-        }
-        let mut list = Some(Vec::with_capacity(entries.len()));
+        let mut sound = Vec::with_capacity(entries.len());
         for (place, entry) in entries.iter().enumerate() {
-            match (text(&parse)(entry), &mut list) {
-                (Ok(entry), Some(list)) => list.push(entry),
-                (Ok(_), None) => {}
-                (Err(message), _) => {
-                    self.fault(&format!("{name}[{place}]"), message);
-                    list = None;
-                }
+            match text(&parse)(entry) {
+                Ok(entry) => sound.push((place, entry)),
+                Err(message) => self.fault(&format!("{name}[{place}]"), message),
             }
         }
-        list.map(Some)
+        Some(Some(sound))
     }
 
     /// An object within, its fields read by `read`. Unknown ones are refused there too.
@@ -135,6 +131,7 @@ impl Fields {
         inner.refuse_rest();
         let is_sound = inner.faults.is_empty();
         self.faults.append(&mut inner.faults);
+        self.faults.truncate(MAX_FAULTS);
         value.filter(|_| is_sound).map(Some)
     }
 

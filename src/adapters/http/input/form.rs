@@ -11,53 +11,51 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use super::query::decode;
 use crate::adapters::http::context::Context;
 use crate::adapters::http::error::ApiError;
+use crate::app::client_auth::ClientAuthError;
 
-/// The parameters that any of the OAuth endpoints reads.
-const KNOWN: [&str; 8] = [
-    "grant_type",
-    "scope",
-    "client_id",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-    "token",
-    "token_type_hint",
-];
-/// The one that may stand there more than once (RFC 8707 section 2).
-const RESOURCE: &str = "resource";
+/// A type of form: how it is described is its schema, what it reads stands here.
+pub trait FormFields: Type {
+    /// The parameters that it reads beside those of client authentication. Each may stand there once.
+    const KNOWN: &'static [&'static str];
+    /// One that may stand there several times (RFC 8707 section 2).
+    const REPEATED: Option<&'static str> = None;
+}
+
+/// The parameters of client authentication, which every form may have.
+const PROOF: [&str; 4] = ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
 
 /// A form, described as `T`. An empty parameter is as one that is absent; an unknown one is passed over.
 ///
 /// Faults are OAuth's `invalid_request`, and count against the address that sent them.
 pub struct Form<T> {
     values: HashMap<&'static str, String>,
-    resources: Vec<String>,
+    repeated: Vec<String>,
     described_as: std::marker::PhantomData<T>,
 }
 
-impl<T> Form<T> {
+impl<T: FormFields> Form<T> {
     /// A parameter, where it is there and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Each `resource`.
-    pub fn resources(&self) -> &[String] {
-        &self.resources
+    /// Each value, not empty, of the parameter that may stand there several times.
+    pub fn repeated(&self) -> &[String] {
+        &self.repeated
     }
 
     fn parse(body: &[u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(body).map_err(|_| "the form is not UTF-8")?;
         let mut form =
-            Self { values: HashMap::new(), resources: Vec::new(), described_as: std::marker::PhantomData };
+            Self { values: HashMap::new(), repeated: Vec::new(), described_as: std::marker::PhantomData };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decoded = decode(name).zip(decode(value));
             let (name, value) = decoded.ok_or("the form is not valid percent-encoding of UTF-8")?;
-            if name == RESOURCE {
-                form.resources.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
-            } else if let Some(known) = KNOWN.into_iter().find(|known| *known == name)
-                && form.values.insert(known, value.into_owned()).is_some()
+            if T::REPEATED == Some(&*name) {
+                form.repeated.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
+            } else if let Some(known) = T::KNOWN.iter().chain(&PROOF).find(|known| **known == name)
+                && form.values.insert(*known, value.into_owned()).is_some()
             {
                 return Err("a parameter stands in the form more than once");
             }
@@ -67,7 +65,7 @@ impl<T> Form<T> {
     }
 }
 
-impl<'a, T: Type> ApiExtractor<'a> for Form<T> {
+impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();
@@ -87,13 +85,20 @@ impl<'a, T: Type> ApiExtractor<'a> for Form<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::internal())?;
+        let bytes =
+            body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
         let form = check_request(request).and_then(|()| Self::parse(&bytes));
         match form {
             Ok(form) => Ok(form),
             Err(description) => {
                 let context = Context::of(request)?;
-                context.app.strangers.count(&context.visit).await.map_err(ApiError::from)?;
+                context
+                    .app
+                    .strangers
+                    .count(&context.visit)
+                    .await
+                    .map_err(ClientAuthError::from)
+                    .map_err(ApiError::from)?;
                 Err(ApiError::invalid_request(description).into())
             }
         }
@@ -127,7 +132,19 @@ mod tests {
 
     use super::*;
 
-    fn parse(body: &str) -> Result<Form<()>, &'static str> {
+    /// A form with two parameters of its own.
+    #[derive(poem_openapi::Object)]
+    struct Sample {
+        scope: String,
+        token: String,
+    }
+
+    impl FormFields for Sample {
+        const KNOWN: &'static [&'static str] = &["scope", "token"];
+        const REPEATED: Option<&'static str> = Some("resource");
+    }
+
+    fn parse(body: &str) -> Result<Form<Sample>, &'static str> {
         Form::parse(body.as_bytes())
     }
 
@@ -137,7 +154,7 @@ mod tests {
         assert!(parse("scope=&scope=a").is_err());
         let form = parse("x=1&x=2&scope=a+b&client_id=&resource=r&resource=s").expect("well formed");
         assert_eq!((form.get("scope"), form.get("client_id"), form.get("x")), (Some("a b"), None, None));
-        assert_eq!(form.resources(), ["r", "s"]);
+        assert_eq!(form.repeated(), ["r", "s"]);
     }
 
     #[test]
@@ -145,13 +162,13 @@ mod tests {
         for body in ["scope=%zz", "x=%", "%ff=1", "token=%00", "scope=%c0%80"] {
             assert!(parse(body).is_err(), "{body}");
         }
-        assert!(Form::<()>::parse(b"scope=\xff").is_err());
+        assert!(Form::<Sample>::parse(b"scope=\xff").is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(body: Vec<u8>) {
-            let _ = Form::<()>::parse(&body);
+            let _ = Form::<Sample>::parse(&body);
         }
     }
 }

@@ -34,7 +34,8 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
         refuse_other_media(request.headers())?;
-        let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::internal())?;
+        let bytes =
+            body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
         let (fields, faults) = parse_object(&bytes).map_err(|fault| ApiError::validation(&[fault]))?;
         let now = Context::of(request)?.received_at;
         let value = Fields::new(fields, faults, now).read::<T>();

@@ -10,6 +10,6 @@ mod query;
 mod strict_json;
 
 pub use fields::{Fault, Fields, Input, one_of, text};
-pub use form::Form;
+pub use form::{Form, FormFields};
 pub use json::JsonBody;
 pub use query::{QUERY, Query, decode};

@@ -59,7 +59,7 @@ fn parse(query: &str) -> (Map<String, Value>, Vec<Fault>) {
             _ => Value::String(value.into_owned()),
         };
         if fields.insert(name.clone().into_owned(), value).is_some() {
-            faults.push(Fault::new(name, "stands here for the second time"));
+            faults.push(Fault::new(&name, "stands here for the second time"));
         }
     }
     (fields, faults)

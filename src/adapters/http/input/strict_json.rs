@@ -18,7 +18,7 @@ const BODY: &str = "body";
 pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<Fault>), Fault> {
     let faults = RefCell::new(Vec::new());
     let mut parser = serde_json::Deserializer::from_slice(body);
-    let seed = Strict { path: "", faults: &faults };
+    let seed = Strict { place: None, faults: &faults };
     let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
     match value {
         Ok(Value::Object(fields)) => Ok((fields, faults.into_inner())),
@@ -29,21 +29,40 @@ pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<Fault>), Fau
 
 #[derive(Clone, Copy)]
 struct Strict<'a> {
-    path: &'a str,
+    /// The field that is being read; the whole body at first.
+    place: Option<&'a Place<'a>>,
     faults: &'a RefCell<Vec<Fault>>,
 }
 
+/// A field, by its name and the field it stands in. Written out only where it is at fault, since a deep body
+/// has long paths everywhere.
+struct Place<'a> {
+    within: Option<&'a Place<'a>>,
+    name: &'a str,
+}
+
+impl Place<'_> {
+    /// The path, innermost last; of a very deep one its end.
+    fn path(&self) -> String {
+        const DEEPEST: usize = 8;
+        let outwards = std::iter::successors(Some(self), |place| place.within).take(DEEPEST);
+        let mut names: Vec<&str> = outwards.map(|place| place.name).collect();
+        names.reverse();
+        names.join(".")
+    }
+}
+
 impl Strict<'_> {
-    fn fault(&self, path: &str, message: &str) {
+    fn fault(&self, message: &str) {
         let mut faults = self.faults.borrow_mut();
         if faults.len() < super::fields::MAX_FAULTS {
-            faults.push(Fault::new(if path.is_empty() { BODY } else { path }, message));
+            faults.push(Fault::new(&self.place.map_or(BODY.to_owned(), Place::path), message));
         }
     }
 
-    fn check(&self, path: &str, text: &str) {
+    fn check(&self, text: &str) {
         if text.contains('\0') {
-            self.fault(path, "must not contain the NUL character");
+            self.fault("must not contain the NUL character");
         }
     }
 }
@@ -84,7 +103,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        self.check(self.path, value);
+        self.check(value);
         Ok(value.into())
     }
 
@@ -99,12 +118,14 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
-            self.check(&path, &name);
-            let value = fields.next_value_seed(Strict { path: &path, ..self })?;
-            if map.insert(name, value).is_some() {
-                self.fault(&path, "stands here for the second time");
+            let place = Place { within: self.place, name: &name };
+            let field = Strict { place: Some(&place), faults: self.faults };
+            field.check(&name);
+            let value = fields.next_value_seed(field)?;
+            if map.contains_key(&name) {
+                field.fault("stands here for the second time");
             }
+            map.insert(name, value);
         }
         Ok(Value::Object(map))
     }
