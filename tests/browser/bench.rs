@@ -1,0 +1,172 @@
+//! The service and the browser, each a program that ends with the value that stands for it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// How long the page may take to show one thing.
+const SOON: Duration = Duration::from_secs(30);
+const MISSING: &str = "this test needs a browser: install the Debian packages chromium and chromium-driver";
+
+/// A program that tells what one must know on its standard output.
+struct Program {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Program {
+    fn start(command: &mut Command, missing: &str) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{missing} ({error})"));
+        let stdout = child.stdout.take().expect("the standard output is piped");
+        Self { lines: BufReader::new(stdout).lines(), _child: child }
+    }
+
+    /// What it says after that label.
+    async fn told(&mut self, label: &str) -> String {
+        while let Some(line) = self.lines.next_line().await.expect("the output is text") {
+            if let Some(told) = line.strip_prefix(label) {
+                return told.trim().to_owned();
+            }
+        }
+        panic!("the program ended and never said {label:?}");
+    }
+}
+
+/// The service, with what it tells at its start.
+pub struct Service {
+    pub url: String,
+    pub client_id: String,
+    pub client_secret: String,
+    _program: Program,
+}
+
+impl Service {
+    pub async fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
+        command.env_clear().envs([
+            ("PORT", "0"),
+            ("METRICS_ADDR", "off"),
+            ("BCRYPT_COST", "4"),
+            ("RUST_LOG", "error"),
+        ]);
+        let mut program = Program::start(&mut command, "the service does not start");
+        let client_id = program.told("client_id:").await;
+        let client_secret = program.told("client_secret:").await;
+        let docs = program.told("Explore the API:").await;
+        let url = docs.strip_suffix("/docs").expect("the page is at /docs").to_owned();
+        Self { url, client_id, client_secret, _program: program }
+    }
+
+    /// The agents that there are, asked past the browser.
+    pub async fn agents(&self) -> Value {
+        let client = reqwest::Client::new();
+        let token = client
+            .post(format!("{}/api/v1/token", self.url))
+            .basic_auth(&self.client_id, Some(&self.client_secret))
+            .form(&[("grant_type", "client_credentials"), ("scope", "agents:read")]);
+        let token: Value = told(token).await;
+        let token = token["access_token"].as_str().expect("a token");
+        told(client.get(format!("{}/api/v1/agents", self.url)).bearer_auth(token)).await
+    }
+}
+
+/// A browser that reaches this machine and nothing else.
+pub struct Browser {
+    client: Client,
+    driver: String,
+    _program: Program,
+    _profile: TempDir,
+}
+
+impl Browser {
+    pub async fn start() -> Self {
+        let profile = TempDir::new().expect("a directory for the profile");
+        let mut program = Program::start(Command::new("chromedriver").arg("--port=0"), MISSING);
+        let port = program.told("ChromeDriver was started successfully on port ").await;
+        let driver = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
+        let profile_argument = format!("--user-data-dir={}", profile.path().display());
+        let Value::Object(capabilities) = json!({
+            "goog:loggingPrefs": { "browser": "WARNING" },
+            "goog:chromeOptions": { "args": [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--window-size=1280,1800",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                // The browser ends with its driver, however that ends.
+                "--remote-debugging-pipe",
+                profile_argument,
+            ] },
+        }) else {
+            unreachable!("capabilities are an object")
+        };
+        let client =
+            ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&driver).await;
+        let client = client.unwrap_or_else(|error| panic!("{MISSING} ({error})"));
+        Self { client, driver, _program: program, _profile: profile }
+    }
+
+    pub async fn open(&self, url: &str) {
+        self.client.goto(url).await.expect("the page opens");
+    }
+
+    /// Waits for what that `XPath` leads to.
+    pub async fn find(&self, path: &str) -> Element {
+        let element = self.client.wait().at_most(SOON).for_element(Locator::XPath(path)).await;
+        element.unwrap_or_else(|error| panic!("{path} is not there: {error}"))
+    }
+
+    pub async fn press(&self, path: &str) {
+        let pressed = self.find(path).await.click().await;
+        pressed.unwrap_or_else(|error| panic!("{path} cannot be pressed: {error}"));
+    }
+
+    pub async fn fill(&self, path: &str, text: &str) {
+        let filled = self.find(path).await.send_keys(text).await;
+        filled.unwrap_or_else(|error| panic!("{path} cannot be filled: {error}"));
+    }
+
+    pub async fn read(&self, path: &str) -> String {
+        let text = self.find(path).await.text().await;
+        text.unwrap_or_else(|error| panic!("{path} cannot be read: {error}"))
+    }
+
+    /// A picture of the window, as PNG, from the top of what that CSS selector leads to.
+    pub async fn picture(&self, selector: &str) -> Vec<u8> {
+        let script = "document.querySelector(arguments[0]).scrollIntoView()";
+        self.client.execute(script, vec![selector.into()]).await.expect("the page scrolls");
+        self.client.screenshot().await.expect("a picture")
+    }
+
+    /// What the browser has written to its console.
+    pub async fn complaints(&self) -> Vec<String> {
+        let session = self.client.session_id().await.ok().flatten().expect("a session");
+        let log = format!("{}/session/{session}/se/log", self.driver);
+        let log = told(reqwest::Client::new().post(log).json(&json!({ "type": "browser" }))).await;
+        let entries = log["value"].as_array().expect("a log has entries");
+        entries.iter().map(|entry| entry["message"].to_string()).collect()
+    }
+
+    pub async fn close(self) {
+        self.client.close().await.expect("the browser closes");
+    }
+}
+
+/// The answer's JSON, where all is well.
+async fn told(request: reqwest::RequestBuilder) -> Value {
+    let answer = request.send().await.and_then(reqwest::Response::error_for_status).expect("an answer");
+    answer.json().await.expect("the answer is JSON")
+}
