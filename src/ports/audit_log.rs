@@ -32,7 +32,8 @@ pub trait AuditLog: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError>;
 
-    /// Removes what is past its retention by 30 days or more, and returns how much that was.
+    /// Removes events that are past their retention by 30 days or more, and returns how many those were. What
+    /// else a store remembers for a time (revocations, assertions, counts of past months) may go with them.
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 

@@ -8,7 +8,7 @@
 //!   that changed;
 //! * a read that starts after a write's `Ok` sees that write, on every instance;
 //! * nothing outside the given [`Tenancy`](crate::domain::tenancy::Tenancy) is seen or changed: it is not
-//!   found;
+//!   found. Methods without one take a row, or the id of one, that was found within the caller's reach;
 //! * a call dropped half-way leaves all of its change or none of it.
 //!
 //! What a store *refuses* is a named variant of the method's error; what it *could not do* is a

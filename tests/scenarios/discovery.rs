@@ -55,6 +55,7 @@ async fn an_issuer_with_a_path_is_found_where_the_rfcs_say() {
     assert_eq!(server["token_endpoint"], "https://id.example.com/agents/api/v1/token");
     read(&world, "/agents/.well-known/openid-configuration").await;
     read(&world, "/.well-known/openid-configuration/agents").await;
+    read(&world, "/.well-known/openid-configuration").await;
     read(&world, "/.well-known/oauth-protected-resource/agents").await;
     read(&world, "/agents/.well-known/jwks.json").await;
     read(&world, "/agents/health").await;

@@ -289,3 +289,13 @@ async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end(
     world.advance(17 * 86_400);
     world.token(&client, &[]).await;
 }
+
+#[tokio::test]
+async fn a_token_from_before_the_start_is_dead_in_memory_whatever_key_signs() {
+    let flags = ["--issuer-url", "https://id.example.com"];
+    let (before, after) = (World::start_with(&flags).await, World::start_with(&flags).await);
+    let token = before.admin_token().await;
+    assert_eq!(before.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
+    after.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    assert!(!after.is_active(&token).await);
+}

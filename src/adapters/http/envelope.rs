@@ -99,18 +99,17 @@ impl Envelope {
 
     /// The path as the routes know it: without the issuer's, which RFC 8414 puts behind the well-known name.
     fn local_path<'a>(&self, path: &'a str) -> &'a str {
-        const METADATA: [&str; 3] = [
-            "/.well-known/oauth-authorization-server",
-            "/.well-known/openid-configuration",
-            "/.well-known/oauth-protected-resource",
-        ];
+        const OPENID: &str = "/.well-known/openid-configuration";
+        const METADATA: [&str; 3] =
+            ["/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource", OPENID];
         if self.issuer_path.is_empty() {
             return path;
         }
         for name in METADATA {
             match path.strip_prefix(name) {
-                // Without the issuer's path it would be the metadata of another issuer.
-                Some("") => return "/",
+                // Without the issuer's path it would be the metadata of another issuer. OpenID's document stands
+                // below the issuer, where a proxy may have taken the path away.
+                Some("") if name != OPENID => return "/",
                 Some(rest) if rest == self.issuer_path => return &path[..name.len()],
                 _ => {}
             }

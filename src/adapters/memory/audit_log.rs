@@ -62,6 +62,7 @@ impl AuditLog for Memory {
         }
         world.revocations.retain(|_, until| *until > now);
         world.assertions.retain(|_, until| *until > now);
+        world.monthly.retain(|(_, month), _| *month >= now.month());
         Ok(past.len() as u64)
     }
 }
