@@ -1,0 +1,120 @@
+//! The service as a process of its own, and what the kernel and its metrics say of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::load::{Connection, request};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agentidp");
+
+/// A service that runs until it is dropped.
+pub struct Service {
+    child: Process,
+    pub address: SocketAddr,
+    metrics: SocketAddr,
+    pub client_id: String,
+    pub client_secret: String,
+    /// From the start of the process to the first answer that it is ready.
+    pub ready_after: Duration,
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended by itself is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Service {
+    /// Starts it with that key, and waits until it is ready.
+    pub fn start(key: &str) -> Outcome<Self> {
+        let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let began = Instant::now();
+        let mut child = Command::new(PROGRAM)
+            .env_clear()
+            .env("PORT", "0")
+            .env("METRICS_ADDR", metrics.to_string())
+            .env("BCRYPT_COST", "10")
+            .env("JWT_PRIVATE_KEY", key)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Process)?;
+        let mut lines = BufReader::new(child.0.stdout.take().ok_or("no output")?).lines();
+        let mut next = |label: &str| -> Outcome<String> {
+            for line in lines.by_ref() {
+                if let Some(value) = line?.strip_prefix(label) {
+                    return Ok(value.trim().to_owned());
+                }
+            }
+            Err(format!("the service ended before it said its {label}").into())
+        };
+        let client_id = next("client_id:")?;
+        let client_secret = next("client_secret:")?;
+        let docs = next("Explore the API: http://")?;
+        let address = docs.trim_end_matches("/docs").parse()?;
+        call(address, &request("GET /health/ready", &[], ""), 200)?;
+        let ready_after = began.elapsed();
+        Ok(Self { child, address, metrics, client_id, client_secret, ready_after })
+    }
+
+    /// The processor time that it has used.
+    pub fn cpu(&self) -> Outcome<Duration> {
+        cpu(&format!("/proc/{}/stat", self.child.0.id()))
+    }
+
+    /// The memory that it has, in MB.
+    pub fn resident(&self) -> Outcome<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes * 1024.0 / 1e6)
+    }
+
+    /// How often bcrypt has run: to hash, and to verify.
+    pub fn bcrypt_runs(&self) -> Outcome<(u64, u64)> {
+        let text = String::from_utf8(call(self.metrics, &request("GET /metrics", &[], ""), 200)?)?;
+        let count = |operation| {
+            let name = format!("agentidp_bcrypt_total{{operation=\"{operation}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)).map_or(Ok(0), str::parse)
+        };
+        Ok((count("hash")?, count("verify")?))
+    }
+}
+
+/// The body of the answer, which must have that status.
+pub fn call(address: SocketAddr, request: &[u8], status: u16) -> Outcome<Vec<u8>> {
+    let mut connection = Connection::open(address)?;
+    let answer = connection.exchange(request)?;
+    if answer.status == status {
+        return Ok(answer.body.to_vec());
+    }
+    let body = String::from_utf8_lossy(answer.body);
+    Err(format!("expected {status}, was answered {} {body}", answer.status).into())
+}
+
+/// A new signing key, as PEM.
+pub fn new_key() -> Outcome<String> {
+    let output = Command::new(PROGRAM).args(["keys", "generate"]).stderr(Stdio::inherit()).output()?;
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout)?)
+    } else {
+        Err("no key was made".into())
+    }
+}
+
+/// The processor time in that `stat` file (proc(5)): user and system, in ticks of 10 ms.
+pub fn cpu(path: &str) -> Outcome<Duration> {
+    let stat = std::fs::read_to_string(path)?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    let (user, system) = (ticks.next().ok_or("no utime")??, ticks.next().ok_or("no stime")??);
+    Ok(Duration::from_millis(10 * (user + system)))
+}
