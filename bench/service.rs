@@ -9,6 +9,7 @@ use crate::Outcome;
 use crate::load::{Connection, request};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentidp");
+const LONGEST_START: Duration = Duration::from_secs(10);
 
 /// A service that runs until it is dropped.
 pub struct Service {
@@ -34,11 +35,12 @@ impl Drop for Process {
 impl Service {
     /// Starts it with that key, and waits until it is ready.
     pub fn start(key: &str) -> Outcome<Self> {
-        let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr();
+        let (address, metrics) = (free()?, free()?);
         let began = Instant::now();
         let mut child = Command::new(PROGRAM)
             .env_clear()
-            .env("PORT", "0")
+            .env("PORT", address.port().to_string())
             .env("METRICS_ADDR", metrics.to_string())
             .env("BCRYPT_COST", "10")
             .env("JWT_PRIVATE_KEY", key)
@@ -47,6 +49,14 @@ impl Service {
             .stderr(Stdio::null())
             .spawn()
             .map(Process)?;
+        let is_ready = || call(address, &request("GET /health/ready", &[], ""), 200).is_ok();
+        while !is_ready() {
+            if began.elapsed() > LONGEST_START {
+                return Err("the service does not become ready".into());
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        let ready_after = began.elapsed();
         let mut lines = BufReader::new(child.0.stdout.take().ok_or("no output")?).lines();
         let mut next = |label: &str| -> Outcome<String> {
             for line in lines.by_ref() {
@@ -58,10 +68,6 @@ impl Service {
         };
         let client_id = next("client_id:")?;
         let client_secret = next("client_secret:")?;
-        let docs = next("Explore the API: http://")?;
-        let address = docs.trim_end_matches("/docs").parse()?;
-        call(address, &request("GET /health/ready", &[], ""), 200)?;
-        let ready_after = began.elapsed();
         Ok(Self { child, address, metrics, client_id, client_secret, ready_after })
     }
 

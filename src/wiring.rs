@@ -87,8 +87,6 @@ impl Service {
             address_requests_per_minute: args.address_requests_per_minute,
         };
         let app = Arc::new(App::new(&ports, &settings));
-        let administrator = app.bootstrap.first_administrator().await?;
-
         let lifecycle = Arc::new(Lifecycle::default());
         let Documented { endpoint, routes, .. } =
             document::documented(&app, &issuer, &path_of(&issuer), &lifecycle);
@@ -106,6 +104,8 @@ impl Service {
         }
         tokio::spawn(server::serve(listener, envelope, lifecycle.clone()));
         tokio::spawn(keep_house(app.clone(), lifecycle.clone()));
+        // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
+        let administrator = app.bootstrap.first_administrator().await?;
         Ok(Self {
             app,
             address,
