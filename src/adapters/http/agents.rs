@@ -6,10 +6,10 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
 use super::authorization::Bearer;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
-use super::wire::{self, Instant, Name, PathId};
+use super::operations::Tag;
+use super::wire::{self, Done, Instant, Name, PathId, organization_id};
 use crate::app::agents::{AgentFilter, Agents};
 use crate::domain::agent::{
     Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
@@ -107,14 +107,6 @@ impl AgentsApi {
         self.agents.revoke_tokens(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
         Ok(Done::NoContent)
     }
-}
-
-/// The answer to what has nothing to say
-#[derive(ApiResponse)]
-pub enum Done {
-    /// Done
-    #[oai(status = 204)]
-    NoContent,
 }
 
 #[derive(ApiResponse)]
@@ -230,11 +222,6 @@ fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
             None
         }
     }
-}
-
-/// An organization's id in a body or a query.
-pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
-    OrganizationId::parse(text).ok_or("must be an id of an organization")
 }
 
 /// Which agents are wanted

@@ -6,12 +6,11 @@ use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::agents::organization_id;
 use super::authorization::Bearer;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Fields, Input, Query, one_of, text};
-use super::wire::{Instant, Name, PathId, parse_instant};
+use super::operations::Tag;
+use super::wire::{Instant, Name, PathId, organization_id, parse_instant};
 use crate::app::audit::{Audit, AuditRequest};
 use crate::domain::audit::{Action, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
 use crate::domain::id::{AgentId, EventId};

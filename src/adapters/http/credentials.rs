@@ -6,13 +6,12 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::agents::Done;
 use super::authorization::Bearer;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of};
 use super::jwk::{Jwk, read_jwk};
-use super::wire::{self, Instant, Name, PathId};
+use super::operations::Tag;
+use super::wire::{self, Done, Instant, Name, PathId};
 use crate::app::credentials::{Credentials, MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use crate::domain::credential::{Credential, CredentialStatus, MAX_GRACE_SECONDS, Proof};
 use crate::domain::id::{AgentId, CredentialId};

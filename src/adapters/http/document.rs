@@ -6,7 +6,7 @@ use std::sync::Arc;
 use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::header;
 use poem::{EndpointExt as _, IntoEndpoint as _, Response, Route, get};
-use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
+use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 
 use super::authorization::{CLIENT, OAUTH2, TOKEN_URL};
@@ -18,27 +18,6 @@ use super::{
     agents, audit, credentials, health, introspection, organizations, revocation, token, usage, well_known,
 };
 use crate::app::App;
-
-/// What belongs together in the document
-#[derive(Tags)]
-pub enum Tag {
-    /// Pieces of software with an identity
-    Agents,
-    /// How agents prove who they are
-    Credentials,
-    /// What agents show to others (RFC 6749, 7009, 7662, 9068)
-    Tokens,
-    /// What happened
-    Audit,
-    /// What was used of what is allowed
-    Usage,
-    /// Tenants
-    Organizations,
-    /// What clients and resource servers need to know to begin
-    Discovery,
-    /// For probes
-    Health,
-}
 
 /// What Swagger UI may load: itself, from here, and nothing from anywhere else.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::document::Tag;
 use super::lifecycle::Lifecycle;
+use super::operations::Tag;
 
 /// What probes ask.
 pub struct HealthApi {

@@ -5,9 +5,9 @@ use poem_openapi::{Object, OpenApi};
 
 use super::authorization::EitherAuthorization;
 use super::context::Here;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
+use super::operations::Tag;
 use crate::app::introspection::{Introspection, LivingToken};
 use crate::domain::scope::ManagementScope as Scope;
 

@@ -3,9 +3,31 @@
 //! The document is completed from this table; a test drives the service and fails on an answer that does
 //! not stand here.
 
+use poem_openapi::Tags;
 use serde_json::{Value, json};
 
 use super::error::Code;
+
+/// What belongs together in the document
+#[derive(Tags)]
+pub enum Tag {
+    /// Pieces of software with an identity
+    Agents,
+    /// How agents prove who they are
+    Credentials,
+    /// What agents show to others (RFC 6749, 7009, 7662, 9068)
+    Tokens,
+    /// What happened
+    Audit,
+    /// What was used of what is allowed
+    Usage,
+    /// Tenants
+    Organizations,
+    /// What clients and resource servers need to know to begin
+    Discovery,
+    /// For probes
+    Health,
+}
 
 /// One operation of the document.
 pub struct Operation {

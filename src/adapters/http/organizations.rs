@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::authorization::Bearer;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
+use super::operations::Tag;
 use super::wire::{Instant, Name, PageQuery, PathId};
 use crate::app::organizations::{NewOrganization, Organizations};
 use crate::domain::id::OrganizationId;

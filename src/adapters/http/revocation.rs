@@ -4,9 +4,9 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::authorization::EitherAuthorization;
 use super::context::Here;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
+use super::operations::Tag;
 use crate::app::revocation::Revocations;
 
 /// The revocation endpoint.

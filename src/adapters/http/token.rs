@@ -6,9 +6,9 @@ use poem_openapi::{Object, OpenApi};
 
 use super::authorization::ClientAuthorization;
 use super::context::Here;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
+use super::operations::Tag;
 use crate::app::client_auth::ClientAuthError;
 use crate::app::token::{TokenRequest, Tokens};
 

@@ -5,9 +5,9 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use super::authorization::Bearer;
-use super::document::Tag;
 use super::error::ApiError;
 use super::input::{Fields, Input, Query, text};
+use super::operations::Tag;
 use super::organizations::limit_value;
 use super::wire::Name;
 use crate::app::usage::{UsageReport, UsageReports};

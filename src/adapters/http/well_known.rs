@@ -5,8 +5,8 @@ use std::sync::Arc;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::document::Tag;
 use super::jwk::Jwk;
+use super::operations::Tag;
 use super::token::GRANT_TYPE;
 use crate::app::keys::Keys;
 use crate::domain::scope::ManagementScope;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use crate::domain::agent::{AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::{Action, Outcome, ResourceType};
 use crate::domain::credential::CredentialStatus;
+use crate::domain::id::OrganizationId;
 use crate::domain::organization::OrganizationStatus;
 use crate::domain::page::Page;
 use crate::domain::plan::Plan;
@@ -140,6 +142,19 @@ impl ParseFromParameter for PathId {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
         Ok(Self(value.to_owned()))
     }
+}
+
+/// The answer to what has nothing to say
+#[derive(ApiResponse)]
+pub enum Done {
+    /// Done
+    #[oai(status = 204)]
+    NoContent,
+}
+
+/// An organization's id in a body or a query.
+pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
+    OrganizationId::parse(text).ok_or("must be an id of an organization")
 }
 
 /// The page that a list's `page` and `limit` ask for.
