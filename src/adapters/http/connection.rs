@@ -3,8 +3,9 @@
 //! hyper has one time-out for both. So the bytes are watched on their way: the first one of a request starts
 //! its head, the call of the handler ends it, the handler's answer starts the silence.
 
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -60,18 +61,28 @@ impl Watch {
     }
 
     /// Ends when the deadline has passed.
+    ///
+    /// It must be polled whenever the connection was: a deadline that moves nearer wakes nobody by itself.
     pub async fn expired(&self) {
-        loop {
-            let wake = match self.deadline.load(Ordering::Acquire) {
-                NONE => Instant::now() + HEAD,
-                deadline => self.opened + Duration::from_millis(deadline),
-            };
-            tokio::time::sleep_until(wake).await;
-            let deadline = self.deadline.load(Ordering::Acquire);
-            if deadline != NONE && self.opened + Duration::from_millis(deadline) <= Instant::now() {
-                return;
+        let mut alarm = pin!(tokio::time::sleep_until(self.opened + SILENCE));
+        poll_fn(|context| {
+            loop {
+                let deadline = match self.deadline.load(Ordering::Acquire) {
+                    NONE => return Poll::Pending,
+                    deadline => self.opened + Duration::from_millis(deadline),
+                };
+                // One that moved away is looked at again when the alarm goes off.
+                if deadline < alarm.deadline() {
+                    alarm.as_mut().reset(deadline);
+                }
+                ready!(alarm.as_mut().poll(context));
+                if deadline <= Instant::now() {
+                    return Poll::Ready(());
+                }
+                alarm.as_mut().reset(deadline);
             }
-        }
+        })
+        .await;
     }
 }
 
@@ -158,6 +169,17 @@ mod tests {
         }
         watch.heard();
         assert!(expires_within(&watch, Duration::from_millis(1_100)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_begins_late_in_a_silence_has_its_ten_seconds_and_no_more() {
+        let watch = Watch::new();
+        let mut expired = pin!(watch.expired());
+        let began = Instant::now();
+        assert!(tokio::time::timeout(Duration::from_secs(30), &mut expired).await.is_err());
+        watch.heard();
+        expired.await;
+        assert_eq!(began.elapsed().as_secs(), 40);
     }
 
     #[tokio::test(start_paused = true)]

@@ -104,13 +104,16 @@ async fn serve_connection(
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(Watched::new(stream, watch.clone())), service);
     tokio::pin!(connection);
-    // A connection that breaks is its peer's affair; dropping it closes it.
+    // A connection that breaks is its peer's affair; dropping it closes it. It is polled before its watch, which
+    // must see what happened on it.
     tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
         () = watch.expired() => return,
         () = lifecycle.closed() => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
+        biased;
         _ = connection => {}
         () = watch.expired() => {}
     }
