@@ -35,8 +35,10 @@ impl Drop for Process {
 impl Service {
     /// Starts it with that key, and waits until it is ready.
     pub fn start(key: &str) -> Outcome<Self> {
-        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr();
-        let (address, metrics) = (free()?, free()?);
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let both = (free()?, free()?);
+        let (address, metrics) = (both.0.local_addr()?, both.1.local_addr()?);
+        drop(both);
         let began = Instant::now();
         let mut child = Command::new(PROGRAM)
             .env_clear()

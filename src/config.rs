@@ -82,6 +82,12 @@ pub struct StoreArgs {
     /// A file that holds `DATABASE_URL`
     #[arg(long, env = "DATABASE_URL_FILE")]
     pub database_url_file: Option<PathBuf>,
+    /// PostgreSQL as the role that owns the tables, as a URL
+    #[arg(long, env = "MIGRATION_DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
+    pub migration_database_url: Option<SecretString>,
+    /// A file that holds `MIGRATION_DATABASE_URL`
+    #[arg(long, env = "MIGRATION_DATABASE_URL_FILE")]
+    pub migration_database_url_file: Option<PathBuf>,
     /// Redis, as a URL
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = secret_text)]
     pub redis_url: Option<SecretString>,
@@ -94,6 +100,12 @@ impl StoreArgs {
     /// The database, where one is given.
     pub fn database(&self) -> Result<Option<SecretString>, ConfigError> {
         secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())
+    }
+
+    /// The database as its owner, where that is given.
+    pub fn migration_database(&self) -> Result<Option<SecretString>, ConfigError> {
+        let (url, file) = (self.migration_database_url.as_ref(), self.migration_database_url_file.as_ref());
+        secret("MIGRATION_DATABASE_URL", url, file)
     }
 
     /// The Redis, where one is given.
@@ -285,6 +297,9 @@ fn issuer(text: &str) -> Result<String, String> {
     if !is_web || uri.authority().is_none_or(|authority| authority.host().is_empty()) {
         return Err("must begin with http:// or https:// and a host".to_owned());
     }
+    if uri.authority().is_some_and(|authority| authority.userinfo().is_some()) {
+        return Err("must not name a user".to_owned());
+    }
     if uri.has_query() || uri.has_fragment() {
         return Err("must have neither query nor fragment".to_owned());
     }
@@ -300,7 +315,10 @@ fn origin(text: &str) -> Result<String, String> {
     let uri = fluent_uri::Uri::parse(text).map_err(|_| WRONG.to_owned())?;
     let is_bare =
         uri.authority().is_some() && uri.path().is_empty() && !uri.has_query() && !uri.has_fragment();
-    if is_bare { Ok(text.to_owned()) } else { Err(WRONG.to_owned()) }
+    let names_default_port = (text.starts_with("https://") && text.ends_with(":443"))
+        || (text.starts_with("http://") && text.ends_with(":80"));
+    let is_as_sent = !names_default_port && !text.contains('@') && *text == text.to_ascii_lowercase();
+    if is_bare && is_as_sent { Ok(text.to_owned()) } else { Err(WRONG.to_owned()) }
 }
 
 /// The path of an issuer's URL, without a slash at its end.
@@ -334,7 +352,10 @@ mod tests {
             ["--issuer-url", "ftp://example.com"],
             ["--issuer-url", "https://example.com/"],
             ["--issuer-url", "https://example.com?x"],
+            ["--issuer-url", "https://user:word@example.com"],
             ["--cors-origin", "https://example.com/path"],
+            ["--cors-origin", "https://Example.com"],
+            ["--cors-origin", "https://example.com:443"],
             ["--trusted-proxies", "10.0.0.0/33"],
             ["--address-requests-per-minute", "0"],
         ] {

@@ -85,7 +85,7 @@ async fn serve(args: &ServeArgs) -> Result<(), StartError> {
     tracing::info!("ending; a second signal ends at once");
     tokio::select! {
         () = service.end() => tracing::info!("ended"),
-        () = end.next() => tracing::warn!("ended at once"),
+        () = end.next() => return Err(StartError::CutShort),
     }
     Ok(())
 }

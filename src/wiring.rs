@@ -102,7 +102,7 @@ impl Service {
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
             tokio::spawn(metrics::serve(listener, counts, lifecycle.clone()));
         }
-        tokio::spawn(server::serve(listener, envelope, lifecycle.clone()));
+        lifecycle.tasks().spawn(server::serve(listener, envelope, lifecycle.clone()));
         tokio::spawn(keep_house(app.clone(), lifecycle.clone()));
         // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
         let administrator = app.bootstrap.first_administrator().await?;
@@ -129,7 +129,9 @@ impl Service {
     pub async fn end(&self) {
         self.lifecycle.begin_end();
         let drain = Duration::from_secs(self.args.drain_seconds.into());
-        tokio::time::sleep_until(Instant::now() + drain).await;
+        #[expect(clippy::disallowed_methods, reason = "a drain is time that passes, and nothing else")]
+        let drained = tokio::time::sleep_until(Instant::now() + drain);
+        drained.await;
         self.lifecycle.finish().await;
         if let Err(error) = self.app.audit_lane.flush_all().await {
             tracing::error!(%error, "the last audit events could not be written");
@@ -163,7 +165,11 @@ pub fn openapi() -> Result<serde_json::Value, StartError> {
 
 /// Refuses stores that are asked for and that this version has not.
 pub fn refuse_stores(stores: &StoreArgs) -> Result<(), ConfigError> {
-    let asked = [("DATABASE_URL", stores.database()?), ("REDIS_URL", stores.redis()?)];
+    let asked = [
+        ("DATABASE_URL", stores.database()?),
+        ("MIGRATION_DATABASE_URL", stores.migration_database()?),
+        ("REDIS_URL", stores.redis()?),
+    ];
     match asked.iter().find(|(_, url)| url.is_some()) {
         None => Ok(()),
         Some((name, _)) => Err(ConfigError::new(format!(
@@ -240,13 +246,15 @@ async fn keep_house(app: Arc<App>, lifecycle: Arc<Lifecycle>) {
     }
 }
 
-/// Why the service did not start.
+/// Why the service did not start, or did not end in order.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("the machine refused: {0}")]
     Io(#[source] std::io::Error),
+    #[error("ended at once, as the second signal said")]
+    CutShort,
     #[error("the first administrator could not be made: {0}")]
     Bootstrap(#[from] BootstrapError),
 }

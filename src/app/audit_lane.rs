@@ -23,7 +23,7 @@ use crate::ports::store_error::StoreError;
 
 /// How many failures a minute are kept in full, an address and claimed client.
 const FAILURES_IN_FULL: u64 = 5;
-/// How many events may wait to be written.
+/// How many events may wait to be written, beside the tallies of a minute: at most twice as many.
 const MAX_WAITING: usize = 10_000;
 /// How many tallies of either kind may run in a minute.
 const MAX_TALLIES: usize = 10_000;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// How long the page may take to show one thing.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const MISSING: &str = "this test needs a browser: install the Debian packages chromium and chromium-driver";
 
 /// A program that tells what one must know on its standard output.

@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::world::RSA_PEM;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(120);
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
@@ -183,7 +183,7 @@ async fn the_steps_in_readme_register_use_introspect_and_kill_an_agent() {
 
 #[tokio::test]
 async fn a_wrong_secret_costs_no_bcrypt() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let free = std::net::TcpListener::bind("127.77.0.1:0").expect("a port").local_addr().expect("an address");
     let metrics = free.to_string();
     let running = serve(&["--metrics-addr", &metrics], &[]).await;
     let count = async || {
@@ -204,6 +204,10 @@ async fn a_wrong_secret_costs_no_bcrypt() {
         assert_eq!(request.send().await.expect("an answer").status(), 401);
     }
     assert_eq!(count().await, 1);
+    let told = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
+    assert!(told.expect("text").contains(r#"agentidp_http_requests_total{class="4xx"} 2"#));
+    let elsewhere = reqwest::get(format!("{}/metrics", running.address)).await.expect("an answer");
+    assert_eq!(elsewhere.status(), 404, "only on its own listener");
 }
 
 #[tokio::test]
@@ -228,7 +232,8 @@ async fn a_signal_to_end_is_obeyed_in_order_and_a_second_one_at_once() {
     let health = reqwest::get(format!("{}/health", draining.address)).await.expect("it serves on");
     assert_eq!(health.status(), 200);
     draining.signal("TERM").await;
-    tokio::time::timeout(LONG, draining.child.wait()).await.expect("at once").expect("it ends");
+    let status = tokio::time::timeout(LONG, draining.child.wait()).await.expect("at once").expect("it ends");
+    assert_eq!(status.code(), Some(1), "not in order, and it says so");
 }
 
 #[tokio::test]

@@ -15,14 +15,13 @@ async fn exchange(world: &World, request: &[u8]) -> String {
     // What was refused is read no further, so that writing may break off.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
-    let reading = async {
-        let mut part = [0; 4096];
-        while let Ok(read @ 1..) = stream.read(&mut part).await {
-            answer.extend_from_slice(&part[..read]);
-        }
-    };
-    // A connection that is kept alive gives nothing more; what has come by then is the answer.
-    let _ = tokio::time::timeout(Duration::from_millis(500), reading).await;
+    let mut part = [0; 4096];
+    // The answer may take its time; a connection that is silent after it has given all that it will.
+    let mut patience = Duration::from_secs(30);
+    while let Ok(Ok(read @ 1..)) = tokio::time::timeout(patience, stream.read(&mut part)).await {
+        answer.extend_from_slice(&part[..read]);
+        patience = Duration::from_millis(500);
+    }
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -152,7 +151,7 @@ async fn what_is_framed_in_two_ways_is_answered_at_most_once() {
         let request =
             format!("POST /api/v1/token HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n0\r\n\r\n{smuggled}");
         let answer = exchange(&world, request.as_bytes()).await;
-        assert!(statuses(&answer).len() <= 1, "{headers}: {answer}");
+        assert!(matches!(statuses(&answer)[..], ["400"]), "{headers}: {answer}");
         assert!(!answer.contains("\"status\":\"ok\""), "{headers}: the second request was served");
         assert!(!answer.contains(" 500 "), "{headers}");
     }
@@ -286,7 +285,7 @@ async fn scripts_of_named_origins_may_call_and_of_no_others() {
 
 #[tokio::test]
 async fn a_change_outlives_the_caller_that_asked_for_it() {
-    let world = World::start().await;
+    let world = World::start_with(&["--bcrypt-cost", "12"]).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     for round in 1..=8_u64 {
@@ -298,6 +297,8 @@ async fn a_change_outlives_the_caller_that_asked_for_it() {
         );
         let mut stream = TcpStream::connect(world.service.address).await.expect("a connection");
         stream.write_all(request.as_bytes()).await.expect("sent");
+        // One answer later the request above has reached its task; its hash takes much longer.
+        world.send(world.request(Method::GET, "/health")).await;
         // Without lingering, closing resets the connection while the secret is being hashed.
         stream.set_zero_linger().expect("an option");
         drop(stream);
@@ -309,7 +310,7 @@ async fn a_change_outlives_the_caller_that_asked_for_it() {
                 }
             }
         };
-        let made = tokio::time::timeout(Duration::from_secs(10), made).await;
+        let made = tokio::time::timeout(Duration::from_secs(60), made).await;
         made.unwrap_or_else(|_| panic!("the change of round {round} was lost"));
         let events = world.events(&admin, "&action=credential.generated").await;
         let noted = events.iter().filter(|event| event["metadata"]["agentId"] == agent.as_str()).count();
@@ -333,12 +334,13 @@ async fn what_is_under_way_at_the_end_finishes() {
 
 #[tokio::test]
 async fn probes_are_told_of_the_end_before_it_comes() {
-    let world = World::start().await;
+    // An address of its own, so that nobody else takes the port when it is free.
+    let world = World::start_with(&["--host", "127.77.0.2"]).await;
     let ready = || world.request(Method::GET, "/health/ready");
     assert_eq!(world.send(ready()).await.json()["status"], "ok");
     assert_eq!(world.send(world.request(Method::GET, "/health")).await.json(), json!({ "status": "ok" }));
     let idle = TcpStream::connect(world.service.address).await.expect("a connection");
-    tokio::time::timeout(Duration::from_secs(10), world.service.end())
+    tokio::time::timeout(Duration::from_secs(30), world.service.end())
         .await
         .expect("an idle connection is closed");
     assert!(TcpStream::connect(world.service.address).await.is_err(), "no new ones are taken");

@@ -30,7 +30,7 @@ async fn a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one() {
     let caller = world.token(&caller, &[]).await;
     let foreign = world.client(&admin, None, &["files:read"]).await;
     let event = world.events(&admin, "").await[0]["eventId"].as_str().expect("an id").to_owned();
-    let malformed = ["x", "01920000-0000-7000-8000-00000000000A", "%00", "a%2fb", "%2e%2e", "1;x=1"];
+    let malformed = ["x", "01920000-0000-7000-8000-00000000000A", "%00", "%ff", "a%2fb", "%2e%2e", "1;x=1"];
 
     let agent = |id: &str, rest: &str| format!("/api/v1/agents/{id}{rest}");
     let calls: [(Method, &str, Option<Value>); 8] = [

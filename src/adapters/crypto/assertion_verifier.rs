@@ -65,8 +65,15 @@ impl AssertionVerifier for JwtAssertionVerifier {
             audience,
             digest,
             expires_at: instant(claims.expires_at?)?,
-            not_before: claims.invalid_before.and_then(instant),
-            issued_at: claims.issued_at.and_then(instant),
+            // One that is there and cannot be understood is not as one that is absent.
+            not_before: match claims.invalid_before {
+                Some(at) => Some(instant(at)?),
+                None => None,
+            },
+            issued_at: match claims.issued_at {
+                Some(at) => Some(instant(at)?),
+                None => None,
+            },
         })
     }
 }

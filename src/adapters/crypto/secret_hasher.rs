@@ -208,7 +208,8 @@ mod tests {
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         let mut refused = None;
-        for _ in 0..2 * MAX_WAITING + 8 {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..MAX_WAITING + threads + 8 {
             let gate = gate.clone();
             let job: Job = Box::new(move || {
                 let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -56,6 +56,8 @@ impl AgentsApi {
     }
 
     /// Read an agent
+    ///
+    /// A decommissioned one can still be read.
     #[oai(path = "/agents/:agentId", method = "get", operation_id = "readAgent")]
     async fn read(
         &self,

@@ -39,6 +39,8 @@ impl AuditApi {
     }
 
     /// Read an audit event
+    ///
+    /// One that is older than its organization's retention is as one that never was.
     #[oai(path = "/audit/:eventId", method = "get", operation_id = "readAuditEvent")]
     async fn read(
         &self,

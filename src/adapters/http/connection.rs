@@ -1,7 +1,8 @@
 //! How long a connection may take: 10 s for the head of a request, 60 s of silence between two.
 //!
 //! hyper has one time-out for both. So the bytes are watched on their way: the first one of a request starts
-//! its head, the call of the handler ends it, the handler's answer starts the silence.
+//! its head, the call of the handler ends it, the handler's answer starts the silence. Of a head that begins
+//! while the request before it is handled, the time counts from its first byte after that answer.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -64,6 +65,7 @@ impl Watch {
     ///
     /// It must be polled whenever the connection was: a deadline that moves nearer wakes nobody by itself.
     pub async fn expired(&self) {
+        #[expect(clippy::disallowed_methods, reason = "what is waited for is that nothing happens")]
         let mut alarm = pin!(tokio::time::sleep_until(self.opened + SILENCE));
         poll_fn(|context| {
             loop {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hyper::body::Bytes;
 use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::header;
 use poem::{EndpointExt as _, IntoEndpoint as _, Response, Route, get};
@@ -44,26 +45,22 @@ pub struct Documented {
 ///
 /// `base` is the path of the issuer's URL, under which those who come from outside find the service.
 pub fn documented(app: &App, issuer: &Arc<str>, base: &str, lifecycle: &Arc<Lifecycle>) -> Documented {
-    let tokens = (
-        token::TokenApi { tokens: app.tokens.clone() },
-        introspection::IntrospectionApi { introspection: app.introspection.clone() },
-        revocation::RevocationApi { revocations: app.revocation.clone() },
-    );
     let service = service((
         agents::AgentsApi { agents: app.agents.clone() },
         credentials::CredentialsApi { credentials: app.credentials.clone() },
-        tokens.0,
-        tokens.1,
-        tokens.2,
+        token::TokenApi { tokens: app.tokens.clone() },
+        introspection::IntrospectionApi { introspection: app.introspection.clone() },
+        revocation::RevocationApi { revocations: app.revocation.clone() },
         audit::AuditApi { audit: app.audit.clone() },
         usage::UsageApi { usage: app.usage.clone() },
         organizations::OrganizationsApi { organizations: app.organizations.clone() },
         well_known::WellKnownApi { keys: app.keys.clone(), issuer: issuer.clone() },
         health::HealthApi { lifecycle: lifecycle.clone() },
     ));
-    let generated = serde_json::from_str(&service.spec()).expect("poem-openapi writes JSON");
-    let document = placed_under(base, complete(generated));
-    let swagger = service.swagger_ui_html().replace(&service.spec(), &in_script(&document));
+    let generated = service.spec();
+    let document = serde_json::from_str(&generated).expect("poem-openapi writes JSON");
+    let document = placed_under(base, complete(document));
+    let swagger = service.swagger_ui_html().replace(&generated, &in_script(&document));
     let json = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
     let endpoint = Route::new()
         .at("/docs", get(page("text/html; charset=utf-8", swagger)))
@@ -85,6 +82,7 @@ fn service<T: OpenApi + 'static>(api: T) -> OpenApiService<T, ()> {
 }
 
 fn page(media: &'static str, body: String) -> impl poem::Endpoint<Output = Response> {
+    let body = Bytes::from(body);
     make_sync(move |_| {
         let response = Response::builder().content_type(media);
         let response = if media.starts_with("text/html") {

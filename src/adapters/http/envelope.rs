@@ -86,6 +86,11 @@ impl Envelope {
         if local != request.uri().path() {
             *request.uri_mut() = with_path(request.uri(), local)?;
         }
+        // The router loses a parameter that is no UTF-8 when decoded; written out, it is an id like no other.
+        if percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().is_err() {
+            let path = request.uri().path().replace('%', "%25");
+            *request.uri_mut() = with_path(request.uri(), &path)?;
+        }
         let body = request.take_body();
         if matches!(*request.method(), Method::POST | Method::PATCH | Method::PUT) {
             request.set_body(read_body(request.headers(), body).await?);

@@ -17,12 +17,16 @@ pub struct HealthApi {
 #[OpenApi(tag = "Tag::Health")]
 impl HealthApi {
     /// Ask whether the process lives
+    ///
+    /// For liveness probes: it answers as long as the process can.
     #[oai(path = "/health", method = "get", operation_id = "readHealth")]
     async fn health(&self) -> Json<Health> {
         Json(Health { status: "ok".to_owned() })
     }
 
     /// Ask whether it may be sent requests
+    ///
+    /// For readiness probes and load balancers: 503 from the moment that an end has begun.
     #[oai(path = "/health/ready", method = "get", operation_id = "readReadiness")]
     async fn ready(&self) -> ReadyResponse {
         let readiness = |status: &str| {

@@ -51,7 +51,10 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: A
         };
         let Ok((stream, _)) = accepted else {
             // Most likely no file is free. Nothing tells when one is.
-            upkeep.tick().await;
+            tokio::select! {
+                () = lifecycle.closed() => return,
+                _ = upkeep.tick() => counts.run_upkeep(),
+            }
             continue;
         };
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
@@ -71,10 +74,9 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: A
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                // A scraper that breaks off is no fault of ours.
-                _ = connection => {}
+                // A scraper that breaks off or is slow is no fault of ours.
+                _ = tokio::time::timeout(LONGEST, connection) => {}
                 () = lifecycle.closed() => {}
-                () = tokio::time::sleep_until(tokio::time::Instant::now() + LONGEST) => {}
             }
         });
     }

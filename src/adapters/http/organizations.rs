@@ -63,6 +63,8 @@ impl OrganizationsApi {
     }
 
     /// Read an organization
+    ///
+    /// `limits` shows only where it departs from its plan.
     #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "readOrganization")]
     async fn read(
         &self,

@@ -39,8 +39,9 @@ pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Ar
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "no connection could be taken");
-                // Most likely no file is free. Nothing tells when one is.
-                tokio::time::sleep_until(tokio::time::Instant::now() + BREATH).await;
+                #[expect(clippy::disallowed_methods, reason = "nothing tells when a file is free again")]
+                let breath = tokio::time::sleep_until(tokio::time::Instant::now() + BREATH);
+                breath.await;
                 continue;
             }
         };
