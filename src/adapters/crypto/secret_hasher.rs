@@ -93,12 +93,12 @@ impl BcryptHasher {
         self.submit(Box::new(move || {
             metrics::counter!("agentidp_bcrypt_total", "operation" => "verify").increment(1);
             // Whatever happens here, the flight ends, and its passengers are told.
-            let flight = Flight { question, all };
+            let flight = Flight { question, all, has_landed: false };
             let outcome = bcrypt::non_truncating_verify(secret.expose(), &hash.0).map_err(Arc::new);
             if matches!(outcome, Ok(true)) {
                 remembered.insert(question, ());
             }
-            for passenger in flight.passengers() {
+            for passenger in flight.land() {
                 // Whoever no longer waits has gone away; that is no fault.
                 let _ = passenger.send(outcome.clone());
             }
@@ -112,17 +112,23 @@ impl BcryptHasher {
 struct Flight {
     question: Question,
     all: Arc<Mutex<Flights>>,
+    has_landed: bool,
 }
 
 impl Flight {
-    fn passengers(&self) -> Vec<oneshot::Sender<Answer>> {
+    /// Ends the flight. From then on the same question starts another one.
+    fn land(mut self) -> Vec<oneshot::Sender<Answer>> {
+        self.has_landed = true;
         lock(&self.all).0.remove(&self.question).unwrap_or_default()
     }
 }
 
 impl Drop for Flight {
+    /// One that never landed lets its passengers go; after a landing there may be another of the same question.
     fn drop(&mut self) {
-        drop(self.passengers());
+        if !self.has_landed {
+            lock(&self.all).0.remove(&self.question);
+        }
     }
 }
 
@@ -182,6 +188,18 @@ mod tests {
         for _ in 0..2 {
             assert!(hasher.verify(&secret, &hash).await.expect("an answer"));
             assert!(!hasher.verify(&other, &hash).await.expect("an answer"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_secret_that_is_tried_again_at_once_is_answered_each_time() {
+        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
+        let wrong = ClientSecret::from_random([2; RANDOM_BYTES]);
+        let hasher = BcryptHasher::new(4).expect("threads");
+        let hash = hasher.hash(&secret).await.expect("a hash");
+        for attempt in 0..300 {
+            let answer = hasher.verify(&wrong, &hash).await;
+            assert!(matches!(answer, Ok(false)), "attempt {attempt}: {answer:?}");
         }
     }
 
