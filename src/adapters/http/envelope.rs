@@ -1,5 +1,5 @@
-//! What all requests have in common: an id, a bounded body, a deadline, a task of its own, errors in one
-//! form, and the headers that every answer has.
+//! What all requests have in common: an id, a bounded body, a deadline, an end that no caller can prevent,
+//! errors in one form, and the headers that every answer has.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Body, Endpoint as _, Request, Response};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::context::Context;
@@ -19,6 +18,7 @@ use super::error::{ApiError, Code};
 use super::input::Fault;
 use super::lifecycle::Lifecycle;
 use super::metrics;
+use super::unabandoned::{Panicked, Unabandoned};
 use crate::app::App;
 
 /// The largest body.
@@ -79,8 +79,8 @@ impl Envelope {
         response
     }
 
-    /// Reads the body and runs the request in a task of its own, which goes on when the caller goes away: a
-    /// change is made wholly or not at all.
+    /// Reads the body and runs the request, which goes on when the caller goes away: a change is made wholly or
+    /// not at all.
     async fn run(&self, mut request: Request, context: &Arc<Context>) -> Result<Response, ApiError> {
         let local = self.local_path(request.uri().path());
         if local != request.uri().path() {
@@ -98,8 +98,8 @@ impl Envelope {
         let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
         request.extensions_mut().insert(context.clone());
         let endpoint = self.endpoint.clone();
-        let task = self.lifecycle.tasks().spawn(async move { endpoint.get_response(request).await });
-        within_deadline(task, is_change).await
+        let work = async move { endpoint.get_response(request).await };
+        within_deadline(Unabandoned::new(work, self.lifecycle.tasks().clone()), is_change).await
     }
 
     /// The path as the routes know it: without the issuer's, which RFC 8414 puts behind the well-known name.
@@ -186,8 +186,11 @@ impl Envelope {
 }
 
 /// The answer of a request that runs. At its deadline the caller is told, and the request runs on.
-async fn within_deadline(task: JoinHandle<Response>, is_change: bool) -> Result<Response, ApiError> {
-    match timeout(DEADLINE, task).await {
+async fn within_deadline(
+    work: impl Future<Output = Result<Response, Panicked>>,
+    is_change: bool,
+) -> Result<Response, ApiError> {
+    match timeout(DEADLINE, work).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(panic)) => Err(ApiError::internal(&panic.to_string())),
         Err(_) => {
@@ -235,6 +238,8 @@ fn write_error(error: &ApiError, context: &Context) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::task::TaskTracker;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -252,13 +257,16 @@ mod tests {
         for (is_change, words) in [(true, "may still be made"), (false, "nothing was changed")] {
             let (finish, finished) = tokio::sync::oneshot::channel::<()>();
             let (done, is_done) = tokio::sync::oneshot::channel();
-            let task = tokio::spawn(async move {
-                finished.await.expect("told to finish");
-                done.send(()).expect("somebody waits");
-                Response::default()
-            });
+            let work = Unabandoned::new(
+                async move {
+                    finished.await.expect("told to finish");
+                    done.send(()).expect("somebody waits");
+                    Response::default()
+                },
+                TaskTracker::new(),
+            );
             let began = Instant::now();
-            let error = within_deadline(task, is_change).await.expect_err("too late");
+            let error = within_deadline(work, is_change).await.expect_err("too late");
             assert_eq!((error.status, began.elapsed().as_secs()), (StatusCode::SERVICE_UNAVAILABLE, 5));
             assert!(error.to_json("id").to_string().contains(words));
             finish.send(()).expect("it runs on");
@@ -268,8 +276,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_panics_is_an_error_that_says_nothing_of_the_inside() {
-        let task = tokio::spawn(async { panic!("hunter2") });
-        let error = within_deadline(task, true).await.expect_err("it panicked");
+        let work = Unabandoned::new(async { panic!("hunter2") }, TaskTracker::new());
+        let error = within_deadline(work, true).await.expect_err("it panicked");
         assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!error.to_json("id").to_string().contains("hunter2"));
     }

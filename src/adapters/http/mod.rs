@@ -25,6 +25,7 @@ mod organizations;
 mod revocation;
 pub mod server;
 mod token;
+mod unabandoned;
 mod usage;
 mod well_known;
 mod wire;

@@ -1,0 +1,53 @@
+//! Work that goes on when nobody waits for it any more.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// Runs a request within its connection, without a hop; dropped before its end, it goes on in a task of its own.
+///
+/// A framework drops a handler when its connection is reset, between two awaits. Here a change is made wholly or
+/// not at all.
+pub struct Unabandoned<F: Future + Send + 'static> {
+    future: Option<Pin<Box<F>>>,
+    tasks: TaskTracker,
+}
+
+/// The request panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("it panicked")]
+pub struct Panicked;
+
+impl<F: Future + Send + 'static> Unabandoned<F> {
+    /// The future; what is left of it when it is dropped goes on among these tasks.
+    pub fn new(future: F, tasks: TaskTracker) -> Self {
+        Self { future: Some(Box::pin(future)), tasks }
+    }
+}
+
+impl<F: Future + Send + 'static> Future for Unabandoned<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = self.future.as_mut() else { return Poll::Ready(Err(Panicked)) };
+        let polled = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(_) => Err(Panicked),
+        };
+        self.future = None;
+        Poll::Ready(polled)
+    }
+}
+
+impl<F: Future + Send + 'static> Drop for Unabandoned<F> {
+    fn drop(&mut self) {
+        if let (Some(rest), Ok(runtime)) = (self.future.take(), Handle::try_current()) {
+            self.tasks.spawn_on(async move { drop(rest.await) }, &runtime);
+        }
+    }
+}
