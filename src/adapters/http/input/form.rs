@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use poem::http::header;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use super::media;
 use super::query::decode;
 use crate::adapters::http::context::Context;
 use crate::adapters::http::error::ApiError;
@@ -87,7 +87,7 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
     ) -> Result<Self> {
         let bytes =
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
-        let form = check_request(request).and_then(|()| Self::parse(&bytes));
+        let form = check_request(request).and_then(|()| Self::parse(&bytes).map_err(str::to_owned));
         match form {
             Ok(form) => Ok(form),
             Err(description) => {
@@ -108,22 +108,11 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// The form must be one, in UTF-8, and nothing of it may stand in the URI (RFC 6749 section 2.3.1).
-fn check_request(request: &Request) -> Result<(), &'static str> {
+fn check_request(request: &Request) -> Result<(), String> {
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
-        return Err("parameters belong in the body, not in the URI");
+        return Err("parameters belong in the body, not in the URI".to_owned());
     }
-    if request.headers().contains_key(header::CONTENT_ENCODING) {
-        return Err("the body must not be encoded: no Content-Encoding is understood");
-    }
-    let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
-    let only = types.next().filter(|_| types.next().is_none());
-    let media = only.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-    let mut parts = media.split(';').map(str::trim);
-    let is_form = parts.next() == Some(MEDIA_TYPE);
-    if is_form && parts.all(|parameter| matches!(parameter, "charset=utf-8" | "charset=\"utf-8\"")) {
-        return Ok(());
-    }
-    Err("the body must be sent as Content-Type: application/x-www-form-urlencoded, in UTF-8")
+    media::check(request.headers(), MEDIA_TYPE)
 }
 
 #[cfg(test)]

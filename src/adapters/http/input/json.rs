@@ -1,14 +1,15 @@
 //! JSON bodies.
 
-use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::strict_json::parse_object;
-use super::{Fields, Input};
+use super::{Fields, Input, media};
 use crate::adapters::http::context::Context;
 use crate::adapters::http::error::{ApiError, Code};
+
+const MEDIA_TYPE: &str = "application/json";
 
 /// A JSON body, read as `T` is read.
 pub struct JsonBody<T: Input>(pub T::Value);
@@ -24,7 +25,7 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: "application/json", schema: T::schema_ref() }];
+        let content = vec![MetaMediaType { content_type: MEDIA_TYPE, schema: T::schema_ref() }];
         Some(MetaRequest { description: None, content, required: true })
     }
 
@@ -33,7 +34,8 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        refuse_other_media(request.headers())?;
+        media::check(request.headers(), MEDIA_TYPE)
+            .map_err(|message| ApiError::new(Code::UnsupportedMediaType, message))?;
         let bytes =
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
         let (fields, faults) = parse_object(&bytes).map_err(|fault| ApiError::validation(&[fault]))?;
@@ -41,21 +43,4 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
         let value = Fields::new(fields, faults, now).read::<T>();
         Ok(Self(value.map_err(|faults| ApiError::validation(&faults))?))
     }
-}
-
-/// Takes `application/json`, in UTF-8 and as it is, and nothing else.
-fn refuse_other_media(headers: &HeaderMap) -> Result<(), ApiError> {
-    let refuse = |message| Err(ApiError::new(Code::UnsupportedMediaType, message));
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return refuse("the body must not be encoded: no Content-Encoding is understood");
-    }
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let only = types.next().filter(|_| types.next().is_none());
-    let media = only.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-    let mut parts = media.split(';').map(str::trim);
-    let is_json = parts.next() == Some("application/json");
-    if is_json && parts.all(|parameter| matches!(parameter, "charset=utf-8" | "charset=\"utf-8\"")) {
-        return Ok(());
-    }
-    refuse("the body must be sent as Content-Type: application/json, in UTF-8")
 }

@@ -6,6 +6,7 @@
 mod fields;
 mod form;
 mod json;
+mod media;
 mod query;
 mod strict_json;
 
