@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::domain::jwk::KeyType;
+use crate::domain::token::TTL_SECONDS;
 
 /// An OAuth 2.0 identity provider for AI agents.
 #[derive(Parser, Debug)]
@@ -94,6 +95,12 @@ pub struct StoreArgs {
     /// A file that holds `REDIS_URL`
     #[arg(long, env = "REDIS_URL_FILE")]
     pub redis_url_file: Option<PathBuf>,
+    /// How many connections to PostgreSQL may be open, beside three that every instance holds
+    #[arg(long, env = "DB_POOL_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub db_pool_max: u32,
+    /// How long to wait at start for a store that is away, in seconds
+    #[arg(long, env = "STORE_WAIT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub store_wait_seconds: u32,
 }
 
 impl StoreArgs {
@@ -115,11 +122,14 @@ impl StoreArgs {
 }
 
 /// What `bootstrap` takes.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 pub struct BootstrapArgs {
     /// Make another administrator, though there was a first one
     #[arg(long)]
     pub recover: bool,
+    /// The cost of bcrypt
+    #[arg(long, env = "BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=14))]
+    pub bcrypt_cost: u32,
     #[command(flatten)]
     pub stores: StoreArgs,
 }
@@ -141,7 +151,7 @@ pub struct ServeArgs {
     /// The URL under which clients know this service [default: http://HOST:PORT]
     #[arg(long, env = "ISSUER_URL", value_parser = issuer)]
     pub issuer_url: Option<String>,
-    /// The key that signs tokens, as PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; made at start where it is not given
+    /// The key that signs tokens, as PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; in memory one is made at start where it is not given
     #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true,
           value_parser = secret_text)]
     pub jwt_private_key: Option<SecretString>,
@@ -157,7 +167,7 @@ pub struct ServeArgs {
     pub jwt_verify_keys_file: Option<PathBuf>,
     /// How long a token lives, in seconds
     #[arg(long, env = "TOKEN_TTL_SECONDS", default_value_t = 3600,
-          value_parser = clap::value_parser!(u32).range(60..=86_400))]
+          value_parser = clap::value_parser!(u32).range(i64::from(*TTL_SECONDS.start())..=i64::from(*TTL_SECONDS.end())))]
     pub token_ttl_seconds: u32,
     /// The cost of bcrypt
     #[arg(long, env = "BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=14))]

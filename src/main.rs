@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::document::yaml;
-use agentidp::config::{Cli, Command, ConfigError, DocumentFormat, KeysCommand, LogFormat, ServeArgs};
+use agentidp::config::{
+    BootstrapArgs, Cli, Command, ConfigError, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
+};
 use agentidp::wiring::{self, Service, StartError};
 use clap::Parser as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(error)) => wrong(&error.to_string()),
         Err(error) => {
-            eprintln!("agentidp: {error}");
+            eprintln!("agentidp: {}", error.in_one_line());
             ExitCode::FAILURE
         }
     }
@@ -41,14 +43,8 @@ fn run(cli: Cli) -> Result<(), StartError> {
     match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(args)) => serve(&args),
-        Some(Command::Bootstrap(args)) => {
-            wiring::refuse_stores(&args.stores)?;
-            Err(needs_postgresql("bootstrap", "in memory `serve` makes the first administrator").into())
-        }
-        Some(Command::Migrate(stores)) => {
-            wiring::refuse_stores(&stores)?;
-            Err(needs_postgresql("migrate", "there are no tables in memory").into())
-        }
+        Some(Command::Bootstrap(args)) => bootstrap(&args),
+        Some(Command::Migrate(stores)) => migrate(&stores),
         Some(Command::Keys { command: KeysCommand::Generate { kind } }) => {
             let pem =
                 generate_pem(kind.into()).map_err(|error| ConfigError::new(format!("the key {error}")))?;
@@ -70,7 +66,9 @@ async fn serve(args: &ServeArgs) -> Result<(), StartError> {
     let mut end = EndSignals::listen().map_err(StartError::Io)?;
     let mut reload = signal(SignalKind::hangup()).map_err(StartError::Io)?;
     let service = Service::start(args).await?;
-    tracing::warn!("all data is in memory and goes with the process; set DATABASE_URL to keep it");
+    if service.administrator.is_some() {
+        tracing::warn!("all data is in memory and goes with the process; set DATABASE_URL to keep it");
+    }
     tracing::info!(address = %service.address, issuer = %service.issuer, "ready");
     print(&welcome(&service))?;
     loop {
@@ -90,9 +88,31 @@ async fn serve(args: &ServeArgs) -> Result<(), StartError> {
     Ok(())
 }
 
+#[tokio::main(flavor = "current_thread")]
+async fn bootstrap(args: &BootstrapArgs) -> Result<(), StartError> {
+    start_log(LogFormat::Text);
+    let administrator = wiring::bootstrap(args).await?;
+    let (id, secret) = (administrator.client_id, administrator.client_secret.expose());
+    print(&format!("client_id:     {id}\nclient_secret: {secret}\n"))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn migrate(stores: &StoreArgs) -> Result<(), StartError> {
+    start_log(LogFormat::Text);
+    wiring::migrate_tables(stores).await?;
+    print("the tables are up to date\n")
+}
+
 /// What a newcomer needs next.
 fn welcome(service: &Service) -> String {
-    let administrator = &service.administrator;
+    let Some(administrator) = &service.administrator else {
+        return format!(
+            "\nAgentIdP serves {}\n\n\
+             The first administrator is made by: agentidp bootstrap\n\n\
+             Explore the API: http://{}/docs\n\n",
+            service.issuer, service.address
+        );
+    };
     let (id, secret) = (administrator.client_id, administrator.client_secret.expose());
     let (url, issuer) = (format!("http://{}", service.address), &service.issuer);
     format!(
@@ -107,10 +127,6 @@ fn welcome(service: &Service) -> String {
 fn print(text: &str) -> Result<(), StartError> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(StartError::Io)
-}
-
-fn needs_postgresql(command: &str, instead: &str) -> ConfigError {
-    ConfigError::new(format!("{command} needs PostgreSQL: set DATABASE_URL; {instead}"))
 }
 
 fn wrong(message: &str) -> ExitCode {

@@ -5,4 +5,7 @@
 pub mod crypto;
 pub mod http;
 pub mod memory;
+pub mod postgres;
+pub mod redis;
+pub mod resilient;
 pub mod system;

@@ -56,7 +56,7 @@ impl Agents {
         let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
         let deed = caller.deed(Action::AgentCreated, agent.id, Metadata::default());
         let event = self.events.success(deed, agent.created_at);
-        self.store.insert(caller.tenancy(), &agent, &event).await?;
+        self.store.insert(caller.tenancy(), &agent, None, &[event]).await?;
         Ok(agent)
     }
 

@@ -5,50 +5,55 @@
 //! * `auth.failed` is the first five a minute a network address and claimed client in full, then one more event for
 //!   the rest, with a `count`.
 //!
-//! A tally becomes an event when its minute is over. All of it is bounded; what does not fit is dropped and
-//! counted in `agentidp_audit_dropped_total`.
+//! Each instance counts for itself and tells the store every second; the store counts over all of them, and a
+//! tally becomes an event when its minute is over. All of it is bounded; what does not fit is dropped and counted
+//! in `agentidp_audit_dropped_total`.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::audit::{AuditEvent, EventDraft};
-use crate::domain::id::AgentId;
+use uuid::Uuid;
+
+use crate::domain::audit::{AuditEvent, MAX_IN_FULL, Tally};
+use crate::domain::id::{AgentId, EventId};
 use crate::domain::rate::network_of;
 use crate::domain::time::Timestamp;
 use crate::ports::audit_log::AuditLog;
 use crate::ports::clock::Clock;
+use crate::ports::ids::Ids;
 use crate::ports::store_error::StoreError;
 
-/// How many failures a minute are kept in full, an address and claimed client.
-const FAILURES_IN_FULL: u64 = 5;
-/// How many events may wait to be written, beside the tallies of a minute: at most twice as many.
+/// How many events may wait to be written in full.
 const MAX_WAITING: usize = 10_000;
-/// How many tallies of either kind may run in a minute.
+/// How many tallies of either kind may run.
 const MAX_TALLIES: usize = 10_000;
+/// For how long after its end a minute's tallies stay open, for instances that have not told yet.
+const LATE_SECONDS: i64 = 2;
 
 /// Gathers what is not worth a row a request.
 pub struct AuditLane {
     log: Arc<dyn AuditLog>,
     clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
     state: Mutex<State>,
-    /// One flush at a time, so that none is written twice.
+    /// One flush at a time, so that none is told twice.
     flushing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     /// Apart from the failures, so that strangers cannot crowd them out.
-    introspections: HashMap<Key, Tally>,
-    failures: HashMap<Key, Tally>,
-    waiting: Vec<AuditEvent>,
+    introspections: HashMap<Key, Running>,
+    failures: HashMap<Key, Running>,
+    /// How many events wait to be written in full.
+    waiting: usize,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Introspected { minute: Timestamp, caller: AgentId, subject: AgentId },
-    Failed { minute: Timestamp, network: Option<IpAddr>, claimed: Option<uuid::Uuid> },
+    Failed { minute: Timestamp, network: Option<IpAddr>, claimed: Option<Uuid> },
 }
 
 impl Key {
@@ -57,27 +62,56 @@ impl Key {
             Self::Introspected { minute, .. } | Self::Failed { minute, .. } => *minute,
         }
     }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Introspected { minute, caller, subject } => {
+                format!("introspected {} {caller} {subject}", minute.as_millis())
+            }
+            Self::Failed { minute, network, claimed } => {
+                let network = network.map_or_else(String::new, |network| network.to_string());
+                let claimed = claimed.map_or_else(String::new, |claimed| claimed.to_string());
+                format!("failed {} {network} {claimed}", minute.as_millis())
+            }
+        }
+    }
 }
 
-struct Tally {
-    /// The first event that is not written in full; it stands for all of them.
-    event: Option<AuditEvent>,
+/// A tally of this minute, and what of it has not been told.
+struct Running {
+    event: AuditEvent,
     count: u64,
-    in_full: u64,
+    in_full: Vec<AuditEvent>,
+    /// How many were to be written in full, told or not.
+    wanted_in_full: usize,
 }
 
-impl Tally {
-    /// The one event that stands for all that was counted; none where all were written in full.
-    fn into_event(self) -> Option<AuditEvent> {
-        let event = self.event?;
-        let metadata = event.draft.metadata.with("count", self.count);
-        Some(AuditEvent { draft: EventDraft { metadata, ..event.draft }, ..event })
+impl Running {
+    const fn new(event: AuditEvent) -> Self {
+        Self { event, count: 0, in_full: Vec::new(), wanted_in_full: 0 }
+    }
+
+    /// What has not been told; none where all was. Each time the event has another id: where the tally that it was
+    /// told to has been ended already, this is the beginning of another.
+    fn untold(&mut self, key: &Key, ids: &dyn Ids) -> Option<Tally> {
+        if self.count == 0 && self.in_full.is_empty() {
+            return None;
+        }
+        let mut event = self.event.clone();
+        event.draft.id = EventId(ids.next());
+        Some(Tally {
+            key: key.text(),
+            minute: key.minute(),
+            event,
+            in_full: std::mem::take(&mut self.in_full),
+            count: std::mem::take(&mut self.count),
+        })
     }
 }
 
 impl AuditLane {
-    pub(super) fn new(log: Arc<dyn AuditLog>, clock: Arc<dyn Clock>) -> Self {
-        Self { log, clock, state: Mutex::default(), flushing: tokio::sync::Mutex::default() }
+    pub(super) fn new(log: Arc<dyn AuditLog>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self { log, clock, ids, state: Mutex::default(), flushing: tokio::sync::Mutex::default() }
     }
 
     /// Notes that `caller` introspected a token of `subject`; `event` writes the first of a minute.
@@ -90,10 +124,10 @@ impl AuditLane {
     ) {
         let key = Key::Introspected { minute: at.to_the_minute(), caller, subject };
         let mut state = self.lock();
-        if let Some(tally) = state.introspections.get_mut(&key) {
-            tally.count += 1;
+        if let Some(running) = state.introspections.get_mut(&key) {
+            running.count += 1;
         } else if state.introspections.len() < MAX_TALLIES {
-            state.introspections.insert(key, Tally { event: Some(event()), count: 1, in_full: 0 });
+            state.introspections.insert(key, Running { count: 1, ..Running::new(event()) });
         } else {
             dropped(1);
         }
@@ -108,65 +142,86 @@ impl AuditLane {
             claimed: draft.resource.map(|resource| resource.id),
         };
         let mut state = self.lock();
-        let room = state.failures.len() < MAX_TALLIES;
-        match state.failures.entry(key) {
-            Entry::Occupied(mut tally) => {
-                let tally = tally.get_mut();
-                if tally.in_full >= FAILURES_IN_FULL {
-                    tally.count += 1;
-                    tally.event.get_or_insert(event);
-                    return;
-                }
-                tally.in_full += 1;
-            }
-            Entry::Vacant(vacant) if room => {
-                vacant.insert(Tally { event: None, count: 0, in_full: 1 });
-            }
-            Entry::Vacant(_) => {
+        let state = &mut *state;
+        if !state.failures.contains_key(&key) {
+            if state.failures.len() >= MAX_TALLIES {
                 dropped(1);
                 return;
             }
+            state.failures.insert(key, Running::new(event.clone()));
         }
-        if state.waiting.len() < MAX_WAITING {
-            state.waiting.push(event);
+        let Some(running) = state.failures.get_mut(&key) else { return };
+        if running.wanted_in_full < MAX_IN_FULL && state.waiting < MAX_WAITING {
+            running.wanted_in_full += 1;
+            running.in_full.push(event);
+            state.waiting += 1;
         } else {
-            dropped(1);
+            running.count += 1;
         }
     }
 
-    /// Writes what waits, and the tallies of minutes that are over. What cannot be written waits on.
+    /// Tells what has not been told, and ends the tallies of minutes that are over. What cannot be told waits on.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.write(self.clock.now().to_the_minute()).await
+        self.tell().await?;
+        self.settle(self.clock.now().plus_seconds(-LATE_SECONDS).to_the_minute()).await
     }
 
-    /// Writes everything, for an orderly end.
-    pub async fn flush_all(&self) -> Result<(), StoreError> {
-        self.write(Timestamp::from_millis(i64::MAX)).await
+    /// Ends the tallies of minutes before `end`.
+    pub async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
+        self.log.settle(end).await
     }
 
-    /// Writes what waits and the tallies of minutes before `end`.
-    async fn write(&self, end: Timestamp) -> Result<(), StoreError> {
+    async fn tell(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock().await;
-        let batch = {
-            let mut state = self.lock();
-            let state = &mut *state;
-            for tallies in [&mut state.introspections, &mut state.failures] {
-                let ended = tallies.extract_if(|key, _| key.minute() < end).map(|(_, tally)| tally);
-                state.waiting.extend(ended.filter_map(Tally::into_event));
-            }
-            std::mem::take(&mut state.waiting)
-        };
-        if batch.is_empty() {
+        let mut untold = self.take_untold();
+        if untold.is_empty() {
             return Ok(());
         }
-        let outcome = self.log.append(&batch).await;
-        if outcome.is_err() {
-            let mut state = self.lock();
-            let room = MAX_WAITING.saturating_sub(state.waiting.len());
-            dropped(batch.len().saturating_sub(room));
-            state.waiting.extend(batch.into_iter().take(room));
+        let tallies: Vec<Tally> = untold.iter().map(|(_, tally)| tally.clone()).collect();
+        let outcome = self.log.tally(&tallies).await;
+        match &outcome {
+            Ok(()) => {}
+            Err(StoreError::Unavailable { .. }) => self.put_back(&mut untold),
+            // It may be there, or can never be: told again it would count twice, or fail for ever.
+            Err(_) => dropped(tallies.len()),
         }
         outcome
+    }
+
+    /// What has not been told. Tallies of minutes that are over are forgotten with it.
+    fn take_untold(&self) -> Vec<(Key, Tally)> {
+        let minute = self.clock.now().to_the_minute();
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut untold = Vec::new();
+        for running in [&mut state.introspections, &mut state.failures] {
+            untold.extend(
+                running.iter_mut().filter_map(|(key, one)| Some((*key, one.untold(key, &*self.ids)?))),
+            );
+            running.retain(|key, _| key.minute() >= minute);
+        }
+        state.waiting = 0;
+        untold
+    }
+
+    fn put_back(&self, untold: &mut Vec<(Key, Tally)>) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        for (key, tally) in untold.drain(..) {
+            let running = match key {
+                Key::Introspected { .. } => &mut state.introspections,
+                Key::Failed { .. } => &mut state.failures,
+            };
+            if running.len() >= MAX_TALLIES && !running.contains_key(&key) {
+                dropped(1);
+                continue;
+            }
+            let running = running.entry(key).or_insert_with(|| Running::new(tally.event));
+            state.waiting += tally.in_full.len();
+            running.count += tally.count;
+            running.wanted_in_full = running.wanted_in_full.max(tally.in_full.len());
+            running.in_full.extend(tally.in_full);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -182,29 +237,31 @@ fn dropped(events: usize) {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use async_trait::async_trait;
-    use uuid::Uuid;
-
     use super::*;
-    use crate::domain::audit::{Action, Metadata, Origin, Outcome};
+    use crate::domain::audit::{Action, EventDraft, Metadata, Origin, Outcome};
     use crate::domain::id::EventId;
     use crate::domain::tenancy::Tenancy;
     use crate::ports::audit_log::AuditQuery;
+    use async_trait::async_trait;
 
     /// Keeps what it is given, unless it is away.
     #[derive(Default)]
     struct Log {
         is_away: AtomicBool,
-        events: Mutex<Vec<AuditEvent>>,
+        told: Mutex<Vec<Tally>>,
     }
 
     #[async_trait]
     impl AuditLog for Log {
-        async fn append(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
+        async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
             if self.is_away.load(Ordering::SeqCst) {
                 return Err(StoreError::Unavailable { store: "log", source: "away".into() });
             }
-            self.events.lock().expect("no panic").extend_from_slice(events);
+            self.told.lock().expect("no panic").extend_from_slice(tallies);
+            Ok(())
+        }
+
+        async fn settle(&self, _: Timestamp) -> Result<(), StoreError> {
             Ok(())
         }
 
@@ -223,6 +280,14 @@ mod tests {
 
         async fn purge(&self, _: Timestamp) -> Result<u64, StoreError> {
             Ok(0)
+        }
+    }
+
+    struct NoNewIds;
+
+    impl Ids for NoNewIds {
+        fn next(&self) -> Uuid {
+            Uuid::nil()
         }
     }
 
@@ -250,50 +315,51 @@ mod tests {
 
     fn lane() -> (Arc<Log>, AuditLane) {
         let log = Arc::new(Log::default());
-        (log.clone(), AuditLane::new(log, Arc::new(Noon)))
+        (log.clone(), AuditLane::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
     }
 
-    fn written(log: &Log) -> usize {
-        log.events.lock().expect("no panic").len()
+    /// How many events were told of in full, and how many were counted.
+    fn told(log: &Log) -> (usize, u64) {
+        let told = log.told.lock().expect("no panic");
+        (told.iter().map(|tally| tally.in_full.len()).sum(), told.iter().map(|tally| tally.count).sum())
     }
 
     #[tokio::test]
-    async fn what_cannot_be_written_waits_and_is_written_once() {
+    async fn what_cannot_be_told_waits_and_is_told_once() {
         let (log, lane) = lane();
         log.is_away.store(true, Ordering::SeqCst);
         for _ in 0..9 {
             lane.failed(failure([192, 0, 2, 1]));
         }
-        assert!(lane.flush().await.is_err() && lane.flush_all().await.is_err());
+        assert!(lane.flush().await.is_err());
+        lane.failed(failure([192, 0, 2, 1]));
+        assert!(lane.flush().await.is_err());
         log.is_away.store(false, Ordering::SeqCst);
-        lane.flush_all().await.expect("written");
-        lane.flush_all().await.expect("nothing is left");
-        assert_eq!(written(&log), 6, "five in full, and the tally of the rest");
+        lane.flush().await.expect("told");
+        lane.flush().await.expect("nothing is left");
+        assert_eq!(told(&log), (5, 5), "five in full, and the rest counted");
     }
 
-    #[tokio::test]
-    async fn a_tally_waits_until_its_minute_is_over() {
-        let (log, lane) = lane();
-        for _ in 0..9 {
-            lane.failed(failure([192, 0, 2, 1]));
-        }
-        lane.flush().await.expect("written");
-        assert_eq!(written(&log), 5, "those in full do not wait");
+    fn bounds(lane: &AuditLane) -> (usize, usize) {
+        let state = lane.lock();
+        (state.failures.len(), state.waiting)
     }
 
     #[tokio::test]
     async fn a_flood_from_everywhere_stays_within_its_bound() {
         let (log, lane) = lane();
-        for place in 0..3 * MAX_WAITING as u32 {
-            lane.failed(failure(place.to_be_bytes()));
-        }
-        assert_eq!(lane.lock().failures.len(), MAX_TALLIES);
+        let flood = |lane: &AuditLane| {
+            for place in 0..3 * MAX_TALLIES as u32 {
+                lane.failed(failure(place.to_be_bytes()));
+                lane.failed(failure(place.to_be_bytes()));
+            }
+        };
+        flood(&lane);
+        assert_eq!(bounds(&lane), (MAX_TALLIES, MAX_WAITING));
         log.is_away.store(true, Ordering::SeqCst);
-        assert!(lane.flush_all().await.is_err());
-        for place in 0..3 * MAX_WAITING as u32 {
-            lane.failed(failure(place.to_be_bytes()));
-        }
-        assert!(lane.flush_all().await.is_err());
-        assert_eq!(lane.lock().waiting.len(), MAX_WAITING);
+        assert!(lane.flush().await.is_err());
+        flood(&lane);
+        assert!(lane.flush().await.is_err());
+        assert_eq!(bounds(&lane), (MAX_TALLIES, MAX_WAITING));
     }
 }

@@ -35,7 +35,7 @@ impl Bearer {
             return Err(self.refused(visit, None).await);
         };
         let claimed = Some(Claimed { agent: claims.agent, organization: claims.organization });
-        let standing = self.tokens.standing(claims.agent, claims.id).await?;
+        let standing = self.tokens.standing(&claims).await?;
         let Some(standing) = standing.filter(|standing| standing.keeps_alive(&claims)) else {
             return Err(self.refused(visit, claimed).await);
         };

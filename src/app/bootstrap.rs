@@ -8,16 +8,17 @@ use super::event::{Deed, Events};
 use super::organizations::NewOrganization;
 use crate::domain::agent::{AgentType, DeploymentEnv, Email, Owner, Version};
 use crate::domain::audit::{Action, Metadata, Origin, Resource};
-use crate::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, Proof, StoredSecret};
+use crate::domain::credential::{Credential, Proof, StoredSecret};
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
-use crate::domain::organization::{DEFAULT_SLUG, Name, Organization, Slug};
+use crate::domain::organization::{
+    DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug,
+};
 use crate::domain::plan::{LimitOverrides, Plan};
 use crate::domain::scope::{ManagementScope, Scopes};
 use crate::domain::secret::ClientSecret;
 use crate::domain::tenancy::Tenancy;
 use crate::ports::agent_store::InsertAgentError;
-use crate::ports::credential_store::InsertCredentialError;
-use crate::ports::organization_store::InsertOrganizationError;
+use crate::ports::organization_store::{InsertOrganizationError, UpdateOrganizationError};
 use crate::ports::secret_hasher::HasherError;
 use crate::ports::store_error::StoreError;
 
@@ -58,7 +59,9 @@ impl Bootstrap {
         }
         let at = self.ports.clock.now();
         let organization = new.into_organization(OrganizationId(self.ports.ids.next()), at);
-        let event = self.events.success(by_operator(Action::OrganizationCreated, organization.id), at);
+        let metadata = Metadata::default().with("by", "operator");
+        let deed = by_operator(Action::OrganizationCreated, organization.id, &metadata);
+        let event = self.events.success(deed, at);
         match self.ports.organizations.insert(&organization, &event).await {
             Ok(()) => Ok(Arc::new(organization)),
             Err(InsertOrganizationError::SlugTaken) => {
@@ -71,23 +74,46 @@ impl Bootstrap {
 
     /// The first administrator. Refused where there was one already.
     pub async fn first_administrator(&self) -> Result<Administrator, BootstrapError> {
-        self.administrator(FIRST_ADMINISTRATOR).await
+        let metadata = Metadata::default().with("by", "operator");
+        self.administrator(AgentId(self.ports.ids.next()), FIRST_ADMINISTRATOR, &metadata).await
     }
 
-    async fn administrator(&self, email: &str) -> Result<Administrator, BootstrapError> {
+    /// One more administrator, for whoever operates the service and can do nothing any more. Where the
+    /// organization `default` is suspended it is reactivated, for nobody else could do that either.
+    pub async fn another_administrator(&self) -> Result<Administrator, BootstrapError> {
+        let metadata = Metadata::default().with("by", "operator").with("recovery", true);
+        let before = self.default_organization().await?;
+        if !before.is_active() {
+            let at = self.ports.clock.now();
+            let status = Some(OrganizationStatus::Active);
+            let after = before.changed(OrganizationChange { status, ..OrganizationChange::default() }, at);
+            let deed = by_operator(Action::OrganizationReactivated, after.id, &metadata);
+            let event = self.events.success(deed, at);
+            self.ports.organizations.update(&before, &after, &[event]).await?;
+        }
+        let id = AgentId(self.ports.ids.next());
+        self.administrator(id, &format!("administrator-{id}@agentidp.internal"), &metadata).await
+    }
+
+    async fn administrator(
+        &self,
+        id: AgentId,
+        email: &str,
+        metadata: &Metadata,
+    ) -> Result<Administrator, BootstrapError> {
         let organization = self.default_organization().await?;
         let at = self.ports.clock.now();
         let capabilities = ManagementScope::ALL.map(|scope| scope.as_str().to_owned()).to_vec();
         let new = NewAgent {
             organization: None,
-            email: Email::parse(email).expect("a constant of the right form"),
+            email: Email::parse(email).expect("a constant and an id of the right form"),
             agent_type: AgentType::Custom,
             version: Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo demands SemVer"),
             capabilities: Scopes::capabilities(capabilities).expect("the six are well formed"),
             owner: Owner::parse("operator").expect("a constant of the right form"),
             deployment_env: DeploymentEnv::Production,
         };
-        let agent = new.into_agent(AgentId(self.ports.ids.next()), organization.id, at);
+        let agent = new.into_agent(id, organization.id, at);
         let secret = self.ports.secrets.client_secret();
         let hash = self.ports.hasher.hash(&secret).await?;
         let current = StoredSecret { fingerprint: secret.fingerprint(), hash };
@@ -101,23 +127,24 @@ impl Bootstrap {
             last_used_at: None,
             revision: 0,
         };
-        let created = self.events.success(by_operator(Action::AgentCreated, agent.id), at);
-        self.ports.agents.insert(Tenancy::All, &agent, &created).await?;
-        let generated = self.events.success(by_operator(Action::CredentialGenerated, credential.id), at);
-        self.ports.credentials.insert(&agent, &credential, MAX_LIVE_CREDENTIALS, &generated).await?;
+        let events = [
+            self.events.success(by_operator(Action::AgentCreated, agent.id, metadata), at),
+            self.events.success(by_operator(Action::CredentialGenerated, credential.id, metadata), at),
+        ];
+        self.ports.agents.insert(Tenancy::All, &agent, Some(&credential), &events).await?;
         Ok(Administrator { client_id: agent.id, client_secret: secret })
     }
 }
 
 /// Done by whoever operates the service, at the machine itself.
-fn by_operator(action: Action, resource: impl Into<Resource>) -> Deed<'static> {
+fn by_operator(action: Action, resource: impl Into<Resource>, metadata: &Metadata) -> Deed<'static> {
     const AT_THE_MACHINE: Origin = Origin { address: None, user_agent: None };
     Deed {
         actor: None,
         action,
         resource: Some(resource.into()),
         origin: &AT_THE_MACHINE,
-        metadata: Metadata::default().with("by", "operator"),
+        metadata: metadata.clone(),
     }
 }
 
@@ -128,6 +155,8 @@ pub enum BootstrapError {
     AlreadyDone,
     #[error("the organization was there and is gone")]
     Vanished,
+    #[error("the organization `default` is being changed; try again")]
+    Contended,
     #[error("the organization `default` has no room for another agent")]
     NoRoom,
     #[error(transparent)]
@@ -147,11 +176,11 @@ impl From<InsertAgentError> for BootstrapError {
     }
 }
 
-impl From<InsertCredentialError> for BootstrapError {
-    fn from(error: InsertCredentialError) -> Self {
+impl From<UpdateOrganizationError> for BootstrapError {
+    fn from(error: UpdateOrganizationError) -> Self {
         match error {
-            InsertCredentialError::LostRace | InsertCredentialError::LimitReached(_) => Self::Vanished,
-            InsertCredentialError::Store(failure) => Self::Store(failure),
+            UpdateOrganizationError::LostRace | UpdateOrganizationError::LastAdministrator => Self::Contended,
+            UpdateOrganizationError::Store(failure) => Self::Store(failure),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Introspection {
         caller.require(ManagementScope::TokensRead)?;
         let now = self.clock.now();
         let Some(claims) = self.signer.verify(token, now) else { return Ok(None) };
-        let standing = self.store.standing(claims.agent, claims.id).await?;
+        let standing = self.store.standing(&claims).await?;
         let living = standing.filter(|standing| {
             standing.keeps_alive(&claims) && caller.tenancy().admits(standing.organization.id)
         });

@@ -14,7 +14,9 @@ pub mod credentials;
 pub mod event;
 pub mod introspection;
 pub mod keys;
+pub mod notices;
 pub mod organizations;
+pub mod readiness;
 pub mod revocation;
 pub mod stranger;
 pub mod token;
@@ -27,9 +29,10 @@ pub use crate::ports::secret_hasher::HasherError;
 pub use crate::ports::store_error::StoreError;
 use crate::ports::{
     agent_store::AgentStore, assertion_verifier::AssertionVerifier, audit_log::AuditLog, clock::Clock,
-    credential_store::CredentialStore, cursor_seal::CursorSeal, ids::Ids,
-    organization_store::OrganizationStore, rate_limiter::RateLimiter, secret_hasher::SecretHasher,
-    secrets::Secrets, token_signer::TokenSigner, token_store::TokenStore, usage_store::UsageStore,
+    credential_store::CredentialStore, cursor_seal::CursorSeal, ids::Ids, noticeboard::Noticeboard,
+    organization_store::OrganizationStore, outbox::Outbox, rate_limiter::RateLimiter,
+    secret_hasher::SecretHasher, secrets::Secrets, store_health::StoreHealth, token_signer::TokenSigner,
+    token_store::TokenStore, usage_store::UsageStore,
 };
 
 /// Everything that the core needs of the world.
@@ -41,6 +44,10 @@ pub struct Ports {
     pub tokens: Arc<dyn TokenStore>,
     pub audit: Arc<dyn AuditLog>,
     pub usage: Arc<dyn UsageStore>,
+    pub outbox: Arc<dyn Outbox>,
+    /// Where instances tell one another of the dead; none where there is only one.
+    pub board: Option<Arc<dyn Noticeboard>>,
+    pub health: Vec<Arc<dyn StoreHealth>>,
     pub limiter: Arc<dyn RateLimiter>,
     pub hasher: Arc<dyn SecretHasher>,
     pub signer: Arc<dyn TokenSigner>,
@@ -81,6 +88,8 @@ pub struct App {
     pub usage: usage::UsageReports,
     pub keys: keys::Keys,
     pub bootstrap: bootstrap::Bootstrap,
+    pub notices: notices::Notices,
+    pub readiness: Arc<readiness::Readiness>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -89,7 +98,8 @@ impl App {
     /// Puts the core together on these ports.
     pub fn new(ports: &Ports, settings: &Settings) -> Self {
         let events = event::Events::new(ports.ids.clone());
-        let audit_lane = Arc::new(audit_lane::AuditLane::new(ports.audit.clone(), ports.clock.clone()));
+        let audit_lane =
+            Arc::new(audit_lane::AuditLane::new(ports.audit.clone(), ports.clock.clone(), ports.ids.clone()));
         let strangers = stranger::Strangers {
             limiter: ports.limiter.clone(),
             lane: audit_lane.clone(),
@@ -174,6 +184,8 @@ impl App {
             },
             keys: keys::Keys { signer: ports.signer.clone() },
             bootstrap: bootstrap::Bootstrap::new(ports, events),
+            notices: notices::Notices { outbox: ports.outbox.clone(), board: ports.board.clone() },
+            readiness: Arc::new(readiness::Readiness::new(ports.health.clone())),
             clients,
             strangers,
             audit_lane,

@@ -33,7 +33,7 @@ impl Revocations {
         if !caller.tenancy().admits(claims.organization) {
             return Ok(());
         }
-        let Some(standing) = self.store.standing(claims.agent, claims.id).await? else { return Ok(()) };
+        let Some(standing) = self.store.standing(&claims).await? else { return Ok(()) };
         if caller.token != Some(claims.id) {
             if claims.agent != caller.agent() {
                 caller.require(ManagementScope::AgentsWrite)?;

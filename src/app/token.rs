@@ -89,7 +89,7 @@ impl Tokens {
                 event: self.event(visit, &client, &claims),
             };
             match self.store.issue(&issue).await {
-                Ok(()) => {
+                Ok(_) => {
                     return Ok(IssuedToken {
                         token: self.signer.sign(&claims)?,
                         expires_in_seconds: self.settings.token_ttl_seconds,

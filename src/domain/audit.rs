@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::id::{AgentId, CredentialId, EventId, OrganizationId};
+use super::tenancy::Tenancy;
 use super::time::Timestamp;
 
 /// The longest user agent that is kept, in bytes.
@@ -20,6 +21,13 @@ pub struct AuditEvent {
     pub organization: Option<OrganizationId>,
     /// What happened.
     pub draft: EventDraft,
+}
+
+impl AuditEvent {
+    /// Whether it may be seen from there. One of no organization is seen only with all of them.
+    pub fn is_within(&self, tenancy: Tenancy) -> bool {
+        self.organization.map_or(tenancy == Tenancy::All, |organization| tenancy.admits(organization))
+    }
 }
 
 /// An event as a use case writes it. The store takes its organization from the row that changed.
@@ -169,6 +177,11 @@ impl Metadata {
         self
     }
 
+    /// Those names and values, as a store kept them.
+    pub const fn of_stored(map: Map<String, Value>) -> Self {
+        Self(map)
+    }
+
     /// The names and values.
     pub const fn as_map(&self) -> &Map<String, Value> {
         &self.0
@@ -177,6 +190,26 @@ impl Metadata {
     fn json_bytes(&self) -> usize {
         2 + self.0.iter().map(|(name, value)| name.len() + 4 + value.to_string().len()).sum::<usize>()
     }
+}
+
+/// How many events of one tally are kept in full: the first failures of a minute.
+pub const MAX_IN_FULL: usize = 5;
+
+/// What one instance has seen, since it last told, of something that is counted rather than written each time.
+///
+/// Over all instances a tally becomes one event with a `count`, when its minute is over; before that the first
+/// [`MAX_IN_FULL`] events that want it are written in full, and those beyond are counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tally {
+    /// What is counted together: of what kind, by whom, in which minute.
+    pub key: String,
+    pub minute: Timestamp,
+    /// Stands for all that is counted, where it is the tally's first.
+    pub event: AuditEvent,
+    /// What wants to be written in full.
+    pub in_full: Vec<AuditEvent>,
+    /// What is only counted.
+    pub count: u64,
 }
 
 /// Which events are wanted.

@@ -56,6 +56,12 @@ impl Usage {
         if admitted {
             self.current += 1;
         }
+        self.decision(admitted, limit, now)
+    }
+
+    /// The answer to a request that was counted already, if it was admitted, in the window that `now` lies in.
+    pub fn decision(self, admitted: bool, limit: u32, now: Timestamp) -> RateDecision {
+        let elapsed = now.as_millis().rem_euclid(WINDOW_MILLIS);
         let free = i64::from(limit) * WINDOW_MILLIS - self.weight(elapsed);
         let remaining = u32::try_from(free.div_euclid(WINDOW_MILLIS).max(0)).unwrap_or(u32::MAX);
         let passes_at = self.next_admission(limit, now);

@@ -23,6 +23,14 @@ impl Tenancy {
         }
     }
 
+    /// The one organization, where it is one.
+    pub const fn organization(self) -> Option<OrganizationId> {
+        match self {
+            Self::Only(own) => Some(own),
+            Self::All => None,
+        }
+    }
+
     /// The same reach, or only the named organization where it lies within.
     ///
     /// `None` where the named one lies outside: the answer is then that of an empty organization.

@@ -55,6 +55,21 @@ pub struct Month {
     month: i8,
 }
 
+impl Month {
+    /// Its year, and its place in the year from 1 on.
+    pub const fn year_and_month(self) -> (i16, i8) {
+        (self.year, self.month)
+    }
+
+    /// The first instant after it.
+    pub fn end(self) -> Timestamp {
+        let (year, month) = if self.month == 12 { (self.year + 1, 1) } else { (self.year, self.month + 1) };
+        let start = jiff::civil::DateTime::new(year, month, 1, 0, 0, 0, 0);
+        let instant = start.and_then(|start| jiff::tz::Offset::UTC.to_timestamp(start));
+        Timestamp(instant.unwrap_or(jiff::Timestamp::MAX).as_millisecond())
+    }
+}
+
 impl fmt::Display for Month {
     /// `YYYY-MM`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,7 +85,10 @@ mod tests {
     fn a_month_ends_at_midnight_in_utc() {
         let last = Timestamp::from_millis(1_767_225_599_999);
         assert_eq!(last.month().to_string(), "2025-12");
-        assert_eq!(Timestamp::from_millis(last.as_millis() + 1).month().to_string(), "2026-01");
+        let next = Timestamp::from_millis(last.as_millis() + 1);
+        assert_eq!(next.month().to_string(), "2026-01");
+        assert_eq!(last.month().end(), next);
+        assert_eq!(next.month().end(), Timestamp::from_millis(next.as_millis() + 31 * 86_400_000));
     }
 
     #[test]

@@ -8,9 +8,12 @@ use super::agent::Agent;
 use super::id::{AgentId, OrganizationId, TokenId};
 use super::organization::Organization;
 use super::scope::Scopes;
+use super::time::Timestamp;
 
 /// How long a revocation is remembered past the token's end, in seconds.
 pub const REVOCATION_MARGIN_SECONDS: i64 = 300;
+/// The shortest and the longest that a token may live, in seconds.
+pub const TTL_SECONDS: std::ops::RangeInclusive<u32> = 60..=86_400;
 
 /// What a token says (RFC 9068 section 2.2). The issuer is the signer's and is checked there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,42 @@ impl Standing {
     /// What the token is still good for: its scopes, as far as the agent still has them.
     pub fn effective_scopes(&self, claims: &Claims) -> Scopes {
         claims.scopes.intersection(&self.agent.capabilities)
+    }
+}
+
+/// Something that kills tokens, as it is told to whoever wants to know early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub kill: Kill,
+    /// From when on nothing that it kills can be alive any more, so that it may be forgotten.
+    pub until: Timestamp,
+}
+
+/// What kills tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// This one token was revoked.
+    Token(TokenId),
+    /// An agent has reached this generation.
+    Agent(AgentId, u64),
+    /// An organization has reached this generation.
+    Organization(OrganizationId, u64),
+}
+
+impl Notice {
+    /// That an agent has reached a generation, at that instant.
+    pub fn of_agent(agent: &Agent, at: Timestamp) -> Self {
+        Self { kill: Kill::Agent(agent.id, agent.generation), until: Self::end(at) }
+    }
+
+    /// That an organization has reached a generation, at that instant.
+    pub fn of_organization(organization: &Organization, at: Timestamp) -> Self {
+        Self { kill: Kill::Organization(organization.id, organization.generation), until: Self::end(at) }
+    }
+
+    /// When the last token that was issued before that instant has been expired for a while.
+    fn end(at: Timestamp) -> Timestamp {
+        at.plus_seconds(i64::from(*TTL_SECONDS.end()) + REVOCATION_MARGIN_SECONDS)
     }
 }
 

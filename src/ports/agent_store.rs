@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, Owner};
 use crate::domain::audit::EventDraft;
+use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Listing, Page};
 use crate::domain::tenancy::Tenancy;
@@ -15,14 +16,15 @@ use crate::domain::tenancy::Tenancy;
 /// the organization's limit of agents holds however many callers race; the last administrator stays.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
-    /// Stores a new agent with its event.
+    /// Stores a new agent with its events, and with its first credential where it is born with one.
     ///
     /// The limit is the organization's own at this moment, and counts all that are not decommissioned.
     async fn insert(
         &self,
         within: Tenancy,
         agent: &Agent,
-        event: &EventDraft,
+        credential: Option<&Credential>,
+        events: &[EventDraft],
     ) -> Result<(), InsertAgentError>;
 
     /// The agent with that id.

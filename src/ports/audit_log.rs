@@ -1,11 +1,11 @@
-//! Reads the audit log, and appends what no change carries.
+//! Reads the audit log, and tallies what no change carries.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::audit::{AuditEvent, AuditFilter, Position};
+use crate::domain::audit::{AuditEvent, AuditFilter, Position, Tally};
 use crate::domain::id::EventId;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::Timestamp;
@@ -15,8 +15,15 @@ use crate::domain::time::Timestamp;
 /// Beside the common promises: an event older than its organization's retention is neither listed nor found.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// Appends events that stand for themselves: failed authentications and tallies. All or none.
-    async fn append(&self, events: &[AuditEvent]) -> Result<(), StoreError>;
+    /// Adds to tallies what one instance has seen, and writes of each the first events in full. All or none.
+    ///
+    /// However many instances add to one tally, [`MAX_IN_FULL`](crate::domain::audit::MAX_IN_FULL) events of it
+    /// are written in full, and the rest is counted.
+    async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError>;
+
+    /// Ends the tallies of minutes before `end`: each that has counted something becomes one event, with its
+    /// `count`. Of many callers one makes it.
+    async fn settle(&self, end: Timestamp) -> Result<(), StoreError>;
 
     /// Events that the filter admits, newest first, from just past `after` on, at most `limit`.
     ///

@@ -7,7 +7,7 @@ use crate::domain::audit::EventDraft;
 use crate::domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
 use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
-use crate::domain::token::Standing;
+use crate::domain::token::{Claims, Standing};
 
 /// Decides which tokens may be issued, and knows which are dead.
 #[async_trait]
@@ -18,7 +18,9 @@ pub trait TokenStore: Send + Sync {
     /// It does so only if, at that very moment, the agent and its organization are active and of the given
     /// generation, the credential (and of it that very secret) is live, the month's quota has room and the assertion was never used.
     /// The quota is exact however many callers race. A refusal stores nothing.
-    async fn issue(&self, issue: &TokenIssue) -> Result<(), IssueError>;
+    ///
+    /// The answer is how many tokens the client has had in that month, with this one.
+    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError>;
 
     /// Spends an assertion without a token: `false` where it was used before. Of many callers one gets `true`.
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError>;
@@ -26,8 +28,9 @@ pub trait TokenStore: Send + Sync {
     /// Revokes a token until it has been expired for a while, with its event. Again: no effect, no event.
     async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError>;
 
-    /// What is so about that token and its agent now; `None` where the agent is unknown.
-    async fn standing(&self, agent: AgentId, token: TokenId) -> Result<Option<Standing>, StoreError>;
+    /// What is so now about the token with these claims and its agent; `None` where the agent is unknown or
+    /// the token is known to be dead.
+    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError>;
 }
 
 /// A token that is to be issued.

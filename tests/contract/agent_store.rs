@@ -8,7 +8,7 @@ use agentidp::ports::agent_store::{AgentFilter, InsertAgentError, UpdateAgentErr
 
 use crate::bench::*;
 
-contract!([memory] [
+contract!([memory, postgres] [
     an_agent_reads_back_as_it_was_stored,
     a_stored_agent_has_its_event_and_a_refused_one_has_none,
     an_address_is_taken_once_however_many_race,
@@ -36,7 +36,8 @@ async fn a_stored_agent_has_its_event_and_a_refused_one_has_none(stores: Stores)
     assert_eq!(stores.count(Action::AgentCreated).await, 1);
     let mut same = agent(first.organization);
     same.email = first.email.clone();
-    let outcome = stores.agents.insert(Tenancy::All, &same, &event(Action::AgentCreated, same.id)).await;
+    let outcome =
+        stores.agents.insert(Tenancy::All, &same, None, &[event(Action::AgentCreated, same.id)]).await;
     assert!(matches!(outcome, Err(InsertAgentError::EmailTaken)));
     assert_eq!(stores.count(Action::AgentCreated).await, 1);
 }
@@ -45,11 +46,14 @@ async fn an_address_is_taken_once_however_many_race(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     for round in 1..=ROUNDS {
         let email = agent(organization.id).email;
-        let callers = (0..RACERS).map(|_| {
-            let (agents, mut new) = (stores.agents.clone(), agent(organization.id));
-            new.email = email.clone();
-            async move { agents.insert(Tenancy::All, &new, &event(Action::AgentCreated, new.id)).await }
-        });
+        let callers =
+            (0..RACERS).map(|_| {
+                let (agents, mut new) = (stores.agents.clone(), agent(organization.id));
+                new.email = email.clone();
+                async move {
+                    agents.insert(Tenancy::All, &new, None, &[event(Action::AgentCreated, new.id)]).await
+                }
+            });
         let stored = race(callers).await.iter().filter(|outcome| outcome.is_ok()).count();
         assert_eq!(stored, 1, "round {round}");
     }
@@ -62,7 +66,8 @@ async fn an_address_stays_taken_after_the_end(stores: Stores) {
     stores.agents.update(&first, &after, &events).await.expect("changed");
     let mut same = agent(first.organization);
     same.email = first.email;
-    let outcome = stores.agents.insert(Tenancy::All, &same, &event(Action::AgentCreated, same.id)).await;
+    let outcome =
+        stores.agents.insert(Tenancy::All, &same, None, &[event(Action::AgentCreated, same.id)]).await;
     assert!(matches!(outcome, Err(InsertAgentError::EmailTaken)));
 }
 
@@ -78,10 +83,13 @@ async fn the_limit_of_agents_holds_however_many_race(stores: Stores) {
     for round in 1..=ROUNDS {
         let overrides = LimitOverrides { max_agents: at_most(10), ..LimitOverrides::default() };
         let organization = stores.organization(overrides).await;
-        let callers = (0..RACERS).map(|_| {
-            let (agents, new) = (stores.agents.clone(), agent(organization.id));
-            async move { agents.insert(Tenancy::All, &new, &event(Action::AgentCreated, new.id)).await }
-        });
+        let callers =
+            (0..RACERS).map(|_| {
+                let (agents, new) = (stores.agents.clone(), agent(organization.id));
+                async move {
+                    agents.insert(Tenancy::All, &new, None, &[event(Action::AgentCreated, new.id)]).await
+                }
+            });
         let outcomes = race(callers).await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
         let refused = |outcome: &&Result<(), _>| matches!(outcome, Err(InsertAgentError::LimitReached(10)));
@@ -99,11 +107,15 @@ async fn a_decommissioned_agent_makes_room(stores: Stores) {
     stores.agents.update(&first, &suspended, &[]).await.expect("changed");
     let second = agent(organization.id);
     let created = event(Action::AgentCreated, second.id);
-    let outcome = stores.agents.insert(Tenancy::All, &second, &created).await;
+    let outcome = stores.agents.insert(Tenancy::All, &second, None, std::slice::from_ref(&created)).await;
     assert!(matches!(outcome, Err(InsertAgentError::LimitReached(1))), "a suspended one still counts");
     let gone = suspended.decommissioned(NOON).expect("alive");
     stores.agents.update(&suspended, &gone, &[]).await.expect("changed");
-    stores.agents.insert(Tenancy::All, &second, &created).await.expect("room again");
+    stores
+        .agents
+        .insert(Tenancy::All, &second, None, std::slice::from_ref(&created))
+        .await
+        .expect("room again");
 }
 
 async fn another_organizations_agent_is_not_found(stores: Stores) {
@@ -123,7 +135,7 @@ async fn an_agent_of_an_unknown_organization_is_refused(stores: Stores) {
         [(Tenancy::All, organization().id), (Tenancy::Only(ours.organization), theirs.id)]
     {
         let new = agent(organization);
-        let outcome = stores.agents.insert(within, &new, &event(Action::AgentCreated, new.id)).await;
+        let outcome = stores.agents.insert(within, &new, None, &[event(Action::AgentCreated, new.id)]).await;
         assert!(matches!(outcome, Err(InsertAgentError::NoSuchOrganization)));
     }
 }

@@ -1,4 +1,8 @@
-use agentidp::domain::audit::{Action, AuditEvent, AuditFilter, EventDraft, Outcome, ResourceType};
+use std::sync::Arc;
+
+use agentidp::domain::audit::{
+    Action, AuditEvent, AuditFilter, EventDraft, MAX_IN_FULL, Outcome, ResourceType,
+};
 use agentidp::domain::id::{AgentId, EventId, OrganizationId};
 use agentidp::domain::organization::OrganizationChange;
 use agentidp::domain::plan::LimitOverrides;
@@ -7,8 +11,10 @@ use agentidp::ports::audit_log::{AuditQuery, GRACE_DAYS};
 
 use crate::bench::*;
 
-contract!([memory] [
+contract!([memory, postgres] [
     an_event_reads_back_as_it_was_stored,
+    a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full,
+    a_tally_that_counted_nothing_is_no_event,
     every_event_before_the_first_page_comes_exactly_once,
     each_filter_admits_what_it_names_and_nothing_else,
     another_organizations_events_are_not_seen,
@@ -37,7 +43,7 @@ async fn ids(stores: &Stores, query: &AuditQuery) -> Vec<EventId> {
 async fn an_event_reads_back_as_it_was_stored(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     let stored = authentication_failure(Some(organization.id), 0);
-    stores.audit.append(std::slice::from_ref(&stored)).await.expect("stored");
+    stores.append(std::slice::from_ref(&stored)).await;
     let found = stores.audit.find(Tenancy::All, stored.draft.id, NOON).await.expect("an answer");
     assert_eq!(found.as_deref(), Some(&stored));
     let nothing = stores.audit.find(Tenancy::All, EventId(id()), NOON).await.expect("an answer");
@@ -49,7 +55,7 @@ async fn every_event_before_the_first_page_comes_exactly_once(stores: Stores) {
     let within = Tenancy::Only(organization.id);
     let mut events: Vec<_> =
         (0..40).map(|place| authentication_failure(Some(organization.id), place / 7)).collect();
-    stores.audit.append(&events).await.expect("stored");
+    stores.append(&events).await;
     let mut seen = Vec::new();
     let mut page = AuditQuery { limit: 3, ..query(within) };
     loop {
@@ -62,7 +68,7 @@ async fn every_event_before_the_first_page_comes_exactly_once(stores: Stores) {
             authentication_failure(Some(organization.id), 100),
             authentication_failure(Some(organization.id), 2),
         ];
-        stores.audit.append(&late).await.expect("stored");
+        stores.append(&late).await;
     }
     events.sort_by_key(|event| std::cmp::Reverse(event.draft.position()));
     let expected: Vec<_> = events.iter().map(|event| event.draft.id).collect();
@@ -80,7 +86,7 @@ async fn each_filter_admits_what_it_names_and_nothing_else(stores: Stores) {
         organization: Some(organization.id),
         draft: EventDraft { at: NOON.plus_seconds(20), ..event(Action::TokenIntrospected, organization.id) },
     };
-    stores.audit.append(&[wanted.clone(), other]).await.expect("stored");
+    stores.append(&[wanted.clone(), other]).await;
     let draft = &wanted.draft;
     let filters = [
         AuditFilter { actor: draft.actor, ..AuditFilter::default() },
@@ -103,7 +109,7 @@ async fn another_organizations_events_are_not_seen(stores: Stores) {
     let ours = stores.organization(LimitOverrides::default()).await;
     let theirs = stores.organization(LimitOverrides::default()).await;
     let event = authentication_failure(Some(theirs.id), 1);
-    stores.audit.append(std::slice::from_ref(&event)).await.expect("stored");
+    stores.append(std::slice::from_ref(&event)).await;
     let within = Tenancy::Only(ours.id);
     assert!(!ids(&stores, &query(within)).await.contains(&event.draft.id));
     assert_eq!(stores.audit.find(within, event.draft.id, NOON).await.expect("an answer"), None);
@@ -113,7 +119,7 @@ async fn another_organizations_events_are_not_seen(stores: Stores) {
 async fn an_event_of_no_organization_is_seen_with_all_of_them_only(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     let stray = authentication_failure(None, 1);
-    stores.audit.append(std::slice::from_ref(&stray)).await.expect("stored");
+    stores.append(std::slice::from_ref(&stray)).await;
     assert!(ids(&stores, &query(Tenancy::All)).await.contains(&stray.draft.id));
     assert!(!ids(&stores, &query(Tenancy::Only(organization.id))).await.contains(&stray.draft.id));
 }
@@ -122,7 +128,7 @@ async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores:
     let overrides = LimitOverrides { audit_retention_days: at_most(10), ..LimitOverrides::default() };
     let organization = stores.organization(overrides).await;
     let event = authentication_failure(Some(organization.id), 0);
-    stores.audit.append(std::slice::from_ref(&event)).await.expect("stored");
+    stores.append(std::slice::from_ref(&event)).await;
     let day = |days: u32| NOON.plus_seconds(i64::from(days) * 86_400);
     let is_shown = async |now| {
         let query = AuditQuery { now, ..query(Tenancy::Only(organization.id)) };
@@ -142,7 +148,7 @@ async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores:
 async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: Stores) {
     let before = stores.organization(LimitOverrides::default()).await;
     let event = authentication_failure(Some(before.id), 0);
-    stores.audit.append(std::slice::from_ref(&event)).await.expect("stored");
+    stores.append(std::slice::from_ref(&event)).await;
     let now = NOON.plus_seconds(20 * 86_400);
     let change = |days| OrganizationChange {
         overrides: Some(LimitOverrides { audit_retention_days: at_most(days), ..LimitOverrides::default() }),
@@ -155,4 +161,39 @@ async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: S
     let long = short.changed(change(100), now);
     stores.organizations.update(&short, &long, &[]).await.expect("changed");
     assert!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some());
+}
+
+async fn a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full(stores: Stores) {
+    for round in 0..ROUNDS {
+        let organization = stores.organization(LimitOverrides::default()).await;
+        let query = query(Tenancy::Only(organization.id));
+        let key = format!("round {round}");
+        let callers = (0..RACERS).map(|_| {
+            let (audit, key) = (stores.audit.clone(), key.clone());
+            let event = authentication_failure(Some(organization.id), 0);
+            async move { audit.tally(&[tally(&key, &[event], 2)]).await.expect("stored") }
+        });
+        race(callers).await;
+        let before = stores.audit.list(&query).await.expect("an answer");
+        let is_failure = |event: &&Arc<AuditEvent>| event.draft.action == Action::AuthFailed;
+        assert_eq!(before.iter().filter(is_failure).count(), MAX_IN_FULL, "round {round}");
+        stores.audit.settle(NOON).await.expect("nothing to do");
+        assert_eq!(stores.audit.list(&query).await.expect("an answer").len(), before.len(), "not over yet");
+        let callers = (0..RACERS).map(|_| {
+            let audit = stores.audit.clone();
+            async move { audit.settle(NOON.plus_seconds(60)).await.expect("settled") }
+        });
+        race(callers).await;
+        let after = stores.audit.list(&query).await.expect("an answer");
+        let counts: Vec<_> =
+            after.iter().filter_map(|event| event.draft.metadata.as_map().get("count")).collect();
+        assert_eq!(counts, [3 * RACERS - MAX_IN_FULL], "round {round}");
+    }
+}
+
+async fn a_tally_that_counted_nothing_is_no_event(stores: Stores) {
+    let event = authentication_failure(None, 0);
+    stores.audit.tally(&[tally("one", &[event], 0)]).await.expect("stored");
+    stores.audit.settle(NOON.plus_seconds(60)).await.expect("settled");
+    assert_eq!(stores.count(Action::AuthFailed).await, 1, "it was written in full");
 }

@@ -4,25 +4,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
+use agentidp::adapters::postgres::Postgres;
+use agentidp::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSettings};
+use agentidp::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
-use agentidp::domain::audit::{Action, EventDraft, Metadata, Origin, Outcome, Resource};
+use agentidp::domain::audit::{
+    Action, AuditEvent, EventDraft, MAX_IN_FULL, Metadata, Origin, Outcome, Resource, Tally,
+};
 use agentidp::domain::credential::{Credential, Proof, StoredSecret};
-use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId};
+use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
 use agentidp::domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use agentidp::domain::plan::{Limit, LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
+use agentidp::domain::token::{Audience, Claims};
 use agentidp::ports::agent_store::AgentStore;
 use agentidp::ports::audit_log::{AuditLog, AuditQuery};
 use agentidp::ports::clock::Clock;
 use agentidp::ports::credential_store::CredentialStore;
+use agentidp::ports::noticeboard::Noticeboard;
 use agentidp::ports::organization_store::OrganizationStore;
+use agentidp::ports::outbox::Outbox;
 use agentidp::ports::rate_limiter::RateLimiter;
 use agentidp::ports::token_store::TokenStore;
 use agentidp::ports::usage_store::UsageStore;
 use uuid::Uuid;
+
+use crate::servers::{Database, SERVES, redis_url};
 
 /// How many callers race.
 pub const RACERS: usize = 30;
@@ -48,8 +58,62 @@ pub struct Stores {
     pub tokens: Arc<dyn TokenStore>,
     pub audit: Arc<dyn AuditLog>,
     pub usage: Arc<dyn UsageStore>,
+    pub outbox: Arc<dyn Outbox>,
+    pub board: Option<Arc<dyn Noticeboard>>,
+    /// Where the stores are a database: it lives as long as they do.
+    _database: Option<Arc<Database>>,
     pub limiter: Arc<dyn RateLimiter>,
     pub clock: Arc<HandClock>,
+}
+
+/// Rates and notices in Redis, the rest in memory.
+pub async fn redis() -> Stores {
+    let stores = memory().await;
+    let (limiter, board) = in_redis(&stores.clock).await;
+    Stores { limiter, board: Some(board), ..stores }
+}
+
+async fn in_redis(clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisNoticeboard>) {
+    let settings = RedisSettings::parse(&redis_url().into()).expect("a URL");
+    let redis = Redis::connect(&settings).await.expect("the private server");
+    let limiter = RedisRateLimiter::new(redis.clone(), Some(clock.clone()));
+    (Arc::new(limiter), Arc::new(RedisNoticeboard::new(redis, clock.clone())))
+}
+
+/// Redis first, memory behind.
+pub async fn resilient() -> Stores {
+    beside_redis(memory().await).await
+}
+
+/// Redis first, PostgreSQL behind.
+pub async fn resilient_postgres() -> Stores {
+    beside_redis(postgres().await).await
+}
+
+async fn beside_redis(stores: Stores) -> Stores {
+    let (limiter, board) = in_redis(&stores.clock).await;
+    Stores {
+        tokens: Arc::new(WatchfulTokenStore::new(stores.tokens, board.clone())),
+        limiter: Arc::new(FallbackRateLimiter::new(limiter, stores.limiter)),
+        board: Some(board),
+        ..stores
+    }
+}
+
+pub async fn postgres() -> Stores {
+    let database = Arc::new(Database::migrated().await);
+    let postgres = Arc::new(Postgres::new(&database.settings(SERVES), 8).expect("a pool"));
+    Stores {
+        agents: postgres.clone(),
+        organizations: postgres.clone(),
+        credentials: postgres.clone(),
+        tokens: postgres.clone(),
+        audit: postgres.clone(),
+        usage: postgres.clone(),
+        outbox: postgres,
+        _database: Some(database),
+        ..memory().await
+    }
 }
 
 pub async fn memory() -> Stores {
@@ -61,7 +125,10 @@ pub async fn memory() -> Stores {
         credentials: memory.clone(),
         tokens: memory.clone(),
         audit: memory.clone(),
-        usage: memory,
+        usage: memory.clone(),
+        outbox: memory,
+        board: None,
+        _database: None,
         limiter: Arc::new(MemoryRateLimiter::new(clock.clone())),
         clock,
     }
@@ -166,6 +233,28 @@ pub fn event(action: Action, resource: impl Into<Resource>) -> EventDraft {
     }
 }
 
+/// What a token of that agent says.
+pub fn claims(agent: &Agent, token: TokenId) -> Claims {
+    Claims {
+        agent: agent.id,
+        organization: agent.organization,
+        audience: Audience::Issuer,
+        scopes: agent.capabilities.clone(),
+        id: token,
+        issued_at: NOON.as_seconds(),
+        expires_at: NOON.as_seconds() + 3600,
+        generation: agent.generation,
+    }
+}
+
+/// A tally of the minute of its first event.
+pub fn tally(key: &str, in_full: &[AuditEvent], count: u64) -> Tally {
+    let event =
+        AuditEvent { draft: EventDraft { id: EventId(id()), ..in_full[0].draft.clone() }, ..in_full[0] };
+    let minute = event.draft.at.to_the_minute();
+    Tally { key: key.to_owned(), minute, event, in_full: in_full.to_vec(), count }
+}
+
 pub fn at_most(limit: u32) -> Option<Limit> {
     Some(Limit::AtMost(limit))
 }
@@ -188,7 +277,7 @@ impl Stores {
     /// That agent, stored.
     pub async fn add(&self, agent: Agent) -> Agent {
         let created = event(Action::AgentCreated, agent.id);
-        self.agents.insert(Tenancy::All, &agent, &created).await.expect("stored");
+        self.agents.insert(Tenancy::All, &agent, None, std::slice::from_ref(&created)).await.expect("stored");
         agent
     }
 
@@ -206,6 +295,12 @@ impl Stores {
         let agent = self.add(administrator(organization.id)).await;
         let credential = self.credential(&agent).await;
         (organization, agent, credential)
+    }
+
+    /// Appends events that no change carries.
+    pub async fn append(&self, events: &[AuditEvent]) {
+        let tallies = events.chunks(MAX_IN_FULL).map(|events| tally(&id().to_string(), events, 0));
+        self.audit.tally(&tallies.collect::<Vec<_>>()).await.expect("stored");
     }
 
     /// How many events of that action there are.

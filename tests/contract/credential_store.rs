@@ -10,7 +10,7 @@ use agentidp::ports::credential_store::{
 
 use crate::bench::*;
 
-contract!([memory] [
+contract!([memory, postgres] [
     a_credential_reads_back_as_it_was_stored,
     the_limit_of_live_credentials_holds_however_many_race,
     a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_limit,

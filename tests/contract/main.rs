@@ -7,7 +7,11 @@ mod agent_store;
 mod audit_log;
 mod bench;
 mod credential_store;
+mod noticeboard;
 mod organization_store;
+mod outbox;
 mod rate_limiter;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod token_store;
 mod usage_store;

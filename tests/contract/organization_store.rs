@@ -7,7 +7,7 @@ use agentidp::ports::organization_store::{InsertOrganizationError, UpdateOrganiz
 
 use crate::bench::*;
 
-contract!([memory] [
+contract!([memory, postgres] [
     an_organization_reads_back_by_id_and_by_slug,
     a_slug_is_taken_once_however_many_race,
     another_organization_is_not_found,

@@ -12,7 +12,7 @@ use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, Token
 
 use crate::bench::*;
 
-contract!([memory] [
+contract!([memory, postgres, resilient, resilient_postgres] [
     an_issued_token_has_its_event_and_notes_the_use,
     nothing_is_issued_to_what_is_no_longer_allowed,
     nothing_is_issued_to_a_secret_that_was_rotated_since,
@@ -151,7 +151,7 @@ async fn the_monthly_quota_is_exact_however_many_race(stores: Stores) {
             async move { tokens.issue(&issue).await }
         });
         let outcomes = race(callers).await;
-        let refused = |outcome: &&Result<(), _>| matches!(outcome, Err(IssueError::QuotaReached(10)));
+        let refused = |outcome: &&Result<u64, _>| matches!(outcome, Err(IssueError::QuotaReached(10)));
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
         assert_eq!(outcomes.iter().filter(refused).count(), RACERS - 10, "round {round}");
         assert_eq!(stores.count(Action::TokenIssued).await, 10 * round, "one event each");
@@ -216,7 +216,8 @@ async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
     }
     assert_eq!(stores.count(Action::TokenRevoked).await, 1);
     let is_revoked = async |token| {
-        let standing = stores.tokens.standing(agent.id, token).await.expect("an answer").expect("known");
+        let standing =
+            stores.tokens.standing(&claims(&agent, token)).await.expect("an answer").expect("known");
         standing.is_revoked
     };
     assert!(is_revoked(token).await);
@@ -229,9 +230,10 @@ async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores
     let agent = stores.agent().await;
     let killed = agent.without_its_tokens(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
-    let standing = stores.tokens.standing(agent.id, TokenId(id())).await.expect("an answer").expect("known");
+    let standing =
+        stores.tokens.standing(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");
     assert_eq!((&*standing.agent, standing.generation()), (&killed, 1));
     assert_eq!(standing.organization.id, agent.organization);
-    let nobody = crate::bench::agent(agent.organization).id;
-    assert!(stores.tokens.standing(nobody, TokenId(id())).await.expect("an answer").is_none());
+    let nobody = crate::bench::agent(agent.organization);
+    assert!(stores.tokens.standing(&claims(&nobody, TokenId(id()))).await.expect("an answer").is_none());
 }

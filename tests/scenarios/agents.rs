@@ -1,11 +1,25 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{World, new_agent};
+use crate::world::{Wiring, World, new_agent, scenarios};
 
-#[tokio::test]
-async fn a_registered_agent_reads_back_and_has_a_place() {
-    let world = World::start().await;
+scenarios!(every_wiring [
+    a_registered_agent_reads_back_and_has_a_place,
+    every_fault_of_a_body_is_named_at_once,
+    a_field_of_a_wrong_type_is_never_taken_for_a_right_one,
+    an_address_is_taken_for_ever_in_every_spelling,
+    a_change_replaces_what_it_names_and_an_empty_one_changes_nothing,
+    what_may_not_be_changed_is_refused,
+    leaving_active_kills_tokens_for_good,
+    the_kill_switch_kills_what_there_is_and_nothing_that_comes,
+    a_decommissioned_agent_stays_and_takes_no_change,
+    the_last_administrator_cannot_go_in_any_way,
+    a_list_is_newest_first_paged_and_filtered,
+    a_query_is_read_as_strictly_as_a_body,
+]);
+
+async fn a_registered_agent_reads_back_and_has_a_place(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let mut body = new_agent();
     body["email"] = json!("  Agent@Example.COM ");
@@ -19,9 +33,8 @@ async fn a_registered_agent_reads_back_and_has_a_place() {
     assert_eq!(found.json(), agent);
 }
 
-#[tokio::test]
-async fn every_fault_of_a_body_is_named_at_once() {
-    let world = World::start().await;
+async fn every_fault_of_a_body_is_named_at_once(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let body = json!({
         "email": "a@b", "agentType": "robot", "version": 1, "capabilities": ["A", "a:b", "a:b", "agents:*", 5],
@@ -48,9 +61,8 @@ async fn every_fault_of_a_body_is_named_at_once() {
     );
 }
 
-#[tokio::test]
-async fn a_field_of_a_wrong_type_is_never_taken_for_a_right_one() {
-    let world = World::start().await;
+async fn a_field_of_a_wrong_type_is_never_taken_for_a_right_one(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     for field in ["email", "agentType", "version", "owner", "deploymentEnv", "organizationId"] {
         for wrong in [json!(null), json!(1), json!(true), json!({}), json!([]), json!(["a"])] {
@@ -66,9 +78,8 @@ async fn a_field_of_a_wrong_type_is_never_taken_for_a_right_one() {
     }
 }
 
-#[tokio::test]
-async fn an_address_is_taken_for_ever_in_every_spelling() {
-    let world = World::start().await;
+async fn an_address_is_taken_for_ever_in_every_spelling(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let with = |email: &str| {
         let mut body = new_agent();
@@ -84,9 +95,8 @@ async fn an_address_is_taken_for_ever_in_every_spelling() {
     }
 }
 
-#[tokio::test]
-async fn a_change_replaces_what_it_names_and_an_empty_one_changes_nothing() {
-    let world = World::start().await;
+async fn a_change_replaces_what_it_names_and_an_empty_one_changes_nothing(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read", "files:write"]).await;
     let path = format!("/api/v1/agents/{agent}");
@@ -107,9 +117,8 @@ async fn a_change_replaces_what_it_names_and_an_empty_one_changes_nothing() {
     assert_eq!(actions, ["agent.updated", "agent.created"], "what changes nothing leaves no event");
 }
 
-#[tokio::test]
-async fn what_may_not_be_changed_is_refused() {
-    let world = World::start().await;
+async fn what_may_not_be_changed_is_refused(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let path = format!("/api/v1/agents/{}", world.agent(&admin, None, &["files:read"]).await);
     for field in ["agentId", "email", "organizationId", "createdAt", "unknown"] {
@@ -125,9 +134,8 @@ async fn what_may_not_be_changed_is_refused() {
     assert_eq!(world.send(empty).await.faults(), ["body"]);
 }
 
-#[tokio::test]
-async fn leaving_active_kills_tokens_for_good() {
-    let world = World::start().await;
+async fn leaving_active_kills_tokens_for_good(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}", client.id);
@@ -141,9 +149,8 @@ async fn leaving_active_kills_tokens_for_good() {
     assert!(world.is_active(&world.token(&client, &[]).await).await);
 }
 
-#[tokio::test]
-async fn the_kill_switch_kills_what_there_is_and_nothing_that_comes() {
-    let world = World::start().await;
+async fn the_kill_switch_kills_what_there_is_and_nothing_that_comes(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let (one, two) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
@@ -155,9 +162,8 @@ async fn the_kill_switch_kills_what_there_is_and_nothing_that_comes() {
     assert!(world.is_active(&next).await);
 }
 
-#[tokio::test]
-async fn a_decommissioned_agent_stays_and_takes_no_change() {
-    let world = World::start().await;
+async fn a_decommissioned_agent_stays_and_takes_no_change(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let token = world.token(&client, &[]).await;
@@ -179,9 +185,8 @@ async fn a_decommissioned_agent_stays_and_takes_no_change() {
     assert_eq!(credentials["data"][0]["status"], "revoked");
 }
 
-#[tokio::test]
-async fn the_last_administrator_cannot_go_in_any_way() {
-    let world = World::start().await;
+async fn the_last_administrator_cannot_go_in_any_way(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let id = world.administrator().id;
     let path = format!("/api/v1/agents/{id}");
@@ -204,9 +209,8 @@ async fn the_last_administrator_cannot_go_in_any_way() {
     assert_eq!(answer.status, StatusCode::OK, "another is there: {}", answer.text);
 }
 
-#[tokio::test]
-async fn a_list_is_newest_first_paged_and_filtered() {
-    let world = World::start().await;
+async fn a_list_is_newest_first_paged_and_filtered(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let mut ids = Vec::new();
     for number in 0..5 {
@@ -234,9 +238,8 @@ async fn a_list_is_newest_first_paged_and_filtered() {
     assert_eq!((listed(&beyond).len(), &beyond["total"]), (0, &json!(6)));
 }
 
-#[tokio::test]
-async fn a_query_is_read_as_strictly_as_a_body() {
-    let world = World::start().await;
+async fn a_query_is_read_as_strictly_as_a_body(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     for (query, faults) in [
         (

@@ -1,15 +1,22 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{Client, World};
+use crate::world::{Client, Wiring, World, scenarios};
+
+scenarios!(every_wiring [
+    every_change_leaves_its_event_with_who_what_and_whence,
+    failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_flood,
+    cursors_show_each_event_once_and_serve_no_one_else,
+    filters_are_read_strictly_and_hold,
+    an_event_is_shown_for_as_long_as_the_plan_says,
+]);
 
 fn actions(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["action"].as_str().expect("a name")).collect()
 }
 
-#[tokio::test]
-async fn every_change_leaves_its_event_with_who_what_and_whence() {
-    let world = World::start().await;
+async fn every_change_leaves_its_event_with_who_what_and_whence(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}", client.id);
@@ -51,9 +58,8 @@ async fn every_change_leaves_its_event_with_who_what_and_whence() {
     world.get(&admin, "/api/v1/audit/x").await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
 }
 
-#[tokio::test]
-async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_flood() {
-    let world = World::start().await;
+async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_flood(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let stranger = Client { secret: "x".into(), ..client.clone() };
@@ -84,9 +90,8 @@ async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_f
     assert_eq!(dead[0]["metadata"]["method"], "bearer", "a dead token of ours is told of under its agent");
 }
 
-#[tokio::test]
-async fn cursors_show_each_event_once_and_serve_no_one_else() {
-    let world = World::start().await;
+async fn cursors_show_each_event_once_and_serve_no_one_else(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let reader = world.client(&admin, None, &["audit:read"]).await;
     let reader = world.token(&reader, &[]).await;
@@ -123,9 +128,8 @@ async fn cursors_show_each_event_once_and_serve_no_one_else() {
     assert_eq!(again.status, StatusCode::OK, "a page may be of another size");
 }
 
-#[tokio::test]
-async fn filters_are_read_strictly_and_hold() {
-    let world = World::start().await;
+async fn filters_are_read_strictly_and_hold(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     for (query, faults) in [
         ("limit=0", vec!["limit"]),
@@ -148,9 +152,8 @@ async fn filters_are_read_strictly_and_hold() {
     assert!(world.events(&admin, empty).await.is_empty(), "the end is not within");
 }
 
-#[tokio::test]
-async fn an_event_is_shown_for_as_long_as_the_plan_says() {
-    let world = World::start_with(&["--token-ttl-seconds", "86400"]).await;
+async fn an_event_is_shown_for_as_long_as_the_plan_says(wiring: Wiring) {
+    let world = World::start_with(wiring, &["--token-ttl-seconds", "86400"]).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({ "limits": { "auditRetentionDays": 1 } })).await;
     let query = format!("&organizationId={organization}");

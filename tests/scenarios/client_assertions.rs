@@ -10,7 +10,18 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, NOON_SECONDS, World, together, unique};
+use crate::world::{Answer, NOON_SECONDS, Wiring, World, scenarios, together, unique};
+
+scenarios!(every_wiring [
+    each_kind_of_key_gets_a_token,
+    the_types_of_an_assertion_pass_and_no_other,
+    what_is_said_wrongly_is_an_invalid_client,
+    no_key_and_no_algorithm_that_comes_along_is_believed,
+    an_assertion_works_once_wherever_it_is_used,
+    a_refused_request_does_not_spend_the_assertion,
+    a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more,
+    the_token_endpoint_is_an_audience_only_where_that_is_set,
+]);
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -66,9 +77,8 @@ async fn present(world: &World, assertion: &str) -> Answer {
     world.send(world.request(Method::POST, "/api/v1/token").form(&form)).await
 }
 
-#[tokio::test]
-async fn each_kind_of_key_gets_a_token() {
-    let world = World::start().await;
+async fn each_kind_of_key_gets_a_token(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     for (kind, algorithm) in [
         (KeyType::Rsa, Algorithm::RS256),
@@ -102,9 +112,8 @@ async fn each_kind_of_key_gets_a_token() {
     }
 }
 
-#[tokio::test]
-async fn the_types_of_an_assertion_pass_and_no_other() {
-    let world = World::start().await;
+async fn the_types_of_an_assertion_pass_and_no_other(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let signer = Signer::new(&world, &admin).await;
     for (typ, passes) in
@@ -115,9 +124,8 @@ async fn the_types_of_an_assertion_pass_and_no_other() {
     }
 }
 
-#[tokio::test]
-async fn what_is_said_wrongly_is_an_invalid_client() {
-    let world = World::start().await;
+async fn what_is_said_wrongly_is_an_invalid_client(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let signer = Signer::new(&world, &admin).await;
     let other = Signer::new(&world, &admin).await;
@@ -161,9 +169,8 @@ async fn what_is_said_wrongly_is_an_invalid_client() {
     assert_eq!(present(&world, &signer.assertion(&early)).await.status, StatusCode::OK, "within the leeway");
 }
 
-#[tokio::test]
-async fn no_key_and_no_algorithm_that_comes_along_is_believed() {
-    let world = World::start().await;
+async fn no_key_and_no_algorithm_that_comes_along_is_believed(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let signer = Signer::new(&world, &admin).await;
     let attacker = Ed25519KeyPair::generate().expect("a key");
@@ -205,9 +212,8 @@ async fn no_key_and_no_algorithm_that_comes_along_is_believed() {
     }
 }
 
-#[tokio::test]
-async fn an_assertion_works_once_wherever_it_is_used() {
-    let world = World::start().await;
+async fn an_assertion_works_once_wherever_it_is_used(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let signer = Signer::new(&world, &admin).await;
     for _ in 0..8 {
@@ -225,9 +231,8 @@ async fn an_assertion_works_once_wherever_it_is_used() {
     present(&world, &assertion).await.assert_error(401, "invalid_client");
 }
 
-#[tokio::test]
-async fn a_refused_request_does_not_spend_the_assertion() {
-    let world = World::start().await;
+async fn a_refused_request_does_not_spend_the_assertion(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let signer = Signer::new(&world, &admin).await;
     let assertion = signer.assertion(&signer.claims(&world));
@@ -242,9 +247,8 @@ async fn a_refused_request_does_not_spend_the_assertion() {
     assert_eq!(present(&world, &assertion).await.status, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more() {
-    let world = World::start().await;
+async fn a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let signer = Signer::new(&world, &admin).await;
     let path = format!("/api/v1/agents/{}", signer.agent);
@@ -257,9 +261,8 @@ async fn a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more()
     present(&world, &assertion).await.assert_error(401, "invalid_client");
 }
 
-#[tokio::test]
-async fn the_token_endpoint_is_an_audience_only_where_that_is_set() {
-    let world = World::start_with(&["--client-assertion-audience", "token-endpoint"]).await;
+async fn the_token_endpoint_is_an_audience_only_where_that_is_set(wiring: Wiring) {
+    let world = World::start_with(wiring, &["--client-assertion-audience", "token-endpoint"]).await;
     let admin = world.admin_token().await;
     let signer = Signer::new(&world, &admin).await;
     let mut claims = signer.claims(&world);

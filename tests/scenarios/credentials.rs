@@ -1,11 +1,25 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{Client, World};
+use crate::world::{Client, Wiring, World, scenarios};
 
-#[tokio::test]
-async fn a_secret_is_shown_once_and_kept_as_a_hash() {
-    let world = World::start().await;
+scenarios!(every_wiring [
+    a_secret_is_shown_once_and_kept_as_a_hash,
+    use_is_noted_to_the_minute,
+    an_agent_has_ten_live_credentials_and_no_more,
+    a_suspended_agent_gets_no_credential,
+    a_credential_ends_when_it_says,
+    a_rotated_secret_dies_at_once_or_after_its_grace,
+    a_rotation_kills_tokens_when_it_is_told_to,
+    a_rotation_is_read_strictly,
+    of_two_rotations_at_once_one_succeeds,
+    a_rotation_keeps_the_end_unless_it_names_another,
+    a_public_key_is_listed_and_not_rotated,
+    what_is_no_public_key_of_ours_is_refused_by_name,
+]);
+
+async fn a_secret_is_shown_once_and_kept_as_a_hash(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     assert!(client.secret.starts_with("aidp_sk_") && client.secret.len() == 64);
@@ -17,9 +31,8 @@ async fn a_secret_is_shown_once_and_kept_as_a_hash() {
     assert!(world.events(&admin, "").await.iter().all(|event| !event.to_string().contains("aidp_sk_")));
 }
 
-#[tokio::test]
-async fn use_is_noted_to_the_minute() {
-    let world = World::start().await;
+async fn use_is_noted_to_the_minute(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     world.advance(90);
@@ -28,9 +41,8 @@ async fn use_is_noted_to_the_minute() {
     assert_eq!(listed["data"][0]["lastUsedAt"], "2026-01-15T12:01:00.000Z");
 }
 
-#[tokio::test]
-async fn an_agent_has_ten_live_credentials_and_no_more() {
-    let world = World::start().await;
+async fn an_agent_has_ten_live_credentials_and_no_more(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
@@ -49,9 +61,8 @@ async fn an_agent_has_ten_live_credentials_and_no_more() {
     assert_eq!(revoked["total"], 1);
 }
 
-#[tokio::test]
-async fn a_suspended_agent_gets_no_credential() {
-    let world = World::start().await;
+async fn a_suspended_agent_gets_no_credential(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     world.patch(&admin, &format!("/api/v1/agents/{agent}"), json!({ "status": "suspended" })).await;
@@ -59,9 +70,8 @@ async fn a_suspended_agent_gets_no_credential() {
     answer.assert_error(409, "AGENT_NOT_ACTIVE");
 }
 
-#[tokio::test]
-async fn a_credential_ends_when_it_says() {
-    let world = World::start().await;
+async fn a_credential_ends_when_it_says(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
@@ -93,9 +103,8 @@ async fn rotate(world: &World, admin: &str, client: &Client, body: Value) -> Cli
     Client { secret, ..client.clone() }
 }
 
-#[tokio::test]
-async fn a_rotated_secret_dies_at_once_or_after_its_grace() {
-    let world = World::start().await;
+async fn a_rotated_secret_dies_at_once_or_after_its_grace(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let first = world.client(&admin, None, &["files:read"]).await;
     let token = world.token(&first, &[]).await;
@@ -109,9 +118,8 @@ async fn a_rotated_secret_dies_at_once_or_after_its_grace() {
     world.token(&third, &[]).await;
 }
 
-#[tokio::test]
-async fn a_rotation_kills_tokens_when_it_is_told_to() {
-    let world = World::start().await;
+async fn a_rotation_kills_tokens_when_it_is_told_to(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let token = world.token(&client, &[]).await;
@@ -120,9 +128,8 @@ async fn a_rotation_kills_tokens_when_it_is_told_to() {
     assert!(world.is_active(&world.token(&client, &[]).await).await);
 }
 
-#[tokio::test]
-async fn a_rotation_is_read_strictly() {
-    let world = World::start().await;
+async fn a_rotation_is_read_strictly(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
@@ -132,9 +139,8 @@ async fn a_rotation_is_read_strictly() {
     assert_eq!(faults, ["expiresAt", "graceSeconds", "revokeTokens", "x"]);
 }
 
-#[tokio::test]
-async fn of_two_rotations_at_once_one_succeeds() {
-    let world = World::start().await;
+async fn of_two_rotations_at_once_one_succeeds(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     for round in 0..8 {
         let client = world.client(&admin, None, &["files:read"]).await;
@@ -158,9 +164,8 @@ async fn of_two_rotations_at_once_one_succeeds() {
     }
 }
 
-#[tokio::test]
-async fn a_rotation_keeps_the_end_unless_it_names_another() {
-    let world = World::start().await;
+async fn a_rotation_keeps_the_end_unless_it_names_another(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
@@ -177,9 +182,8 @@ async fn a_rotation_keeps_the_end_unless_it_names_another() {
     world.ask_token(&old, &[]).await.assert_error(401, "invalid_client");
 }
 
-#[tokio::test]
-async fn a_public_key_is_listed_and_not_rotated() {
-    let world = World::start().await;
+async fn a_public_key_is_listed_and_not_rotated(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
@@ -193,9 +197,8 @@ async fn a_public_key_is_listed_and_not_rotated() {
     world.post(&admin, &format!("{path}/{id}/rotate"), json!({})).await.assert_error(409, "CONFLICT");
 }
 
-#[tokio::test]
-async fn what_is_no_public_key_of_ours_is_refused_by_name() {
-    let world = World::start().await;
+async fn what_is_no_public_key_of_ours_is_refused_by_name(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");

@@ -1,7 +1,13 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Wiring, World, scenarios};
+
+scenarios!(every_wiring [
+    what_discovery_names_is_there,
+    the_keys_may_be_kept_for_five_minutes,
+    an_issuer_with_a_path_is_found_where_the_rfcs_say,
+]);
 
 async fn read(world: &World, path: &str) -> Value {
     let answer = world.send(world.request(Method::GET, path)).await;
@@ -9,9 +15,8 @@ async fn read(world: &World, path: &str) -> Value {
     answer.json()
 }
 
-#[tokio::test]
-async fn what_discovery_names_is_there() {
-    let world = World::start().await;
+async fn what_discovery_names_is_there(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let issuer = world.issuer();
     let server = read(&world, "/.well-known/oauth-authorization-server").await;
     assert_eq!(server, read(&world, "/.well-known/openid-configuration").await);
@@ -37,9 +42,8 @@ async fn what_discovery_names_is_there() {
     );
 }
 
-#[tokio::test]
-async fn the_keys_may_be_kept_for_five_minutes() {
-    let world = World::start().await;
+async fn the_keys_may_be_kept_for_five_minutes(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let answer = world.send(world.request(Method::GET, "/.well-known/jwks.json")).await;
     assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
     let keys = answer.json();
@@ -47,9 +51,8 @@ async fn the_keys_may_be_kept_for_five_minutes() {
     assert!(keys["keys"][0].get("d").is_none());
 }
 
-#[tokio::test]
-async fn an_issuer_with_a_path_is_found_where_the_rfcs_say() {
-    let world = World::start_with(&["--issuer-url", "https://id.example.com/agents"]).await;
+async fn an_issuer_with_a_path_is_found_where_the_rfcs_say(wiring: Wiring) {
+    let world = World::start_with(wiring, &["--issuer-url", "https://id.example.com/agents"]).await;
     let server = read(&world, "/.well-known/oauth-authorization-server/agents").await;
     assert_eq!(server["issuer"], "https://id.example.com/agents");
     assert_eq!(server["token_endpoint"], "https://id.example.com/agents/api/v1/token");

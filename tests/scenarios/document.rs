@@ -3,7 +3,12 @@ use agentidp::wiring;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::world::{World, operations};
+use crate::world::{Wiring, World, operations, scenarios};
+
+scenarios!(every_wiring [
+    the_examples_of_the_document_work_when_they_are_pasted,
+    the_document_and_its_page_need_nothing_from_elsewhere,
+]);
 
 #[test]
 fn the_checked_in_document_is_that_of_the_code() {
@@ -41,9 +46,8 @@ fn every_operation_says_what_it_does_needs_and_answers() {
     }
 }
 
-#[tokio::test]
-async fn the_examples_of_the_document_work_when_they_are_pasted() {
-    let world = World::start().await;
+async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let target = world.client(&admin, None, &["files:read"]).await;
     let organization = world.organization(&admin, serde_json::json!({})).await;
@@ -69,9 +73,8 @@ async fn the_examples_of_the_document_work_when_they_are_pasted() {
     }
 }
 
-#[tokio::test]
-async fn the_document_and_its_page_need_nothing_from_elsewhere() {
-    let world = World::start().await;
+async fn the_document_and_its_page_need_nothing_from_elsewhere(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let page = world.send(world.request(Method::GET, "/docs")).await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.header("content-security-policy").expect("a policy").contains("default-src 'none'"));

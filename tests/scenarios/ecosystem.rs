@@ -7,7 +7,12 @@ use oauth2::{ClientId, ClientSecret, Scope, TokenResponse as _, TokenUrl};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{Wiring, World, scenarios};
+
+scenarios!(every_wiring [
+    the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline,
+    the_oauth2_crate_reads_a_refusal,
+]);
 
 /// Takes the library's requests to the service, as its own adapters do.
 async fn carry(request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, reqwest::Error> {
@@ -25,9 +30,8 @@ async fn carry(request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, req
     Ok(response)
 }
 
-#[tokio::test]
-async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline() {
-    let world = World::start().await;
+async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read", "files:write"]).await;
     let server =
@@ -67,9 +71,8 @@ async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline() {
     assert!(jsonwebtoken::decode::<Value>(&forged, &key, &validation).is_err());
 }
 
-#[tokio::test]
-async fn the_oauth2_crate_reads_a_refusal() {
-    let world = World::start().await;
+async fn the_oauth2_crate_reads_a_refusal(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let administrator = world.administrator();
     let library = BasicClient::new(ClientId::new(administrator.id))
         .set_client_secret(ClientSecret::new("wrong".into()))

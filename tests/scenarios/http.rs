@@ -7,7 +7,23 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{World, new_agent};
+use crate::world::{Wiring, World, new_agent, scenarios};
+
+scenarios!(every_wiring [
+    json_is_taken_as_json_and_as_nothing_else,
+    a_megabyte_of_anything_is_refused_and_more_is_not_read,
+    a_deep_body_of_long_names_is_read_quickly_and_not_told_back,
+    what_is_framed_in_two_ways_is_answered_at_most_once,
+    http_2_is_not_spoken_and_a_huge_head_is_refused,
+    every_path_that_is_none_is_a_404_in_json,
+    a_method_that_a_path_does_not_take_is_told_those_that_it_does,
+    a_request_id_is_taken_if_it_is_harmless_and_made_if_not,
+    a_user_agent_of_any_bytes_is_kept_as_readable_text,
+    scripts_of_named_origins_may_call_and_of_no_others,
+    a_change_outlives_the_caller_that_asked_for_it,
+    what_is_under_way_at_the_end_finishes,
+    probes_are_told_of_the_end_before_it_comes,
+]);
 
 /// What comes back on a connection of its own until the service closes it, or has answered so many bytes.
 async fn exchange(world: &World, request: &[u8]) -> String {
@@ -29,9 +45,8 @@ fn statuses(answer: &str) -> Vec<&str> {
     answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect()
 }
 
-#[tokio::test]
-async fn json_is_taken_as_json_and_as_nothing_else() {
-    let world = World::start().await;
+async fn json_is_taken_as_json_and_as_nothing_else(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let send = async |media: Option<&str>, body: &str| {
         let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body.to_owned());
@@ -82,9 +97,8 @@ async fn json_is_taken_as_json_and_as_nothing_else() {
     assert_eq!(world.send(request.header("content-type", "application/json")).await.faults(), ["body"]);
 }
 
-#[tokio::test]
-async fn a_megabyte_of_anything_is_refused_and_more_is_not_read() {
-    let world = World::start().await;
+async fn a_megabyte_of_anything_is_refused_and_more_is_not_read(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let send = async |body: String| {
         let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body);
@@ -117,9 +131,8 @@ async fn a_megabyte_of_anything_is_refused_and_more_is_not_read() {
     assert_eq!(statuses(&exchange(&world, &chunked).await), ["413"]);
 }
 
-#[tokio::test]
-async fn a_deep_body_of_long_names_is_read_quickly_and_not_told_back() {
-    let world = World::start().await;
+async fn a_deep_body_of_long_names_is_read_quickly_and_not_told_back(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let name = "n".repeat(8_000);
     let deep = format!("{{\"{name}\":").repeat(120) + "1" + &"}".repeat(120);
@@ -132,9 +145,8 @@ async fn a_deep_body_of_long_names_is_read_quickly_and_not_told_back() {
     }
 }
 
-#[tokio::test]
-async fn what_is_framed_in_two_ways_is_answered_at_most_once() {
-    let world = World::start().await;
+async fn what_is_framed_in_two_ways_is_answered_at_most_once(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let smuggled = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
     for headers in [
         "content-length: 5\r\ntransfer-encoding: chunked",
@@ -161,9 +173,8 @@ async fn what_is_framed_in_two_ways_is_answered_at_most_once() {
     assert!(!exchange(&world, overflow.as_bytes()).await.contains("\"status\":\"ok\""));
 }
 
-#[tokio::test]
-async fn http_2_is_not_spoken_and_a_huge_head_is_refused() {
-    let world = World::start().await;
+async fn http_2_is_not_spoken_and_a_huge_head_is_refused(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let answer = exchange(&world, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(!answer.starts_with('\0') && statuses(&answer).iter().all(|status| *status == "400"), "{answer}");
     let huge = format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(40 * 1024));
@@ -172,9 +183,8 @@ async fn http_2_is_not_spoken_and_a_huge_head_is_refused() {
     assert_eq!(statuses(&exchange(&world, large.as_bytes()).await), ["200"]);
 }
 
-#[tokio::test]
-async fn every_path_that_is_none_is_a_404_in_json() {
-    let world = World::start().await;
+async fn every_path_that_is_none_is_a_404_in_json(wiring: Wiring) {
+    let world = World::start(wiring).await;
     for path in [
         "//",
         "/api/v1//agents",
@@ -204,9 +214,8 @@ async fn every_path_that_is_none_is_a_404_in_json() {
     assert_eq!(statuses(&exchange(&world, absolute.as_bytes()).await), ["200"]);
 }
 
-#[tokio::test]
-async fn a_method_that_a_path_does_not_take_is_told_those_that_it_does() {
-    let world = World::start().await;
+async fn a_method_that_a_path_does_not_take_is_told_those_that_it_does(wiring: Wiring) {
+    let world = World::start(wiring).await;
     for (method, path, allow) in [
         (Method::GET, "/api/v1/token", "POST"),
         (Method::PUT, "/api/v1/token", "POST"),
@@ -228,9 +237,8 @@ async fn a_method_that_a_path_does_not_take_is_told_those_that_it_does() {
     }
 }
 
-#[tokio::test]
-async fn a_request_id_is_taken_if_it_is_harmless_and_made_if_not() {
-    let world = World::start().await;
+async fn a_request_id_is_taken_if_it_is_harmless_and_made_if_not(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let with = |id: &[u8]| {
         let value = reqwest::header::HeaderValue::from_bytes(id).expect("a value");
         world.request(Method::GET, "/api/v1/agents").header("x-request-id", value)
@@ -247,9 +255,8 @@ async fn a_request_id_is_taken_if_it_is_harmless_and_made_if_not() {
     assert_eq!(world.send(twice).await.header("x-request-id").map(str::len), Some(36));
 }
 
-#[tokio::test]
-async fn a_user_agent_of_any_bytes_is_kept_as_readable_text() {
-    let world = World::start().await;
+async fn a_user_agent_of_any_bytes_is_kept_as_readable_text(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let agent = reqwest::header::HeaderValue::from_bytes(&[&b"a\xff\t"[..], &[b'x'; 2000]].concat());
     let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
@@ -259,9 +266,9 @@ async fn a_user_agent_of_any_bytes_is_kept_as_readable_text() {
     assert!(kept.starts_with("a\u{fffd}x") && kept.len() <= 512);
 }
 
-#[tokio::test]
-async fn scripts_of_named_origins_may_call_and_of_no_others() {
-    let world = World::start_with(&["--cors-origin", "https://ok.example,http://localhost:5173"]).await;
+async fn scripts_of_named_origins_may_call_and_of_no_others(wiring: Wiring) {
+    let world =
+        World::start_with(wiring, &["--cors-origin", "https://ok.example,http://localhost:5173"]).await;
     let preflight = |origin: &str| {
         let request = world.request(Method::OPTIONS, "/api/v1/agents").header("origin", origin);
         request.header("access-control-request-method", "POST")
@@ -277,15 +284,14 @@ async fn scripts_of_named_origins_may_call_and_of_no_others() {
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{origin}");
         assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
     }
-    let closed = World::start().await;
+    let closed = World::start(wiring).await;
     let answer =
         closed.send(closed.request(Method::GET, "/health").header("origin", "https://ok.example")).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
-#[tokio::test]
-async fn a_change_outlives_the_caller_that_asked_for_it() {
-    let world = World::start_with(&["--bcrypt-cost", "12"]).await;
+async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {
+    let world = World::start_with(wiring, &["--bcrypt-cost", "12"]).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     for round in 1..=8_u64 {
@@ -318,9 +324,8 @@ async fn a_change_outlives_the_caller_that_asked_for_it() {
     }
 }
 
-#[tokio::test]
-async fn what_is_under_way_at_the_end_finishes() {
-    let world = World::start_with(&["--bcrypt-cost", "12"]).await;
+async fn what_is_under_way_at_the_end_finishes(wiring: Wiring) {
+    let world = World::start_with(wiring, &["--bcrypt-cost", "12"]).await;
     let admin = world.admin_token().await;
     let agent = world.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
@@ -332,10 +337,9 @@ async fn what_is_under_way_at_the_end_finishes() {
     assert_eq!(answer.status, StatusCode::CREATED);
 }
 
-#[tokio::test]
-async fn probes_are_told_of_the_end_before_it_comes() {
+async fn probes_are_told_of_the_end_before_it_comes(wiring: Wiring) {
     // An address of its own, so that nobody else takes the port when it is free.
-    let world = World::start_with(&["--host", "127.77.0.2"]).await;
+    let world = World::start_with(wiring, &["--host", "127.77.0.2"]).await;
     let ready = || world.request(Method::GET, "/health/ready");
     assert_eq!(world.send(ready()).await.json()["status"], "ok");
     assert_eq!(world.send(world.request(Method::GET, "/health")).await.json(), json!({ "status": "ok" }));

@@ -3,16 +3,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::world::{Answer, World};
+use crate::world::{Answer, Wiring, World, scenarios};
+
+scenarios!(every_wiring [
+    a_living_token_says_all_that_rfc_7662_names,
+    what_is_no_living_token_is_exactly_inactive,
+    a_client_may_authenticate_instead_of_bringing_a_token,
+    introspections_are_one_event_a_caller_subject_and_minute,
+]);
 
 async fn introspect(world: &World, caller: &str, form: &[(&str, &str)]) -> Answer {
     let request = world.request(Method::POST, "/api/v1/token/introspect").bearer_auth(caller);
     world.send(request.form(form)).await
 }
 
-#[tokio::test]
-async fn a_living_token_says_all_that_rfc_7662_names() {
-    let world = World::start().await;
+async fn a_living_token_says_all_that_rfc_7662_names(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let token = world.token(&client, &[]).await;
@@ -33,9 +39,8 @@ async fn a_living_token_says_all_that_rfc_7662_names() {
     }
 }
 
-#[tokio::test]
-async fn what_is_no_living_token_is_exactly_inactive() {
-    let world = World::start().await;
+async fn what_is_no_living_token_is_exactly_inactive(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let token = world.token(&client, &[]).await;
@@ -66,9 +71,8 @@ async fn what_is_no_living_token_is_exactly_inactive() {
     introspect(&world, &admin, &somebody_else).await.assert_error(400, "invalid_request");
 }
 
-#[tokio::test]
-async fn a_client_may_authenticate_instead_of_bringing_a_token() {
-    let world = World::start().await;
+async fn a_client_may_authenticate_instead_of_bringing_a_token(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let reader = world.client(&admin, None, &["tokens:read"]).await;
     let other = world.client(&admin, None, &["files:read"]).await;
@@ -92,9 +96,8 @@ async fn a_client_may_authenticate_instead_of_bringing_a_token() {
     world.send(without_scope).await.assert_error(403, "FORBIDDEN");
 }
 
-#[tokio::test]
-async fn introspections_are_one_event_a_caller_subject_and_minute() {
-    let world = World::start().await;
+async fn introspections_are_one_event_a_caller_subject_and_minute(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let token = world.token(&client, &[]).await;

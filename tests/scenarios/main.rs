@@ -17,6 +17,8 @@ mod organizations;
 mod rate;
 mod revocation;
 mod scopes;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod tenancy;
 mod token;
 mod usage;

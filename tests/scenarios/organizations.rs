@@ -1,11 +1,18 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{Wiring, World, scenarios};
 
-#[tokio::test]
-async fn an_organization_reads_back_and_has_a_place() {
-    let world = World::start().await;
+scenarios!(every_wiring [
+    an_organization_reads_back_and_has_a_place,
+    limits_are_positive_whole_numbers_or_null,
+    every_fault_is_named,
+    suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good,
+    a_plan_limits_agents_and_says_how_many,
+]);
+
+async fn an_organization_reads_back_and_has_a_place(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let body = json!({ "name": "Acme", "slug": "acme", "resources": ["urn:a"], "limits": { "maxAgents": 5, "requestsPerMinute": null } });
     let answer = world.post(&admin, "/api/v1/organizations", body.clone()).await;
@@ -20,9 +27,8 @@ async fn an_organization_reads_back_and_has_a_place() {
     assert_eq!((&page["total"], &page["data"][0]), (&json!(2), &organization));
 }
 
-#[tokio::test]
-async fn limits_are_positive_whole_numbers_or_null() {
-    let world = World::start().await;
+async fn limits_are_positive_whole_numbers_or_null(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let path = format!("/api/v1/organizations/{}", world.organization(&admin, json!({})).await);
     for wrong in
@@ -41,9 +47,8 @@ async fn limits_are_positive_whole_numbers_or_null() {
     assert!(cleared.get("limits").is_none(), "replaced whole");
 }
 
-#[tokio::test]
-async fn every_fault_is_named() {
-    let world = World::start().await;
+async fn every_fault_is_named(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let body = json!({
         "name": "x", "slug": "No Slug", "plan": "gold", "limits": { "maxAgents": 0, "y": 1 }, "z": 1,
@@ -69,9 +74,8 @@ async fn every_fault_is_named() {
     assert_eq!(world.post(&admin, "/api/v1/organizations", twice).await.faults(), ["resources[1]"]);
 }
 
-#[tokio::test]
-async fn suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good() {
-    let world = World::start().await;
+async fn suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({})).await;
     let path = format!("/api/v1/organizations/{organization}");
@@ -97,9 +101,8 @@ async fn suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good(
     );
 }
 
-#[tokio::test]
-async fn a_plan_limits_agents_and_says_how_many() {
-    let world = World::start().await;
+async fn a_plan_limits_agents_and_says_how_many(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({ "limits": { "maxAgents": 2 } })).await;
     let first = world.agent(&admin, Some(&organization), &["files:read"]).await;

@@ -1,11 +1,17 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::world::{Client, World, together};
+use crate::world::{Client, Wiring, World, scenarios, together};
 
-#[tokio::test]
-async fn a_client_is_held_to_its_plan_and_told_when_one_more_passes() {
-    let world = World::start().await;
+scenarios!(every_wiring [
+    a_client_is_held_to_its_plan_and_told_when_one_more_passes,
+    a_stranger_spends_its_addresss_allowance_and_never_a_clients,
+    unlimited_is_told_by_saying_nothing,
+    forwarded_addresses_count_from_trusted_proxies_only,
+]);
+
+async fn a_client_is_held_to_its_plan_and_told_when_one_more_passes(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({ "limits": { "requestsPerMinute": 5 } })).await;
     let client = world.client(&admin, Some(&organization), &["agents:read"]).await;
@@ -29,9 +35,8 @@ async fn a_client_is_held_to_its_plan_and_told_when_one_more_passes() {
     assert!(refused.header("retry-after").is_some());
 }
 
-#[tokio::test]
-async fn a_stranger_spends_its_addresss_allowance_and_never_a_clients() {
-    let world = World::start_with(&["--address-requests-per-minute", "10"]).await;
+async fn a_stranger_spends_its_addresss_allowance_and_never_a_clients(wiring: Wiring) {
+    let world = World::start_with(wiring, &["--address-requests-per-minute", "10"]).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let remaining = world.ask_token(&client, &[]).await.number("x-ratelimit-remaining");
@@ -55,9 +60,8 @@ async fn a_stranger_spends_its_addresss_allowance_and_never_a_clients() {
     assert_eq!(own.number("x-ratelimit-remaining"), remaining - 1, "and its allowance is untouched");
 }
 
-#[tokio::test]
-async fn unlimited_is_told_by_saying_nothing() {
-    let world = World::start().await;
+async fn unlimited_is_told_by_saying_nothing(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({ "limits": { "requestsPerMinute": null } })).await;
     let client = world.client(&admin, Some(&organization), &["files:read"]).await;
@@ -65,10 +69,12 @@ async fn unlimited_is_told_by_saying_nothing() {
     assert_eq!((answer.status, answer.header("x-ratelimit-limit")), (StatusCode::OK, None));
 }
 
-#[tokio::test]
-async fn forwarded_addresses_count_from_trusted_proxies_only() {
-    let trusting =
-        World::start_with(&["--address-requests-per-minute", "1", "--trusted-proxies", "127.0.0.0/8"]).await;
+async fn forwarded_addresses_count_from_trusted_proxies_only(wiring: Wiring) {
+    let trusting = World::start_with(
+        wiring,
+        &["--address-requests-per-minute", "1", "--trusted-proxies", "127.0.0.0/8"],
+    )
+    .await;
     let from = |world: &World, address: &str| {
         world.request(Method::GET, "/api/v1/agents").header("x-forwarded-for", address)
     };
@@ -76,7 +82,7 @@ async fn forwarded_addresses_count_from_trusted_proxies_only() {
         trusting.send(from(&trusting, address)).await.assert_error(401, "UNAUTHORIZED");
         trusting.send(from(&trusting, address)).await.assert_error(429, "RATE_LIMIT_EXCEEDED");
     }
-    let strict = World::start_with(&["--address-requests-per-minute", "1"]).await;
+    let strict = World::start_with(wiring, &["--address-requests-per-minute", "1"]).await;
     strict.send(from(&strict, "192.0.2.1")).await.assert_error(401, "UNAUTHORIZED");
     strict.send(from(&strict, "192.0.2.2")).await.assert_error(429, "RATE_LIMIT_EXCEEDED");
 }

@@ -1,7 +1,15 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::world::{Answer, Client, World};
+use crate::world::{Answer, Client, Wiring, World, scenarios};
+
+scenarios!(every_wiring [
+    a_revoked_token_is_dead_and_no_other,
+    a_revoked_bearer_is_refused_at_once,
+    what_is_no_token_of_ours_is_answered_alike_and_stores_nothing,
+    another_agents_token_takes_agents_write_and_the_organization,
+    nobody_revokes_the_tokens_of_who_may_more,
+]);
 
 async fn revoke(world: &World, caller: &str, token: &str) -> Answer {
     let request = world.request(Method::POST, "/api/v1/token/revoke").bearer_auth(caller);
@@ -13,9 +21,8 @@ async fn revoke_as(world: &World, caller: &Client, token: &str) -> Answer {
     world.send(request.basic_auth(&caller.id, Some(&caller.secret))).await
 }
 
-#[tokio::test]
-async fn a_revoked_token_is_dead_and_no_other() {
-    let world = World::start().await;
+async fn a_revoked_token_is_dead_and_no_other(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let (one, two) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
@@ -28,9 +35,8 @@ async fn a_revoked_token_is_dead_and_no_other() {
     assert_eq!(events.len(), 1, "the second time changes nothing");
 }
 
-#[tokio::test]
-async fn a_revoked_bearer_is_refused_at_once() {
-    let world = World::start().await;
+async fn a_revoked_bearer_is_refused_at_once(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let again = world.admin_token().await;
     assert_eq!(revoke(&world, &admin, &admin).await.status, StatusCode::OK, "a token may end itself");
@@ -38,9 +44,8 @@ async fn a_revoked_bearer_is_refused_at_once() {
     assert_eq!(world.get(&again, "/api/v1/agents").await.status, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn what_is_no_token_of_ours_is_answered_alike_and_stores_nothing() {
-    let world = World::start().await;
+async fn what_is_no_token_of_ours_is_answered_alike_and_stores_nothing(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let token = world.token(&client, &[]).await;
@@ -57,9 +62,8 @@ async fn what_is_no_token_of_ours_is_answered_alike_and_stores_nothing() {
     assert!(world.events(&admin, "&action=token.revoked").await.is_empty());
 }
 
-#[tokio::test]
-async fn another_agents_token_takes_agents_write_and_the_organization() {
-    let world = World::start().await;
+async fn another_agents_token_takes_agents_write_and_the_organization(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let plain = world.client(&admin, None, &["files:read"]).await;
     let writer = world.client(&admin, None, &["agents:write"]).await;
@@ -78,9 +82,8 @@ async fn another_agents_token_takes_agents_write_and_the_organization() {
     assert!(!world.is_active(&token).await);
 }
 
-#[tokio::test]
-async fn nobody_revokes_the_tokens_of_who_may_more() {
-    let world = World::start().await;
+async fn nobody_revokes_the_tokens_of_who_may_more(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let writer = world.client(&admin, None, &["agents:write"]).await;
     let answer = revoke_as(&world, &writer, &admin).await;

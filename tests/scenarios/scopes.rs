@@ -3,7 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{World, new_agent, operations, unique};
+use crate::world::{Wiring, World, new_agent, operations, scenarios, unique};
+
+scenarios!(every_wiring [
+    each_operation_answers_by_the_scope_it_takes,
+]);
 
 const ALL: [&str; 6] =
     ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
@@ -74,9 +78,8 @@ const TABLE: [Row; 27] = [
     open("readReadiness", 200),
 ];
 
-#[tokio::test]
-async fn each_operation_answers_by_the_scope_it_takes() {
-    let world = World::start().await;
+async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let operations = operations();
     let id_of = |operation: &Value| operation["operationId"].as_str().expect("an id").to_owned();

@@ -3,7 +3,14 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{World, new_agent};
+use crate::world::{Wiring, World, new_agent, scenarios};
+
+scenarios!(every_wiring [
+    a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one,
+    only_admin_orgs_places_an_agent_elsewhere,
+    nobody_makes_or_touches_what_may_more_than_itself,
+    a_narrow_token_does_not_widen_its_own_agent,
+]);
 
 const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
 
@@ -20,9 +27,8 @@ async fn bytes(world: &World, token: &str, method: Method, path: &str, body: Opt
     (answer.status.as_u16(), body)
 }
 
-#[tokio::test]
-async fn a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one() {
-    let world = World::start().await;
+async fn a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({})).await;
     let rights = ["agents:read", "agents:write", "audit:read", "tokens:read", "credentials:write"];
@@ -78,9 +84,8 @@ async fn a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one() {
     }
 }
 
-#[tokio::test]
-async fn only_admin_orgs_places_an_agent_elsewhere() {
-    let world = World::start().await;
+async fn only_admin_orgs_places_an_agent_elsewhere(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({})).await;
     let writer = world.client(&admin, Some(&organization), &["agents:write"]).await;
@@ -96,9 +101,8 @@ async fn only_admin_orgs_places_an_agent_elsewhere() {
     assert_eq!(own["organizationId"], organization.as_str());
 }
 
-#[tokio::test]
-async fn nobody_makes_or_touches_what_may_more_than_itself() {
-    let world = World::start().await;
+async fn nobody_makes_or_touches_what_may_more_than_itself(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let writer = world.client(&admin, None, &["agents:write", "agents:read"]).await;
     let writer = world.token(&writer, &[]).await;
@@ -130,9 +134,8 @@ async fn nobody_makes_or_touches_what_may_more_than_itself() {
     world.token(&strong, &[]).await;
 }
 
-#[tokio::test]
-async fn a_narrow_token_does_not_widen_its_own_agent() {
-    let world = World::start().await;
+async fn a_narrow_token_does_not_widen_its_own_agent(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["credentials:write", "audit:read", "files:read"]).await;
     let narrow = world.token(&client, &[("scope", "credentials:write")]).await;

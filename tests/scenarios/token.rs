@@ -1,7 +1,22 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::world::{Answer, Client, World, together};
+use crate::world::{Answer, Client, Wiring, World, scenarios, together};
+
+scenarios!(every_wiring [
+    a_token_is_what_rfc_6749_says_and_is_never_stored,
+    a_client_proves_itself_by_basic_or_in_the_body_and_by_one_of_them,
+    basic_is_form_encoded_inside,
+    a_malformed_form_is_an_invalid_request,
+    whoever_fails_to_prove_itself_gets_the_same_bytes,
+    an_authorization_header_that_cannot_be_read_is_never_more_than_a_401,
+    a_scope_is_granted_only_from_the_capabilities_and_by_the_letter,
+    a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope,
+    a_lost_capability_is_lost_to_tokens_too,
+    a_token_works_until_its_very_end,
+    the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end,
+    a_token_from_before_the_start_is_dead_in_memory_whatever_key_signs,
+]);
 
 async fn form(world: &World, body: &str) -> Answer {
     let request = world
@@ -11,9 +26,8 @@ async fn form(world: &World, body: &str) -> Answer {
     world.send(request).await
 }
 
-#[tokio::test]
-async fn a_token_is_what_rfc_6749_says_and_is_never_stored() {
-    let world = World::start().await;
+async fn a_token_is_what_rfc_6749_says_and_is_never_stored(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let answer = world.ask_token(&world.administrator(), &[("scope", "agents:read")]).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(
@@ -30,9 +44,8 @@ async fn a_token_is_what_rfc_6749_says_and_is_never_stored() {
     assert_eq!((&claims["aud"], &claims["iss"]), (&json!(world.issuer()), &json!(world.issuer())));
 }
 
-#[tokio::test]
-async fn a_client_proves_itself_by_basic_or_in_the_body_and_by_one_of_them() {
-    let world = World::start().await;
+async fn a_client_proves_itself_by_basic_or_in_the_body_and_by_one_of_them(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let Client { id, secret, .. } = world.administrator();
     let in_body = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
     assert_eq!(form(&world, &in_body).await.status, StatusCode::OK);
@@ -53,9 +66,8 @@ async fn a_client_proves_itself_by_basic_or_in_the_body_and_by_one_of_them() {
     world.send(bearer).await.assert_error(400, "invalid_request");
 }
 
-#[tokio::test]
-async fn basic_is_form_encoded_inside() {
-    let world = World::start().await;
+async fn basic_is_form_encoded_inside(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let Client { id, secret, .. } = world.administrator();
     let encoded = secret.replace('_', "%5F");
     let request = world.request(Method::POST, "/api/v1/token").basic_auth(&id, Some(encoded));
@@ -63,9 +75,8 @@ async fn basic_is_form_encoded_inside() {
     assert_eq!(answer.status, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn a_malformed_form_is_an_invalid_request() {
-    let world = World::start().await;
+async fn a_malformed_form_is_an_invalid_request(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let Client { id, secret, .. } = world.administrator();
     let proof = format!("client_id={id}&client_secret={secret}");
     for body in [
@@ -102,9 +113,8 @@ async fn a_malformed_form_is_an_invalid_request() {
     assert!(!answer.text.contains(&secret));
 }
 
-#[tokio::test]
-async fn whoever_fails_to_prove_itself_gets_the_same_bytes() {
-    let world = World::start().await;
+async fn whoever_fails_to_prove_itself_gets_the_same_bytes(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read"]).await;
     let other = world.client(&admin, None, &["files:read"]).await;
@@ -152,9 +162,8 @@ async fn whoever_fails_to_prove_itself_gets_the_same_bytes() {
     assert_eq!(answer.header("www-authenticate"), None, "Basic was not tried");
 }
 
-#[tokio::test]
-async fn an_authorization_header_that_cannot_be_read_is_never_more_than_a_401() {
-    let world = World::start().await;
+async fn an_authorization_header_that_cannot_be_read_is_never_more_than_a_401(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let value = |text: &[u8]| reqwest::header::HeaderValue::from_bytes(text).expect("a header value");
     for header in [
         &b"Basic"[..],
@@ -179,9 +188,8 @@ async fn an_authorization_header_that_cannot_be_read_is_never_more_than_a_401() 
     answer.assert_error(400, "invalid_request");
 }
 
-#[tokio::test]
-async fn a_scope_is_granted_only_from_the_capabilities_and_by_the_letter() {
-    let world = World::start().await;
+async fn a_scope_is_granted_only_from_the_capabilities_and_by_the_letter(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read", "files:*", "agents:read"]).await;
     let scope = async |scope: &str| world.ask_token(&client, &[("scope", scope)]).await;
@@ -210,9 +218,8 @@ async fn a_scope_is_granted_only_from_the_capabilities_and_by_the_letter() {
     assert_eq!(issued.len(), 3, "a refusal issues nothing");
 }
 
-#[tokio::test]
-async fn a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope() {
-    let world = World::start().await;
+async fn a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let resource = "https://api.example.com/v1";
     let organization = world.organization(&admin, json!({ "resources": [resource] })).await;
@@ -239,9 +246,8 @@ async fn a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope(
     assert!(!world.is_active(&token).await, "a resource that the organization no longer names");
 }
 
-#[tokio::test]
-async fn a_lost_capability_is_lost_to_tokens_too() {
-    let world = World::start().await;
+async fn a_lost_capability_is_lost_to_tokens_too(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let client = world.client(&admin, None, &["files:read", "agents:read"]).await;
     let token = world.token(&client, &[("scope", "files:read agents:read")]).await;
@@ -252,9 +258,8 @@ async fn a_lost_capability_is_lost_to_tokens_too() {
     assert_eq!(world.introspect(&token).await["scope"], "files:read");
 }
 
-#[tokio::test]
-async fn a_token_works_until_its_very_end() {
-    let world = World::start_with(&["--token-ttl-seconds", "60"]).await;
+async fn a_token_works_until_its_very_end(wiring: Wiring) {
+    let world = World::start_with(wiring, &["--token-ttl-seconds", "60"]).await;
     let token = world.admin_token().await;
     world.advance(59);
     assert_eq!(world.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
@@ -268,9 +273,8 @@ async fn a_token_works_until_its_very_end() {
     }
 }
 
-#[tokio::test]
-async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end() {
-    let world = World::start().await;
+async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({ "limits": { "maxTokensPerMonth": 5 } })).await;
     let client = world.client(&admin, Some(&organization), &["files:read"]).await;
@@ -290,10 +294,9 @@ async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end(
     world.token(&client, &[]).await;
 }
 
-#[tokio::test]
-async fn a_token_from_before_the_start_is_dead_in_memory_whatever_key_signs() {
+async fn a_token_from_before_the_start_is_dead_in_memory_whatever_key_signs(wiring: Wiring) {
     let flags = ["--issuer-url", "https://id.example.com"];
-    let (before, after) = (World::start_with(&flags).await, World::start_with(&flags).await);
+    let (before, after) = (World::start_with(wiring, &flags).await, World::start_with(wiring, &flags).await);
     let token = before.admin_token().await;
     assert_eq!(before.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
     after.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");

@@ -1,10 +1,13 @@
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{Wiring, World, scenarios};
 
-#[tokio::test]
-async fn usage_stands_beside_the_limits_it_is_held_to() {
-    let world = World::start().await;
+scenarios!(every_wiring [
+    usage_stands_beside_the_limits_it_is_held_to,
+]);
+
+async fn usage_stands_beside_the_limits_it_is_held_to(wiring: Wiring) {
+    let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let organization = world.organization(&admin, json!({ "plan": "free" })).await;
     let quiet = world.client(&admin, Some(&organization), &["files:read"]).await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
 use agentidp::adapters::crypto::generate_pem;
+use agentidp::app::bootstrap::Administrator;
 use agentidp::config::{Cli, ServeArgs};
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::time::Timestamp;
@@ -14,6 +15,8 @@ use clap::Parser as _;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+
+use crate::servers::{Database, SERVES, redis_url};
 
 /// 2026-01-15T12:00:00Z, the start of a rate window.
 pub const NOON_SECONDS: i64 = 1_768_478_400;
@@ -31,11 +34,42 @@ impl Clock for HandClock {
     }
 }
 
+/// Makes each scenario a test on each wiring, or on the one named.
+macro_rules! scenarios {
+    (every_wiring $scenarios:tt) => {
+        scenarios!(memory $scenarios);
+        scenarios!(postgres $scenarios);
+        scenarios!(postgres_and_redis $scenarios);
+        scenarios!(two_instances $scenarios);
+    };
+    ($wiring:ident [$($scenario:ident),+ $(,)?]) => { mod $wiring {
+        $(#[tokio::test]
+        async fn $scenario() { super::$scenario($crate::world::Wiring::$wiring).await })+
+    } };
+}
+pub(crate) use scenarios;
+
+/// On what stores a service runs. The names are those of the modules that tests come to stand in.
+#[expect(non_camel_case_types, reason = "they name modules")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    memory,
+    postgres,
+    postgres_and_redis,
+    /// Two services on the same PostgreSQL and Redis: requests go to them in turn.
+    two_instances,
+}
+
 /// A running service, its first administrator, and its clock.
 pub struct World {
     pub service: Service,
+    /// The second instance, and whose turn it is.
+    other: Option<Service>,
+    turn: AtomicU64,
+    administrator: Administrator,
     pub http: reqwest::Client,
     pub clock: Arc<HandClock>,
+    _database: Option<Database>,
 }
 
 /// A client and its secret.
@@ -64,22 +98,46 @@ pub fn settings(flags: &[&str]) -> ServeArgs {
 }
 
 impl World {
-    pub async fn start() -> Self {
-        Self::start_with(&[]).await
+    pub async fn start(wiring: Wiring) -> Self {
+        Self::start_with(wiring, &[]).await
     }
 
-    pub async fn start_with(flags: &[&str]) -> Self {
+    pub async fn start_with(wiring: Wiring, flags: &[&str]) -> Self {
         let clock = Arc::new(HandClock(AtomicI64::new(NOON_SECONDS * 1000)));
-        let service = Service::start_at(&settings(flags), clock.clone()).await.expect("a service");
-        Self { service, http: reqwest::Client::new(), clock }
+        let mut args = settings(flags);
+        let database = match wiring {
+            Wiring::memory => None,
+            _ => Some(Database::migrated().await),
+        };
+        args.stores.database_url = database.as_ref().map(|database| database.url(SERVES).into());
+        args.stores.db_pool_max = 4;
+        if matches!(wiring, Wiring::postgres_and_redis | Wiring::two_instances) {
+            args.stores.redis_url = Some(redis_url().into());
+        }
+        let mut service = Service::start_at(&args, clock.clone()).await.expect("a service");
+        args.issuer_url.get_or_insert_with(|| service.issuer.to_string());
+        let other = match wiring {
+            Wiring::two_instances => Some(Service::start_at(&args, clock.clone()).await.expect("another")),
+            _ => None,
+        };
+        let administrator = match service.administrator.take() {
+            Some(administrator) => administrator,
+            None => service.app.bootstrap.first_administrator().await.expect("an administrator"),
+        };
+        let turn = AtomicU64::new(0);
+        let http = reqwest::Client::new();
+        Self { service, other, turn, administrator, http, clock, _database: database }
     }
 
     pub fn advance(&self, seconds: i64) {
         self.clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
+    /// Where the next request goes.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.service.address)
+        let turn = self.turn.fetch_add(1, Ordering::SeqCst);
+        let service = self.other.as_ref().filter(|_| turn % 2 == 1).unwrap_or(&self.service);
+        format!("http://{}{path}", service.address)
     }
 
     pub fn issuer(&self) -> String {
@@ -120,7 +178,7 @@ impl World {
 
     /// The first administrator.
     pub fn administrator(&self) -> Client {
-        let administrator = &self.service.administrator;
+        let administrator = &self.administrator;
         Client {
             id: administrator.client_id.to_string(),
             secret: administrator.client_secret.expose().to_owned(),
@@ -202,7 +260,11 @@ impl World {
 
     /// The audit events that this query finds, newest first, once all that waits is written.
     pub async fn events(&self, token: &str, query: &str) -> Vec<Value> {
-        self.service.app.audit_lane.flush_all().await.expect("written");
+        for service in [Some(&self.service), self.other.as_ref()].into_iter().flatten() {
+            service.app.audit_lane.flush().await.expect("told");
+        }
+        let end = Timestamp::from_millis(i64::MAX);
+        self.service.app.audit_lane.settle(end).await.expect("written");
         let answer = self.get(token, &format!("/api/v1/audit?limit=200{query}")).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         answer.json()["data"].as_array().expect("a list").clone()

@@ -55,7 +55,7 @@ pub fn documented(app: &App, issuer: &Arc<str>, base: &str, lifecycle: &Arc<Life
         usage::UsageApi { usage: app.usage.clone() },
         organizations::OrganizationsApi { organizations: app.organizations.clone() },
         well_known::WellKnownApi { keys: app.keys.clone(), issuer: issuer.clone() },
-        health::HealthApi { lifecycle: lifecycle.clone() },
+        health::HealthApi { lifecycle: lifecycle.clone(), readiness: app.readiness.clone() },
     ));
     let generated = service.spec();
     let document = serde_json::from_str(&generated).expect("poem-openapi writes JSON");

@@ -8,6 +8,7 @@ use super::Memory;
 use super::world::page_of;
 use crate::domain::agent::{Agent, AgentStatus};
 use crate::domain::audit::EventDraft;
+use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Listing, Page};
 use crate::domain::plan::Limit;
@@ -21,7 +22,8 @@ impl AgentStore for Memory {
         &self,
         within: Tenancy,
         agent: &Agent,
-        event: &EventDraft,
+        credential: Option<&Credential>,
+        events: &[EventDraft],
     ) -> Result<(), InsertAgentError> {
         let world = &mut *self.lock();
         let organization = world.organizations.get(&agent.organization);
@@ -41,7 +43,8 @@ impl AgentStore for Memory {
         world.emails.insert(address, agent.id);
         world.agents_by_age.insert((agent.created_at, agent.id));
         world.put_agent(Arc::new(agent.clone()));
-        world.record(Some(agent.organization), event.clone());
+        world.credentials.entry(agent.id).or_default().extend(credential.cloned().map(Arc::new));
+        world.record_all(agent.organization, events);
         Ok(())
     }
 
@@ -89,6 +92,7 @@ impl AgentStore for Memory {
                 }
             }
         }
+        world.announce(before.generation, after);
         world.record_all(after.organization, events);
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Memory;
-use super::world::World;
-use crate::domain::audit::{AuditEvent, Position};
+use super::world::{OpenTally, World};
+use crate::domain::audit::{AuditEvent, EventDraft, MAX_IN_FULL, Position, Tally};
 use crate::domain::id::EventId;
 use crate::domain::plan::Plan;
 use crate::domain::tenancy::Tenancy;
@@ -17,10 +17,31 @@ use crate::ports::store_error::StoreError;
 
 #[async_trait]
 impl AuditLog for Memory {
-    async fn append(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
-        let mut world = self.lock();
-        for event in events {
-            world.record(event.organization, event.draft.clone());
+    async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
+        let world = &mut *self.lock();
+        for tally in tallies {
+            let open = world.tallies.entry(tally.key.clone()).or_insert_with(|| OpenTally {
+                minute: tally.minute,
+                event: tally.event.clone(),
+                in_full: 0,
+                count: 0,
+            });
+            let room = (MAX_IN_FULL - open.in_full).min(tally.in_full.len());
+            open.in_full += room;
+            open.count += tally.count + (tally.in_full.len() - room) as u64;
+            for event in &tally.in_full[..room] {
+                world.record(event.organization, event.draft.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
+        let world = &mut *self.lock();
+        let ended: Vec<_> = world.tallies.extract_if(|_, tally| tally.minute < end).collect();
+        for (_, OpenTally { event, count, .. }) in ended.into_iter().filter(|(_, tally)| tally.count > 0) {
+            let metadata = event.draft.metadata.with("count", count);
+            world.record(event.organization, EventDraft { metadata, ..event.draft });
         }
         Ok(())
     }
@@ -30,7 +51,7 @@ impl AuditLog for Memory {
         let upper = query.after.map_or(Bound::Unbounded, Bound::Excluded);
         let newest_first = world.events.range((Bound::Unbounded, upper)).rev().map(|(_, event)| event);
         Ok(newest_first
-            .filter(|event| is_within(query.within, event) && query.filter.admits(&event.draft))
+            .filter(|event| event.is_within(query.within) && query.filter.admits(&event.draft))
             .filter(|event| world.shows(event, query.now))
             .take(query.limit as usize)
             .cloned()
@@ -45,7 +66,7 @@ impl AuditLog for Memory {
     ) -> Result<Option<Arc<AuditEvent>>, StoreError> {
         let world = self.lock();
         let event = world.event_times.get(&id).and_then(|at| world.events.get(&Position { at: *at, id }));
-        Ok(event.filter(|event| is_within(within, event) && world.shows(event, now)).cloned())
+        Ok(event.filter(|event| event.is_within(within) && world.shows(event, now)).cloned())
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
@@ -61,6 +82,7 @@ impl AuditLog for Memory {
             world.event_times.remove(&position.id);
         }
         world.revocations.retain(|_, until| *until > now);
+        world.outbox.retain(|pending| pending.notice.until > now);
         world.assertions.retain(|_, until| *until > now);
         world.monthly.retain(|(_, month), _| *month >= now.month());
         Ok(past.len() as u64)
@@ -77,12 +99,5 @@ impl World {
             None => Plan::Free.limits().audit_horizon(now),
         };
         horizon.is_none_or(|horizon| event.draft.at >= horizon)
-    }
-}
-
-fn is_within(within: Tenancy, event: &AuditEvent) -> bool {
-    match event.organization {
-        Some(organization) => within.admits(organization),
-        None => within == Tenancy::All,
     }
 }

@@ -86,6 +86,7 @@ impl CredentialStore for Memory {
         }
         if let Some(agent_after) = change.agent_after {
             world.put_agent(Arc::new(agent_after.clone()));
+            world.announce(agent.generation, agent_after);
         }
         world.record(Some(agent.organization), event.clone());
         Ok(())

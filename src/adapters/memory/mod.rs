@@ -7,6 +7,7 @@ mod agent_store;
 mod audit_log;
 mod credential_store;
 mod organization_store;
+mod outbox;
 mod rate_limiter;
 mod token_store;
 mod usage_store;

@@ -11,6 +11,7 @@ use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
 use crate::domain::tenancy::Tenancy;
+use crate::domain::token::Notice;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
 use crate::ports::store_error::StoreError;
 
@@ -69,6 +70,9 @@ impl OrganizationStore for Memory {
         if may_matter && !world.has_administrator(now) {
             world.organizations.insert(before.id, stored);
             return Err(UpdateOrganizationError::LastAdministrator);
+        }
+        if after.generation > before.generation {
+            world.notify(Notice::of_organization(after, now));
         }
         world.record_all(after.id, events);
         Ok(())

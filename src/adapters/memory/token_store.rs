@@ -4,15 +4,15 @@ use async_trait::async_trait;
 
 use super::Memory;
 use crate::domain::audit::EventDraft;
-use crate::domain::id::{AgentId, TokenId};
+use crate::domain::id::AgentId;
 use crate::domain::plan::Limit;
-use crate::domain::token::Standing;
+use crate::domain::token::{Claims, Kill, Notice, Standing};
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
 #[async_trait]
 impl TokenStore for Memory {
-    async fn issue(&self, issue: &TokenIssue) -> Result<(), IssueError> {
+    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError> {
         let now = issue.event.at;
         let world = &mut *self.lock();
         let agent = world.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
@@ -40,12 +40,13 @@ impl TokenStore for Memory {
             return Err(IssueError::QuotaReached(limit));
         }
         *count += 1;
+        let tokens = u64::from(*count);
         if let (Some(key), Some(assertion)) = (assertion, &issue.assertion) {
             world.assertions.insert(key, assertion.until);
         }
         world.touch(issue.agent, issue.credential, now.to_the_minute());
         world.record(Some(organization.id), issue.event.clone());
-        Ok(())
+        Ok(tokens)
     }
 
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
@@ -56,19 +57,20 @@ impl TokenStore for Memory {
     async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
         let world = &mut *self.lock();
         if world.revocations.insert(revocation.token, revocation.until).is_none() {
+            world.notify(Notice { kill: Kill::Token(revocation.token), until: revocation.until });
             world.record(Some(revocation.organization), event.clone());
         }
         Ok(())
     }
 
-    async fn standing(&self, agent: AgentId, token: TokenId) -> Result<Option<Standing>, StoreError> {
+    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
         let world = self.lock();
-        let Some(agent) = world.agents.get(&agent) else { return Ok(None) };
+        let Some(agent) = world.agents.get(&claims.agent) else { return Ok(None) };
         let organization = world.organizations.get(&agent.organization);
         Ok(organization.map(|organization| Standing {
             agent: agent.clone(),
             organization: organization.clone(),
-            is_revoked: world.revocations.contains_key(&token),
+            is_revoked: world.revocations.contains_key(&claims.id),
         }))
     }
 }

@@ -1,7 +1,9 @@
 //! The maps beneath all in-memory stores.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
 
 use crate::domain::agent::{Agent, AgentStatus, Email};
 use crate::domain::audit::{AuditEvent, EventDraft, Position};
@@ -11,6 +13,10 @@ use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::{Month, Timestamp};
+use crate::domain::token::Notice;
+use crate::ports::outbox::{NoticeId, PendingNotice};
+use crate::ports::store_error::StoreError;
+use crate::ports::store_health::StoreHealth;
 
 /// All stores of one service, in memory.
 #[derive(Default)]
@@ -21,6 +27,21 @@ pub struct Memory {
 impl Memory {
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl StoreHealth for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn is_essential(&self) -> bool {
+        true
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 
@@ -44,6 +65,19 @@ pub(super) struct World {
     pub assertions: HashMap<(AgentId, [u8; 32]), Timestamp>,
     /// Tokens of a month.
     pub monthly: HashMap<(AgentId, Month), u32>,
+    /// Tallies of minutes that are not over.
+    pub tallies: HashMap<String, OpenTally>,
+    /// What has still to be told, oldest first.
+    pub outbox: VecDeque<PendingNotice>,
+    pub last_notice: i64,
+}
+
+/// A tally over all instances.
+pub(super) struct OpenTally {
+    pub minute: Timestamp,
+    pub event: AuditEvent,
+    pub in_full: usize,
+    pub count: u64,
 }
 
 impl World {
@@ -55,6 +89,18 @@ impl World {
     pub(super) fn record_all(&mut self, organization: OrganizationId, drafts: &[EventDraft]) {
         for draft in drafts {
             self.record(Some(organization), draft.clone());
+        }
+    }
+
+    pub(super) fn notify(&mut self, notice: Notice) {
+        self.last_notice += 1;
+        self.outbox.push_back(PendingNotice { id: NoticeId(self.last_notice), notice });
+    }
+
+    /// Tells that an agent's generation rose, where it did.
+    pub(super) fn announce(&mut self, generation_before: u64, after: &Agent) {
+        if after.generation > generation_before {
+            self.notify(Notice::of_agent(after, after.updated_at));
         }
     }
 

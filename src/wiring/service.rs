@@ -1,4 +1,4 @@
-//! The one place that names concrete adapters: from the settings to the running service, and its end.
+//! The running service, and its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +7,10 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
+
+use super::house;
+use super::stores::{StartError, Stores, Time};
 
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
@@ -16,18 +19,12 @@ use crate::adapters::http::document::{self, Documented};
 use crate::adapters::http::envelope::Envelope;
 use crate::adapters::http::lifecycle::Lifecycle;
 use crate::adapters::http::{metrics, server};
-use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
-use crate::app::bootstrap::{Administrator, BootstrapError};
+use crate::app::bootstrap::Administrator;
 use crate::app::{App, Ports, Settings};
-use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, StoreArgs, path_of};
+use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, path_of};
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
-
-/// How often what waits for the audit log is written.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// How often what is past its retention is removed.
-const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
 /// The bounds by which the time of requests is told, in seconds.
 const LATENCY_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
@@ -38,26 +35,31 @@ pub struct Service {
     /// Where it listens.
     pub address: SocketAddr,
     pub issuer: Arc<str>,
-    /// The first administrator, made at this start.
-    pub administrator: Administrator,
+    /// The first administrator, made at this start: in memory only.
+    pub administrator: Option<Administrator>,
     args: ServeArgs,
     /// The key that was made at this start, where none was set.
     made_key: Option<SecretString>,
     signer: Arc<JwtSigner>,
+    stores: Stores,
     lifecycle: Arc<Lifecycle>,
 }
 
 impl Service {
-    /// Starts the service in memory, by the machine's clock.
+    /// Starts the service on the stores that the settings name, by the machine's clock.
     pub async fn start(args: &ServeArgs) -> Result<Self, StartError> {
-        Self::start_at(args, Arc::new(SystemClock)).await
+        Self::start_by(args, Time::Real(Arc::new(SystemClock))).await
     }
 
-    /// Starts the service in memory, by that clock.
+    /// Starts the service by that clock, which rates go by as well: for tests that drive it.
     pub async fn start_at(args: &ServeArgs, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        refuse_stores(&args.stores)?;
+        Self::start_by(args, Time::Driven(clock)).await
+    }
+
+    async fn start_by(args: &ServeArgs, time: Time) -> Result<Self, StartError> {
         let made = match args.private_key()? {
             Some(_) => None,
+            None if args.stores.database()?.is_some() => return Err(needs_key().into()),
             None => Some(generate_pem(KeyType::Rsa).map_err(|error| key_error("a key", error))?.into()),
         };
         let keys = load_keys(args, made.as_ref())?;
@@ -75,7 +77,7 @@ impl Service {
         let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
         let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
         let hasher = BcryptHasher::new(args.bcrypt_cost).map_err(StartError::Io)?;
-        let ports = in_memory(clock, signer.clone(), hasher, cursors);
+        let stores = Stores::open(&args.stores, &time).await?;
         let token_endpoint = format!("{issuer}/api/v1/token");
         let settings = Settings {
             issuer: issuer.clone(),
@@ -86,7 +88,7 @@ impl Service {
             token_ttl_seconds: args.token_ttl_seconds,
             address_requests_per_minute: args.address_requests_per_minute,
         };
-        let app = Arc::new(App::new(&ports, &settings));
+        let app = Arc::new(core(&stores, &time, signer.clone(), hasher, cursors, &settings));
         let lifecycle = Arc::new(Lifecycle::default());
         let Documented { endpoint, routes, .. } =
             document::documented(&app, &issuer, &path_of(&issuer), &lifecycle);
@@ -102,10 +104,16 @@ impl Service {
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
             tokio::spawn(metrics::serve(listener, counts, lifecycle.clone()));
         }
+        if stores.are_durable() {
+            app.bootstrap.default_organization().await?;
+        }
         lifecycle.tasks().spawn(server::serve(listener, envelope, lifecycle.clone()));
-        tokio::spawn(keep_house(app.clone(), lifecycle.clone()));
+        tokio::spawn(house::keep(app.clone(), stores.clone(), lifecycle.clone()));
         // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
-        let administrator = app.bootstrap.first_administrator().await?;
+        let administrator = match stores.are_durable() {
+            true => None,
+            false => Some(app.bootstrap.first_administrator().await?),
+        };
         Ok(Self {
             app,
             address,
@@ -114,6 +122,7 @@ impl Service {
             args: args.clone(),
             made_key: made,
             signer,
+            stores,
             lifecycle,
         })
     }
@@ -125,7 +134,7 @@ impl Service {
     }
 
     /// The orderly end: not ready, serving on for the drain, then no new connections; what is under way
-    /// finishes, and what waits for the audit log is written.
+    /// finishes, what waits to be written and told is, and the stores are closed.
     pub async fn end(&self) {
         self.lifecycle.begin_end();
         let drain = Duration::from_secs(self.args.drain_seconds.into());
@@ -133,9 +142,8 @@ impl Service {
         let drained = tokio::time::sleep_until(Instant::now() + drain);
         drained.await;
         self.lifecycle.finish().await;
-        if let Err(error) = self.app.audit_lane.flush_all().await {
-            tracing::error!(%error, "the last audit events could not be written");
-        }
+        house::finish(&self.app, &self.stores).await;
+        self.stores.close().await;
     }
 }
 
@@ -145,62 +153,36 @@ fn start_counting() -> Option<PrometheusHandle> {
     builder.install_recorder().ok()
 }
 
-/// The OpenAPI document of this version.
-pub fn openapi() -> Result<serde_json::Value, StartError> {
-    let pem = generate_pem(KeyType::Ed25519).map_err(|error| key_error("the key", error))?;
-    let keys = KeySet::from_pem(&pem, "").map_err(|error| ConfigError::new(error.to_string()))?;
-    let issuer: Arc<str> = "http://127.0.0.1:3000".into();
-    let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
-    let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
-    let hasher = BcryptHasher::new(4).map_err(StartError::Io)?;
-    let ports = in_memory(Arc::new(SystemClock), signer, hasher, cursors);
-    let settings = Settings {
-        issuer: issuer.clone(),
-        token_endpoint_audience: None,
-        token_ttl_seconds: 3600,
-        address_requests_per_minute: 600,
-    };
-    Ok(document::documented(&App::new(&ports, &settings), &issuer, "", &Arc::default()).document)
-}
-
-/// Refuses stores that are asked for and that this version has not.
-pub fn refuse_stores(stores: &StoreArgs) -> Result<(), ConfigError> {
-    let asked = [
-        ("DATABASE_URL", stores.database()?),
-        ("MIGRATION_DATABASE_URL", stores.migration_database()?),
-        ("REDIS_URL", stores.redis()?),
-    ];
-    match asked.iter().find(|(_, url)| url.is_some()) {
-        None => Ok(()),
-        Some((name, _)) => Err(ConfigError::new(format!(
-            "{name}: this version keeps all data in memory and cannot use it yet"
-        ))),
-    }
-}
-
-fn in_memory(
-    clock: Arc<dyn Clock>,
+/// The core on those stores.
+pub(super) fn core(
+    stores: &Stores,
+    time: &Time,
     signer: Arc<JwtSigner>,
     hasher: BcryptHasher,
     cursors: HmacCursorSeal,
-) -> Ports {
-    let memory = Arc::new(Memory::default());
-    Ports {
-        agents: memory.clone(),
-        organizations: memory.clone(),
-        credentials: memory.clone(),
-        tokens: memory.clone(),
-        audit: memory.clone(),
-        usage: memory,
-        limiter: Arc::new(MemoryRateLimiter::new(clock.clone())),
+    settings: &Settings,
+) -> App {
+    let stores = stores.clone();
+    let ports = Ports {
+        agents: stores.agents,
+        organizations: stores.organizations,
+        credentials: stores.credentials,
+        tokens: stores.tokens,
+        audit: stores.audit,
+        usage: stores.usage,
+        outbox: stores.outbox,
+        board: stores.board,
+        health: stores.health,
+        limiter: stores.limiter,
         hasher: Arc::new(hasher),
         signer,
         assertions: Arc::new(JwtAssertionVerifier),
         cursors: Arc::new(cursors),
-        clock,
+        clock: time.clock().clone(),
         ids: Arc::new(SystemIds),
         secrets: Arc::new(SystemSecrets),
-    }
+    };
+    App::new(&ports, settings)
 }
 
 /// The keys that are set; the one that was made at start where no private one is.
@@ -214,47 +196,18 @@ fn load_keys(args: &ServeArgs, made: Option<&SecretString>) -> Result<KeySet, St
     })
 }
 
-fn key_error(name: &str, error: crate::adapters::crypto::KeyError) -> StartError {
+fn needs_key() -> ConfigError {
+    ConfigError::new(
+        "JWT_PRIVATE_KEY is needed with DATABASE_URL: every instance must sign by the same key; \
+         `agentidp keys generate` makes one",
+    )
+}
+
+pub(super) fn key_error(name: &str, error: crate::adapters::crypto::KeyError) -> StartError {
     ConfigError::new(format!("{name} {error}")).into()
 }
 
 async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| ConfigError::new(format!("{name}: cannot listen on {address}: {error}")).into())
-}
-
-/// Writes what waits for the audit log, and removes what is past its time, until the service ends.
-async fn keep_house(app: Arc<App>, lifecycle: Arc<Lifecycle>) {
-    let mut flush = tokio::time::interval(FLUSH_EVERY);
-    let mut purge = tokio::time::interval(PURGE_EVERY);
-    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    purge.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = lifecycle.closed() => return,
-            _ = flush.tick() => {
-                if let Err(error) = app.audit_lane.flush().await {
-                    tracing::error!(%error, "audit events wait: they could not be written");
-                }
-            }
-            _ = purge.tick() => match app.audit.purge().await {
-                Ok(0) => {}
-                Ok(removed) => tracing::info!(removed, "removed audit events past their retention"),
-                Err(error) => tracing::error!(%error, "old audit events could not be removed"),
-            },
-        }
-    }
-}
-
-/// Why the service did not start, or did not end in order.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error("the machine refused: {0}")]
-    Io(#[source] std::io::Error),
-    #[error("ended at once, as the second signal said")]
-    CutShort,
-    #[error("the first administrator could not be made: {0}")]
-    Bootstrap(#[from] BootstrapError),
 }

@@ -1,0 +1,237 @@
+//! Agents in PostgreSQL.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_postgres::types::Type;
+
+use super::change::Change;
+use super::codec::{self, AGENT, column, name_of, number, signed};
+use super::failure::inconsistent;
+use super::store::{Parameter, Postgres};
+use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
+use crate::domain::audit::EventDraft;
+use crate::domain::credential::Credential;
+use crate::domain::id::AgentId;
+use crate::domain::page::{Listing, Page};
+use crate::domain::plan::Limit;
+use crate::domain::scope::ManagementScope;
+use crate::domain::tenancy::Tenancy;
+use crate::domain::token::Notice;
+use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
+use crate::ports::store_error::StoreError;
+
+/// Agents come into an organization one at a time, so that the count below is still so when one is stored.
+const LOCK_ORGANIZATION: &str = "\
+-- agent_store.lock_organization
+SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of ' || $1::uuid::text, 0))";
+
+const ORGANIZATION_AND_ITS_AGENTS: &str = "\
+-- agent_store.organization_and_its_agents
+SELECT o.*, (SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts c
+    WHERE c.organization_id = o.organization_id AND c.status <> 'decommissioned') AS living
+FROM organizations o WHERE o.organization_id = $1 FOR SHARE";
+
+const INSERT: &str = "\
+-- agent_store.insert
+INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, deployment_env,
+    status, created_at, updated_at, generation, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+ON CONFLICT ON CONSTRAINT agents_email_key DO NOTHING";
+
+const UPDATE: &str = "\
+-- agent_store.update
+UPDATE agents SET agent_type = $3, version = $4, capabilities = $5, owner = $6, deployment_env = $7, status = $8,
+    updated_at = $9, generation = $10, revision = $11
+WHERE agent_id = $1 AND revision = $2";
+
+const REVOKE_CREDENTIALS: &str = "\
+-- agent_store.revoke_credentials
+UPDATE credentials SET revoked_at = $2, revision = revision + 1 WHERE agent_id = $1 AND revoked_at IS NULL";
+
+#[async_trait]
+impl AgentStore for Postgres {
+    async fn insert(
+        &self,
+        within: Tenancy,
+        agent: &Agent,
+        credential: Option<&Credential>,
+        events: &[EventDraft],
+    ) -> Result<(), InsertAgentError> {
+        let mut change = self.begin(events).await?;
+        change.query(LOCK_ORGANIZATION, &[&agent.organization.0]).await?;
+        let rows = change.query(ORGANIZATION_AND_ITS_AGENTS, &[&agent.organization.0]).await?;
+        let Some(row) = rows.first().filter(|_| within.admits(agent.organization)) else {
+            return Err(InsertAgentError::NoSuchOrganization);
+        };
+        let limit = codec::organization(row)?.limits().max_agents;
+        let living = number(row, "living")?;
+        let capabilities: Vec<&str> = agent.capabilities.iter().collect();
+        let parameters: [Parameter<'_>; 13] = [
+            &agent.id.0,
+            &agent.organization.0,
+            &agent.email.as_str(),
+            &name_of(&AgentType::ALL, &agent.agent_type),
+            &agent.version.as_str(),
+            &capabilities,
+            &agent.owner.as_str(),
+            &name_of(&DeploymentEnv::ALL, &agent.deployment_env),
+            &name_of(&AgentStatus::ALL, &agent.status),
+            &agent.created_at,
+            &agent.updated_at,
+            &signed(agent.generation),
+            &signed(agent.revision),
+        ];
+        if change.execute(INSERT, &parameters).await? == 0 {
+            return Err(InsertAgentError::EmailTaken);
+        }
+        if let Limit::AtMost(limit) = limit
+            && living >= limit.into()
+        {
+            return Err(InsertAgentError::LimitReached(limit));
+        }
+        if let Some(credential) = credential {
+            change.insert_credential(credential).await?;
+        }
+        change.record(agent.organization, events).await?;
+        Ok(change.commit().await?)
+    }
+
+    async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
+        let sql = format!("-- agent_store.find\nSELECT {AGENT} FROM agents WHERE agent_id = $1");
+        let rows = self.read(&sql, &[&id.0]).await?;
+        let agent = rows.first().map(codec::agent).transpose()?;
+        Ok(agent.filter(|agent| within.admits(agent.organization)).map(Arc::new))
+    }
+
+    async fn list(
+        &self,
+        within: Tenancy,
+        filter: &AgentFilter,
+        page: Page,
+    ) -> Result<Listing<Arc<Agent>>, StoreError> {
+        let organization = within.organization().map(|id| id.0);
+        let owner = filter.owner.as_ref().map(crate::domain::agent::Owner::as_str);
+        let agent_type = filter.agent_type.map(|kind| name_of(&AgentType::ALL, &kind));
+        let status = filter.status.map(|status| name_of(&AgentStatus::ALL, &status));
+        let mut wanted = Wanted::default();
+        if let Some(organization) = &organization {
+            wanted.add("organization_id", organization, Type::UUID);
+        }
+        if let Some(agent_type) = &agent_type {
+            wanted.add("agent_type", agent_type, Type::TEXT);
+        }
+        if let Some(status) = &status {
+            wanted.add("status", status, Type::TEXT);
+        }
+        // Without an owner the counts say how many there are, with one the index does.
+        let count = match &owner {
+            None => {
+                format!("(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts {})", wanted.condition)
+            }
+            Some(owner) => {
+                wanted.add("owner", owner, Type::TEXT);
+                format!("(SELECT count(*) FROM agents {})", wanted.condition)
+            }
+        };
+        let offset = signed(page.offset());
+        let sql = format!(
+            "-- agent_store.list\nSELECT {count} AS total, page.* FROM (SELECT) AS one LEFT JOIN (\
+             SELECT {AGENT} FROM agents {} ORDER BY created_at DESC, agent_id DESC LIMIT {} OFFSET {offset}\
+             ) AS page ON true ORDER BY created_at DESC, agent_id DESC",
+            wanted.condition, page.limit
+        );
+        let rows = self.read_planned(&sql, &wanted.parameters).await?;
+        let total = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
+        let total = number(total, "total")?;
+        let mut items = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if column::<Option<uuid::Uuid>>(row, "agent_id")?.is_some() {
+                items.push(Arc::new(codec::agent(row)?));
+            }
+        }
+        Ok(Listing { items, total })
+    }
+
+    async fn update(
+        &self,
+        before: &Agent,
+        after: &Agent,
+        events: &[EventDraft],
+    ) -> Result<(), UpdateAgentError> {
+        let now = after.updated_at;
+        let mut change = self.begin(events).await?;
+        let may_be_last = could_administer(before) && !could_administer(after);
+        if may_be_last {
+            change.lock_administrators().await?;
+        }
+        let was_administrator = may_be_last && change.has_administrator(Some(before.id), now).await?;
+        if !change.update_agent(before, after).await? {
+            return Err(UpdateAgentError::LostRace);
+        }
+        if was_administrator && !change.has_administrator(None, now).await? {
+            return Err(UpdateAgentError::LastAdministrator);
+        }
+        if after.status == AgentStatus::Decommissioned {
+            change.execute(REVOKE_CREDENTIALS, &[&after.id.0, &now]).await?;
+        }
+        change.record(after.organization, events).await?;
+        Ok(change.commit().await?)
+    }
+}
+
+impl Change<'_> {
+    /// Puts `after` in the place of `before`, and a notice into the outbox where its tokens die. `false` where the
+    /// stored agent is no longer `before`.
+    pub(super) async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {
+        let capabilities: Vec<&str> = after.capabilities.iter().collect();
+        let parameters: [Parameter<'_>; 11] = [
+            &before.id.0,
+            &signed(before.revision),
+            &name_of(&AgentType::ALL, &after.agent_type),
+            &after.version.as_str(),
+            &capabilities,
+            &after.owner.as_str(),
+            &name_of(&DeploymentEnv::ALL, &after.deployment_env),
+            &name_of(&AgentStatus::ALL, &after.status),
+            &after.updated_at,
+            &signed(after.generation),
+            &signed(after.revision),
+        ];
+        if self.execute(UPDATE, &parameters).await? == 0 {
+            return Ok(false);
+        }
+        if after.generation > before.generation {
+            self.notify(&Notice::of_agent(after, after.updated_at)).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Whether the agent by itself could administer: whether it does depends on its credentials and organization.
+pub(super) fn could_administer(agent: &Agent) -> bool {
+    agent.is_active() && agent.capabilities.management().contains(ManagementScope::AdminOrgs)
+}
+
+/// A condition that grows, with its parameters.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    pub condition: String,
+    pub parameters: Vec<(Parameter<'a>, Type)>,
+}
+
+impl<'a> Wanted<'a> {
+    /// That a column equals a value.
+    pub(super) fn add(&mut self, column: &str, value: Parameter<'a>, kind: Type) {
+        self.add_as(&format!("{column} ="), value, kind);
+    }
+
+    /// That what is written holds of a value.
+    pub(super) fn add_as(&mut self, claim: &str, value: Parameter<'a>, kind: Type) {
+        let word = if self.condition.is_empty() { "WHERE" } else { "AND" };
+        self.parameters.push((value, kind));
+        write!(self.condition, "{word} {claim} ${} ", self.parameters.len())
+            .expect("writing to a String cannot fail");
+    }
+}

@@ -1,0 +1,169 @@
+//! The audit log in PostgreSQL.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_postgres::types::Type;
+
+use super::agent_store::Wanted;
+use super::codec::{column, name_of, signed};
+use super::events::{EVENT, EventColumns, event};
+use super::store::{Parameter, Postgres};
+use crate::domain::audit::{Action, AuditEvent, EventDraft, MAX_IN_FULL, Outcome, ResourceType, Tally};
+use crate::domain::id::{EventId, OrganizationId};
+use crate::domain::tenancy::Tenancy;
+use crate::domain::time::Timestamp;
+use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
+use crate::ports::store_error::StoreError;
+
+/// How many rows go in one transaction of a purge, so that none holds locks for long.
+const PURGE_BATCH: i32 = 5_000;
+/// How many such transactions a purge makes at most: what is left goes with the next.
+const PURGE_BATCHES: usize = 20;
+
+const TALLY: &str = include_str!("sql/audit_log.tally.sql");
+
+const SETTLE: &str = "\
+-- audit_log.settle
+WITH ended AS (DELETE FROM audit_tallies WHERE minute < $1 RETURNING *)
+INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+    ip_address, user_agent, metadata, occurred_at)
+SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+    ip_address, user_agent, jsonb_set(metadata::jsonb, '{count}', to_jsonb(counted))::json, occurred_at
+FROM ended WHERE counted > 0";
+
+/// Whether an event is within its organization's retention at `$1`.
+const IS_SHOWN: &str = "occurred_at >= audit_horizon(organization_id, $1)";
+
+const PURGE_EVENTS: &str = "\
+-- audit_log.purge
+SELECT purge_audit_events($1, $2, $3) AS removed";
+
+/// What else is remembered for a time only.
+const PURGE_OTHERS: [&str; 4] = [
+    "-- audit_log.purge_revocations\nDELETE FROM token_revocations WHERE remembered_until <= $1",
+    "-- audit_log.purge_assertions\nDELETE FROM assertion_replay WHERE remembered_until <= $1",
+    "-- audit_log.purge_outbox\nDELETE FROM outbox WHERE remembered_until <= $1",
+    "-- audit_log.purge_months\nDELETE FROM monthly_tokens \
+     WHERE month < (date_trunc('month', $1::timestamptz AT TIME ZONE 'UTC'))::date",
+];
+
+#[async_trait]
+impl AuditLog for Postgres {
+    async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
+        for tally in tallies {
+            self.make_room(tally.event.draft.at).await?;
+        }
+        let keys: Vec<&str> = tallies.iter().map(|tally| tally.key.as_str()).collect();
+        let minutes: Vec<Timestamp> = tallies.iter().map(|tally| tally.minute).collect();
+        let counts: Vec<i64> = tallies.iter().map(|tally| signed(tally.count)).collect();
+        let wanted: Vec<i64> = tallies.iter().map(|tally| signed(tally.in_full.len() as u64)).collect();
+        let most = signed(MAX_IN_FULL as u64);
+        let standing = EventColumns::of(tallies.iter().map(|tally| of(&tally.event)));
+        let in_full =
+            || tallies.iter().flat_map(|tally| tally.in_full.iter().zip(1..).map(move |one| (tally, one)));
+        let full_keys: Vec<&str> = in_full().map(|(tally, _)| tally.key.as_str()).collect();
+        let seats: Vec<i64> = in_full().map(|(_, (_, seat))| seat).collect();
+        let full = EventColumns::of(in_full().map(|(_, (event, _))| of(event)));
+        let mut parameters: Vec<Parameter<'_>> = vec![&keys, &minutes, &counts, &wanted, &most];
+        parameters.extend(standing.parameters());
+        parameters.extend([&full_keys as Parameter<'_>, &seats]);
+        parameters.extend(full.parameters());
+        self.run_once(TALLY, &parameters).await.map(drop)
+    }
+
+    async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
+        self.run(SETTLE, &[&end]).await.map(drop)
+    }
+
+    async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
+        let filter = &query.filter;
+        let organization = query.within.organization().map(|id| id.0);
+        let actor = filter.actor.map(|id| id.0);
+        let action = filter.action.map(|action| name_of(&Action::ALL, &action));
+        let outcome = filter.outcome.map(|outcome| name_of(&Outcome::ALL, &outcome));
+        let resource_type = filter.resource_type.map(|kind| name_of(&ResourceType::ALL, &kind));
+        let after = query.after.map(|after| (after.at, after.id.0));
+        // Of one organization the horizon is one instant, known before the first row is looked at.
+        let horizon = match organization {
+            None => IS_SHOWN,
+            Some(_) => "occurred_at >= (SELECT audit_horizon($2, $1)) AND organization_id = $2",
+        };
+        let mut wanted = Wanted { condition: format!("WHERE {horizon} "), ..Wanted::default() };
+        wanted.parameters.push((&query.now, Type::TIMESTAMPTZ));
+        if let Some(organization) = &organization {
+            wanted.parameters.push((organization, Type::UUID));
+        }
+        if let Some(actor) = &actor {
+            wanted.add("agent_id", actor, Type::UUID);
+        }
+        if let Some(action) = &action {
+            wanted.add("action", action, Type::TEXT);
+        }
+        if let Some(outcome) = &outcome {
+            wanted.add("outcome", outcome, Type::TEXT);
+        }
+        if let Some(kind) = &resource_type {
+            wanted.add("resource_type", kind, Type::TEXT);
+        }
+        if let Some(id) = &filter.resource_id {
+            wanted.add("resource_id", id, Type::UUID);
+        }
+        if let Some(from) = &filter.from {
+            wanted.add_as("occurred_at >=", from, Type::TIMESTAMPTZ);
+        }
+        if let Some(to) = &filter.to {
+            wanted.add_as("occurred_at <", to, Type::TIMESTAMPTZ);
+        }
+        if let Some((at, id)) = &after {
+            // The first says what the second implies, in a form that leaves whole partitions out.
+            wanted.add_as("occurred_at <=", at, Type::TIMESTAMPTZ);
+            let place = wanted.parameters.len();
+            wanted.add_as(&format!("(occurred_at, event_id) < (${place},"), id, Type::UUID);
+            wanted.condition.push(')');
+        }
+        let sql = format!(
+            "-- audit_log.list\nSELECT {EVENT} FROM audit_events {} \
+             ORDER BY occurred_at DESC, event_id DESC LIMIT {}",
+            wanted.condition, query.limit
+        );
+        let rows = self.read_planned(&sql, &wanted.parameters).await?;
+        rows.iter().map(|row| Ok(Arc::new(event(row)?))).collect()
+    }
+
+    async fn find(
+        &self,
+        within: Tenancy,
+        id: EventId,
+        now: Timestamp,
+    ) -> Result<Option<Arc<AuditEvent>>, StoreError> {
+        let sql =
+            format!("-- audit_log.find\nSELECT {EVENT} FROM audit_events WHERE event_id = $2 AND {IS_SHOWN}");
+        let rows = self.read(&sql, &[&now, &id.0]).await?;
+        let found = rows.first().map(event).transpose()?;
+        Ok(found.filter(|event| event.is_within(within)).map(Arc::new))
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let grace = i32::try_from(GRACE_DAYS).unwrap_or(i32::MAX);
+        let mut removed = 0;
+        for _ in 0..PURGE_BATCHES {
+            let rows = self.run(PURGE_EVENTS, &[&now, &grace, &PURGE_BATCH]).await?;
+            let batch = column::<i64>(&rows[0], "removed")?;
+            removed += u64::try_from(batch).unwrap_or_default();
+            if batch == 0 {
+                break;
+            }
+        }
+        for sql in PURGE_OTHERS {
+            self.run(sql, &[&now]).await?;
+        }
+        self.forget_months();
+        self.make_room(now).await?;
+        Ok(removed)
+    }
+}
+
+fn of(event: &AuditEvent) -> (Option<OrganizationId>, &EventDraft) {
+    (event.organization, &event.draft)
+}

@@ -1,0 +1,237 @@
+//! A change: one transaction, with its events, done wholly or not at all.
+
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_postgres::Row;
+
+use super::codec::{column, signed};
+use super::events::EventColumns;
+use super::failure::{Lapse, failed, in_doubt, unavailable};
+use super::store::{Parameter, Postgres, STATEMENT};
+use crate::domain::audit::EventDraft;
+use crate::domain::id::{AgentId, OrganizationId};
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Kill, Notice};
+use crate::ports::store_error::StoreError;
+
+/// How long a whole change may take.
+const CHANGE: Duration = Duration::from_secs(3);
+/// How long one looks for the fate of a commit whose answer was lost.
+const SETTLE: Duration = Duration::from_millis(1_500);
+
+const RECORD: &str = "\
+-- change.record
+WITH recorded AS (
+    INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+        ip_address, user_agent, metadata, occurred_at)
+    SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+        ip_address, user_agent, metadata::json, occurred_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::inet[],
+        $9::text[], $10::text[], $11::timestamptz[]) AS event (event_id, organization_id, agent_id, action, outcome,
+        resource_type, resource_id, ip_address, user_agent, metadata, occurred_at)
+)
+SELECT pg_current_xact_id()::text AS transaction";
+
+const NOTIFY: &str = "\
+-- change.notify
+INSERT INTO outbox (kind, subject_id, generation, remembered_until) VALUES ($1, $2, $3, $4)";
+
+/// Whoever could be the last administrator is changed one at a time.
+const LOCK_ADMINISTRATORS: &str = "\
+-- change.lock_administrators
+SELECT pg_advisory_xact_lock(hashtextextended('agentidp administrators', 0))";
+
+const HAS_ADMINISTRATOR: &str = "\
+-- change.has_administrator
+SELECT EXISTS (
+    SELECT FROM agents a JOIN organizations o USING (organization_id)
+    WHERE a.status = 'active' AND a.capabilities @> ARRAY['admin:orgs'] AND o.status = 'active'
+        AND ($1::uuid IS NULL OR a.agent_id = $1)
+        AND EXISTS (SELECT FROM credentials c WHERE c.agent_id = a.agent_id AND c.revoked_at IS NULL
+            AND (c.expires_at IS NULL OR c.expires_at > $2))
+) AS has";
+
+/// A change that is under way. Dropped before [`commit`](Self::commit), it leaves nothing.
+pub(super) struct Change<'a> {
+    store: &'a Postgres,
+    /// Until the end, or until the connection is lost.
+    connection: Option<Object>,
+    /// The transaction's id, once something was recorded.
+    transaction: Option<String>,
+    ends: Instant,
+}
+
+impl Postgres {
+    /// Begins a change that will record these events.
+    pub(super) async fn begin(&self, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
+        for event in events {
+            self.make_room(event.at).await?;
+        }
+        let ends = Instant::now() + CHANGE;
+        let begin = async || {
+            let connection = self.connection().await?;
+            let mut change = Change { store: self, connection: Some(connection), transaction: None, ends };
+            change.batch("BEGIN").await.map(|()| change)
+        };
+        match begin().await {
+            // Nothing was asked for yet, so another connection is as good: this one may have been dead for long.
+            Err(StoreError::Unavailable { .. }) => begin().await,
+            outcome => outcome,
+        }
+    }
+}
+
+impl Change<'_> {
+    /// The rows of a statement.
+    pub(super) async fn query(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        let Some(connection) = &self.connection else { return Err(unavailable("the change is over")) };
+        let ask = async {
+            let statement = connection.prepare_cached(sql).await?;
+            connection.query(&statement, parameters).await
+        };
+        match timeout_at(self.ends, ask).await {
+            Ok(outcome) => outcome.map_err(failed),
+            Err(_) => {
+                self.give_up();
+                Err(unavailable(Lapse(CHANGE)))
+            }
+        }
+    }
+
+    /// How many rows a statement changed.
+    pub(super) async fn execute(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<u64, StoreError> {
+        let Some(connection) = &self.connection else { return Err(unavailable("the change is over")) };
+        let ask = async {
+            let statement = connection.prepare_cached(sql).await?;
+            connection.execute(&statement, parameters).await
+        };
+        match timeout_at(self.ends, ask).await {
+            Ok(outcome) => outcome.map_err(failed),
+            Err(_) => {
+                self.give_up();
+                Err(unavailable(Lapse(CHANGE)))
+            }
+        }
+    }
+
+    async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        let Some(connection) = &self.connection else { return Err(unavailable("the change is over")) };
+        match timeout_at(self.ends, connection.batch_execute(sql)).await {
+            Ok(outcome) => outcome.map_err(failed),
+            Err(_) => {
+                self.give_up();
+                Err(unavailable(Lapse(CHANGE)))
+            }
+        }
+    }
+
+    /// Nobody else changes what may be the last administrator, from now to the end of the change.
+    pub(super) async fn lock_administrators(&mut self) -> Result<(), StoreError> {
+        self.query(LOCK_ADMINISTRATORS, &[]).await.map(drop)
+    }
+
+    /// Whether that agent, or anybody, could administer now.
+    pub(super) async fn has_administrator(
+        &mut self,
+        agent: Option<AgentId>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let rows = self.query(HAS_ADMINISTRATOR, &[&agent.map(|id| id.0), &now]).await?;
+        column(&rows[0], "has")
+    }
+
+    /// Puts a notice into the outbox.
+    pub(super) async fn notify(&mut self, notice: &Notice) -> Result<(), StoreError> {
+        let (kind, subject, generation) = match notice.kill {
+            Kill::Token(id) => ("token", id.0, None),
+            Kill::Agent(id, generation) => ("agent", id.0, Some(signed(generation))),
+            Kill::Organization(id, generation) => ("organization", id.0, Some(signed(generation))),
+        };
+        self.execute(NOTIFY, &[&kind, &subject, &generation, &notice.until]).await.map(drop)
+    }
+
+    /// Records the events of the change.
+    pub(super) async fn record(
+        &mut self,
+        organization: OrganizationId,
+        events: &[EventDraft],
+    ) -> Result<(), StoreError> {
+        let columns = EventColumns::of(events.iter().map(|event| (Some(organization), event)));
+        let rows = self.query(RECORD, &columns.parameters()).await?;
+        self.transaction = Some(column(&rows[0], "transaction")?);
+        Ok(())
+    }
+
+    /// Makes the change durable. Where the answer was lost, its fate is looked up.
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        let Some(connection) = self.connection.take() else { return Err(unavailable("the change is over")) };
+        match timeout(STATEMENT, connection.batch_execute("COMMIT")).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.as_db_error().is_some() && !connection.is_closed() => Err(failed(error)),
+            Ok(Err(error)) => {
+                drop(Object::take(connection));
+                self.settle(error.to_string()).await
+            }
+            Err(_) => {
+                drop(Object::take(connection));
+                self.settle(Lapse(STATEMENT).to_string()).await
+            }
+        }
+    }
+
+    /// Asks, on another connection, what became of the transaction.
+    async fn settle(&self, cause: String) -> Result<(), StoreError> {
+        let Some(transaction) = &self.transaction else { return Err(in_doubt(cause)) };
+        let look = async {
+            let mut pause = interval(Duration::from_millis(20));
+            pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                pause.tick().await;
+                // The server may be on its way up again, or still busy with the commit.
+                let Ok(rows) = self.store.read(FATE, &[transaction]).await else { continue };
+                match column::<Option<&str>>(&rows[0], "fate")? {
+                    Some("committed") => return Ok(()),
+                    Some("aborted") => return Err(unavailable(cause.clone())),
+                    _ => {}
+                }
+            }
+        };
+        match timeout(SETTLE, look).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(in_doubt(cause.clone())),
+        }
+    }
+
+    /// The connection does not answer: it goes, and the server rolls back.
+    fn give_up(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(Object::take(connection));
+        }
+    }
+}
+
+const FATE: &str = "\
+-- change.settle
+SELECT pg_xact_status($1::text::xid8) AS fate";
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let (Some(connection), Ok(runtime)) = (self.connection.take(), Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            if !matches!(timeout(STATEMENT, connection.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
+                drop(Object::take(connection));
+            }
+        });
+    }
+}

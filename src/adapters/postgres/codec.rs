@@ -1,0 +1,244 @@
+//! Rows into things and back.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use super::failure::inconsistent;
+use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
+use crate::domain::credential::{Credential, PreviousSecret, Proof, StoredSecret};
+use crate::domain::id::{AgentId, CredentialId, OrganizationId};
+use crate::domain::jwk::PublicKey;
+use crate::domain::organization::{Name, Organization, OrganizationStatus, ResourceUri, Slug};
+use crate::domain::plan::{Limit, LimitOverrides, Plan};
+use crate::domain::scope::Scopes;
+use crate::domain::secret::{Fingerprint, SecretHash};
+use crate::domain::time::Timestamp;
+use crate::ports::store_error::StoreError;
+
+/// The columns that [`agent`] reads.
+pub(super) const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
+    deployment_env, status, created_at, updated_at, generation, revision";
+/// The columns that [`organization`] reads.
+pub(super) const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
+    max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
+/// The columns that [`credential`] reads, of `credentials` beside `credential_uses`.
+pub(super) const CREDENTIAL: &str = "credential_id, agent_id, public_key, fingerprint, secret_hash, \
+    previous_fingerprint, previous_hash, previous_until, created_at, expires_at, revoked_at, last_used_at, revision";
+
+/// The years 4000 before to 294,000 after Christ, within which `timestamptz` lies safely.
+const CALENDAR: (i64, i64) = (-188_000_000_000_000, 9_200_000_000_000_000);
+
+/// A column of a row.
+pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreError> {
+    row.try_get(name).map_err(|error| inconsistent(format!("{name}: {error}")))
+}
+
+/// A column of a row that was stored as the text of something.
+fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+    parse(column(row, name)?).ok_or_else(|| inconsistent(format!("{name} holds what is none")))
+}
+
+/// A column that holds a number that is never negative.
+pub(super) fn number(row: &Row, name: &str) -> Result<u64, StoreError> {
+    column::<i64>(row, name)?.try_into().map_err(|_| inconsistent(format!("{name} is negative")))
+}
+
+/// A number as the database keeps it.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The name of a value.
+pub(super) fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
+    names.iter().find(|(_, named)| named == value).map_or("", |(name, _)| name)
+}
+
+/// The value of a name.
+pub(super) fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
+    names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+}
+
+/// An agent, of the columns [`AGENT`].
+pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
+    let capabilities = Scopes::capabilities(column(row, "capabilities")?);
+    Ok(Agent {
+        id: AgentId(column(row, "agent_id")?),
+        organization: OrganizationId(column(row, "organization_id")?),
+        email: parsed(row, "email", |text| Email::parse(text).ok())?,
+        agent_type: parsed(row, "agent_type", |text| named(&AgentType::ALL, text))?,
+        version: parsed(row, "version", |text| Version::parse(text).ok())?,
+        capabilities: capabilities.map_err(|_| inconsistent("capabilities hold what is none"))?,
+        owner: parsed(row, "owner", |text| Owner::parse(text).ok())?,
+        deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
+        status: parsed(row, "status", |text| named(&AgentStatus::ALL, text))?,
+        created_at: column(row, "created_at")?,
+        updated_at: column(row, "updated_at")?,
+        generation: number(row, "generation")?,
+        revision: number(row, "revision")?,
+    })
+}
+
+/// An organization, of the columns [`ORGANIZATION`].
+pub(super) fn organization(row: &Row) -> Result<Organization, StoreError> {
+    let resources = column::<Vec<&str>>(row, "resources")?;
+    let resources = resources.into_iter().map(ResourceUri::parse).collect::<Result<_, _>>();
+    Ok(Organization {
+        id: OrganizationId(column(row, "organization_id")?),
+        name: parsed(row, "name", |text| Name::parse(text).ok())?,
+        slug: parsed(row, "slug", |text| Slug::parse(text).ok())?,
+        plan: parsed(row, "plan", |text| named(&Plan::ALL, text))?,
+        status: parsed(row, "status", |text| named(&OrganizationStatus::ALL, text))?,
+        resources: resources.map_err(|_| inconsistent("resources hold what is none"))?,
+        overrides: LimitOverrides {
+            max_agents: limit(row, "max_agents")?,
+            max_tokens_per_month: limit(row, "max_tokens_per_month")?,
+            requests_per_minute: limit(row, "requests_per_minute")?,
+            audit_retention_days: limit(row, "audit_retention_days")?,
+        },
+        created_at: column(row, "created_at")?,
+        updated_at: column(row, "updated_at")?,
+        generation: number(row, "generation")?,
+        revision: number(row, "revision")?,
+    })
+}
+
+fn limit(row: &Row, name: &str) -> Result<Option<Limit>, StoreError> {
+    match column::<Option<i64>>(row, name)? {
+        None => Ok(None),
+        Some(0) => Ok(Some(Limit::Unlimited)),
+        Some(most) => match u32::try_from(most) {
+            Ok(most) => Ok(Some(Limit::AtMost(most))),
+            Err(_) => Err(inconsistent(format!("{name} is no limit"))),
+        },
+    }
+}
+
+/// A limit as the database keeps it: null for the plan's, 0 for none.
+pub(super) fn limit_column(limit: Option<Limit>) -> Option<i64> {
+    limit.map(|limit| match limit {
+        Limit::Unlimited => 0,
+        Limit::AtMost(most) => most.into(),
+    })
+}
+
+/// A credential, of the columns [`CREDENTIAL`].
+pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
+    let proof = match column::<Option<Value>>(row, "public_key")? {
+        Some(jwk) => {
+            Proof::Key(public_key(&jwk).ok_or_else(|| inconsistent("public_key holds what is none"))?)
+        }
+        None => {
+            let current = StoredSecret {
+                fingerprint: fingerprint(row, "fingerprint")?
+                    .ok_or_else(|| inconsistent("no fingerprint"))?,
+                hash: SecretHash(column(row, "secret_hash")?),
+            };
+            let previous = match fingerprint(row, "previous_fingerprint")? {
+                None => None,
+                Some(fingerprint) => Some(PreviousSecret {
+                    secret: StoredSecret { fingerprint, hash: SecretHash(column(row, "previous_hash")?) },
+                    until: column(row, "previous_until")?,
+                }),
+            };
+            Proof::Secret { current, previous }
+        }
+    };
+    Ok(Credential {
+        id: CredentialId(column(row, "credential_id")?),
+        agent: AgentId(column(row, "agent_id")?),
+        proof,
+        created_at: column(row, "created_at")?,
+        expires_at: column(row, "expires_at")?,
+        revoked_at: column(row, "revoked_at")?,
+        last_used_at: column(row, "last_used_at")?,
+        revision: number(row, "revision")?,
+    })
+}
+
+fn fingerprint(row: &Row, name: &str) -> Result<Option<Fingerprint>, StoreError> {
+    let Some(bytes) = column::<Option<&[u8]>>(row, name)? else { return Ok(None) };
+    let bytes = bytes.try_into().map_err(|_| inconsistent(format!("{name} is none")))?;
+    Ok(Some(Fingerprint(bytes)))
+}
+
+/// The columns of a credential's proof.
+pub(super) struct ProofColumns<'a> {
+    pub public_key: Option<Value>,
+    pub fingerprint: Option<&'a [u8]>,
+    pub secret_hash: Option<&'a str>,
+    pub previous_fingerprint: Option<&'a [u8]>,
+    pub previous_hash: Option<&'a str>,
+    pub previous_until: Option<Timestamp>,
+}
+
+impl<'a> ProofColumns<'a> {
+    pub(super) fn of(proof: &'a Proof) -> Self {
+        let (current, previous, public_key) = match proof {
+            Proof::Secret { current, previous } => (Some(current), previous.as_ref(), None),
+            Proof::Key(key) => (None, None, Some(jwk(key))),
+        };
+        Self {
+            public_key,
+            fingerprint: current.map(|secret| &secret.fingerprint.0[..]),
+            secret_hash: current.map(|secret| secret.hash.0.as_str()),
+            previous_fingerprint: previous.map(|previous| &previous.secret.fingerprint.0[..]),
+            previous_hash: previous.map(|previous| previous.secret.hash.0.as_str()),
+            previous_until: previous.map(|previous| previous.until),
+        }
+    }
+}
+
+/// A key as the members of RFC 7517 that make it.
+fn jwk(key: &PublicKey) -> Value {
+    match key {
+        PublicKey::Rsa { n, e } => json!({ "kty": "RSA", "n": n, "e": e }),
+        PublicKey::P256 { x, y } => json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
+        PublicKey::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "x": x }),
+    }
+}
+
+fn public_key(jwk: &Value) -> Option<PublicKey> {
+    let text = |name: &str| jwk[name].as_str().map(str::to_owned);
+    match jwk["kty"].as_str()? {
+        "RSA" => Some(PublicKey::Rsa { n: text("n")?, e: text("e")? }),
+        "EC" => Some(PublicKey::P256 { x: text("x")?, y: text("y")? }),
+        "OKP" => Some(PublicKey::Ed25519 { x: text("x")? }),
+        _ => None,
+    }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        // What lies outside of PostgreSQL's calendar is as good as its first or last day.
+        let millis = self.as_millis().clamp(CALENDAR.0, CALENDAR.1);
+        let distance = Duration::from_millis(millis.unsigned_abs());
+        let at = if millis < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance };
+        at.to_sql(kind, out)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <SystemTime as ToSql>::accepts(kind)
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Timestamp {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        let at = SystemTime::from_sql(kind, raw)?;
+        let millis = match at.duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_millis())?,
+            Err(before) => -i64::try_from(before.duration().as_millis())?,
+        };
+        Ok(Self::from_millis(millis))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <SystemTime as FromSql>::accepts(kind)
+    }
+}

@@ -1,0 +1,206 @@
+//! Credentials in PostgreSQL.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::agent_store::could_administer;
+use super::change::Change;
+use super::codec::{self, CREDENTIAL, ProofColumns, column, number, signed};
+use super::failure::inconsistent;
+use super::store::{Parameter, Postgres};
+use crate::domain::agent::Agent;
+use crate::domain::audit::EventDraft;
+use crate::domain::credential::{Credential, CredentialStatus};
+use crate::domain::id::{AgentId, CredentialId};
+use crate::domain::page::{Listing, Page};
+use crate::domain::time::Timestamp;
+use crate::ports::credential_store::{
+    Client, CredentialStore, CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+};
+use crate::ports::store_error::StoreError;
+
+/// Whoever changes an agent's credentials holds its row, so that the count below is still so at the end.
+const LOCK_AGENT: &str = "\
+-- credential_store.lock_agent
+SELECT revision FROM agents WHERE agent_id = $1 FOR NO KEY UPDATE";
+
+const COUNT_LIVE: &str = "\
+-- credential_store.count_live
+SELECT count(*) AS live FROM credentials
+WHERE agent_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+
+const INSERT: &str = "\
+-- credential_store.insert
+INSERT INTO credentials (credential_id, agent_id, public_key, created_at, fingerprint, secret_hash,
+    previous_fingerprint, previous_hash, previous_until, expires_at, revoked_at, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+const UPDATE: &str = "\
+-- credential_store.update
+UPDATE credentials SET fingerprint = $4, secret_hash = $5, previous_fingerprint = $6, previous_hash = $7,
+    previous_until = $8, expires_at = $9, revoked_at = $10, revision = $11
+WHERE credential_id = $1 AND agent_id = $2 AND revision = $3";
+
+const TOUCH: &str = "\
+-- credential_store.touch
+INSERT INTO credential_uses AS u (credential_id, last_used_at)
+SELECT credential_id, $3 FROM credentials WHERE agent_id = $1 AND credential_id = $2
+ON CONFLICT ON CONSTRAINT credential_uses_pkey
+    DO UPDATE SET last_used_at = EXCLUDED.last_used_at WHERE u.last_used_at < EXCLUDED.last_used_at";
+
+#[async_trait]
+impl CredentialStore for Postgres {
+    async fn insert(
+        &self,
+        agent: &Agent,
+        credential: &Credential,
+        max_live: u32,
+        event: &EventDraft,
+    ) -> Result<(), InsertCredentialError> {
+        let events = std::slice::from_ref(event);
+        let mut change = self.begin(events).await?;
+        if !change.lock_agent(agent).await? {
+            return Err(InsertCredentialError::LostRace);
+        }
+        if change.live_credentials(agent.id, event.at).await? >= max_live.into() {
+            return Err(InsertCredentialError::LimitReached(max_live));
+        }
+        change.insert_credential(credential).await?;
+        change.record(agent.organization, events).await?;
+        Ok(change.commit().await?)
+    }
+
+    async fn find(&self, agent: AgentId, id: CredentialId) -> Result<Option<Arc<Credential>>, StoreError> {
+        let sql = format!(
+            "-- credential_store.find\nSELECT {CREDENTIAL} FROM credentials \
+             LEFT JOIN credential_uses USING (credential_id) WHERE credential_id = $1 AND agent_id = $2"
+        );
+        let rows = self.read(&sql, &[&id.0, &agent.0]).await?;
+        Ok(rows.first().map(codec::credential).transpose()?.map(Arc::new))
+    }
+
+    async fn list(
+        &self,
+        agent: AgentId,
+        status: Option<CredentialStatus>,
+        page: Page,
+    ) -> Result<Listing<Arc<Credential>>, StoreError> {
+        let condition = match status {
+            None => "agent_id = $1",
+            Some(CredentialStatus::Active) => "agent_id = $1 AND revoked_at IS NULL",
+            Some(CredentialStatus::Revoked) => "agent_id = $1 AND revoked_at IS NOT NULL",
+        };
+        let sql = format!(
+            "-- credential_store.list\n\
+             SELECT (SELECT count(*) FROM credentials WHERE {condition}) AS total, page.*\n\
+             FROM (SELECT) AS one LEFT JOIN (\
+             SELECT {CREDENTIAL} FROM credentials LEFT JOIN credential_uses USING (credential_id) \
+             WHERE {condition} ORDER BY created_at DESC, credential_id DESC LIMIT $2 OFFSET $3\
+             ) AS page ON true ORDER BY created_at DESC, credential_id DESC"
+        );
+        let rows = self.read(&sql, &[&agent.0, &i64::from(page.limit), &signed(page.offset())]).await?;
+        let total = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
+        let total = number(total, "total")?;
+        let mut items = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if column::<Option<uuid::Uuid>>(row, "credential_id")?.is_some() {
+                items.push(Arc::new(codec::credential(row)?));
+            }
+        }
+        Ok(Listing { items, total })
+    }
+
+    async fn update(
+        &self,
+        agent: &Agent,
+        update: &CredentialUpdate<'_>,
+        event: &EventDraft,
+    ) -> Result<(), UpdateCredentialError> {
+        let (before, after) = (update.before, update.after);
+        let now = event.at;
+        let events = std::slice::from_ref(event);
+        let mut change = self.begin(events).await?;
+        let may_be_last = could_administer(agent) && before.is_live(now) && !after.is_live(now);
+        if may_be_last {
+            change.lock_administrators().await?;
+        }
+        if !change.lock_agent(agent).await? {
+            return Err(UpdateCredentialError::LostRaceForAgent);
+        }
+        let comes_alive = !before.is_live(now) && after.is_live(now);
+        if comes_alive && change.live_credentials(agent.id, now).await? >= update.max_live.into() {
+            return Err(UpdateCredentialError::LimitReached(update.max_live));
+        }
+        let was_administrator = may_be_last && change.has_administrator(Some(agent.id), now).await?;
+        let proof = ProofColumns::of(&after.proof);
+        let parameters: [Parameter<'_>; 11] = [
+            &before.id.0,
+            &agent.id.0,
+            &signed(before.revision),
+            &proof.fingerprint,
+            &proof.secret_hash,
+            &proof.previous_fingerprint,
+            &proof.previous_hash,
+            &proof.previous_until,
+            &after.expires_at,
+            &after.revoked_at,
+            &signed(after.revision),
+        ];
+        if change.execute(UPDATE, &parameters).await? == 0 {
+            return Err(UpdateCredentialError::LostRace);
+        }
+        if was_administrator && !change.has_administrator(None, now).await? {
+            return Err(UpdateCredentialError::LastAdministrator);
+        }
+        if let Some(agent_after) = update.agent_after
+            && !change.update_agent(agent, agent_after).await?
+        {
+            return Err(UpdateCredentialError::LostRaceForAgent);
+        }
+        change.record(agent.organization, events).await?;
+        Ok(change.commit().await?)
+    }
+
+    async fn find_client(&self, agent: AgentId, proof: ProofKind) -> Result<Option<Client>, StoreError> {
+        self.lookup.client(agent, proof).await
+    }
+
+    async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {
+        self.run(TOUCH, &[&agent.0, &id.0, &minute]).await.map(drop)
+    }
+}
+
+impl Change<'_> {
+    /// Holds the agent's row to the end of the change. `false` where it is no longer what the caller saw.
+    async fn lock_agent(&mut self, agent: &Agent) -> Result<bool, StoreError> {
+        let rows = self.query(LOCK_AGENT, &[&agent.id.0]).await?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        Ok(number(row, "revision")? == agent.revision)
+    }
+
+    async fn live_credentials(&mut self, agent: AgentId, now: Timestamp) -> Result<u64, StoreError> {
+        let rows = self.query(COUNT_LIVE, &[&agent.0, &now]).await?;
+        number(&rows[0], "live")
+    }
+
+    /// Stores a new credential.
+    pub(super) async fn insert_credential(&mut self, credential: &Credential) -> Result<(), StoreError> {
+        let proof = ProofColumns::of(&credential.proof);
+        let parameters: [Parameter<'_>; 12] = [
+            &credential.id.0,
+            &credential.agent.0,
+            &proof.public_key,
+            &credential.created_at,
+            &proof.fingerprint,
+            &proof.secret_hash,
+            &proof.previous_fingerprint,
+            &proof.previous_hash,
+            &proof.previous_until,
+            &credential.expires_at,
+            &credential.revoked_at,
+            &signed(credential.revision),
+        ];
+        self.execute(INSERT, &parameters).await.map(drop)
+    }
+}

@@ -1,0 +1,107 @@
+//! Audit events as columns.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::codec::{column, name_of, named};
+use super::failure::inconsistent;
+use super::store::Parameter;
+use crate::domain::audit::{
+    Action, AuditEvent, EventDraft, Metadata, Origin, Outcome, Resource, ResourceType,
+};
+use crate::domain::id::{AgentId, EventId, OrganizationId};
+use crate::domain::time::Timestamp;
+use crate::ports::store_error::StoreError;
+
+/// The columns that [`event`] reads.
+pub(super) const EVENT: &str = "event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, \
+    ip_address, user_agent, metadata, occurred_at";
+
+/// Events, a vector a column, so that one statement of one form stores any number of them.
+#[derive(Default)]
+pub(super) struct EventColumns<'a> {
+    ids: Vec<Uuid>,
+    organizations: Vec<Option<Uuid>>,
+    agents: Vec<Option<Uuid>>,
+    actions: Vec<&'static str>,
+    outcomes: Vec<&'static str>,
+    resource_types: Vec<Option<&'static str>>,
+    resource_ids: Vec<Option<Uuid>>,
+    addresses: Vec<Option<IpAddr>>,
+    user_agents: Vec<Option<&'a str>>,
+    metadata: Vec<String>,
+    times: Vec<Timestamp>,
+}
+
+impl<'a> EventColumns<'a> {
+    /// The columns of these events, each of that organization.
+    pub(super) fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a EventDraft)>) -> Self {
+        let mut columns = Self::default();
+        for (organization, draft) in events {
+            columns.ids.push(draft.id.0);
+            columns.organizations.push(organization.map(|id| id.0));
+            columns.agents.push(draft.actor.map(|id| id.0));
+            columns.actions.push(name_of(&Action::ALL, &draft.action));
+            columns.outcomes.push(name_of(&Outcome::ALL, &draft.outcome));
+            let kind = draft.resource.map(|resource| name_of(&ResourceType::ALL, &resource.kind));
+            columns.resource_types.push(kind);
+            columns.resource_ids.push(draft.resource.map(|resource| resource.id));
+            columns.addresses.push(draft.origin.address);
+            columns.user_agents.push(draft.origin.user_agent.as_deref());
+            columns.metadata.push(serde_json::to_string(draft.metadata.as_map()).unwrap_or_default());
+            columns.times.push(draft.at);
+        }
+        columns
+    }
+
+    /// The parameters, in the order of [`EVENT`], where the statement itself knows the organization.
+    pub(super) fn parameters_without_organization(&self) -> impl Iterator<Item = Parameter<'_>> {
+        let [id, _, others @ ..] = self.parameters();
+        std::iter::once(id).chain(others)
+    }
+
+    /// The parameters, in the order of [`EVENT`].
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 11] {
+        [
+            &self.ids,
+            &self.organizations,
+            &self.agents,
+            &self.actions,
+            &self.outcomes,
+            &self.resource_types,
+            &self.resource_ids,
+            &self.addresses,
+            &self.user_agents,
+            &self.metadata,
+            &self.times,
+        ]
+    }
+}
+
+/// An event, of the columns [`EVENT`].
+pub(super) fn event(row: &Row) -> Result<AuditEvent, StoreError> {
+    fn of<T: Copy>(row: &Row, name: &str, names: &[(&'static str, T)]) -> Result<Option<T>, StoreError> {
+        let Some(text) = column::<Option<&str>>(row, name)? else { return Ok(None) };
+        named(names, text).map(Some).ok_or_else(|| inconsistent(format!("{name} holds what is none")))
+    }
+    let missing = |name: &str| inconsistent(format!("{name} is missing"));
+    let kind = of(row, "resource_type", &ResourceType::ALL)?;
+    let resource_id = column::<Option<Uuid>>(row, "resource_id")?;
+    let Value::Object(metadata) = column(row, "metadata")? else { return Err(missing("metadata")) };
+    Ok(AuditEvent {
+        organization: column::<Option<Uuid>>(row, "organization_id")?.map(OrganizationId),
+        draft: EventDraft {
+            id: EventId(column(row, "event_id")?),
+            actor: column::<Option<Uuid>>(row, "agent_id")?.map(AgentId),
+            action: of(row, "action", &Action::ALL)?.ok_or_else(|| missing("action"))?,
+            outcome: of(row, "outcome", &Outcome::ALL)?.ok_or_else(|| missing("outcome"))?,
+            resource: kind.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
+            origin: Origin { address: column(row, "ip_address")?, user_agent: column(row, "user_agent")? },
+            metadata: Metadata::of_stored(metadata),
+            at: column(row, "occurred_at")?,
+        },
+    })
+}

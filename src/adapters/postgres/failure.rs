@@ -1,0 +1,53 @@
+//! What a failure of PostgreSQL means.
+
+use std::time::Duration;
+
+use tokio_postgres::Error;
+
+use crate::ports::store_error::{Cause, StoreError};
+
+/// What the store is called.
+pub(super) const STORE: &str = "PostgreSQL";
+
+/// It is away or overloaded, and nothing was changed.
+pub(super) fn unavailable(source: impl Into<Cause>) -> StoreError {
+    StoreError::Unavailable { store: STORE, source: source.into() }
+}
+
+/// Nobody knows whether the change is there.
+pub(super) fn in_doubt(source: impl Into<Cause>) -> StoreError {
+    StoreError::InDoubt { store: STORE, source: source.into() }
+}
+
+/// It said what it never should.
+pub(super) fn inconsistent(what: impl Into<String>) -> StoreError {
+    StoreError::Inconsistent { store: STORE, what: what.into() }
+}
+
+/// Sorts an error of a statement that has changed nothing, or whose transaction is rolled back.
+///
+/// What comes of the statement itself (data, constraints, names, rights) is a bug; all else (connections,
+/// resources, time-outs, deadlocks, a standby that takes no writes) passes.
+pub(super) fn failed(error: Error) -> StoreError {
+    let Some(state) = error.as_db_error() else { return unavailable(error) };
+    match &state.code().code()[..2] {
+        "0A" | "21" | "22" | "23" | "42" | "XX" => {
+            inconsistent(format!("{} ({})", state.message(), state.code().code()))
+        }
+        _ => unavailable(error),
+    }
+}
+
+/// One error, told to many.
+pub(super) fn same(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { source, .. } => unavailable(source.to_string()),
+        StoreError::InDoubt { source, .. } => in_doubt(source.to_string()),
+        StoreError::Inconsistent { what, .. } => inconsistent(what.clone()),
+    }
+}
+
+/// No answer came in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {0:?}")]
+pub(super) struct Lapse(pub Duration);

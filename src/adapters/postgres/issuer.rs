@@ -1,0 +1,201 @@
+//! Commits `token.issued` in groups: one writer, one statement a batch, a few flushes for a thousand tokens.
+//!
+//! The statement locks what a token depends on, in share mode and in the order of ids, decides for each request
+//! whether all of it still holds, and stores those that may pass, together. What cannot be known is asked:
+//!
+//! * a lost connection: whether the events are there, by their ids; those that are not are tried again, and a
+//!   commit that was thought lost and comes late fails on the ids of the second;
+//! * a unique key that somebody else's commit has taken (an assertion spent at the same time on another
+//!   instance, an event of such a late commit): the same, for now the statement sees it;
+//! * a row that PostgreSQL refuses: the batch is split until the row is alone, and it alone fails.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+use uuid::Uuid;
+
+use super::codec::{column, number, signed};
+use super::connect::Connector;
+use super::events::EventColumns;
+use super::failure::{in_doubt, same};
+use super::lane::{Lane, Lanes, Line, Waiting, Worker};
+use super::store::{Failure, Parameter};
+use crate::domain::time::Timestamp;
+use crate::ports::store_error::StoreError;
+use crate::ports::token_store::{IssueError, TokenIssue};
+
+const ISSUE: &str = include_str!("sql/token_store.issue.sql");
+
+const WHICH_ARE_THERE: &str = "\
+-- issuer.which_are_there
+SELECT e.event_id, m.tokens
+FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) AS asked (event_id, occurred_at, agent_id)
+JOIN audit_events e USING (event_id, occurred_at)
+JOIN monthly_tokens m ON m.agent_id = asked.agent_id
+    AND m.month = (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date";
+
+/// For how long one looks for the fate of a batch whose answer was lost.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+/// How often a batch is tried again that always loses to somebody else.
+const MAX_RACES: usize = 5;
+
+type Outcome = Result<u64, IssueError>;
+type Batch = Vec<Waiting<TokenIssue, Outcome>>;
+
+/// The way to the writer.
+pub(super) struct Issuer(Lane<TokenIssue, Outcome>);
+
+impl Issuer {
+    pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
+        Self(Lane::new(connector, lanes, ISSUE, Writer))
+    }
+
+    /// Lets a token be issued, once its event is on disk.
+    pub(super) async fn issue(&self, issue: TokenIssue) -> Outcome {
+        self.0.ask(issue).await?
+    }
+}
+
+struct Writer;
+
+impl Worker<TokenIssue, Outcome> for Writer {
+    async fn serve(&mut self, line: &mut Line, batch: Batch) {
+        let ends = Instant::now() + PATIENCE;
+        let mut batches = vec![batch];
+        while let Some(batch) = batches.pop() {
+            batches.extend(write(line, batch, ends).await);
+        }
+    }
+}
+
+/// Writes the batch and answers everybody in it; or gives back its halves, where PostgreSQL refuses some row.
+async fn write(line: &mut Line, mut batch: Batch, ends: Instant) -> Vec<Batch> {
+    let mut races = 0;
+    let mut is_sent = false;
+    while !batch.is_empty() {
+        match attempt(line, &batch).await {
+            Ok(outcomes) => {
+                for ((_, reply), outcome) in batch.into_iter().zip(outcomes) {
+                    // Whoever does not wait any more has its event, and no token: that is allowed.
+                    let _ = reply.send(outcome);
+                }
+                return Vec::new();
+            }
+            Err(Failure::Said(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
+            Err(Failure::Said(error)) if is_refused_row(&error) && batch.len() > 1 => {
+                let second = batch.split_off(batch.len() / 2);
+                return vec![second, batch];
+            }
+            Err(Failure::Lost(error)) if Instant::now() < ends => {
+                tracing::debug!(%error, "looks for the fate of a batch of tokens");
+                is_sent = true;
+            }
+            Err(Failure::NotAsked(_)) if is_sent && Instant::now() < ends => line.rested().await,
+            Err(failure) => {
+                let is_sent = is_sent || matches!(failure, Failure::Lost(_));
+                refuse(batch, &failure.into(), is_sent);
+                return Vec::new();
+            }
+        }
+        batch = without_those_there(line, batch).await;
+    }
+    Vec::new()
+}
+
+/// Runs the statement. The outcomes are in the order of the batch.
+async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Outcome>, Failure> {
+    let issues = || batch.iter().map(|(issue, _)| issue);
+    let agents: Vec<Uuid> = issues().map(|issue| issue.agent.0).collect();
+    let credentials: Vec<Uuid> = issues().map(|issue| issue.credential.0).collect();
+    let fingerprints: Vec<Option<&[u8]>> =
+        issues().map(|issue| issue.secret.as_ref().map(|secret| &secret.0[..])).collect();
+    let generations: Vec<i64> = issues().map(|issue| signed(issue.generation)).collect();
+    let digests: Vec<Option<&[u8]>> =
+        issues().map(|issue| issue.assertion.as_ref().map(|assertion| &assertion.digest[..])).collect();
+    let untils: Vec<Option<Timestamp>> =
+        issues().map(|issue| issue.assertion.as_ref().map(|assertion| assertion.until)).collect();
+    let events = EventColumns::of(issues().map(|issue| (None, &issue.event)));
+    let mut parameters: Vec<Parameter<'_>> =
+        vec![&agents, &credentials, &fingerprints, &generations, &digests, &untils];
+    parameters.extend(events.parameters_without_organization());
+
+    let rows = line.run(&parameters).await?;
+    let mut outcomes: Vec<Outcome> = batch.iter().map(|_| Err(IssueError::NoLongerAllowed)).collect();
+    for row in &rows {
+        let read = || -> Result<(usize, Outcome), StoreError> {
+            let place = usize::try_from(column::<i64>(row, "place")?).unwrap_or_default();
+            let tokens = column::<Option<i64>>(row, "tokens")?;
+            let outcome = if !column::<bool>(row, "holds")? {
+                Err(IssueError::NoLongerAllowed)
+            } else if column::<bool>(row, "is_spent")? {
+                Err(IssueError::AssertionSpent)
+            } else if tokens.is_some() {
+                Ok(number(row, "tokens")?)
+            } else {
+                let quota = number(row, "quota")?;
+                Err(IssueError::QuotaReached(u32::try_from(quota).unwrap_or(u32::MAX)))
+            };
+            Ok((place, outcome))
+        };
+        match read() {
+            // Ordinality counts from 1.
+            Ok((place, outcome)) if (1..=outcomes.len()).contains(&place) => outcomes[place - 1] = outcome,
+            Ok(_) => {}
+            // What cannot be read is a bug of this very statement: nobody can tell what it has stored.
+            Err(error) => return Ok(batch.iter().map(|_| Err(in_doubt(error.to_string()).into())).collect()),
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Answers those whose events are there after all. Where that cannot be asked, all stay.
+async fn without_those_there(line: &mut Line, batch: Batch) -> Batch {
+    let issues = || batch.iter().map(|(issue, _)| issue);
+    let events: Vec<Uuid> = issues().map(|issue| issue.event.id.0).collect();
+    let times: Vec<Timestamp> = issues().map(|issue| issue.event.at).collect();
+    let agents: Vec<Uuid> = issues().map(|issue| issue.agent.0).collect();
+    let Ok(rows) = line.read_other(WHICH_ARE_THERE, &[&events, &times, &agents]).await else { return batch };
+    let there: HashMap<Uuid, u64> = rows
+        .iter()
+        .filter_map(|row| Some((column(row, "event_id").ok()?, number(row, "tokens").ok()?)))
+        .collect();
+    let mut rest = Vec::new();
+    for (issue, reply) in batch {
+        match there.get(&issue.event.id.0) {
+            Some(tokens) => {
+                let _ = reply.send(Ok(*tokens));
+            }
+            None => rest.push((issue, reply)),
+        }
+    }
+    rest
+}
+
+fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {
+    for (_, reply) in batch {
+        let error = if is_sent { in_doubt(error.to_string()) } else { same(error) };
+        let _ = reply.send(Err(error.into()));
+    }
+}
+
+/// Somebody else's commit came in between: tried again, the statement sees it.
+fn is_lost_race(error: &Error) -> bool {
+    let Some(state) = error.as_db_error() else { return false };
+    match *state.code() {
+        SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => true,
+        SqlState::UNIQUE_VIOLATION => {
+            let table = state.table().unwrap_or_default();
+            table == "assertion_replay" || table.starts_with("audit_events_")
+        }
+        _ => false,
+    }
+}
+
+/// Some row of the batch is not as the tables want it.
+fn is_refused_row(error: &Error) -> bool {
+    let code = error.code().map_or("", SqlState::code);
+    code.starts_with("22") || code.starts_with("23")
+}

@@ -1,0 +1,204 @@
+//! Lanes: one connection, one statement, and whoever waits for it.
+//!
+//! While one round trip is under way the next requests gather, and all of them go in the next one. So a thousand
+//! requests a second cost a few round trips, and a few commits.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connect::Connector;
+use super::failure::{Lapse, unavailable};
+use super::settings::CONNECT_TIMEOUT;
+use super::store::{Failure, STATEMENT};
+use crate::ports::store_error::StoreError;
+
+/// How many may wait in a lane. More are told that the store is overloaded.
+const MAX_WAITING: usize = 4_096;
+/// How many go in one round trip.
+const MAX_BATCH: usize = 256;
+/// For how long nobody tries again after a connection was lost or could not be made.
+const REST: Duration = Duration::from_millis(500);
+/// A lane's statement is planned once, for any batch, and never as if the tables were still small.
+const PLANNING: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+
+/// The tasks of all lanes, and their end.
+#[derive(Default)]
+pub(super) struct Lanes {
+    tasks: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Lanes {
+    /// Lets each lane finish what waits in it, and end.
+    pub(super) async fn close(&self) {
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// A question, and where its answer goes.
+pub(super) type Waiting<Q, A> = (Q, oneshot::Sender<A>);
+
+/// The way into a lane.
+pub(super) struct Lane<Q, A> {
+    queue: mpsc::Sender<Waiting<Q, A>>,
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Lane<Q, A> {
+    /// A lane with a connection of its own for this statement. `serve` answers all that wait, whatever happens.
+    pub(super) fn new<W>(connector: &Connector, lanes: &Lanes, sql: &'static str, mut worker: W) -> Self
+    where
+        W: Worker<Q, A>,
+    {
+        let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
+        let mut line = Line { connector: connector.clone(), sql, live: None, rests_until: None };
+        let end = lanes.end.clone();
+        lanes.tasks.spawn(async move {
+            let mut batch = Vec::new();
+            loop {
+                let ended = tokio::select! {
+                    biased;
+                    count = waiting.recv_many(&mut batch, MAX_BATCH) => count == 0,
+                    () = end.cancelled() => true,
+                };
+                if ended {
+                    return;
+                }
+                worker.serve(&mut line, std::mem::take(&mut batch)).await;
+            }
+        });
+        Self { queue }
+    }
+
+    /// The answer to that question.
+    pub(super) async fn ask(&self, question: Q) -> Result<A, StoreError> {
+        let (sender, answer) = oneshot::channel();
+        self.queue.try_send((question, sender)).map_err(|_| unavailable("too many wait, or it is closed"))?;
+        answer.await.map_err(|_| unavailable("the lane has ended"))
+    }
+}
+
+/// What is done with a batch.
+pub(super) trait Worker<Q, A>: Send + 'static {
+    /// Answers everybody in the batch.
+    fn serve(&mut self, line: &mut Line, batch: Vec<Waiting<Q, A>>) -> impl Future<Output = ()> + Send;
+}
+
+/// A connection that comes back by itself, with its statement.
+pub(super) struct Line {
+    connector: Connector,
+    sql: &'static str,
+    live: Option<(Client, Statement)>,
+    rests_until: Option<Instant>,
+}
+
+impl Line {
+    /// Runs the lane's statement.
+    pub(super) async fn run(&mut self, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+        self.wake().await.map_err(Failure::NotAsked)?;
+        let Some((client, statement)) = &self.live else {
+            return Err(Failure::NotAsked(unavailable("asleep")));
+        };
+        let outcome = timeout(STATEMENT, client.query(statement, parameters)).await;
+        self.judge(outcome)
+    }
+
+    /// Runs another statement, once, on the same connection.
+    pub(super) async fn run_other(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Failure> {
+        self.wake().await.map_err(Failure::NotAsked)?;
+        let Some((client, _)) = &self.live else { return Err(Failure::NotAsked(unavailable("asleep"))) };
+        let outcome = timeout(STATEMENT, client.query(sql, parameters)).await;
+        self.judge(outcome)
+    }
+
+    /// The rows of the lane's statement, which only reads: where the connection was dead it is asked once more.
+    pub(super) async fn read(&mut self, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        match self.run(parameters).await {
+            Err(Failure::Lost(_)) => Ok(self.run(parameters).await?),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// The rows of another statement that only reads.
+    pub(super) async fn read_other(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        Ok(self.run_other(sql, parameters).await?)
+    }
+
+    /// Waits until a connection may be tried again.
+    pub(super) async fn rested(&self) {
+        if let Some(until) = self.rests_until {
+            #[expect(clippy::disallowed_methods, reason = "a server that is away is not asked all the time")]
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    fn judge(
+        &mut self,
+        outcome: Result<Result<Vec<Row>, tokio_postgres::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<Vec<Row>, Failure> {
+        let is_closed = self.live.as_ref().is_none_or(|(client, _)| client.is_closed());
+        match outcome {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) if error.as_db_error().is_some() && !is_closed => Err(Failure::Said(error)),
+            Ok(Err(error)) => {
+                self.live = None;
+                Err(Failure::Lost(unavailable(error)))
+            }
+            Err(_) => {
+                self.rest();
+                Err(Failure::Lost(unavailable(Lapse(STATEMENT))))
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Result<(), StoreError> {
+        if self.live.as_ref().is_some_and(|(client, _)| !client.is_closed()) {
+            return Ok(());
+        }
+        if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            return Err(unavailable("it was away a moment ago"));
+        }
+        let open = async {
+            let (client, _) = self.connector.open().await?;
+            client.batch_execute(PLANNING).await?;
+            let statement = client.prepare(self.sql).await?;
+            Ok((client, statement))
+        };
+        match timeout(CONNECT_TIMEOUT, open).await {
+            Ok(Ok(live)) => {
+                self.live = Some(live);
+                self.rests_until = None;
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                self.rest();
+                Err(super::failure::failed(error))
+            }
+            Err(_) => {
+                self.rest();
+                Err(unavailable(Lapse(CONNECT_TIMEOUT)))
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        self.live = None;
+        self.rests_until = Some(Instant::now() + REST);
+    }
+}

@@ -1,0 +1,265 @@
+//! What every request asks: how a token's agent stands, and who a client is.
+//!
+//! The database answers with revisions only. What an agent or an organization of that revision *is* does not
+//! change, so it is kept, and read anew only when the revision is another. That something is alive is never
+//! remembered: it is in the revision that the database answers each time.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::codec::{self, AGENT, ORGANIZATION, column, number};
+use super::connect::Connector;
+use super::failure::{inconsistent, same};
+use super::lane::{Lane, Lanes, Line, Waiting, Worker};
+use crate::domain::agent::Agent;
+use crate::domain::id::{AgentId, OrganizationId, TokenId};
+use crate::domain::organization::Organization;
+use crate::domain::secret::Fingerprint;
+use crate::domain::token::{Claims, Standing};
+use crate::ports::credential_store::{Client, ProofKind};
+use crate::ports::store_error::StoreError;
+
+/// How many agents, and how many organizations, are kept as they were read.
+const MAX_KEPT: u64 = 20_000;
+
+const STANDING: &str = "\
+-- token_store.standing
+SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
+    o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
+    EXISTS (SELECT FROM token_revocations r WHERE r.token_id = asked.token_id) AS is_revoked
+FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (agent_id, token_id, place)
+JOIN agents a ON a.agent_id = asked.agent_id
+JOIN organizations o ON o.organization_id = a.organization_id";
+
+const FIND_CLIENT: &str = "\
+-- credential_store.find_client
+SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
+    o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
+    c.credential_id, c.public_key, c.fingerprint, c.secret_hash, c.previous_fingerprint, c.previous_hash,
+    c.previous_until, c.created_at, c.expires_at, c.revoked_at, c.revision, u.last_used_at
+FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY AS asked (agent_id, fingerprint, place)
+JOIN agents a ON a.agent_id = asked.agent_id
+JOIN organizations o ON o.organization_id = a.organization_id
+LEFT JOIN LATERAL (
+    SELECT * FROM credentials WHERE agent_id = asked.agent_id AND fingerprint = asked.fingerprint
+        AND fingerprint IS NOT NULL AND revoked_at IS NULL
+    UNION ALL
+    SELECT * FROM credentials WHERE agent_id = asked.agent_id AND previous_fingerprint = asked.fingerprint
+        AND previous_fingerprint IS NOT NULL AND revoked_at IS NULL
+    UNION ALL
+    SELECT * FROM credentials WHERE agent_id = asked.agent_id AND asked.fingerprint IS NULL
+        AND public_key IS NOT NULL AND revoked_at IS NULL
+) AS c ON true
+LEFT JOIN credential_uses u ON u.credential_id = c.credential_id";
+
+/// The two lanes.
+pub(super) struct Lookup {
+    standings: Lane<(AgentId, TokenId), Answer<Standing>>,
+    clients: Lane<(AgentId, Option<Fingerprint>), Answer<Client>>,
+}
+
+type Answer<T> = Result<Option<T>, StoreError>;
+
+impl Lookup {
+    pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
+        let kept = Kept { agents: Cache::new(MAX_KEPT), organizations: Cache::new(MAX_KEPT) };
+        Self {
+            standings: Lane::new(connector, lanes, STANDING, Standings(kept.clone())),
+            clients: Lane::new(connector, lanes, FIND_CLIENT, Clients(kept)),
+        }
+    }
+
+    /// How the token with these claims and its agent stand now.
+    pub(super) async fn standing(&self, claims: &Claims) -> Answer<Standing> {
+        self.standings.ask((claims.agent, claims.id)).await?
+    }
+
+    /// The client of that id, with the credentials that its proof may be held against.
+    pub(super) async fn client(&self, agent: AgentId, proof: ProofKind) -> Answer<Client> {
+        let fingerprint = match proof {
+            ProofKind::Secret(fingerprint) => Some(fingerprint),
+            ProofKind::Key => None,
+        };
+        self.clients.ask((agent, fingerprint)).await?
+    }
+}
+
+struct Standings(Kept);
+
+impl Worker<(AgentId, TokenId), Answer<Standing>> for Standings {
+    async fn serve(&mut self, line: &mut Line, batch: Vec<Waiting<(AgentId, TokenId), Answer<Standing>>>) {
+        let agents: Vec<Uuid> = batch.iter().map(|((agent, _), _)| agent.0).collect();
+        let tokens: Vec<Uuid> = batch.iter().map(|((_, token), _)| token.0).collect();
+        let look = async {
+            let rows = line.read(&[&agents, &tokens]).await?;
+            let mut standings: Vec<Option<Standing>> = vec![None; batch.len()];
+            for (row, found) in rows.iter().zip(self.0.resolve(line, &rows).await?) {
+                let is_revoked = column(row, "is_revoked")?;
+                let Found { place, agent, organization } = found;
+                if let Some(standing) = standings.get_mut(place) {
+                    *standing = Some(Standing { agent, organization, is_revoked });
+                }
+            }
+            Ok(standings)
+        };
+        answer(look.await, batch);
+    }
+}
+
+struct Clients(Kept);
+
+impl Worker<(AgentId, Option<Fingerprint>), Answer<Client>> for Clients {
+    async fn serve(
+        &mut self,
+        line: &mut Line,
+        batch: Vec<Waiting<(AgentId, Option<Fingerprint>), Answer<Client>>>,
+    ) {
+        let agents: Vec<Uuid> = batch.iter().map(|((agent, _), _)| agent.0).collect();
+        let fingerprints: Vec<Option<&[u8]>> = batch
+            .iter()
+            .map(|((_, fingerprint), _)| fingerprint.as_ref().map(|bytes| &bytes.0[..]))
+            .collect();
+        let look = async {
+            let rows = line.read(&[&agents, &fingerprints]).await?;
+            let mut clients: Vec<Option<Client>> = vec![None; batch.len()];
+            for (row, found) in rows.iter().zip(self.0.resolve(line, &rows).await?) {
+                let Found { place, agent, organization } = found;
+                let Some(client) = clients.get_mut(place) else { continue };
+                let client =
+                    client.get_or_insert_with(|| Client { agent, organization, candidates: Vec::new() });
+                if column::<Option<Uuid>>(row, "credential_id")?.is_some() {
+                    client.candidates.push(Arc::new(codec::credential(row)?));
+                }
+            }
+            Ok(clients)
+        };
+        answer(look.await, batch);
+    }
+}
+
+/// Gives everybody in the batch their part, or why there is none.
+fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Waiting<Q, Answer<T>>>) {
+    match outcome {
+        Ok(found) => {
+            for (found, (_, reply)) in found.into_iter().zip(batch) {
+                // Whoever does not wait any more needs no answer.
+                let _ = reply.send(Ok(found));
+            }
+        }
+        Err(error) => {
+            for (_, reply) in batch {
+                let _ = reply.send(Err(same(&error)));
+            }
+        }
+    }
+}
+
+/// Agents and organizations as they were read, each until its revision is another.
+#[derive(Clone)]
+struct Kept {
+    agents: Cache<AgentId, Arc<Agent>>,
+    organizations: Cache<OrganizationId, Arc<Organization>>,
+}
+
+/// Whom a row is about.
+struct Found {
+    place: usize,
+    agent: Arc<Agent>,
+    organization: Arc<Organization>,
+}
+
+impl Kept {
+    /// The agent and the organization of each row, as the row's revisions say or newer.
+    async fn resolve(&self, line: &mut Line, rows: &[Row]) -> Result<Vec<Found>, StoreError> {
+        let mut agents = Known::default();
+        let mut organizations = Known::default();
+        let mut wanted = Vec::with_capacity(rows.len());
+        for row in rows {
+            let agent = AgentId(column(row, "agent_id")?);
+            let organization = OrganizationId(column(row, "organization_id")?);
+            agents.look(agent, self.agents.get(&agent), |kept| {
+                Ok((kept.revision, kept.updated_at)
+                    == (number(row, "agent_revision")?, column(row, "agent_updated_at")?))
+            })?;
+            organizations.look(organization, self.organizations.get(&organization), |kept| {
+                Ok((kept.revision, kept.updated_at)
+                    == (number(row, "organization_revision")?, column(row, "organization_updated_at")?))
+            })?;
+            wanted.push((column::<i64>(row, "place")?, agent, organization));
+        }
+        if !agents.missing.is_empty() {
+            let ids: Vec<Uuid> = agents.missing.iter().map(|id| id.0).collect();
+            for row in line.read_other(&agents_by_id(), &[&ids]).await? {
+                let agent = Arc::new(codec::agent(&row)?);
+                self.agents.insert(agent.id, agent.clone());
+                agents.found.insert(agent.id, agent);
+            }
+        }
+        if !organizations.missing.is_empty() {
+            let ids: Vec<Uuid> = organizations.missing.iter().map(|id| id.0).collect();
+            for row in line.read_other(&organizations_by_id(), &[&ids]).await? {
+                let organization = Arc::new(codec::organization(&row)?);
+                self.organizations.insert(organization.id, organization.clone());
+                organizations.found.insert(organization.id, organization);
+            }
+        }
+        let gone = || inconsistent("an agent or organization went while it was read");
+        wanted
+            .into_iter()
+            .map(|(place, agent, organization)| {
+                Ok(Found {
+                    // Ordinality counts from 1.
+                    place: usize::try_from(place - 1).map_err(|_| gone())?,
+                    agent: agents.found.get(&agent).ok_or_else(gone)?.clone(),
+                    organization: organizations.found.get(&organization).ok_or_else(gone)?.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// What of a batch is known already, and what must be read.
+struct Known<Id, T> {
+    found: HashMap<Id, Arc<T>>,
+    missing: HashSet<Id>,
+}
+
+impl<Id, T> Default for Known<Id, T> {
+    fn default() -> Self {
+        Self { found: HashMap::new(), missing: HashSet::new() }
+    }
+}
+
+impl<Id: Copy + Eq + Hash, T> Known<Id, T> {
+    fn look(
+        &mut self,
+        id: Id,
+        kept: Option<Arc<T>>,
+        is_current: impl FnOnce(&T) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        match kept {
+            Some(kept) if is_current(&kept)? => {
+                self.found.insert(id, kept);
+            }
+            _ => {
+                self.missing.insert(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn agents_by_id() -> String {
+    format!("-- lookup.agents\nSELECT {AGENT} FROM agents WHERE agent_id = ANY ($1)")
+}
+
+fn organizations_by_id() -> String {
+    format!(
+        "-- lookup.organizations\nSELECT {ORGANIZATION} FROM organizations WHERE organization_id = ANY ($1)"
+    )
+}

@@ -1,0 +1,157 @@
+//! The tables, brought up to date.
+
+use std::time::Duration;
+
+use refinery::{Migration, Runner};
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use super::connect::Connector;
+use super::failure::{Lapse, failed, unavailable};
+use super::settings::{CONNECT_TIMEOUT, PgSettings};
+use crate::ports::store_error::StoreError;
+
+/// Each file of `migrations/`, in order.
+const MIGRATIONS: [(&str, &str); 6] = [
+    ("V0001__organizations", include_str!("../../../migrations/0001_organizations.sql")),
+    ("V0002__agents", include_str!("../../../migrations/0002_agents.sql")),
+    ("V0003__credentials", include_str!("../../../migrations/0003_credentials.sql")),
+    ("V0004__audit_events", include_str!("../../../migrations/0004_audit_events.sql")),
+    ("V0005__tokens", include_str!("../../../migrations/0005_tokens.sql")),
+    ("V0006__outbox", include_str!("../../../migrations/0006_outbox.sql")),
+];
+
+/// The version that this program knows.
+const LATEST: i64 = MIGRATIONS.len() as i64;
+
+/// How long one waits for another instance that migrates, and for the migrations themselves.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// One instance at a time.
+const LOCK: &str = "\
+-- migrate.lock
+SELECT pg_advisory_lock(hashtextextended('agentidp migrations', 0))";
+
+const VERSION: &str = "\
+-- schema_version
+SELECT COALESCE(max(version), 0)::bigint AS version FROM refinery_schema_history";
+
+/// What whoever serves must be able to do, and no more: of the audit log, to add to it and to read it.
+const GRANTS: [&str; 5] = [
+    "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
+    "GRANT INSERT, UPDATE, DELETE ON agents, agent_counts, organizations, credentials, credential_uses,
+        token_revocations, assertion_replay, monthly_tokens, outbox, audit_tallies TO {role}",
+    "GRANT INSERT ON audit_events TO {role}",
+    "GRANT EXECUTE ON FUNCTION make_audit_partitions, purge_audit_events TO {role}",
+    "GRANT USAGE ON SCHEMA {schema} TO {role}",
+];
+
+/// Applies what is not applied yet, one instance at a time, and lets `serves` do what serving needs.
+///
+/// `owner` connects as the role that owns the tables; `serves` is the role that serves, where it is another.
+pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), MigrationError> {
+    let mut client = connect(&owner.patient()).await?;
+    match timeout(PATIENCE, apply(&mut client, serves)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(unavailable(Lapse(PATIENCE)).into()),
+    }
+}
+
+async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), MigrationError> {
+    // It is let go with the connection, however this ends.
+    client.batch_execute(LOCK).await.map_err(failed)?;
+    refuse_newer(version_of(client).await?)?;
+    let migrations: Result<Vec<_>, _> =
+        MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect();
+    let runner = Runner::new(&migrations?).set_grouped(true).set_abort_divergent(true);
+    runner.run_async(client).await?;
+    let role =
+        client.query_one("SELECT current_user::text, current_schema()::text", &[]).await.map_err(failed)?;
+    let (owner, schema): (String, String) = (role.get(0), role.get(1));
+    let Some(serves) = serves.filter(|serves| *serves != owner) else { return Ok(()) };
+    for grant in GRANTS {
+        let grant = grant.replace("{role}", &quoted(serves)).replace("{schema}", &quoted(&schema));
+        client
+            .batch_execute(&grant)
+            .await
+            .map_err(|error| MigrationError::Grant { role: serves.to_owned(), source: failed(error) })?;
+    }
+    Ok(())
+}
+
+/// The version of the tables: whether they are as this program knows them.
+pub async fn schema_version(settings: &PgSettings) -> Result<SchemaVersion, MigrationError> {
+    let version = version_of(&connect(settings).await?).await?;
+    refuse_newer(version)?;
+    Ok(if version == LATEST { SchemaVersion::Current } else { SchemaVersion::Older })
+}
+
+/// How the tables stand to this program. Newer ones are an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaVersion {
+    Current,
+    /// Or not there at all.
+    Older,
+}
+
+async fn version_of(client: &Client) -> Result<i64, StoreError> {
+    const IS_THERE: &str = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
+    if !client.query_one(IS_THERE, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Ok(0);
+    }
+    Ok(client.query_one(VERSION, &[]).await.map_err(failed)?.get("version"))
+}
+
+fn refuse_newer(version: i64) -> Result<(), MigrationError> {
+    if version > LATEST { Err(MigrationError::Newer { version, latest: LATEST }) } else { Ok(()) }
+}
+
+/// What a role may do beyond what serving needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Powers {
+    pub is_superuser: bool,
+    /// It owns the audit log, or may change it.
+    pub may_change_the_audit: bool,
+}
+
+/// What the role that connects may do.
+pub async fn powers(settings: &PgSettings) -> Result<Powers, StoreError> {
+    const POWERS: &str = "\
+-- powers
+SELECT rolsuper AS is_superuser,
+    pg_has_role(current_user, c.relowner, 'MEMBER') OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') AS may
+FROM pg_roles, pg_class c WHERE rolname = current_user AND c.oid = 'audit_events'::regclass";
+    let row = connect(settings).await?.query_one(POWERS, &[]).await.map_err(failed)?;
+    Ok(Powers { is_superuser: row.get("is_superuser"), may_change_the_audit: row.get("may") })
+}
+
+async fn connect(settings: &PgSettings) -> Result<Client, StoreError> {
+    match timeout(CONNECT_TIMEOUT, Connector(settings.clone()).open()).await {
+        Ok(outcome) => outcome.map(|(client, _)| client).map_err(failed),
+        Err(_) => Err(unavailable(Lapse(CONNECT_TIMEOUT))),
+    }
+}
+
+/// A name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Why the tables are not up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    #[error(
+        "its tables are of version {version}, and this program knows no later one than {latest}: use a newer program"
+    )]
+    Newer { version: i64, latest: i64 },
+    #[error("the role {role} could not be given its rights; does it exist?")]
+    Grant {
+        role: String,
+        #[source]
+        source: StoreError,
+    },
+    #[error("a migration failed")]
+    Failed(#[from] refinery::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,32 @@
+//! Room in the audit log: a partition a month, made ahead.
+
+use std::sync::PoisonError;
+
+use super::store::Postgres;
+use crate::domain::time::Timestamp;
+use crate::ports::store_error::StoreError;
+
+/// How many months are made at once: the present one and those after it.
+const AHEAD: i32 = 3;
+
+const MAKE_ROOM: &str = "\
+-- make_room
+SELECT make_audit_partitions($1, $2)";
+
+impl Postgres {
+    /// Sees to it that events of that instant have a partition. It asks the database once a month.
+    pub(super) async fn make_room(&self, at: Timestamp) -> Result<(), StoreError> {
+        let month = at.month();
+        if self.months.lock().unwrap_or_else(PoisonError::into_inner).contains(&month) {
+            return Ok(());
+        }
+        self.run(MAKE_ROOM, &[&at, &AHEAD]).await?;
+        self.months.lock().unwrap_or_else(PoisonError::into_inner).insert(month);
+        Ok(())
+    }
+
+    /// Forgets which partitions are there, as some may have been removed.
+    pub(super) fn forget_months(&self) {
+        self.months.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}

@@ -1,0 +1,29 @@
+-- audit_log.tally
+WITH counted AS (
+    INSERT INTO audit_tallies AS t (tally_key, minute, event_id, organization_id, agent_id, action, outcome,
+        resource_type, resource_id, ip_address, user_agent, metadata, occurred_at, counted, in_full, granted)
+    SELECT tally_key, minute, event_id, organization_id, agent_id, action, outcome,
+        resource_type, resource_id, ip_address, user_agent, metadata::json, occurred_at,
+        counted + GREATEST(wanted - $5, 0), LEAST(wanted, $5), LEAST(wanted, $5)
+    FROM unnest($1::text[], $2::timestamptz[], $3::bigint[], $4::bigint[],
+        $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::inet[],
+        $14::text[], $15::text[], $16::timestamptz[]) AS told (tally_key, minute, counted, wanted,
+        event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
+        user_agent, metadata, occurred_at)
+    ORDER BY tally_key
+    ON CONFLICT ON CONSTRAINT audit_tallies_pkey DO UPDATE SET
+        granted = LEAST(EXCLUDED.granted, $5 - t.in_full),
+        in_full = t.in_full + LEAST(EXCLUDED.granted, $5 - t.in_full),
+        counted = t.counted + EXCLUDED.counted + EXCLUDED.granted - LEAST(EXCLUDED.granted, $5 - t.in_full)
+    RETURNING t.tally_key, t.granted
+)
+INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+    ip_address, user_agent, metadata, occurred_at)
+SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+    ip_address, user_agent, metadata::json, occurred_at
+FROM unnest($17::text[], $18::bigint[], $19::uuid[], $20::uuid[], $21::uuid[], $22::text[], $23::text[],
+    $24::text[], $25::uuid[], $26::inet[], $27::text[], $28::text[], $29::timestamptz[]) AS event (tally_key, seat,
+    event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
+    user_agent, metadata, occurred_at)
+JOIN counted USING (tally_key)
+WHERE event.seat <= counted.granted

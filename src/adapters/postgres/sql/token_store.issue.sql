@@ -1,0 +1,97 @@
+-- token_store.issue
+WITH asked AS MATERIALIZED (
+    -- An agent's organization never changes, so it may be read before anything is locked.
+    SELECT asked.*, agents.organization_id,
+        (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date AS month
+    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::bytea[], $6::timestamptz[],
+        $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::inet[], $14::text[],
+        $15::text[], $16::timestamptz[]) WITH ORDINALITY
+        AS asked (subject_id, credential_id, fingerprint, generation, digest, digest_until,
+        event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent,
+        metadata, occurred_at, place)
+    JOIN agents ON agents.agent_id = asked.subject_id
+),
+-- Each of the three locks waits for the one before it, and takes its rows in the order of their ids. A kill
+-- that came first is seen; one that comes later waits until these tokens are on disk, and kills them.
+organization AS MATERIALIZED (
+    SELECT organization_id, status, generation, plan, max_tokens_per_month FROM organizations
+    WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked))
+    ORDER BY organization_id FOR SHARE
+),
+agent AS MATERIALIZED (
+    SELECT agent_id, status, generation FROM agents
+    WHERE agent_id = ANY (ARRAY(SELECT DISTINCT subject_id FROM asked))
+        AND (SELECT count(*) FROM organization) > 0
+    ORDER BY agent_id FOR SHARE
+),
+credential AS MATERIALIZED (
+    SELECT credential_id, agent_id, fingerprint, previous_fingerprint, previous_until,
+        expires_at, revoked_at
+    FROM credentials
+    WHERE credential_id = ANY (ARRAY(SELECT DISTINCT credential_id FROM asked))
+        AND (SELECT count(*) FROM agent) > 0
+    ORDER BY credential_id FOR SHARE
+),
+judged AS MATERIALIZED (
+    SELECT asked.*,
+        NULLIF(COALESCE(o.max_tokens_per_month, plans.max_tokens_per_month), 0) AS quota,
+        o.status = 'active' AND a.status = 'active' AND a.generation + o.generation = asked.generation
+            AND c.agent_id = asked.subject_id AND c.revoked_at IS NULL
+            AND (c.expires_at IS NULL OR asked.occurred_at < c.expires_at)
+            AND (asked.fingerprint IS NULL OR c.fingerprint = asked.fingerprint
+                OR c.previous_fingerprint = asked.fingerprint AND asked.occurred_at < c.previous_until)
+            IS TRUE AS holds,
+        asked.digest IS NOT NULL AND (
+            EXISTS (SELECT FROM assertion_replay r
+                WHERE r.agent_id = asked.subject_id AND r.digest = asked.digest)
+            OR row_number() OVER (PARTITION BY asked.subject_id, asked.digest ORDER BY asked.place) > 1
+        ) AS is_spent
+    FROM asked
+    JOIN organization o USING (organization_id)
+    JOIN plans USING (plan)
+    JOIN agent a ON a.agent_id = asked.subject_id
+    JOIN credential c ON c.credential_id = asked.credential_id
+),
+seated AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY subject_id, month ORDER BY place) AS seat
+    FROM judged WHERE holds AND NOT is_spent
+),
+counted AS (
+    INSERT INTO monthly_tokens AS m (agent_id, month, organization_id, tokens, quota, granted)
+    SELECT subject_id, month, organization_id, LEAST(count(*), quota), quota, LEAST(count(*), quota)
+    FROM seated GROUP BY subject_id, month, organization_id, quota ORDER BY subject_id, month
+    ON CONFLICT ON CONSTRAINT monthly_tokens_pkey DO UPDATE SET
+        quota = EXCLUDED.quota,
+        granted = LEAST(EXCLUDED.granted, GREATEST(COALESCE(EXCLUDED.quota, 9223372036854775807) - m.tokens, 0)),
+        tokens = m.tokens + LEAST(EXCLUDED.granted, GREATEST(COALESCE(EXCLUDED.quota, 9223372036854775807) - m.tokens, 0))
+    RETURNING m.agent_id, m.month, m.tokens, m.granted
+),
+passed AS MATERIALIZED (
+    SELECT seated.*, counted.tokens - counted.granted + seated.seat AS tokens
+    FROM seated JOIN counted ON counted.agent_id = seated.subject_id AND counted.month = seated.month
+    WHERE seated.seat <= counted.granted
+),
+spent AS (
+    -- One that is spent elsewhere at this moment fails the batch, which is then tried again and sees it.
+    INSERT INTO assertion_replay (agent_id, digest, remembered_until)
+    SELECT subject_id, digest, digest_until FROM passed WHERE digest IS NOT NULL ORDER BY subject_id, digest
+),
+used AS (
+    INSERT INTO credential_uses AS u (credential_id, last_used_at)
+    SELECT p.credential_id, date_trunc('minute', max(p.occurred_at))
+    FROM passed p LEFT JOIN credential_uses known USING (credential_id)
+    GROUP BY p.credential_id, known.last_used_at
+    HAVING known.last_used_at IS NULL OR known.last_used_at < date_trunc('minute', max(p.occurred_at))
+    ORDER BY p.credential_id
+    ON CONFLICT ON CONSTRAINT credential_uses_pkey
+        DO UPDATE SET last_used_at = GREATEST(u.last_used_at, EXCLUDED.last_used_at)
+),
+recorded AS (
+    INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+        ip_address, user_agent, metadata, occurred_at)
+    SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+        ip_address, user_agent, metadata::json, occurred_at
+    FROM passed
+)
+SELECT judged.place, judged.holds, judged.is_spent, judged.quota, passed.tokens
+FROM judged LEFT JOIN passed USING (place)

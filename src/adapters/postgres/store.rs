@@ -1,0 +1,213 @@
+//! The pool, the deadlines, and the lanes: what every method goes through.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
+use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row};
+
+use super::connect::Connector;
+use super::failure::{Lapse, failed, in_doubt, unavailable};
+use super::issuer::Issuer;
+use super::lane::Lanes;
+use super::lookup::Lookup;
+use super::settings::{CONNECT_TIMEOUT, PgSettings};
+use crate::domain::time::Month;
+use crate::ports::store_error::StoreError;
+use crate::ports::store_health::StoreHealth;
+
+/// How long one may wait for a free connection.
+const POOL_WAIT: Duration = Duration::from_millis(500);
+/// How long one statement may take: a little longer than `statement_timeout`, so that the server says it first.
+pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
+/// How long a probe waits for an answer.
+const CHECK: Duration = Duration::from_millis(500);
+
+/// A parameter of a statement.
+pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+/// The durable store.
+pub struct Postgres {
+    pool: Pool,
+    pub(super) lookup: Lookup,
+    pub(super) issuer: Issuer,
+    /// Months whose partition of the audit log is known to be there.
+    pub(super) months: Mutex<HashSet<Month>>,
+    lanes: Lanes,
+}
+
+impl Postgres {
+    /// A store with a pool of so many connections, and three more for its lanes. Nothing is opened yet.
+    pub fn new(settings: &PgSettings, connections: usize) -> Result<Self, StoreError> {
+        let connector = Connector(settings.clone());
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(settings.config.clone(), connector.clone(), recycling);
+        let pool = Pool::builder(manager)
+            .max_size(connections)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts {
+                wait: Some(POOL_WAIT),
+                create: Some(CONNECT_TIMEOUT),
+                recycle: Some(CONNECT_TIMEOUT),
+            })
+            .build()
+            .map_err(unavailable)?;
+        let lanes = Lanes::default();
+        Ok(Self {
+            lookup: Lookup::new(&connector, &lanes),
+            issuer: Issuer::new(&connector, &lanes),
+            pool,
+            months: Mutex::default(),
+            lanes,
+        })
+    }
+
+    /// Closes the lanes, once what waits in them is done, and the pool.
+    pub async fn close(&self) {
+        self.lanes.close().await;
+        self.pool.close();
+    }
+
+    pub(super) async fn connection(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(no_connection)
+    }
+
+    /// The rows of a prepared statement that only reads. One whose connection was dead is asked once more.
+    pub(super) async fn read(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.read_by(&Ask::Prepared(sql, parameters)).await
+    }
+
+    /// The same for a statement that is put together for its occasion: it is planned for these very values.
+    pub(super) async fn read_planned(
+        &self,
+        sql: &str,
+        parameters: &[(Parameter<'_>, Type)],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.read_by(&Ask::Planned(sql, parameters)).await
+    }
+
+    async fn read_by(&self, ask: &Ask<'_>) -> Result<Vec<Row>, StoreError> {
+        match self.ask(ask).await {
+            Err(Failure::Lost(_)) => Ok(self.ask(ask).await?),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Runs one statement that changes something, and that does nothing more when it is run twice: where the
+    /// answer was lost, it is.
+    pub(super) async fn run(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
+        let ask = Ask::Prepared(sql, parameters);
+        match self.ask(&ask).await {
+            Err(Failure::Lost(_)) => self.ask(&ask).await.map_err(|failure| in_doubt(failure.told())),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Runs one statement that must not be run twice.
+    pub(super) async fn run_once(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        match self.ask(&Ask::Prepared(sql, parameters)).await {
+            Err(Failure::Lost(error)) => Err(in_doubt(error.to_string())),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// The rows, asked for once. A connection that gave no answer is thrown away.
+    async fn ask(&self, ask: &Ask<'_>) -> Result<Vec<Row>, Failure> {
+        let connection = self.connection().await.map_err(Failure::NotAsked)?;
+        let lost = match timeout(STATEMENT, ask.of(&connection)).await {
+            Ok(Ok(rows)) => return Ok(rows),
+            Ok(Err(error)) if error.as_db_error().is_some() && !connection.is_closed() => {
+                return Err(Failure::Said(error));
+            }
+            Ok(Err(error)) => unavailable(error),
+            Err(_) => unavailable(Lapse(STATEMENT)),
+        };
+        drop(Object::take(connection));
+        Err(Failure::Lost(lost))
+    }
+}
+
+/// A statement and its parameters.
+enum Ask<'a> {
+    Prepared(&'a str, &'a [Parameter<'a>]),
+    Planned(&'a str, &'a [(Parameter<'a>, Type)]),
+}
+
+impl Ask<'_> {
+    async fn of(&self, connection: &Object) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Prepared(sql, parameters) => {
+                let statement = connection.prepare_cached(sql).await?;
+                connection.query(&statement, parameters).await
+            }
+            Self::Planned(sql, parameters) => connection.query_typed(sql, parameters).await,
+        }
+    }
+}
+
+#[async_trait]
+impl StoreHealth for Postgres {
+    fn name(&self) -> &'static str {
+        "postgresql"
+    }
+
+    fn is_essential(&self) -> bool {
+        true
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let ask = async {
+            let connection = self.connection().await?;
+            let outcome = connection.batch_execute("-- check\nSELECT 1").await;
+            outcome.map_err(failed).map(|()| connection)
+        };
+        match timeout(CHECK, ask).await {
+            Ok(outcome) => outcome.map(drop),
+            Err(_) => Err(unavailable(Lapse(CHECK))),
+        }
+    }
+}
+
+/// Why there is no answer to a statement.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server said so: the statement has changed nothing.
+    Said(Error),
+    /// The connection went, or no answer came in time.
+    Lost(StoreError),
+    /// There was no connection to ask by: nothing was sent.
+    NotAsked(StoreError),
+}
+
+impl Failure {
+    /// What is to be told of it.
+    fn told(self) -> String {
+        StoreError::from(self).to_string()
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Said(error) => failed(error),
+            Failure::Lost(error) | Failure::NotAsked(error) => error,
+        }
+    }
+}
+
+fn no_connection(error: PoolError) -> StoreError {
+    match error {
+        PoolError::Backend(error) => unavailable(error),
+        other => unavailable(other),
+    }
+}

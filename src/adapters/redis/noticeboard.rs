@@ -1,0 +1,84 @@
+//! Notices of the dead, in Redis.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fred::interfaces::KeysInterface as _;
+use fred::types::Expiration;
+
+use super::client::{Redis, unavailable};
+use super::script::Script;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Claims, Kill, Notice};
+use crate::ports::clock::Clock;
+use crate::ports::noticeboard::{MonthlyUsage, Noticeboard};
+use crate::ports::store_error::StoreError;
+
+/// The board that all instances share.
+pub struct RedisNoticeboard {
+    redis: Arc<Redis>,
+    raise: Script,
+    clock: Arc<dyn Clock>,
+}
+
+impl RedisNoticeboard {
+    /// A board whose notices live by this clock.
+    pub fn new(redis: Arc<Redis>, clock: Arc<dyn Clock>) -> Self {
+        Self { redis, raise: Script::new(include_str!("raise.lua")), clock }
+    }
+
+    async fn raise(&self, key: String, to: u64, until: Timestamp) -> Result<(), StoreError> {
+        let life = self.life(until).to_string();
+        self.raise.run::<i64>(&self.redis, key, [to.to_string(), life]).await.map(drop)
+    }
+
+    /// How long a notice has still to live, in milliseconds.
+    fn life(&self, until: Timestamp) -> i64 {
+        (until.as_millis() - self.clock.now().as_millis()).max(1)
+    }
+}
+
+#[async_trait]
+impl Noticeboard for RedisNoticeboard {
+    async fn post(&self, notices: &[Notice]) -> Result<(), StoreError> {
+        for notice in notices {
+            match notice.kill {
+                Kill::Token(id) => {
+                    let life = Some(Expiration::PX(self.life(notice.until)));
+                    let key = format!("revoked:{id}");
+                    let set = self.redis.commands.set::<(), _, _>(key, 1, life, None, false);
+                    set.await.map_err(unavailable)?;
+                }
+                Kill::Agent(id, generation) => {
+                    self.raise(format!("gen:{id}"), generation, notice.until).await?;
+                }
+                Kill::Organization(id, generation) => {
+                    self.raise(format!("gen:{id}"), generation, notice.until).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn says_dead(&self, claims: &Claims) -> Result<bool, StoreError> {
+        let commands = &self.redis.commands;
+        let (revoked, agent, organization) = tokio::try_join!(
+            commands.get::<Option<String>, _>(format!("revoked:{}", claims.id)),
+            commands.get::<Option<u64>, _>(format!("gen:{}", claims.agent)),
+            commands.get::<Option<u64>, _>(format!("gen:{}", claims.organization)),
+        )
+        .map_err(unavailable)?;
+        // What is not known counts as nothing: generations only rise, so the true sum is no less than this.
+        let generation = agent.unwrap_or(0) + organization.unwrap_or(0);
+        Ok(revoked.is_some() || claims.generation < generation)
+    }
+
+    async fn show_usage(&self, usage: &[MonthlyUsage]) -> Result<(), StoreError> {
+        for MonthlyUsage { client, month, tokens } in usage {
+            let (year, month_of_year) = month.year_and_month();
+            let key = format!("monthly:{client}:{year}:{month_of_year}");
+            self.raise(key, *tokens, month.end()).await?;
+        }
+        Ok(())
+    }
+}

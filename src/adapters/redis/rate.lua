@@ -1,0 +1,23 @@
+-- Lets one more request in, if it fits into the sliding window, and counts it then.
+-- KEYS[1]: whose requests; its hash tag keeps the two windows in one slot.
+-- ARGV[1]: the limit. ARGV[2]: the time in milliseconds, or nothing for this server's own.
+-- All whole numbers, as in the rule that this follows: domain/rate.rs.
+local now = tonumber(ARGV[2])
+if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local window = math.floor(now / 60000)
+local elapsed = now - window * 60000
+local key = KEYS[1] .. ':' .. string.format('%d', window)
+local counts = redis.call('MGET', key, KEYS[1] .. ':' .. string.format('%d', window - 1))
+local current, previous = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+local admitted = 0
+if previous * (60000 - elapsed) + (current + 1) * 60000 <= tonumber(ARGV[1]) * 60000 then
+    admitted = 1
+    current = redis.call('INCR', key)
+    if current == 1 then
+        redis.call('PEXPIRE', key, 120000)
+    end
+end
+return {admitted, current, previous, now}

@@ -1,0 +1,47 @@
+//! Rate windows in Redis, by its own clock: one script, so check and count are one step.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::client::{Redis, unavailable};
+use super::script::Script;
+use crate::domain::rate::{RateDecision, Usage, WINDOW_MILLIS};
+use crate::domain::time::Timestamp;
+use crate::ports::clock::Clock;
+use crate::ports::rate_limiter::{RateKey, RateLimiter};
+use crate::ports::store_error::StoreError;
+
+/// Counts requests of all instances.
+pub struct RedisRateLimiter {
+    redis: Arc<Redis>,
+    script: Script,
+    /// In place of Redis's own clock, for tests that drive it.
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl RedisRateLimiter {
+    /// A limiter that goes by Redis's own clock, or by that one.
+    pub fn new(redis: Arc<Redis>, clock: Option<Arc<dyn Clock>>) -> Self {
+        Self { redis, script: Script::new(include_str!("rate.lua")), clock }
+    }
+}
+
+#[async_trait]
+impl RateLimiter for RedisRateLimiter {
+    async fn admit(&self, key: RateKey, limit: u32) -> Result<RateDecision, StoreError> {
+        let key = match key {
+            RateKey::Client(id) => format!("rate:{{{id}}}"),
+            RateKey::Address(address) => format!("rate:{{{address}}}"),
+        };
+        let now = self.clock.as_ref().map_or(String::new(), |clock| clock.now().as_millis().to_string());
+        let answer: Vec<i64> = self.script.run(&self.redis, key, [limit.to_string(), now]).await?;
+        let [admitted, current, previous, now] = answer[..] else {
+            return Err(unavailable("the script has answered what it never should"));
+        };
+        let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        let (current, previous) = (count(current), count(previous));
+        let usage = Usage { window: now.div_euclid(WINDOW_MILLIS), current, previous };
+        Ok(usage.decision(admitted == 1, limit, Timestamp::from_millis(now)))
+    }
+}

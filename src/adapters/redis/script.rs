@@ -1,0 +1,45 @@
+//! Scripts, sent by their hash and whole only where Redis does not know them yet.
+
+use fred::interfaces::ClientLike as _;
+use fred::types::{ClusterHash, CustomCommand, FromValue};
+
+use super::client::{Redis, unavailable};
+use crate::ports::store_error::StoreError;
+
+/// A Lua script over one key.
+pub(super) struct Script {
+    source: &'static str,
+    hash: String,
+}
+
+impl Script {
+    pub(super) fn new(source: &'static str) -> Self {
+        let hash = fred::util::sha1_hash(source);
+        Self { source, hash }
+    }
+
+    /// What the script answers.
+    pub(super) async fn run<T: FromValue>(
+        &self,
+        redis: &Redis,
+        key: String,
+        arguments: [String; 2],
+    ) -> Result<T, StoreError> {
+        let [first, second] = arguments;
+        let with = |script: &str| {
+            vec![script.to_owned(), "1".to_owned(), key.clone(), first.clone(), second.clone()]
+        };
+        match redis.commands.custom(command("EVALSHA"), with(&self.hash)).await {
+            // Redis was emptied or is another now. Nothing was run, so nothing counts twice.
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                redis.commands.custom(command("EVAL"), with(self.source)).await.map_err(unavailable)
+            }
+            outcome => outcome.map_err(unavailable),
+        }
+    }
+}
+
+/// Of both commands the third argument is the key, which says what node of a Cluster runs it.
+fn command(name: &'static str) -> CustomCommand {
+    CustomCommand::new_static(name, ClusterHash::Offset(2), false)
+}

@@ -1,0 +1,75 @@
+//! Where Redis is and how to speak to it.
+
+use std::time::Duration;
+
+use fred::types::config::Config;
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// How long a command may take.
+pub(super) const COMMAND: Duration = Duration::from_millis(250);
+/// How long a connection may take.
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
+
+/// Where Redis is.
+#[derive(Clone)]
+pub struct RedisSettings(pub(super) Config);
+
+impl RedisSettings {
+    /// Reads a URL: `redis://`, `rediss://` (TLS), `redis-cluster://`, `redis-sentinel://`, their `rediss-`
+    /// forms, or `redis+unix://` with a path and `?db=`. What is wrong is told without the password.
+    pub fn parse(url: &SecretString) -> Result<Self, RedisSettingsError> {
+        let url = url.expose_secret();
+        if !url.starts_with("redis") || !url.contains("://") {
+            return Err(RedisSettingsError::NoUrl);
+        }
+        let mut config = Config::from_url(url).map_err(|_| RedisSettingsError::Malformed)?;
+        if let Some((_, query)) = url.split_once('?').filter(|_| config.server.is_unix_socket()) {
+            let database = query.split('&').find_map(|parameter| parameter.strip_prefix("db="));
+            config.database = match database.map(str::parse) {
+                None => None,
+                Some(Ok(database)) => Some(database),
+                Some(Err(_)) => return Err(RedisSettingsError::Malformed),
+            };
+        }
+        Ok(Self(config))
+    }
+}
+
+/// What is wrong with a URL. It never shows the URL.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisSettingsError {
+    #[error(
+        "must be a URL that begins with redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://"
+    )]
+    NoUrl,
+    #[error("is not a URL that can be read; encode special characters of the password as %XX")]
+    Malformed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_run_redis_has_a_url() {
+        for url in [
+            "redis://localhost",
+            "redis://:word@db.example.com:6380/3",
+            "rediss://user:word@db.example.com",
+            "redis-cluster://a:7000?node=b:7001&node=c:7002",
+            "rediss-cluster://a:7000",
+            "redis-sentinel://a:26379?node=b:26379&sentinelServiceName=main",
+            "redis+unix:///run/redis.sock?db=3",
+        ] {
+            assert!(RedisSettings::parse(&url.into()).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_password() {
+        for url in ["http://:hunter2@db", "redis://:hunter2@db:port", "redis+unix:///hunter2?db=x"] {
+            let error = RedisSettings::parse(&url.into()).err().expect("a fault").to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

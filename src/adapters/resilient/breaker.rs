@@ -1,0 +1,75 @@
+//! A breaker: a store that does not answer is asked once in a while, and not by each request.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// For how long nobody asks after a failure.
+const REST: Duration = Duration::from_secs(1);
+
+/// Stands between callers and a store that may be away.
+pub(super) struct Breaker {
+    store: &'static str,
+    rests_until: Mutex<Option<Instant>>,
+}
+
+impl Breaker {
+    /// A closed breaker, before a store of that name.
+    pub(super) const fn new(store: &'static str) -> Self {
+        Self { store, rests_until: Mutex::new(None) }
+    }
+
+    /// Whether the caller may ask. Of those who come after the rest one may, and the others rest on.
+    pub(super) fn lets_through(&self) -> bool {
+        let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match *rests_until {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                *rests_until = Some(now + REST);
+                true
+            }
+        }
+    }
+
+    /// Notes an answer: all may ask again.
+    pub(super) fn close(&self) {
+        let rested = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if rested.is_some() {
+            tracing::warn!(store = self.store, "answers again");
+        }
+    }
+
+    /// Notes that none came.
+    pub(super) fn open(&self, error: &(dyn std::error::Error + 'static)) {
+        let until = Some(Instant::now() + REST);
+        let before = {
+            let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *rests_until, until)
+        };
+        metrics::counter!("agentidp_store_failures_total", "store" => self.store).increment(1);
+        if before.is_none() {
+            tracing::warn!(store = self.store, error, "does not answer; going on without it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_away_is_asked_once_a_rest() {
+        let breaker = Breaker::new("test");
+        assert!(breaker.lets_through() && breaker.lets_through());
+        breaker.open(&std::fmt::Error);
+        assert!(!breaker.lets_through());
+        tokio::time::advance(REST).await;
+        assert!(breaker.lets_through(), "one tries");
+        assert!(!breaker.lets_through(), "the others rest on");
+        breaker.close();
+        assert!(breaker.lets_through() && breaker.lets_through());
+    }
+}

@@ -1,0 +1,82 @@
+//! A token store with a noticeboard beside it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::breaker::Breaker;
+use crate::domain::audit::EventDraft;
+use crate::domain::id::AgentId;
+use crate::domain::time::Month;
+use crate::domain::token::{Claims, Standing};
+use crate::ports::noticeboard::{MonthlyUsage, Noticeboard};
+use crate::ports::store_error::StoreError;
+use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+
+/// How many clients' counts may wait to be shown.
+const MAX_SHOWN: usize = 10_000;
+
+/// Answers from the store; where that cannot answer, a notice may still say that a token is dead.
+///
+/// The board is not asked while the store answers: it could add nothing to the truth but a round trip.
+pub struct WatchfulTokenStore {
+    store: Arc<dyn TokenStore>,
+    board: Arc<dyn Noticeboard>,
+    breaker: Breaker,
+    /// What clients have used since it was last shown.
+    used: Mutex<HashMap<(AgentId, Month), u64>>,
+}
+
+impl WatchfulTokenStore {
+    /// A store with that board beside it.
+    pub fn new(store: Arc<dyn TokenStore>, board: Arc<dyn Noticeboard>) -> Self {
+        Self { store, board, breaker: Breaker::new("Redis, for notices"), used: Mutex::default() }
+    }
+
+    /// Shows on the board what clients have used since the last time.
+    pub async fn show_usage(&self) -> Result<(), StoreError> {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let usage = |((client, month), tokens)| MonthlyUsage { client, month, tokens };
+        self.board.show_usage(&used.into_iter().map(usage).collect::<Vec<_>>()).await
+    }
+}
+
+#[async_trait]
+impl TokenStore for WatchfulTokenStore {
+    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError> {
+        let tokens = self.store.issue(issue).await?;
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (issue.agent, issue.event.at.month());
+        if used.len() < MAX_SHOWN || used.contains_key(&key) {
+            let shown = used.entry(key).or_default();
+            *shown = tokens.max(*shown);
+        }
+        Ok(tokens)
+    }
+
+    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.store.spend(agent, assertion).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
+        self.store.revoke(revocation, event).await
+    }
+
+    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
+        let failure = match self.store.standing(claims).await {
+            Err(failure @ StoreError::Unavailable { .. }) if self.breaker.lets_through() => failure,
+            outcome => return outcome,
+        };
+        match self.board.says_dead(claims).await {
+            Ok(is_dead) => {
+                self.breaker.close();
+                if is_dead { Ok(None) } else { Err(failure) }
+            }
+            Err(error) => {
+                self.breaker.open(&error);
+                Err(failure)
+            }
+        }
+    }
+}

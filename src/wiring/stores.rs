@@ -1,0 +1,255 @@
+//! Which stores there are: opened, waited for, joined, closed.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::adapters::memory::{Memory, MemoryRateLimiter};
+use crate::adapters::postgres::{
+    MigrationError, PgSettings, Postgres, SchemaVersion, migrate, powers, schema_version, wait_for,
+};
+use crate::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSettings};
+use crate::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
+use crate::app::bootstrap::BootstrapError;
+use crate::config::{ConfigError, StoreArgs};
+use crate::ports::agent_store::AgentStore;
+use crate::ports::audit_log::AuditLog;
+use crate::ports::clock::Clock;
+use crate::ports::credential_store::CredentialStore;
+use crate::ports::noticeboard::Noticeboard;
+use crate::ports::organization_store::OrganizationStore;
+use crate::ports::outbox::Outbox;
+use crate::ports::rate_limiter::RateLimiter;
+use crate::ports::store_error::StoreError;
+use crate::ports::store_health::StoreHealth;
+use crate::ports::token_store::TokenStore;
+use crate::ports::usage_store::UsageStore;
+
+/// How often a store that is away at start is tried again.
+const TRY_EVERY: Duration = Duration::from_millis(250);
+
+/// Whose time rate windows and notices go by.
+#[derive(Clone)]
+pub(super) enum Time {
+    /// The machine's, and Redis's own where that counts.
+    Real(Arc<dyn Clock>),
+    /// A test's, everywhere.
+    Driven(Arc<dyn Clock>),
+}
+
+impl Time {
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        let (Self::Real(clock) | Self::Driven(clock)) = self;
+        clock
+    }
+}
+
+/// The stores of one service.
+#[derive(Clone)]
+pub(super) struct Stores {
+    pub agents: Arc<dyn AgentStore>,
+    pub organizations: Arc<dyn OrganizationStore>,
+    pub credentials: Arc<dyn CredentialStore>,
+    pub tokens: Arc<dyn TokenStore>,
+    pub audit: Arc<dyn AuditLog>,
+    pub usage: Arc<dyn UsageStore>,
+    pub outbox: Arc<dyn Outbox>,
+    pub limiter: Arc<dyn RateLimiter>,
+    pub board: Option<Arc<dyn Noticeboard>>,
+    pub health: Vec<Arc<dyn StoreHealth>>,
+    /// The token store that shows usage on the board, where there is one.
+    pub watchful: Option<Arc<WatchfulTokenStore>>,
+    postgres: Option<Arc<Postgres>>,
+    redis: Option<Arc<Redis>>,
+}
+
+impl Stores {
+    /// All in memory.
+    pub(super) fn in_memory(time: &Time) -> Self {
+        let memory = Arc::new(Memory::default());
+        Self {
+            agents: memory.clone(),
+            organizations: memory.clone(),
+            credentials: memory.clone(),
+            tokens: memory.clone(),
+            audit: memory.clone(),
+            usage: memory.clone(),
+            outbox: memory.clone(),
+            limiter: Arc::new(MemoryRateLimiter::new(time.clock().clone())),
+            board: None,
+            health: vec![memory],
+            watchful: None,
+            postgres: None,
+            redis: None,
+        }
+    }
+
+    /// Those that the settings name, with tables that are up to date. One that is away is waited for.
+    pub(super) async fn open(args: &StoreArgs, time: &Time) -> Result<Self, StartError> {
+        let database = pg_settings("DATABASE_URL", args.database()?)?;
+        let owner = pg_settings("MIGRATION_DATABASE_URL", args.migration_database()?)?;
+        let redis = match args.redis()? {
+            None => None,
+            Some(url) => Some(RedisSettings::parse(&url).map_err(|error| wrong("REDIS_URL", &error))?),
+        };
+        let patience = Duration::from_secs(args.store_wait_seconds.into());
+        let mut stores = Self::in_memory(time);
+        if let Some(database) = database {
+            bring_up_to_date(&database, owner.as_ref(), patience).await?;
+            warn_of_power(&database).await;
+            let connections = usize::try_from(args.db_pool_max).unwrap_or(usize::MAX);
+            let postgres = Arc::new(Postgres::new(&database, connections).map_err(StartError::Store)?);
+            stores = stores.on_postgres(postgres);
+        } else if owner.is_some() {
+            let reason = "MIGRATION_DATABASE_URL: set DATABASE_URL too, for the role that serves";
+            return Err(ConfigError::new(reason).into());
+        }
+        if let Some(settings) = redis {
+            let redis = reach(patience, || Redis::connect(&settings)).await?;
+            stores = stores.beside_redis(redis, time);
+        }
+        Ok(stores)
+    }
+
+    fn on_postgres(self, postgres: Arc<Postgres>) -> Self {
+        Self {
+            agents: postgres.clone(),
+            organizations: postgres.clone(),
+            credentials: postgres.clone(),
+            tokens: postgres.clone(),
+            audit: postgres.clone(),
+            usage: postgres.clone(),
+            outbox: postgres.clone(),
+            health: vec![postgres.clone()],
+            postgres: Some(postgres),
+            ..self
+        }
+    }
+
+    fn beside_redis(mut self, redis: Arc<Redis>, time: &Time) -> Self {
+        let driven = match time {
+            Time::Real(_) => None,
+            Time::Driven(clock) => Some(clock.clone()),
+        };
+        let shared = Arc::new(RedisRateLimiter::new(redis.clone(), driven));
+        let board = Arc::new(RedisNoticeboard::new(redis.clone(), time.clock().clone()));
+        let watchful = Arc::new(WatchfulTokenStore::new(self.tokens, board.clone()));
+        self.health.push(redis.clone());
+        Self {
+            tokens: watchful.clone(),
+            limiter: Arc::new(FallbackRateLimiter::new(shared, self.limiter)),
+            board: Some(board),
+            watchful: Some(watchful),
+            redis: Some(redis),
+            ..self
+        }
+    }
+
+    /// Whether what is stored outlives the process.
+    pub(super) fn are_durable(&self) -> bool {
+        self.postgres.is_some()
+    }
+
+    /// Closes all connections.
+    pub(super) async fn close(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.close().await;
+        }
+        if let Some(redis) = &self.redis {
+            redis.close().await;
+        }
+    }
+}
+
+/// Applies the migrations that are missing, by the role that owns the tables. Where none is named that is the one
+/// that serves.
+pub(super) async fn bring_up_to_date(
+    database: &PgSettings,
+    owner: Option<&PgSettings>,
+    patience: Duration,
+) -> Result<(), StartError> {
+    wait_for(owner.unwrap_or(database), patience).await.map_err(StartError::Store)?;
+    match owner {
+        Some(owner) => migrate(owner, database.role()).await?,
+        None if schema_version(database).await? == SchemaVersion::Older => migrate(database, None).await?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// Says so where the role that serves could undo the audit.
+async fn warn_of_power(database: &PgSettings) {
+    match powers(database).await {
+        Ok(powers) if powers.is_superuser || powers.may_change_the_audit => tracing::warn!(
+            role = database.role(),
+            "the role of DATABASE_URL may change the audit log; give it a role of its own, and MIGRATION_DATABASE_URL the one that owns the tables"
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn Error, "the rights of the role could not be read");
+        }
+    }
+}
+
+fn pg_settings(name: &str, url: Option<SecretString>) -> Result<Option<PgSettings>, ConfigError> {
+    url.map(|url| PgSettings::parse(&url)).transpose().map_err(|error| wrong(name, &error))
+}
+
+fn wrong(name: &str, error: &dyn Error) -> ConfigError {
+    ConfigError::new(format!("{name} {error}"))
+}
+
+/// What `connect` gives, tried again while it fails, for so long.
+async fn reach<T, F>(patience: Duration, connect: impl Fn() -> F) -> Result<T, StartError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let ends = Instant::now() + patience;
+    let mut pause = interval(TRY_EVERY);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        match connect().await {
+            Ok(connected) => return Ok(connected),
+            Err(error) if Instant::now() >= ends => return Err(StartError::Store(error)),
+            Err(error) => tracing::info!(error = &error as &dyn Error, "waits for a store"),
+        }
+    }
+}
+
+/// Why the service did not start, or did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the machine refused: {0}")]
+    Io(#[source] std::io::Error),
+    #[error("ended at once, as the second signal said")]
+    CutShort,
+    #[error("no administrator was made")]
+    Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    Store(StoreError),
+    #[error("PostgreSQL")]
+    Migration(#[from] MigrationError),
+}
+
+impl StartError {
+    /// The error and what lies beneath it, in one line.
+    pub fn in_one_line(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Some errors repeat what lies beneath them.
+            if !line.contains(&text) {
+                line = format!("{line}: {text}");
+            }
+            source = cause.source();
+        }
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}

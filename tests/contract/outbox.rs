@@ -1,0 +1,71 @@
+use agentidp::domain::agent::AgentChange;
+use agentidp::domain::audit::Action;
+use agentidp::domain::id::TokenId;
+use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
+use agentidp::domain::plan::LimitOverrides;
+use agentidp::domain::token::{Kill, Notice};
+use agentidp::ports::token_store::Revocation;
+
+use crate::bench::*;
+
+contract!([memory, postgres] [
+    every_kill_puts_a_notice_in,
+    what_kills_nothing_puts_none_in,
+    a_notice_stays_until_it_is_taken_out_or_past,
+]);
+
+async fn notices(stores: &Stores) -> Vec<Notice> {
+    let pending = stores.outbox.pending(100).await.expect("an answer");
+    pending.into_iter().map(|pending| pending.notice).collect()
+}
+
+async fn every_kill_puts_a_notice_in(stores: Stores) {
+    let agent = stores.agent().await;
+    let killed = agent.without_its_tokens(NOON).expect("alive");
+    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
+    let suspended = killed.changed(suspension, NOON).expect("alive");
+    stores.agents.update(&killed, &suspended, &[]).await.expect("changed");
+    let before = stores.organization(LimitOverrides::default()).await;
+    let status = Some(OrganizationStatus::Suspended);
+    let after = before.changed(OrganizationChange { status, ..OrganizationChange::default() }, NOON);
+    stores.organizations.update(&before, &after, &[]).await.expect("changed");
+    let token = TokenId(id());
+    let revocation = Revocation { token, organization: before.id, until: NOON.plus_seconds(60) };
+    for _ in 0..2 {
+        stores.tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await.expect("revoked");
+    }
+    let expected = [
+        Notice::of_agent(&killed, NOON),
+        Notice::of_agent(&suspended, NOON),
+        Notice::of_organization(&after, NOON),
+        Notice { kill: Kill::Token(token), until: NOON.plus_seconds(60) },
+    ];
+    assert_eq!(notices(&stores).await, expected, "in the order in which they were made");
+}
+
+async fn what_kills_nothing_puts_none_in(stores: Stores) {
+    let agent = stores.agent().await;
+    let killed = agent.without_its_tokens(NOON).expect("alive");
+    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    let taken_out = stores.outbox.pending(100).await.expect("an answer")[0].id;
+    stores.outbox.remove(&[taken_out]).await.expect("removed");
+    stores.agents.update(&agent, &killed, &[]).await.expect_err("a lost race");
+    let change = AgentChange { version: Some(agent.version.clone()), ..AgentChange::default() };
+    let same = killed.changed(change, NOON).expect("alive");
+    stores.agents.update(&killed, &same, &[]).await.expect("changed");
+    assert_eq!(notices(&stores).await, []);
+}
+
+async fn a_notice_stays_until_it_is_taken_out_or_past(stores: Stores) {
+    let agent = stores.agent().await;
+    let killed = agent.without_its_tokens(NOON).expect("alive");
+    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    let notice = Notice::of_agent(&killed, NOON);
+    assert_eq!((notices(&stores).await, notices(&stores).await), (vec![notice], vec![notice]));
+    assert!(stores.outbox.pending(0).await.expect("an answer").is_empty(), "no more than was asked for");
+    stores.audit.purge(notice.until.plus_seconds(-1)).await.expect("purged");
+    assert_eq!(notices(&stores).await, [notice]);
+    stores.audit.purge(notice.until).await.expect("purged");
+    assert_eq!(notices(&stores).await, []);
+}
