@@ -93,7 +93,7 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
         let found = operations.iter().find(|(_, _, operation)| id_of(operation) == row.operation);
         let (method, template, described) = found.expect("a row");
         let target = world.client(&admin, None, &["files:read"]).await;
-        let event = world.events(&admin, "").await[0]["eventId"].clone();
+        let event = world.events(&admin, "&action=agent.created").await[0]["eventId"].clone();
         let organization = world.organization(&admin, json!({})).await;
         let path = template
             .replace("{agentId}", &target.id)
