@@ -33,8 +33,30 @@ impl Drop for Process {
 }
 
 impl Service {
-    /// Starts it with that key, and waits until it is ready.
+    /// Starts it with that key, in memory, and waits until it is ready.
     pub fn start(key: &str) -> Outcome<Self> {
+        Self::start_with(key, &[])
+    }
+
+    /// Starts it with that key on those stores, with a first administrator.
+    pub fn start_on(key: &str, database: &str, redis: &str) -> Outcome<Self> {
+        let output = Command::new(PROGRAM)
+            .arg("bootstrap")
+            .env_clear()
+            .env("DATABASE_URL", database)
+            .stderr(Stdio::null())
+            .output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let value = |label: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(label));
+            value.map(|value| value.trim().to_owned()).ok_or("no administrator was made")
+        };
+        let (client_id, client_secret) = (value("client_id:")?, value("client_secret:")?);
+        let service = Self::start_with(key, &[("DATABASE_URL", database), ("REDIS_URL", redis)])?;
+        Ok(Self { client_id, client_secret, ..service })
+    }
+
+    fn start_with(key: &str, stores: &[(&str, &str)]) -> Outcome<Self> {
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let both = (free()?, free()?);
         let (address, metrics) = (both.0.local_addr()?, both.1.local_addr()?);
@@ -46,6 +68,7 @@ impl Service {
             .env("METRICS_ADDR", metrics.to_string())
             .env("BCRYPT_COST", "10")
             .env("JWT_PRIVATE_KEY", key)
+            .envs(stores.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -59,6 +82,10 @@ impl Service {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         let ready_after = began.elapsed();
+        if !stores.is_empty() {
+            let (client_id, client_secret) = Default::default();
+            return Ok(Self { child, address, metrics, client_id, client_secret, ready_after });
+        }
         let mut lines = BufReader::new(child.0.stdout.take().ok_or("no output")?).lines();
         let mut next = |label: &str| -> Outcome<String> {
             for line in lines.by_ref() {
@@ -118,11 +145,32 @@ pub fn new_key() -> Outcome<String> {
     }
 }
 
+/// The processor time of a process and all its children, those included that have ended and were waited for.
+pub fn cpu_of_tree(pid: u32) -> Outcome<Duration> {
+    let mut used = ticks(&format!("/proc/{pid}/stat"), 4)?;
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path().join("stat");
+        // A process may end while one looks.
+        let Ok(stat) = std::fs::read_to_string(&path) else { continue };
+        let Some((_, fields)) = stat.rsplit_once(')') else { continue };
+        if fields.split_whitespace().nth(1) == Some(&pid.to_string())
+            && let Some(path) = path.to_str()
+        {
+            used += ticks(path, 2).unwrap_or_default();
+        }
+    }
+    Ok(Duration::from_millis(10 * used))
+}
+
 /// The processor time in that `stat` file (proc(5)): user and system, in ticks of 10 ms.
 pub fn cpu(path: &str) -> Outcome<Duration> {
+    Ok(Duration::from_millis(10 * ticks(path, 2)?))
+}
+
+/// The sum of so many of utime, stime, cutime and cstime in that file.
+fn ticks(path: &str, number: usize) -> Outcome<u64> {
     let stat = std::fs::read_to_string(path)?;
     let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
-    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
-    let (user, system) = (ticks.next().ok_or("no utime")??, ticks.next().ok_or("no stime")??);
-    Ok(Duration::from_millis(10 * (user + system)))
+    let ticks = fields.split_whitespace().skip(11).take(number).map(str::parse::<u64>);
+    Ok(ticks.sum::<Result<u64, _>>()?)
 }

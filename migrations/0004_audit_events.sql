@@ -115,30 +115,23 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION make_audit_partitions IS 'Makes the partition of a month and of those after it, where they are missing';
 
--- How long an organization''s events are shown. One of no organization is kept as on the plan free. More than
--- what the calendar of timestamptz holds is as good as two thousand years.
-CREATE FUNCTION audit_retention_days(organization uuid) RETURNS integer LANGUAGE sql STABLE AS $$
-    SELECT LEAST(730000, COALESCE(
-        (SELECT COALESCE(o.audit_retention_days, p.audit_retention_days)
-         FROM organizations o JOIN plans p USING (plan) WHERE o.organization_id = organization),
-        (SELECT audit_retention_days FROM plans WHERE plan = 'free')))::integer
-$$;
-COMMENT ON FUNCTION audit_retention_days IS 'For how many days an organization''s events are shown; 0: for ever';
+-- More than what the calendar of timestamptz holds is as good as two thousand years.
+CREATE VIEW organization_retention AS
+SELECT o.organization_id,
+    LEAST(730000, NULLIF(COALESCE(o.audit_retention_days, p.audit_retention_days), 0))::integer AS days
+FROM organizations o JOIN plans p USING (plan);
+COMMENT ON VIEW organization_retention IS
+    'For how many days the events of each organization are shown; null: for ever. Those of none are kept as on the plan free';
 
-CREATE FUNCTION audit_horizon(organization uuid, as_of timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN days = 0 THEN '-infinity' ELSE as_of - make_interval(hours => 24 * days) END
-    FROM (SELECT audit_retention_days(organization) AS days) AS kept
-$$;
-COMMENT ON FUNCTION audit_horizon IS 'Events of the organization from before that instant are no longer shown';
-
--- Runs as the owner, and decides by the tables alone what is past its time: nobody can ask it for more. Partitions that lie wholly in the
--- past go whole; of the others at most batch events go at once.
+-- Runs as the owner, and decides by the tables alone what is past its time: nobody can ask it for more.
+-- Partitions that lie wholly in the past go whole; of the others at most batch events go at once.
 CREATE FUNCTION purge_audit_events(as_of timestamptz, grace_days integer, batch integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     removed bigint := 0;
     n bigint;
     longest integer;
+    of_strays integer := (SELECT audit_retention_days FROM plans WHERE plan = 'free');
     partition regclass;
 BEGIN
     IF grace_days < 30 OR as_of > clock_timestamp() + interval '1 day' THEN
@@ -148,10 +141,9 @@ BEGIN
         RETURN 0;
     END IF;
     PERFORM set_config('agentidp.retention', 'on', true);
-    -- 0 is for ever.
-    SELECT CASE WHEN bool_or(days = 0) THEN NULL ELSE max(days) END INTO longest
-    FROM (SELECT audit_retention_days(organization_id) AS days FROM organizations
-          UNION ALL SELECT audit_retention_days(NULL)) AS kept;
+    -- Null is for ever.
+    SELECT CASE WHEN bool_or(days IS NULL) THEN NULL ELSE GREATEST(max(days), of_strays) END INTO longest
+    FROM organization_retention;
     FOR partition IN
         SELECT inhrelid::regclass FROM pg_inherits
         WHERE inhparent = 'audit_events'::regclass
@@ -164,17 +156,16 @@ BEGIN
     END LOOP;
     WITH past AS (
         SELECT e.event_id, e.occurred_at
-        FROM (SELECT organization_id, audit_retention_days(organization_id) AS days FROM organizations) AS o
+        FROM organization_retention o
         CROSS JOIN LATERAL (
             SELECT event_id, occurred_at FROM audit_events
             WHERE organization_id = o.organization_id
               AND occurred_at < as_of - make_interval(hours => 24 * (o.days + grace_days))
             ORDER BY occurred_at LIMIT batch) AS e
-        WHERE o.days > 0
         UNION ALL
         SELECT event_id, occurred_at FROM audit_events
         WHERE organization_id IS NULL
-          AND occurred_at < as_of - make_interval(hours => 24 * (audit_retention_days(NULL) + grace_days))
+          AND occurred_at < as_of - make_interval(hours => 24 * (of_strays + grace_days))
         LIMIT batch
     )
     DELETE FROM audit_events a USING past

@@ -61,7 +61,7 @@ pub struct Stores {
     pub outbox: Arc<dyn Outbox>,
     pub board: Option<Arc<dyn Noticeboard>>,
     /// Where the stores are a database: it lives as long as they do.
-    _database: Option<Arc<Database>>,
+    database: Option<Arc<Database>>,
     pub limiter: Arc<dyn RateLimiter>,
     pub clock: Arc<HandClock>,
 }
@@ -111,7 +111,7 @@ pub async fn postgres() -> Stores {
         audit: postgres.clone(),
         usage: postgres.clone(),
         outbox: postgres,
-        _database: Some(database),
+        database: Some(database),
         ..memory().await
     }
 }
@@ -128,7 +128,7 @@ pub async fn memory() -> Stores {
         usage: memory.clone(),
         outbox: memory,
         board: None,
-        _database: None,
+        database: None,
         limiter: Arc::new(MemoryRateLimiter::new(clock.clone())),
         clock,
     }
@@ -301,6 +301,11 @@ impl Stores {
     pub async fn append(&self, events: &[AuditEvent]) {
         let tallies = events.chunks(MAX_IN_FULL).map(|events| tally(&id().to_string(), events, 0));
         self.audit.tally(&tallies.collect::<Vec<_>>()).await.expect("stored");
+    }
+
+    /// The database, where there is one.
+    pub fn database(&self) -> &Database {
+        self.database.as_deref().expect("stores in PostgreSQL")
     }
 
     /// How many events of that action there are.

@@ -11,6 +11,7 @@ mod noticeboard;
 mod organization_store;
 mod outbox;
 mod rate_limiter;
+mod schema;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod token_store;

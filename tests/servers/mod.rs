@@ -1,9 +1,6 @@
 //! PostgreSQL and Redis for the tests: private, on Unix sockets of their own, started once a test program and
 //! gone with it. Where a server cannot be started the tests fail.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -12,60 +9,21 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
+#[path = "leash.rs"]
+mod leash;
+
+use leash::Server;
+
 /// The role that owns the tables, and the one that serves.
 pub const OWNER: &str = "agentidp_owner";
 pub const SERVES: &str = "agentidp";
-
-/// A server, held by a shell that waits for the end of its input: when this process ends, however it does, the
-/// shell stops the server and removes its folder.
-struct Server {
-    folder: PathBuf,
-    _leash: Child,
-}
-
-impl Server {
-    /// Runs a script that starts a server in `$folder`, and one that stops it.
-    fn start(start: &str, stop: &str) -> Self {
-        let script = format!(
-            "trap '' INT HUP TERM\n\
-             PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH\n\
-             folder=$(mktemp -d /tmp/agentidp-test.XXXXXX) || exit 1\n\
-             cd \"$folder\" && {{ {start}; }} >log 2>&1 && echo \"$folder\" && cat >/dev/null\n\
-             {{ {stop}; }} >>log 2>&1; [ $? = 0 ] || cat log >&2; rm -rf \"$folder\""
-        );
-        let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| {
-            use std::os::unix::fs::MetadataExt as _;
-            process.uid() == 0
-        });
-        // PostgreSQL refuses to run as root.
-        let mut command = if is_root {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--", "sh", "-c", &script]);
-            command
-        } else {
-            let mut command = Command::new("sh");
-            command.args(["-c", &script]);
-            command
-        };
-        let mut leash =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell can be started");
-        let mut folder = String::new();
-        let output = leash.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut folder).expect("the shell speaks");
-        let folder = folder.trim_end();
-        assert!(
-            !folder.is_empty(),
-            "a private server could not be started: are postgresql and redis-server installed?"
-        );
-        Self { folder: folder.into(), _leash: leash }
-    }
-}
 
 static POSTGRES: LazyLock<Server> = LazyLock::new(|| {
     Server::start(
         "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D data && \
          pg_ctl -w -D data -o \"-c listen_addresses='' -c unix_socket_directories='$folder' -c fsync=off \
          -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB -c max_locks_per_transaction=256 \
+         -c log_line_prefix='%d ' \
          \" start",
         "pg_ctl -D data -m immediate stop",
     )
@@ -74,7 +32,7 @@ static POSTGRES: LazyLock<Server> = LazyLock::new(|| {
 static REDIS: LazyLock<Server> = LazyLock::new(|| {
     Server::start(
         "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' --appendonly no \
-         --databases 4096 --daemonize yes --pidfile \"$folder/pid\" && chmod 755 \"$folder\" && \
+         --databases 256 --daemonize yes --pidfile \"$folder/pid\" && \
          until redis-cli -s redis.sock ping; do sleep 0.05; done",
         "redis-cli -s redis.sock shutdown nosave",
     )
@@ -129,6 +87,54 @@ impl Database {
     pub fn url(&self, role: &str) -> String {
         let folder = POSTGRES.folder.to_str().expect("text").replace('/', "%2F");
         format!("postgres://{role}@{folder}/{}", self.name)
+    }
+
+    /// A connection of that role.
+    pub async fn client(&self, role: &str) -> tokio_postgres::Client {
+        let host = POSTGRES.folder.display();
+        let url = format!("host={host} user={role} dbname={}", self.name);
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("the private server");
+        tokio::spawn(connection);
+        client
+    }
+
+    /// From now on new sessions tell the plan of each statement, and take sorts and scans of whole tables only where
+    /// there is no other way.
+    pub async fn explain(&self) {
+        for setting in [
+            "session_preload_libraries = 'auto_explain'",
+            "auto_explain.log_min_duration = 0",
+            "enable_seqscan = off",
+            "enable_sort = off",
+            "enable_incremental_sort = off",
+        ] {
+            administer(&format!("ALTER DATABASE {} SET {setting}", self.name)).await;
+        }
+        administer(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            self.name
+        ))
+        .await;
+    }
+
+    /// The plans that were told, each with its statement.
+    pub fn plans(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(POSTGRES.folder.join("log")).expect("a log");
+        let mut plans = Vec::new();
+        let mut is_plan = false;
+        for line in log.lines() {
+            if !line.starts_with('\t') {
+                is_plan = line.starts_with(&format!("{} LOG:  duration", self.name));
+                if is_plan {
+                    plans.push(String::new());
+                }
+            }
+            if let Some(plan) = plans.last_mut().filter(|_| is_plan) {
+                plan.push_str(line);
+                plan.push('\n');
+            }
+        }
+        plans
     }
 
     pub fn settings(&self, role: &str) -> PgSettings {

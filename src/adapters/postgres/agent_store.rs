@@ -7,8 +7,7 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
 use super::change::Change;
-use super::codec::{self, AGENT, column, name_of, number, signed};
-use super::failure::inconsistent;
+use super::codec::{self, AGENT, listing, name_of, number, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::EventDraft;
@@ -135,23 +134,19 @@ impl AgentStore for Postgres {
                 format!("(SELECT count(*) FROM agents {})", wanted.condition)
             }
         };
-        let offset = signed(page.offset());
         let sql = format!(
-            "-- agent_store.list\nSELECT {count} AS total, page.* FROM (SELECT) AS one LEFT JOIN (\
-             SELECT {AGENT} FROM agents {} ORDER BY created_at DESC, agent_id DESC LIMIT {} OFFSET {offset}\
-             ) AS page ON true ORDER BY created_at DESC, agent_id DESC",
-            wanted.condition, page.limit
+            "-- agent_store.list\nSELECT {AGENT}, {count} AS total FROM agents {} \
+             ORDER BY created_at DESC, agent_id DESC LIMIT {} OFFSET {}",
+            wanted.condition,
+            page.limit,
+            signed(page.offset())
         );
         let rows = self.read_planned(&sql, &wanted.parameters).await?;
-        let total = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
-        let total = number(total, "total")?;
-        let mut items = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if column::<Option<uuid::Uuid>>(row, "agent_id")?.is_some() {
-                items.push(Arc::new(codec::agent(row)?));
-            }
+        if rows.is_empty() {
+            let sql = format!("-- agent_store.count\nSELECT {count} AS total");
+            return listing(&self.read_planned(&sql, &wanted.parameters).await?, None);
         }
-        Ok(Listing { items, total })
+        listing(&rows, Some(codec::agent))
     }
 
     async fn update(

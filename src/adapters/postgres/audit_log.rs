@@ -32,8 +32,16 @@ SELECT event_id, organization_id, agent_id, action, outcome, resource_type, reso
     ip_address, user_agent, jsonb_set(metadata::jsonb, '{count}', to_jsonb(counted))::json, occurred_at
 FROM ended WHERE counted > 0";
 
-/// Whether an event is within its organization's retention at `$1`.
-const IS_SHOWN: &str = "occurred_at >= audit_horizon(organization_id, $1)";
+/// Events beside how long their organizations show them.
+const EVENTS_AND_RETENTION: &str = "audit_events LEFT JOIN organization_retention USING (organization_id)";
+
+/// Whether such an event is shown at `$1`. Where there are no days it is shown for ever.
+const IS_SHOWN: &str = "(occurred_at >= $1::timestamptz - make_interval(hours => 24 * CASE WHEN organization_id IS NULL \
+    THEN (SELECT audit_retention_days::integer FROM plans WHERE plan = 'free') ELSE days END)) IS NOT FALSE";
+
+/// The same for events of the organization `$2`: one instant, known before the first event is looked at.
+const IS_SHOWN_OF_ONE: &str = "organization_id = $2 AND occurred_at >= (SELECT COALESCE(\
+    $1::timestamptz - make_interval(hours => 24 * days), '-infinity') FROM organization_retention WHERE organization_id = $2)";
 
 const PURGE_EVENTS: &str = "\
 -- audit_log.purge
@@ -84,12 +92,11 @@ impl AuditLog for Postgres {
         let outcome = filter.outcome.map(|outcome| name_of(&Outcome::ALL, &outcome));
         let resource_type = filter.resource_type.map(|kind| name_of(&ResourceType::ALL, &kind));
         let after = query.after.map(|after| (after.at, after.id.0));
-        // Of one organization the horizon is one instant, known before the first row is looked at.
-        let horizon = match organization {
-            None => IS_SHOWN,
-            Some(_) => "occurred_at >= (SELECT audit_horizon($2, $1)) AND organization_id = $2",
+        let (from, is_shown) = match organization {
+            None => (EVENTS_AND_RETENTION, IS_SHOWN),
+            Some(_) => ("audit_events", IS_SHOWN_OF_ONE),
         };
-        let mut wanted = Wanted { condition: format!("WHERE {horizon} "), ..Wanted::default() };
+        let mut wanted = Wanted { condition: format!("WHERE {is_shown} "), ..Wanted::default() };
         wanted.parameters.push((&query.now, Type::TIMESTAMPTZ));
         if let Some(organization) = &organization {
             wanted.parameters.push((organization, Type::UUID));
@@ -123,7 +130,7 @@ impl AuditLog for Postgres {
             wanted.condition.push(')');
         }
         let sql = format!(
-            "-- audit_log.list\nSELECT {EVENT} FROM audit_events {} \
+            "-- audit_log.list\nSELECT {EVENT} FROM {from} {} \
              ORDER BY occurred_at DESC, event_id DESC LIMIT {}",
             wanted.condition, query.limit
         );
@@ -137,8 +144,9 @@ impl AuditLog for Postgres {
         id: EventId,
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError> {
-        let sql =
-            format!("-- audit_log.find\nSELECT {EVENT} FROM audit_events WHERE event_id = $2 AND {IS_SHOWN}");
+        let sql = format!(
+            "-- audit_log.find\nSELECT {EVENT} FROM {EVENTS_AND_RETENTION} WHERE event_id = $2 AND {IS_SHOWN}"
+        );
         let rows = self.read(&sql, &[&now, &id.0]).await?;
         let found = rows.first().map(event).transpose()?;
         Ok(found.filter(|event| event.is_within(within)).map(Arc::new))

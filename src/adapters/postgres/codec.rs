@@ -1,6 +1,7 @@
 //! Rows into things and back.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use crate::domain::credential::{Credential, PreviousSecret, Proof, StoredSecret}
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::jwk::PublicKey;
 use crate::domain::organization::{Name, Organization, OrganizationStatus, ResourceUri, Slug};
+use crate::domain::page::Listing;
 use crate::domain::plan::{Limit, LimitOverrides, Plan};
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Fingerprint, SecretHash};
@@ -51,6 +53,19 @@ pub(super) fn number(row: &Row, name: &str) -> Result<u64, StoreError> {
 /// A number as the database keeps it.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A page of rows that each know the `total`; without a reader, of one row that knows nothing else.
+pub(super) fn listing<T>(
+    rows: &[Row],
+    read: Option<fn(&Row) -> Result<T, StoreError>>,
+) -> Result<Listing<Arc<T>>, StoreError> {
+    let first = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
+    let items = match read {
+        None => Vec::new(),
+        Some(read) => rows.iter().map(|row| read(row).map(Arc::new)).collect::<Result<_, _>>()?,
+    };
+    Ok(Listing { items, total: number(first, "total")? })
 }
 
 /// The name of a value.

@@ -6,8 +6,7 @@ use async_trait::async_trait;
 
 use super::agent_store::could_administer;
 use super::change::Change;
-use super::codec::{self, CREDENTIAL, ProofColumns, column, number, signed};
-use super::failure::inconsistent;
+use super::codec::{self, CREDENTIAL, ProofColumns, listing, number, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
@@ -91,24 +90,18 @@ impl CredentialStore for Postgres {
             Some(CredentialStatus::Active) => "agent_id = $1 AND revoked_at IS NULL",
             Some(CredentialStatus::Revoked) => "agent_id = $1 AND revoked_at IS NOT NULL",
         };
+        let count = format!("SELECT count(*) FROM credentials WHERE {condition}");
         let sql = format!(
-            "-- credential_store.list\n\
-             SELECT (SELECT count(*) FROM credentials WHERE {condition}) AS total, page.*\n\
-             FROM (SELECT) AS one LEFT JOIN (\
-             SELECT {CREDENTIAL} FROM credentials LEFT JOIN credential_uses USING (credential_id) \
-             WHERE {condition} ORDER BY created_at DESC, credential_id DESC LIMIT $2 OFFSET $3\
-             ) AS page ON true ORDER BY created_at DESC, credential_id DESC"
+            "-- credential_store.list\nSELECT {CREDENTIAL}, ({count}) AS total \
+             FROM credentials LEFT JOIN credential_uses USING (credential_id) \
+             WHERE {condition} ORDER BY created_at DESC, credential_id DESC LIMIT $2 OFFSET $3"
         );
         let rows = self.read(&sql, &[&agent.0, &i64::from(page.limit), &signed(page.offset())]).await?;
-        let total = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
-        let total = number(total, "total")?;
-        let mut items = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if column::<Option<uuid::Uuid>>(row, "credential_id")?.is_some() {
-                items.push(Arc::new(codec::credential(row)?));
-            }
+        if rows.is_empty() {
+            let sql = format!("-- credential_store.count\nSELECT ({count}) AS total");
+            return listing(&self.read(&sql, &[&agent.0]).await?, None);
         }
-        Ok(Listing { items, total })
+        listing(&rows, Some(codec::credential))
     }
 
     async fn update(

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::codec::{self, ORGANIZATION, column, limit_column, name_of, number, signed};
-use super::failure::inconsistent;
+use super::codec::{self, ORGANIZATION, limit_column, listing, name_of, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::audit::EventDraft;
 use crate::domain::id::OrganizationId;
@@ -24,13 +23,9 @@ INSERT INTO organizations (organization_id, slug, name, plan, status, resources,
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 ON CONFLICT ON CONSTRAINT organizations_slug_key DO NOTHING";
 
-const LIST: &str = "\
--- organization_store.list
-SELECT (SELECT count(*) FROM organizations) AS total, page.*
-FROM (SELECT) AS one LEFT JOIN (
-    SELECT * FROM organizations ORDER BY created_at DESC, organization_id DESC LIMIT $1 OFFSET $2
-) AS page ON true
-ORDER BY created_at DESC, organization_id DESC";
+const COUNT: &str = "\
+-- organization_store.count
+SELECT count(*) AS total FROM organizations";
 
 const UPDATE: &str = "\
 -- organization_store.update
@@ -97,16 +92,16 @@ impl OrganizationStore for Postgres {
     }
 
     async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError> {
-        let rows = self.read(LIST, &[&i64::from(page.limit), &signed(page.offset())]).await?;
-        let total = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
-        let total = number(total, "total")?;
-        let mut items = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if column::<Option<uuid::Uuid>>(row, "organization_id")?.is_some() {
-                items.push(Arc::new(codec::organization(row)?));
-            }
+        let sql = format!(
+            "-- organization_store.list\n\
+             SELECT {ORGANIZATION}, (SELECT count(*) FROM organizations) AS total FROM organizations \
+             ORDER BY created_at DESC, organization_id DESC LIMIT $1 OFFSET $2"
+        );
+        let rows = self.read(&sql, &[&i64::from(page.limit), &signed(page.offset())]).await?;
+        match rows.is_empty() {
+            true => listing(&self.read(COUNT, &[]).await?, None),
+            false => listing(&rows, Some(codec::organization)),
         }
-        Ok(Listing { items, total })
     }
 
     async fn update(

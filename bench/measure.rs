@@ -1,0 +1,129 @@
+//! What is measured, and how it is told.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::Outcome;
+use crate::load::{Connection, Load};
+use crate::service::{Service, cpu};
+
+/// How long a round takes.
+pub const LOAD: Duration = Duration::from_secs(5);
+const SIGNING: Duration = Duration::from_secs(3);
+
+/// What one round of a load came to. Times are in milliseconds.
+pub struct Round {
+    pub requests: f64,
+    pub rate: f64,
+    pub middle: f64,
+    pub late: f64,
+    pub latest: f64,
+    pub cost: f64,
+}
+
+impl Round {
+    pub fn of(service: &Service, load: &Load, connections: &mut [Connection]) -> Outcome<Self> {
+        let (before, began) = (service.cpu()?, Instant::now());
+        let times = load.run(connections, LOAD)?;
+        let (used, took) = (service.cpu()? - before, began.elapsed());
+        let number = times.len() as f64;
+        let at = |hundredths: usize| times[(times.len() - 1) * hundredths / 100].as_secs_f64() * 1e3;
+        Ok(Self {
+            requests: number,
+            rate: number / took.as_secs_f64(),
+            middle: at(50),
+            late: at(99),
+            latest: at(100),
+            cost: used.as_secs_f64() * 1e3 / number,
+        })
+    }
+}
+
+/// Signs what the service signs, with its key, and nothing else.
+pub struct Signer {
+    key: RsaKeyPair,
+    message: Vec<u8>,
+}
+
+impl Signer {
+    pub fn new(pem: &str, token: &str) -> Outcome<Self> {
+        let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let key = RsaKeyPair::from_pkcs8(&STANDARD.decode(base64)?)?;
+        let (message, _) = token.rsplit_once('.').ok_or("no JWT")?;
+        Ok(Self { key, message: message.into() })
+    }
+
+    /// The processor time of one signature, in milliseconds.
+    pub fn cost(&self) -> Outcome<f64> {
+        let random = SystemRandom::new();
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        let (before, end) = (cpu("/proc/thread-self/stat")?, Instant::now() + SIGNING);
+        let mut number = 0.0;
+        while Instant::now() < end {
+            self.key.sign(&RSA_PKCS1_SHA256, &random, &self.message, &mut signature)?;
+            number += 1.0;
+        }
+        let used = cpu("/proc/thread-self/stat")? - before;
+        Ok(used.as_secs_f64() * 1e3 / number)
+    }
+}
+
+/// Tells of loads: a row each.
+pub fn table<'a>(connections: usize, loads: impl IntoIterator<Item = (&'a str, &'a [Round])>) {
+    println!("| Load at {connections} connections | Requests/s | p50 (ms) | p99 (ms) | CPU (ms/request) |");
+    println!("|---|---|---|---|---|");
+    for (name, rounds) in loads {
+        let of = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure));
+        let (rate, middle, late) = (of(|r| r.rate), of(|r| r.middle), of(|r| r.late));
+        println!("| `{name}` | {rate:.0} | {middle:.2} | {late:.2} | {:.4} |", of(|r| r.cost));
+    }
+}
+
+/// The median of some figures, and how far they lie apart.
+pub struct Spread {
+    pub median: f64,
+    lowest: f64,
+    highest: f64,
+    is_one: bool,
+}
+
+impl Spread {
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<_> = figures.into_iter().collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let last = sorted.len() - 1;
+        Self { median: sorted[sorted.len() / 2], lowest: sorted[0], highest: sorted[last], is_one: last == 0 }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(0);
+        write!(f, "{:.digits$}", self.median)?;
+        if self.is_one {
+            return Ok(());
+        }
+        write!(f, " ({:.digits$}–{:.digits$})", self.lowest, self.highest)
+    }
+}
+
+/// Tells a figure beside its limit.
+pub fn row(name: &str, figure: &Spread, digits: usize, limit: Option<f64>) {
+    let verdict = match limit {
+        None => "",
+        Some(limit) if figure.median <= limit => "held",
+        Some(_) => "missed",
+    };
+    let limit = limit.map_or(String::new(), |limit| limit.to_string());
+    println!("| {name} | {figure:.digits$} | {limit} | {verdict} |");
+}
+
+/// Each cost in units of what was measured in the same round.
+pub fn ratios(costs: &[f64], units: &[f64]) -> Spread {
+    Spread::of(costs.iter().zip(units).map(|(cost, unit)| cost / unit))
+}

@@ -1,0 +1,57 @@
+//! All in memory: the core by itself.
+
+use crate::client::{Client, WRONG_SECRETS};
+use crate::load::Connection;
+use crate::measure::{LOAD, Round, Signer, Spread, ratios, row, table};
+use crate::service::{Service, new_key};
+use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP};
+
+const STARTS: usize = 9;
+
+pub fn measure() -> Outcome<()> {
+    let key = new_key()?;
+    let (mut ready, mut idle) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        let service = Service::start(&key)?;
+        ready.push(service.ready_after.as_secs_f64() * 1e3);
+        idle.push(service.resident()?);
+    }
+    let service = Service::start(&key)?;
+    let client = Client::new(&service)?;
+    client.lift_limits()?;
+    let bcrypt_runs = client.bcrypt_runs_of_wrong_secrets()?;
+    let tokens = (0..TOKENS).map(|_| client.token()).collect::<Outcome<Vec<_>>>()?;
+    let loads = client.loads(&tokens);
+    let signer = Signer::new(&key, &tokens[0])?;
+
+    let mut connections = Connection::several(service.address, CONNECTIONS)?;
+    let mut rounds = [const { Vec::new() }; 3];
+    let mut signatures = Vec::new();
+    for _ in 0..ROUNDS {
+        signatures.push(signer.cost()?);
+        for (load, rounds) in loads.iter().zip(&mut rounds) {
+            load.run(&mut connections, WARM_UP)?;
+            rounds.push(Round::of(&service, load, &mut connections)?);
+        }
+    }
+    drop(connections);
+    let mut connections = Connection::several(service.address, MANY_CONNECTIONS)?;
+    loads[0].run(&mut connections, LOAD)?;
+    let loaded = service.resident()?;
+
+    let costs = rounds.each_ref().map(|rounds| rounds.iter().map(|round| round.cost).collect::<Vec<_>>());
+    table(CONNECTIONS, loads.iter().zip(&rounds).map(|(load, rounds)| (load.name, &rounds[..])));
+    println!("| one bare RSA-2048 signature | | | | {:.4} |\n", Spread::of(signatures.iter().copied()));
+
+    println!("| Figure | Measured | Limit | |");
+    println!("|---|---|---|---|");
+    row("CPU of a token / CPU of a bare signature", &ratios(&costs[0], &signatures), 2, Some(1.2));
+    row("CPU of an introspection / CPU of `/health`", &ratios(&costs[1], &costs[2]), 2, Some(3.0));
+    let runs = Spread::of([bcrypt_runs]);
+    row(&format!("bcrypt runs of {WRONG_SECRETS} wrong secrets"), &runs, 0, Some(0.0));
+    row("start to ready, the key given (ms)", &Spread::of(ready), 0, Some(100.0));
+    row("resident when idle (MB)", &Spread::of(idle), 1, Some(30.0));
+    let name = format!("resident after tokens at {MANY_CONNECTIONS} connections (MB)");
+    row(&name, &Spread::of([loaded]), 1, None);
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Servers that end with the process that started them.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// A server, held by a shell that waits for the end of its input: when this process ends, however it does, the
+/// shell stops the server and removes its folder.
+pub struct Server {
+    pub folder: PathBuf,
+    shell: Child,
+    leash: Option<ChildStdin>,
+}
+
+impl Server {
+    /// Runs a script that starts a server in the folder it stands in, and one that stops it.
+    pub fn start(start: &str, stop: &str) -> Self {
+        let script = format!(
+            "trap '' INT HUP TERM\n\
+             PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH\n\
+             folder=$(mktemp -d /tmp/agentidp-test.XXXXXX) && chmod 755 \"$folder\" && cd \"$folder\" || exit 1\n\
+             {{ {start}; }} >log 2>&1 && echo \"$folder\" && cat >/dev/null || cat log >&2\n\
+             {{ {stop}; }} >>log 2>&1; rm -rf \"$folder\""
+        );
+        let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| {
+            use std::os::unix::fs::MetadataExt as _;
+            process.uid() == 0
+        });
+        // PostgreSQL refuses to run as root.
+        let mut command = if is_root {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--", "sh", "-c", &script]);
+            command
+        } else {
+            let mut command = Command::new("sh");
+            command.args(["-c", &script]);
+            command
+        };
+        let mut shell =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell can be started");
+        let leash = shell.stdin.take();
+        let mut folder = String::new();
+        let output = shell.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut folder).expect("the shell speaks");
+        let folder = folder.trim_end();
+        assert!(!folder.is_empty(), "no private server: are postgresql and redis-server installed?");
+        Self { folder: folder.into(), shell, leash }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.leash.take());
+        // The shell stops the server; that it has done so is all that is waited for.
+        let _ = self.shell.wait();
+    }
+}
