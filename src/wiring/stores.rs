@@ -174,7 +174,9 @@ pub(super) async fn bring_up_to_date(
     wait_for(owner.unwrap_or(database), patience).await.map_err(StartError::Store)?;
     match owner {
         Some(owner) => migrate(owner, database.role()).await?,
-        None if schema_version(database).await? == SchemaVersion::Older => migrate(database, None).await?,
+        None if schema_version(database).await? == SchemaVersion::Older => {
+            migrate(database, None).await.map_err(StartError::NotMigrated)?;
+        }
         None => {}
     }
     Ok(())
@@ -233,6 +235,11 @@ pub enum StartError {
     Bootstrap(#[from] BootstrapError),
     #[error(transparent)]
     Store(StoreError),
+    #[error(
+        "PostgreSQL: the role of DATABASE_URL could not bring the tables up to date; \
+         name the role that owns them in MIGRATION_DATABASE_URL"
+    )]
+    NotMigrated(#[source] MigrationError),
     #[error("PostgreSQL")]
     Migration(#[from] MigrationError),
 }

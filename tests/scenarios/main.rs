@@ -14,11 +14,13 @@ mod ecosystem;
 mod http;
 mod introspection;
 mod organizations;
+mod own_stores;
 mod rate;
 mod revocation;
 mod scopes;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod stores;
 mod tenancy;
 mod token;
 mod usage;

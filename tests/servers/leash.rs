@@ -22,20 +22,7 @@ impl Server {
              {{ {start}; }} >log 2>&1 && echo \"$folder\" && cat >/dev/null || cat log >&2\n\
              {{ {stop}; }} >>log 2>&1; rm -rf \"$folder\""
         );
-        let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| {
-            use std::os::unix::fs::MetadataExt as _;
-            process.uid() == 0
-        });
-        // PostgreSQL refuses to run as root.
-        let mut command = if is_root {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--", "sh", "-c", &script]);
-            command
-        } else {
-            let mut command = Command::new("sh");
-            command.args(["-c", &script]);
-            command
-        };
+        let mut command = shell(&script);
         let mut shell =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell can be started");
         let leash = shell.stdin.take();
@@ -45,6 +32,23 @@ impl Server {
         let folder = folder.trim_end();
         assert!(!folder.is_empty(), "no private server: are postgresql and redis-server installed?");
         Self { folder: folder.into(), shell, leash }
+    }
+}
+
+/// That script, as a user that PostgreSQL does not refuse: it does not run as root.
+pub fn shell(script: &str) -> Command {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| {
+        use std::os::unix::fs::MetadataExt as _;
+        process.uid() == 0
+    });
+    if is_root {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--", "sh", "-c", script]);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
     }
 }
 

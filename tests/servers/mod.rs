@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
 #[path = "leash.rs"]
-mod leash;
+pub mod leash;
 
 use leash::Server;
 
@@ -58,29 +58,31 @@ impl Database {
         static TEMPLATE: OnceCell<Database> = OnceCell::const_new();
         let template = TEMPLATE
             .get_or_init(|| async {
-                administer(&format!("CREATE ROLE {OWNER} LOGIN")).await;
-                administer(&format!("CREATE ROLE {SERVES} LOGIN")).await;
-                let template = Self::named("template_of_tests", &format!("OWNER {OWNER}")).await;
+                let template = Self::empty().await;
                 migrate(&template.settings(OWNER), Some(SERVES)).await.expect("migrated");
                 template
             })
             .await;
-        Self::new(&format!("OWNER {OWNER} TEMPLATE {}", template.name)).await
+        Self::of(&template.name).await
     }
 
-    /// A database with those properties.
-    pub async fn new(properties: &str) -> Self {
+    /// One without any tables.
+    pub async fn empty() -> Self {
+        Self::of("template1").await
+    }
+
+    async fn of(template: &str) -> Self {
+        static ROLES: OnceCell<()> = OnceCell::const_new();
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let roles = format!("CREATE ROLE {OWNER} LOGIN; CREATE ROLE {SERVES} LOGIN");
+        ROLES.get_or_init(|| async { administer(&roles).await }).await;
         let left = std::mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner));
         for name in left {
             administer(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
-        Self::named(&format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed)), properties).await
-    }
-
-    async fn named(name: &str, properties: &str) -> Self {
-        administer(&format!("CREATE DATABASE {name} {properties}")).await;
-        Self { name: name.to_owned() }
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        administer(&format!("CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}")).await;
+        Self { name }
     }
 
     /// Its URL for that role.

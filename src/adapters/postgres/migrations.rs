@@ -32,6 +32,10 @@ const LOCK: &str = "\
 -- migrate.lock
 SELECT pg_advisory_lock(hashtextextended('agentidp migrations', 0))";
 
+/// The lock that `make_audit_partitions` takes.
+const LOCK_PARTITIONS: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended('agentidp audit partitions', 0))";
+
 const VERSION: &str = "\
 -- schema_version
 SELECT COALESCE(max(version), 0)::bigint AS version FROM refinery_schema_history";
@@ -69,14 +73,12 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
         client.query_one("SELECT current_user::text, current_schema()::text", &[]).await.map_err(failed)?;
     let (owner, schema): (String, String) = (role.get(0), role.get(1));
     let Some(serves) = serves.filter(|serves| *serves != owner) else { return Ok(()) };
-    for grant in GRANTS {
-        let grant = grant.replace("{role}", &quoted(serves)).replace("{schema}", &quoted(&schema));
-        client
-            .batch_execute(&grant)
-            .await
-            .map_err(|error| MigrationError::Grant { role: serves.to_owned(), source: failed(error) })?;
-    }
-    Ok(())
+    // Not while another instance makes partitions: both change the same rows of the catalogue.
+    let grants = format!("BEGIN; {LOCK_PARTITIONS}; {}; COMMIT", GRANTS.join("; "))
+        .replace("{role}", &quoted(serves))
+        .replace("{schema}", &quoted(&schema));
+    let granted = client.batch_execute(&grants).await;
+    granted.map_err(|error| MigrationError::Grant { role: serves.to_owned(), source: failed(error) })
 }
 
 /// The version of the tables: whether they are as this program knows them.

@@ -1,0 +1,82 @@
+//! Stores that a test may stop and start again.
+
+use tokio_postgres::NoTls;
+
+use crate::servers::leash::{Server, shell};
+
+/// Stores that a test may stop and start again, with a password.
+pub struct OwnStores(Server);
+
+pub const PASSWORD: &str = "hunter2";
+
+impl OwnStores {
+    pub fn start() -> Self {
+        Self(Server::start(
+            &format!(
+                "echo {PASSWORD} >password && \
+                 initdb --no-sync -A scram-sha-256 --pwfile=password -U postgres -E UTF8 --locale=C -D data && \
+                 printf \"listen_addresses=''\\nunix_socket_directories='$folder'\\nfsync=off\\n\" >>data/postgresql.conf && \
+                 {START_POSTGRES} && {START_REDIS}"
+            ),
+            "pg_ctl -D data -m immediate stop; redis-cli -s redis.sock -a hunter2 shutdown nosave",
+        ))
+    }
+
+    pub fn database_url(&self, password: &str) -> String {
+        let folder = self.0.folder.to_str().expect("text").replace('/', "%2F");
+        format!("postgres://postgres:{password}@{folder}/postgres")
+    }
+
+    pub fn redis_url(&self, password: &str) -> String {
+        format!("redis+unix://:{password}@here{}/redis.sock", self.0.folder.display())
+    }
+
+    pub fn stop_postgres(&self) {
+        self.run("pg_ctl -D data -m immediate stop");
+    }
+
+    pub fn start_postgres(&self) {
+        self.run(START_POSTGRES);
+    }
+
+    pub fn stop_redis(&self) {
+        self.run("kill -9 $(cat redis.pid); while kill -0 $(cat redis.pid); do sleep 0.02; done");
+    }
+
+    pub fn start_redis(&self) {
+        self.run(START_REDIS);
+    }
+
+    /// Runs a command of the server's folder.
+    fn run(&self, command: &str) {
+        let script = format!(
+            "PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH; folder=$PWD; \
+             {{ {command}; }} >>log 2>&1 </dev/null"
+        );
+        let status = shell(&script).current_dir(&self.0.folder).status().expect("a shell");
+        assert!(status.success(), "{command}");
+    }
+
+    /// Runs a statement as the superuser.
+    pub async fn administer(&self, sql: &str) {
+        let url =
+            format!("host={} user=postgres password={PASSWORD} dbname=postgres", self.0.folder.display());
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("the private server");
+        tokio::spawn(connection);
+        client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// What Redis holds under that key.
+    pub async fn redis_value(&self, key: &str) -> String {
+        let mut command = std::process::Command::new("redis-cli");
+        let socket = self.0.folder.join("redis.sock");
+        let output =
+            command.arg("-s").arg(socket).args(["--no-auth-warning", "-a", PASSWORD, "get", key]).output();
+        String::from_utf8(output.expect("redis-cli").stdout).expect("text").trim().to_owned()
+    }
+}
+
+const START_POSTGRES: &str = "pg_ctl -w -D data -l server.log start";
+const START_REDIS: &str = "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' \
+    --appendonly no --requirepass hunter2 --daemonize yes --pidfile \"$folder/redis.pid\" && \
+    until redis-cli -s redis.sock -a hunter2 ping; do sleep 0.05; done";

@@ -1,0 +1,283 @@
+//! Stores that are away, come back, are wrong, or are new.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use agentidp::wiring::Service;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+use crate::own_stores::{OwnStores, PASSWORD};
+use crate::servers::{Database, OWNER, SERVES};
+use crate::world::{RSA_PEM, Wiring, World, settings};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
+    command.args(arguments).env_clear().kill_on_drop(true);
+    command.envs([("METRICS_ADDR", "off"), ("PORT", "0"), ("BCRYPT_COST", "4"), ("STORE_WAIT_SECONDS", "0")]);
+    command.env("JWT_PRIVATE_KEY", RSA_PEM.as_str());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::time::timeout(LONG, command.output()).await.expect("in time").expect("it runs")
+}
+
+/// The last line of a program that ended with 1.
+async fn complaint(command: Command) -> String {
+    let output = output(command).await;
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(!text.contains(PASSWORD), "{text}");
+    text.lines().last().expect("a line").to_owned()
+}
+
+/// Asks until the answer is as wanted: what must come by itself comes in time.
+async fn until<T, F: Future<Output = T>>(ask: impl Fn() -> F, is_wanted: impl Fn(&T) -> bool) -> T {
+    let asking = async {
+        loop {
+            let answer = ask().await;
+            if is_wanted(&answer) {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, asking).await.expect("in time")
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_named_in_one_line() {
+    let mut command = program(&["serve"]);
+    command.env("DATABASE_URL", "postgres://agentidp:hunter2@%2Fnowhere/agentidp");
+    let line = complaint(command).await;
+    assert!(line.starts_with("agentidp: PostgreSQL is unavailable"), "{line}");
+    let mut command = program(&["serve"]);
+    command.env("REDIS_URL", "redis+unix://:hunter2@here/nowhere.sock");
+    let line = complaint(command).await;
+    assert!(line.starts_with("agentidp: Redis is unavailable"), "{line}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_at_once_and_not_repeated() {
+    let stores = OwnStores::start();
+    let mut command = program(&["serve", "--store-wait-seconds", "600"]);
+    command.env("DATABASE_URL", stores.database_url("wrong-word"));
+    let line = complaint(command).await;
+    assert!(line.contains("PostgreSQL") && line.contains("password authentication failed"), "{line}");
+    assert!(!line.contains("wrong-word"), "{line}");
+    let mut command = program(&["serve"]);
+    command.env("REDIS_URL", stores.redis_url("wrong-word"));
+    let line = complaint(command).await;
+    assert!(line.contains("Redis") && !line.contains("wrong-word"), "{line}");
+}
+
+#[tokio::test]
+async fn a_store_that_comes_while_it_is_waited_for_is_served_on() {
+    let stores = OwnStores::start();
+    stores.stop_postgres();
+    let mut command = program(&["serve", "--store-wait-seconds", "60"]);
+    command.env("DATABASE_URL", stores.database_url(PASSWORD)).env("RUST_LOG", "info");
+    let mut child = command.spawn().expect("it runs");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut next = async |words: &str| {
+        let reading = async {
+            while let Some(line) = log.next_line().await.expect("text") {
+                if line.contains(words) {
+                    return;
+                }
+            }
+            panic!("it ended before it said {words}");
+        };
+        tokio::time::timeout(LONG, reading).await.expect("in time");
+    };
+    next("waits for PostgreSQL").await;
+    stores.start_postgres();
+    next("may change the audit log").await;
+    next("ready").await;
+    let end = Command::new("kill").args(["-TERM", &child.id().expect("it runs").to_string()]).status().await;
+    assert!(end.expect("kill runs").success());
+    let status = tokio::time::timeout(LONG, child.wait()).await.expect("in time").expect("it ended");
+    assert_eq!(status.code(), Some(0), "an orderly end");
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_stop_the_start() {
+    let database = Database::migrated().await;
+    let newer = "INSERT INTO refinery_schema_history VALUES (9999, 'newer', '', '')";
+    database.client(OWNER).await.batch_execute(newer).await.expect("stored");
+    for owner in [None, Some(database.url(OWNER))] {
+        let mut command = program(&["serve"]);
+        command.env("DATABASE_URL", database.url(SERVES));
+        command.envs(owner.map(|url| ("MIGRATION_DATABASE_URL", url)));
+        let line = complaint(command).await;
+        assert!(line.contains("version 9999") && line.contains("use a newer program"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_serves_cannot_make_the_tables_and_is_told_who_can() {
+    let database = Database::empty().await;
+    let mut command = program(&["serve"]);
+    command.env("DATABASE_URL", database.url(SERVES));
+    let line = complaint(command).await;
+    assert!(line.contains("MIGRATION_DATABASE_URL"), "{line}");
+    let mut command = program(&["migrate"]);
+    command.env("DATABASE_URL", database.url(SERVES)).env("MIGRATION_DATABASE_URL", database.url(OWNER));
+    assert!(output(command).await.status.success());
+    let mut args = settings(&[]);
+    args.stores.database_url = Some(database.url(SERVES).into());
+    let service = Service::start(&args).await.expect("a service");
+    let response = reqwest::get(format!("http://{}/health/ready", service.address)).await.expect("an answer");
+    assert_eq!(response.json::<Value>().await.expect("JSON")["components"], json!({ "postgresql": "ok" }));
+    service.end().await;
+}
+
+#[tokio::test]
+async fn six_instances_start_together_on_an_empty_database() {
+    for _ in 0..3 {
+        let database = Database::empty().await;
+        let mut args = settings(&["--db-pool-max", "2"]);
+        args.stores.database_url = Some(database.url(SERVES).into());
+        args.stores.migration_database_url = Some(database.url(OWNER).into());
+        let starts = (0..6).map(|_| {
+            let args = args.clone();
+            async move { Service::start(&args).await.expect("a service") }
+        });
+        let services = starts.collect::<JoinSet<_>>().join_all().await;
+        let first = services[0].app.bootstrap.default_organization().await.expect("made");
+        for service in &services {
+            assert_eq!(service.app.bootstrap.default_organization().await.expect("made").id, first.id);
+            service.end().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_administrator_is_made_once_and_another_by_recovery() {
+    let database = Database::migrated().await;
+    let bootstrap = |arguments: &[&str]| {
+        let mut command = program(&[&["bootstrap"], arguments].concat());
+        command.env("DATABASE_URL", database.url(SERVES));
+        command
+    };
+    let racers = (0..4).map(|_| output(bootstrap(&[])));
+    let outputs = racers.collect::<JoinSet<_>>().join_all().await;
+    assert_eq!(outputs.iter().filter(|output| output.status.success()).count(), 1, "{outputs:?}");
+    assert!(complaint(bootstrap(&[])).await.contains("has been a first administrator"));
+    let recovered = output(bootstrap(&["--recover"])).await;
+    let text = String::from_utf8(recovered.stdout).expect("text");
+    let value = |label: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(label));
+        value.expect("it is printed").trim().to_owned()
+    };
+
+    let mut args = settings(&[]);
+    args.stores.database_url = Some(database.url(SERVES).into());
+    let service = Service::start(&args).await.expect("a service");
+    assert!(service.administrator.is_none(), "serving makes none");
+    let (http, url) = (reqwest::Client::new(), format!("http://{}/api/v1", service.address));
+    let request = http.post(format!("{url}/token")).form(&[("grant_type", "client_credentials")]);
+    let answer = request.basic_auth(value("client_id:"), Some(value("client_secret:"))).send().await;
+    let token = answer.expect("an answer").json::<Value>().await.expect("JSON")["access_token"].clone();
+    let request =
+        http.get(format!("{url}/audit?action=agent.created")).bearer_auth(token.as_str().expect("a token"));
+    let events = request.send().await.expect("an answer").json::<Value>().await.expect("JSON");
+    let recoveries: Vec<_> =
+        events["data"].as_array().expect("a list").iter().map(|event| &event["metadata"]).collect();
+    assert_eq!(recoveries, [&json!({ "by": "operator", "recovery": true }), &json!({ "by": "operator" })]);
+    service.end().await;
+}
+
+/// A service on stores of its own, its first administrator, and what to ask it with.
+async fn start_on(stores: &OwnStores) -> World {
+    let mut args = settings(&["--store-wait-seconds", "10"]);
+    args.stores.database_url = Some(stores.database_url(PASSWORD).into());
+    args.stores.redis_url = Some(stores.redis_url(PASSWORD).into());
+    World::start_by(Wiring::postgres_and_redis, &args, None).await
+}
+
+async fn readiness(world: &World) -> (u16, Value) {
+    let answer = world.send(world.request(reqwest::Method::GET, "/health/ready")).await;
+    (answer.status.as_u16(), answer.json())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_it_is_degraded_and_serves_on() {
+    let stores = OwnStores::start();
+    let world = start_on(&stores).await;
+    let admin = world.admin_token().await;
+    let (status, whole) = readiness(&world).await;
+    assert_eq!((status, &whole["status"]), (200, &json!("ok")));
+    stores.stop_redis();
+    let (status, degraded) = readiness(&world).await;
+    assert_eq!((status, &degraded["status"]), (200, &json!("degraded")));
+    assert_eq!(degraded["components"], json!({ "postgresql": "ok", "redis": "away" }));
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let token = world.token(&client, &[]).await;
+    assert!(world.is_active(&token).await);
+    world.post(&admin, &format!("/api/v1/agents/{}/tokens/revoke", client.id), json!({})).await;
+    assert!(!world.is_active(&token).await, "Redis is not needed to kill");
+    stores.start_redis();
+    until(|| readiness(&world), |(_, body)| body["status"] == "ok").await;
+    let key = format!("gen:{}", client.id);
+    until(|| stores.redis_value(&key), |value| value == "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_postgresql_it_answers_503_and_comes_back_by_itself() {
+    let stores = OwnStores::start();
+    let world = start_on(&stores).await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let (living, dead) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
+    let revoke = world.request(reqwest::Method::POST, "/api/v1/token/revoke").form(&[("token", &dead)]);
+    let answer = world.send(revoke.basic_auth(&client.id, Some(&client.secret))).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let key = format!("revoked:{}", token_id(&dead));
+    until(|| stores.redis_value(&key), |value| !value.is_empty()).await;
+
+    stores.stop_postgres();
+    let (status, away) = readiness(&world).await;
+    assert_eq!((status, &away["status"]), (503, &json!("away")));
+    assert_eq!(away["components"], json!({ "postgresql": "away", "redis": "ok" }));
+    let asked = world.ask_token(&client, &[]).await;
+    asked.assert_error(503, "temporarily_unavailable");
+    assert!(asked.header("retry-after").is_some());
+    world.get(&admin, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
+    world.get(&living, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
+    world.get(&dead, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    stores.start_postgres();
+    until(|| readiness(&world), |(_, body)| body["status"] == "ok").await;
+    until(|| world.ask_token(&client, &[]), |answer| answer.status == StatusCode::OK).await;
+    assert!(world.is_active(&living).await && !world.is_active(&dead).await);
+}
+
+fn token_id(token: &str) -> String {
+    use base64::Engine as _;
+    let payload = token.split('.').nth(1).expect("a JWT");
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).expect("base64url");
+    let claims: Value = serde_json::from_slice(&payload).expect("JSON");
+    claims["jti"].as_str().expect("an id").to_owned()
+}
+
+/// What one instance decided and did not live to tell is told by the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
+    let stores = OwnStores::start();
+    let mut alone = settings(&[]);
+    alone.stores.database_url = Some(stores.database_url(PASSWORD).into());
+    let world = World::start_by(Wiring::postgres, &alone, None).await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    world.post(&admin, &format!("/api/v1/agents/{agent}/tokens/revoke"), json!({})).await;
+    let key = format!("gen:{agent}");
+    assert_eq!(stores.redis_value(&key).await, "", "it knows no Redis");
+    let _next = start_on(&stores).await;
+    until(|| stores.redis_value(&key), |value| value == "1").await;
+}
