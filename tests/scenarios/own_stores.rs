@@ -1,7 +1,5 @@
 //! Stores that a test may stop and start again.
 
-use tokio_postgres::NoTls;
-
 use crate::servers::leash::{Server, shell};
 
 /// Stores that a test may stop and start again, with a password.
@@ -55,15 +53,6 @@ impl OwnStores {
         );
         let status = shell(&script).current_dir(&self.0.folder).status().expect("a shell");
         assert!(status.success(), "{command}");
-    }
-
-    /// Runs a statement as the superuser.
-    pub async fn administer(&self, sql: &str) {
-        let url =
-            format!("host={} user=postgres password={PASSWORD} dbname=postgres", self.0.folder.display());
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("the private server");
-        tokio::spawn(connection);
-        client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// What Redis holds under that key.

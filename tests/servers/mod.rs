@@ -100,45 +100,6 @@ impl Database {
         client
     }
 
-    /// From now on new sessions tell the plan of each statement, and take sorts and scans of whole tables only where
-    /// there is no other way.
-    pub async fn explain(&self) {
-        for setting in [
-            "session_preload_libraries = 'auto_explain'",
-            "auto_explain.log_min_duration = 0",
-            "enable_seqscan = off",
-            "enable_sort = off",
-            "enable_incremental_sort = off",
-        ] {
-            administer(&format!("ALTER DATABASE {} SET {setting}", self.name)).await;
-        }
-        administer(&format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
-            self.name
-        ))
-        .await;
-    }
-
-    /// The plans that were told, each with its statement.
-    pub fn plans(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(POSTGRES.folder.join("log")).expect("a log");
-        let mut plans = Vec::new();
-        let mut is_plan = false;
-        for line in log.lines() {
-            if !line.starts_with('\t') {
-                is_plan = line.starts_with(&format!("{} LOG:  duration", self.name));
-                if is_plan {
-                    plans.push(String::new());
-                }
-            }
-            if let Some(plan) = plans.last_mut().filter(|_| is_plan) {
-                plan.push_str(line);
-                plan.push('\n');
-            }
-        }
-        plans
-    }
-
     pub fn settings(&self, role: &str) -> PgSettings {
         PgSettings::parse(&SecretString::from(self.url(role))).expect("a URL")
     }

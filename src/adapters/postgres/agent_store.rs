@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
 use super::change::Change;
-use super::codec::{self, AGENT, listing, name_of, number, signed};
+use super::codec::{self, AGENT, empty_listing, listing, name_of, number, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::EventDraft;
@@ -144,9 +144,9 @@ impl AgentStore for Postgres {
         let rows = self.read_planned(&sql, &wanted.parameters).await?;
         if rows.is_empty() {
             let sql = format!("-- agent_store.count\nSELECT {count} AS total");
-            return listing(&self.read_planned(&sql, &wanted.parameters).await?, None);
+            return empty_listing(&self.read_planned(&sql, &wanted.parameters).await?);
         }
-        listing(&rows, Some(codec::agent))
+        listing(&rows, codec::agent)
     }
 
     async fn update(

@@ -55,17 +55,19 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A page of rows that each know the `total`; without a reader, of one row that knows nothing else.
+/// A page of rows that each know the `total`.
 pub(super) fn listing<T>(
     rows: &[Row],
-    read: Option<fn(&Row) -> Result<T, StoreError>>,
+    read: impl Fn(&Row) -> Result<T, StoreError>,
 ) -> Result<Listing<Arc<T>>, StoreError> {
+    let items = rows.iter().map(|row| read(row).map(Arc::new)).collect::<Result<_, _>>()?;
+    Ok(Listing { items, ..empty_listing(rows)? })
+}
+
+/// A page with nothing on it, of a row that knows the `total`.
+pub(super) fn empty_listing<T>(rows: &[Row]) -> Result<Listing<Arc<T>>, StoreError> {
     let first = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
-    let items = match read {
-        None => Vec::new(),
-        Some(read) => rows.iter().map(|row| read(row).map(Arc::new)).collect::<Result<_, _>>()?,
-    };
-    Ok(Listing { items, total: number(first, "total")? })
+    Ok(Listing { items: Vec::new(), total: number(first, "total")? })
 }
 
 /// The name of a value.

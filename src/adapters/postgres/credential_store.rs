@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::agent_store::could_administer;
 use super::change::Change;
-use super::codec::{self, CREDENTIAL, ProofColumns, listing, number, signed};
+use super::codec::{self, CREDENTIAL, ProofColumns, empty_listing, listing, number, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
@@ -99,9 +99,9 @@ impl CredentialStore for Postgres {
         let rows = self.read(&sql, &[&agent.0, &i64::from(page.limit), &signed(page.offset())]).await?;
         if rows.is_empty() {
             let sql = format!("-- credential_store.count\nSELECT ({count}) AS total");
-            return listing(&self.read(&sql, &[&agent.0]).await?, None);
+            return empty_listing(&self.read(&sql, &[&agent.0]).await?);
         }
-        listing(&rows, Some(codec::credential))
+        listing(&rows, codec::credential)
     }
 
     async fn update(

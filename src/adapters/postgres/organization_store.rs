@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::codec::{self, ORGANIZATION, limit_column, listing, name_of, signed};
+use super::codec::{self, ORGANIZATION, empty_listing, limit_column, listing, name_of, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::audit::EventDraft;
 use crate::domain::id::OrganizationId;
@@ -99,8 +99,8 @@ impl OrganizationStore for Postgres {
         );
         let rows = self.read(&sql, &[&i64::from(page.limit), &signed(page.offset())]).await?;
         match rows.is_empty() {
-            true => listing(&self.read(COUNT, &[]).await?, None),
-            false => listing(&rows, Some(codec::organization)),
+            true => empty_listing(&self.read(COUNT, &[]).await?),
+            false => listing(&rows, codec::organization),
         }
     }
 
