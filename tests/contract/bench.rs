@@ -32,6 +32,7 @@ use agentidp::ports::token_store::TokenStore;
 use agentidp::ports::usage_store::UsageStore;
 use uuid::Uuid;
 
+use crate::redis_cluster::redis_cluster_url;
 use crate::servers::{Database, SERVES, redis_url};
 
 /// How many callers race.
@@ -73,8 +74,19 @@ pub async fn redis() -> Stores {
     Stores { limiter, board: Some(board), ..stores }
 }
 
+/// The same in a Cluster, where a script must be sent to the node that has its key.
+pub async fn redis_cluster() -> Stores {
+    let stores = memory().await;
+    let (limiter, board) = in_redis_at(&redis_cluster_url(), &stores.clock).await;
+    Stores { limiter, board: Some(board), ..stores }
+}
+
 async fn in_redis(clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisNoticeboard>) {
-    let settings = RedisSettings::parse(&redis_url().into()).expect("a URL");
+    in_redis_at(&redis_url(), clock).await
+}
+
+async fn in_redis_at(url: &str, clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisNoticeboard>) {
+    let settings = RedisSettings::parse(&url.into()).expect("a URL");
     let redis = Redis::connect(&settings).await.expect("the private server");
     let limiter = RedisRateLimiter::new(redis.clone(), Some(clock.clone()));
     (Arc::new(limiter), Arc::new(RedisNoticeboard::new(redis, clock.clone())))

@@ -11,6 +11,7 @@ mod noticeboard;
 mod organization_store;
 mod outbox;
 mod rate_limiter;
+mod redis_cluster;
 mod schema;
 #[path = "../servers/mod.rs"]
 mod servers;

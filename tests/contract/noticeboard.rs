@@ -7,7 +7,7 @@ use agentidp::ports::noticeboard::Noticeboard;
 
 use crate::bench::*;
 
-contract!([redis] [
+contract!([redis, redis_cluster] [
     a_notice_says_that_its_token_is_dead_and_no_other,
     a_generation_kills_what_was_issued_before_it_and_never_sinks,
     the_generations_of_agent_and_organization_add_up,

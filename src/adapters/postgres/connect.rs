@@ -1,5 +1,6 @@
 //! Opens connections.
 
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use deadpool_postgres::Connect;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 
 use super::failure::{Lapse, failed, unavailable};
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
@@ -23,7 +24,7 @@ pub(super) struct Connector(pub PgSettings);
 
 impl Connector {
     /// A new connection. Its task ends with it.
-    pub(super) async fn open(&self) -> Result<(Client, JoinHandle<()>), Error> {
+    pub(super) async fn open(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         let PgSettings { config, falls_back_to_tls, .. } = &self.0;
         match self.open_as(config).await {
             Err(error) if *falls_back_to_tls && error.as_db_error().is_some() => {
@@ -33,7 +34,7 @@ impl Connector {
         }
     }
 
-    async fn open_as(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+    async fn open_as(&self, config: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         if config.get_ssl_mode() == SslMode::Disable {
             let (client, connection) = config.connect(NoTls).await?;
             return Ok((client, tokio::spawn(run(connection))));
@@ -43,7 +44,7 @@ impl Connector {
     }
 }
 
-async fn run(connection: impl Future<Output = Result<(), Error>>) {
+async fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection to PostgreSQL has ended");
     }
@@ -53,7 +54,8 @@ impl Connect for Connector {
     fn connect(
         &self,
         _: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
+    {
         Box::pin(self.open())
     }
 }
@@ -67,18 +69,18 @@ pub async fn wait_for(settings: &PgSettings, patience: Duration) -> Result<(), S
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pause.tick().await;
-        let error = match timeout(CONNECT_TIMEOUT, connector.open()).await {
+        let error: StoreError = match timeout(CONNECT_TIMEOUT, connector.open()).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => {
                 let code = error.code().map_or("", |code| code.code());
                 if code.starts_with("28") || code.starts_with("3D") || Instant::now() >= ends {
                     return Err(failed(error));
                 }
-                error.to_string()
+                failed(error)
             }
             Err(_) if Instant::now() >= ends => return Err(unavailable(Lapse(CONNECT_TIMEOUT))),
-            Err(_) => Lapse(CONNECT_TIMEOUT).to_string(),
+            Err(_) => unavailable(Lapse(CONNECT_TIMEOUT)),
         };
-        tracing::info!(error, "waits for PostgreSQL");
+        tracing::info!(error = &error as &dyn Error, "waits for PostgreSQL");
     }
 }

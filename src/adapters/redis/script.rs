@@ -2,6 +2,7 @@
 
 use fred::interfaces::ClientLike as _;
 use fred::types::{ClusterHash, CustomCommand, FromValue};
+use fred::util::redis_keyslot;
 
 use super::client::{Redis, unavailable};
 use crate::ports::store_error::StoreError;
@@ -29,17 +30,17 @@ impl Script {
         let with = |script: &str| {
             vec![script.to_owned(), "1".to_owned(), key.clone(), first.clone(), second.clone()]
         };
-        match redis.commands.custom(command("EVALSHA"), with(&self.hash)).await {
+        match redis.commands.custom(command("EVALSHA", &key), with(&self.hash)).await {
             // Redis was emptied or is another now. Nothing was run, so nothing counts twice.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                redis.commands.custom(command("EVAL"), with(self.source)).await.map_err(unavailable)
+                redis.commands.custom(command("EVAL", &key), with(self.source)).await.map_err(unavailable)
             }
             outcome => outcome.map_err(unavailable),
         }
     }
 }
 
-/// Of both commands the third argument is the key, which says what node of a Cluster runs it.
-fn command(name: &'static str) -> CustomCommand {
-    CustomCommand::new_static(name, ClusterHash::Offset(2), false)
+/// What runs on the node of a Cluster that holds the key.
+fn command(name: &'static str, key: &str) -> CustomCommand {
+    CustomCommand::new_static(name, ClusterHash::Custom(redis_keyslot(key.as_bytes())), false)
 }
