@@ -7,6 +7,7 @@ mod agent_store;
 mod audit_log;
 mod bench;
 mod credential_store;
+mod lost_connections;
 mod noticeboard;
 mod organization_store;
 mod outbox;

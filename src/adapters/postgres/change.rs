@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::codec::{column, signed};
 use super::events::EventColumns;
-use super::failure::{Lapse, failed, in_doubt, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
 use crate::domain::audit::EventDraft;
 use crate::domain::id::{AgentId, OrganizationId};
@@ -178,7 +178,7 @@ impl Change<'_> {
         let Some(connection) = self.connection.take() else { return Err(unavailable("the change is over")) };
         match timeout(STATEMENT, connection.batch_execute("COMMIT")).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.as_db_error().is_some() && !connection.is_closed() => Err(failed(error)),
+            Ok(Err(error)) if is_answer(&error) => Err(failed(error)),
             Ok(Err(error)) => {
                 drop(Object::take(connection));
                 self.settle(error.to_string()).await

@@ -38,6 +38,15 @@ pub(super) fn failed(error: Error) -> StoreError {
     }
 }
 
+/// Whether the server has answered that the statement failed. A connection that it ends may have done its work
+/// before that.
+pub(super) fn is_answer(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|state| {
+        let code = state.code().code();
+        !code.starts_with("57P") && !code.starts_with("08")
+    })
+}
+
 /// One error, told to many.
 pub(super) fn same(error: &StoreError) -> StoreError {
     match error {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connect::Connector;
-use super::failure::{Lapse, unavailable};
+use super::failure::{Lapse, is_answer, unavailable};
 use super::settings::CONNECT_TIMEOUT;
 use super::store::{Failure, STATEMENT};
 use crate::ports::store_error::StoreError;
@@ -152,10 +152,9 @@ impl Line {
         &mut self,
         outcome: Result<Result<Vec<Row>, tokio_postgres::Error>, tokio::time::error::Elapsed>,
     ) -> Result<Vec<Row>, Failure> {
-        let is_closed = self.live.as_ref().is_none_or(|(client, _)| client.is_closed());
         match outcome {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) if error.as_db_error().is_some() && !is_closed => Err(Failure::Said(error)),
+            Ok(Err(error)) if is_answer(&error) => Err(Failure::Said(error)),
             Ok(Err(error)) => {
                 self.live = None;
                 Err(Failure::Lost(unavailable(error)))

@@ -14,7 +14,7 @@ use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use super::connect::Connector;
-use super::failure::{Lapse, failed, in_doubt, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
 use super::issuer::Issuer;
 use super::lane::Lanes;
 use super::lookup::Lookup;
@@ -129,7 +129,7 @@ impl Postgres {
         let connection = self.connection().await.map_err(Failure::NotAsked)?;
         let lost = match timeout(STATEMENT, ask.of(&connection)).await {
             Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) if error.as_db_error().is_some() && !connection.is_closed() => {
+            Ok(Err(error)) if is_answer(&error) => {
                 return Err(Failure::Said(error));
             }
             Ok(Err(error)) => unavailable(error),

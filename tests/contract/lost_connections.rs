@@ -1,0 +1,112 @@
+//! Connections that are cut while PostgreSQL works: what was acknowledged is there, what was refused is not.
+
+use std::time::Duration;
+
+use agentidp::domain::audit::{Action, EventDraft};
+use agentidp::domain::id::TokenId;
+use agentidp::domain::tenancy::Tenancy;
+use agentidp::ports::organization_store::InsertOrganizationError;
+use agentidp::ports::store_error::StoreError;
+use agentidp::ports::token_store::{IssueError, TokenIssue};
+use agentidp::ports::usage_store::UsageQuery;
+use tokio::task::JoinSet;
+
+use crate::bench::*;
+
+/// Cuts all connections of whoever serves, again and again, until the work is done.
+async fn under_cuts<T: Send + 'static>(stores: &Stores, work: impl Future<Output = T> + Send + 'static) -> T {
+    const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = 'agentidp'";
+    let superuser = stores.database().client("postgres").await;
+    let work = tokio::spawn(work);
+    let mut pace = tokio::time::interval(Duration::from_millis(30));
+    let mut cuts = 0;
+    while !work.is_finished() && cuts < 30 {
+        pace.tick().await;
+        superuser.batch_execute(CUT).await.expect("cut");
+        cuts += 1;
+    }
+    work.await.expect("the work does not panic")
+}
+
+async fn has_event(stores: &Stores, event: &EventDraft) -> bool {
+    let found = stores.audit.find(Tenancy::All, event.id, NOON).await;
+    found.expect("an answer, now that nothing is cut").is_some()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_that_was_let_through_has_its_event_and_one_that_was_refused_has_none() {
+    let stores = postgres().await;
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    let (agent_id, credential_id) = (agent.id, credential.id);
+    let issue = move || TokenIssue {
+        agent: agent_id,
+        credential: credential_id,
+        secret: None,
+        generation: 0,
+        assertion: None,
+        event: event(Action::TokenIssued, TokenId(id())),
+    };
+    let tokens = stores.tokens.clone();
+    let outcomes = under_cuts(&stores, async move {
+        let mut outcomes = Vec::new();
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        // Long after the last cut some come through.
+        while outcomes.iter().filter(|(outcome, _): &&(Result<_, _>, _)| outcome.is_ok()).count() < 1_000 {
+            pace.tick().await;
+            let calls = (0..50).map(|_| {
+                let (tokens, issue) = (tokens.clone(), issue());
+                async move { (tokens.issue(&issue).await, issue.event) }
+            });
+            outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);
+        }
+        outcomes
+    })
+    .await;
+    let mut events = 0;
+    for (outcome, event) in outcomes {
+        let is_there = has_event(&stores, &event).await;
+        events += u64::from(is_there);
+        match outcome {
+            Ok(_) => assert!(is_there, "it was let through"),
+            Err(IssueError::Store(StoreError::Unavailable { .. })) => {
+                assert!(!is_there, "nothing was changed");
+            }
+            Err(IssueError::Store(StoreError::InDoubt { .. })) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    let query =
+        UsageQuery { organization: agent.organization, month: NOON.month(), client: None, clients: 1 };
+    assert_eq!(stores.usage.usage(&query).await.expect("an answer").tokens, events, "each was counted once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_change_that_was_acknowledged_is_there_and_one_that_was_refused_is_not() {
+    let stores = postgres().await;
+    let organizations = stores.organizations.clone();
+    let outcomes = under_cuts(&stores, async move {
+        let mut outcomes = Vec::new();
+        for _ in 0..60 {
+            let calls = (0..8).map(|_| {
+                let (organizations, new) = (organizations.clone(), organization());
+                let event = event(Action::OrganizationCreated, new.id);
+                async move { (organizations.insert(&new, &event).await, new, event) }
+            });
+            outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);
+        }
+        outcomes
+    })
+    .await;
+    for (outcome, new, event) in outcomes {
+        let found = stores.organizations.find(Tenancy::All, new.id).await.expect("an answer");
+        assert_eq!(found.is_some(), has_event(&stores, &event).await, "both or neither");
+        match outcome {
+            Ok(()) => assert!(found.is_some(), "it was acknowledged"),
+            Err(InsertOrganizationError::Store(StoreError::Unavailable { .. })) => assert!(found.is_none()),
+            Err(InsertOrganizationError::Store(StoreError::InDoubt { .. })) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
