@@ -88,6 +88,20 @@ impl<'a> Client<'a> {
         Ok((after.0 + after.1 - before.0 - before.1) as f64)
     }
 
+    /// Makes so many agents, with their events: as many as a first page shows, so that an empty database answers as
+    /// long a page as a full one.
+    pub fn make_agents(&self, number: usize) -> Outcome<()> {
+        let headers = [("Authorization", self.bearer.as_str()), JSON];
+        for place in 0..number {
+            let body = format!(
+                r#"{{"email":"page-{place}@example.com","agentType":"custom","version":"1.0.0",
+                "capabilities":["documents:read"],"owner":"bench","deploymentEnv":"staging"}}"#
+            );
+            call(self.service.address, &request("POST /api/v1/agents", &headers, &body), 201)?;
+        }
+        Ok(())
+    }
+
     /// A list, read with a token of the administrator.
     pub fn list(&self, name: &'static str, path: &str) -> Load {
         let headers = [("Authorization", self.bearer.as_str())];

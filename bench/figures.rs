@@ -1,7 +1,7 @@
 //! What the service costs, held against its limits: `cargo bench --bench figures`, on Linux.
 //!
-//! It starts the program itself, in memory, and loads it from threads of this process. Processor time is
-//! that of the service's process alone. What is bound by the machine is told as a ratio to something measured
+//! It starts the program itself, in memory (or, with `-- stores`, on a private PostgreSQL and Redis), and loads it
+//! from threads of this process. Processor time is that of the service's process alone, where nothing else is said. What is bound by the machine is told as a ratio to something measured
 //! in the same round: a token to one bare RSA signature, an introspection to an answer of `/health`. Each
 //! figure is the median, with the lowest and the highest in brackets. A wrong answer voids the run; a missed
 //! limit is told in the table.

@@ -21,6 +21,9 @@ use leash::Server;
 const AGENTS: &str = "1000000";
 const EVENTS: &str = "10000000";
 
+/// As many as the longest first page shows.
+const PAGE: usize = 60;
+
 const START: &str = "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D data && \
     pg_ctl -w -D data -o \"-c listen_addresses='' -c unix_socket_directories='$folder' -c shared_buffers=512MB \
     -c max_wal_size=8GB -c max_connections=100\" start && \
@@ -55,6 +58,7 @@ pub fn measure() -> Outcome<()> {
     for side in sides {
         let client = Client::new(&side.service)?;
         client.lift_limits()?;
+        client.make_agents(PAGE)?;
         let tokens = (0..TOKENS).map(|_| client.token()).collect::<Outcome<Vec<_>>>()?;
         let [token, introspection, health] = client.loads(&tokens);
         loads.push(vec![
