@@ -59,11 +59,18 @@ COMMENT ON TABLE agent_counts IS
     'How many agents there are, so that a page of a million does not count them. Kept by a trigger';
 
 CREATE FUNCTION count_agents() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    -- The two rows are locked in one order, or two agents that change places would wait for each other.
+    is_first boolean := TG_OP = 'UPDATE' AND (OLD.agent_type, OLD.status) < (NEW.agent_type, NEW.status);
 BEGIN
+    IF is_first THEN
+        UPDATE agent_counts SET agents = agents - 1
+        WHERE organization_id = OLD.organization_id AND agent_type = OLD.agent_type AND status = OLD.status;
+    END IF;
     INSERT INTO agent_counts AS c (organization_id, agent_type, status, agents)
     VALUES (NEW.organization_id, NEW.agent_type, NEW.status, 1)
     ON CONFLICT ON CONSTRAINT agent_counts_pkey DO UPDATE SET agents = c.agents + 1;
-    IF TG_OP = 'UPDATE' THEN
+    IF TG_OP = 'UPDATE' AND NOT is_first THEN
         UPDATE agent_counts SET agents = agents - 1
         WHERE organization_id = OLD.organization_id AND agent_type = OLD.agent_type AND status = OLD.status;
     END IF;

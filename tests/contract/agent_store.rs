@@ -23,6 +23,7 @@ contract!([memory, postgres] [
     an_agent_with_another_administrator_beside_it_may_go,
     decommissioning_revokes_the_credentials_with_it,
     a_list_is_newest_first_filtered_and_paged,
+    agents_that_change_places_do_not_wait_for_each_other,
 ]);
 
 async fn an_agent_reads_back_as_it_was_stored(stores: Stores) {
@@ -229,4 +230,34 @@ async fn a_list_is_newest_first_filtered_and_paged(stores: Stores) {
         stores.agents.list(within, &filter, Page { number: 1, limit: 10 }).await.expect("an answer");
     assert_eq!(listing.items.iter().map(|agent| agent.id).collect::<Vec<_>>(), [ids[2]]);
     assert_eq!(listing.total, 1);
+}
+
+/// Half of them leave a state that the other half comes to, and back again.
+async fn agents_that_change_places_do_not_wait_for_each_other(stores: Stores) {
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let mut agents = Vec::new();
+    for place in 0..8 {
+        let status = if place % 2 == 0 { AgentStatus::Active } else { AgentStatus::Suspended };
+        agents.push(stores.add(agentidp::domain::agent::Agent { status, ..agent(organization.id) }).await);
+    }
+    for round in 1..=ROUNDS {
+        let changes = agents.into_iter().map(|before| {
+            let stores = stores.agents.clone();
+            let is_active = Some(!before.is_active());
+            async move {
+                let change = AgentChange { is_active, ..AgentChange::default() };
+                let after = before.changed(change, NOON).expect("alive");
+                stores.update(&before, &after, &[]).await.map(|()| after)
+            }
+        });
+        let outcomes = race(changes).await;
+        agents = outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|e| panic!("{round}: {e:?}")))
+            .collect();
+    }
+    let filter = AgentFilter { status: Some(AgentStatus::Active), ..AgentFilter::default() };
+    let page = Page { number: 1, limit: 20 };
+    let list = stores.agents.list(Tenancy::Only(organization.id), &filter, page).await.expect("an answer");
+    assert_eq!((list.total, list.items.len()), (4, 4));
 }

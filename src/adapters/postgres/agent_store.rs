@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
 use super::change::Change;
-use super::codec::{self, AGENT, empty_listing, listing, name_of, number, signed};
+use super::codec::{self, AGENT, ORGANIZATION, empty_listing, listing, name_of, number, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::EventDraft;
@@ -26,11 +26,9 @@ const LOCK_ORGANIZATION: &str = "\
 -- agent_store.lock_organization
 SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of ' || $1::uuid::text, 0))";
 
-const ORGANIZATION_AND_ITS_AGENTS: &str = "\
--- agent_store.organization_and_its_agents
-SELECT o.*, (SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts c
-    WHERE c.organization_id = o.organization_id AND c.status <> 'decommissioned') AS living
-FROM organizations o WHERE o.organization_id = $1 FOR SHARE";
+/// The agents of the organization `$1` that count against its limit.
+const LIVING: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts \
+    WHERE organization_id = $1 AND status <> 'decommissioned')";
 
 const INSERT: &str = "\
 -- agent_store.insert
@@ -60,7 +58,11 @@ impl AgentStore for Postgres {
     ) -> Result<(), InsertAgentError> {
         let mut change = self.begin(events).await?;
         change.query(LOCK_ORGANIZATION, &[&agent.organization.0]).await?;
-        let rows = change.query(ORGANIZATION_AND_ITS_AGENTS, &[&agent.organization.0]).await?;
+        let sql = format!(
+            "-- agent_store.organization_and_its_agents\n\
+             SELECT {ORGANIZATION}, {LIVING} AS living FROM organizations WHERE organization_id = $1 FOR SHARE"
+        );
+        let rows = change.query(&sql, &[&agent.organization.0]).await?;
         let Some(row) = rows.first().filter(|_| within.admits(agent.organization)) else {
             return Err(InsertAgentError::NoSuchOrganization);
         };

@@ -155,19 +155,26 @@ impl AuditLog for Postgres {
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
         let grace = i32::try_from(GRACE_DAYS).unwrap_or(i32::MAX);
         let mut removed = 0;
+        let mut outcome = Ok(());
         for _ in 0..PURGE_BATCHES {
-            let rows = self.run(PURGE_EVENTS, &[&now, &grace, &PURGE_BATCH]).await?;
-            let batch = column::<i64>(&rows[0], "removed")?;
-            removed += u64::try_from(batch).unwrap_or_default();
-            if batch == 0 {
-                break;
+            match self.run(PURGE_EVENTS, &[&now, &grace, &PURGE_BATCH]).await {
+                Ok(rows) => match u64::try_from(column::<i64>(&rows[0], "removed")?).unwrap_or_default() {
+                    0 => break,
+                    batch => removed += batch,
+                },
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
         }
+        // Each for itself: one that fails leaves the others to be done.
         for sql in PURGE_OTHERS {
-            self.run(sql, &[&now]).await?;
+            outcome = outcome.and(self.run(sql, &[&now]).await.map(drop));
         }
         self.forget_months();
         self.make_room(now).await?;
+        outcome?;
         Ok(removed)
     }
 }

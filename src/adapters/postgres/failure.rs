@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::Error;
+use tokio_postgres::error::Severity;
 
 use crate::ports::store_error::{Cause, StoreError};
 
@@ -43,7 +44,9 @@ pub(super) fn failed(error: Error) -> StoreError {
 pub(super) fn is_answer(error: &Error) -> bool {
     error.as_db_error().is_some_and(|state| {
         let code = state.code().code();
-        !code.starts_with("57P") && !code.starts_with("08")
+        let ends_the_connection = matches!(state.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+            || code.starts_with("57P");
+        !ends_the_connection && !code.starts_with("08")
     })
 }
 

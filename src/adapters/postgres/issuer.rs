@@ -38,7 +38,7 @@ JOIN monthly_tokens m ON m.agent_id = asked.agent_id
     AND m.month = (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date";
 
 /// For how long one looks for the fate of a batch whose answer was lost.
-const PATIENCE: Duration = Duration::from_millis(2_500);
+const PATIENCE: Duration = Duration::from_millis(3_500);
 /// How often a batch is tried again that always loses to somebody else.
 const MAX_RACES: usize = 5;
 

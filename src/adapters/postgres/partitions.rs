@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use super::failure::unavailable;
 use super::store::Postgres;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
@@ -20,7 +21,12 @@ impl Postgres {
         if self.months.lock().unwrap_or_else(PoisonError::into_inner).contains(&month) {
             return Ok(());
         }
-        self.run(MAKE_ROOM, &[&at, &AHEAD]).await?;
+        // Whether it was made or not: of what is to be stored there nothing has been sent.
+        let made = self.run(MAKE_ROOM, &[&at, &AHEAD]).await;
+        made.map_err(|error| match error {
+            StoreError::InDoubt { source, .. } => unavailable(source),
+            other => other,
+        })?;
         self.months.lock().unwrap_or_else(PoisonError::into_inner).insert(month);
         Ok(())
     }

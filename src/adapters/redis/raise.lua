@@ -1,7 +1,7 @@
 -- Sets a number that is only ever raised.
 -- KEYS[1]: its key. ARGV[1]: the number. ARGV[2]: its life in milliseconds.
 local kept = redis.call('GET', KEYS[1])
-if not kept or tonumber(kept) < tonumber(ARGV[1]) then
+if (tonumber(kept) or -1) < tonumber(ARGV[1]) then
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 end
 return 0
