@@ -4,7 +4,7 @@ use email_address::{EmailAddress, Options};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::id::{AgentId, OrganizationId};
-use super::scope::Scopes;
+use super::scope::{ManagementScope, Scopes};
 use super::time::Timestamp;
 
 /// The longest e-mail address, in bytes.
@@ -74,6 +74,12 @@ impl Agent {
 
     fn refuse_if_final(&self) -> Result<(), Decommissioned> {
         if self.status == AgentStatus::Decommissioned { Err(Decommissioned) } else { Ok(()) }
+    }
+
+    /// Whether it could administer all organizations, as far as the agent itself goes: whether it can depends on its
+    /// credentials and its organization too.
+    pub fn could_administer(&self) -> bool {
+        self.is_active() && self.capabilities.management().contains(ManagementScope::AdminOrgs)
     }
 
     /// Whether it may get and use tokens, as far as the agent itself goes.

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::{core, key_error};
-use super::stores::{StartError, Stores, Time, bring_up_to_date};
+use super::stores::{StartError, Stores, Time, bring_up_to_date, pg_settings};
 use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, generate_pem};
 use crate::adapters::http::document;
-use crate::adapters::postgres::PgSettings;
 use crate::adapters::system::SystemClock;
 use crate::app::bootstrap::Administrator;
 use crate::app::{App, Settings};
@@ -23,12 +22,8 @@ pub fn openapi() -> Result<serde_json::Value, StartError> {
 
 /// Brings the tables up to date.
 pub async fn migrate_tables(args: &StoreArgs) -> Result<(), StartError> {
-    let parse = |name: &str, url: Option<secrecy::SecretString>| {
-        let settings = url.map(|url| PgSettings::parse(&url)).transpose();
-        settings.map_err(|error| ConfigError::new(format!("{name} {error}")))
-    };
-    let owner = parse("MIGRATION_DATABASE_URL", args.migration_database()?)?;
-    let database = parse("DATABASE_URL", args.database()?)?;
+    let owner = pg_settings("MIGRATION_DATABASE_URL", args.migration_database()?)?;
+    let database = pg_settings("DATABASE_URL", args.database()?)?;
     let patience = Duration::from_secs(args.store_wait_seconds.into());
     match (&database, &owner) {
         (Some(database), owner) => bring_up_to_date(database, owner.as_ref(), patience).await,

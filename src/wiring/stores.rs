@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::adapters::postgres::{
-    MigrationError, PgSettings, Postgres, SchemaVersion, migrate, powers, schema_version, wait_for,
+    self, MigrationError, PgSettings, Postgres, SchemaVersion, migrate, powers, schema_version,
 };
 use crate::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSettings};
 use crate::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
@@ -108,7 +108,7 @@ impl Stores {
             return Err(ConfigError::new(reason).into());
         }
         if let Some(settings) = redis {
-            let redis = reach(patience, || Redis::connect(&settings)).await?;
+            let redis = wait_for("Redis", patience, || Redis::connect(&settings), |_| false).await?;
             stores = stores.beside_redis(redis, time);
         }
         Ok(stores)
@@ -171,7 +171,8 @@ pub(super) async fn bring_up_to_date(
     owner: Option<&PgSettings>,
     patience: Duration,
 ) -> Result<(), StartError> {
-    wait_for(owner.unwrap_or(database), patience).await.map_err(StartError::Store)?;
+    let first = owner.unwrap_or(database);
+    wait_for("PostgreSQL", patience, || postgres::reach(first), postgres::is_final).await?;
     match owner {
         Some(owner) => migrate(owner, database.role()).await?,
         None if schema_version(database).await? == SchemaVersion::Older => {
@@ -196,7 +197,8 @@ async fn warn_of_power(database: &PgSettings) {
     }
 }
 
-fn pg_settings(name: &str, url: Option<SecretString>) -> Result<Option<PgSettings>, ConfigError> {
+/// PostgreSQL as the setting of that name has it.
+pub(super) fn pg_settings(name: &str, url: Option<SecretString>) -> Result<Option<PgSettings>, ConfigError> {
     url.map(|url| PgSettings::parse(&url)).transpose().map_err(|error| wrong(name, &error))
 }
 
@@ -204,8 +206,13 @@ fn wrong(name: &str, error: &dyn Error) -> ConfigError {
     ConfigError::new(format!("{name} {error}"))
 }
 
-/// What `connect` gives, tried again while it fails, for so long.
-async fn reach<T, F>(patience: Duration, connect: impl Fn() -> F) -> Result<T, StartError>
+/// What `connect` gives, tried again for so long while it fails, and the failure is not final.
+async fn wait_for<T, F>(
+    store: &str,
+    patience: Duration,
+    connect: impl Fn() -> F,
+    is_final: impl Fn(&StoreError) -> bool,
+) -> Result<T, StartError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
@@ -216,8 +223,8 @@ where
         pause.tick().await;
         match connect().await {
             Ok(connected) => return Ok(connected),
-            Err(error) if Instant::now() >= ends => return Err(StartError::Store(error)),
-            Err(error) => tracing::info!(error = &error as &dyn Error, "waits for a store"),
+            Err(error) if is_final(&error) || Instant::now() >= ends => return Err(StartError::Store(error)),
+            Err(error) => tracing::info!(error = &error as &dyn Error, "waits for {store}"),
         }
     }
 }

@@ -47,10 +47,7 @@ impl OwnStores {
 
     /// Runs a command of the server's folder.
     fn run(&self, command: &str) {
-        let script = format!(
-            "PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH; folder=$PWD; \
-             {{ {command}; }} >>log 2>&1 </dev/null"
-        );
+        let script = format!("folder=$PWD; {{ {command}; }} >>log 2>&1 </dev/null");
         let status = shell(&script).current_dir(&self.0.folder).status().expect("a shell");
         assert!(status.success(), "{command}");
     }

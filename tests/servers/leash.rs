@@ -17,7 +17,6 @@ impl Server {
     pub fn start(start: &str, stop: &str) -> Self {
         let script = format!(
             "trap '' INT HUP TERM\n\
-             PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH\n\
              folder=$(mktemp -d /tmp/agentidp-test.XXXXXX) && chmod 755 \"$folder\" && cd \"$folder\" || exit 1\n\
              {{ {start}; }} >log 2>&1 && echo \"$folder\" && cat >/dev/null || cat log >&2\n\
              {{ {stop}; }} >>log 2>&1; rm -rf \"$folder\""
@@ -35,21 +34,20 @@ impl Server {
     }
 }
 
-/// That script, as a user that PostgreSQL does not refuse: it does not run as root.
+/// That script, with Debian's programs of PostgreSQL in its path, as a user that PostgreSQL does not refuse: it does
+/// not run as root.
 pub fn shell(script: &str) -> Command {
+    let script =
+        format!("PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH\n{script}");
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| {
         use std::os::unix::fs::MetadataExt as _;
         process.uid() == 0
     });
-    if is_root {
-        let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--", "sh", "-c", script]);
-        command
-    } else {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
+    let words: &[&str] =
+        if is_root { &["runuser", "-u", "postgres", "--", "sh", "-c"] } else { &["sh", "-c"] };
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(script);
+    command
 }
 
 impl Drop for Server {

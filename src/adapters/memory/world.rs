@@ -11,7 +11,6 @@ use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, EventId, OrganizationId, TokenId};
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
-use crate::domain::scope::ManagementScope;
 use crate::domain::time::{Month, Timestamp};
 use crate::domain::token::Notice;
 use crate::ports::outbox::{NoticeId, PendingNotice};
@@ -107,8 +106,7 @@ impl World {
     /// Whether the agent could administer now: active, in an active organization, with `admin:orgs` and a
     /// live credential.
     pub(super) fn is_administrator(&self, agent: &Agent, now: Timestamp) -> bool {
-        agent.is_active()
-            && agent.capabilities.management().contains(ManagementScope::AdminOrgs)
+        agent.could_administer()
             && self
                 .organizations
                 .get(&agent.organization)

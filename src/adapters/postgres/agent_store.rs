@@ -1,6 +1,5 @@
 //! Agents in PostgreSQL.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,13 +8,13 @@ use tokio_postgres::types::Type;
 use super::change::Change;
 use super::codec::{self, AGENT, ORGANIZATION, empty_listing, listing, name_of, number, signed};
 use super::store::{Parameter, Postgres};
+use super::wanted::Wanted;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::EventDraft;
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Listing, Page};
 use crate::domain::plan::Limit;
-use crate::domain::scope::ManagementScope;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::token::Notice;
 use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
@@ -159,7 +158,7 @@ impl AgentStore for Postgres {
     ) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
         let mut change = self.begin(events).await?;
-        let may_be_last = could_administer(before) && !could_administer(after);
+        let may_be_last = before.could_administer() && !after.could_administer();
         if may_be_last {
             change.lock_administrators().await?;
         }
@@ -203,32 +202,5 @@ impl Change<'_> {
             self.notify(&Notice::of_agent(after, after.updated_at)).await?;
         }
         Ok(true)
-    }
-}
-
-/// Whether the agent by itself could administer: whether it does depends on its credentials and organization.
-pub(super) fn could_administer(agent: &Agent) -> bool {
-    agent.is_active() && agent.capabilities.management().contains(ManagementScope::AdminOrgs)
-}
-
-/// A condition that grows, with its parameters.
-#[derive(Default)]
-pub(super) struct Wanted<'a> {
-    pub condition: String,
-    pub parameters: Vec<(Parameter<'a>, Type)>,
-}
-
-impl<'a> Wanted<'a> {
-    /// That a column equals a value.
-    pub(super) fn add(&mut self, column: &str, value: Parameter<'a>, kind: Type) {
-        self.add_as(&format!("{column} ="), value, kind);
-    }
-
-    /// That what is written holds of a value.
-    pub(super) fn add_as(&mut self, claim: &str, value: Parameter<'a>, kind: Type) {
-        let word = if self.condition.is_empty() { "WHERE" } else { "AND" };
-        self.parameters.push((value, kind));
-        write!(self.condition, "{word} {claim} ${} ", self.parameters.len())
-            .expect("writing to a String cannot fail");
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
-use super::agent_store::Wanted;
 use super::codec::{column, name_of, signed};
 use super::events::{EVENT, EventColumns, event};
 use super::store::{Parameter, Postgres};
+use super::wanted::Wanted;
 use crate::domain::audit::{Action, AuditEvent, EventDraft, MAX_IN_FULL, Outcome, ResourceType, Tally};
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::tenancy::Tenancy;

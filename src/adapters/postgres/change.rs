@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use tokio::runtime::Handle;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
-use tokio_postgres::Row;
+use tokio_postgres::{Error, Row};
 
 use super::codec::{column, signed};
-use super::events::EventColumns;
+use super::events::{EventColumns, INSERT_EVENTS};
 use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
 use crate::domain::audit::EventDraft;
@@ -22,18 +23,9 @@ const CHANGE: Duration = Duration::from_secs(3);
 /// How long one looks for the fate of a commit whose answer was lost.
 const SETTLE: Duration = Duration::from_millis(1_500);
 
-const RECORD: &str = "\
--- change.record
-WITH recorded AS (
-    INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-        ip_address, user_agent, metadata, occurred_at)
-    SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-        ip_address, user_agent, metadata::json, occurred_at
-    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::inet[],
-        $9::text[], $10::text[], $11::timestamptz[]) AS event (event_id, organization_id, agent_id, action, outcome,
-        resource_type, resource_id, ip_address, user_agent, metadata, occurred_at)
-)
-SELECT pg_current_xact_id()::text AS transaction";
+const FATE: &str = "\
+-- change.settle
+SELECT pg_xact_status($1::text::xid8) AS fate";
 
 const NOTIFY: &str = "\
 -- change.notify
@@ -74,7 +66,8 @@ impl Postgres {
         let begin = async || {
             let connection = self.connection().await?;
             let mut change = Change { store: self, connection: Some(connection), transaction: None, ends };
-            change.batch("BEGIN").await.map(|()| change)
+            let outcome = timeout_at(ends, change.connection()?.batch_execute("BEGIN")).await;
+            change.judge(outcome).map(|()| change)
         };
         match begin().await {
             // Nothing was asked for yet, so another connection is as good: this one may have been dead for long.
@@ -91,18 +84,13 @@ impl Change<'_> {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        let Some(connection) = &self.connection else { return Err(unavailable("the change is over")) };
+        let connection = self.connection()?;
         let ask = async {
             let statement = connection.prepare_cached(sql).await?;
             connection.query(&statement, parameters).await
         };
-        match timeout_at(self.ends, ask).await {
-            Ok(outcome) => outcome.map_err(failed),
-            Err(_) => {
-                self.give_up();
-                Err(unavailable(Lapse(CHANGE)))
-            }
-        }
+        let outcome = timeout_at(self.ends, ask).await;
+        self.judge(outcome)
     }
 
     /// How many rows a statement changed.
@@ -111,26 +99,25 @@ impl Change<'_> {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<u64, StoreError> {
-        let Some(connection) = &self.connection else { return Err(unavailable("the change is over")) };
+        let connection = self.connection()?;
         let ask = async {
             let statement = connection.prepare_cached(sql).await?;
             connection.execute(&statement, parameters).await
         };
-        match timeout_at(self.ends, ask).await {
-            Ok(outcome) => outcome.map_err(failed),
-            Err(_) => {
-                self.give_up();
-                Err(unavailable(Lapse(CHANGE)))
-            }
-        }
+        let outcome = timeout_at(self.ends, ask).await;
+        self.judge(outcome)
     }
 
-    async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
-        let Some(connection) = &self.connection else { return Err(unavailable("the change is over")) };
-        match timeout_at(self.ends, connection.batch_execute(sql)).await {
+    fn connection(&self) -> Result<&Object, StoreError> {
+        self.connection.as_ref().ok_or_else(|| unavailable("the change is over"))
+    }
+
+    /// What an outcome means. A connection that does not answer goes, and the server rolls back.
+    fn judge<T>(&mut self, outcome: Result<Result<T, Error>, Elapsed>) -> Result<T, StoreError> {
+        match outcome {
             Ok(outcome) => outcome.map_err(failed),
             Err(_) => {
-                self.give_up();
+                drop(self.connection.take().map(Object::take));
                 Err(unavailable(Lapse(CHANGE)))
             }
         }
@@ -168,7 +155,10 @@ impl Change<'_> {
         events: &[EventDraft],
     ) -> Result<(), StoreError> {
         let columns = EventColumns::of(events.iter().map(|event| (Some(organization), event)));
-        let rows = self.query(RECORD, &columns.parameters()).await?;
+        let sql = format!(
+            "-- change.record\nWITH recorded AS ({INSERT_EVENTS}) SELECT pg_current_xact_id()::text AS transaction"
+        );
+        let rows = self.query(&sql, &columns.parameters()).await?;
         self.transaction = Some(column(&rows[0], "transaction")?);
         Ok(())
     }
@@ -212,18 +202,7 @@ impl Change<'_> {
             Err(_) => Err(in_doubt(cause.clone())),
         }
     }
-
-    /// The connection does not answer: it goes, and the server rolls back.
-    fn give_up(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(Object::take(connection));
-        }
-    }
 }
-
-const FATE: &str = "\
--- change.settle
-SELECT pg_xact_status($1::text::xid8) AS fate";
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {

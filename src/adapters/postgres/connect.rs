@@ -1,22 +1,17 @@
 //! Opens connections.
 
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use deadpool_postgres::Connect;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::failure::{Lapse, failed, unavailable};
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
 use crate::ports::store_error::StoreError;
-
-/// How often a server that is away is tried again.
-const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// Opens connections as the settings say.
 #[derive(Clone)]
@@ -31,6 +26,14 @@ impl Connector {
                 self.open_as(config.clone().ssl_mode(SslMode::Require)).await
             }
             outcome => outcome,
+        }
+    }
+
+    /// The same, for so long as a connection may take.
+    pub(super) async fn open_in_time(&self) -> Result<Client, StoreError> {
+        match timeout(CONNECT_TIMEOUT, self.open()).await {
+            Ok(outcome) => outcome.map(|(client, _)| client).map_err(failed),
+            Err(_) => Err(unavailable(Lapse(CONNECT_TIMEOUT))),
         }
     }
 
@@ -60,27 +63,14 @@ impl Connect for Connector {
     }
 }
 
-/// Waits until the server lets this role in, for so long. What waiting does not mend is told at once: a password
-/// or a role that is wrong, a database that is not there.
-pub async fn wait_for(settings: &PgSettings, patience: Duration) -> Result<(), StoreError> {
-    let connector = Connector(settings.clone());
-    let ends = Instant::now() + patience;
-    let mut pause = interval(TRY_EVERY);
-    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        pause.tick().await;
-        let error: StoreError = match timeout(CONNECT_TIMEOUT, connector.open()).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => {
-                let code = error.code().map_or("", |code| code.code());
-                if code.starts_with("28") || code.starts_with("3D") || Instant::now() >= ends {
-                    return Err(failed(error));
-                }
-                failed(error)
-            }
-            Err(_) if Instant::now() >= ends => return Err(unavailable(Lapse(CONNECT_TIMEOUT))),
-            Err(_) => unavailable(Lapse(CONNECT_TIMEOUT)),
-        };
-        tracing::info!(error = &error as &dyn Error, "waits for PostgreSQL");
-    }
+/// Whether the server lets this role in.
+pub async fn reach(settings: &PgSettings) -> Result<(), StoreError> {
+    Connector(settings.clone()).open_in_time().await.map(drop)
+}
+
+/// Whether waiting does not mend it: a password or a role that is wrong, a database that is not there.
+pub fn is_final(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    let state = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    state.is_some_and(|state| state.code().starts_with("28") || state.code().starts_with("3D"))
 }

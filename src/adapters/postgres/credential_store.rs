@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::agent_store::could_administer;
 use super::change::Change;
 use super::codec::{self, CREDENTIAL, ProofColumns, empty_listing, listing, number, signed};
 use super::store::{Parameter, Postgres};
@@ -114,7 +113,7 @@ impl CredentialStore for Postgres {
         let now = event.at;
         let events = std::slice::from_ref(event);
         let mut change = self.begin(events).await?;
-        let may_be_last = could_administer(agent) && before.is_live(now) && !after.is_live(now);
+        let may_be_last = agent.could_administer() && before.is_live(now) && !after.is_live(now);
         if may_be_last {
             change.lock_administrators().await?;
         }

@@ -20,6 +20,16 @@ use crate::ports::store_error::StoreError;
 pub(super) const EVENT: &str = "event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, \
     ip_address, user_agent, metadata, occurred_at";
 
+/// Stores the events in the parameters `$1` to `$11`, those of [`EventColumns::parameters`].
+pub(super) const INSERT_EVENTS: &str = "\
+INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+    ip_address, user_agent, metadata, occurred_at)
+SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+    ip_address, user_agent, metadata::json, occurred_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::inet[],
+    $9::text[], $10::text[], $11::timestamptz[]) AS event (event_id, organization_id, agent_id, action, outcome,
+    resource_type, resource_id, ip_address, user_agent, metadata, occurred_at)";
+
 /// Events, a vector a column, so that one statement of one form stores any number of them.
 #[derive(Default)]
 pub(super) struct EventColumns<'a> {

@@ -7,16 +7,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connect::Connector;
-use super::failure::{Lapse, is_answer, unavailable};
+use super::failure::{Lapse, failed, is_answer, unavailable};
 use super::settings::CONNECT_TIMEOUT;
-use super::store::{Failure, STATEMENT};
+use super::store::{Failure, Parameter, STATEMENT};
 use crate::ports::store_error::StoreError;
 
 /// How many may wait in a lane. More are told that the store is overloaded.
@@ -102,42 +102,29 @@ pub(super) struct Line {
 
 impl Line {
     /// Runs the lane's statement.
-    pub(super) async fn run(&mut self, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
-        self.wake().await.map_err(Failure::NotAsked)?;
-        let Some((client, statement)) = &self.live else {
-            return Err(Failure::NotAsked(unavailable("asleep")));
-        };
+    pub(super) async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+        let (client, statement) = self.wake().await.map_err(Failure::NotAsked)?;
         let outcome = timeout(STATEMENT, client.query(statement, parameters)).await;
         self.judge(outcome)
     }
 
-    /// Runs another statement, once, on the same connection.
-    pub(super) async fn run_other(
-        &mut self,
-        sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Failure> {
-        self.wake().await.map_err(Failure::NotAsked)?;
-        let Some((client, _)) = &self.live else { return Err(Failure::NotAsked(unavailable("asleep"))) };
-        let outcome = timeout(STATEMENT, client.query(sql, parameters)).await;
-        self.judge(outcome)
-    }
-
     /// The rows of the lane's statement, which only reads: where the connection was dead it is asked once more.
-    pub(super) async fn read(&mut self, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn read(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         match self.run(parameters).await {
             Err(Failure::Lost(_)) => Ok(self.run(parameters).await?),
             outcome => Ok(outcome?),
         }
     }
 
-    /// The rows of another statement that only reads.
+    /// The rows of another statement that only reads, asked once.
     pub(super) async fn read_other(
         &mut self,
         sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        Ok(self.run_other(sql, parameters).await?)
+        let (client, _) = self.wake().await?;
+        let outcome = timeout(STATEMENT, client.query(sql, parameters)).await;
+        Ok(self.judge(outcome)?)
     }
 
     /// Waits until a connection may be tried again.
@@ -148,10 +135,7 @@ impl Line {
         }
     }
 
-    fn judge(
-        &mut self,
-        outcome: Result<Result<Vec<Row>, tokio_postgres::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<Vec<Row>, Failure> {
+    fn judge(&mut self, outcome: Result<Result<Vec<Row>, Error>, Elapsed>) -> Result<Vec<Row>, Failure> {
         match outcome {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) if is_answer(&error) => Err(Failure::Said(error)),
@@ -166,34 +150,27 @@ impl Line {
         }
     }
 
-    async fn wake(&mut self) -> Result<(), StoreError> {
-        if self.live.as_ref().is_some_and(|(client, _)| !client.is_closed()) {
-            return Ok(());
-        }
-        if self.rests_until.is_some_and(|until| Instant::now() < until) {
-            return Err(unavailable("it was away a moment ago"));
-        }
-        let open = async {
-            let (client, _) = self.connector.open().await?;
-            client.batch_execute(PLANNING).await?;
-            let statement = client.prepare(self.sql).await?;
-            Ok((client, statement))
-        };
-        match timeout(CONNECT_TIMEOUT, open).await {
-            Ok(Ok(live)) => {
-                self.live = Some(live);
-                self.rests_until = None;
-                Ok(())
+    /// The connection and its statement, opened where it has to be.
+    async fn wake(&mut self) -> Result<&(Client, Statement), StoreError> {
+        if self.live.as_ref().is_none_or(|(client, _)| client.is_closed()) {
+            self.live = None;
+            if self.rests_until.is_some_and(|until| Instant::now() < until) {
+                return Err(unavailable("it was away a moment ago"));
             }
-            Ok(Err(error)) => {
-                self.rest();
-                Err(super::failure::failed(error))
-            }
-            Err(_) => {
-                self.rest();
-                Err(unavailable(Lapse(CONNECT_TIMEOUT)))
-            }
+            let open = async {
+                let (client, _) = self.connector.open().await?;
+                client.batch_execute(PLANNING).await?;
+                let statement = client.prepare(self.sql).await?;
+                Ok((client, statement))
+            };
+            let opened = match timeout(CONNECT_TIMEOUT, open).await {
+                Ok(opened) => opened.map_err(failed),
+                Err(_) => Err(unavailable(Lapse(CONNECT_TIMEOUT))),
+            };
+            self.live = Some(opened.inspect_err(|_| self.rest())?);
+            self.rests_until = None;
         }
+        self.live.as_ref().ok_or_else(|| unavailable("it is not connected"))
     }
 
     fn rest(&mut self) {

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::connect::Connector;
 use super::failure::{Lapse, failed, unavailable};
-use super::settings::{CONNECT_TIMEOUT, PgSettings};
+use super::settings::PgSettings;
 use crate::ports::store_error::StoreError;
 
 /// Each file of `migrations/`, in order.
@@ -54,7 +54,7 @@ const GRANTS: [&str; 5] = [
 ///
 /// `owner` connects as the role that owns the tables; `serves` is the role that serves, where it is another.
 pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), MigrationError> {
-    let mut client = connect(&owner.patient()).await?;
+    let mut client = Connector(owner.patient()).open_in_time().await?;
     match timeout(PATIENCE, apply(&mut client, serves)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(unavailable(Lapse(PATIENCE)).into()),
@@ -83,7 +83,7 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
 
 /// The version of the tables: whether they are as this program knows them.
 pub async fn schema_version(settings: &PgSettings) -> Result<SchemaVersion, MigrationError> {
-    let version = version_of(&connect(settings).await?).await?;
+    let version = version_of(&Connector(settings.clone()).open_in_time().await?).await?;
     refuse_newer(version)?;
     Ok(if version == LATEST { SchemaVersion::Current } else { SchemaVersion::Older })
 }
@@ -123,15 +123,9 @@ pub async fn powers(settings: &PgSettings) -> Result<Powers, StoreError> {
 SELECT rolsuper AS is_superuser,
     pg_has_role(current_user, c.relowner, 'MEMBER') OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') AS may
 FROM pg_roles, pg_class c WHERE rolname = current_user AND c.oid = 'audit_events'::regclass";
-    let row = connect(settings).await?.query_one(POWERS, &[]).await.map_err(failed)?;
+    let row =
+        Connector(settings.clone()).open_in_time().await?.query_one(POWERS, &[]).await.map_err(failed)?;
     Ok(Powers { is_superuser: row.get("is_superuser"), may_change_the_audit: row.get("may") })
-}
-
-async fn connect(settings: &PgSettings) -> Result<Client, StoreError> {
-    match timeout(CONNECT_TIMEOUT, Connector(settings.clone()).open()).await {
-        Ok(outcome) => outcome.map(|(client, _)| client).map_err(failed),
-        Err(_) => Err(unavailable(Lapse(CONNECT_TIMEOUT))),
-    }
 }
 
 /// A name as SQL has it.

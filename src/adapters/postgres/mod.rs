@@ -25,8 +25,9 @@ mod store;
 mod tls;
 mod token_store;
 mod usage_store;
+mod wanted;
 
-pub use connect::wait_for;
+pub use connect::{is_final, reach};
 pub use migrations::{MigrationError, Powers, SchemaVersion, migrate, powers, schema_version};
 pub use settings::{PgSettings, SettingsError};
 pub use store::Postgres;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::events::EventColumns;
+use super::events::{EventColumns, INSERT_EVENTS};
 use super::store::{Parameter, Postgres};
 use crate::domain::audit::EventDraft;
 use crate::domain::id::AgentId;
@@ -16,8 +16,9 @@ INSERT INTO assertion_replay (agent_id, digest, remembered_until) VALUES ($1, $2
 ON CONFLICT ON CONSTRAINT assertion_replay_pkey DO NOTHING
 RETURNING true";
 
-/// Run twice it does nothing the second time, so it needs no look-up of its fate.
-const REVOKE: &str = "\
+/// What of a revocation stands before its event. Run twice the whole does nothing the second time, so it needs no
+/// look-up of its fate.
+const REVOKED: &str = "\
 -- token_store.revoke
 WITH revoked AS (
     INSERT INTO token_revocations (token_id, organization_id, remembered_until) VALUES ($12, $13, $14)
@@ -26,14 +27,7 @@ WITH revoked AS (
 ), told AS (
     INSERT INTO outbox (kind, subject_id, remembered_until)
     SELECT 'token', token_id, remembered_until FROM revoked
-)
-INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, metadata, occurred_at)
-SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, metadata::json, occurred_at
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::inet[],
-    $9::text[], $10::text[], $11::timestamptz[]) AS event (event_id, organization_id, agent_id, action, outcome,
-    resource_type, resource_id, ip_address, user_agent, metadata, occurred_at), revoked";
+)";
 
 #[async_trait]
 impl TokenStore for Postgres {
@@ -53,7 +47,7 @@ impl TokenStore for Postgres {
         let mut parameters = columns.parameters().to_vec();
         let (token, organization) = (revocation.token.0, revocation.organization.0);
         parameters.extend([&token as Parameter<'_>, &organization, &revocation.until]);
-        self.run(REVOKE, &parameters).await.map(drop)
+        self.run(&format!("{REVOKED}\n{INSERT_EVENTS}, revoked"), &parameters).await.map(drop)
     }
 
     async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {

@@ -8,6 +8,7 @@ use fred::types::Expiration;
 
 use super::client::{Redis, unavailable};
 use super::script::Script;
+use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Claims, Kill, Notice};
 use crate::ports::clock::Clock;
@@ -49,10 +50,7 @@ impl Noticeboard for RedisNoticeboard {
                     let set = self.redis.commands.set::<(), _, _>(key, 1, life, None, false);
                     set.await.map_err(unavailable)?;
                 }
-                Kill::Agent(id, generation) => {
-                    self.raise(format!("gen:{id}"), generation, notice.until).await?;
-                }
-                Kill::Organization(id, generation) => {
+                Kill::Agent(AgentId(id), generation) | Kill::Organization(OrganizationId(id), generation) => {
                     self.raise(format!("gen:{id}"), generation, notice.until).await?;
                 }
             }

@@ -1,0 +1,29 @@
+//! What a list is asked for, as a condition.
+
+use std::fmt::Write as _;
+
+use tokio_postgres::types::Type;
+
+use super::store::Parameter;
+
+/// A condition that grows, with its parameters.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    pub condition: String,
+    pub parameters: Vec<(Parameter<'a>, Type)>,
+}
+
+impl<'a> Wanted<'a> {
+    /// That a column equals a value.
+    pub(super) fn add(&mut self, column: &str, value: Parameter<'a>, kind: Type) {
+        self.add_as(&format!("{column} ="), value, kind);
+    }
+
+    /// That what is written holds of a value.
+    pub(super) fn add_as(&mut self, claim: &str, value: Parameter<'a>, kind: Type) {
+        let word = if self.condition.is_empty() { "WHERE" } else { "AND" };
+        self.parameters.push((value, kind));
+        write!(self.condition, "{word} {claim} ${} ", self.parameters.len())
+            .expect("writing to a String cannot fail");
+    }
+}
