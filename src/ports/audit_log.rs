@@ -39,13 +39,17 @@ pub trait AuditLog: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError>;
 
-    /// Removes events that are past their retention by 30 days or more, and returns how many those were. What
-    /// else a store remembers for a time (revocations, assertions, counts of past months) may go with them.
+    /// Removes events that are past their retention by [`GRACE_DAYS`], and returns about how many those were.
+    /// What else a store remembers for a time (revocations, assertions, counts of past months) goes with them
+    /// once that time is over by [`CLOCK_SLACK_SECONDS`].
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
 /// For how long an event is kept after it is no longer shown: a downgrade can be taken back in that time.
 pub const GRACE_DAYS: u32 = 30;
+
+/// For how long what is past its time is still remembered, because another instance's clock may be late by that.
+pub const CLOCK_SLACK_SECONDS: i64 = 300;
 
 /// A part of the log.
 #[derive(Clone, Debug)]

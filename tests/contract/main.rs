@@ -7,12 +7,14 @@ mod agent_store;
 mod audit_log;
 mod bench;
 mod credential_store;
+
 mod lost_connections;
 mod noticeboard;
 mod organization_store;
 mod outbox;
 mod rate_limiter;
 mod redis_cluster;
+mod retention;
 mod schema;
 #[path = "../servers/mod.rs"]
 mod servers;

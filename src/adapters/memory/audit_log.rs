@@ -12,7 +12,7 @@ use crate::domain::id::EventId;
 use crate::domain::plan::Plan;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::Timestamp;
-use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
+use crate::ports::audit_log::{AuditLog, AuditQuery, CLOCK_SLACK_SECONDS, GRACE_DAYS};
 use crate::ports::store_error::StoreError;
 
 #[async_trait]
@@ -81,6 +81,7 @@ impl AuditLog for Memory {
             world.events.remove(position);
             world.event_times.remove(&position.id);
         }
+        let now = now.plus_seconds(-CLOCK_SLACK_SECONDS);
         world.revocations.retain(|_, until| *until > now);
         world.outbox.retain(|pending| pending.notice.until > now);
         world.assertions.retain(|_, until| *until > now);

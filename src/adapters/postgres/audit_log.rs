@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
-use super::codec::{column, name_of, signed};
+use super::codec::{column, name_of, number, signed};
 use super::events::{EVENT, EventColumns, event};
 use super::store::{Parameter, Postgres};
 use super::wanted::Wanted;
@@ -13,13 +14,11 @@ use crate::domain::audit::{Action, AuditEvent, EventDraft, MAX_IN_FULL, Outcome,
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::Timestamp;
-use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
+use crate::ports::audit_log::{AuditLog, AuditQuery, CLOCK_SLACK_SECONDS, GRACE_DAYS};
 use crate::ports::store_error::StoreError;
 
 /// How many rows go in one transaction of a purge, so that none holds locks for long.
 const PURGE_BATCH: i32 = 5_000;
-/// How many such transactions a purge makes at most: what is left goes with the next.
-const PURGE_BATCHES: usize = 20;
 
 const TALLY: &str = include_str!("sql/audit_log.tally.sql");
 
@@ -45,15 +44,14 @@ const IS_SHOWN_OF_ONE: &str = "organization_id = $2 AND occurred_at >= (SELECT C
 
 const PURGE_EVENTS: &str = "\
 -- audit_log.purge
-SELECT purge_audit_events($1, $2, $3) AS removed";
+SELECT removed, go_on_after FROM purge_audit_events($1, $2, $3, $4)";
 
-/// What else is remembered for a time only.
-const PURGE_OTHERS: [&str; 4] = [
-    "-- audit_log.purge_revocations\nDELETE FROM token_revocations WHERE remembered_until <= $1",
-    "-- audit_log.purge_assertions\nDELETE FROM assertion_replay WHERE remembered_until <= $1",
-    "-- audit_log.purge_outbox\nDELETE FROM outbox WHERE remembered_until <= $1",
-    "-- audit_log.purge_months\nDELETE FROM monthly_tokens \
-     WHERE month < (date_trunc('month', $1::timestamptz AT TIME ZONE 'UTC'))::date",
+/// What else is remembered for a time only: each table, and which of its rows are past.
+const REMEMBERED: [(&str, &str); 4] = [
+    ("token_revocations", "remembered_until <= $1"),
+    ("assertion_replay", "remembered_until <= $1"),
+    ("outbox", "remembered_until <= $1"),
+    ("monthly_tokens", "month < (date_trunc('month', $1::timestamptz AT TIME ZONE 'UTC'))::date"),
 ];
 
 #[async_trait]
@@ -153,29 +151,41 @@ impl AuditLog for Postgres {
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
+        // Each for itself: one that fails leaves the others to be done.
+        let events = self.purge_events(now).await;
+        let mut others = Ok(());
+        for (table, is_past) in REMEMBERED {
+            others = others
+                .and(self.purge_remembered(table, is_past, now.plus_seconds(-CLOCK_SLACK_SECONDS)).await);
+        }
+        self.make_partitions(now).await?;
+        others?;
+        events
+    }
+}
+
+impl Postgres {
+    /// Removes events step by step, until no step finds more.
+    async fn purge_events(&self, now: Timestamp) -> Result<u64, StoreError> {
         let grace = i32::try_from(GRACE_DAYS).unwrap_or(i32::MAX);
         let mut removed = 0;
-        let mut outcome = Ok(());
-        for _ in 0..PURGE_BATCHES {
-            match self.run(PURGE_EVENTS, &[&now, &grace, &PURGE_BATCH]).await {
-                Ok(rows) => match u64::try_from(column::<i64>(&rows[0], "removed")?).unwrap_or_default() {
-                    0 => break,
-                    batch => removed += batch,
-                },
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            }
+        let mut after = Some(Uuid::nil());
+        while let Some(last) = after {
+            let rows = self.run(PURGE_EVENTS, &[&now, &grace, &PURGE_BATCH, &last]).await?;
+            removed += number(&rows[0], "removed")?;
+            after = column(&rows[0], "go_on_after")?;
         }
-        // Each for itself: one that fails leaves the others to be done.
-        for sql in PURGE_OTHERS {
-            outcome = outcome.and(self.run(sql, &[&now]).await.map(drop));
-        }
-        self.forget_months();
-        self.make_room(now).await?;
-        outcome?;
         Ok(removed)
+    }
+
+    async fn purge_remembered(&self, table: &str, is_past: &str, now: Timestamp) -> Result<(), StoreError> {
+        let sql = format!(
+            "-- audit_log.purge_{table}\nWITH gone AS (DELETE FROM {table} WHERE ctid = ANY (ARRAY(\
+             SELECT ctid FROM {table} WHERE {is_past} LIMIT {PURGE_BATCH} FOR UPDATE SKIP LOCKED)) RETURNING true) \
+             SELECT count(*) AS removed FROM gone"
+        );
+        while number(&self.run(&sql, &[&now]).await?[0], "removed")? >= PURGE_BATCH.unsigned_abs().into() {}
+        Ok(())
     }
 }
 

@@ -12,13 +12,14 @@ use super::settings::PgSettings;
 use crate::ports::store_error::StoreError;
 
 /// Each file of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("V0001__organizations", include_str!("../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../migrations/0003_credentials.sql")),
     ("V0004__audit_events", include_str!("../../../migrations/0004_audit_events.sql")),
     ("V0005__tokens", include_str!("../../../migrations/0005_tokens.sql")),
     ("V0006__outbox", include_str!("../../../migrations/0006_outbox.sql")),
+    ("V0007__audit_retention", include_str!("../../../migrations/0007_audit_retention.sql")),
 ];
 
 /// The version that this program knows.

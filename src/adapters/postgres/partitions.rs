@@ -17,22 +17,21 @@ SELECT make_audit_partitions($1, $2)";
 impl Postgres {
     /// Sees to it that events of that instant have a partition. It asks the database once a month.
     pub(super) async fn make_room(&self, at: Timestamp) -> Result<(), StoreError> {
-        let month = at.month();
-        if self.months.lock().unwrap_or_else(PoisonError::into_inner).contains(&month) {
+        if self.months.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.month()) {
             return Ok(());
         }
-        // Whether it was made or not: of what is to be stored there nothing has been sent.
+        self.make_partitions(at).await
+    }
+
+    /// Makes the partition of that instant and those after it, where they are missing.
+    pub(super) async fn make_partitions(&self, at: Timestamp) -> Result<(), StoreError> {
+        // Whether they were made or not: of what is to be stored there nothing has been sent.
         let made = self.run(MAKE_ROOM, &[&at, &AHEAD]).await;
         made.map_err(|error| match error {
             StoreError::InDoubt { source, .. } => unavailable(source),
             other => other,
         })?;
-        self.months.lock().unwrap_or_else(PoisonError::into_inner).insert(month);
+        self.months.lock().unwrap_or_else(PoisonError::into_inner).insert(at.month());
         Ok(())
-    }
-
-    /// Forgets which partitions are there, as some may have been removed.
-    pub(super) fn forget_months(&self) {
-        self.months.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
