@@ -8,6 +8,7 @@ mod audit_log;
 mod bench;
 mod credential_store;
 
+mod held_rows;
 mod lost_connections;
 mod noticeboard;
 mod organization_store;

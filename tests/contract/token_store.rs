@@ -7,6 +7,7 @@ use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
+use agentidp::ports::audit_log::CLOCK_SLACK_SECONDS;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
 
@@ -21,6 +22,8 @@ contract!([memory, postgres, resilient, resilient_postgres] [
     a_month_begins_with_a_quota_of_its_own,
     an_assertion_works_once_however_many_race,
     an_assertion_is_not_spent_by_a_refusal,
+    an_assertion_is_not_spent_by_a_refusal_beside_it,
+    a_spent_assertion_is_remembered_for_clocks_that_are_late,
     a_revoked_token_is_revoked_and_has_one_event,
     a_standing_is_that_of_the_agent_and_its_organization_now,
 ]);
@@ -207,6 +210,36 @@ async fn an_assertion_is_not_spent_by_a_refusal(stores: Stores) {
     stores.tokens.issue(&current).await.expect("a refusal stores nothing");
 }
 
+async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    for round in 0..ROUNDS {
+        let digest = [u8::try_from(round).expect("few"); 32];
+        let assertion = SpentAssertion { digest, until: NOON.plus_seconds(60) };
+        let callers = (0..RACERS).map(|place| {
+            let current = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
+            let is_last = place == RACERS - 1;
+            let issue = if is_last { current } else { TokenIssue { generation: 7, ..current } };
+            let tokens = stores.tokens.clone();
+            async move { tokens.issue(&issue).await }
+        });
+        let outcomes = race(callers).await;
+        let passed = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(passed, 1, "round {round}: {outcomes:?}");
+    }
+}
+
+async fn a_spent_assertion_is_remembered_for_clocks_that_are_late(stores: Stores) {
+    let agent = stores.agent().await;
+    let assertion = SpentAssertion { digest: [1; 32], until: NOON.plus_seconds(60) };
+    let late = assertion.until.plus_seconds(CLOCK_SLACK_SECONDS);
+    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
+    stores.audit.purge(late.plus_seconds(-1)).await.expect("purged");
+    assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
+    stores.audit.purge(late).await.expect("purged");
+    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "not for ever");
+}
+
 async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
     let agent = stores.agent().await;
     let (token, other) = (TokenId(id()), TokenId(id()));
@@ -222,8 +255,8 @@ async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
     };
     assert!(is_revoked(token).await);
     assert!(!is_revoked(other).await);
-    stores.audit.purge(NOON.plus_seconds(59)).await.expect("purged");
-    assert!(is_revoked(token).await, "remembered for as long as it was asked to");
+    stores.audit.purge(revocation.until.plus_seconds(CLOCK_SLACK_SECONDS - 1)).await.expect("purged");
+    assert!(is_revoked(token).await, "remembered for as long as it was asked to, by a clock that is late");
 }
 
 async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores) {

@@ -157,7 +157,7 @@ impl AgentStore for Postgres {
         events: &[EventDraft],
     ) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
-        let mut change = self.begin(events).await?;
+        let mut change = self.begin_at_the_gate(after.organization, events).await?;
         let may_be_last = before.could_administer() && !after.could_administer();
         if may_be_last {
             change.lock_administrators().await?;

@@ -59,6 +59,21 @@ pub(super) struct Change<'a> {
 impl Postgres {
     /// Begins a change that will record these events.
     pub(super) async fn begin(&self, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
+        self.begin_by("BEGIN", events).await
+    }
+
+    /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
+    /// those that come later wait for it. Without this gate it might never find a moment in which nobody issues.
+    pub(super) async fn begin_at_the_gate(
+        &self,
+        organization: OrganizationId,
+        events: &[EventDraft],
+    ) -> Result<Change<'_>, StoreError> {
+        let gate = organization.0.as_bytes()[15] & 63;
+        self.begin_by(&format!("BEGIN; SELECT pg_advisory_xact_lock(1, {gate})"), events).await
+    }
+
+    async fn begin_by(&self, sql: &str, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
         for event in events {
             self.make_room(event.at).await?;
         }
@@ -66,7 +81,7 @@ impl Postgres {
         let begin = async || {
             let connection = self.connection().await?;
             let mut change = Change { store: self, connection: Some(connection), transaction: None, ends };
-            let outcome = timeout_at(ends, change.connection()?.batch_execute("BEGIN")).await;
+            let outcome = timeout_at(ends, change.connection()?.batch_execute(sql)).await;
             change.judge(outcome).map(|()| change)
         };
         match begin().await {

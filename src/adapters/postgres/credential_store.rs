@@ -57,7 +57,7 @@ impl CredentialStore for Postgres {
         event: &EventDraft,
     ) -> Result<(), InsertCredentialError> {
         let events = std::slice::from_ref(event);
-        let mut change = self.begin(events).await?;
+        let mut change = self.begin_at_the_gate(agent.organization, events).await?;
         if !change.lock_agent(agent).await? {
             return Err(InsertCredentialError::LostRace);
         }
@@ -112,7 +112,7 @@ impl CredentialStore for Postgres {
         let (before, after) = (update.before, update.after);
         let now = event.at;
         let events = std::slice::from_ref(event);
-        let mut change = self.begin(events).await?;
+        let mut change = self.begin_at_the_gate(agent.organization, events).await?;
         let may_be_last = agent.could_administer() && before.is_live(now) && !after.is_live(now);
         if may_be_last {
             change.lock_administrators().await?;

@@ -1,13 +1,15 @@
 //! Commits `token.issued` in groups: one writer, one statement a batch, a few flushes for a thousand tokens.
 //!
-//! The statement locks what a token depends on, in share mode and in the order of ids, decides for each request
-//! whether all of it still holds, and stores those that may pass, together. What cannot be known is asked:
+//! The statement passes the gates of its organizations and locks what a token depends on, in share mode and in
+//! order, decides for each request whether all of it still holds, and stores those that may pass, together. What
+//! cannot be known is asked:
 //!
 //! * a lost connection: whether the events are there, by their ids; those that are not are tried again, and a
 //!   commit that was thought lost and comes late fails on the ids of the second;
 //! * a unique key that somebody else's commit has taken (an assertion spent at the same time on another
 //!   instance, an event of such a late commit): the same, for now the statement sees it;
-//! * a row that PostgreSQL refuses: the batch is split until the row is alone, and it alone fails.
+//! * a row that PostgreSQL refuses, or that somebody holds for too long: the batch is split until the row is
+//!   alone, and it alone fails.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -64,17 +66,26 @@ struct Writer;
 impl Worker<TokenIssue, Outcome> for Writer {
     async fn serve(&mut self, line: &mut Line, batch: Batch) {
         let ends = Instant::now() + PATIENCE;
-        let mut batches = vec![batch];
-        while let Some(batch) = batches.pop() {
-            batches.extend(write(line, batch, ends).await);
+        // Who has gone away before anything was sent needs no token.
+        let wanted = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
+        let mut batches = vec![Unwritten { batch: wanted, is_sent: false }];
+        while let Some(unwritten) = batches.pop() {
+            batches.extend(write(line, unwritten, ends).await);
         }
     }
 }
 
-/// Writes the batch and answers everybody in it; or gives back its halves, where PostgreSQL refuses some row.
-async fn write(line: &mut Line, mut batch: Batch, ends: Instant) -> Vec<Batch> {
+/// A batch of which nobody has an answer.
+struct Unwritten {
+    batch: Batch,
+    /// Whether it may have been written all the same: it was sent, and its fate is not known.
+    is_sent: bool,
+}
+
+/// Writes the batch and answers everybody in it; or gives back its halves, where some row of it fails all.
+async fn write(line: &mut Line, unwritten: Unwritten, ends: Instant) -> Vec<Unwritten> {
+    let Unwritten { mut batch, mut is_sent } = unwritten;
     let mut races = 0;
-    let mut is_sent = false;
     while !batch.is_empty() {
         match attempt(line, &batch).await {
             Ok(outcomes) => {
@@ -85,9 +96,11 @@ async fn write(line: &mut Line, mut batch: Batch, ends: Instant) -> Vec<Batch> {
                 return Vec::new();
             }
             Err(Failure::Said(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
-            Err(Failure::Said(error)) if is_refused_row(&error) && batch.len() > 1 => {
+            Err(Failure::Said(error))
+                if is_one_rows_fault(&error) && batch.len() > 1 && Instant::now() < ends =>
+            {
                 let second = batch.split_off(batch.len() / 2);
-                return vec![second, batch];
+                return vec![Unwritten { batch: second, is_sent }, Unwritten { batch, is_sent }];
             }
             Err(Failure::Lost(error)) if Instant::now() < ends => {
                 tracing::debug!(%error, "looks for the fate of a batch of tokens");
@@ -194,8 +207,8 @@ fn is_lost_race(error: &Error) -> bool {
     }
 }
 
-/// Some row of the batch is not as the tables want it.
-fn is_refused_row(error: &Error) -> bool {
-    let code = error.code().map_or("", SqlState::code);
-    code.starts_with("22") || code.starts_with("23")
+/// Some row of the batch is not as the tables want it, or what it depends on is held by somebody.
+fn is_one_rows_fault(error: &Error) -> bool {
+    let Some(code) = error.code() else { return false };
+    *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
 }

@@ -25,8 +25,10 @@ const MAX_WAITING: usize = 4_096;
 const MAX_BATCH: usize = 256;
 /// For how long nobody tries again after a connection was lost or could not be made.
 const REST: Duration = Duration::from_millis(500);
-/// A lane's statement is planned once, for any batch, and never as if the tables were still small.
-const PLANNING: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+/// A lane's statement is planned once, for any batch, and never as if the tables were still small. It waits for
+/// others shortly, because all that gather behind it wait too.
+const SESSION: &str =
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '200ms'";
 
 /// The tasks of all lanes, and their end.
 #[derive(Default)]
@@ -159,7 +161,7 @@ impl Line {
             }
             let open = async {
                 let (client, _) = self.connector.open().await?;
-                client.batch_execute(PLANNING).await?;
+                client.batch_execute(SESSION).await?;
                 let statement = client.prepare(self.sql).await?;
                 Ok((client, statement))
             };

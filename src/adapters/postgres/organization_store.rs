@@ -111,7 +111,7 @@ impl OrganizationStore for Postgres {
         events: &[EventDraft],
     ) -> Result<(), UpdateOrganizationError> {
         let now = after.updated_at;
-        let mut change = self.begin(events).await?;
+        let mut change = self.begin_at_the_gate(after.id, events).await?;
         let is_suspension = before.is_active() && !after.is_active();
         if is_suspension {
             change.lock_administrators().await?;

@@ -12,7 +12,7 @@ use super::tls::{Tls, TlsError};
 
 /// What every session begins with, after what the URL says.
 const OPTIONS: &str = "-c statement_timeout=2000 -c lock_timeout=1000 \
-    -c idle_in_transaction_session_timeout=5000 -c jit=off -c timezone=UTC";
+    -c idle_in_transaction_session_timeout=1000 -c jit=off -c timezone=UTC";
 /// How long a connection may take, and unanswered bytes may stay so.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(3);

@@ -11,11 +11,17 @@ WITH asked AS MATERIALIZED (
         metadata, occurred_at, place)
     JOIN agents ON agents.agent_id = asked.subject_id
 ),
--- Each of the three locks waits for the one before it, and takes its rows in the order of their ids. A kill
--- that came first is seen; one that comes later waits until these tokens are on disk, and kills them.
+-- Each of these waits for the one before it, and locks in order. A kill that came first is seen; one that
+-- comes later waits until these tokens are on disk, and kills them. The rows alone would do, but whoever wants to
+-- change one of them could wait for ever while others share it in turn; at a gate nobody is overtaken.
+gate AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock_shared(1, gate)
+    FROM (SELECT DISTINCT get_byte(uuid_send(organization_id), 15) & 63 AS gate FROM asked ORDER BY gate) AS gates
+),
 organization AS MATERIALIZED (
     SELECT organization_id, status, generation, plan, max_tokens_per_month FROM organizations
     WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked))
+        AND (SELECT count(*) FROM gate) > 0
     ORDER BY organization_id FOR SHARE
 ),
 agent AS MATERIALIZED (
@@ -32,7 +38,7 @@ credential AS MATERIALIZED (
         AND (SELECT count(*) FROM agent) > 0
     ORDER BY credential_id FOR SHARE
 ),
-judged AS MATERIALIZED (
+held AS MATERIALIZED (
     SELECT asked.*,
         NULLIF(COALESCE(o.max_tokens_per_month, plans.max_tokens_per_month), 0) AS quota,
         o.status = 'active' AND a.status = 'active' AND a.generation + o.generation = asked.generation
@@ -40,17 +46,21 @@ judged AS MATERIALIZED (
             AND (c.expires_at IS NULL OR asked.occurred_at < c.expires_at)
             AND (asked.fingerprint IS NULL OR c.fingerprint = asked.fingerprint
                 OR c.previous_fingerprint = asked.fingerprint AND asked.occurred_at < c.previous_until)
-            IS TRUE AS holds,
-        asked.digest IS NOT NULL AND (
-            EXISTS (SELECT FROM assertion_replay r
-                WHERE r.agent_id = asked.subject_id AND r.digest = asked.digest)
-            OR row_number() OVER (PARTITION BY asked.subject_id, asked.digest ORDER BY asked.place) > 1
-        ) AS is_spent
+            IS TRUE AS holds
     FROM asked
     JOIN organization o USING (organization_id)
     JOIN plans USING (plan)
     JOIN agent a ON a.agent_id = asked.subject_id
     JOIN credential c ON c.credential_id = asked.credential_id
+),
+judged AS MATERIALIZED (
+    -- Of those that hold the first may spend an assertion.
+    SELECT held.*, held.digest IS NOT NULL AND (
+            EXISTS (SELECT FROM assertion_replay r
+                WHERE r.agent_id = held.subject_id AND r.digest = held.digest)
+            OR row_number() OVER (PARTITION BY held.subject_id, held.digest, held.holds ORDER BY held.place) > 1
+        ) AS is_spent
+    FROM held
 ),
 seated AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY subject_id, month ORDER BY place) AS seat

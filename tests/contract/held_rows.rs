@@ -1,0 +1,85 @@
+//! Rows that somebody holds: a kill is not overtaken by tokens, and whoever waits in vain fails alone.
+
+use agentidp::domain::agent::{Agent, AgentChange};
+use agentidp::domain::audit::Action;
+use agentidp::domain::credential::Credential;
+use agentidp::domain::id::TokenId;
+use agentidp::ports::store_error::StoreError;
+use agentidp::ports::token_store::{IssueError, TokenIssue};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+
+use crate::bench::*;
+
+fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
+    TokenIssue {
+        agent: agent.id,
+        credential: credential.id,
+        secret: None,
+        generation: 0,
+        assertion: None,
+        event: event(Action::TokenIssued, TokenId(id())),
+    }
+}
+
+/// Waits until so many wait for a lock, or that task is done.
+async fn until_waiting<T>(client: &Client, wanted: i64, task: &JoinHandle<T>) {
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while !task.is_finished()
+        && client.query_one(WAITING, &[]).await.expect("an answer").get::<_, i64>(0) < wanted
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_token_overtakes_a_kill_that_waits_for_others() {
+    let stores = postgres().await;
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    let watcher = stores.database().client("postgres").await;
+    let mut other_instance = stores.database().client("postgres").await;
+    let issuing = other_instance.transaction().await.expect("begun");
+    let gate = i32::from(agent.organization.0.as_bytes()[15] & 63);
+    issuing.query("SELECT pg_advisory_xact_lock_shared(1, $1)", &[&gate]).await.expect("passed");
+    let share = "SELECT FROM agents WHERE agent_id = $1 FOR SHARE";
+    issuing.query(share, &[&agent.id.0]).await.expect("locked");
+
+    let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
+    let suspended = agent.changed(suspension, NOON).expect("alive");
+    let (agents, before) = (stores.agents.clone(), agent.clone());
+    let kill = tokio::spawn(async move { agents.update(&before, &suspended, &[]).await });
+    until_waiting(&watcher, 1, &kill).await;
+    let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
+    let token = tokio::spawn(async move { tokens.issue(&issue).await });
+    until_waiting(&watcher, 2, &token).await;
+    issuing.commit().await.expect("the other instance has its token");
+
+    kill.await.expect("no panic").expect("suspended");
+    token.await.expect("no panic").expect_err("the kill came first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_row_that_is_held_fails_those_that_need_it_and_nobody_else() {
+    let stores = postgres().await;
+    let (held, free) = (stores.agent().await, stores.agent().await);
+    let (held_credential, free_credential) = (stores.credential(&held).await, stores.credential(&free).await);
+    let mut operator = stores.database().client("postgres").await;
+    let at_work = operator.transaction().await.expect("begun");
+    let hold = "SELECT FROM agents WHERE agent_id = $1 FOR UPDATE";
+    at_work.query(hold, &[&held.id.0]).await.expect("held");
+    let callers = (0..RACERS).map(|place| {
+        let is_held = place % 10 == 0;
+        let issue = if is_held { issue(&held, &held_credential) } else { issue(&free, &free_credential) };
+        let tokens = stores.tokens.clone();
+        async move { (is_held, tokens.issue(&issue).await) }
+    });
+    for (is_held, outcome) in race(callers).await {
+        match outcome {
+            Ok(_) => assert!(!is_held),
+            Err(IssueError::Store(StoreError::Unavailable { .. })) => assert!(is_held),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
