@@ -28,6 +28,8 @@ use crate::ports::store_error::StoreError;
 const MAX_WAITING: usize = 10_000;
 /// How many tallies of either kind may run.
 const MAX_TALLIES: usize = 10_000;
+/// How many tallies are told at once.
+const MAX_TOLD: usize = 500;
 /// For how long after its end a minute's tallies stay open, for instances that have not told yet.
 const LATE_SECONDS: i64 = 2;
 
@@ -174,18 +176,23 @@ impl AuditLane {
     async fn tell(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock().await;
         let mut untold = self.take_untold();
-        if untold.is_empty() {
-            return Ok(());
+        while !untold.is_empty() {
+            let rest = untold.split_off(untold.len().min(MAX_TOLD));
+            let tallies: Vec<Tally> = untold.iter().map(|(_, tally)| tally.clone()).collect();
+            let outcome = self.log.tally(&tallies).await;
+            match &outcome {
+                Ok(()) => {}
+                Err(StoreError::Unavailable { .. }) => self.put_back(untold),
+                // It may be there, or can never be: told again it would count twice, or fail for ever.
+                Err(_) => dropped(untold.iter().map(|(_, tally)| events_of(tally)).sum()),
+            }
+            if outcome.is_err() {
+                self.put_back(rest);
+                return outcome;
+            }
+            untold = rest;
         }
-        let tallies: Vec<Tally> = untold.iter().map(|(_, tally)| tally.clone()).collect();
-        let outcome = self.log.tally(&tallies).await;
-        match &outcome {
-            Ok(()) => {}
-            Err(StoreError::Unavailable { .. }) => self.put_back(&mut untold),
-            // It may be there, or can never be: told again it would count twice, or fail for ever.
-            Err(_) => dropped(tallies.len()),
-        }
-        outcome
+        Ok(())
     }
 
     /// What has not been told. Tallies of minutes that are over are forgotten with it.
@@ -204,16 +211,16 @@ impl AuditLane {
         untold
     }
 
-    fn put_back(&self, untold: &mut Vec<(Key, Tally)>) {
+    fn put_back(&self, untold: Vec<(Key, Tally)>) {
         let mut state = self.lock();
         let state = &mut *state;
-        for (key, tally) in untold.drain(..) {
+        for (key, tally) in untold {
             let running = match key {
                 Key::Introspected { .. } => &mut state.introspections,
                 Key::Failed { .. } => &mut state.failures,
             };
             if running.len() >= MAX_TALLIES && !running.contains_key(&key) {
-                dropped(1);
+                dropped(events_of(&tally));
                 continue;
             }
             let running = running.entry(key).or_insert_with(|| Running::new(tally.event));
@@ -229,13 +236,18 @@ impl AuditLane {
     }
 }
 
-fn dropped(events: usize) {
-    metrics::counter!("agentidp_audit_dropped_total").increment(events as u64);
+/// How many events a tally stands for.
+fn events_of(tally: &Tally) -> u64 {
+    tally.count + tally.in_full.len() as u64
+}
+
+fn dropped(events: u64) {
+    metrics::counter!("agentidp_audit_dropped_total").increment(events);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::domain::audit::{Action, EventDraft, Metadata, Origin, Outcome};
@@ -244,17 +256,23 @@ mod tests {
     use crate::ports::audit_log::AuditQuery;
     use async_trait::async_trait;
 
-    /// Keeps what it is given, unless it is away.
-    #[derive(Default)]
+    /// Keeps what it is given so many times, and is away then.
     struct Log {
-        is_away: AtomicBool,
+        answers: AtomicUsize,
         told: Mutex<Vec<Tally>>,
+    }
+
+    impl Log {
+        fn answers(&self, times: usize) {
+            self.answers.store(times, Ordering::SeqCst);
+        }
     }
 
     #[async_trait]
     impl AuditLog for Log {
         async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
-            if self.is_away.load(Ordering::SeqCst) {
+            let one_less = |times: usize| times.checked_sub(1);
+            if self.answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
                 return Err(StoreError::Unavailable { store: "log", source: "away".into() });
             }
             self.told.lock().expect("no panic").extend_from_slice(tallies);
@@ -314,7 +332,7 @@ mod tests {
     }
 
     fn lane() -> (Arc<Log>, AuditLane) {
-        let log = Arc::new(Log::default());
+        let log = Arc::new(Log { answers: AtomicUsize::new(usize::MAX), told: Mutex::default() });
         (log.clone(), AuditLane::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
     }
 
@@ -327,17 +345,32 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_told_waits_and_is_told_once() {
         let (log, lane) = lane();
-        log.is_away.store(true, Ordering::SeqCst);
+        log.answers(0);
         for _ in 0..9 {
             lane.failed(failure([192, 0, 2, 1]));
         }
         assert!(lane.flush().await.is_err());
         lane.failed(failure([192, 0, 2, 1]));
         assert!(lane.flush().await.is_err());
-        log.is_away.store(false, Ordering::SeqCst);
+        log.answers(usize::MAX);
         lane.flush().await.expect("told");
         lane.flush().await.expect("nothing is left");
         assert_eq!(told(&log), (5, 5), "five in full, and the rest counted");
+    }
+
+    #[tokio::test]
+    async fn what_was_told_before_the_log_went_away_is_not_told_again() {
+        let (log, lane) = lane();
+        let many = 3 * MAX_TOLD + 1;
+        for place in 0..many as u32 {
+            lane.failed(failure(place.to_be_bytes()));
+        }
+        log.answers(1);
+        assert!(lane.flush().await.is_err());
+        assert_eq!(told(&log).0, MAX_TOLD);
+        log.answers(usize::MAX);
+        lane.flush().await.expect("told");
+        assert_eq!(told(&log), (many, 0));
     }
 
     fn bounds(lane: &AuditLane) -> (usize, usize) {
@@ -356,7 +389,7 @@ mod tests {
         };
         flood(&lane);
         assert_eq!(bounds(&lane), (MAX_TALLIES, MAX_WAITING));
-        log.is_away.store(true, Ordering::SeqCst);
+        log.answers(0);
         assert!(lane.flush().await.is_err());
         flood(&lane);
         assert!(lane.flush().await.is_err());

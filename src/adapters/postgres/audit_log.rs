@@ -22,14 +22,24 @@ const PURGE_BATCH: i32 = 5_000;
 
 const TALLY: &str = include_str!("sql/audit_log.tally.sql");
 
+/// How many tallies become events in one transaction.
+const SETTLE_BATCH: i64 = 1_000;
+
+/// It locks in the order in which [`TALLY`] does.
 const SETTLE: &str = "\
 -- audit_log.settle
-WITH ended AS (DELETE FROM audit_tallies WHERE minute < $1 RETURNING *)
-INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, metadata, occurred_at)
-SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, jsonb_set(metadata::jsonb, '{count}', to_jsonb(counted))::json, occurred_at
-FROM ended WHERE counted > 0";
+WITH ended AS (
+    DELETE FROM audit_tallies WHERE tally_key = ANY (ARRAY(
+        SELECT tally_key FROM audit_tallies WHERE minute < $1 ORDER BY tally_key LIMIT $2 FOR UPDATE))
+    RETURNING *
+), told AS (
+    INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+        ip_address, user_agent, metadata, occurred_at)
+    SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+        ip_address, user_agent, jsonb_set(metadata::jsonb, '{count}', to_jsonb(counted))::json, occurred_at
+    FROM ended WHERE counted > 0
+)
+SELECT count(*) AS ended FROM ended";
 
 /// Events beside how long their organizations show them.
 const EVENTS_AND_RETENTION: &str = "audit_events LEFT JOIN organization_retention USING (organization_id)";
@@ -79,7 +89,10 @@ impl AuditLog for Postgres {
     }
 
     async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
-        self.run(SETTLE, &[&end]).await.map(drop)
+        while number(&self.run(SETTLE, &[&end, &SETTLE_BATCH]).await?[0], "ended")?
+            >= SETTLE_BATCH.unsigned_abs()
+        {}
+        Ok(())
     }
 
     async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
