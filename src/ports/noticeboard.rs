@@ -10,15 +10,15 @@ use crate::domain::token::{Claims, Notice};
 /// A board that all instances read and write. It may forget, all or some; it may only ever say "dead".
 #[async_trait]
 pub trait Noticeboard: Send + Sync {
-    /// Puts up notices, each until its time. A generation is only ever raised, so again or late does no harm.
-    async fn post(&self, notices: &[Notice]) -> Result<(), StoreError>;
+    /// Puts up a notice until its time. A generation is only ever raised, so again or late does no harm.
+    async fn post(&self, notice: &Notice) -> Result<(), StoreError>;
 
     /// Whether a notice says that the token is dead. `false` says nothing.
     async fn says_dead(&self, claims: &Claims) -> Result<bool, StoreError>;
 
     /// Shows how many tokens a client has had in a month, until the month's end. Only ever raised, and for
     /// operators to read: no limit is held by it.
-    async fn show_usage(&self, usage: &[MonthlyUsage]) -> Result<(), StoreError>;
+    async fn show_usage(&self, usage: &MonthlyUsage) -> Result<(), StoreError>;
 }
 
 /// How many tokens a client has had in a month.

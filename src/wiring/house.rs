@@ -1,5 +1,6 @@
 //! What is done now and then: writing what waits, telling what must be told, removing what is past.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,70 +15,78 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How often what is past its retention is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Keeps house until the service ends.
-pub(super) async fn keep(app: Arc<App>, stores: Stores, lifecycle: Arc<Lifecycle>) {
-    let mut flush = interval(FLUSH_EVERY);
-    let mut purge = interval(PURGE_EVERY);
-    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    purge.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut chores = Chores::default();
-    loop {
-        tokio::select! {
-            () = lifecycle.closed() => return,
-            _ = flush.tick() => chores.flush(&app, &stores).await,
-            _ = purge.tick() => match app.audit.purge().await {
-                Ok(0) => {}
-                Ok(removed) => tracing::info!(removed, "removed audit events past their retention"),
-                Err(error) => tracing::error!(%error, "old audit events could not be removed"),
-            },
-        }
+/// Keeps house until the service ends, each chore by itself: a store that is away stops only what needs it.
+pub(super) fn keep(app: &Arc<App>, stores: &Stores, lifecycle: &Arc<Lifecycle>) {
+    for chore in [Chore::Audit, Chore::Notices, Chore::Usage, Chore::Purge] {
+        lifecycle.tasks().spawn(chore.keep(app.clone(), stores.clone(), lifecycle.clone()));
     }
 }
 
 /// Writes and tells everything, for an orderly end.
 pub(super) async fn finish(app: &App, stores: &Stores) {
-    if let Err(error) = app.audit_lane.flush().await {
-        tracing::error!(%error, "the last audit events could not be written");
-    }
-    Chores::default().tell(app, stores).await;
-}
-
-/// The chores of every second. One that fails is told of once, until it works again.
-#[derive(Default)]
-struct Chores {
-    audit: Chore,
-    notices: Chore,
-    usage: Chore,
-}
-
-impl Chores {
-    async fn flush(&mut self, app: &App, stores: &Stores) {
-        self.audit.note("audit events wait to be written", app.audit_lane.flush().await);
-        self.tell(app, stores).await;
-    }
-
-    async fn tell(&mut self, app: &App, stores: &Stores) {
-        self.notices.note("notices of the dead wait to be told", app.notices.relay().await);
-        if let Some(watchful) = &stores.watchful {
-            self.usage.note("usage is not shown", watchful.show_usage().await);
+    for chore in [Chore::Audit, Chore::Notices, Chore::Usage] {
+        if let Err(error) = chore.run(app, stores).await {
+            tracing::error!(error = &error as &dyn Error, "{} at the end", chore.failure());
         }
     }
 }
 
-#[derive(Default)]
-struct Chore {
-    fails: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chore {
+    Audit,
+    Notices,
+    Usage,
+    Purge,
 }
 
 impl Chore {
-    fn note(&mut self, what: &'static str, outcome: Result<(), StoreError>) {
-        match outcome {
-            Ok(()) => self.fails = false,
-            Err(_) if self.fails => {}
-            Err(error) => {
-                self.fails = true;
-                tracing::warn!(error = &error as &dyn std::error::Error, "{what}");
+    /// Does the chore again and again. A failure is told of once, until it works again.
+    async fn keep(self, app: Arc<App>, stores: Stores, lifecycle: Arc<Lifecycle>) {
+        let mut pace = interval(if self == Self::Purge { PURGE_EVERY } else { FLUSH_EVERY });
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut fails = false;
+        loop {
+            tokio::select! {
+                () = lifecycle.closed() => return,
+                _ = pace.tick() => {}
             }
+            let outcome = tokio::select! {
+                // A purge may take long, and may be cut; the others have something in hand.
+                () = lifecycle.closed(), if self == Self::Purge => return,
+                outcome = self.run(&app, &stores) => outcome,
+            };
+            if let (Err(error), false) = (&outcome, fails) {
+                tracing::warn!(error = error as &dyn Error, "{}", self.failure());
+            }
+            fails = outcome.is_err();
+        }
+    }
+
+    async fn run(self, app: &App, stores: &Stores) -> Result<(), StoreError> {
+        match self {
+            Self::Audit => app.audit_lane.flush().await,
+            Self::Notices => app.notices.relay().await,
+            Self::Usage => match &stores.watchful {
+                Some(watchful) => watchful.show_usage().await,
+                None => Ok(()),
+            },
+            Self::Purge => {
+                let removed = app.audit.purge().await?;
+                if removed > 0 {
+                    tracing::info!(removed, "removed audit events past their retention");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What it means that the chore fails.
+    const fn failure(self) -> &'static str {
+        match self {
+            Self::Audit => "audit events wait to be written",
+            Self::Notices => "notices of the dead wait to be told",
+            Self::Usage => "usage is not shown",
+            Self::Purge => "what is past its time could not be removed",
         }
     }
 }

@@ -108,7 +108,7 @@ impl Service {
             app.bootstrap.default_organization().await?;
         }
         lifecycle.tasks().spawn(server::serve(listener, envelope, lifecycle.clone()));
-        tokio::spawn(house::keep(app.clone(), stores.clone(), lifecycle.clone()));
+        house::keep(&app, &stores, &lifecycle);
         // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
         let administrator = match stores.are_durable() {
             true => None,

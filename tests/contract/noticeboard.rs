@@ -34,7 +34,7 @@ async fn a_notice_says_that_its_token_is_dead_and_no_other(stores: Stores) {
     let (board, agent) = (board(&stores), some_agent());
     let (dead, other) = (of_generation(&agent, 0), of_generation(&agent, 0));
     assert!(!board.says_dead(&dead).await.expect("an answer"));
-    board.post(&[until_later(Kill::Token(dead.id))]).await.expect("posted");
+    board.post(&until_later(Kill::Token(dead.id))).await.expect("posted");
     assert!(board.says_dead(&dead).await.expect("an answer"));
     assert!(!board.says_dead(&other).await.expect("an answer"));
 }
@@ -42,7 +42,7 @@ async fn a_notice_says_that_its_token_is_dead_and_no_other(stores: Stores) {
 async fn a_generation_kills_what_was_issued_before_it_and_never_sinks(stores: Stores) {
     let (board, agent) = (board(&stores), some_agent());
     for generation in [3, 2, 3] {
-        board.post(&[until_later(Kill::Agent(agent.id, generation))]).await.expect("posted");
+        board.post(&until_later(Kill::Agent(agent.id, generation))).await.expect("posted");
         assert!(board.says_dead(&of_generation(&agent, 2)).await.expect("an answer"));
         assert!(!board.says_dead(&of_generation(&agent, 3)).await.expect("an answer"));
     }
@@ -52,8 +52,9 @@ async fn a_generation_kills_what_was_issued_before_it_and_never_sinks(stores: St
 
 async fn the_generations_of_agent_and_organization_add_up(stores: Stores) {
     let (board, agent) = (board(&stores), some_agent());
-    let kills = [Kill::Agent(agent.id, 2), Kill::Organization(agent.organization, 5)].map(until_later);
-    board.post(&kills).await.expect("posted");
+    for kill in [Kill::Agent(agent.id, 2), Kill::Organization(agent.organization, 5)] {
+        board.post(&until_later(kill)).await.expect("posted");
+    }
     assert!(board.says_dead(&of_generation(&agent, 6)).await.expect("an answer"));
     assert!(!board.says_dead(&of_generation(&agent, 7)).await.expect("an answer"));
 }
@@ -62,9 +63,9 @@ async fn a_notice_is_gone_after_its_time(stores: Stores) {
     let (board, agent) = (board(&stores), some_agent());
     let (token, generation) = (of_generation(&agent, 0), of_generation(&some_agent(), 0));
     // What is past is gone a millisecond later: Redis goes by its own clock, and by how much was left.
-    let past =
-        [Kill::Token(token.id), Kill::Agent(generation.agent, 1)].map(|kill| Notice { kill, until: NOON });
-    board.post(&past).await.expect("posted");
+    for kill in [Kill::Token(token.id), Kill::Agent(generation.agent, 1)] {
+        board.post(&Notice { kill, until: NOON }).await.expect("posted");
+    }
     while board.says_dead(&token).await.expect("an answer") {}
     while board.says_dead(&generation).await.expect("an answer") {}
 }

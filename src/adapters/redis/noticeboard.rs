@@ -41,21 +41,17 @@ impl RedisNoticeboard {
 
 #[async_trait]
 impl Noticeboard for RedisNoticeboard {
-    async fn post(&self, notices: &[Notice]) -> Result<(), StoreError> {
-        for notice in notices {
-            match notice.kill {
-                Kill::Token(id) => {
-                    let life = Some(Expiration::PX(self.life(notice.until)));
-                    let key = format!("revoked:{id}");
-                    let set = self.redis.commands.set::<(), _, _>(key, 1, life, None, false);
-                    set.await.map_err(unavailable)?;
-                }
-                Kill::Agent(AgentId(id), generation) | Kill::Organization(OrganizationId(id), generation) => {
-                    self.raise(format!("gen:{id}"), generation, notice.until).await?;
-                }
+    async fn post(&self, notice: &Notice) -> Result<(), StoreError> {
+        match notice.kill {
+            Kill::Token(id) => {
+                let life = Some(Expiration::PX(self.life(notice.until)));
+                let set = self.redis.commands.set::<(), _, _>(format!("revoked:{id}"), 1, life, None, false);
+                set.await.map_err(unavailable)
+            }
+            Kill::Agent(AgentId(id), generation) | Kill::Organization(OrganizationId(id), generation) => {
+                self.raise(format!("gen:{id}"), generation, notice.until).await
             }
         }
-        Ok(())
     }
 
     async fn says_dead(&self, claims: &Claims) -> Result<bool, StoreError> {
@@ -71,12 +67,9 @@ impl Noticeboard for RedisNoticeboard {
         Ok(revoked.is_some() || claims.generation < generation)
     }
 
-    async fn show_usage(&self, usage: &[MonthlyUsage]) -> Result<(), StoreError> {
-        for MonthlyUsage { client, month, tokens } in usage {
-            let (year, month_of_year) = month.year_and_month();
-            let key = format!("monthly:{client}:{year}:{month_of_year}");
-            self.raise(key, *tokens, month.end()).await?;
-        }
-        Ok(())
+    async fn show_usage(&self, usage: &MonthlyUsage) -> Result<(), StoreError> {
+        let MonthlyUsage { client, month, tokens } = usage;
+        let (year, month_of_year) = month.year_and_month();
+        self.raise(format!("monthly:{client}:{year}:{month_of_year}"), *tokens, month.end()).await
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 
 use super::breaker::Breaker;
 use crate::domain::audit::EventDraft;
@@ -16,6 +17,8 @@ use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIss
 
 /// How many clients' counts may wait to be shown.
 const MAX_SHOWN: usize = 10_000;
+/// How many of them are shown at once.
+const MAX_AT_ONCE: usize = 200;
 
 /// Answers from the store; where that cannot answer, a notice may still say that a token is dead.
 ///
@@ -34,11 +37,18 @@ impl WatchfulTokenStore {
         Self { store, board, breaker: Breaker::new("Redis, for notices"), used: Mutex::default() }
     }
 
-    /// Shows on the board what clients have used since the last time.
+    /// Shows on the board what clients have used since the last time. What cannot be shown is shown with the
+    /// client's next token.
     pub async fn show_usage(&self) -> Result<(), StoreError> {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        let usage = |((client, month), tokens)| MonthlyUsage { client, month, tokens };
-        self.board.show_usage(&used.into_iter().map(usage).collect::<Vec<_>>()).await
+        let usage: Vec<_> = used
+            .into_iter()
+            .map(|((client, month), tokens)| MonthlyUsage { client, month, tokens })
+            .collect();
+        for usage in usage.chunks(MAX_AT_ONCE) {
+            try_join_all(usage.iter().map(|usage| self.board.show_usage(usage))).await?;
+        }
+        Ok(())
     }
 }
 
