@@ -13,7 +13,7 @@ use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::organization::{
     DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug,
 };
-use crate::domain::plan::{LimitOverrides, Plan};
+use crate::domain::plan::{Limit, LimitOverrides, Plan};
 use crate::domain::scope::{ManagementScope, Scopes};
 use crate::domain::secret::ClientSecret;
 use crate::domain::tenancy::Tenancy;
@@ -79,20 +79,40 @@ impl Bootstrap {
     }
 
     /// One more administrator, for whoever operates the service and can do nothing any more. Where the
-    /// organization `default` is suspended it is reactivated, for nobody else could do that either.
+    /// organization `default` is suspended or full, that is lifted: nobody else could do that either.
     pub async fn another_administrator(&self) -> Result<Administrator, BootstrapError> {
         let metadata = Metadata::default().with("by", "operator").with("recovery", true);
         let before = self.default_organization().await?;
         if !before.is_active() {
-            let at = self.ports.clock.now();
             let status = Some(OrganizationStatus::Active);
-            let after = before.changed(OrganizationChange { status, ..OrganizationChange::default() }, at);
-            let deed = by_operator(Action::OrganizationReactivated, after.id, &metadata);
-            let event = self.events.success(deed, at);
-            self.ports.organizations.update(&before, &after, &[event]).await?;
+            let change = OrganizationChange { status, ..OrganizationChange::default() };
+            self.change(&before, change, Action::OrganizationReactivated, &metadata).await?;
         }
         let id = AgentId(self.ports.ids.next());
-        self.administrator(id, &format!("administrator-{id}@agentidp.internal"), &metadata).await
+        let email = format!("administrator-{id}@agentidp.internal");
+        match self.administrator(id, &email, &metadata).await {
+            Err(BootstrapError::NoRoom) => {}
+            outcome => return outcome,
+        }
+        let before = self.default_organization().await?;
+        let overrides = LimitOverrides { max_agents: Some(Limit::Unlimited), ..before.overrides };
+        let change = OrganizationChange { overrides: Some(overrides), ..OrganizationChange::default() };
+        let of_limits = metadata.clone().with("fields", vec!["limits"]);
+        self.change(&before, change, Action::OrganizationUpdated, &of_limits).await?;
+        self.administrator(id, &email, &metadata).await
+    }
+
+    async fn change(
+        &self,
+        before: &Organization,
+        change: OrganizationChange,
+        action: Action,
+        metadata: &Metadata,
+    ) -> Result<(), BootstrapError> {
+        let at = self.ports.clock.now();
+        let after = before.changed(change, at);
+        let event = self.events.success(by_operator(action, after.id, metadata), at);
+        Ok(self.ports.organizations.update(before, &after, &[event]).await?)
     }
 
     async fn administrator(
