@@ -31,8 +31,8 @@ pub(super) fn inconsistent(what: impl Into<String>) -> StoreError {
 /// resources, time-outs, deadlocks, a standby that takes no writes) passes.
 pub(super) fn failed(error: Error) -> StoreError {
     let Some(state) = error.as_db_error() else { return unavailable(error) };
-    match &state.code().code()[..2] {
-        "0A" | "21" | "22" | "23" | "42" | "XX" => {
+    match state.code().code().get(..2) {
+        Some("0A" | "21" | "22" | "23" | "42" | "XX") => {
             inconsistent(format!("{} ({})", state.message(), state.code().code()))
         }
         _ => unavailable(error),

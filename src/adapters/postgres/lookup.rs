@@ -5,7 +5,6 @@
 //! remembered: it is in the revision that the database answers each time.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
 use moka::sync::Cache;
@@ -17,7 +16,7 @@ use super::connect::Connector;
 use super::failure::{inconsistent, same};
 use super::lane::{Lane, Lanes, Line, Waiting, Worker};
 use crate::domain::agent::Agent;
-use crate::domain::id::{AgentId, OrganizationId, TokenId};
+use crate::domain::id::{AgentId, TokenId};
 use crate::domain::organization::Organization;
 use crate::domain::secret::Fingerprint;
 use crate::domain::token::{Claims, Standing};
@@ -162,8 +161,8 @@ fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Waiting<
 /// Agents and organizations as they were read, each until its revision is another.
 #[derive(Clone)]
 struct Kept {
-    agents: Cache<AgentId, Arc<Agent>>,
-    organizations: Cache<OrganizationId, Arc<Organization>>,
+    agents: Cache<Uuid, Arc<Agent>>,
+    organizations: Cache<Uuid, Arc<Organization>>,
 }
 
 /// Whom a row is about.
@@ -180,8 +179,8 @@ impl Kept {
         let mut organizations = Known::default();
         let mut wanted = Vec::with_capacity(rows.len());
         for row in rows {
-            let agent = AgentId(column(row, "agent_id")?);
-            let organization = OrganizationId(column(row, "organization_id")?);
+            let agent: Uuid = column(row, "agent_id")?;
+            let organization: Uuid = column(row, "organization_id")?;
             agents.look(agent, self.agents.get(&agent), |kept| {
                 Ok((kept.revision, kept.updated_at)
                     == (number(row, "agent_revision")?, column(row, "agent_updated_at")?))
@@ -192,22 +191,10 @@ impl Kept {
             })?;
             wanted.push((column::<i64>(row, "place")?, agent, organization));
         }
-        if !agents.missing.is_empty() {
-            let ids: Vec<Uuid> = agents.missing.iter().map(|id| id.0).collect();
-            for row in line.read_other(&agents_by_id(), &[&ids]).await? {
-                let agent = Arc::new(codec::agent(&row)?);
-                self.agents.insert(agent.id, agent.clone());
-                agents.found.insert(agent.id, agent);
-            }
-        }
-        if !organizations.missing.is_empty() {
-            let ids: Vec<Uuid> = organizations.missing.iter().map(|id| id.0).collect();
-            for row in line.read_other(&organizations_by_id(), &[&ids]).await? {
-                let organization = Arc::new(codec::organization(&row)?);
-                self.organizations.insert(organization.id, organization.clone());
-                organizations.found.insert(organization.id, organization);
-            }
-        }
+        let agent = |row: &Row| codec::agent(row).map(|agent| (agent.id.0, agent));
+        agents.read_missing(line, &agents_by_id(), &self.agents, agent).await?;
+        let organization = |row: &Row| codec::organization(row).map(|known| (known.id.0, known));
+        organizations.read_missing(line, &organizations_by_id(), &self.organizations, organization).await?;
         let gone = || inconsistent("an agent or organization went while it was read");
         wanted
             .into_iter()
@@ -224,21 +211,21 @@ impl Kept {
 }
 
 /// What of a batch is known already, and what must be read.
-struct Known<Id, T> {
-    found: HashMap<Id, Arc<T>>,
-    missing: HashSet<Id>,
+struct Known<T> {
+    found: HashMap<Uuid, Arc<T>>,
+    missing: HashSet<Uuid>,
 }
 
-impl<Id, T> Default for Known<Id, T> {
+impl<T> Default for Known<T> {
     fn default() -> Self {
         Self { found: HashMap::new(), missing: HashSet::new() }
     }
 }
 
-impl<Id: Copy + Eq + Hash, T> Known<Id, T> {
+impl<T: Send + Sync + 'static> Known<T> {
     fn look(
         &mut self,
-        id: Id,
+        id: Uuid,
         kept: Option<Arc<T>>,
         is_current: impl FnOnce(&T) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
@@ -249,6 +236,27 @@ impl<Id: Copy + Eq + Hash, T> Known<Id, T> {
             _ => {
                 self.missing.insert(id);
             }
+        }
+        Ok(())
+    }
+
+    /// Reads those that are missing, and keeps them for the next time.
+    async fn read_missing(
+        &mut self,
+        line: &mut Line,
+        sql: &str,
+        kept: &Cache<Uuid, Arc<T>>,
+        decode: impl Fn(&Row) -> Result<(Uuid, T), StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<Uuid> = self.missing.drain().collect();
+        for row in line.read_other(sql, &[&missing]).await? {
+            let (id, read) = decode(&row)?;
+            let read = Arc::new(read);
+            kept.insert(id, read.clone());
+            self.found.insert(id, read);
         }
         Ok(())
     }

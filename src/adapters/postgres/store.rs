@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
@@ -29,6 +29,8 @@ use crate::ports::store_health::StoreHealth;
 const POOL_WAIT: Duration = Duration::from_millis(500);
 /// How long one statement may take: a little longer than `statement_timeout`, so that the server says it first.
 pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
+/// How long a statement may take that is asked a second time where its connection was dead: less than a request.
+const BOTH_TRIES: Duration = Duration::from_secs(4);
 /// How long a probe waits for an answer.
 const CHECK: Duration = Duration::from_millis(500);
 
@@ -96,8 +98,9 @@ impl Postgres {
     }
 
     async fn read_by(&self, ask: &Ask<'_>) -> Result<Vec<Row>, StoreError> {
-        match self.ask(ask).await {
-            Err(Failure::Lost(_)) => Ok(self.ask(ask).await?),
+        let ends = Instant::now() + BOTH_TRIES;
+        match self.ask(ask, ends).await {
+            Err(Failure::Lost(_)) => Ok(self.ask(ask, ends).await?),
             outcome => Ok(outcome?),
         }
     }
@@ -106,8 +109,9 @@ impl Postgres {
     /// answer was lost, it is.
     pub(super) async fn run(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         let ask = Ask::Prepared(sql, parameters);
-        match self.ask(&ask).await {
-            Err(Failure::Lost(_)) => self.ask(&ask).await.map_err(|failure| in_doubt(failure.told())),
+        let ends = Instant::now() + BOTH_TRIES;
+        match self.ask(&ask, ends).await {
+            Err(Failure::Lost(_)) => self.ask(&ask, ends).await.map_err(|failure| in_doubt(failure.told())),
             outcome => Ok(outcome?),
         }
     }
@@ -118,16 +122,19 @@ impl Postgres {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        match self.ask(&Ask::Prepared(sql, parameters)).await {
+        match self.ask(&Ask::Prepared(sql, parameters), Instant::now() + BOTH_TRIES).await {
             Err(Failure::Lost(error)) => Err(in_doubt(error.to_string())),
             outcome => Ok(outcome?),
         }
     }
 
     /// The rows, asked for once. A connection that gave no answer is thrown away.
-    async fn ask(&self, ask: &Ask<'_>) -> Result<Vec<Row>, Failure> {
-        let connection = self.connection().await.map_err(Failure::NotAsked)?;
-        let lost = match timeout(STATEMENT, ask.of(&connection)).await {
+    async fn ask(&self, ask: &Ask<'_>, ends: Instant) -> Result<Vec<Row>, Failure> {
+        let connection = match timeout_at(ends, self.connection()).await {
+            Ok(connection) => connection.map_err(Failure::NotAsked)?,
+            Err(_) => return Err(Failure::NotAsked(unavailable(Lapse(BOTH_TRIES)))),
+        };
+        let lost = match timeout_at(ends.min(Instant::now() + STATEMENT), ask.of(&connection)).await {
             Ok(Ok(rows)) => return Ok(rows),
             Ok(Err(error)) if is_answer(&error) => {
                 return Err(Failure::Said(error));
