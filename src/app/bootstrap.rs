@@ -54,7 +54,7 @@ impl Bootstrap {
             resources: Vec::new(),
             overrides: LimitOverrides::default(),
         };
-        if let Some(there) = self.ports.organizations.find_by_slug(&slug).await? {
+        if let Some(there) = self.ports.stores.organizations.find_by_slug(&slug).await? {
             return Ok(there);
         }
         let at = self.ports.clock.now();
@@ -62,10 +62,10 @@ impl Bootstrap {
         let metadata = Metadata::default().with("by", "operator");
         let deed = by_operator(Action::OrganizationCreated, organization.id, &metadata);
         let event = self.events.success(deed, at);
-        match self.ports.organizations.insert(&organization, &event).await {
+        match self.ports.stores.organizations.insert(&organization, &event).await {
             Ok(()) => Ok(Arc::new(organization)),
             Err(InsertOrganizationError::SlugTaken) => {
-                let there = self.ports.organizations.find_by_slug(&slug).await?;
+                let there = self.ports.stores.organizations.find_by_slug(&slug).await?;
                 there.ok_or(BootstrapError::Vanished)
             }
             Err(InsertOrganizationError::Store(failure)) => Err(failure.into()),
@@ -112,7 +112,7 @@ impl Bootstrap {
         let at = self.ports.clock.now();
         let after = before.changed(change, at);
         let event = self.events.success(by_operator(action, after.id, metadata), at);
-        Ok(self.ports.organizations.update(before, &after, &[event]).await?)
+        Ok(self.ports.stores.organizations.update(before, &after, &[event]).await?)
     }
 
     async fn administrator(
@@ -151,7 +151,7 @@ impl Bootstrap {
             self.events.success(by_operator(Action::AgentCreated, agent.id, metadata), at),
             self.events.success(by_operator(Action::CredentialGenerated, credential.id, metadata), at),
         ];
-        self.ports.agents.insert(Tenancy::All, &agent, Some(&credential), &events).await?;
+        self.ports.stores.agents.insert(Tenancy::All, &agent, Some(&credential), &events).await?;
         Ok(Administrator { client_id: agent.id, client_secret: secret })
     }
 }

@@ -28,27 +28,14 @@ use std::sync::Arc;
 pub use crate::ports::secret_hasher::HasherError;
 pub use crate::ports::store_error::StoreError;
 use crate::ports::{
-    agent_store::AgentStore, assertion_verifier::AssertionVerifier, audit_log::AuditLog, clock::Clock,
-    credential_store::CredentialStore, cursor_seal::CursorSeal, ids::Ids, noticeboard::Noticeboard,
-    organization_store::OrganizationStore, outbox::Outbox, rate_limiter::RateLimiter,
-    secret_hasher::SecretHasher, secrets::Secrets, store_health::StoreHealth, token_signer::TokenSigner,
-    token_store::TokenStore, usage_store::UsageStore,
+    assertion_verifier::AssertionVerifier, clock::Clock, cursor_seal::CursorSeal, ids::Ids,
+    secret_hasher::SecretHasher, secrets::Secrets, stores::Stores, token_signer::TokenSigner,
 };
 
 /// Everything that the core needs of the world.
 #[derive(Clone)]
 pub struct Ports {
-    pub agents: Arc<dyn AgentStore>,
-    pub organizations: Arc<dyn OrganizationStore>,
-    pub credentials: Arc<dyn CredentialStore>,
-    pub tokens: Arc<dyn TokenStore>,
-    pub audit: Arc<dyn AuditLog>,
-    pub usage: Arc<dyn UsageStore>,
-    pub outbox: Arc<dyn Outbox>,
-    /// Where instances tell one another of the dead; none where there is only one.
-    pub board: Option<Arc<dyn Noticeboard>>,
-    pub health: Vec<Arc<dyn StoreHealth>>,
-    pub limiter: Arc<dyn RateLimiter>,
+    pub stores: Stores,
     pub hasher: Arc<dyn SecretHasher>,
     pub signer: Arc<dyn TokenSigner>,
     pub assertions: Arc<dyn AssertionVerifier>,
@@ -97,42 +84,46 @@ pub struct App {
 impl App {
     /// Puts the core together on these ports.
     pub fn new(ports: &Ports, settings: &Settings) -> Self {
+        let stores = &ports.stores;
         let events = event::Events::new(ports.ids.clone());
-        let audit_lane =
-            Arc::new(audit_lane::AuditLane::new(ports.audit.clone(), ports.clock.clone(), ports.ids.clone()));
+        let audit_lane = Arc::new(audit_lane::AuditLane::new(
+            stores.audit.clone(),
+            ports.clock.clone(),
+            ports.ids.clone(),
+        ));
         let strangers = stranger::Strangers {
-            limiter: ports.limiter.clone(),
+            limiter: stores.limiter.clone(),
             lane: audit_lane.clone(),
             events: events.clone(),
             clock: ports.clock.clone(),
             requests_per_minute: settings.address_requests_per_minute,
         };
         let clients = client_auth::ClientAuth {
-            store: ports.credentials.clone(),
-            tokens: ports.tokens.clone(),
+            store: stores.credentials.clone(),
+            tokens: stores.tokens.clone(),
             hasher: ports.hasher.clone(),
             verifier: ports.assertions.clone(),
-            limiter: ports.limiter.clone(),
+            limiter: stores.limiter.clone(),
             strangers: strangers.clone(),
             clock: ports.clock.clone(),
             settings: settings.clone(),
         };
         Self {
             agents: agents::Agents {
-                store: ports.agents.clone(),
+                store: stores.agents.clone(),
                 events: events.clone(),
                 ids: ports.ids.clone(),
                 clock: ports.clock.clone(),
             },
             organizations: organizations::Organizations {
-                store: ports.organizations.clone(),
+                store: stores.organizations.clone(),
                 events: events.clone(),
                 ids: ports.ids.clone(),
                 clock: ports.clock.clone(),
             },
             credentials: credentials::Credentials {
-                agents: ports.agents.clone(),
-                store: ports.credentials.clone(),
+                agents: stores.agents.clone(),
+                store: stores.credentials.clone(),
                 hasher: ports.hasher.clone(),
                 verifier: ports.assertions.clone(),
                 secrets: ports.secrets.clone(),
@@ -142,7 +133,7 @@ impl App {
             },
             tokens: token::Tokens {
                 clients: clients.clone(),
-                store: ports.tokens.clone(),
+                store: stores.tokens.clone(),
                 signer: ports.signer.clone(),
                 strangers: strangers.clone(),
                 events: events.clone(),
@@ -151,7 +142,7 @@ impl App {
                 settings: settings.clone(),
             },
             introspection: introspection::Introspection {
-                store: ports.tokens.clone(),
+                store: stores.tokens.clone(),
                 signer: ports.signer.clone(),
                 lane: audit_lane.clone(),
                 events: events.clone(),
@@ -159,33 +150,33 @@ impl App {
                 issuer: settings.issuer.clone(),
             },
             revocation: revocation::Revocations {
-                store: ports.tokens.clone(),
+                store: stores.tokens.clone(),
                 signer: ports.signer.clone(),
                 events: events.clone(),
                 clock: ports.clock.clone(),
             },
             bearer: bearer::Bearer {
-                tokens: ports.tokens.clone(),
+                tokens: stores.tokens.clone(),
                 signer: ports.signer.clone(),
-                limiter: ports.limiter.clone(),
+                limiter: stores.limiter.clone(),
                 strangers: strangers.clone(),
                 clock: ports.clock.clone(),
             },
             audit: audit::Audit {
-                log: ports.audit.clone(),
+                log: stores.audit.clone(),
                 cursors: ports.cursors.clone(),
                 clock: ports.clock.clone(),
             },
             usage: usage::UsageReports {
-                store: ports.usage.clone(),
-                agents: ports.agents.clone(),
-                organizations: ports.organizations.clone(),
+                store: stores.usage.clone(),
+                agents: stores.agents.clone(),
+                organizations: stores.organizations.clone(),
                 clock: ports.clock.clone(),
             },
             keys: keys::Keys { signer: ports.signer.clone() },
             bootstrap: bootstrap::Bootstrap::new(ports, events),
-            notices: notices::Notices { outbox: ports.outbox.clone(), board: ports.board.clone() },
-            readiness: Arc::new(readiness::Readiness::new(ports.health.clone())),
+            notices: notices::Notices { outbox: stores.outbox.clone(), board: stores.board.clone() },
+            readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
             clients,
             strangers,
             audit_lane,

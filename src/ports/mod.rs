@@ -29,6 +29,7 @@ pub mod secret_hasher;
 pub mod secrets;
 pub mod store_error;
 pub mod store_health;
+pub mod stores;
 pub mod token_signer;
 pub mod token_store;
 pub mod usage_store;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::{core, key_error};
-use super::stores::{StartError, Stores, Time, bring_up_to_date, pg_settings};
+use super::stores::{OpenStores, StartError, Time, bring_up_to_date, pg_settings};
 use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, generate_pem};
 use crate::adapters::http::document;
 use crate::adapters::system::SystemClock;
@@ -15,7 +15,7 @@ use crate::domain::jwk::KeyType;
 
 /// The OpenAPI document of this version.
 pub fn openapi() -> Result<serde_json::Value, StartError> {
-    let app = app_without_key(&Stores::in_memory(&machine_time()), 4)?;
+    let app = app_without_key(&OpenStores::in_memory(&machine_time()), 4)?;
     let issuer: Arc<str> = "http://127.0.0.1:3000".into();
     Ok(document::documented(&app, &issuer, "", &Arc::default()).document)
 }
@@ -38,7 +38,7 @@ pub async fn bootstrap(args: &BootstrapArgs) -> Result<Administrator, StartError
     if stores.database()?.is_none() {
         return Err(needs_postgresql("bootstrap", "in memory `serve` makes the first administrator").into());
     }
-    let stores = Stores::open(&stores, &machine_time()).await?;
+    let stores = OpenStores::open(&stores, &machine_time()).await?;
     let app = app_without_key(&stores, args.bcrypt_cost)?;
     let outcome = match args.recover {
         true => app.bootstrap.another_administrator().await,
@@ -49,7 +49,7 @@ pub async fn bootstrap(args: &BootstrapArgs) -> Result<Administrator, StartError
 }
 
 /// A core that signs nothing anybody will see.
-fn app_without_key(stores: &Stores, bcrypt_cost: u32) -> Result<App, StartError> {
+fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartError> {
     let pem = generate_pem(KeyType::Ed25519).map_err(|error| key_error("the key", error))?;
     let keys = KeySet::from_pem(&pem, "").map_err(|error| ConfigError::new(error.to_string()))?;
     let issuer: Arc<str> = "http://127.0.0.1:3000".into();

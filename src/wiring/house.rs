@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::stores::Stores;
+use super::stores::OpenStores;
 use crate::adapters::http::lifecycle::Lifecycle;
 use crate::app::{App, StoreError};
 
@@ -16,14 +16,14 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Keeps house until the service ends, each chore by itself: a store that is away stops only what needs it.
-pub(super) fn keep(app: &Arc<App>, stores: &Stores, lifecycle: &Arc<Lifecycle>) {
+pub(super) fn keep(app: &Arc<App>, stores: &OpenStores, lifecycle: &Arc<Lifecycle>) {
     for chore in [Chore::Audit, Chore::Notices, Chore::Usage, Chore::Purge] {
         lifecycle.tasks().spawn(chore.keep(app.clone(), stores.clone(), lifecycle.clone()));
     }
 }
 
 /// Writes and tells everything, for an orderly end.
-pub(super) async fn finish(app: &App, stores: &Stores) {
+pub(super) async fn finish(app: &App, stores: &OpenStores) {
     for chore in [Chore::Audit, Chore::Notices, Chore::Usage] {
         if let Err(error) = chore.run(app, stores).await {
             tracing::error!(error = &error as &dyn Error, "{} at the end", chore.failure());
@@ -41,7 +41,7 @@ enum Chore {
 
 impl Chore {
     /// Does the chore again and again. A failure is told of once, until it works again.
-    async fn keep(self, app: Arc<App>, stores: Stores, lifecycle: Arc<Lifecycle>) {
+    async fn keep(self, app: Arc<App>, stores: OpenStores, lifecycle: Arc<Lifecycle>) {
         let mut pace = interval(if self == Self::Purge { PURGE_EVERY } else { FLUSH_EVERY });
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fails = false;
@@ -62,7 +62,7 @@ impl Chore {
         }
     }
 
-    async fn run(self, app: &App, stores: &Stores) -> Result<(), StoreError> {
+    async fn run(self, app: &App, stores: &OpenStores) -> Result<(), StoreError> {
         match self {
             Self::Audit => app.audit_lane.flush().await,
             Self::Notices => app.notices.relay().await,

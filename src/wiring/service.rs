@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::house;
-use super::stores::{StartError, Stores, Time};
+use super::stores::{OpenStores, StartError, Time};
 
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
@@ -41,7 +41,7 @@ pub struct Service {
     /// The key that was made at this start, where none was set.
     made_key: Option<SecretString>,
     signer: Arc<JwtSigner>,
-    stores: Stores,
+    stores: OpenStores,
     lifecycle: Arc<Lifecycle>,
 }
 
@@ -77,7 +77,7 @@ impl Service {
         let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
         let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
         let hasher = BcryptHasher::new(args.bcrypt_cost).map_err(StartError::Io)?;
-        let stores = Stores::open(&args.stores, &time).await?;
+        let stores = OpenStores::open(&args.stores, &time).await?;
         let token_endpoint = format!("{issuer}/api/v1/token");
         let settings = Settings {
             issuer: issuer.clone(),
@@ -155,25 +155,15 @@ fn start_counting() -> Option<PrometheusHandle> {
 
 /// The core on those stores.
 pub(super) fn core(
-    stores: &Stores,
+    stores: &OpenStores,
     time: &Time,
     signer: Arc<JwtSigner>,
     hasher: BcryptHasher,
     cursors: HmacCursorSeal,
     settings: &Settings,
 ) -> App {
-    let stores = stores.clone();
     let ports = Ports {
-        agents: stores.agents,
-        organizations: stores.organizations,
-        credentials: stores.credentials,
-        tokens: stores.tokens,
-        audit: stores.audit,
-        usage: stores.usage,
-        outbox: stores.outbox,
-        board: stores.board,
-        health: stores.health,
-        limiter: stores.limiter,
+        stores: stores.ports.clone(),
         hasher: Arc::new(hasher),
         signer,
         assertions: Arc::new(JwtAssertionVerifier),

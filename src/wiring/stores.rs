@@ -15,18 +15,9 @@ use crate::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSet
 use crate::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
 use crate::app::bootstrap::BootstrapError;
 use crate::config::{ConfigError, StoreArgs};
-use crate::ports::agent_store::AgentStore;
-use crate::ports::audit_log::AuditLog;
 use crate::ports::clock::Clock;
-use crate::ports::credential_store::CredentialStore;
-use crate::ports::noticeboard::Noticeboard;
-use crate::ports::organization_store::OrganizationStore;
-use crate::ports::outbox::Outbox;
-use crate::ports::rate_limiter::RateLimiter;
 use crate::ports::store_error::StoreError;
-use crate::ports::store_health::StoreHealth;
-use crate::ports::token_store::TokenStore;
-use crate::ports::usage_store::UsageStore;
+use crate::ports::stores::Stores;
 
 /// How often a store that is away at start is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(250);
@@ -47,44 +38,22 @@ impl Time {
     }
 }
 
-/// The stores of one service.
+/// The stores of one service, opened.
 #[derive(Clone)]
-pub(super) struct Stores {
-    pub agents: Arc<dyn AgentStore>,
-    pub organizations: Arc<dyn OrganizationStore>,
-    pub credentials: Arc<dyn CredentialStore>,
-    pub tokens: Arc<dyn TokenStore>,
-    pub audit: Arc<dyn AuditLog>,
-    pub usage: Arc<dyn UsageStore>,
-    pub outbox: Arc<dyn Outbox>,
-    pub limiter: Arc<dyn RateLimiter>,
-    pub board: Option<Arc<dyn Noticeboard>>,
-    pub health: Vec<Arc<dyn StoreHealth>>,
+pub(super) struct OpenStores {
+    pub ports: Stores,
     /// The token store that shows usage on the board, where there is one.
     pub watchful: Option<Arc<WatchfulTokenStore>>,
     postgres: Option<Arc<Postgres>>,
     redis: Option<Arc<Redis>>,
 }
 
-impl Stores {
+impl OpenStores {
     /// All in memory.
     pub(super) fn in_memory(time: &Time) -> Self {
-        let memory = Arc::new(Memory::default());
-        Self {
-            agents: memory.clone(),
-            organizations: memory.clone(),
-            credentials: memory.clone(),
-            tokens: memory.clone(),
-            audit: memory.clone(),
-            usage: memory.clone(),
-            outbox: memory.clone(),
-            limiter: Arc::new(MemoryRateLimiter::new(time.clock().clone())),
-            board: None,
-            health: vec![memory],
-            watchful: None,
-            postgres: None,
-            redis: None,
-        }
+        let limiter = Arc::new(MemoryRateLimiter::new(time.clock().clone()));
+        let ports = Stores::of(&Arc::new(Memory::default()), limiter);
+        Self { ports, watchful: None, postgres: None, redis: None }
     }
 
     /// Those that the settings name, with tables that are up to date. One that is away is waited for.
@@ -115,18 +84,8 @@ impl Stores {
     }
 
     fn on_postgres(self, postgres: Arc<Postgres>) -> Self {
-        Self {
-            agents: postgres.clone(),
-            organizations: postgres.clone(),
-            credentials: postgres.clone(),
-            tokens: postgres.clone(),
-            audit: postgres.clone(),
-            usage: postgres.clone(),
-            outbox: postgres.clone(),
-            health: vec![postgres.clone()],
-            postgres: Some(postgres),
-            ..self
-        }
+        let ports = Stores::of(&postgres, self.ports.limiter);
+        Self { ports, postgres: Some(postgres), ..self }
     }
 
     fn beside_redis(mut self, redis: Arc<Redis>, time: &Time) -> Self {
@@ -136,16 +95,15 @@ impl Stores {
         };
         let shared = Arc::new(RedisRateLimiter::new(redis.clone(), driven));
         let board = Arc::new(RedisNoticeboard::new(redis.clone(), time.clock().clone()));
-        let watchful = Arc::new(WatchfulTokenStore::new(self.tokens, board.clone()));
-        self.health.push(redis.clone());
-        Self {
+        let watchful = Arc::new(WatchfulTokenStore::new(self.ports.tokens, board.clone()));
+        self.ports.health.push(redis.clone());
+        let ports = Stores {
             tokens: watchful.clone(),
-            limiter: Arc::new(FallbackRateLimiter::new(shared, self.limiter)),
+            limiter: Arc::new(FallbackRateLimiter::new(shared, self.ports.limiter)),
             board: Some(board),
-            watchful: Some(watchful),
-            redis: Some(redis),
-            ..self
-        }
+            ..self.ports
+        };
+        Self { ports, watchful: Some(watchful), redis: Some(redis), ..self }
     }
 
     /// Whether what is stored outlives the process.

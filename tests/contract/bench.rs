@@ -1,5 +1,6 @@
 //! What the clauses stand on: the stores of one adapter, and things to put into them.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -20,16 +21,9 @@ use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Audience, Claims};
-use agentidp::ports::agent_store::AgentStore;
-use agentidp::ports::audit_log::{AuditLog, AuditQuery};
+use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock;
-use agentidp::ports::credential_store::CredentialStore;
-use agentidp::ports::noticeboard::Noticeboard;
-use agentidp::ports::organization_store::OrganizationStore;
-use agentidp::ports::outbox::Outbox;
-use agentidp::ports::rate_limiter::RateLimiter;
-use agentidp::ports::token_store::TokenStore;
-use agentidp::ports::usage_store::UsageStore;
+use agentidp::ports::stores::Stores as Ports;
 use uuid::Uuid;
 
 use crate::redis_cluster::redis_cluster_url;
@@ -53,32 +47,34 @@ pub(crate) use contract;
 /// The stores of one adapter, empty, and the clock that they go by.
 #[derive(Clone)]
 pub struct Stores {
-    pub agents: Arc<dyn AgentStore>,
-    pub organizations: Arc<dyn OrganizationStore>,
-    pub credentials: Arc<dyn CredentialStore>,
-    pub tokens: Arc<dyn TokenStore>,
-    pub audit: Arc<dyn AuditLog>,
-    pub usage: Arc<dyn UsageStore>,
-    pub outbox: Arc<dyn Outbox>,
-    pub board: Option<Arc<dyn Noticeboard>>,
+    ports: Ports,
     /// Where the stores are a database: it lives as long as they do.
     database: Option<Arc<Database>>,
-    pub limiter: Arc<dyn RateLimiter>,
     pub clock: Arc<HandClock>,
+}
+
+impl Deref for Stores {
+    type Target = Ports;
+
+    fn deref(&self) -> &Self::Target {
+        &self.ports
+    }
 }
 
 /// Rates and notices in Redis, the rest in memory.
 pub async fn redis() -> Stores {
     let stores = memory().await;
     let (limiter, board) = in_redis(&stores.clock).await;
-    Stores { limiter, board: Some(board), ..stores }
+    let ports = Ports { limiter, board: Some(board), ..stores.ports };
+    Stores { ports, ..stores }
 }
 
 /// The same in a Cluster, where a script must be sent to the node that has its key.
 pub async fn redis_cluster() -> Stores {
     let stores = memory().await;
     let (limiter, board) = in_redis_at(&redis_cluster_url(), &stores.clock).await;
-    Stores { limiter, board: Some(board), ..stores }
+    let ports = Ports { limiter, board: Some(board), ..stores.ports };
+    Stores { ports, ..stores }
 }
 
 async fn in_redis(clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisNoticeboard>) {
@@ -104,46 +100,28 @@ pub async fn resilient_postgres() -> Stores {
 
 async fn beside_redis(stores: Stores) -> Stores {
     let (limiter, board) = in_redis(&stores.clock).await;
-    Stores {
-        tokens: Arc::new(WatchfulTokenStore::new(stores.tokens, board.clone())),
-        limiter: Arc::new(FallbackRateLimiter::new(limiter, stores.limiter)),
+    let ports = Ports {
+        tokens: Arc::new(WatchfulTokenStore::new(stores.ports.tokens, board.clone())),
+        limiter: Arc::new(FallbackRateLimiter::new(limiter, stores.ports.limiter)),
         board: Some(board),
-        ..stores
-    }
+        ..stores.ports
+    };
+    Stores { ports, ..stores }
 }
 
 pub async fn postgres() -> Stores {
     let database = Arc::new(Database::migrated().await);
     let postgres = Arc::new(Postgres::new(&database.settings(SERVES), 8).expect("a pool"));
-    Stores {
-        agents: postgres.clone(),
-        organizations: postgres.clone(),
-        credentials: postgres.clone(),
-        tokens: postgres.clone(),
-        audit: postgres.clone(),
-        usage: postgres.clone(),
-        outbox: postgres,
-        database: Some(database),
-        ..memory().await
-    }
+    let stores = memory().await;
+    let ports = Ports::of(&postgres, stores.ports.limiter);
+    Stores { ports, database: Some(database), ..stores }
 }
 
 pub async fn memory() -> Stores {
-    let memory = Arc::new(Memory::default());
     let clock = Arc::new(HandClock(AtomicI64::new(NOON.as_millis())));
-    Stores {
-        agents: memory.clone(),
-        organizations: memory.clone(),
-        credentials: memory.clone(),
-        tokens: memory.clone(),
-        audit: memory.clone(),
-        usage: memory.clone(),
-        outbox: memory,
-        board: None,
-        database: None,
-        limiter: Arc::new(MemoryRateLimiter::new(clock.clone())),
-        clock,
-    }
+    let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
+    let ports = Ports::of(&Arc::new(Memory::default()), limiter);
+    Stores { ports, database: None, clock }
 }
 
 /// The instant at which the clauses begin: 2026-01-15T12:00:00Z, the start of a rate window.
