@@ -130,9 +130,11 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
 
 /// From now on new sessions tell the plan of each statement, and take sorts and scans of whole tables only where
 /// there is no other way.
-async fn explain(superuser: &Client) {
+async fn explain(superuser: &Client, plan_cache_mode: &str) {
     let name = findings(superuser, "SELECT current_database()::text").await.remove(0);
+    let mode = format!("plan_cache_mode = {plan_cache_mode}");
     for setting in [
+        &mode,
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_min_duration = 0",
         "enable_seqscan = off",
@@ -168,13 +170,22 @@ async fn plans(superuser: &Client) -> Vec<String> {
     plans
 }
 
-/// Sorts and scans of whole tables are made so dear that a plan only has them where there is no other way.
 #[tokio::test]
-async fn every_list_is_walked_by_an_index() {
+async fn every_list_is_walked_by_an_index_when_planned_for_its_values() {
+    walk_every_list("force_custom_plan").await;
+}
+
+#[tokio::test]
+async fn every_list_is_walked_by_an_index_when_planned_for_any_values() {
+    walk_every_list("force_generic_plan").await;
+}
+
+/// Sorts and scans of whole tables are made so dear that a plan only has them where there is no other way.
+async fn walk_every_list(plan_cache_mode: &str) {
     let stores = postgres().await;
     let agent = stores.agent().await;
     let superuser = stores.database().client("postgres").await;
-    explain(&superuser).await;
+    explain(&superuser, plan_cache_mode).await;
     let page = Page { number: 2, limit: 20 };
     let owner = Owner::parse("team").ok();
     for within in [Tenancy::All, Tenancy::Only(agent.organization)] {

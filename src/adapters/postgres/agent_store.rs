@@ -119,11 +119,11 @@ impl AgentStore for Postgres {
         if let Some(organization) = &organization {
             wanted.add("organization_id", organization, Type::UUID);
         }
-        if let Some(agent_type) = &agent_type {
-            wanted.add("agent_type", agent_type, Type::TEXT);
+        if let Some(agent_type) = agent_type {
+            wanted.add_word("agent_type", agent_type);
         }
-        if let Some(status) = &status {
-            wanted.add("status", status, Type::TEXT);
+        if let Some(status) = status {
+            wanted.add_word("status", status);
         }
         // Without an owner the counts say how many there are, with one the index does.
         let count = match &owner {

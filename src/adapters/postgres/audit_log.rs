@@ -115,14 +115,14 @@ impl AuditLog for Postgres {
         if let Some(actor) = &actor {
             wanted.add("agent_id", actor, Type::UUID);
         }
-        if let Some(action) = &action {
-            wanted.add("action", action, Type::TEXT);
+        if let Some(action) = action {
+            wanted.add_word("action", action);
         }
-        if let Some(outcome) = &outcome {
-            wanted.add("outcome", outcome, Type::TEXT);
+        if let Some(outcome) = outcome {
+            wanted.add_word("outcome", outcome);
         }
-        if let Some(kind) = &resource_type {
-            wanted.add("resource_type", kind, Type::TEXT);
+        if let Some(kind) = resource_type {
+            wanted.add_word("resource_type", kind);
         }
         if let Some(id) = &filter.resource_id {
             wanted.add("resource_id", id, Type::UUID);
@@ -145,7 +145,7 @@ impl AuditLog for Postgres {
              ORDER BY occurred_at DESC, event_id DESC LIMIT {}",
             wanted.condition, query.limit
         );
-        let rows = self.read_planned(&sql, &wanted.parameters).await?;
+        let rows = self.read_prepared(&sql, &wanted.parameters).await?;
         rows.iter().map(|row| Ok(Arc::new(event(row)?))).collect()
     }
 

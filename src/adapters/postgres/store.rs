@@ -31,6 +31,8 @@ const POOL_WAIT: Duration = Duration::from_millis(500);
 pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
 /// How long a statement may take that is asked a second time where its connection was dead: less than a request.
 const BOTH_TRIES: Duration = Duration::from_secs(4);
+/// How many prepared statements a connection keeps.
+const MAX_STATEMENTS: usize = 200;
 /// How long a probe waits for an answer.
 const CHECK: Duration = Duration::from_millis(500);
 
@@ -88,7 +90,17 @@ impl Postgres {
         self.read_by(&Ask::Prepared(sql, parameters)).await
     }
 
-    /// The same for a statement that is put together for its occasion: it is planned for these very values.
+    /// The same for a statement that is put together for its occasion, of which there are some shapes: each is
+    /// planned once. To plan a list of audit events takes longer than to read it, and longer with each month.
+    pub(super) async fn read_prepared(
+        &self,
+        sql: &str,
+        parameters: &[(Parameter<'_>, Type)],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.read_by(&Ask::PreparedAs(sql, parameters)).await
+    }
+
+    /// The same for a statement of which there are many shapes: it is planned for these very values.
     pub(super) async fn read_planned(
         &self,
         sql: &str,
@@ -150,6 +162,7 @@ impl Postgres {
 /// A statement and its parameters.
 enum Ask<'a> {
     Prepared(&'a str, &'a [Parameter<'a>]),
+    PreparedAs(&'a str, &'a [(Parameter<'a>, Type)]),
     Planned(&'a str, &'a [(Parameter<'a>, Type)]),
 }
 
@@ -159,6 +172,15 @@ impl Ask<'_> {
             Self::Prepared(sql, parameters) => {
                 let statement = connection.prepare_cached(sql).await?;
                 connection.query(&statement, parameters).await
+            }
+            Self::PreparedAs(sql, parameters) => {
+                // Whoever asks for every shape there is pays for the planning, and not we with memory.
+                if connection.statement_cache.size() >= MAX_STATEMENTS {
+                    connection.statement_cache.clear();
+                }
+                let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+                let statement = connection.prepare_typed_cached(sql, &types).await?;
+                connection.query(&statement, &values).await
             }
             Self::Planned(sql, parameters) => connection.query_typed(sql, parameters).await,
         }

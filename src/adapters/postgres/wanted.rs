@@ -19,11 +19,19 @@ impl<'a> Wanted<'a> {
         self.add_as(&format!("{column} ="), value, kind);
     }
 
+    /// That a column is one of a few words that never change: it stands in the text, so that a plan may go by it.
+    pub(super) fn add_word(&mut self, column: &str, word: &'static str) {
+        self.claim(&format!("{column} = '{word}'"));
+    }
+
     /// That what is written holds of a value.
     pub(super) fn add_as(&mut self, claim: &str, value: Parameter<'a>, kind: Type) {
-        let word = if self.condition.is_empty() { "WHERE" } else { "AND" };
         self.parameters.push((value, kind));
-        write!(self.condition, "{word} {claim} ${} ", self.parameters.len())
-            .expect("writing to a String cannot fail");
+        self.claim(&format!("{claim} ${}", self.parameters.len()));
+    }
+
+    fn claim(&mut self, claim: &str) {
+        let word = if self.condition.is_empty() { "WHERE" } else { "AND" };
+        write!(self.condition, "{word} {claim} ").expect("writing to a String cannot fail");
     }
 }
