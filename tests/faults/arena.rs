@@ -1,0 +1,309 @@
+//! Real processes of the service over real stores, with a proxy on each edge.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::adapters::system::SystemClock;
+use agentidp::config::Cli;
+use agentidp::domain::jwk::KeyType;
+use agentidp::domain::time::Timestamp;
+use agentidp::ports::clock::Clock;
+use agentidp::wiring::Service;
+use clap::Parser as _;
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::proxy::Proxy;
+use crate::stores::{OWNER, SERVES, Stores};
+
+/// For how long the arena waits for what must come.
+const LONG: Duration = Duration::from_secs(60);
+/// For how long it waits for an answer. The service promises one in less.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What both roles of PostgreSQL send as their password. The private server takes any.
+const PASSWORD: &str = "correct-horse-battery";
+
+static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
+
+/// The stores, the instances on them, and the first administrator.
+pub struct Arena {
+    pub stores: Stores,
+    pub instances: Vec<Instance>,
+    pub http: reqwest::Client,
+    pub administrator: Client,
+    /// How long each instance took to start, all at once on an empty database.
+    pub starts: Vec<Duration>,
+}
+
+/// A client and its secret.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: String,
+    pub secret: String,
+}
+
+/// One process of the service.
+pub struct Instance {
+    pub url: String,
+    pub postgres: Proxy,
+    pub redis: Proxy,
+    environment: Vec<(&'static str, String)>,
+    pub log: PathBuf,
+    process: Mutex<Option<Process>>,
+}
+
+enum Process {
+    Own(Child),
+    Within(Service),
+}
+
+/// A clock that is wrong by so many seconds.
+struct WrongClock(i64);
+
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_seconds(self.0)
+    }
+}
+
+impl Arena {
+    /// So many processes on new stores, with these settings beside. Their logs go to the folder.
+    pub async fn start(instances: usize, settings: &[(&'static str, &str)], folder: &Path) -> Self {
+        let stores = Stores::start().await;
+        let mut all = Vec::new();
+        for number in 0..instances {
+            let instance = Instance::new(&stores, settings, folder, number).await;
+            instance.start();
+            all.push(instance);
+        }
+        Self::of(stores, all).await
+    }
+
+    /// An instance for each clock, wrong by so many seconds, within this process.
+    pub async fn start_by(offsets: &[i64], folder: &Path) -> Self {
+        let stores = Stores::start().await;
+        let mut all = Vec::new();
+        for (number, offset) in offsets.iter().enumerate() {
+            let instance = Instance::new(&stores, &[], folder, number).await;
+            instance.start_within(WrongClock(*offset)).await;
+            all.push(instance);
+        }
+        Self::of(stores, all).await
+    }
+
+    async fn of(stores: Stores, all: Vec<Instance>) -> Self {
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+        let begun = Instant::now();
+        let mut starts = Vec::new();
+        for instance in &all {
+            until_whole(&http, instance).await;
+            starts.push(begun.elapsed());
+        }
+        let administrator = bootstrap(&all[0]).await;
+        let arena = Self { stores, instances: all, http, administrator, starts };
+        let admin = arena.admin_token().await;
+        let unlimited = json!({ "limits": { "requestsPerMinute": null } });
+        let own = arena.told(arena.get(&admin, "/api/v1/organizations")).await["data"][0].clone();
+        let path = format!("/api/v1/organizations/{}", own["organizationId"].as_str().expect("an id"));
+        arena.told(arena.http.patch(arena.url(0, &path)).bearer_auth(&admin).json(&unlimited)).await;
+        arena
+    }
+
+    pub fn url(&self, instance: usize, path: &str) -> String {
+        format!("{}{path}", self.instances[instance].url)
+    }
+
+    pub fn get(&self, token: &str, path: &str) -> RequestBuilder {
+        self.http.get(self.url(0, path)).bearer_auth(token)
+    }
+
+    pub fn post(&self, token: &str, path: &str, body: &Value) -> RequestBuilder {
+        self.http.post(self.url(0, path)).bearer_auth(token).json(body)
+    }
+
+    /// Asks an instance for a token of that client.
+    pub fn ask_token(&self, instance: usize, client: &Client) -> RequestBuilder {
+        let request = self.http.post(self.url(instance, "/api/v1/token"));
+        request.basic_auth(&client.id, Some(&client.secret)).form(&[("grant_type", "client_credentials")])
+    }
+
+    /// A token of the first administrator.
+    pub async fn admin_token(&self) -> String {
+        let answer = self.told(self.ask_token(0, &self.administrator)).await;
+        answer["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The answer to a request that must succeed: nothing is broken while it is asked.
+    pub async fn told(&self, request: RequestBuilder) -> Value {
+        let answer = request.send().await.expect("an answer");
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert!(status.is_success(), "{status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// A new organization without limits.
+    pub async fn organization(&self, admin: &str, limits: Value) -> String {
+        let slug = format!("o-{}", unique());
+        let body = json!({ "name": "Example", "slug": slug, "plan": "enterprise", "limits": limits });
+        let answer = self.told(self.post(admin, "/api/v1/organizations", &body)).await;
+        answer["organizationId"].as_str().expect("an id").to_owned()
+    }
+
+    /// A new agent with these capabilities and a secret.
+    pub async fn client(&self, admin: &str, organization: Option<&str>, capabilities: &[&str]) -> Client {
+        let mut body = json!({
+            "email": format!("agent-{}@example.com", unique()), "agentType": "custom", "version": "1.0.0",
+            "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
+        });
+        if let Some(organization) = organization {
+            body["organizationId"] = json!(organization);
+        }
+        let agent = self.told(self.post(admin, "/api/v1/agents", &body)).await;
+        let id = agent["agentId"].as_str().expect("an id").to_owned();
+        let path = format!("/api/v1/agents/{id}/credentials");
+        let credential = self.told(self.post(admin, &path, &json!({}))).await;
+        Client { id, secret: credential["clientSecret"].as_str().expect("a secret").to_owned() }
+    }
+
+    /// Waits until the instance says that all its stores answer. How long that took.
+    pub async fn until_whole(&self, instance: usize) -> Duration {
+        until_whole(&self.http, &self.instances[instance]).await
+    }
+}
+
+async fn until_whole(http: &reqwest::Client, instance: &Instance) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let answer = http.get(format!("{}/health/ready", instance.url)).send().await;
+        if let Ok(answer) = answer
+            && answer.status() == StatusCode::OK
+            && answer.json::<Value>().await.is_ok_and(|body| body["status"] == "ok")
+        {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < LONG, "it does not come back: see {}", instance.log.display());
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Instance {
+    async fn new(stores: &Stores, settings: &[(&'static str, &str)], folder: &Path, number: usize) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder");
+        let log = folder.join(format!("instance-{number}.log"));
+        // What an earlier run has left is nothing of this one.
+        let _ = std::fs::remove_file(&log);
+        let postgres = Proxy::to(stores.postgres_socket()).await;
+        let redis = Proxy::to(stores.redis_socket()).await;
+        let port = free_port();
+        let database = |role: &str| {
+            format!("postgres://{role}:{PASSWORD}@127.0.0.1:{}/agentidp?sslmode=disable", postgres.port)
+        };
+        let mut environment = vec![
+            ("PORT", port.to_string()),
+            ("METRICS_ADDR", "off".to_owned()),
+            ("ISSUER_URL", "http://agentidp.test".to_owned()),
+            ("BCRYPT_COST", "4".to_owned()),
+            ("JWT_PRIVATE_KEY", KEY.clone()),
+            ("ADDRESS_REQUESTS_PER_MINUTE", "1000000".to_owned()),
+            ("DATABASE_URL", database(SERVES)),
+            ("MIGRATION_DATABASE_URL", database(OWNER)),
+            ("REDIS_URL", format!("redis://127.0.0.1:{}", redis.port)),
+        ];
+        environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let url = format!("http://127.0.0.1:{port}");
+        Self { url, postgres, redis, environment, log, process: Mutex::default() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let log = std::fs::File::options().create(true).append(true).open(&self.log).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
+        command.args(arguments).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+    }
+
+    /// Starts the process, where none runs.
+    pub fn start(&self) {
+        let child = self.command(&["serve"]).spawn().expect("it starts");
+        *self.process() = Some(Process::Own(child));
+    }
+
+    async fn start_within(&self, clock: WrongClock) {
+        let flag =
+            |(name, value): &(&str, String)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        let flags = ["agentidp".to_owned()].into_iter().chain(self.environment.iter().map(flag));
+        let service =
+            Service::start_at(&Cli::parse_from(flags).serve, Arc::new(clock)).await.expect("a service");
+        *self.process() = Some(Process::Within(service));
+    }
+
+    /// Kills the process where it stands.
+    pub async fn kill(&self) {
+        let process = self.process().take();
+        match process {
+            Some(Process::Own(mut child)) => child.kill().await.expect("killed"),
+            _ => panic!("it has no process of its own"),
+        }
+    }
+
+    /// Asks it to end, and waits for it.
+    pub async fn end(&self) {
+        let process = self.process().take();
+        let mut child = match process.expect("it runs") {
+            Process::Within(service) => return service.end().await,
+            Process::Own(child) => child,
+        };
+        let id = child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
+        assert!(status.success());
+        let status = tokio::time::timeout(LONG, child.wait()).await.expect("in time").expect("it ended");
+        assert_eq!(status.code(), Some(0), "an orderly end");
+    }
+
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        match &*self.process() {
+            Some(Process::Own(child)) => child.id().expect("it runs"),
+            _ => panic!("it has no process of its own"),
+        }
+    }
+
+    /// What it is told and must not tell.
+    pub fn secrets() -> Vec<(String, String)> {
+        // Each line of the key by itself: where it were logged, its lines might be broken.
+        let key = KEY.lines().filter(|line| !line.starts_with('-'));
+        key.chain([PASSWORD]).map(|secret| ("a setting".to_owned(), secret.to_owned())).collect()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the first administrator.
+async fn bootstrap(instance: &Instance) -> Client {
+    let output = instance.command(&["bootstrap"]).stdout(Stdio::piped()).output().await.expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let value = |label: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(label));
+        line.expect("it is printed").trim().to_owned()
+    };
+    Client { id: value("client_id:"), secret: value("client_secret:") }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A number that no other call in this process gets.
+fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

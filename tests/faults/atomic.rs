@@ -1,0 +1,156 @@
+//! One event that cannot be stored: then nothing has changed, and the next try works.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::arena::Arena;
+use crate::report::{Report, Setting};
+
+/// Where the event fails: when it is stored, and when it is committed.
+const FAULTS: [(&str, &str); 2] = [
+    ("stored", "CREATE TRIGGER refused BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION refuse()"),
+    (
+        "committed",
+        "CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON audit_events DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ),
+];
+
+const REFUSE: &str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$";
+
+/// All that may change, but for what the side lane writes when it will.
+const STATE: &str = "SELECT md5(string_agg(line, ' ' ORDER BY line)) FROM (
+    SELECT a::text AS line FROM agents a UNION ALL SELECT o::text FROM organizations o
+    UNION ALL SELECT c::text FROM credentials c UNION ALL SELECT t::text FROM token_revocations t
+    UNION ALL SELECT m::text FROM monthly_tokens m UNION ALL SELECT u::text FROM credential_uses u
+    UNION ALL SELECT e::text FROM audit_events e WHERE action NOT IN ('auth.failed', 'token.introspected')) AS state";
+
+/// A call that changes something, on an agent of its own.
+struct Call {
+    name: &'static str,
+    method: Method,
+    path: String,
+    body: Value,
+}
+
+/// Every call that changes something, in both ways of failing.
+pub async fn run(setting: &Setting) -> Report {
+    let arena = Arena::start(1, &[], &setting.folder).await;
+    let superuser = arena.stores.superuser().await;
+    superuser.batch_execute(REFUSE).await.expect("made");
+    let mut report = Report::default();
+    let mut held = 0;
+    let mut calls = 0;
+    for (fault, trigger) in FAULTS {
+        let admin = admin_token(&arena).await;
+        for call in every_call(&arena, &admin).await {
+            calls += 1;
+            let name = format!("{} whose event cannot be {fault}", call.name);
+            let violations = report.violations.len();
+            try_it(&arena, &superuser, &admin, trigger, &call, &name, &mut report).await;
+            held += usize::from(report.violations.len() == violations);
+        }
+    }
+    report.figure("calls and faults held", format!("{held} of {calls}"));
+    report
+}
+
+async fn try_it(
+    arena: &Arena,
+    superuser: &Client,
+    admin: &str,
+    trigger: &str,
+    call: &Call,
+    name: &str,
+    report: &mut Report,
+) {
+    let ask = async || {
+        let request = arena.http.request(call.method.clone(), arena.url(0, &call.path)).bearer_auth(admin);
+        let request = match call.path.contains("/token") && call.body["token"].is_string() {
+            true => request.form(&call.body),
+            false if call.path.ends_with("/token") => {
+                let (id, secret) = (call.body["id"].as_str(), call.body["secret"].as_str());
+                arena
+                    .http
+                    .post(arena.url(0, &call.path))
+                    .basic_auth(id.expect("an id"), secret)
+                    .form(&[("grant_type", "client_credentials")])
+            }
+            false => request.json(&call.body),
+        };
+        request.send().await.expect("an answer").status()
+    };
+    let before = state(superuser).await;
+    superuser.batch_execute(trigger).await.expect("made");
+    let refused = ask().await;
+    superuser.batch_execute("DROP TRIGGER refused ON audit_events").await.expect("healed");
+    let after = state(superuser).await;
+    let again = ask().await;
+    report.hold(refused == StatusCode::SERVICE_UNAVAILABLE, || format!("{name}: {refused}"));
+    report.hold(before == after, || format!("{name}: something has changed"));
+    report.hold(again.is_success(), || format!("{name}: {again} when tried again"));
+}
+
+async fn state(superuser: &Client) -> String {
+    superuser.query_one(STATE, &[]).await.expect("an answer").get(0)
+}
+
+async fn admin_token(arena: &Arena) -> String {
+    let scopes = "admin:orgs agents:read agents:write credentials:write tokens:read audit:read";
+    let form = [("grant_type", "client_credentials"), ("scope", scopes)];
+    let (id, secret) = (&arena.administrator.id, &arena.administrator.secret);
+    let request = arena.http.post(arena.url(0, "/api/v1/token")).basic_auth(id, Some(secret)).form(&form);
+    arena.told(request).await["access_token"].as_str().expect("a token").to_owned()
+}
+
+/// Every call that changes something, each on something of its own.
+async fn every_call(arena: &Arena, admin: &str) -> Vec<Call> {
+    let mut calls = Vec::new();
+    let mut add = |name, method, path: &str, body| {
+        calls.push(Call { name, method, path: format!("/api/v1{path}"), body });
+    };
+    let client = async || arena.client(admin, None, &["files:read"]).await;
+    let credential_of = async |agent: &str| {
+        let path = format!("/api/v1/agents/{agent}/credentials");
+        let list = arena.told(arena.get(admin, &path)).await;
+        list["data"][0]["credentialId"].as_str().expect("an id").to_owned()
+    };
+    let status = |status: &str| json!({ "status": status });
+    let slug = format!("atomic-{}", client().await.id);
+    let email = format!("{slug}@example.com");
+    let agent = json!({
+        "email": email, "agentType": "custom", "version": "1.0.0", "capabilities": ["files:read"],
+        "owner": "tests", "deploymentEnv": "development",
+    });
+    add("an agent registered", Method::POST, "/agents", agent);
+    let id = client().await.id;
+    add("an agent changed", Method::PATCH, &format!("/agents/{id}"), json!({ "version": "2.0.0" }));
+    add("an agent suspended", Method::PATCH, &format!("/agents/{id}"), status("suspended"));
+    add("an agent reactivated", Method::PATCH, &format!("/agents/{id}"), status("active"));
+    add("its tokens revoked", Method::POST, &format!("/agents/{id}/tokens/revoke"), json!({}));
+    add("a secret made", Method::POST, &format!("/agents/{id}/credentials"), json!({}));
+    let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+    let key = json!({ "type": "public_key", "publicKey": key });
+    add("a key added", Method::POST, &format!("/agents/{id}/credentials"), key);
+    let credential = credential_of(&id).await;
+    let of_credential = format!("/agents/{id}/credentials/{credential}");
+    add("a secret rotated", Method::POST, &format!("{of_credential}/rotate"), json!({}));
+    let rotation = json!({ "revokeTokens": true });
+    add("a secret rotated and tokens revoked", Method::POST, &format!("{of_credential}/rotate"), rotation);
+    add("a credential revoked", Method::DELETE, &of_credential, json!({}));
+    add("an agent decommissioned", Method::DELETE, &format!("/agents/{id}"), json!({}));
+    let other = client().await;
+    let token = arena.told(arena.ask_token(0, &other)).await["access_token"].clone();
+    add("a token issued", Method::POST, "/token", json!({ "id": other.id, "secret": other.secret }));
+    add("a token revoked", Method::POST, "/token/revoke", json!({ "token": token }));
+    let organization = json!({ "name": "Example", "slug": &slug[..40], "plan": "free" });
+    add("an organization made", Method::POST, "/organizations", organization);
+    let id = arena.organization(admin, json!({})).await;
+    let path = format!("/organizations/{id}");
+    add("an organization changed", Method::PATCH, &path, json!({ "name": "Another" }));
+    add("an organization suspended", Method::PATCH, &path, status("suspended"));
+    add("an organization reactivated", Method::PATCH, &path, status("active"));
+    calls
+}

@@ -1,0 +1,168 @@
+//! A client that behaves well, while others do not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::interval;
+
+use crate::arena::{Arena, Client};
+use crate::pace::wait;
+use crate::report::{Report, Setting, share};
+use crate::wire::{Wire, basic, bearer, form, json as json_request, token_request};
+
+/// How often the good client asks.
+const PACE: Duration = Duration::from_millis(50);
+/// How long its answers may take at most, but for one in a hundred.
+const P99: Duration = Duration::from_secs(1);
+/// How many attack at once.
+const ATTACKERS: usize = 24;
+/// Memory that no attack may make it need, in MB.
+const MOST_MEMORY: f64 = 250.0;
+
+/// Every attack in turn.
+pub async fn run(setting: &Setting) -> Report {
+    let arena = Arc::new(Arena::start(1, &[("BCRYPT_COST", "10")], &setting.folder).await);
+    let admin = arena.admin_token().await;
+    let good = arena.client(&admin, None, &["files:read"]).await;
+    arena.told(arena.ask_token(0, &good)).await;
+    let suspended = arena.client(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{}", suspended.id);
+    let body = json!({ "status": "suspended" });
+    arena.told(arena.http.patch(arena.url(0, &path)).bearer_auth(&admin).json(&body)).await;
+    let mut report = Report::default();
+    let attacks = attacks(&good, &suspended, &admin);
+    let each = setting.time / u32::try_from(attacks.len() + 4).expect("few");
+
+    let calm = behave(&arena, &good, each, &mut report, "nothing").await;
+    report.figures.push(("nothing", calm));
+    for (name, request) in attacks {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut attackers = JoinSet::new();
+        for _ in 0..ATTACKERS {
+            attackers.spawn(flood(arena.clone(), request.clone(), is_over.clone()));
+        }
+        let told = behave(&arena, &good, each, &mut report, name).await;
+        is_over.store(true, Ordering::Release);
+        let sent: usize = attackers.join_all().await.into_iter().sum();
+        report.figures.push((name, format!("{told}, {sent} attacks")));
+    }
+    let told = cold_starts(&arena, &admin, &good, each, &mut report).await;
+    report.figures.push(("first logins at once", told));
+    for (name, number, part) in [
+        ("heads that never end", 500, "POST /api/v1/token HTTP/1.1\r\nHost: agentidp.test\r\nX-Slow: "),
+        ("connections that say nothing", 1_000, ""),
+    ] {
+        let mut wires = Vec::new();
+        for _ in 0..number {
+            let mut wire = Wire::to(&arena, 0).await.expect("a connection");
+            // The service may have closed it already: that is what it should do.
+            let _ = wire.begin(part.as_bytes()).await;
+            wires.push(wire);
+        }
+        let told = behave(&arena, &good, each, &mut report, name).await;
+        report.figures.push((name, told));
+    }
+    let memory = resident(arena.instances[0].id());
+    report.hold(memory < MOST_MEMORY, || format!("it needs {memory:.0} MB after the attacks"));
+    report.figure("memory after all", format!("{memory:.0} MB"));
+    report
+}
+
+/// Requests that are sent without end.
+fn attacks(good: &Client, suspended: &Client, admin: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let wrong = Client { secret: wrong_secret(), ..good.clone() };
+    let nobody = Client { id: "01920000-0000-7000-8000-000000000000".into(), ..wrong.clone() };
+    let scope = "files:read ".repeat(9_000);
+    let brackets = "[],".repeat(300_000);
+    let garbage = "x".repeat(1_000_000);
+    vec![
+        ("wrong secrets", token_request(&wrong)),
+        ("unknown clients", token_request(&nobody)),
+        ("a suspended client's right secret", token_request(suspended)),
+        (
+            "scopes of 100 KB",
+            form("/api/v1/token", &basic(good), &format!("grant_type=client_credentials&scope={scope}")),
+        ),
+        ("JSON of 900 KB", json_request("/api/v1/agents", &bearer(admin), &format!("[{brackets}[]]"))),
+        ("deep JSON", json_request("/api/v1/agents", &bearer(admin), &"[".repeat(1_000_000))),
+        (
+            "garbage of 1 MB as a token",
+            form("/api/v1/token/introspect", &bearer(admin), &format!("token={garbage}")),
+        ),
+    ]
+}
+
+/// A secret of the right form that is nobody's: the check sum holds.
+fn wrong_secret() -> String {
+    let text = format!("aidp_sk_{}", "0123456789abcdef".repeat(3));
+    format!("{text}{:08x}", crc32fast::hash(text.as_bytes()))
+}
+
+/// Sends a request again and again. How often.
+async fn flood(arena: Arc<Arena>, request: Vec<u8>, is_over: Arc<AtomicBool>) -> usize {
+    let mut sent = 0;
+    while !is_over.load(Ordering::Acquire) {
+        let Ok(mut wire) = Wire::to(&arena, 0).await else { continue };
+        while !is_over.load(Ordering::Acquire) && wire.ask(&request).await.is_ok() {
+            sent += 1;
+        }
+    }
+    sent
+}
+
+/// Asks for tokens as a good client does. How that went.
+async fn behave(arena: &Arena, good: &Client, time: Duration, report: &mut Report, attack: &str) -> String {
+    let request = token_request(good);
+    let mut pace = interval(PACE);
+    let mut times = Vec::new();
+    let mut asked = 0;
+    while asked == 0 || PACE * asked < time {
+        pace.tick().await;
+        asked += 1;
+        let Ok(mut wire) = Wire::to(arena, 0).await else { continue };
+        if let Ok((200, time)) = wire.ask(&request).await {
+            times.push(time);
+        }
+    }
+    let (served, p99) = (times.len(), share(&mut times, 0.99));
+    report.hold(served == asked as usize, || format!("{served} of {asked} were served under: {attack}"));
+    report.hold(p99 < P99, || format!("p99 {p99:?} under: {attack}"));
+    format!("{served} of {asked} served, p99 {:.0} ms", p99.as_secs_f64() * 1e3)
+}
+
+/// The first logins of new secrets, each of which costs a bcrypt, all at once.
+async fn cold_starts(
+    arena: &Arc<Arena>,
+    admin: &str,
+    good: &Client,
+    time: Duration,
+    report: &mut Report,
+) -> String {
+    let number = usize::try_from(time.as_secs() * 20).expect("few").clamp(20, 1_000);
+    let mut new = Vec::new();
+    for _ in 0..number {
+        new.push(arena.client(admin, None, &["files:read"]).await);
+    }
+    let mut logins = JoinSet::new();
+    for client in new {
+        let request = arena.ask_token(0, &client);
+        logins.spawn(async move { request.send().await.map_or(0, |answer| answer.status().as_u16()) });
+    }
+    let told = behave(arena, good, time, report, "first logins at once").await;
+    let answers = logins.join_all().await;
+    let wrong = answers.iter().filter(|status| !matches!(status, 200 | 503)).count();
+    report.hold(wrong == 0, || format!("{wrong} first logins were answered neither 200 nor 503"));
+    let in_time = answers.iter().filter(|status| **status == 200).count();
+    wait(PACE).await;
+    format!("{told}, {in_time} of {number} logins at once")
+}
+
+/// How much memory a process has, in MB.
+pub fn resident(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+}

@@ -1,0 +1,346 @@
+//! The agents that work in an arena, and the hands that ask, kill and bring back.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base64::Engine as _;
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::arena::{Arena, Client};
+use crate::history::{Answer, Deed, History, Line, Subject, Token};
+use crate::pace::Dice;
+
+/// How many agents there are, in two organizations.
+const AGENTS: usize = 12;
+/// How many tokens of each are asked about.
+const TOKENS: usize = 24;
+/// How many hands work at once.
+const HANDS: usize = 8;
+
+/// What works in an arena.
+pub struct Fleet {
+    arena: Arc<Arena>,
+    pub history: Arc<History>,
+    agents: Vec<Mutex<Agent>>,
+    organizations: Vec<String>,
+    administrators: Vec<Client>,
+    /// Every secret that an agent has had.
+    handed: Mutex<Vec<String>>,
+    is_over: AtomicBool,
+}
+
+struct Agent {
+    client: Client,
+    credential: String,
+    organization: String,
+    tokens: VecDeque<Token>,
+}
+
+impl Fleet {
+    /// Agents with a secret each, in organizations of their own.
+    pub async fn gather(arena: &Arc<Arena>) -> Arc<Self> {
+        let admin = arena.admin_token().await;
+        let organizations = vec![
+            arena.organization(&admin, json!({ "requestsPerMinute": null })).await,
+            arena.organization(&admin, json!({ "requestsPerMinute": null })).await,
+        ];
+        let (mut agents, mut handed) = (Vec::new(), Vec::new());
+        for place in 0..AGENTS {
+            let organization = organizations[place % organizations.len()].clone();
+            let client = arena.client(&admin, Some(&organization), &["agents:read"]).await;
+            let path = format!("/api/v1/agents/{}/credentials", client.id);
+            let credentials = arena.told(arena.get(&admin, &path)).await;
+            let credential = credentials["data"][0]["credentialId"].as_str().expect("an id").to_owned();
+            handed.push(client.secret.clone());
+            agents.push(Mutex::new(Agent { client, credential, organization, tokens: VecDeque::new() }));
+        }
+        let mut administrators = Vec::new();
+        for _ in 0..HANDS {
+            let scopes = [
+                "admin:orgs",
+                "agents:read",
+                "agents:write",
+                "credentials:write",
+                "tokens:read",
+                "audit:read",
+            ];
+            administrators.push(arena.client(&admin, None, &scopes).await);
+        }
+        let history = Arc::new(History::begin());
+        Arc::new(Self {
+            arena: arena.clone(),
+            history,
+            agents,
+            organizations,
+            administrators,
+            handed: Mutex::new(handed),
+            is_over: AtomicBool::new(false),
+        })
+    }
+
+    /// Sets all hands to work, until [`end`](Self::end).
+    pub fn work(self: &Arc<Self>, dice: &mut Dice) -> JoinSet<()> {
+        let mut hands = JoinSet::new();
+        for number in 0..HANDS {
+            let (fleet, dice) = (self.clone(), dice.split());
+            hands.spawn(async move {
+                let mut hand =
+                    Hand { fleet: &fleet, dice, administrator: &fleet.administrators[number], admin: None };
+                while !fleet.is_over.load(Ordering::Acquire) {
+                    hand.work().await;
+                }
+            });
+        }
+        hands
+    }
+
+    /// Lets all hands finish what they do.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Every secret and token that anybody was handed, by what it is.
+    pub fn secrets(&self) -> Vec<(String, String)> {
+        let tokens = self.history.lines().into_iter().filter_map(|line| match line.answer {
+            // Without its signature a token opens nothing, with it it does.
+            Answer::Issued(token) => {
+                Some(("the signature of a token".to_owned(), token.text.rsplit_once('.')?.1.to_owned()))
+            }
+            _ => None,
+        });
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let own = self.administrators.iter().map(|client| client.secret.clone());
+        handed
+            .into_iter()
+            .chain(own)
+            .map(|secret| ("a client's secret".to_owned(), secret))
+            .chain(tokens)
+            .collect()
+    }
+
+    fn agent(&self, place: usize) -> MutexGuard<'_, Agent> {
+        self.agents[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Hand<'a> {
+    fleet: &'a Fleet,
+    dice: Dice,
+    administrator: &'a Client,
+    admin: Option<String>,
+}
+
+impl Hand<'_> {
+    /// One deed, by the dice.
+    async fn work(&mut self) {
+        let Some(admin) = self.admin().await else { return };
+        let place = self.dice.below(AGENTS);
+        let agent = self.fleet.agent(place).client.id.clone();
+        let of_agent = format!("/api/v1/agents/{agent}");
+        match self.dice.below(1000) {
+            0..300 => self.issue(place).await,
+            300..700 => self.introspect(place, &admin).await,
+            700..900 => self.bear(place).await,
+            900..940 => self.revoke_one(place, &admin).await,
+            940..946 => {
+                let request = |arena: &Arena, instance| {
+                    arena
+                        .http
+                        .post(arena.url(instance, &format!("{of_agent}/tokens/revoke")))
+                        .bearer_auth(&admin)
+                };
+                self.change(Deed::Kill(Subject::Agent(agent.clone())), request).await;
+            }
+            946..950 => {
+                self.patch(Deed::Suspend(Subject::Agent(agent)), &of_agent, "suspended", &admin).await;
+            }
+            950..970 => {
+                self.patch(Deed::Reactivate(Subject::Agent(agent)), &of_agent, "active", &admin).await;
+            }
+            970 => self.turn_organization(true, &admin).await,
+            971..980 => self.turn_organization(false, &admin).await,
+            _ => self.rotate(place, &admin).await,
+        }
+    }
+
+    async fn turn_organization(&mut self, is_off: bool, admin: &str) {
+        let id = self.fleet.organizations[self.dice.below(self.fleet.organizations.len())].clone();
+        let path = format!("/api/v1/organizations/{id}");
+        let subject = Subject::Organization(id);
+        match is_off {
+            true => self.patch(Deed::Suspend(subject), &path, "suspended", admin).await,
+            false => self.patch(Deed::Reactivate(subject), &path, "active", admin).await,
+        }
+    }
+
+    /// A token to ask by, new where the last one was refused or lost.
+    async fn admin(&mut self) -> Option<String> {
+        if self.admin.is_none() {
+            let instance = self.instance();
+            let form = [
+                ("grant_type", "client_credentials"),
+                ("scope", "admin:orgs agents:read agents:write credentials:write tokens:read audit:read"),
+            ];
+            let request = self.fleet.arena.http.post(self.fleet.arena.url(instance, "/api/v1/token"));
+            let request =
+                request.basic_auth(&self.administrator.id, Some(&self.administrator.secret)).form(&form);
+            let start = self.fleet.history.now();
+            let (status, body) = answer(request).await;
+            self.note(Deed::Other("admin"), instance, start, status, Answer::Unknown);
+            self.admin = body["access_token"].as_str().map(str::to_owned);
+        }
+        self.admin.clone()
+    }
+
+    fn instance(&mut self) -> usize {
+        self.dice.below(self.fleet.arena.instances.len())
+    }
+
+    fn note(&self, deed: Deed, instance: usize, start: std::time::Duration, status: u16, answer: Answer) {
+        let end = self.fleet.history.now();
+        self.fleet.history.note(Line { instance, deed, start, end, status, answer });
+    }
+
+    async fn issue(&mut self, place: usize) {
+        let (client, organization) = {
+            let agent = self.fleet.agent(place);
+            (agent.client.clone(), agent.organization.clone())
+        };
+        let instance = self.instance();
+        let start = self.fleet.history.now();
+        let (status, body) = answer(self.fleet.arena.ask_token(instance, &client)).await;
+        let issued = match body["access_token"].as_str() {
+            Some(text) => {
+                let id = id_of(text);
+                let token = Token {
+                    id,
+                    agent: client.id.clone(),
+                    organization: organization.clone(),
+                    text: text.into(),
+                };
+                let mut agent = self.fleet.agent(place);
+                if agent.tokens.len() == TOKENS {
+                    agent.tokens.pop_front();
+                }
+                agent.tokens.push_back(token.clone());
+                Answer::Issued(token)
+            }
+            None if status >= 500 || status == 0 => Answer::Unknown,
+            None => Answer::No,
+        };
+        self.note(Deed::Issue { agent: client.id }, instance, start, status, issued);
+    }
+
+    /// One of the tokens that the agent has had.
+    fn token(&mut self, place: usize) -> Option<Token> {
+        let agent = self.fleet.agent(place);
+        let number = agent.tokens.len();
+        if number == 0 { None } else { agent.tokens.get(self.dice.below(number)).cloned() }
+    }
+
+    async fn introspect(&mut self, place: usize, admin: &str) {
+        let Some(token) = self.token(place) else { return };
+        let instance = self.instance();
+        let arena = &self.fleet.arena;
+        let request = arena.http.post(arena.url(instance, "/api/v1/token/introspect")).bearer_auth(admin);
+        let start = self.fleet.history.now();
+        let (status, body) = answer(request.form(&[("token", &token.text)])).await;
+        let said = match (status, body["active"].as_bool()) {
+            (200, Some(true)) => Answer::Yes,
+            (200, Some(false)) => Answer::No,
+            _ => Answer::Unknown,
+        };
+        self.note(Deed::Ask { token: token.id }, instance, start, status, said);
+    }
+
+    async fn bear(&mut self, place: usize) {
+        let Some(token) = self.token(place) else { return };
+        let instance = self.instance();
+        let path = format!("/api/v1/agents/{}", token.agent);
+        let arena = &self.fleet.arena;
+        let request = arena.http.get(arena.url(instance, &path)).bearer_auth(&token.text);
+        let start = self.fleet.history.now();
+        let (status, _) = answer(request).await;
+        let said = match status {
+            200 => Answer::Yes,
+            401 => Answer::No,
+            _ => Answer::Unknown,
+        };
+        self.note(Deed::Ask { token: token.id }, instance, start, status, said);
+    }
+
+    async fn revoke_one(&mut self, place: usize, admin: &str) {
+        let Some(token) = self.token(place) else { return };
+        let request = |arena: &Arena, instance| {
+            let request = arena.http.post(arena.url(instance, "/api/v1/token/revoke")).bearer_auth(admin);
+            request.form(&[("token", &token.text)])
+        };
+        self.change(Deed::Kill(Subject::Token(token.id.clone())), request).await;
+    }
+
+    async fn patch(&mut self, deed: Deed, path: &str, status: &str, admin: &str) {
+        let request = |arena: &Arena, instance| {
+            arena.http.patch(arena.url(instance, path)).bearer_auth(admin).json(&json!({ "status": status }))
+        };
+        self.change(deed, request).await;
+    }
+
+    async fn change(&mut self, deed: Deed, request: impl Fn(&Arena, usize) -> RequestBuilder) {
+        let instance = self.instance();
+        let start = self.fleet.history.now();
+        let (status, _) = answer(request(&self.fleet.arena, instance)).await;
+        let done = match status {
+            200..300 => Answer::Yes,
+            400..500 => Answer::No,
+            _ => Answer::Unknown,
+        };
+        self.forget_refused(status);
+        self.note(deed, instance, start, status, done);
+    }
+
+    /// Rotates the secret. Where the answer was lost, the next rotation makes a new one.
+    async fn rotate(&mut self, place: usize, admin: &str) {
+        let (client, credential) = {
+            let agent = self.fleet.agent(place);
+            (agent.client.clone(), agent.credential.clone())
+        };
+        let path = format!("/api/v1/agents/{}/credentials/{credential}/rotate", client.id);
+        let instance = self.instance();
+        let arena = &self.fleet.arena;
+        let start = self.fleet.history.now();
+        let request = arena.http.post(arena.url(instance, &path)).bearer_auth(admin).json(&json!({}));
+        let (status, body) = answer(request).await;
+        if let Some(secret) = body["clientSecret"].as_str() {
+            self.fleet.agent(place).client.secret = secret.to_owned();
+            self.fleet.handed.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
+        }
+        self.forget_refused(status);
+        self.note(Deed::Other("rotate"), instance, start, status, Answer::Unknown);
+    }
+
+    fn forget_refused(&mut self, status: u16) {
+        if status == StatusCode::UNAUTHORIZED.as_u16() {
+            self.admin = None;
+        }
+    }
+}
+
+/// The status and the body; 0 where no answer came.
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let Ok(answer) = request.send().await else { return (0, Value::Null) };
+    let status = answer.status().as_u16();
+    // An answer that breaks off says nothing.
+    let Ok(text) = answer.text().await else { return (0, Value::Null) };
+    (status, serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// The `jti` of a token.
+pub fn id_of(token: &str) -> String {
+    let claims = token.split('.').nth(1).expect("three parts");
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    claims["jti"].as_str().expect("an id").to_owned()
+}

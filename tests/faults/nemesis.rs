@@ -1,0 +1,186 @@
+//! Faults: what is done to the stores, the links and the instances, and how it is healed.
+
+use std::time::{Duration, Instant};
+
+use crate::arena::Arena;
+use crate::pace::{Dice, wait};
+use crate::proxy::Mode;
+
+/// How often a fault that comes in blows strikes.
+const BLOWS: Duration = Duration::from_millis(400);
+
+/// A fault. Each lasts for a while and is healed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    RedisEmptied,
+    RedisKilled,
+    /// Killed, and back with what it knew when the run began.
+    RedisOld,
+    RedisFull,
+    RedisFrozen,
+    /// One instance cannot reach it, the others can.
+    RedisGoneForOne,
+    /// Connections end in the middle of what is sent.
+    RedisCut,
+    RedisReadOnly,
+    PostgresKilled,
+    PostgresFrozen,
+    /// One instance cannot reach it, the others can.
+    PostgresGoneForOne,
+    /// One instance sends, and hears nothing.
+    PostgresMuteForOne,
+    /// Connections end in the middle of what is sent, a commit perhaps.
+    PostgresCut,
+    /// All connections are ended by the server, again and again.
+    PostgresEnds,
+    /// No token's event can be stored: the disk is full.
+    PostgresFull,
+    Slow,
+    /// An instance is killed and started again, again and again.
+    InstanceKilled,
+}
+
+impl Fault {
+    pub const OF_REDIS: [Self; 8] = [
+        Self::RedisEmptied,
+        Self::RedisKilled,
+        Self::RedisOld,
+        Self::RedisFull,
+        Self::RedisFrozen,
+        Self::RedisGoneForOne,
+        Self::RedisCut,
+        Self::RedisReadOnly,
+    ];
+    pub const OF_POSTGRES: [Self; 8] = [
+        Self::PostgresKilled,
+        Self::PostgresFrozen,
+        Self::PostgresGoneForOne,
+        Self::PostgresMuteForOne,
+        Self::PostgresCut,
+        Self::PostgresEnds,
+        Self::PostgresFull,
+        Self::Slow,
+    ];
+
+    /// Does it for so long, and heals it.
+    pub async fn strike(self, arena: &Arena, time: Duration, dice: &mut Dice) {
+        let ends = Instant::now() + time;
+        let stores = &arena.stores;
+        let one = dice.below(arena.instances.len());
+        match self {
+            Self::RedisEmptied => blows(ends, async || stores.redis("FLUSHALL")).await,
+            Self::RedisKilled => {
+                stores.redis("SAVE");
+                stores.kill_redis();
+                wait(time).await;
+                stores.start_redis();
+            }
+            Self::RedisOld => {
+                blows(ends, async || {
+                    stores.kill_redis();
+                    stores.start_redis();
+                })
+                .await;
+            }
+            Self::RedisFull => {
+                stores.redis("CONFIG SET maxmemory 3mb\\nCONFIG SET maxmemory-policy volatile-ttl");
+                blows(ends, async || stores.redis("DEBUG POPULATE 20000 junk 100")).await;
+                stores.redis("FLUSHALL\\nCONFIG SET maxmemory 0");
+            }
+            Self::RedisFrozen => {
+                stores.freeze_redis();
+                wait(time).await;
+                stores.thaw_redis();
+            }
+            Self::RedisReadOnly => {
+                stores.redis("CONFIG SET min-replicas-to-write 1");
+                wait(time).await;
+                stores.redis("CONFIG SET min-replicas-to-write 0");
+            }
+            Self::RedisGoneForOne => {
+                arena.instances[one].redis.set(Mode::Blackhole);
+                wait(time).await;
+                arena.instances[one].redis.set(Mode::Pass);
+            }
+            Self::RedisCut => {
+                cut(ends, dice, |mode| arena.instances.iter().for_each(|each| each.redis.set(mode))).await;
+            }
+            Self::PostgresKilled => {
+                blows(ends, async || {
+                    stores.kill_postgres();
+                    stores.start_postgres();
+                })
+                .await;
+            }
+            Self::PostgresFrozen => {
+                stores.freeze_postgres();
+                wait(time).await;
+                stores.thaw_postgres();
+            }
+            Self::PostgresGoneForOne => {
+                arena.instances[one].postgres.set(Mode::Blackhole);
+                wait(time).await;
+                arena.instances[one].postgres.set(Mode::Pass);
+            }
+            Self::PostgresMuteForOne => {
+                arena.instances[one].postgres.set(Mode::OneWay);
+                wait(time).await;
+                arena.instances[one].postgres.set(Mode::Reset);
+                arena.instances[one].postgres.set(Mode::Pass);
+            }
+            Self::PostgresCut => {
+                cut(ends, dice, |mode| arena.instances.iter().for_each(|each| each.postgres.set(mode))).await;
+            }
+            Self::PostgresEnds => {
+                let superuser = stores.superuser().await;
+                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'agentidp'";
+                blows(ends, async || superuser.batch_execute(sql).await.expect("ended")).await;
+            }
+            Self::PostgresFull => {
+                let superuser = stores.superuser().await;
+                superuser.batch_execute(FULL).await.expect("made");
+                wait(time).await;
+                superuser.batch_execute("DROP FUNCTION is_full CASCADE").await.expect("healed");
+            }
+            Self::Slow => {
+                for instance in &arena.instances {
+                    instance.postgres.set(Mode::Delay(Duration::from_millis(20)));
+                    instance.redis.set(Mode::Delay(Duration::from_millis(20)));
+                }
+                wait(time).await;
+                for instance in &arena.instances {
+                    instance.postgres.set(Mode::Pass);
+                    instance.redis.set(Mode::Pass);
+                }
+            }
+            Self::InstanceKilled => {
+                let instance = &arena.instances[one];
+                instance.kill().await;
+                instance.start();
+            }
+        }
+    }
+}
+
+/// What PostgreSQL says when its disk is full.
+const FULL: &str = "
+    CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$;
+    CREATE TRIGGER is_full BEFORE INSERT ON audit_events FOR EACH ROW
+    WHEN (NEW.action = 'token.issued') EXECUTE FUNCTION is_full()";
+
+async fn blows(ends: Instant, mut blow: impl AsyncFnMut()) {
+    while Instant::now() < ends {
+        blow().await;
+        wait(BLOWS).await;
+    }
+}
+
+/// Cuts connections after now this, now that many bytes.
+async fn cut(ends: Instant, dice: &mut Dice, set: impl Fn(Mode)) {
+    while Instant::now() < ends {
+        set(Mode::CutAfter(20 + dice.below(20_000)));
+        wait(BLOWS).await;
+    }
+    set(Mode::Pass);
+}

@@ -1,0 +1,141 @@
+//! What happens once, however many ask at once and whatever breaks: an assertion is used, a quota is spent.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::arena::{Arena, Client};
+use crate::pace::Dice;
+use crate::report::{Report, Setting};
+
+/// A key of RFC 8037's appendix A, as PKCS#8 and as JWK.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+    -----END PRIVATE KEY-----\n";
+const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+/// How many send the same assertion at once.
+const RACERS: usize = 50;
+
+/// The same assertion, many times at once over two instances, and again after all that may forget it.
+pub async fn assertions(setting: &Setting) -> Report {
+    let arena = Arc::new(Arena::start(2, &[], &setting.folder).await);
+    let admin = arena.admin_token().await;
+    let client = arena.client(&admin, None, &["files:read"]).await;
+    let key = json!({ "type": "public_key", "publicKey": { "kty": "OKP", "crv": "Ed25519", "x": PUBLIC } });
+    let path = format!("/api/v1/agents/{}/credentials", client.id);
+    arena.told(arena.post(&admin, &path, &key)).await;
+    let mut report = Report::default();
+    let mut dice = Dice::new(setting.seed);
+    let rounds = (setting.time.as_secs() * 2).clamp(5, 200);
+    let mut most = 0;
+    let mut assertions = Vec::new();
+    for round in 0..rounds {
+        let assertion = assertion(&client, &format!("{}-{round}", dice.next()));
+        let is_frozen = round == rounds / 2;
+        if is_frozen {
+            arena.stores.freeze_redis();
+        }
+        let accepted = race(&arena, &assertion).await;
+        if is_frozen {
+            arena.stores.thaw_redis();
+        }
+        most = most.max(accepted);
+        report.hold(accepted == 1, || format!("an assertion was accepted {accepted} times in round {round}"));
+        assertions.push(assertion);
+    }
+    arena.stores.redis("FLUSHALL");
+    for number in 0..arena.instances.len() {
+        arena.instances[number].kill().await;
+        arena.instances[number].start();
+        arena.until_whole(number).await;
+    }
+    for assertion in &assertions {
+        let again = race(&arena, assertion).await;
+        report.hold(again == 0, || {
+            "an assertion was accepted again after the stores and instances forgot".into()
+        });
+    }
+    report.figure("assertions, each sent at once", format!("{rounds} x {RACERS}"));
+    report.figure("accepted at most", most);
+    report
+}
+
+/// How many of those who send it at once get a token.
+async fn race(arena: &Arc<Arena>, assertion: &str) -> usize {
+    let racers = (0..RACERS).map(|racer| {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion),
+        ];
+        let url = arena.url(racer % arena.instances.len(), "/api/v1/token");
+        let request = arena.http.post(url).form(&form);
+        async move { request.send().await.is_ok_and(|answer| answer.status().is_success()) }
+    });
+    racers.collect::<JoinSet<_>>().join_all().await.into_iter().filter(|accepted| *accepted).count()
+}
+
+fn assertion(client: &Client, id: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "the service runs by the machine's clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let claims = json!({
+        "iss": client.id, "sub": client.id, "aud": "http://agentidp.test", "jti": id, "iat": now, "exp": now + 3000,
+    });
+    let key = EncodingKey::from_ed_pem(KEY.as_bytes()).expect("a key");
+    jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).expect("signed")
+}
+
+/// A quota of 100, asked for 300 times over two instances, while Redis is emptied and PostgreSQL killed.
+pub async fn quota(setting: &Setting) -> Report {
+    const QUOTA: usize = 100;
+    let arena = Arc::new(Arena::start(2, &[], &setting.folder).await);
+    let admin = arena.admin_token().await;
+    let limits = json!({ "maxTokensPerMonth": QUOTA, "requestsPerMinute": null });
+    let organization = arena.organization(&admin, limits).await;
+    let client = arena.client(&admin, Some(&organization), &["files:read"]).await;
+    let mut report = Report::default();
+    let mut tokens = 0;
+    let mut unknown = 0;
+    for part in 0..6 {
+        let racers: JoinSet<_> = (0..QUOTA / 2)
+            .map(|racer| {
+                let request = arena.ask_token(racer % 2, &client);
+                async move { request.send().await.map_or(0, |answer| answer.status().as_u16()) }
+            })
+            .collect();
+        match part {
+            0 => arena.stores.redis("FLUSHALL"),
+            1 => {
+                arena.stores.kill_postgres();
+                arena.stores.start_postgres();
+                arena.until_whole(0).await;
+                arena.until_whole(1).await;
+            }
+            _ => {}
+        }
+        for status in racers.join_all().await {
+            tokens += usize::from(status == 200);
+            unknown += usize::from(status == 503 || status == 0);
+            report.hold(matches!(status, 200 | 403 | 503 | 0), || {
+                format!("a token request was answered {status}")
+            });
+        }
+    }
+    let counts = "SELECT (SELECT sum(tokens)::bigint FROM monthly_tokens WHERE agent_id = $1::text::uuid),
+        (SELECT count(*) FROM audit_events WHERE agent_id = $1::text::uuid AND action = 'token.issued')";
+    let row = arena.stores.superuser().await.query_one(counts, &[&client.id]).await.expect("an answer");
+    let (counted, events): (i64, i64) = (row.get(0), row.get(1));
+    let quota = i64::try_from(QUOTA).expect("few");
+    report.hold(counted == quota && events == quota, || format!("{counted} counted, {events} events"));
+    // A token whose answer was lost with PostgreSQL is spent; it was not handed out twice.
+    report.hold(tokens <= QUOTA && tokens + unknown >= QUOTA, || format!("{tokens} of {QUOTA} handed out"));
+    report.figure(
+        "quota / counted / events / handed out",
+        format!("{QUOTA} / {counted} / {events} / {tokens}"),
+    );
+    report
+}

@@ -1,0 +1,107 @@
+//! Starts and ends that nobody notices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use tokio::task::JoinSet;
+use tokio::time::interval;
+
+use crate::arena::Arena;
+use crate::pace::wait;
+use crate::report::{Report, Setting, share};
+
+/// How often the balancer asks whether an instance is ready.
+const PROBE: Duration = Duration::from_millis(100);
+/// How often somebody asks for something.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Each instance ended and started in turn, behind a simple balancer, while 200 requests a second come.
+pub async fn rolling_restart(setting: &Setting) -> Report {
+    let arena = Arc::new(Arena::start(2, &[("DRAIN_SECONDS", "1")], &setting.folder).await);
+    let admin = arena.admin_token().await;
+    let client = arena.client(&admin, None, &["files:read"]).await;
+    let ready: Arc<Vec<AtomicBool>> = Arc::new((0..2).map(|_| AtomicBool::new(true)).collect());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut balancer = JoinSet::new();
+    for number in 0..2 {
+        let (arena, ready, is_over) = (arena.clone(), ready.clone(), is_over.clone());
+        balancer.spawn(async move {
+            let mut pace = interval(PROBE);
+            while !is_over.load(Ordering::Acquire) {
+                pace.tick().await;
+                let answer = arena.http.get(arena.url(number, "/health/ready")).send().await;
+                let is_ready = answer.is_ok_and(|answer| answer.status() == StatusCode::OK);
+                ready[number].store(is_ready, Ordering::Release);
+            }
+        });
+    }
+    let asker = {
+        let (arena, ready, is_over, client) = (arena.clone(), ready.clone(), is_over.clone(), client.clone());
+        tokio::spawn(async move {
+            let mut pace = interval(PACE);
+            let mut answers = JoinSet::new();
+            let mut turn = 0;
+            while !is_over.load(Ordering::Acquire) {
+                pace.tick().await;
+                turn += 1;
+                let instance =
+                    (turn..turn + 2).map(|turn| turn % 2).find(|one| ready[*one].load(Ordering::Acquire));
+                let Some(instance) = instance else { continue };
+                let request = arena.ask_token(instance, &client);
+                answers.spawn(async move {
+                    let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
+                    let status = answer.status();
+                    if status.is_success() { Ok(()) } else { Err(status.to_string()) }
+                });
+            }
+            answers.join_all().await
+        })
+    };
+    let rounds = (setting.time.as_secs() / 6).clamp(2, 10);
+    for _ in 0..rounds {
+        for number in 0..2 {
+            arena.instances[number].end().await;
+            arena.instances[number].start();
+            arena.until_whole(number).await;
+            // The balancer must have seen that it is back before the other goes.
+            while !ready[number].load(Ordering::Acquire) {
+                wait(PROBE).await;
+            }
+        }
+    }
+    is_over.store(true, Ordering::Release);
+    let answers = asker.await.expect("no panic");
+    while balancer.join_next().await.is_some() {}
+    let mut report = Report::default();
+    report.figure("restarts", rounds * 2);
+    report.figure("requests", answers.len());
+    report.violations.extend(answers.into_iter().filter_map(Result::err));
+    report.figure("failed", report.violations.len());
+    report
+}
+
+/// Six instances started at once on an empty database, which they bring up to date; ended, and started again.
+pub async fn joint_starts(setting: &Setting) -> Report {
+    let mut report = Report::default();
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    let mut rounds = 0;
+    while rounds == 0 || (begun.elapsed() < setting.time && rounds < 20) {
+        let folder = setting.folder.join(rounds.to_string());
+        let arena = Arena::start(6, &[("DB_POOL_MAX", "2")], &folder).await;
+        times.extend_from_slice(&arena.starts);
+        for instance in &arena.instances {
+            instance.end().await;
+        }
+        rounds += 1;
+    }
+    report.figure("joint starts of six", rounds);
+    let (middle, longest) = (share(&mut times, 0.5), share(&mut times, 1.0));
+    report.figure(
+        "whole after (p50/max)",
+        format!("{:.2} / {:.2} s", middle.as_secs_f64(), longest.as_secs_f64()),
+    );
+    report
+}

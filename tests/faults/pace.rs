@@ -1,0 +1,37 @@
+//! Time that must pass, and numbers that come again with their seed.
+
+use std::time::Duration;
+
+/// Lets time pass: a fault lasts, a link is slow.
+#[expect(clippy::disallowed_methods, reason = "here time is what is tested, not what is waited for")]
+pub async fn wait(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// Numbers of one seed, by `SplitMix64`.
+#[derive(Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Other dice, for another hand.
+    pub fn split(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below that one.
+    pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).expect("below a usize")
+    }
+}

@@ -1,0 +1,74 @@
+//! A long time of ordinary work: nothing grows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::attack::resident;
+use crate::checker;
+use crate::fleet::Fleet;
+use crate::pace::{Dice, wait};
+use crate::report::{Report, Setting, share};
+
+/// How often it is measured.
+const SAMPLES: u32 = 30;
+/// What may grow an hour, in MB, once it has run for long enough to tell.
+const SLOPE: f64 = 20.0;
+const LONG_ENOUGH: Duration = Duration::from_secs(600);
+
+/// The fleet at work, undisturbed.
+pub async fn run(setting: &Setting) -> Report {
+    let mut dice = Dice::new(setting.seed);
+    let arena = Arc::new(Arena::start(1, &[], &setting.folder).await);
+    let fleet = Fleet::gather(&arena).await;
+    let mut hands = fleet.work(&mut dice);
+    let process = arena.instances[0].id();
+    let superuser = arena.stores.superuser().await;
+    let mut samples = Vec::new();
+    let (mut files, mut connections) = (Vec::new(), Vec::new());
+    for _ in 0..SAMPLES {
+        wait(setting.time / SAMPLES).await;
+        samples.push((fleet.history.now().as_secs_f64() / 3600.0, resident(process)));
+        files.push(std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count());
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agentidp'";
+        connections.push(superuser.query_one(count, &[]).await.expect("an answer").get::<_, i64>(0));
+    }
+    fleet.end();
+    while let Some(hand) = hands.join_next().await {
+        hand.expect("no hand panics");
+    }
+    let lines = fleet.history.lines();
+    let mut report = Report::default();
+    report.violations.extend(checker::violations(&lines));
+    report.figure("answers", lines.len());
+    let wrong = lines.iter().filter(|line| line.status == 0 || line.status >= 500).count();
+    report.hold(wrong == 0, || format!("{wrong} requests failed though nothing was broken"));
+    // The caches fill first.
+    let settled = &samples[samples.len() / 3..];
+    let slope = slope(settled);
+    let is_long = setting.time >= LONG_ENOUGH;
+    report.hold(!is_long || slope < SLOPE, || format!("memory grows by {slope:.1} MB an hour"));
+    let last = samples.last().map_or(0.0, |sample| sample.1);
+    report.figure("memory at the end, and its slope", format!("{last:.0} MB, {slope:.1} MB/h"));
+    let range = |values: &[usize]| format!("{:?} to {:?}", values.iter().min(), values.iter().max());
+    report.hold(files.last() <= files.iter().take(10).max(), || format!("open files: {files:?}"));
+    report.figure("open files", range(&files));
+    report.hold(connections.iter().all(|number| *number <= 13), || format!("connections: {connections:?}"));
+    report.figure("connections to PostgreSQL", connections.iter().max().copied().unwrap_or_default());
+    let part = lines.len() / 6;
+    for (name, lines) in [("p99 at first", &lines[..part]), ("p99 at last", &lines[lines.len() - part..])] {
+        let mut times: Vec<_> = lines.iter().map(|line| line.end - line.start).collect();
+        report.figure(name, format!("{:.1} ms", share(&mut times, 0.99).as_secs_f64() * 1e3));
+    }
+    report
+}
+
+/// By how much the second grows with the first, by least squares.
+fn slope(samples: &[(f64, f64)]) -> f64 {
+    let number = samples.len() as f64;
+    let mean = |part: fn(&(f64, f64)) -> f64| samples.iter().map(part).sum::<f64>() / number;
+    let (x, y) = (mean(|sample| sample.0), mean(|sample| sample.1));
+    let together: f64 = samples.iter().map(|sample| (sample.0 - x) * (sample.1 - y)).sum();
+    let alone: f64 = samples.iter().map(|sample| (sample.0 - x).powi(2)).sum();
+    together / alone
+}

@@ -1,0 +1,161 @@
+//! Faults while the fleet works, and what must be true whatever they were.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::checker;
+use crate::fleet::Fleet;
+use crate::history::{Answer, Deed, History, Line};
+use crate::nemesis::Fault;
+use crate::pace::{Dice, wait};
+use crate::report::{Report, Setting, share};
+
+/// How long the fleet works undisturbed before each fault.
+const CALM: Duration = Duration::from_secs(2);
+/// No answer may take longer. A request has 5 s, and what is under way then has its end to be told.
+const LONGEST: Duration = Duration::from_millis(6_500);
+
+/// All faults of Redis, one after the other.
+pub async fn redis(setting: &Setting) -> Report {
+    storm(setting, 3, &Fault::OF_REDIS).await
+}
+
+/// All faults of PostgreSQL, one after the other.
+pub async fn postgres(setting: &Setting) -> Report {
+    storm(setting, 3, &Fault::OF_POSTGRES).await
+}
+
+/// Instances are killed under load.
+pub async fn instances(setting: &Setting) -> Report {
+    let kills = (setting.time.as_secs() / 2).clamp(3, 100);
+    storm(setting, 2, &vec![Fault::InstanceKilled; usize::try_from(kills).expect("few")]).await
+}
+
+async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report {
+    let mut dice = Dice::new(setting.seed);
+    let arena = Arc::new(Arena::start(instances, &[], &setting.folder).await);
+    arena.stores.redis("SAVE");
+    let fleet = Fleet::gather(&arena).await;
+    let mut report = Report::default();
+    let mut hands = fleet.work(&mut dice);
+    let share = setting.time / u32::try_from(faults.len()).expect("few");
+    let mut returns = Vec::new();
+    let mut spans = Vec::new();
+    for fault in faults {
+        wait(CALM.min(share / 2)).await;
+        let begun = fleet.history.now();
+        fault.strike(&arena, share.saturating_sub(CALM).max(share / 2), &mut dice).await;
+        spans.push((*fault, begun, fleet.history.now()));
+        let mut longest = Duration::ZERO;
+        for number in 0..instances {
+            longest = longest.max(arena.until_whole(number).await);
+        }
+        returns.push(longest);
+    }
+    wait(CALM / 2).await;
+    fleet.end();
+    while let Some(hand) = hands.join_next().await {
+        hand.expect("no hand panics");
+    }
+    fleet.history.write(&setting.folder.join("history.jsonl"));
+    report_on(&mut report, &fleet.history, &spans);
+    let back = share_of(&mut returns);
+    report.figure("whole again after (p50/max)", back);
+    settle(&arena, &fleet.history, &mut report).await;
+    report
+}
+
+/// What the history says.
+fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, Duration)]) {
+    let lines = history.lines();
+    let count = |wanted: fn(&Line) -> bool| lines.iter().filter(|line| wanted(line)).count();
+    report.figure("answers", lines.len());
+    report.figure("kills", count(|line| matches!(line.deed, Deed::Kill(_) | Deed::Suspend(_))));
+    report.figure("tokens", count(|line| matches!(line.answer, Answer::Issued(_))));
+    report
+        .figure("alive", count(|line| matches!((&line.deed, &line.answer), (Deed::Ask { .. }, Answer::Yes))));
+    report.figure("dead", count(|line| matches!((&line.deed, &line.answer), (Deed::Ask { .. }, Answer::No))));
+    report.figure("503", count(|line| line.status == 503));
+    report.figure("no answer", count(|line| line.status == 0));
+    report.violations.extend(checker::violations(&lines));
+    for line in &lines {
+        if line.status >= 500 && line.status != 503 {
+            report.violations.push(format!("{}: {line:?}", line.status));
+        }
+        if line.end - line.start > LONGEST {
+            report.violations.push(format!("took {:?}: {line:?}", line.end - line.start));
+        }
+    }
+    let time = |line: &Line| line.end - line.start;
+    report.figure(
+        "longest",
+        format!("{:.2} s", lines.iter().map(time).max().unwrap_or_default().as_secs_f64()),
+    );
+    let is_in = |line: &Line| spans.iter().any(|(_, from, to)| line.start >= *from && line.start <= *to);
+    for (name, within) in [("p99 in calm", false), ("p99 in faults", true)] {
+        let mut times: Vec<_> = lines.iter().filter(|line| is_in(line) == within).map(time).collect();
+        report.figure(name, format!("{:.1} ms", share(&mut times, 0.99).as_secs_f64() * 1e3));
+    }
+}
+
+/// What the database says, once all is whole again.
+async fn settle(arena: &Arena, history: &History, report: &mut Report) {
+    let issued: Vec<String> = history
+        .lines()
+        .iter()
+        .filter_map(|line| match &line.answer {
+            Answer::Issued(token) => Some(token.id.clone()),
+            _ => None,
+        })
+        .collect();
+    let superuser = arena.stores.superuser().await;
+    let missing = superuser
+        .query(
+            "SELECT id FROM unnest($1::text[]) AS told (id) WHERE NOT EXISTS (
+                SELECT FROM audit_events WHERE action = 'token.issued' AND resource_id = told.id::uuid)",
+            &[&issued],
+        )
+        .await
+        .expect("an answer");
+    for row in &missing {
+        report.violations.push(format!("{} was handed out without its event", row.get::<_, String>(0)));
+    }
+    for sql in WHOLE {
+        for row in superuser.query(sql, &[]).await.expect("an answer") {
+            report.violations.push(row.get(0));
+        }
+    }
+    let spare = "SELECT count(*) FROM audit_events JOIN agents USING (agent_id)
+        WHERE action = 'token.issued' AND NOT capabilities @> ARRAY['admin:orgs']";
+    let events: i64 = superuser.query_one(spare, &[]).await.expect("an answer").get(0);
+    report.figure("tokens without event", missing.len());
+    report.figure("events without token", events - i64::try_from(issued.len()).expect("few"));
+    report.figure("violations", report.violations.len());
+}
+
+/// Each finds what is there by halves, and says so: changes without their events, events without their changes.
+const WHOLE: [&str; 4] = [
+    "SELECT format('agent %s was changed %s times, and has %s events', agents.agent_id, revision, events)
+     FROM agents, LATERAL (SELECT count(*) AS events FROM audit_events
+        WHERE resource_id = agents.agent_id AND action <> 'agent.created' AND outcome = 'success'
+            AND action <> 'token.introspected') AS told
+     WHERE revision <> events",
+    "SELECT format('organization %s was changed %s times, and has %s events', organizations.organization_id, revision, events)
+     FROM organizations, LATERAL (SELECT count(*) AS events FROM audit_events
+        WHERE resource_id = organizations.organization_id AND action <> 'organization.created') AS told
+     WHERE revision <> events",
+    "SELECT format('credential %s was changed %s times, and has %s events', credential_id, revision, events)
+     FROM credentials, LATERAL (SELECT count(*) AS events FROM audit_events
+        WHERE resource_id = credential_id AND action <> 'credential.generated') AS told
+     WHERE revision <> events",
+    "SELECT format('agent %s was counted %s tokens, and has %s events', m.agent_id, tokens, events)
+     FROM monthly_tokens m, LATERAL (SELECT count(*) AS events FROM audit_events e
+        WHERE action = 'token.issued' AND e.agent_id = m.agent_id) AS told
+     WHERE tokens <> events",
+];
+
+fn share_of(times: &mut [Duration]) -> String {
+    let middle = share(times, 0.5).as_secs_f64();
+    format!("{middle:.2} / {:.2} s", share(times, 1.0).as_secs_f64())
+}

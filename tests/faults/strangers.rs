@@ -1,0 +1,134 @@
+//! What strangers could learn from how long a refusal takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::arena::{Arena, Client};
+use crate::pace::Dice;
+use crate::report::{Report, Setting};
+use crate::wire::{Wire, bearer, form, get, token_request};
+
+/// Times differ where Welch's t is more than this (as dudect has it).
+const BOUND: f64 = 4.5;
+/// Above this share times are the machine's doing.
+const CROP: f64 = 0.9;
+
+/// Pairs of requests that must take the same time.
+pub async fn run(setting: &Setting) -> Report {
+    let arena = Arc::new(Arena::start(1, &[], &setting.folder).await);
+    let mut report = Report::default();
+    let mut dice = Dice::new(setting.seed);
+    let pairs = pairs(&arena).await;
+    let each = setting.time / u32::try_from(pairs.len()).expect("few");
+    for (name, first, second) in pairs {
+        let (t, told) = compare(&arena, &first, &second, each, &mut dice).await;
+        report.hold(t.abs() < BOUND, || format!("{name}: t = {t:.2}"));
+        report.figures.push((name, told));
+    }
+    report
+}
+
+/// Two requests that get the same answer, sent in turn by the dice: Welch's t, and what to tell.
+async fn compare(
+    arena: &Arena,
+    first: &[u8],
+    second: &[u8],
+    time: Duration,
+    dice: &mut Dice,
+) -> (f64, String) {
+    let mut wire = Wire::to(arena, 0).await.expect("a connection");
+    let requests = [first, second];
+    let mut times: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+    let begun = std::time::Instant::now();
+    let mut statuses = [0; 2];
+    while begun.elapsed() < time || times[0].len() < 100 {
+        let which = dice.below(2);
+        let (status, took) = wire.ask(requests[which]).await.expect("an answer");
+        statuses[which] = status;
+        times[which].push(took.as_secs_f64() * 1e6);
+    }
+    assert_eq!(statuses[0], statuses[1], "both are refused alike");
+    let mut all: Vec<f64> = times.concat();
+    all.sort_by(f64::total_cmp);
+    let most = all[(all.len() as f64 * CROP) as usize];
+    let [first, second] =
+        times.map(|times| Sample::of(times.into_iter().filter(|time| *time < most).collect()));
+    let error = (first.variance / first.number + second.variance / second.number).sqrt();
+    let difference = first.mean - second.mean;
+    let t = difference / error;
+    let number = first.number + second.number;
+    (
+        t,
+        format!(
+            "t = {t:.2}, {difference:.2} ± {:.2} µs of {:.0} µs, {number:.0} requests",
+            1.96 * error,
+            first.mean
+        ),
+    )
+}
+
+struct Sample {
+    number: f64,
+    mean: f64,
+    variance: f64,
+}
+
+impl Sample {
+    fn of(values: Vec<f64>) -> Self {
+        let number = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / number;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (number - 1.0);
+        Self { number, mean, variance }
+    }
+}
+
+/// What strangers, and tenants of one another, must not be able to tell apart.
+async fn pairs(arena: &Arc<Arena>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let admin = arena.admin_token().await;
+    let client = async || arena.client(&admin, None, &["files:read"]).await;
+    let known = client().await;
+    let secret = client().await.secret;
+    let wrong = Client { secret: secret.clone(), ..known.clone() };
+    let unknown = Client { id: "01920000-0000-7000-8000-000000000000".into(), secret };
+    let revoked = client().await;
+    let path = format!("/api/v1/agents/{}/credentials", revoked.id);
+    let list = arena.told(arena.get(&admin, &path)).await;
+    let credential = list["data"][0]["credentialId"].as_str().expect("an id");
+    let request = arena.http.delete(arena.url(0, &format!("{path}/{credential}"))).bearer_auth(&admin);
+    arena.told(request).await;
+    let gone = client().await;
+    arena
+        .told(arena.http.delete(arena.url(0, &format!("/api/v1/agents/{}", gone.id))).bearer_auth(&admin))
+        .await;
+
+    let organization = arena.organization(&admin, json!({ "requestsPerMinute": null })).await;
+    let reader = arena.client(&admin, Some(&organization), &["agents:read", "tokens:read"]).await;
+    let token = async |client: &Client| {
+        let answer = arena.told(arena.ask_token(0, client)).await;
+        answer["access_token"].as_str().expect("a token").to_owned()
+    };
+    let (reading, foreign) = (bearer(&token(&reader).await), token(&known).await);
+    let agent = |id: &str| get(&format!("/api/v1/agents/{id}"), &reading);
+    let about = |path: &str, token: &str| form(path, &reading, &format!("token={token}"));
+    let killed = client().await;
+    let dead = token(&killed).await;
+    let path = format!("/api/v1/agents/{}/tokens/revoke", killed.id);
+    arena.told(arena.post(&admin, &path, &json!({}))).await;
+    let (introspect, revoke) = ("/api/v1/token/introspect", "/api/v1/token/revoke");
+    let unknown = (token_request(&unknown), agent(&unknown.id));
+    vec![
+        ("the same twice, to compare with", unknown.0.clone(), unknown.0.clone()),
+        ("unknown client / wrong secret", unknown.0.clone(), token_request(&wrong)),
+        ("unknown client / revoked credential", unknown.0.clone(), token_request(&revoked)),
+        ("unknown client / decommissioned agent", unknown.0, token_request(&gone)),
+        ("no such agent / another organization's", unknown.1, agent(&known.id)),
+        (
+            "another's token, alive / dead: introspected",
+            about(introspect, &foreign),
+            about(introspect, &dead),
+        ),
+        ("another's token, alive / dead: revoked", about(revoke, &foreign), about(revoke, &dead)),
+    ]
+}

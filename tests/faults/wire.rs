@@ -1,0 +1,97 @@
+//! Requests as bytes, over one connection that stays open.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::arena::{Arena, Client, PATIENCE};
+
+/// A connection that stays open.
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    /// A connection to that instance.
+    pub async fn to(arena: &Arena, instance: usize) -> std::io::Result<Self> {
+        let address = arena.instances[instance].url.trim_start_matches("http://");
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 64 * 1024] })
+    }
+
+    /// Sends the request whole and reads its answer: the status, and how long that took.
+    pub async fn ask(&mut self, request: &[u8]) -> std::io::Result<(u16, Duration)> {
+        let begun = Instant::now();
+        let status = timeout(PATIENCE, self.exchange(request)).await.map_err(std::io::Error::other)??;
+        Ok((status, begun.elapsed()))
+    }
+
+    async fn exchange(&mut self, request: &[u8]) -> std::io::Result<u16> {
+        self.stream.write_all(request).await?;
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.buffer[filled..]).await?;
+            filled += read;
+            if read == 0 {
+                return Err(std::io::Error::other("the answer broke off"));
+            }
+            let text = String::from_utf8_lossy(&self.buffer[..filled]);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
+                .unwrap_or(0);
+            if body.len() >= length {
+                let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+                return status.ok_or_else(|| std::io::Error::other("no status"));
+            }
+        }
+    }
+
+    /// Sends part of a request, and nothing more.
+    pub async fn begin(&mut self, part: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(part).await
+    }
+}
+
+/// A form, sent to that path.
+pub fn form(path: &str, headers: &str, body: &str) -> Vec<u8> {
+    body_of(path, &format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n"), body)
+}
+
+/// JSON, sent to that path.
+pub fn json(path: &str, headers: &str, body: &str) -> Vec<u8> {
+    body_of(path, &format!("{headers}Content-Type: application/json\r\n"), body)
+}
+
+fn body_of(path: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nHost: agentidp.test\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+        .into()
+}
+
+/// What is got from that path.
+pub fn get(path: &str, headers: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: agentidp.test\r\n{headers}\r\n").into()
+}
+
+/// The header of HTTP Basic.
+pub fn basic(client: &Client) -> String {
+    let text = format!("{}:{}", client.id, client.secret);
+    format!("Authorization: Basic {}\r\n", base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+/// The header of a bearer token.
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// What asks for a token.
+pub fn token_request(client: &Client) -> Vec<u8> {
+    form("/api/v1/token", &basic(client), "grant_type=client_credentials")
+}
