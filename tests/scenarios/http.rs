@@ -1,13 +1,13 @@
 //! What strangers send, over raw sockets where a library would not send it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{Wiring, World, new_agent, scenarios};
+use crate::world::{Client, Wiring, World, new_agent, scenarios};
 
 scenarios!(every_wiring [
     json_is_taken_as_json_and_as_nothing_else,
@@ -20,6 +20,7 @@ scenarios!(every_wiring [
     a_request_id_is_taken_if_it_is_harmless_and_made_if_not,
     a_user_agent_of_any_bytes_is_kept_as_readable_text,
     scripts_of_named_origins_may_call_and_of_no_others,
+    what_there_is_cannot_be_told_by_how_fast_a_refusal_comes,
     a_change_outlives_the_caller_that_asked_for_it,
     what_is_under_way_at_the_end_finishes,
     probes_are_told_of_the_end_before_it_comes,
@@ -288,6 +289,28 @@ async fn scripts_of_named_origins_may_call_and_of_no_others(wiring: Wiring) {
     let answer =
         closed.send(closed.request(Method::GET, "/health").header("origin", "https://ok.example")).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+/// Whoever is not there is found out sooner: the answer waits until that is no longer to be seen.
+async fn what_there_is_cannot_be_told_by_how_fast_a_refusal_comes(wiring: Wiring) {
+    let world = World::start(wiring).await;
+    let admin = world.admin_token().await;
+    let nobody = Client {
+        id: "01920000-0000-7000-8000-000000000000".to_owned(),
+        secret: world.administrator().secret,
+        credential: String::new(),
+    };
+    for _ in 0..5 {
+        let asked = Instant::now();
+        world.ask_token(&nobody, &[]).await.assert_error(401, "invalid_client");
+        assert!(asked.elapsed() >= Duration::from_millis(5));
+        let asked = Instant::now();
+        world
+            .get(&admin, &format!("/api/v1/agents/{}", nobody.id))
+            .await
+            .assert_error(404, "AGENT_NOT_FOUND");
+        assert!(asked.elapsed() >= Duration::from_millis(5));
+    }
 }
 
 async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {

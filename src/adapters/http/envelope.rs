@@ -28,6 +28,10 @@ const BODY: Duration = Duration::from_secs(30);
 /// The longest that a request may take once it has arrived.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Who is refused for what there is, or is not, is answered after a multiple of this time. A client that is there is
+/// looked up some microseconds longer than one that is not, and that must not be told.
+const EVEN: Duration = Duration::from_millis(5);
+
 /// Where clients of OAuth's own kind call.
 const OAUTH_PATHS: [&str; 3] = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
 
@@ -95,11 +99,17 @@ impl Envelope {
         if matches!(*request.method(), Method::POST | Method::PATCH | Method::PUT) {
             request.set_body(read_body(request.headers(), body).await?);
         }
+        let arrived = Instant::now();
         let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
         request.extensions_mut().insert(context.clone());
         let endpoint = self.endpoint.clone();
         let work = async move { endpoint.get_response(request).await };
-        within_deadline(Unabandoned::new(work, self.lifecycle.tasks().clone()), is_change).await
+        let work = Unabandoned::new(work, self.lifecycle.tasks().clone());
+        let response = within_deadline(work, is_change).await?;
+        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND) {
+            even_out(arrived).await;
+        }
+        Ok(response)
     }
 
     /// The path as the routes know it: without the issuer's, which RFC 8414 puts behind the well-known name.
@@ -183,6 +193,15 @@ impl Envelope {
             }
         }
     }
+}
+
+/// Waits until a multiple of [`EVEN`] has passed since the request had arrived: since its body was there, as the
+/// caller chooses when to send it.
+async fn even_out(arrived: Instant) {
+    let multiples = arrived.elapsed().as_micros() / EVEN.as_micros() + 1;
+    #[expect(clippy::disallowed_methods, reason = "time that passes is all that is wanted")]
+    let evened = tokio::time::sleep_until(arrived + EVEN * u32::try_from(multiples).unwrap_or(u32::MAX));
+    evened.await;
 }
 
 /// The answer of a request that runs. At its deadline the caller is told, and the request runs on.

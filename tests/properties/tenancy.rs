@@ -1,0 +1,329 @@
+//! Tenants that try to see one another, and callers that try to rise.
+//!
+//! Two tenants have a crew each: agents whose tokens and secrets a caller has in hand, with some management scopes,
+//! and one bystander that may more than the crew. Whatever the crews do, in any order,
+//!
+//! * nobody of a tenant gets a management scope that its crew did not have between them at first: no token, no agent;
+//! * another tenant's agent answers as one that does not exist, byte for byte.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentidp::config::Cli;
+use agentidp::wiring::Service;
+use clap::Parser as _;
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+const SCOPES: [&str; 6] =
+    ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
+/// What a crew may begin with: all but the scope that lifts the wall.
+const CREW_SCOPES: usize = 5;
+/// How many cases are tried, unless `PROPTEST_CASES` says otherwise.
+const CASES: u32 = 48;
+
+/// Something that a crew tries. Numbers pick among what there is.
+#[derive(Clone, Debug)]
+enum Try {
+    Register { token: usize, scopes: BTreeSet<usize>, elsewhere: bool },
+    Change { token: usize, agent: usize, scopes: BTreeSet<usize> },
+    NewSecret { token: usize, agent: usize },
+    Rotate { token: usize, agent: usize },
+    Token { secret: usize, scopes: BTreeSet<usize> },
+    Revive { token: usize, agent: usize },
+    Look { token: usize, agent: usize, call: usize },
+}
+
+fn tries() -> impl Strategy<Value = Try> {
+    let scopes = || btree_set(0..SCOPES.len(), 0..4);
+    let pick = || 0..1000_usize;
+    prop_oneof![
+        1 => (pick(), scopes(), any::<bool>())
+            .prop_map(|(token, scopes, elsewhere)| Try::Register { token, scopes, elsewhere }),
+        1 => (pick(), pick(), scopes()).prop_map(|(token, agent, scopes)| Try::Change { token, agent, scopes }),
+        1 => (pick(), pick()).prop_map(|(token, agent)| Try::NewSecret { token, agent }),
+        1 => (pick(), pick()).prop_map(|(token, agent)| Try::Rotate { token, agent }),
+        3 => (pick(), scopes()).prop_map(|(secret, scopes)| Try::Token { secret, scopes }),
+        1 => (pick(), pick()).prop_map(|(token, agent)| Try::Revive { token, agent }),
+        3 => (pick(), pick(), pick()).prop_map(|(token, agent, call)| Try::Look { token, agent, call }),
+    ]
+}
+
+/// What the crews have in hand. Tenants are 0 and 1.
+struct Crews<'a> {
+    world: &'a World,
+    tenants: [String; 2],
+    /// The management scopes that each crew may have between them.
+    may: [BTreeSet<&'static str>; 2],
+    tokens: Vec<(usize, String)>,
+    secrets: Vec<(usize, String, String)>,
+    /// Every agent that is known to anybody, and a credential of it.
+    agents: Vec<(usize, String, String)>,
+}
+
+struct World {
+    http: reqwest::Client,
+    url: String,
+    admin: String,
+}
+
+#[test]
+fn no_tenant_sees_another_and_nobody_rises() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let world = Arc::new(runtime.block_on(World::start()));
+    let config = Config { failure_persistence: None, ..Config::with_cases(cases()) };
+    let mut runner = TestRunner::new(config);
+    let crew = || btree_set(0..CREW_SCOPES, 1..4);
+    let order = ((crew(), crew()), vec(tries(), 1..30));
+    let outcome = runner.run(&order, |((first, second), tries)| {
+        runtime.block_on(async {
+            let mut crews = Crews::gather(&world, [&first, &second]).await;
+            for one in &tries {
+                crews.attempt(one).await?;
+            }
+            Ok(())
+        })
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
+
+fn cases() -> u32 {
+    let config = Config::default();
+    // The library's own default is the same for all, and too many for a service that is asked over HTTP.
+    if config.cases == 256 { CASES } else { config.cases }
+}
+
+impl World {
+    async fn start() -> Self {
+        let flags = [
+            "agentidp",
+            "--port=0",
+            "--metrics-addr=off",
+            "--bcrypt-cost=4",
+            "--address-requests-per-minute=1000000",
+        ];
+        let service = Service::start(&Cli::parse_from(flags).serve).await.expect("a service");
+        let administrator = service.administrator.as_ref().expect("the first");
+        let (id, secret) =
+            (administrator.client_id.to_string(), administrator.client_secret.expose().to_owned());
+        let http = reqwest::Client::new();
+        let url = format!("http://{}/api/v1", service.address);
+        let mut world = Self { http, url, admin: String::new() };
+        world.admin = world.token(&id, &secret, &SCOPES.join(" ")).await.expect("a token");
+        let own = world.ask(&world.admin, Method::GET, "/organizations", None).await.1;
+        let path = format!("/organizations/{}", own["data"][0]["organizationId"].as_str().expect("an id"));
+        let unlimited = json!({ "limits": { "requestsPerMinute": null } });
+        world.ask(&world.admin, Method::PATCH, &path, Some(&unlimited)).await;
+        world
+    }
+
+    async fn ask(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let answer = request.send().await.expect("an answer");
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert!(!status.is_server_error(), "{status} {text}");
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    async fn token(&self, id: &str, secret: &str, scope: &str) -> Option<String> {
+        let form = [("grant_type", "client_credentials"), ("scope", scope)];
+        let request = self.http.post(format!("{}/token", self.url)).basic_auth(id, Some(secret)).form(&form);
+        let answer = request.send().await.expect("an answer").json::<Value>().await.expect("JSON");
+        answer["access_token"].as_str().map(str::to_owned)
+    }
+
+    /// A new agent of the tenant, and its secret, made by the administrator.
+    async fn client(&self, tenant: &str, scopes: &[&str]) -> (String, String, String) {
+        let body = registration(scopes, Some(tenant));
+        let (_, agent) = self.ask(&self.admin, Method::POST, "/agents", Some(&body)).await;
+        let id = agent["agentId"].as_str().expect("an id").to_owned();
+        let path = format!("/agents/{id}/credentials");
+        let (_, made) = self.ask(&self.admin, Method::POST, &path, Some(&json!({}))).await;
+        let text = |name: &str| made[name].as_str().expect("text").to_owned();
+        (id, text("credentialId"), text("clientSecret"))
+    }
+}
+
+impl<'a> Crews<'a> {
+    async fn gather(world: &'a World, scopes: [&BTreeSet<usize>; 2]) -> Self {
+        let mut tenants = [String::new(), String::new()];
+        let may = scopes.map(|scopes| scopes.iter().map(|scope| SCOPES[*scope]).collect::<BTreeSet<_>>());
+        let (mut tokens, mut secrets, mut agents) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, tenant) in tenants.iter_mut().enumerate() {
+            let body = json!({ "name": "Example", "slug": format!("tenant-{}", unique()), "plan": "enterprise",
+                "limits": { "requestsPerMinute": null } });
+            let (_, made) = world.ask(&world.admin, Method::POST, "/organizations", Some(&body)).await;
+            *tenant = made["organizationId"].as_str().expect("an id").to_owned();
+            // Each of the crew has one of the scopes, so that together they are more than each.
+            for scope in &may[place] {
+                let (id, credential, secret) = world.client(tenant, &[scope, "files:read"]).await;
+                let token = world.token(&id, &secret, scope).await.expect("a token");
+                tokens.push((place, token));
+                secrets.push((place, id.clone(), secret));
+                agents.push((place, id, credential));
+            }
+            let (id, credential, _) = world.client(tenant, &SCOPES[..CREW_SCOPES]).await;
+            agents.push((place, id, credential));
+        }
+        Self { world, tenants, may, tokens, secrets, agents }
+    }
+
+    async fn attempt(&mut self, one: &Try) -> Result<(), TestCaseError> {
+        match one {
+            Try::Register { token, scopes, elsewhere } => {
+                let (tenant, token) = self.tokens[token % self.tokens.len()].clone();
+                let other = elsewhere.then(|| self.tenants[1 - tenant].as_str());
+                let body = registration(&named(scopes), other);
+                let (status, agent) = self.world.ask(&token, Method::POST, "/agents", Some(&body)).await;
+                if status == StatusCode::CREATED {
+                    prop_assert!(!elsewhere, "registered with another tenant");
+                    self.hold(tenant, &agent["capabilities"])?;
+                    let id = agent["agentId"].as_str().expect("an id").to_owned();
+                    self.agents.push((tenant, id, String::new()));
+                }
+            }
+            Try::Change { token, agent, scopes } => {
+                let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
+                let mut capabilities = named(scopes);
+                capabilities.push("files:read");
+                let body = json!({ "capabilities": capabilities });
+                let (status, agent) =
+                    self.world.ask(&token, Method::PATCH, &format!("/agents/{id}"), Some(&body)).await;
+                if status == StatusCode::OK {
+                    prop_assert_eq!(tenant, of, "changed another tenant's agent");
+                    self.hold(tenant, &agent["capabilities"])?;
+                }
+            }
+            Try::NewSecret { token, agent } => {
+                let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
+                let path = format!("/agents/{id}/credentials");
+                let (status, made) = self.world.ask(&token, Method::POST, &path, Some(&json!({}))).await;
+                if status == StatusCode::CREATED {
+                    prop_assert_eq!(tenant, of, "gave another tenant's agent a secret");
+                    let text = |name: &str| made[name].as_str().expect("text").to_owned();
+                    self.secrets.push((tenant, id.clone(), text("clientSecret")));
+                    self.agents.push((tenant, id, text("credentialId")));
+                }
+            }
+            Try::Rotate { token, agent } => {
+                let (tenant, token, (of, id, credential)) = self.pick(*token, *agent);
+                let path = format!("/agents/{id}/credentials/{credential}/rotate");
+                let (status, made) = self.world.ask(&token, Method::POST, &path, Some(&json!({}))).await;
+                if status == StatusCode::OK {
+                    prop_assert_eq!(tenant, of, "rotated another tenant's secret");
+                    self.secrets.push((tenant, id, made["clientSecret"].as_str().expect("text").to_owned()));
+                }
+            }
+            Try::Token { secret, scopes } => {
+                let (tenant, id, secret) = self.secrets[secret % self.secrets.len()].clone();
+                let scope = named(scopes).join(" ");
+                if let Some(token) = self.world.token(&id, &secret, &scope).await {
+                    let caller =
+                        self.world.ask(&self.world.admin, Method::GET, &format!("/agents/{id}"), None).await;
+                    prop_assert_eq!(&caller.1["organizationId"], &json!(self.tenants[tenant]));
+                    self.hold(tenant, &json!(scope.split(' ').collect::<Vec<_>>()))?;
+                    self.tokens.push((tenant, token));
+                }
+            }
+            Try::Revive { token, agent } => {
+                let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
+                let body = json!({ "status": "active" });
+                let path = format!("/agents/{id}");
+                let (status, _) = self.world.ask(&token, Method::PATCH, &path, Some(&body)).await;
+                prop_assert!(status != StatusCode::OK || tenant == of, "changed another tenant's agent");
+            }
+            Try::Look { token, agent, call } => self.look(*token, *agent, *call).await?,
+        }
+        Ok(())
+    }
+
+    /// Whatever names another tenant's agent answers as if it named none.
+    async fn look(&self, token: usize, agent: usize, call: usize) -> Result<(), TestCaseError> {
+        let (tenant, token, (of, id, credential)) = self.pick(token, agent);
+        if tenant == of {
+            return Ok(());
+        }
+        let credential = if credential.is_empty() { NOBODY.to_owned() } else { credential };
+        let calls = [
+            (Method::GET, "/agents/A", None),
+            (Method::PATCH, "/agents/A", Some(json!({ "version": "2.0.0" }))),
+            (Method::DELETE, "/agents/A", None),
+            (Method::POST, "/agents/A/tokens/revoke", Some(json!({}))),
+            (Method::GET, "/agents/A/credentials", None),
+            (Method::POST, "/agents/A/credentials", Some(json!({}))),
+            (Method::POST, "/agents/A/credentials/C/rotate", Some(json!({}))),
+            (Method::DELETE, "/agents/A/credentials/C", None),
+            (Method::GET, "/usage?clientId=A", None),
+        ];
+        let (method, path, body) = &calls[call % calls.len()];
+        let ask = async |agent: &str, credential: &str| {
+            let path = path.replace('A', agent).replace('C', credential);
+            let (status, mut body) = self.world.ask(&token, method.clone(), &path, body.as_ref()).await;
+            if let Some(body) = body.as_object_mut() {
+                body.remove("requestId");
+            }
+            (status, body.to_string())
+        };
+        let foreign = ask(&id, &credential).await;
+        let missing = ask(NOBODY, NOBODY).await;
+        prop_assert_eq!(&foreign, &missing, "{} {}", method, path);
+        prop_assert!(!foreign.0.is_success(), "{} {}", method, path);
+        Ok(())
+    }
+
+    fn pick(&self, token: usize, agent: usize) -> (usize, String, (usize, String, String)) {
+        let (tenant, token) = self.tokens[token % self.tokens.len()].clone();
+        (tenant, token, self.agents[agent % self.agents.len()].clone())
+    }
+
+    /// Nobody has what the crew did not have between them.
+    fn hold(&self, tenant: usize, capabilities: &Value) -> Result<(), TestCaseError> {
+        for capability in capabilities.as_array().expect("a list") {
+            let name = capability.as_str().expect("text");
+            let is_risen = SCOPES.contains(&name) && !self.may[tenant].contains(name);
+            prop_assert!(!is_risen, "{} was reached by {:?}", name, self.may[tenant]);
+        }
+        Ok(())
+    }
+}
+
+/// An agent that does not exist.
+const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
+
+fn named(scopes: &BTreeSet<usize>) -> Vec<&'static str> {
+    scopes.iter().map(|scope| SCOPES[*scope]).collect()
+}
+
+fn registration(scopes: &[&str], tenant: Option<&str>) -> Value {
+    let capabilities = [scopes, &["files:read"]].concat().into_iter().collect::<BTreeSet<_>>();
+    let mut body = json!({
+        "email": format!("agent-{}@example.com", unique()), "agentType": "custom", "version": "1.0.0",
+        "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
+    });
+    if let Some(tenant) = tenant {
+        body["organizationId"] = json!(tenant);
+    }
+    body
+}
+
+/// A number that no other call in this process gets.
+fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
