@@ -59,7 +59,7 @@ pub struct Instance {
 
 enum Process {
     Own(Child),
-    Within(Service),
+    Within(Box<Service>),
 }
 
 /// A clock that is wrong by so many seconds.
@@ -239,7 +239,7 @@ impl Instance {
         let flags = ["agentidp".to_owned()].into_iter().chain(self.environment.iter().map(flag));
         let service =
             Service::start_at(&Cli::parse_from(flags).serve, Arc::new(clock)).await.expect("a service");
-        *self.process() = Some(Process::Within(service));
+        *self.process() = Some(Process::Within(Box::new(service)));
     }
 
     /// Kills the process where it stands.

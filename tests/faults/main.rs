@@ -13,6 +13,7 @@ mod attack;
 mod canary;
 mod checker;
 mod clocks;
+mod faulty;
 mod fleet;
 mod history;
 #[path = "../servers/leash.rs"]
@@ -23,6 +24,7 @@ mod orderly;
 mod pace;
 mod proxy;
 mod report;
+mod simulation;
 mod soak;
 mod stores;
 mod storm;
@@ -57,7 +59,8 @@ type Running<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
 /// A run: its name, its short time in seconds, and what it does.
 type Run = (&'static str, u64, for<'a> fn(&'a Setting) -> Running<'a>);
 
-const RUNS: [Run; 13] = [
+const RUNS: [Run; 14] = [
+    ("orders-nobody-thought-of", 5, |setting| Box::pin(simulation::run(setting))),
     ("redis-fails", 32, |setting| Box::pin(storm::redis(setting))),
     ("postgres-fails", 40, |setting| Box::pin(storm::postgres(setting))),
     ("instances-are-killed", 20, |setting| Box::pin(storm::instances(setting))),

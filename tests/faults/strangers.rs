@@ -54,7 +54,7 @@ async fn compare(
     all.sort_by(f64::total_cmp);
     let most = all[(all.len() as f64 * CROP) as usize];
     let [first, second] =
-        times.map(|times| Sample::of(times.into_iter().filter(|time| *time < most).collect()));
+        times.map(|times| Sample::of(&times.into_iter().filter(|time| *time < most).collect::<Vec<_>>()));
     let error = (first.variance / first.number + second.variance / second.number).sqrt();
     let difference = first.mean - second.mean;
     let t = difference / error;
@@ -76,7 +76,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn of(values: Vec<f64>) -> Self {
+    fn of(values: &[f64]) -> Self {
         let number = values.len() as f64;
         let mean = values.iter().sum::<f64>() / number;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (number - 1.0);

@@ -1,0 +1,226 @@
+//! Stores that fail before what they are asked, or after it, or take their time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agentidp::domain::agent::Agent;
+use agentidp::domain::audit::EventDraft;
+use agentidp::domain::credential::{Credential, CredentialStatus};
+use agentidp::domain::id::{AgentId, CredentialId, OrganizationId};
+use agentidp::domain::organization::{Organization, Slug};
+use agentidp::domain::page::{Listing, Page};
+use agentidp::domain::tenancy::Tenancy;
+use agentidp::domain::time::Timestamp;
+use agentidp::domain::token::{Claims, Standing};
+use agentidp::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
+use agentidp::ports::credential_store::{
+    Client, CredentialStore, CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+};
+use agentidp::ports::organization_store::{
+    InsertOrganizationError, OrganizationStore, UpdateOrganizationError,
+};
+use agentidp::ports::store_error::StoreError;
+use agentidp::ports::stores::Stores;
+use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+use async_trait::async_trait;
+
+use crate::pace::{Dice, wait};
+
+/// Of a hundred calls so many fail before they did anything, and so many after they did it.
+const FAILS: usize = 5;
+/// The longest that a call waits, before and after, in milliseconds.
+const LONGEST: usize = 40;
+
+/// The stores behind one instance, faulty in its own way.
+pub struct Faulty {
+    stores: Stores,
+    dice: Mutex<Dice>,
+}
+
+/// What the dice say of one call.
+struct Fate {
+    before: Duration,
+    after: Duration,
+    fails_before: bool,
+    fails_after: bool,
+}
+
+impl Faulty {
+    /// Those stores, by these dice.
+    pub fn of(stores: &Stores, dice: Dice) -> Stores {
+        let faulty = Arc::new(Self { stores: stores.clone(), dice: Mutex::new(dice) });
+        Stores {
+            agents: faulty.clone(),
+            organizations: faulty.clone(),
+            credentials: faulty.clone(),
+            tokens: faulty,
+            ..stores.clone()
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut time = || Duration::from_millis(dice.below(LONGEST) as u64);
+        let (before, after) = (time(), time());
+        let chance = dice.below(100);
+        let fails_after = (FAILS..2 * FAILS).contains(&chance);
+        Fate { before, after, fails_before: chance < FAILS, fails_after }
+    }
+
+    /// Does the work, or not, and says so or not.
+    async fn around<T, E: From<StoreError>>(
+        &self,
+        is_change: bool,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let fate = self.fate();
+        wait(fate.before).await;
+        if fate.fails_before {
+            return Err(StoreError::Unavailable { store: "faulty", source: "it failed before".into() }.into());
+        }
+        let outcome = work.await;
+        wait(fate.after).await;
+        match (fate.fails_after, is_change) {
+            (false, _) => outcome,
+            (true, true) => {
+                Err(StoreError::InDoubt { store: "faulty", source: "its answer was lost".into() }.into())
+            }
+            (true, false) => {
+                Err(StoreError::Unavailable { store: "faulty", source: "its answer was lost".into() }.into())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TokenStore for Faulty {
+    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError> {
+        self.around(true, self.stores.tokens.issue(issue)).await
+    }
+
+    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.around(true, self.stores.tokens.spend(agent, assertion)).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
+        self.around(true, self.stores.tokens.revoke(revocation, event)).await
+    }
+
+    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
+        self.around(false, self.stores.tokens.standing(claims)).await
+    }
+}
+
+#[async_trait]
+impl AgentStore for Faulty {
+    async fn insert(
+        &self,
+        within: Tenancy,
+        agent: &Agent,
+        credential: Option<&Credential>,
+        events: &[EventDraft],
+    ) -> Result<(), InsertAgentError> {
+        self.around(true, self.stores.agents.insert(within, agent, credential, events)).await
+    }
+
+    async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
+        self.around(false, self.stores.agents.find(within, id)).await
+    }
+
+    async fn list(
+        &self,
+        within: Tenancy,
+        filter: &AgentFilter,
+        page: Page,
+    ) -> Result<Listing<Arc<Agent>>, StoreError> {
+        self.around(false, self.stores.agents.list(within, filter, page)).await
+    }
+
+    async fn update(
+        &self,
+        before: &Agent,
+        after: &Agent,
+        events: &[EventDraft],
+    ) -> Result<(), UpdateAgentError> {
+        self.around(true, self.stores.agents.update(before, after, events)).await
+    }
+}
+
+#[async_trait]
+impl OrganizationStore for Faulty {
+    async fn insert(
+        &self,
+        organization: &Organization,
+        event: &EventDraft,
+    ) -> Result<(), InsertOrganizationError> {
+        self.around(true, self.stores.organizations.insert(organization, event)).await
+    }
+
+    async fn find(
+        &self,
+        within: Tenancy,
+        id: OrganizationId,
+    ) -> Result<Option<Arc<Organization>>, StoreError> {
+        self.around(false, self.stores.organizations.find(within, id)).await
+    }
+
+    async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError> {
+        self.around(false, self.stores.organizations.find_by_slug(slug)).await
+    }
+
+    async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError> {
+        self.around(false, self.stores.organizations.list(page)).await
+    }
+
+    async fn update(
+        &self,
+        before: &Organization,
+        after: &Organization,
+        events: &[EventDraft],
+    ) -> Result<(), UpdateOrganizationError> {
+        self.around(true, self.stores.organizations.update(before, after, events)).await
+    }
+}
+
+#[async_trait]
+impl CredentialStore for Faulty {
+    async fn insert(
+        &self,
+        agent: &Agent,
+        credential: &Credential,
+        max_live: u32,
+        event: &EventDraft,
+    ) -> Result<(), InsertCredentialError> {
+        self.around(true, self.stores.credentials.insert(agent, credential, max_live, event)).await
+    }
+
+    async fn find(&self, agent: AgentId, id: CredentialId) -> Result<Option<Arc<Credential>>, StoreError> {
+        self.around(false, self.stores.credentials.find(agent, id)).await
+    }
+
+    async fn list(
+        &self,
+        agent: AgentId,
+        status: Option<CredentialStatus>,
+        page: Page,
+    ) -> Result<Listing<Arc<Credential>>, StoreError> {
+        self.around(false, self.stores.credentials.list(agent, status, page)).await
+    }
+
+    async fn update(
+        &self,
+        agent: &Agent,
+        change: &CredentialUpdate<'_>,
+        event: &EventDraft,
+    ) -> Result<(), UpdateCredentialError> {
+        self.around(true, self.stores.credentials.update(agent, change, event)).await
+    }
+
+    async fn find_client(&self, agent: AgentId, proof: ProofKind) -> Result<Option<Client>, StoreError> {
+        self.around(false, self.stores.credentials.find_client(agent, proof)).await
+    }
+
+    async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {
+        self.around(true, self.stores.credentials.touch(agent, id, minute)).await
+    }
+}

@@ -1,0 +1,332 @@
+//! Orders that nobody thought of: two cores on one set of stores, with time and faults by the dice.
+//!
+//! No process, no network and no clock but one that is driven: thousands of runs a minute, each of which comes again
+//! with its seed. The histories are held against the same rules as those of real processes.
+
+use std::sync::{Arc, LazyLock};
+
+use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, generate_pem};
+use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
+use agentidp::adapters::system::{SystemIds, SystemSecrets};
+use agentidp::app::agents::{AgentsError, NewAgent};
+use agentidp::app::bearer::BearerError;
+use agentidp::app::bootstrap::Administrator;
+use agentidp::app::caller::Caller;
+use agentidp::app::client_auth::ClientProof;
+use agentidp::app::credentials::{NewCredential, NewCredentialKind};
+use agentidp::app::organizations::{NewOrganization, OrganizationsError};
+use agentidp::app::token::TokenRequest;
+use agentidp::app::visit::Visit;
+use agentidp::app::{App, Ports, Settings};
+use agentidp::domain::agent::{AgentChange, AgentType, DeploymentEnv, Email, Owner, Version};
+use agentidp::domain::audit::Origin;
+use agentidp::domain::id::{AgentId, OrganizationId};
+use agentidp::domain::jwk::KeyType;
+use agentidp::domain::organization::{Name, OrganizationChange, OrganizationStatus, Slug};
+use agentidp::domain::plan::{LimitOverrides, Plan};
+use agentidp::domain::scope::Scopes;
+use agentidp::domain::secret::{ClientSecret, SecretHash};
+use agentidp::domain::time::Timestamp;
+use agentidp::ports::clock::Clock;
+use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
+use agentidp::ports::stores::Stores;
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::checker;
+use crate::faulty::Faulty;
+use crate::fleet::id_of;
+use crate::history::{Answer, Deed, Line, Subject, Token};
+use crate::pace::Dice;
+use crate::report::{Report, Setting};
+
+/// How many hands work at once, and how much each does.
+const HANDS: usize = 4;
+const DEEDS: usize = 25;
+/// 2026-01-15T12:00:00Z.
+const NOON: i64 = 1_768_478_400_000;
+
+static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
+
+/// Runs of seeds that follow one another, until the time is over. Any that fails is named.
+pub async fn run(setting: &Setting) -> Report {
+    let (first, time) = (setting.seed, setting.time);
+    let working = tokio::task::spawn_blocking(move || {
+        let begun = std::time::Instant::now();
+        let mut report = Report::default();
+        let mut runs = 0;
+        let (mut answers, mut failed) = (0, 0);
+        while begun.elapsed() < time {
+            let seed = first.wrapping_add(runs);
+            runs += 1;
+            let lines = one(seed);
+            answers += lines.len();
+            failed += lines.iter().filter(|line| matches!(line.answer, Answer::Unknown)).count();
+            let told =
+                checker::violations(&lines).into_iter().map(|violation| format!("seed {seed}: {violation}"));
+            report.violations.extend(told);
+        }
+        report.figure("seeds", runs);
+        report.figure("answers", answers);
+        report.figure("of which nobody knows", failed);
+        report.figure("violations", report.violations.len());
+        report
+    });
+    working.await.expect("no panic")
+}
+
+/// One run of that seed.
+fn one(seed: u64) -> Vec<Line> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let mut dice = Dice::new(seed);
+        let clock = Arc::new(VirtualClock(Instant::now()));
+        let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
+        let stores = Stores::of(&Arc::new(Memory::default()), limiter);
+        let calm = core(&stores, &clock);
+        let administrator = calm.bootstrap.first_administrator().await.expect("the first");
+        let admin = caller(&calm, &administrator).await.expect("calm");
+        let organization = calm.organizations.create(&admin, new_organization()).await.expect("made").id;
+        let agent = calm.agents.register(&admin, new_agent(organization)).await.expect("made").id;
+        let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
+        let made = calm.credentials.generate(&admin, Some(agent), secret).await.expect("made");
+        let client = ClientProof::Secret { client: Some(agent), secret: made.secret };
+        let instances = (0..2).map(|_| core(&Faulty::of(&stores, dice.split()), &clock)).collect();
+        let world = Arc::new(World { instances, administrator, client, agent, organization, clock });
+        let mut hands = JoinSet::new();
+        for _ in 0..HANDS {
+            let hand =
+                Hand { world: world.clone(), dice: dice.split(), lines: Vec::new(), tokens: Vec::new() };
+            hands.spawn(hand.work());
+        }
+        let mut lines = hands.join_all().await.concat();
+        lines.sort_by_key(|line| line.start);
+        lines
+    })
+}
+
+struct VirtualClock(Instant);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let millis = i64::try_from(self.0.elapsed().as_millis()).expect("not that long");
+        Timestamp::from_millis(NOON + millis)
+    }
+}
+
+/// Hashes that cost nothing: here it is not secrets that are attacked.
+struct PlainHasher;
+
+#[async_trait]
+impl SecretHasher for PlainHasher {
+    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
+        Ok(SecretHash(secret.expose().to_owned()))
+    }
+
+    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
+        Ok(hash.0 == secret.expose())
+    }
+}
+
+fn core(stores: &Stores, clock: &Arc<VirtualClock>) -> App {
+    let issuer: Arc<str> = "http://agentidp.test".into();
+    let keys = KeySet::from_pem(&KEY, "").expect("a key");
+    let ports = Ports {
+        stores: stores.clone(),
+        hasher: Arc::new(PlainHasher),
+        cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
+        signer: Arc::new(JwtSigner::new(issuer.clone(), keys)),
+        assertions: Arc::new(JwtAssertionVerifier),
+        clock: clock.clone(),
+        ids: Arc::new(SystemIds),
+        secrets: Arc::new(SystemSecrets),
+    };
+    let settings = Settings {
+        issuer,
+        token_endpoint_audience: None,
+        token_ttl_seconds: 3600,
+        address_requests_per_minute: 1_000_000,
+    };
+    App::new(&ports, &settings)
+}
+
+fn visit() -> Visit {
+    Visit::new(Origin { address: None, user_agent: None })
+}
+
+fn new_organization() -> NewOrganization {
+    NewOrganization {
+        name: Name::parse("Example").expect("a name"),
+        slug: Slug::parse("example").expect("a slug"),
+        plan: Plan::Enterprise,
+        resources: Vec::new(),
+        overrides: LimitOverrides::default(),
+    }
+}
+
+fn new_agent(organization: OrganizationId) -> NewAgent {
+    NewAgent {
+        organization: Some(organization),
+        email: Email::parse("agent@example.com").expect("an address"),
+        agent_type: AgentType::Custom,
+        version: Version::parse("1.0.0").expect("a version"),
+        capabilities: Scopes::capabilities(vec!["agents:read".to_owned()]).expect("capabilities"),
+        owner: Owner::parse("tests").expect("an owner"),
+        deployment_env: DeploymentEnv::Development,
+    }
+}
+
+/// The administrator as a caller, where that can be found out now.
+async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
+    let proof = ClientProof::Secret {
+        client: Some(administrator.client_id),
+        secret: ClientSecret::parse(administrator.client_secret.expose()),
+    };
+    app.clients.authenticate(&visit(), &proof).await.ok()
+}
+
+struct World {
+    instances: Vec<App>,
+    administrator: Administrator,
+    client: ClientProof,
+    /// The agent that the client is, and its organization: killed, suspended, brought back.
+    agent: AgentId,
+    organization: OrganizationId,
+    clock: Arc<VirtualClock>,
+}
+
+struct Hand {
+    world: Arc<World>,
+    dice: Dice,
+    lines: Vec<Line>,
+    tokens: Vec<Token>,
+}
+
+impl Hand {
+    /// All that this hand does, and what came of it.
+    async fn work(mut self) -> Vec<Line> {
+        for _ in 0..DEEDS {
+            let instance = self.dice.below(2);
+            let world = self.world.clone();
+            let app = &world.instances[instance];
+            let agent = Subject::Agent(world.agent.to_string());
+            let organization = Subject::Organization(world.organization.to_string());
+            let start = world.clock.0.elapsed();
+            let (deed, answer) = match self.dice.below(20) {
+                0..6 => self.issue(app).await,
+                6..12 => self.ask(app).await,
+                12..14 => self.bear(app).await,
+                14 => self.revoke(app).await,
+                15 => (Deed::Kill(agent), self.change(app, Change::Kill).await),
+                16 => (Deed::Suspend(agent), self.change(app, Change::Agent(false)).await),
+                17 => (Deed::Reactivate(agent), self.change(app, Change::Agent(true)).await),
+                18 if self.dice.below(2) == 0 => {
+                    (Deed::Suspend(organization), self.change(app, Change::Organization(false)).await)
+                }
+                _ => (Deed::Reactivate(organization), self.change(app, Change::Organization(true)).await),
+            };
+            let end = world.clock.0.elapsed();
+            self.lines.push(Line { instance, deed, start, end, status: 0, answer });
+        }
+        self.lines
+    }
+
+    async fn issue(&mut self, app: &App) -> (Deed, Answer) {
+        let request = TokenRequest { scope: Some("agents:read".to_owned()), resources: Vec::new() };
+        let answer = match app.tokens.issue(&visit(), &self.world.client, &request).await {
+            Ok(issued) => {
+                let text = issued.token.expose().to_owned();
+                let token = Token {
+                    id: id_of(&text),
+                    agent: self.world.agent.to_string(),
+                    organization: self.world.organization.to_string(),
+                    text,
+                };
+                self.tokens.push(token.clone());
+                Answer::Issued(token)
+            }
+            Err(_) => Answer::Unknown,
+        };
+        (Deed::Issue { agent: self.world.agent.to_string() }, answer)
+    }
+
+    /// Whether one of its tokens is alive, to a resource server.
+    async fn ask(&mut self, app: &App) -> (Deed, Answer) {
+        let Some(token) = self.token() else { return NOTHING };
+        let Some(admin) = caller(app, &self.world.administrator).await else { return NOTHING };
+        let answer = match app.introspection.introspect(&admin, &token.text).await {
+            Ok(Some(_)) => Answer::Yes,
+            Ok(None) => Answer::No,
+            Err(_) => Answer::Unknown,
+        };
+        (Deed::Ask { token: token.id }, answer)
+    }
+
+    /// Whether one of its tokens is alive, as it is used here.
+    async fn bear(&mut self, app: &App) -> (Deed, Answer) {
+        let Some(token) = self.token() else { return NOTHING };
+        let answer = match app.bearer.authenticate(&visit(), Some(&token.text)).await {
+            Ok(_) => Answer::Yes,
+            Err(BearerError::Invalid) => Answer::No,
+            Err(_) => Answer::Unknown,
+        };
+        (Deed::Ask { token: token.id }, answer)
+    }
+
+    async fn revoke(&mut self, app: &App) -> (Deed, Answer) {
+        let Some(token) = self.token() else { return NOTHING };
+        let Some(admin) = caller(app, &self.world.administrator).await else { return NOTHING };
+        let answer = match app.revocation.revoke(&admin, &token.text).await {
+            Ok(()) => Answer::Yes,
+            Err(_) => Answer::Unknown,
+        };
+        (Deed::Kill(Subject::Token(token.id)), answer)
+    }
+
+    async fn change(&self, app: &App, change: Change) -> Answer {
+        // Whoever cannot say who it is has changed nothing.
+        let Some(admin) = caller(app, &self.world.administrator).await else { return Answer::No };
+        let agent = Some(self.world.agent);
+        match change {
+            Change::Kill => answer_of_agent(&app.agents.revoke_tokens(&admin, agent).await),
+            Change::Agent(is_active) => {
+                let change = AgentChange { is_active: Some(is_active), ..AgentChange::default() };
+                answer_of_agent(&app.agents.change(&admin, agent, change).await.map(drop))
+            }
+            Change::Organization(is_active) => {
+                let status =
+                    if is_active { OrganizationStatus::Active } else { OrganizationStatus::Suspended };
+                let change = OrganizationChange { status: Some(status), ..OrganizationChange::default() };
+                match app.organizations.change(&admin, Some(self.world.organization), change).await {
+                    Ok(_) => Answer::Yes,
+                    Err(OrganizationsError::Store(_)) => Answer::Unknown,
+                    Err(_) => Answer::No,
+                }
+            }
+        }
+    }
+
+    fn token(&mut self) -> Option<Token> {
+        let number = self.tokens.len();
+        if number == 0 { None } else { self.tokens.get(self.dice.below(number)).cloned() }
+    }
+}
+
+/// What may become of those that tokens depend on.
+enum Change {
+    Kill,
+    /// Active, or suspended.
+    Agent(bool),
+    Organization(bool),
+}
+
+const NOTHING: (Deed, Answer) = (Deed::Other("nothing"), Answer::Unknown);
+
+fn answer_of_agent(outcome: &Result<(), AgentsError>) -> Answer {
+    match outcome {
+        Ok(()) => Answer::Yes,
+        Err(AgentsError::Store(_)) => Answer::Unknown,
+        Err(_) => Answer::No,
+    }
+}
