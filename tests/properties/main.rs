@@ -2,4 +2,5 @@
 //!
 //! `PROPTEST_CASES` says how many are tried; each failure tells the shortest order that it found.
 
+mod bytes;
 mod tenancy;

@@ -1,0 +1,237 @@
+//! What is read from strangers, fed with bytes: one function a parser, shared by the fuzz targets and by
+//! `tests/properties`. Each goes in as a stranger would, by a whole request, and panics where the answer says that
+//! something broke.
+
+use std::sync::{Arc, LazyLock};
+
+use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, generate_pem};
+use agentidp::adapters::http::document;
+use agentidp::adapters::http::envelope::Envelope;
+use agentidp::adapters::http::lifecycle::Lifecycle;
+use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
+use agentidp::adapters::system::{SystemClock, SystemIds, SystemSecrets};
+use agentidp::app::client_auth::ClientProof;
+use agentidp::app::token::TokenRequest;
+use agentidp::app::visit::Visit;
+use agentidp::app::{App, Ports, Settings};
+use agentidp::domain::agent::Version;
+use agentidp::domain::audit::Origin;
+use agentidp::domain::jwk::KeyType;
+use agentidp::domain::scope::Scopes;
+use agentidp::domain::secret::{ClientSecret, SecretHash};
+use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
+use agentidp::ports::stores::Stores;
+use async_trait::async_trait;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use poem::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use poem::http::{HeaderValue, Method, Uri};
+use poem::{Request, RequestBuilder};
+use tokio::runtime::{Builder, Runtime};
+
+/// A name, and what is done with the bytes.
+type Body = (&'static str, fn(&[u8]));
+
+/// All bodies, by their names.
+const BODIES: [Body; 11] = [
+    ("basic", basic),
+    ("form", form),
+    ("json", json),
+    ("bearer", bearer),
+    ("assertion", assertion),
+    ("jwk", jwk),
+    ("query", query),
+    ("forwarded", forwarded),
+    ("path", path),
+    ("version_and_capability", version_and_capability),
+    ("pem", pem),
+];
+
+/// Feeds the body of that name, or each of them for the empty one.
+pub fn run(name: &str, data: &[u8]) {
+    for (body, feed) in BODIES {
+        if name.is_empty() || name == body {
+            feed(data);
+        }
+    }
+}
+
+/// What HTTP Basic says.
+fn basic(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(&[b"Basic ", data].concat()) else { return };
+    let request = form_to("/api/v1/token").header(AUTHORIZATION, value);
+    ask(request.body("grant_type=client_credentials"));
+}
+
+/// A form at the token endpoint.
+fn form(data: &[u8]) {
+    ask(form_to("/api/v1/token").body(data.to_vec()));
+}
+
+/// JSON that would register an agent.
+fn json(data: &[u8]) {
+    ask(json_to("/api/v1/agents").body(data.to_vec()));
+}
+
+/// A bearer token.
+fn bearer(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", data].concat()) else { return };
+    ask(get("/api/v1/agents").header(AUTHORIZATION, value).finish());
+}
+
+/// A client assertion.
+fn assertion(data: &[u8]) {
+    let assertion = percent_encode(data, NON_ALPHANUMERIC);
+    ask(form_to("/api/v1/token").body(format!(
+        "grant_type=client_credentials&client_assertion={assertion}&client_assertion_type=\
+         urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+    )));
+}
+
+/// A public key that is to be registered.
+fn jwk(data: &[u8]) {
+    let body = [br#"{"type":"public_key","publicKey":"#, data, b"}"].concat();
+    ask(json_to(&format!("/api/v1/agents/{}/credentials", WORLD.agent)).body(body));
+}
+
+/// A query, with its cursor.
+fn query(data: &[u8]) {
+    let text = percent_encode(data, NON_ALPHANUMERIC);
+    for query in [format!("cursor={text}"), String::from_utf8_lossy(data).into_owned()] {
+        let Ok(uri) = format!("/api/v1/audit?{query}").parse::<Uri>() else { continue };
+        ask(authorized(Request::builder().uri(uri)).finish());
+    }
+}
+
+/// What proxies say of those before them.
+fn forwarded(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else { return };
+    ask(get("/api/v1/agents").header("x-forwarded-for", value.clone()).header("user-agent", value).finish());
+}
+
+/// A path.
+fn path(data: &[u8]) {
+    let Ok(uri) = format!("/{}", String::from_utf8_lossy(data)).parse::<Uri>() else { return };
+    ask(authorized(Request::builder().uri(uri)).finish());
+}
+
+/// A version and a capability by themselves: what is taken comes back as it was.
+fn version_and_capability(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(version) = Version::parse(text) {
+        assert_eq!(version.as_str(), text);
+    }
+    if let Ok(scopes) = Scopes::capabilities(vec![text.to_owned()]) {
+        assert_eq!(scopes.iter().collect::<Vec<_>>(), [text]);
+    }
+}
+
+/// A key in the settings.
+fn pem(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for (private, public) in [(&*text, ""), (&*WORLD.pem, &*text)] {
+        if let Err(error) = KeySet::from_pem(private, public) {
+            assert!(text.len() < 40 || !error.to_string().contains(&*text), "a key is told in an error");
+        }
+    }
+}
+
+/// A whole service without sockets, and a token that may do anything.
+struct World {
+    envelope: Envelope,
+    runtime: Runtime,
+    token: String,
+    agent: String,
+    pem: String,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    // Time is driven: what waits for time to pass does not.
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let pem = generate_pem(KeyType::Ed25519).expect("a key");
+    let app = Arc::new(core(&pem));
+    let (token, agent) = runtime.block_on(async {
+        let administrator = app.bootstrap.first_administrator().await.expect("the first");
+        let secret = ClientSecret::parse(administrator.client_secret.expose());
+        let proof = ClientProof::Secret { client: Some(administrator.client_id), secret };
+        let visit = Visit::new(Origin { address: None, user_agent: None });
+        let issued = app.tokens.issue(&visit, &proof, &TokenRequest::default()).await.expect("a token");
+        (issued.token.expose().to_owned(), administrator.client_id.to_string())
+    });
+    let lifecycle = Arc::new(Lifecycle::default());
+    let issuer: Arc<str> = "http://agentidp.test".into();
+    let documented = document::documented(&app, &issuer, "", &lifecycle);
+    let envelope = Envelope {
+        app,
+        endpoint: Arc::new(documented.endpoint),
+        routes: documented.routes,
+        lifecycle,
+        trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
+        cors_origins: Vec::new(),
+        issuer_path: String::new(),
+    };
+    World { envelope, runtime, token, agent, pem }
+});
+
+fn core(pem: &str) -> App {
+    let issuer: Arc<str> = "http://agentidp.test".into();
+    let keys = KeySet::from_pem(pem, "").expect("a key");
+    let limiter = Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock)));
+    let ports = Ports {
+        stores: Stores::of(&Arc::new(Memory::default()), limiter),
+        hasher: Arc::new(PlainHasher),
+        cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
+        signer: Arc::new(JwtSigner::new(issuer.clone(), keys)),
+        assertions: Arc::new(JwtAssertionVerifier),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+        secrets: Arc::new(SystemSecrets),
+    };
+    let settings = Settings {
+        issuer,
+        token_endpoint_audience: None,
+        token_ttl_seconds: 86_400,
+        address_requests_per_minute: u32::MAX,
+    };
+    App::new(&ports, &settings)
+}
+
+/// Hashes that cost nothing: bytes are tried here, not secrets.
+struct PlainHasher;
+
+#[async_trait]
+impl SecretHasher for PlainHasher {
+    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
+        Ok(SecretHash(secret.expose().to_owned()))
+    }
+
+    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
+        Ok(hash.0 == secret.expose())
+    }
+}
+
+/// Sends the request. Whatever it was, nothing broke by it.
+fn ask(request: Request) {
+    let peer = [192, 0, 2, 1].into();
+    let told = format!("{} {}", request.method(), request.uri());
+    let response = WORLD.runtime.block_on(WORLD.envelope.handle(request, peer));
+    assert!(!response.status().is_server_error(), "{told}: {}", response.status());
+    assert!(response.headers().contains_key("x-request-id"), "{told}");
+}
+
+fn get(path: &'static str) -> RequestBuilder {
+    Request::builder().uri(Uri::from_static(path))
+}
+
+fn form_to(path: &'static str) -> RequestBuilder {
+    get(path).method(Method::POST).header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+}
+
+fn json_to(path: &str) -> RequestBuilder {
+    let uri = path.parse().expect("a path");
+    let request = Request::builder().uri(uri).method(Method::POST).header(CONTENT_TYPE, "application/json");
+    authorized(request)
+}
+
+fn authorized(request: RequestBuilder) -> RequestBuilder {
+    request.header(AUTHORIZATION, format!("Bearer {}", WORLD.token))
+}
