@@ -1,12 +1,13 @@
 -- Retention in steps that are short however much there is: none counts what it drops, none looks at all
 -- organizations at once, and none waits for readers while others wait behind it.
 
-DROP FUNCTION purge_audit_events(timestamptz, integer, integer);
+-- Instances of the version before still call it: the next migration drops it.
+COMMENT ON FUNCTION purge_audit_events IS 'Replaced by remove_past_audit_events';
 
 -- Runs as the owner, and decides by the tables alone what is past its time: nobody can ask it for more.
 -- One step either drops one partition that lies wholly in the past, or removes at most batch events of the
 -- organizations that come after one. It says from where to go on; null: it is done, or another does it now.
-CREATE FUNCTION purge_audit_events(as_of timestamptz, grace_days integer, batch integer, after uuid,
+CREATE FUNCTION remove_past_audit_events(as_of timestamptz, grace_days integer, batch integer, after uuid,
     OUT removed bigint, OUT go_on_after uuid)
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
@@ -76,15 +77,15 @@ BEGIN
         go_on_after := after;
     END IF;
 END $$;
-COMMENT ON FUNCTION purge_audit_events IS
+COMMENT ON FUNCTION remove_past_audit_events IS
     'One step of removing events that are past their retention and its grace; answers about how many went, and from where to go on';
-REVOKE ALL ON FUNCTION purge_audit_events FROM PUBLIC;
+REVOKE ALL ON FUNCTION remove_past_audit_events FROM PUBLIC;
 
 DO $$
 BEGIN
-    EXECUTE format('ALTER FUNCTION purge_audit_events SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION remove_past_audit_events SET search_path = %I, pg_temp', current_schema());
     -- A step finds each event by its key: in a large table any other way takes longer than a step may.
-    ALTER FUNCTION purge_audit_events SET enable_hashjoin = off;
-    ALTER FUNCTION purge_audit_events SET enable_mergejoin = off;
-    ALTER FUNCTION purge_audit_events SET enable_seqscan = off;
+    ALTER FUNCTION remove_past_audit_events SET enable_hashjoin = off;
+    ALTER FUNCTION remove_past_audit_events SET enable_mergejoin = off;
+    ALTER FUNCTION remove_past_audit_events SET enable_seqscan = off;
 END $$;

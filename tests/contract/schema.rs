@@ -117,13 +117,13 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
         let error = serves.batch_execute(deed).await.expect_err(deed);
         assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("42501"), "{deed}");
     }
-    let too_much = "SELECT purge_audit_events(clock_timestamp() + interval '100 years', 30, 1000, '00000000-0000-0000-0000-000000000000')";
+    let too_much = "SELECT remove_past_audit_events(clock_timestamp() + interval '100 years', 30, 1000, '00000000-0000-0000-0000-000000000000')";
     serves.batch_execute(too_much).await.expect_err("not by a time to come");
     let too_soon =
-        "SELECT purge_audit_events(clock_timestamp(), 0, 1000, '00000000-0000-0000-0000-000000000000')";
+        "SELECT remove_past_audit_events(clock_timestamp(), 0, 1000, '00000000-0000-0000-0000-000000000000')";
     serves.batch_execute(too_soon).await.expect_err("not without the grace");
     let tricked = "CREATE TEMP VIEW organization_retention AS SELECT organization_id, -100000 AS days FROM organizations;
-        SELECT purge_audit_events(clock_timestamp(), 30, 1000, '00000000-0000-0000-0000-000000000000')";
+        SELECT remove_past_audit_events(clock_timestamp(), 30, 1000, '00000000-0000-0000-0000-000000000000')";
     serves.batch_execute(tricked).await.expect("it looks at the tables that are its own");
     assert_eq!(stores.count(Action::OrganizationCreated).await, 1, "nothing went");
 }

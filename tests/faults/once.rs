@@ -1,4 +1,5 @@
-//! What happens once, however many ask at once and whatever breaks: an assertion is used, a quota is spent.
+//! What is counted exactly, however many ask at once and whatever breaks: an assertion is used once, a quota is spent,
+//! a rate is held.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -137,5 +138,43 @@ pub async fn quota(setting: &Setting) -> Report {
         "quota / counted / events / handed out",
         format!("{QUOTA} / {counted} / {events} / {tokens}"),
     );
+    report
+}
+
+/// A rate of 100 a minute, asked for by far more over two instances, while Redis is lost and comes back.
+pub async fn rate(setting: &Setting) -> Report {
+    const LIMIT: usize = 100;
+    let arena = Arc::new(Arena::start(2, &[], &setting.folder).await);
+    let admin = arena.admin_token().await;
+    let organization = arena.organization(&admin, json!({ "requestsPerMinute": LIMIT })).await;
+    let client = arena.client(&admin, Some(&organization), &["files:read"]).await;
+    let mut report = Report::default();
+    let mut passed = Vec::new();
+    for part in ["with Redis", "without it", "with it again"] {
+        match part {
+            "without it" => arena.stores.kill_redis(),
+            "with it again" => {
+                arena.stores.start_redis();
+                arena.until_whole(0).await;
+                arena.until_whole(1).await;
+            }
+            _ => {}
+        }
+        let racers: JoinSet<_> = (0..3 * LIMIT)
+            .map(|racer| {
+                let request = arena.ask_token(racer % 2, &client);
+                async move { request.send().await.map_or(0, |answer| answer.status().as_u16()) }
+            })
+            .collect();
+        let answers = racers.join_all().await;
+        let strange = answers.iter().filter(|status| !matches!(status, 200 | 429)).count();
+        report.hold(strange == 0, || format!("{strange} answers were neither 200 nor 429 {part}"));
+        passed.push(answers.iter().filter(|status| **status == 200).count());
+    }
+    // Without Redis each instance counts for itself; a Redis that comes back empty begins anew.
+    report.hold(passed[0] <= LIMIT, || format!("{} passed with Redis", passed[0]));
+    report.hold(passed[1] <= 2 * LIMIT, || format!("{} passed without it", passed[1]));
+    report.hold(passed[2] <= LIMIT, || format!("{} passed with it again", passed[2]));
+    report.figure("limit / passed with Redis, without, with it again", format!("{LIMIT} / {passed:?}"));
     report
 }

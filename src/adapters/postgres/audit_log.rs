@@ -54,7 +54,7 @@ const IS_SHOWN_OF_ONE: &str = "organization_id = $2 AND occurred_at >= (SELECT C
 
 const PURGE_EVENTS: &str = "\
 -- audit_log.purge
-SELECT removed, go_on_after FROM purge_audit_events($1, $2, $3, $4)";
+SELECT removed, go_on_after FROM remove_past_audit_events($1, $2, $3, $4)";
 
 /// What else is remembered for a time only: each table, and which of its rows are past.
 const REMEMBERED: [(&str, &str); 4] = [

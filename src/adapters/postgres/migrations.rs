@@ -47,7 +47,7 @@ const GRANTS: [&str; 5] = [
     "GRANT INSERT, UPDATE, DELETE ON agents, agent_counts, organizations, credentials, credential_uses,
         token_revocations, assertion_replay, monthly_tokens, outbox, audit_tallies TO {role}",
     "GRANT INSERT ON audit_events TO {role}",
-    "GRANT EXECUTE ON FUNCTION make_audit_partitions, purge_audit_events TO {role}",
+    "GRANT EXECUTE ON FUNCTION make_audit_partitions, remove_past_audit_events TO {role}",
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
 ];
 
