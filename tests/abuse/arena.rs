@@ -1,0 +1,201 @@
+//! A service that may be abused, and what an abuser may have in hand.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::adapters::system::SystemClock;
+use agentidp::config::Cli;
+use agentidp::domain::jwk::KeyType;
+use agentidp::ports::clock::Clock as _;
+use agentidp::wiring::Service;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use clap::Parser as _;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use crate::servers::{Database, SERVES, redis_url};
+use crate::wire::{Answer, FORM, JSON, ask, request};
+
+/// The issuer of all services here.
+pub const ISSUER: &str = "http://agentidp.test";
+/// An agent that does not exist.
+pub const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
+pub const ALL_SCOPES: &str = "agents:read agents:write credentials:write tokens:read audit:read admin:orgs";
+
+/// The key that the services sign with: tests sign by it what the service never would.
+pub static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
+
+/// One service in memory, or two on the same stores, asked in turn.
+pub struct Arena {
+    services: Vec<Service>,
+    turn: AtomicUsize,
+    pub administrator: Client,
+    /// A token of the administrator with all scopes.
+    pub admin: String,
+    /// What the stores are, where they are a database.
+    pub database: Option<Database>,
+}
+
+/// A client, its secret, and the credential that this is.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: String,
+    pub secret: String,
+    pub credential: String,
+}
+
+impl Arena {
+    pub async fn in_memory() -> Self {
+        Self::start(None).await
+    }
+
+    /// Two instances on PostgreSQL and Redis.
+    pub async fn on_stores() -> Self {
+        Self::start(Some(Database::migrated().await)).await
+    }
+
+    async fn start(database: Option<Database>) -> Self {
+        let flags = [
+            "agentidp",
+            "--port=0",
+            "--metrics-addr=off",
+            "--bcrypt-cost=4",
+            "--issuer-url=http://agentidp.test",
+            "--address-requests-per-minute=1000000",
+            "--db-pool-max=4",
+        ];
+        let mut args = Cli::parse_from(flags).serve;
+        args.jwt_private_key = Some(KEY.as_str().into());
+        args.stores.database_url = database.as_ref().map(|database| database.url(SERVES).into());
+        args.stores.redis_url = database.as_ref().map(|_| redis_url().into());
+        let mut services = vec![Service::start(&args).await.expect("a service")];
+        let made = match services[0].administrator.take() {
+            Some(administrator) => administrator,
+            None => services[0].app.bootstrap.first_administrator().await.expect("the first"),
+        };
+        if database.is_some() {
+            services.push(Service::start(&args).await.expect("another"));
+        }
+        let administrator = Client {
+            id: made.client_id.to_string(),
+            secret: made.client_secret.expose().to_owned(),
+            credential: String::new(),
+        };
+        let turn = AtomicUsize::new(0);
+        let mut arena = Self { services, turn, administrator, admin: String::new(), database };
+        arena.admin = arena.token_of(&arena.administrator, ALL_SCOPES).await;
+        let own = arena.call("GET", "/organizations", "").await.json();
+        let path = format!("/organizations/{}", own["data"][0]["organizationId"].as_str().expect("an id"));
+        arena.call("PATCH", &path, r#"{"limits":{"requestsPerMinute":null}}"#).await;
+        arena
+    }
+
+    /// Where the next request goes.
+    pub fn address(&self) -> SocketAddr {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.services[turn % self.services.len()].address
+    }
+
+    /// A call of the administrator with a JSON body, or none.
+    pub async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.call_as(&self.admin, method, path, body).await
+    }
+
+    pub async fn call_as(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let line = format!("{method} /api/v1{path}");
+        let headers = [("Authorization", bearer.as_str()), JSON];
+        let headers = if body.is_empty() { &headers[..1] } else { &headers[..] };
+        ask(self.address(), &request(&line, headers, body.as_bytes())).await
+    }
+
+    /// A new agent with these capabilities and a secret, in the administrator's organization or that one.
+    pub async fn client(&self, capabilities: &[&str], organization: Option<&str>) -> Client {
+        let mut body = agent(capabilities);
+        if let Some(organization) = organization {
+            body["organizationId"] = json!(organization);
+        }
+        let made = self.call("POST", "/agents", &body.to_string()).await.json();
+        let id = made["agentId"].as_str().expect("an agent").to_owned();
+        let made = self.call("POST", &format!("/agents/{id}/credentials"), "{}").await.json();
+        let text = |name: &str| made[name].as_str().expect("text").to_owned();
+        Client { id, secret: text("clientSecret"), credential: text("credentialId") }
+    }
+
+    pub async fn organization(&self, limits: Value) -> String {
+        let body = json!({ "name": "Example", "slug": format!("o-{}", unique()), "plan": "enterprise",
+            "limits": limits, "resources": ["https://api.example.com"] });
+        let made = self.call("POST", "/organizations", &body.to_string()).await.json();
+        made["organizationId"].as_str().expect("an organization").to_owned()
+    }
+
+    /// What the token endpoint answers to that client.
+    pub async fn ask_token(&self, client: &Client, more: &str) -> Answer {
+        let body = format!("grant_type=client_credentials{more}");
+        let basic = basic(&client.id, &client.secret);
+        let headers = [("Authorization", basic.as_str()), FORM];
+        ask(self.address(), &request("POST /api/v1/token", &headers, body.as_bytes())).await
+    }
+
+    pub async fn token_of(&self, client: &Client, scope: &str) -> String {
+        let answer = self.ask_token(client, &format!("&scope={}", scope.replace(' ', "+"))).await;
+        answer.json()["access_token"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+}
+
+/// A body that registers an agent.
+pub fn agent(capabilities: &[&str]) -> Value {
+    json!({
+        "email": format!("agent-{}@example.com", unique()), "agentType": "custom", "version": "1.0.0",
+        "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
+    })
+}
+
+/// The value of a header of HTTP Basic.
+pub fn basic(id: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+}
+
+pub fn now() -> i64 {
+    SystemClock.now().as_seconds()
+}
+
+/// A JWT of that header and these claims, signed by the service's own key.
+pub fn signed(header: &Header, claims: &Value) -> String {
+    let key = EncodingKey::from_ec_pem(KEY.as_bytes()).expect("a key");
+    jsonwebtoken::encode(header, claims, &key).expect("signed")
+}
+
+/// The header of a token of this service, as a real one has it.
+pub fn header_of(token: &str) -> Header {
+    let header = jsonwebtoken::decode_header(token).expect("a header");
+    Header { alg: Algorithm::ES256, ..header }
+}
+
+/// The claims of a token.
+pub fn claims_of(token: &str) -> Value {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("three parts")).expect("base64url");
+    serde_json::from_slice(&claims).expect("JSON")
+}
+
+/// Any JSON as one part of a JWT.
+pub fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+/// The sequence of bytes as one part of a JWT.
+pub fn part_of(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A number that no other call in this process gets.
+pub fn unique() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An arena that tasks share.
+pub type Shared = Arc<Arena>;

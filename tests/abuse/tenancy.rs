@@ -1,0 +1,116 @@
+//! What another tenant has, and what one may not become.
+
+use serde_json::{Value, json};
+
+use crate::arena::{ALL_SCOPES, Arena, NOBODY, agent};
+
+/// Every call that names an agent, a credential, an event or an organization, by a stranger to it.
+#[tokio::test]
+async fn what_is_foreign_answers_as_what_is_missing() {
+    let arena = Arena::on_stores().await;
+    let (mine, theirs) = (arena.organization(json!({})).await, arena.organization(json!({})).await);
+    let scopes = ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read"];
+    let me = arena.client(&scopes, Some(&mine)).await;
+    let token = arena.token_of(&me, &scopes.join(" ")).await;
+    let them = arena.client(&["files:read"], Some(&theirs)).await;
+    let events = arena.call("GET", &format!("/audit?organizationId={theirs}"), "").await.json();
+    let event = events["data"][0]["eventId"].as_str().expect("an event").to_owned();
+    let calls = [
+        ("GET", "/agents/AGENT", ""),
+        ("PATCH", "/agents/AGENT", r#"{"version":"2.0.0"}"#),
+        ("PATCH", "/agents/AGENT", r#"{"version":"nonsense"}"#),
+        ("DELETE", "/agents/AGENT", ""),
+        ("POST", "/agents/AGENT/tokens/revoke", ""),
+        ("GET", "/agents/AGENT/credentials", ""),
+        ("POST", "/agents/AGENT/credentials", "{}"),
+        ("POST", "/agents/AGENT/credentials", r#"{"type":"public_key"}"#),
+        ("POST", "/agents/AGENT/credentials/CREDENTIAL/rotate", "{}"),
+        ("DELETE", "/agents/AGENT/credentials/CREDENTIAL", ""),
+        ("GET", "/audit/EVENT", ""),
+        ("GET", "/audit?agentId=AGENT", ""),
+        ("GET", "/audit?resourceId=AGENT", ""),
+        ("GET", "/audit?organizationId=ORGANIZATION", ""),
+        ("GET", "/agents?organizationId=ORGANIZATION", ""),
+        ("GET", "/usage?clientId=AGENT", ""),
+        ("GET", "/organizations/ORGANIZATION", ""),
+        ("PATCH", "/organizations/ORGANIZATION", r#"{"name":"Mine"}"#),
+    ];
+    let mut wrong = Vec::new();
+    for (method, path, body) in calls {
+        let ask = async |agent: &str, credential: &str, event: &str, organization: &str| {
+            let path = path
+                .replace("AGENT", agent)
+                .replace("CREDENTIAL", credential)
+                .replace("EVENT", event)
+                .replace("ORGANIZATION", organization);
+            let answer = arena.call_as(&token, method, &path, body).await;
+            let mut said = answer.json();
+            if let Some(said) = said.as_object_mut() {
+                said.remove("requestId");
+            }
+            (answer.status, said, answer.header("www-authenticate").map(str::to_owned))
+        };
+        let foreign = ask(&them.id, &them.credential, &event, &theirs).await;
+        let missing = ask(NOBODY, NOBODY, NOBODY, NOBODY).await;
+        if foreign != missing {
+            wrong.push(format!("{method} {path}: {foreign:?} and {missing:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(arena.ask_token(&them, "").await.status, 200, "nothing was done to them");
+}
+
+/// Every way that there is to get what one has not.
+#[tokio::test]
+async fn nobody_makes_or_takes_what_may_more_than_they_may() {
+    let arena = Arena::in_memory().await;
+    let organization = arena.organization(json!({})).await;
+    let writer = arena.client(&["agents:write", "credentials:write"], Some(&organization)).await;
+    let token = arena.token_of(&writer, "agents:write").await;
+    let strong = arena.client(&ALL_SCOPES.split(' ').take(5).collect::<Vec<_>>(), Some(&organization)).await;
+    let weak = arena.client(&["files:read"], Some(&organization)).await;
+    let credential = format!("/agents/{}/credentials/{}", strong.id, strong.credential);
+    let key = json!({ "type": "public_key", "publicKey":
+        { "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } });
+    let body = |value: Value| value.to_string();
+    let mut elsewhere = agent(&["files:read"]);
+    elsewhere["organizationId"] = json!(NOBODY);
+    let tries = [
+        ("POST", "/agents".to_owned(), body(agent(&["agents:read"]))),
+        ("POST", "/agents".to_owned(), body(agent(&["admin:orgs"]))),
+        ("POST", "/agents".to_owned(), body(elsewhere)),
+        ("PATCH", format!("/agents/{}", weak.id), body(json!({ "capabilities": ["agents:read"] }))),
+        (
+            "PATCH",
+            format!("/agents/{}", writer.id),
+            body(json!({ "capabilities": ["agents:write", "admin:orgs"] })),
+        ),
+        ("PATCH", format!("/agents/{}", writer.id), body(json!({ "version": "2.0.0" }))),
+        ("PATCH", format!("/agents/{}", strong.id), body(json!({ "version": "2.0.0" }))),
+        ("PATCH", format!("/agents/{}", strong.id), body(json!({ "capabilities": ["files:read"] }))),
+        ("DELETE", format!("/agents/{}", strong.id), String::new()),
+        ("POST", format!("/agents/{}/tokens/revoke", strong.id), String::new()),
+        ("POST", format!("/agents/{}/credentials", strong.id), "{}".to_owned()),
+        ("POST", format!("/agents/{}/credentials", strong.id), body(key)),
+        ("POST", format!("{credential}/rotate"), "{}".to_owned()),
+        ("DELETE", credential, String::new()),
+        (
+            "POST",
+            "/organizations".to_owned(),
+            body(json!({ "name": "Mine", "slug": "mine", "plan": "free" })),
+        ),
+        ("PATCH", format!("/organizations/{organization}"), body(json!({ "plan": "enterprise" }))),
+        ("GET", "/organizations".to_owned(), String::new()),
+        ("GET", "/audit".to_owned(), String::new()),
+        ("GET", "/agents".to_owned(), String::new()),
+    ];
+    let mut wrong = Vec::new();
+    for (method, path, body) in tries {
+        let answer = arena.call_as(&token, method, &path, &body).await;
+        if answer.status != 403 {
+            wrong.push(format!("{method} {path} {body}: {} {}", answer.status, answer.body));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(arena.ask_token(&strong, "").await.status, 200, "nothing was done to it");
+}

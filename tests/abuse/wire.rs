@@ -1,0 +1,191 @@
+//! Rows, and the socket that they go over.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::arena::Arena;
+
+/// An answer that takes longer is none.
+const HANG: Duration = Duration::from_secs(20);
+/// What no answer may tell.
+const INSIDE: [&str; 9] =
+    ["panicked", "src/", ".rs:", "select ", "insert into", "postgres", "redis", "<html", "stack backtrace"];
+
+/// A row: what is sent, and what must come back.
+pub struct Row {
+    pub name: String,
+    pub request: Vec<u8>,
+    pub expected: Expected,
+}
+
+/// What must come back.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected {
+    /// That status, and the error's code: `error` as OAuth has it, or `code`.
+    Refused(u16, &'static str),
+    /// Success.
+    Done,
+    /// Exactly `{"active":false}`.
+    Dead,
+    /// Any of these statuses.
+    AnyOf(&'static [u16]),
+    /// A refusal of HTTP itself, and the end of the connection.
+    Closed,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// Tries every row, and tells all that were wrong.
+pub async fn try_all(arena: &Arena, rows: Vec<Row>) {
+    assert!(!rows.is_empty());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        if let Err(fault) = try_one(arena, row).await {
+            wrong.push(format!("{}: {fault}", row.name));
+        }
+    }
+    println!("{} rows", rows.len());
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+async fn try_one(arena: &Arena, row: &Row) -> Result<(), String> {
+    let mut stream = TcpStream::connect(arena.address()).await.map_err(|error| error.to_string())?;
+    // What was refused is read no further, so that writing may break off.
+    let _ = timeout(HANG, stream.write_all(&row.request)).await.map_err(|_| "it is not read")?;
+    let answer = match timeout(HANG, read(&mut stream)).await.map_err(|_| "it hangs")? {
+        Some(answer) => answer,
+        None if matches!(row.expected, Expected::Closed) => return Ok(()),
+        None => return Err("it was closed without an answer".to_owned()),
+    };
+    let told = || format!("{} {}", answer.status, answer.body.chars().take(300).collect::<String>());
+    if let Expected::Closed = row.expected {
+        let is_refused = (400..500).contains(&answer.status);
+        return if is_refused { Ok(()) } else { Err(format!("it was taken: {}", told())) };
+    }
+    holds_everywhere(&answer).map_err(|fault| format!("{fault}: {}", told()))?;
+    let code =
+        answer.json()["error"].as_str().or(answer.json()["code"].as_str()).unwrap_or_default().to_owned();
+    let is_right = match row.expected {
+        Expected::Refused(status, wanted) => answer.status == status && code == wanted,
+        Expected::Done => (200..300).contains(&answer.status),
+        Expected::Dead => answer.status == 200 && answer.body == r#"{"active":false}"#,
+        Expected::AnyOf(statuses) => statuses.contains(&answer.status),
+        Expected::Closed => true,
+    };
+    if !is_right {
+        return Err(format!("{:?} was expected, and came {}", row.expected, told()));
+    }
+    usable(&mut stream).await
+}
+
+/// What is true of every answer.
+fn holds_everywhere(answer: &Answer) -> Result<(), &'static str> {
+    if answer.status >= 500 {
+        return Err("it broke");
+    }
+    if answer.header("x-request-id").is_none() {
+        return Err("it has no id");
+    }
+    if answer.status >= 400 && !answer.json().is_object() {
+        return Err("it is no JSON");
+    }
+    let text = answer.body.to_lowercase();
+    if answer.status >= 400 && INSIDE.iter().any(|word| text.contains(word)) {
+        return Err("it tells of the inside");
+    }
+    let is_oauth = answer.json()["error"].is_string();
+    if is_oauth && answer.header("cache-control") != Some("no-store") {
+        return Err("it may be stored");
+    }
+    let challenge = answer.header("www-authenticate").unwrap_or_default();
+    if answer.status == 401 && !is_oauth && !challenge.starts_with("Bearer") {
+        return Err("it does not say how to authenticate");
+    }
+    Ok(())
+}
+
+/// The connection is closed, or takes another request.
+async fn usable(stream: &mut TcpStream) -> Result<(), String> {
+    let health = b"GET /health HTTP/1.1\r\nHost: agentidp.test\r\n\r\n";
+    if stream.write_all(health).await.is_err() {
+        return Ok(());
+    }
+    match timeout(HANG, read(stream)).await {
+        Ok(Some(answer)) if answer.status != 200 => {
+            Err(format!("the next request was answered {}", answer.status))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err("the connection hangs".to_owned()),
+    }
+}
+
+/// Sends a request on a connection of its own, and reads the answer.
+pub async fn ask(address: std::net::SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(request).await.expect("sent");
+    timeout(HANG, read(&mut stream)).await.expect("in time").expect("an answer")
+}
+
+/// The next answer. None where the connection ends before it.
+async fn read(stream: &mut TcpStream) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    let mut part = vec![0; 16 * 1024];
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let header = |name: &str| {
+                let lines = head.lines().filter_map(|line| line.split_once(": "));
+                lines
+                    .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+                    .map(|(_, value)| value.to_owned())
+                    .next()
+            };
+            let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            if body.len() >= length {
+                let status = head.split(' ').nth(1)?.parse().ok()?;
+                return Some(Answer { status, head: head.to_owned(), body: body[..length].to_owned() });
+            }
+        }
+        match stream.read(&mut part).await {
+            Ok(read @ 1..) => bytes.extend_from_slice(&part[..read]),
+            _ => return None,
+        }
+    }
+}
+
+/// A request with these headers and this body.
+pub fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut text = format!("{line} HTTP/1.1\r\nHost: agentidp.test\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() || line.starts_with("POST") || line.starts_with("PATCH") {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    [text.as_bytes(), body].concat()
+}
+
+pub const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
+pub const JSON: (&str, &str) = ("Content-Type", "application/json");
