@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
@@ -18,10 +21,14 @@ use crate::domain::time::Timestamp;
 
 use super::input::{Fields, Input};
 
+/// Where instants are counted from, on the calendar. It reaches to the last second of 9999, as RFC 3339 does.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
 /// Text for an instant: RFC 3339, in UTC, with milliseconds.
 pub fn instant(at: Timestamp) -> String {
-    let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::MAX);
-    format!("{at:.3}")
+    let since = SignedDuration::from_millis(at.as_millis());
+    let at = EPOCH.checked_add(since).unwrap_or(DateTime::MAX);
+    format!("{at:.3}Z")
 }
 
 /// The instant in this text of RFC 3339, cut to the millisecond.
@@ -35,8 +42,15 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, &'static str> {
             text.as_bytes(),
             [_, _, _, _, b'-', _, _, b'-', _, _, b'T' | b't', _, _, b':', _, _, b':', ..]
         );
-    let at = if is_plain { text.parse::<jiff::Timestamp>().ok() } else { None };
-    at.map(|at| Timestamp::from_millis(at.as_millisecond())).ok_or(WRONG)
+    let parse = || {
+        let pieces = Pieces::parse(text).ok()?;
+        let local = pieces.date().to_datetime(pieces.time()?);
+        let ahead = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
+        let since = local.checked_sub(ahead).ok()?.duration_since(EPOCH);
+        // Down, before 1970 as after it.
+        i64::try_from(since.as_nanos().div_euclid(1_000_000)).ok()
+    };
+    is_plain.then(parse).flatten().map(Timestamp::from_millis).ok_or(WRONG)
 }
 
 /// Values that have names on the wire.
@@ -202,6 +216,10 @@ mod tests {
     #[test]
     fn an_instant_has_a_zone_and_nothing_that_rfc_3339_lacks() {
         assert_eq!(parse_instant("1970-01-01T00:00:01.5+00:00"), Ok(Timestamp::from_millis(1500)));
+        assert_eq!(parse_instant("1970-01-01T02:00:00+02:00"), Ok(Timestamp::from_millis(0)));
+        assert_eq!(parse_instant("1969-12-31T23:59:59.9999Z"), Ok(Timestamp::from_millis(-1)));
+        let last = parse_instant("9999-12-31T23:59:59.999Z").expect("many write it for ever");
+        assert_eq!(instant(last), "9999-12-31T23:59:59.999Z");
         for text in [
             "",
             "2026-01-31",
@@ -211,6 +229,7 @@ mod tests {
             "2026-01-31T12:00Z",
             "2026-02-30T00:00:00Z",
             "2026-01-31T12:00:00Z[UTC]",
+            "9999-12-31T23:59:59-01:00",
             "300000-01-01T00:00:00Z",
             "1790000000",
         ] {
@@ -220,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_instant_reads_back_as_it_was_written(millis in -60_000_000_000_000i64..250_000_000_000_000) {
+        fn an_instant_reads_back_as_it_was_written(millis in -60_000_000_000_000i64..253_402_300_799_999) {
             let at = Timestamp::from_millis(millis);
             let text = instant(at);
             prop_assert!(text.ends_with('Z') && text.as_bytes()[text.len() - 5] == b'.', "{text}");
