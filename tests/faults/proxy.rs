@@ -63,6 +63,7 @@ impl Proxy {
 /// Pumps both ways until one end closes. One that is cut or reset, or has no server, ends with a reset.
 async fn connection(client: TcpStream, socket: &Path, modes: watch::Receiver<Mode>) {
     let pumping = async {
+        client.set_nodelay(true)?;
         let server = UnixStream::connect(socket).await?;
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let (mut from_server, mut to_server) = tokio::io::split(server);
