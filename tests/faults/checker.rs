@@ -26,12 +26,18 @@ struct Change<'a> {
     end: Duration,
 }
 
+/// Changes by whom they are about.
+type Changes<'a> = HashMap<&'a Subject, Vec<Change<'a>>>;
+
 /// What the history shows that must not be, in sentences.
 pub fn violations(lines: &[Line]) -> Vec<String> {
     let mut violations = Vec::new();
-    let changes = |wanted: fn(&Deed) -> Option<&Subject>| -> Vec<Change<'_>> {
-        let of_line = |line| change(line, wanted);
-        lines.iter().filter_map(of_line).collect()
+    let changes = |wanted: fn(&Deed) -> Option<&Subject>| -> Changes<'_> {
+        let mut changes = Changes::new();
+        for change in lines.iter().filter_map(|line| change(line, wanted)) {
+            changes.entry(change.subject).or_default().push(change);
+        }
+        changes
     };
     let kills = changes(|deed| match deed {
         Deed::Kill(subject) | Deed::Suspend(subject) => Some(subject),
@@ -54,18 +60,15 @@ pub fn violations(lines: &[Line]) -> Vec<String> {
     for line in lines {
         let Answer::Issued(token) = &line.answer else { continue };
         let asked = asked.remove(token.id.as_str()).unwrap_or_default();
+        let subjects = token.subjects();
+        let kills: Vec<_> = subjects.iter().filter_map(|subject| kills.get(subject)).flatten().collect();
         violations.extend(of_token(token, line, &asked, &kills));
-        for suspension in &suspensions {
+        for suspension in subjects.iter().filter_map(|subject| suspensions.get(subject)).flatten() {
             let is_before = suspension.done.is_some_and(|done| done < line.start);
-            let may_be_over = |reactivation: &&Change<'_>| {
-                reactivation.subject == suspension.subject
-                    && reactivation.end > suspension.start
-                    && reactivation.start < line.end
+            let may_be_over = |reactivation: &Change<'_>| {
+                reactivation.end > suspension.start && reactivation.start < line.end
             };
-            if is_before
-                && token.depends_on(suspension.subject)
-                && !reactivations.iter().any(|r| may_be_over(&r))
-            {
+            if is_before && !reactivations.get(suspension.subject).into_iter().flatten().any(may_be_over) {
                 violations.push(format!("{} was issued to what was suspended: {line:?}", token.id));
             }
         }
@@ -83,9 +86,8 @@ fn change(line: &Line, wanted: fn(&Deed) -> Option<&Subject>) -> Option<Change<'
     Some(Change { subject, start: line.start, done, end })
 }
 
-fn of_token(token: &Token, issued: &Line, asked: &[&Line], kills: &[Change<'_>]) -> Vec<String> {
+fn of_token(token: &Token, issued: &Line, asked: &[&Line], kills: &[&Change<'_>]) -> Vec<String> {
     let mut violations = Vec::new();
-    let kills: Vec<_> = kills.iter().filter(|kill| token.depends_on(kill.subject)).collect();
     let is_after = |kill: &&&Change<'_>| kill.start > issued.end;
     let killed = kills.iter().filter(is_after).filter_map(|kill| kill.done).min();
     let first_no = asked.iter().filter(|line| matches!(line.answer, Answer::No)).map(|line| line.end).min();

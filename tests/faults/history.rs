@@ -26,13 +26,13 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether what happens to the subject happens to this token.
-    pub fn depends_on(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Token(id) => *id == self.id,
-            Subject::Agent(id) => *id == self.agent,
-            Subject::Organization(id) => *id == self.organization,
-        }
+    /// What must not die while it lives.
+    pub fn subjects(&self) -> [Subject; 3] {
+        [
+            Subject::Token(self.id.clone()),
+            Subject::Agent(self.agent.clone()),
+            Subject::Organization(self.organization.clone()),
+        ]
     }
 }
 
