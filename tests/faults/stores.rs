@@ -15,7 +15,7 @@ pub struct Stores(Server);
 
 const START_POSTGRES: &str = "pg_ctl -w -D data -l server.log start";
 const START_REDIS: &str = "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' \
-    --appendonly no --daemonize yes --pidfile \"$folder/redis.pid\" --logfile redis.log && \
+    --appendonly no --enable-debug-command local --daemonize yes --pidfile \"$folder/redis.pid\" --logfile redis.log && \
     until redis-cli -s redis.sock ping; do sleep 0.05; done";
 
 impl Stores {
@@ -101,9 +101,11 @@ impl Stores {
         self.run("kill -CONT $(cat redis.pid)");
     }
 
-    /// Lets Redis do these commands, one a line.
+    /// Lets Redis do these commands, one a line. It must not refuse any.
     pub fn redis(&self, commands: &str) {
-        self.run(&format!("printf '{commands}\\n' | redis-cli -s redis.sock"));
+        self.run(&format!(
+            "printf '{commands}\\n' | redis-cli -s redis.sock >answers; cat answers; ! grep -E '^[A-Z]+ ' answers"
+        ));
     }
 
     /// All that PostgreSQL holds, as text.
