@@ -103,6 +103,11 @@ async fn pairs(arena: &Arc<Arena>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         .told(arena.http.delete(arena.url(0, &format!("/api/v1/agents/{}", gone.id))).bearer_auth(&admin))
         .await;
 
+    let expired = client().await;
+    let past = "UPDATE credentials SET expires_at = now() WHERE agent_id = $1::text::uuid";
+    arena.stores.superuser().await.execute(past, &[&expired.id]).await.expect("expired");
+    let malformed = Client { secret: "hunter2".to_owned(), ..known.clone() };
+
     let organization = arena.organization(&admin, json!({ "requestsPerMinute": null })).await;
     let reader = arena.client(&admin, Some(&organization), &["agents:read", "tokens:read"]).await;
     let token = async |client: &Client| {
@@ -122,6 +127,8 @@ async fn pairs(arena: &Arc<Arena>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("the same twice, to compare with", unknown.0.clone(), unknown.0.clone()),
         ("unknown client / wrong secret", unknown.0.clone(), token_request(&wrong)),
         ("unknown client / revoked credential", unknown.0.clone(), token_request(&revoked)),
+        ("unknown client / expired credential", unknown.0.clone(), token_request(&expired)),
+        ("unknown client / malformed secret", unknown.0.clone(), token_request(&malformed)),
         ("unknown client / decommissioned agent", unknown.0, token_request(&gone)),
         ("no such agent / another organization's", unknown.1, agent(&known.id)),
         (
