@@ -171,10 +171,12 @@ pub async fn rate(setting: &Setting) -> Report {
         report.hold(strange == 0, || format!("{strange} answers were neither 200 nor 429 {part}"));
         passed.push(answers.iter().filter(|status| **status == 200).count());
     }
-    // Without Redis each instance counts for itself; a Redis that comes back empty begins anew.
-    report.hold(passed[0] <= LIMIT, || format!("{} passed with Redis", passed[0]));
-    report.hold(passed[1] <= 2 * LIMIT, || format!("{} passed without it", passed[1]));
-    report.hold(passed[2] <= LIMIT, || format!("{} passed with it again", passed[2]));
+    // Without Redis each instance counts for itself; a Redis that comes back empty begins anew. Where a window ends
+    // meanwhile, a sixtieth of the limit passes more with each second.
+    let most = |instances: usize| instances * (LIMIT + LIMIT / 10);
+    report.hold(passed[0] <= most(1), || format!("{} passed with Redis", passed[0]));
+    report.hold(passed[1] <= most(2), || format!("{} passed without it", passed[1]));
+    report.hold(passed[2] <= most(1), || format!("{} passed with it again", passed[2]));
     report.figure("limit / passed with Redis, without, with it again", format!("{LIMIT} / {passed:?}"));
     report
 }

@@ -19,7 +19,7 @@ const PACE: Duration = Duration::from_millis(5);
 
 /// Each instance ended and started in turn, behind a simple balancer, while 200 requests a second come.
 pub async fn rolling_restart(setting: &Setting) -> Report {
-    let arena = Arc::new(Arena::start(2, &[("DRAIN_SECONDS", "1")], &setting.folder).await);
+    let arena = Arc::new(Arena::start(2, &[("DRAIN_SECONDS", "2")], &setting.folder).await);
     let admin = arena.admin_token().await;
     let client = arena.client(&admin, None, &["files:read"]).await;
     let ready: Arc<Vec<AtomicBool>> = Arc::new((0..2).map(|_| AtomicBool::new(true)).collect());
