@@ -28,7 +28,7 @@ const START: &str = "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D
     pg_ctl -w -D data -o \"-c listen_addresses='' -c unix_socket_directories='$folder' -c shared_buffers=512MB \
     -c max_wal_size=8GB -c max_connections=100\" start && \
     redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' --appendonly no \
-    --daemonize yes --pidfile \"$folder/redis.pid\" && until redis-cli -s redis.sock ping; do sleep 0.05; done";
+    --daemonize yes --pidfile \"$folder/redis.pid\" && wait_until redis-cli -s redis.sock ping";
 const STOP: &str = "redis-cli -s redis.sock shutdown nosave; pg_ctl -D data -m immediate stop";
 
 /// A service on a database of its own.

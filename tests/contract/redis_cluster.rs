@@ -4,25 +4,25 @@ use std::sync::LazyLock;
 
 use crate::servers::leash::Server;
 
-/// A Cluster speaks TCP only; its ports are taken from where few look for any.
+/// A Cluster speaks TCP only. It has a loopback address of its own, made of a process id: on 127.0.0.1 any port may
+/// be that of somebody's outgoing connection.
 static CLUSTER: LazyLock<Server> = LazyLock::new(|| {
     Server::start(
-        "base=$((15000 + $$ % 30000)) && for node in 0 1 2; do
-            mkdir $node && redis-server --dir \"$folder/$node\" --bind 127.0.0.1 --port $((base + node)) \
-                --cluster-enabled yes --save '' --daemonize yes --pidfile \"$folder/$node/pid\" || exit 1
+        "address=127.$(($$ >> 16 & 255)).$(($$ >> 8 & 255)).$(($$ & 255)) && for node in 0 1 2; do
+            mkdir $node && redis-server --dir \"$folder/$node\" --bind $address --port 700$node \
+                --cluster-announce-ip $address --cluster-enabled yes --save '' --daemonize yes \
+                --pidfile \"$folder/$node/pid\" && wait_until redis-cli -h $address -p 700$node ping || exit 1
         done
-        for node in 0 1 2; do until redis-cli -p $((base + node)) ping; do sleep 0.05; done; done
-        redis-cli --cluster create 127.0.0.1:$base 127.0.0.1:$((base + 1)) 127.0.0.1:$((base + 2)) --cluster-yes
-        for node in 0 1 2; do
-            until redis-cli -p $((base + node)) cluster info | grep cluster_state:ok; do sleep 0.05; done
-        done
-        echo $base >base",
+        timeout 60 redis-cli --cluster create $address:7000 $address:7001 $address:7002 --cluster-yes || exit 1
+        is_whole() { redis-cli -h $address -p 700$1 cluster info | grep cluster_state:ok; }
+        for node in 0 1 2; do wait_until is_whole $node || exit 1; done
+        echo $address >address",
         "kill $(cat ?/pid)",
     )
 });
 
 /// Where one of its nodes is.
 pub fn redis_cluster_url() -> String {
-    let port = std::fs::read_to_string(CLUSTER.folder.join("base")).expect("a port");
-    format!("redis-cluster://127.0.0.1:{}", port.trim())
+    let address = std::fs::read_to_string(CLUSTER.folder.join("address")).expect("an address");
+    format!("redis-cluster://{}:7000", address.trim())
 }

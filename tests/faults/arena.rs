@@ -1,5 +1,6 @@
 //! Real processes of the service over real stores, with a proxy on each edge.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -199,12 +200,13 @@ impl Instance {
         let _ = std::fs::remove_file(&log);
         let postgres = Proxy::to(stores.postgres_socket()).await;
         let redis = Proxy::to(stores.redis_socket()).await;
-        let port = free_port();
+        let address = free_address();
         let database = |role: &str| {
             format!("postgres://{role}:{PASSWORD}@127.0.0.1:{}/agentidp?sslmode=disable", postgres.port)
         };
         let mut environment = vec![
-            ("PORT", port.to_string()),
+            ("HOST", address.ip().to_string()),
+            ("PORT", address.port().to_string()),
             ("METRICS_ADDR", "off".to_owned()),
             ("ISSUER_URL", "http://agentidp.test".to_owned()),
             ("BCRYPT_COST", "4".to_owned()),
@@ -215,7 +217,7 @@ impl Instance {
             ("REDIS_URL", format!("redis://127.0.0.1:{}", redis.port)),
         ];
         environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let url = format!("http://127.0.0.1:{port}");
+        let url = format!("http://{address}");
         Self { url, postgres, redis, environment, log, process: Mutex::default() }
     }
 
@@ -296,9 +298,12 @@ async fn bootstrap(instance: &Instance) -> Client {
     Client { id: value("client_id:"), secret: value("client_secret:") }
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+/// A free port of a loopback address that is this process's alone: on 127.0.0.1 the port of an instance that is down
+/// may become that of somebody's outgoing connection.
+fn free_address() -> SocketAddr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, a, b, c), 0)).expect("a free port");
+    listener.local_addr().expect("bound")
 }
 
 /// A number that no other call in this process gets.

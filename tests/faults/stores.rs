@@ -16,7 +16,7 @@ pub struct Stores(Server);
 const START_POSTGRES: &str = "pg_ctl -w -D data -l server.log start";
 const START_REDIS: &str = "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' \
     --appendonly no --enable-debug-command local --daemonize yes --pidfile \"$folder/redis.pid\" --logfile redis.log && \
-    until redis-cli -s redis.sock ping; do sleep 0.05; done";
+    wait_until redis-cli -s redis.sock ping";
 
 impl Stores {
     /// Starts both, empty.
@@ -68,7 +68,7 @@ impl Stores {
     pub fn kill_postgres(&self) {
         self.run(
             "server=$(head -1 data/postmaster.pid); workers=$(pgrep -P $server); kill -9 $server $workers; \
-             for one in $server $workers; do while kill -0 $one; do sleep 0.02; done; done",
+             for one in $server $workers; do wait_until is_gone $one || exit 1; done",
         );
     }
 
@@ -86,7 +86,7 @@ impl Stores {
     }
 
     pub fn kill_redis(&self) {
-        self.run("kill -9 $(cat redis.pid); while kill -0 $(cat redis.pid); do sleep 0.02; done");
+        self.run("kill -9 $(cat redis.pid) && wait_until is_gone $(cat redis.pid)");
     }
 
     pub fn start_redis(&self) {

@@ -65,4 +65,4 @@ impl OwnStores {
 const START_POSTGRES: &str = "pg_ctl -w -D data -l server.log start";
 const START_REDIS: &str = "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' \
     --appendonly no --requirepass hunter2 --daemonize yes --pidfile \"$folder/redis.pid\" && \
-    until redis-cli -s redis.sock -a hunter2 ping; do sleep 0.05; done";
+    wait_until redis-cli -s redis.sock -a hunter2 ping";

@@ -18,7 +18,7 @@ impl Server {
         let script = format!(
             "trap '' INT HUP TERM\n\
              folder=$(mktemp -d /tmp/agentidp-test.XXXXXX) && chmod 755 \"$folder\" && cd \"$folder\" || exit 1\n\
-             {{ {start}; }} >log 2>&1 && echo \"$folder\" && cat >/dev/null || cat log >&2\n\
+             ( {start} ) >log 2>&1 && echo \"$folder\" && cat >/dev/null || cat log >&2\n\
              {{ {stop}; }} >>log 2>&1; rm -rf \"$folder\""
         );
         let mut command = shell(&script);
@@ -34,11 +34,19 @@ impl Server {
     }
 }
 
-/// That script, with Debian's programs of PostgreSQL in its path, as a user that PostgreSQL does not refuse: it does
-/// not run as root.
+/// That script, with Debian's programs of PostgreSQL in its path and a `wait_until` that gives up after a minute or so,
+/// as a user that PostgreSQL does not refuse: it does not run as root.
 pub fn shell(script: &str) -> Command {
-    let script =
-        format!("PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH\n{script}");
+    let script = format!(
+        "PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH\n\
+         wait_until() {{\n\
+             tries=0; until \"$@\"; do\n\
+                 tries=$((tries + 1)); [ $tries -le 1200 ] || {{ echo \"in vain: $*\"; return 1; }}; sleep 0.05\n\
+             done\n\
+         }}\n\
+         is_gone() {{ ! kill -0 $1; }}\n\
+         {script}"
+    );
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| {
         use std::os::unix::fs::MetadataExt as _;
         process.uid() == 0

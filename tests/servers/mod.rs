@@ -33,7 +33,7 @@ static REDIS: LazyLock<Server> = LazyLock::new(|| {
     Server::start(
         "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' --appendonly no \
          --databases 256 --daemonize yes --pidfile \"$folder/pid\" && \
-         until redis-cli -s redis.sock ping; do sleep 0.05; done",
+         wait_until redis-cli -s redis.sock ping",
         "redis-cli -s redis.sock shutdown nosave",
     )
 });
