@@ -6,11 +6,13 @@ COMMENT ON FUNCTION purge_audit_events IS 'Replaced by remove_past_audit_events'
 
 -- Runs as the owner, and decides by the tables alone what is past its time: nobody can ask it for more.
 -- One step either drops one partition that lies wholly in the past, or removes at most batch events of the
--- organizations that come after one. It says from where to go on; null: it is done, or another does it now.
+-- organizations that come after one. It says from where to go on; null: it is done, or another does it now. What is
+-- of no organization goes first, from before the first of them.
 CREATE FUNCTION remove_past_audit_events(as_of timestamptz, grace_days integer, batch integer, after uuid,
     OUT removed bigint, OUT go_on_after uuid)
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
+    is_first constant boolean := after = '00000000-0000-0000-0000-000000000000';
     at_once constant integer := 500;
     estimate bigint;
     longest integer;
@@ -24,15 +26,17 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock(hashtextextended('agentidp audit retention', 0)) THEN
         RETURN;
     END IF;
-    -- Null is for ever.
-    SELECT CASE WHEN bool_or(days IS NULL) THEN NULL ELSE GREATEST(max(days), of_strays) END INTO longest
-    FROM organization_retention;
-    SELECT inhrelid::regclass INTO partition FROM pg_inherits
-    WHERE inhparent = 'audit_events'::regclass
-      AND to_date(right(inhrelid::regclass::text, 7), 'YYYY_MM') + interval '1 month'
-          <= (as_of AT TIME ZONE 'UTC') - make_interval(hours => 24 * (longest + grace_days))
-    ORDER BY inhrelid::regclass::text LIMIT 1;
-    IF FOUND THEN
+    IF is_first THEN
+        -- Null is for ever.
+        SELECT CASE WHEN bool_or(days IS NULL) THEN NULL ELSE GREATEST(max(days), of_strays) END INTO longest
+        FROM organization_retention;
+        SELECT inhrelid::regclass INTO partition FROM pg_inherits
+        WHERE inhparent = 'audit_events'::regclass
+          AND to_date(right(inhrelid::regclass::text, 7), 'YYYY_MM') + interval '1 month'
+              <= (as_of AT TIME ZONE 'UTC') - make_interval(hours => 24 * (longest + grace_days))
+        ORDER BY inhrelid::regclass::text LIMIT 1;
+    END IF;
+    IF partition IS NOT NULL THEN
         BEGIN
             -- Whoever reads or appends waits behind this lock: better not now than for long.
             PERFORM set_config('lock_timeout', '100ms', true);
@@ -60,7 +64,7 @@ BEGIN
             ORDER BY occurred_at LIMIT batch) AS e
         UNION ALL
         SELECT event_id, occurred_at FROM audit_events
-        WHERE organization_id IS NULL
+        WHERE is_first AND organization_id IS NULL
           AND occurred_at < as_of - make_interval(hours => 24 * (of_strays + grace_days))
         LIMIT batch
     ), gone AS (

@@ -69,6 +69,7 @@ impl Postgres {
         organization: OrganizationId,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
+        // As `sql/token_store.issue.sql` reckons it.
         let gate = organization.0.as_bytes()[15] & 63;
         self.begin_by(&format!("BEGIN; SELECT pg_advisory_xact_lock(1, {gate})"), events).await
     }

@@ -13,6 +13,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
+use super::codec::number;
 use super::connect::Connector;
 use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
 use super::issuer::Issuer;
@@ -90,17 +91,7 @@ impl Postgres {
         self.read_by(&Ask::Prepared(sql, parameters)).await
     }
 
-    /// The same for a statement that is put together for its occasion, of which there are some shapes: each is
-    /// planned once. To plan a list of audit events takes longer than to read it, and longer with each month.
-    pub(super) async fn read_prepared(
-        &self,
-        sql: &str,
-        parameters: &[(Parameter<'_>, Type)],
-    ) -> Result<Vec<Row>, StoreError> {
-        self.read_by(&Ask::PreparedAs(sql, parameters)).await
-    }
-
-    /// The same for a statement of which there are many shapes: it is planned for these very values.
+    /// The same for a statement that is put together for its occasion: it is planned for these very values.
     pub(super) async fn read_planned(
         &self,
         sql: &str,
@@ -126,6 +117,17 @@ impl Postgres {
             Err(Failure::Lost(_)) => self.ask(&ask, ends).await.map_err(|failure| in_doubt(failure.told())),
             outcome => Ok(outcome?),
         }
+    }
+
+    /// Runs a statement that does at most `batch` of something and says how many as `done`, until it finds fewer.
+    pub(super) async fn run_in_batches(
+        &self,
+        batch: u32,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<(), StoreError> {
+        while number(&self.run(sql, parameters).await?[0], "done")? >= batch.into() {}
+        Ok(())
     }
 
     /// Runs one statement that must not be run twice.
@@ -162,7 +164,6 @@ impl Postgres {
 /// A statement and its parameters.
 enum Ask<'a> {
     Prepared(&'a str, &'a [Parameter<'a>]),
-    PreparedAs(&'a str, &'a [(Parameter<'a>, Type)]),
     Planned(&'a str, &'a [(Parameter<'a>, Type)]),
 }
 
@@ -170,17 +171,12 @@ impl Ask<'_> {
     async fn of(&self, connection: &Object) -> Result<Vec<Row>, Error> {
         match self {
             Self::Prepared(sql, parameters) => {
-                let statement = connection.prepare_cached(sql).await?;
-                connection.query(&statement, parameters).await
-            }
-            Self::PreparedAs(sql, parameters) => {
-                // Whoever asks for every shape there is pays for the planning, and not we with memory.
+                // Some are of many shapes: whoever asks for all of them pays for the planning, and not we with memory.
                 if connection.statement_cache.size() >= MAX_STATEMENTS {
                     connection.statement_cache.clear();
                 }
-                let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-                let statement = connection.prepare_typed_cached(sql, &types).await?;
-                connection.query(&statement, &values).await
+                let statement = connection.prepare_cached(sql).await?;
+                connection.query(&statement, parameters).await
             }
             Self::Planned(sql, parameters) => connection.query_typed(sql, parameters).await,
         }
