@@ -2,31 +2,33 @@
 //! `tests/properties`. Each goes in as a stranger would, by a whole request, and panics where the answer says that
 //! something broke.
 
+#[path = "../tests/servers/plain_core.rs"]
+mod plain_core;
+
 use std::sync::{Arc, LazyLock};
 
-use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, generate_pem};
+use agentidp::adapters::crypto::{KeySet, generate_pem};
 use agentidp::adapters::http::document;
 use agentidp::adapters::http::envelope::Envelope;
 use agentidp::adapters::http::lifecycle::Lifecycle;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
-use agentidp::adapters::system::{SystemClock, SystemIds, SystemSecrets};
+use agentidp::adapters::system::SystemClock;
 use agentidp::app::client_auth::ClientProof;
 use agentidp::app::token::TokenRequest;
 use agentidp::app::visit::Visit;
-use agentidp::app::{App, Ports, Settings};
 use agentidp::domain::agent::Version;
 use agentidp::domain::audit::Origin;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::scope::Scopes;
-use agentidp::domain::secret::{ClientSecret, SecretHash};
-use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
+use agentidp::domain::secret::ClientSecret;
 use agentidp::ports::stores::Stores;
-use async_trait::async_trait;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use poem::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use poem::http::{HeaderValue, Method, Uri};
 use poem::{Request, RequestBuilder};
 use tokio::runtime::{Builder, Runtime};
+
+use self::plain_core::{ISSUER, plain_core};
 
 /// A name, and what is done with the bytes.
 type Body = (&'static str, fn(&[u8]));
@@ -148,7 +150,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     // Time is driven: what waits for time to pass does not.
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let pem = generate_pem(KeyType::Ed25519).expect("a key");
-    let app = Arc::new(core(&pem));
+    let limiter = Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock)));
+    let stores = Stores::of(&Arc::new(Memory::default()), limiter);
+    let app = Arc::new(plain_core(&stores, Arc::new(SystemClock), &pem));
     let (token, agent) = runtime.block_on(async {
         let administrator = app.bootstrap.first_administrator().await.expect("the first");
         let secret = ClientSecret::parse(administrator.client_secret.expose());
@@ -158,7 +162,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         (issued.token.expose().to_owned(), administrator.client_id.to_string())
     });
     let lifecycle = Arc::new(Lifecycle::default());
-    let issuer: Arc<str> = "http://agentidp.test".into();
+    let issuer: Arc<str> = ISSUER.into();
     let documented = document::documented(&app, &issuer, "", &lifecycle);
     let envelope = Envelope {
         app,
@@ -171,43 +175,6 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     };
     World { envelope, runtime, token, agent, pem }
 });
-
-fn core(pem: &str) -> App {
-    let issuer: Arc<str> = "http://agentidp.test".into();
-    let keys = KeySet::from_pem(pem, "").expect("a key");
-    let limiter = Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock)));
-    let ports = Ports {
-        stores: Stores::of(&Arc::new(Memory::default()), limiter),
-        hasher: Arc::new(PlainHasher),
-        cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
-        signer: Arc::new(JwtSigner::new(issuer.clone(), keys)),
-        assertions: Arc::new(JwtAssertionVerifier),
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(SystemIds),
-        secrets: Arc::new(SystemSecrets),
-    };
-    let settings = Settings {
-        issuer,
-        token_endpoint_audience: None,
-        token_ttl_seconds: 86_400,
-        address_requests_per_minute: u32::MAX,
-    };
-    App::new(&ports, &settings)
-}
-
-/// Hashes that cost nothing: bytes are tried here, not secrets.
-struct PlainHasher;
-
-#[async_trait]
-impl SecretHasher for PlainHasher {
-    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
-        Ok(SecretHash(secret.expose().to_owned()))
-    }
-
-    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
-        Ok(hash.0 == secret.expose())
-    }
-}
 
 /// Sends the request. Whatever it was, nothing broke by it.
 fn ask(request: Request) {

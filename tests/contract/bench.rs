@@ -24,6 +24,7 @@ use agentidp::domain::token::{Audience, Claims};
 use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock;
 use agentidp::ports::stores::Stores as Ports;
+use agentidp::ports::token_store::TokenIssue;
 use uuid::Uuid;
 
 use crate::redis_cluster::redis_cluster_url;
@@ -207,6 +208,25 @@ pub fn credential(agent: AgentId) -> Credential {
         revoked_at: None,
         last_used_at: None,
         revision: 0,
+    }
+}
+
+/// A token for that credential, as things stand.
+pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
+    TokenIssue {
+        agent: agent.id,
+        credential: credential.id,
+        secret: secret_of(credential),
+        generation: agent.generation,
+        assertion: None,
+        event: event(Action::TokenIssued, TokenId(id())),
+    }
+}
+
+fn secret_of(credential: &Credential) -> Option<Fingerprint> {
+    match &credential.proof {
+        Proof::Secret { current, .. } => Some(current.fingerprint),
+        Proof::Key(_) => None,
     }
 }
 

@@ -1,26 +1,12 @@
 //! Rows that somebody holds: a kill is not overtaken by tokens, and whoever waits in vain fails alone.
 
-use agentidp::domain::agent::{Agent, AgentChange};
-use agentidp::domain::audit::Action;
-use agentidp::domain::credential::Credential;
-use agentidp::domain::id::TokenId;
+use agentidp::domain::agent::AgentChange;
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::{IssueError, TokenIssue};
+use agentidp::ports::token_store::IssueError;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::bench::*;
-
-fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
-    TokenIssue {
-        agent: agent.id,
-        credential: credential.id,
-        secret: None,
-        generation: 0,
-        assertion: None,
-        event: event(Action::TokenIssued, TokenId(id())),
-    }
-}
 
 /// Waits until so many wait for a lock, or that task is done.
 async fn until_waiting<T>(client: &Client, wanted: i64, task: &JoinHandle<T>) {

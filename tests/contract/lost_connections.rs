@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use agentidp::domain::audit::{Action, EventDraft};
-use agentidp::domain::id::TokenId;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::organization_store::InsertOrganizationError;
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::{IssueError, TokenIssue};
+use agentidp::ports::token_store::IssueError;
 use agentidp::ports::usage_store::UsageQuery;
 use tokio::task::JoinSet;
 
@@ -39,15 +38,7 @@ async fn a_token_that_was_let_through_has_its_event_and_one_that_was_refused_has
     let stores = postgres().await;
     let agent = stores.agent().await;
     let credential = stores.credential(&agent).await;
-    let (agent_id, credential_id) = (agent.id, credential.id);
-    let issue = move || TokenIssue {
-        agent: agent_id,
-        credential: credential_id,
-        secret: None,
-        generation: 0,
-        assertion: None,
-        event: event(Action::TokenIssued, TokenId(id())),
-    };
+    let organization = agent.organization;
     let tokens = stores.tokens.clone();
     let outcomes = under_cuts(&stores, async move {
         let mut outcomes = Vec::new();
@@ -56,7 +47,7 @@ async fn a_token_that_was_let_through_has_its_event_and_one_that_was_refused_has
         while outcomes.iter().filter(|(outcome, _): &&(Result<_, _>, _)| outcome.is_ok()).count() < 1_000 {
             pace.tick().await;
             let calls = (0..50).map(|_| {
-                let (tokens, issue) = (tokens.clone(), issue());
+                let (tokens, issue) = (tokens.clone(), issue(&agent, &credential));
                 async move { (tokens.issue(&issue).await, issue.event) }
             });
             outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);
@@ -77,8 +68,7 @@ async fn a_token_that_was_let_through_has_its_event_and_one_that_was_refused_has
             Err(other) => panic!("{other:?}"),
         }
     }
-    let query =
-        UsageQuery { organization: agent.organization, month: NOON.month(), client: None, clients: 1 };
+    let query = UsageQuery { organization, month: NOON.month(), client: None, clients: 1 };
     assert_eq!(stores.usage.usage(&query).await.expect("an answer").tokens, events, "each was counted once");
 }
 

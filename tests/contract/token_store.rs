@@ -1,6 +1,6 @@
-use agentidp::domain::agent::{Agent, AgentChange};
+use agentidp::domain::agent::AgentChange;
 use agentidp::domain::audit::{Action, EventDraft};
-use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, Proof, StoredSecret};
+use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, StoredSecret};
 use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::plan::LimitOverrides;
@@ -27,24 +27,6 @@ contract!([memory, postgres, resilient, resilient_postgres] [
     a_revoked_token_is_revoked_and_has_one_event,
     a_standing_is_that_of_the_agent_and_its_organization_now,
 ]);
-
-fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
-    TokenIssue {
-        agent: agent.id,
-        credential: credential.id,
-        secret: secret_of(credential),
-        generation: agent.generation,
-        assertion: None,
-        event: event(Action::TokenIssued, TokenId(id())),
-    }
-}
-
-fn secret_of(credential: &Credential) -> Option<Fingerprint> {
-    match &credential.proof {
-        Proof::Secret { current, .. } => Some(current.fingerprint),
-        Proof::Key(_) => None,
-    }
-}
 
 async fn nothing_is_issued_to_a_secret_that_was_rotated_since(stores: Stores) {
     let agent = stores.agent().await;

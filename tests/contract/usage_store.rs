@@ -1,7 +1,4 @@
-use agentidp::domain::audit::Action;
-use agentidp::domain::id::TokenId;
 use agentidp::domain::plan::LimitOverrides;
-use agentidp::ports::token_store::TokenIssue;
 use agentidp::ports::usage_store::{Usage, UsageQuery};
 
 use crate::bench::*;
@@ -15,15 +12,7 @@ async fn usage_counts_the_organizations_own_agents_and_tokens_busiest_first(stor
         let agent = stores.add(agent(organization.id)).await;
         let credential = stores.credential(&agent).await;
         for _ in 0..tokens {
-            let issue = TokenIssue {
-                agent: agent.id,
-                credential: credential.id,
-                secret: None,
-                generation: 0,
-                assertion: None,
-                event: event(Action::TokenIssued, TokenId(id())),
-            };
-            stores.tokens.issue(&issue).await.expect("allowed");
+            stores.tokens.issue(&issue(&agent, &credential)).await.expect("allowed");
         }
         clients.push((agent.id, tokens));
     }

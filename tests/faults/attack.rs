@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use tokio::time::interval;
 
 use crate::arena::{Arena, Client};
-use crate::pace::wait;
 use crate::report::{Report, Setting, share};
 use crate::wire::{Wire, basic, bearer, form, json as json_request, token_request};
 
@@ -37,7 +36,7 @@ pub async fn run(setting: &Setting) -> Report {
     let each = setting.time / u32::try_from(attacks.len() + 4).expect("few");
 
     let calm = behave(&arena, &good, each, &mut report, "nothing").await;
-    report.figures.push(("nothing", calm));
+    report.figure("nothing", calm);
     for (name, request) in attacks {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut attackers = JoinSet::new();
@@ -47,10 +46,10 @@ pub async fn run(setting: &Setting) -> Report {
         let told = behave(&arena, &good, each, &mut report, name).await;
         is_over.store(true, Ordering::Release);
         let sent: usize = attackers.join_all().await.into_iter().sum();
-        report.figures.push((name, format!("{told}, {sent} attacks")));
+        report.figure(name, format!("{told}, {sent} attacks"));
     }
     let told = cold_starts(&arena, &admin, &good, each, &mut report).await;
-    report.figures.push(("first logins at once", told));
+    report.figure("first logins at once", told);
     for (name, number, part) in [
         ("heads that never end", 500, "POST /api/v1/token HTTP/1.1\r\nHost: agentidp.test\r\nX-Slow: "),
         ("connections that say nothing", 1_000, ""),
@@ -63,7 +62,7 @@ pub async fn run(setting: &Setting) -> Report {
             wires.push(wire);
         }
         let told = behave(&arena, &good, each, &mut report, name).await;
-        report.figures.push((name, told));
+        report.figure(name, told);
     }
     let memory = resident(arena.instances[0].id());
     report.hold(memory < MOST_MEMORY, || format!("it needs {memory:.0} MB after the attacks"));
@@ -156,7 +155,6 @@ async fn cold_starts(
     let wrong = answers.iter().filter(|status| !matches!(status, 200 | 503)).count();
     report.hold(wrong == 0, || format!("{wrong} first logins were answered neither 200 nor 503"));
     let in_time = answers.iter().filter(|status| **status == 200).count();
-    wait(PACE).await;
     format!("{told}, {in_time} of {number} logins at once")
 }
 

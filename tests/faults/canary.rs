@@ -18,14 +18,11 @@ pub async fn run(setting: &Setting) -> Report {
     let settings = [("RUST_LOG", "trace"), ("METRICS_ADDR", "127.0.0.1:0")];
     let arena = Arc::new(Arena::start(2, &settings, &setting.folder).await);
     let fleet = Fleet::gather(&arena).await;
-    let mut hands = fleet.work(&mut dice);
+    let hands = fleet.work(&mut dice);
     wait(setting.time / 3).await;
     Fault::RedisKilled.strike(&arena, setting.time / 3, &mut dice).await;
     Fault::PostgresEnds.strike(&arena, setting.time / 3, &mut dice).await;
-    fleet.end();
-    while let Some(hand) = hands.join_next().await {
-        hand.expect("no hand panics");
-    }
+    fleet.end(hands).await;
     let mut secrets = fleet.secrets();
     secrets.push(("the first administrator's secret".into(), arena.administrator.secret.clone()));
     secrets.extend(Instance::secrets());

@@ -20,12 +20,9 @@ pub async fn run(setting: &Setting) -> Report {
         let mut dice = Dice::new(setting.seed);
         let arena = Arc::new(Arena::start_by(offsets, &setting.folder).await);
         let fleet = Fleet::gather(&arena).await;
-        let mut hands = fleet.work(&mut dice);
+        let hands = fleet.work(&mut dice);
         wait(setting.time / 2).await;
-        fleet.end();
-        while let Some(hand) = hands.join_next().await {
-            hand.expect("no hand panics");
-        }
+        fleet.end(hands).await;
         for instance in &arena.instances {
             instance.end().await;
         }

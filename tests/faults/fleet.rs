@@ -97,9 +97,10 @@ impl Fleet {
         hands
     }
 
-    /// Lets all hands finish what they do.
-    pub fn end(&self) {
+    /// Lets all hands finish what they do, and waits for them.
+    pub async fn end(&self, hands: JoinSet<()>) {
         self.is_over.store(true, Ordering::Release);
+        hands.join_all().await;
     }
 
     /// Every secret and token that anybody was handed, by what it is.

@@ -23,6 +23,8 @@ mod nemesis;
 mod once;
 mod orderly;
 mod pace;
+#[path = "../servers/plain_core.rs"]
+mod plain_core;
 mod proxy;
 mod report;
 mod simulation;

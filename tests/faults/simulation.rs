@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, generate_pem};
+use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
-use agentidp::adapters::system::{SystemIds, SystemSecrets};
+use agentidp::app::App;
 use agentidp::app::agents::{AgentsError, NewAgent};
 use agentidp::app::bearer::BearerError;
 use agentidp::app::bootstrap::Administrator;
@@ -17,7 +17,6 @@ use agentidp::app::credentials::{NewCredential, NewCredentialKind};
 use agentidp::app::organizations::{NewOrganization, OrganizationsError};
 use agentidp::app::token::TokenRequest;
 use agentidp::app::visit::Visit;
-use agentidp::app::{App, Ports, Settings};
 use agentidp::domain::agent::{AgentChange, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::Origin;
 use agentidp::domain::id::{AgentId, OrganizationId};
@@ -25,12 +24,10 @@ use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{Name, OrganizationChange, OrganizationStatus, Slug};
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
-use agentidp::domain::secret::{ClientSecret, SecretHash};
+use agentidp::domain::secret::ClientSecret;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
-use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
 use agentidp::ports::stores::Stores;
-use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -39,6 +36,7 @@ use crate::faulty::Faulty;
 use crate::fleet::id_of;
 use crate::history::{Answer, Deed, Line, Subject, Token};
 use crate::pace::Dice;
+use crate::plain_core::plain_core;
 use crate::report::{Report, Setting};
 
 /// How many hands work at once, and how much each does.
@@ -84,7 +82,7 @@ fn one(seed: u64) -> Vec<Line> {
         let clock = Arc::new(VirtualClock(Instant::now()));
         let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
         let stores = Stores::of(&Arc::new(Memory::default()), limiter);
-        let calm = core(&stores, &clock);
+        let calm = plain_core(&stores, clock.clone(), &KEY);
         let administrator = calm.bootstrap.first_administrator().await.expect("the first");
         let admin = caller(&calm, &administrator).await.expect("calm");
         let organization = calm.organizations.create(&admin, new_organization()).await.expect("made").id;
@@ -92,7 +90,8 @@ fn one(seed: u64) -> Vec<Line> {
         let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
         let made = calm.credentials.generate(&admin, Some(agent), secret).await.expect("made");
         let client = ClientProof::Secret { client: Some(agent), secret: made.secret };
-        let instances = (0..2).map(|_| core(&Faulty::of(&stores, dice.split()), &clock)).collect();
+        let faulty = |_| plain_core(&Faulty::of(&stores, dice.split()), clock.clone(), &KEY);
+        let instances = (0..2).map(faulty).collect();
         let world = Arc::new(World { instances, administrator, client, agent, organization, clock });
         let mut hands = JoinSet::new();
         for _ in 0..HANDS {
@@ -113,42 +112,6 @@ impl Clock for VirtualClock {
         let millis = i64::try_from(self.0.elapsed().as_millis()).expect("not that long");
         Timestamp::from_millis(NOON + millis)
     }
-}
-
-/// Hashes that cost nothing: here it is not secrets that are attacked.
-struct PlainHasher;
-
-#[async_trait]
-impl SecretHasher for PlainHasher {
-    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
-        Ok(SecretHash(secret.expose().to_owned()))
-    }
-
-    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
-        Ok(hash.0 == secret.expose())
-    }
-}
-
-fn core(stores: &Stores, clock: &Arc<VirtualClock>) -> App {
-    let issuer: Arc<str> = "http://agentidp.test".into();
-    let keys = KeySet::from_pem(&KEY, "").expect("a key");
-    let ports = Ports {
-        stores: stores.clone(),
-        hasher: Arc::new(PlainHasher),
-        cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
-        signer: Arc::new(JwtSigner::new(issuer.clone(), keys)),
-        assertions: Arc::new(JwtAssertionVerifier),
-        clock: clock.clone(),
-        ids: Arc::new(SystemIds),
-        secrets: Arc::new(SystemSecrets),
-    };
-    let settings = Settings {
-        issuer,
-        token_endpoint_audience: None,
-        token_ttl_seconds: 3600,
-        address_requests_per_minute: 1_000_000,
-    };
-    App::new(&ports, &settings)
 }
 
 fn visit() -> Visit {

@@ -21,7 +21,7 @@ pub async fn run(setting: &Setting) -> Report {
     let mut dice = Dice::new(setting.seed);
     let arena = Arc::new(Arena::start(1, &[], &setting.folder).await);
     let fleet = Fleet::gather(&arena).await;
-    let mut hands = fleet.work(&mut dice);
+    let hands = fleet.work(&mut dice);
     let process = arena.instances[0].id();
     let superuser = arena.stores.superuser().await;
     let mut samples = Vec::new();
@@ -33,10 +33,7 @@ pub async fn run(setting: &Setting) -> Report {
         let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agentidp'";
         connections.push(superuser.query_one(count, &[]).await.expect("an answer").get::<_, i64>(0));
     }
-    fleet.end();
-    while let Some(hand) = hands.join_next().await {
-        hand.expect("no hand panics");
-    }
+    fleet.end(hands).await;
     let lines = fleet.history.lines();
     let mut report = Report::default();
     report.violations.extend(checker::violations(&lines));

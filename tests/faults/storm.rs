@@ -38,14 +38,14 @@ async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report 
     arena.stores.redis("SAVE");
     let fleet = Fleet::gather(&arena).await;
     let mut report = Report::default();
-    let mut hands = fleet.work(&mut dice);
-    let share = setting.time / u32::try_from(faults.len()).expect("few");
+    let hands = fleet.work(&mut dice);
+    let each = setting.time / u32::try_from(faults.len()).expect("few");
     let mut returns = Vec::new();
     let mut spans = Vec::new();
     for fault in faults {
-        wait(CALM.min(share / 2)).await;
+        wait(CALM.min(each / 2)).await;
         let begun = fleet.history.now();
-        fault.strike(&arena, share.saturating_sub(CALM).max(share / 2), &mut dice).await;
+        fault.strike(&arena, each.saturating_sub(CALM).max(each / 2), &mut dice).await;
         spans.push((*fault, begun, fleet.history.now()));
         let mut longest = Duration::ZERO;
         for number in 0..instances {
@@ -54,10 +54,7 @@ async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report 
         returns.push(longest);
     }
     wait(CALM / 2).await;
-    fleet.end();
-    while let Some(hand) = hands.join_next().await {
-        hand.expect("no hand panics");
-    }
+    fleet.end(hands).await;
     fleet.history.write(&setting.folder.join("history.jsonl"));
     report_on(&mut report, &fleet.history, &spans);
     let back = share_of(&mut returns);

@@ -25,7 +25,7 @@ pub async fn run(setting: &Setting) -> Report {
     for (name, first, second) in pairs {
         let (t, told) = compare(&arena, &first, &second, each, &mut dice).await;
         report.hold(t.abs() < BOUND, || format!("{name}: t = {t:.2}"));
-        report.figures.push((name, told));
+        report.figure(name, told);
     }
     report
 }
