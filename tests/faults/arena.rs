@@ -18,6 +18,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::history::History;
 use crate::proxy::Proxy;
 use crate::stores::{OWNER, SERVES, Stores};
 
@@ -37,8 +38,15 @@ pub struct Arena {
     pub instances: Vec<Instance>,
     pub http: reqwest::Client,
     pub administrator: Client,
-    /// How long each instance took to start, all at once on an empty database.
-    pub starts: Vec<Duration>,
+    /// What was asked of the instances. It is written to the folder when the arena goes.
+    pub history: History,
+    folder: PathBuf,
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        self.history.write(&self.folder.join("history.jsonl"));
+    }
 }
 
 /// A client and its secret.
@@ -82,7 +90,7 @@ impl Arena {
             instance.start();
             all.push(instance);
         }
-        Self::of(stores, all).await
+        Self::of(stores, all, folder).await
     }
 
     /// An instance for each clock, wrong by so many seconds, within this process.
@@ -94,19 +102,18 @@ impl Arena {
             instance.start_within(WrongClock(*offset)).await;
             all.push(instance);
         }
-        Self::of(stores, all).await
+        Self::of(stores, all, folder).await
     }
 
-    async fn of(stores: Stores, all: Vec<Instance>) -> Self {
+    async fn of(stores: Stores, all: Vec<Instance>, folder: &Path) -> Self {
         let http = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
-        let begun = Instant::now();
-        let mut starts = Vec::new();
-        for instance in &all {
+        let history = History::begin();
+        for (number, instance) in all.iter().enumerate() {
             until_whole(&http, instance).await;
-            starts.push(begun.elapsed());
+            history.other("start", number, Duration::ZERO, 200);
         }
         let administrator = bootstrap(&all[0]).await;
-        let arena = Self { stores, instances: all, http, administrator, starts };
+        let arena = Self { stores, instances: all, http, administrator, history, folder: folder.to_owned() };
         let admin = arena.admin_token().await;
         let unlimited = json!({ "limits": { "requestsPerMinute": null } });
         let own = arena.told(arena.get(&admin, "/api/v1/organizations")).await["data"][0].clone();
@@ -145,6 +152,14 @@ impl Arena {
         let (status, text) = (answer.status(), answer.text().await.expect("a body"));
         assert!(status.is_success(), "{status} {text}");
         serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The status of the answer, 0 where none came. The history has it under that name.
+    pub async fn status(&self, name: &'static str, instance: usize, request: RequestBuilder) -> u16 {
+        let start = self.history.now();
+        let status = request.send().await.map_or(0, |answer| answer.status().as_u16());
+        self.history.other(name, instance, start, status);
+        status
     }
 
     /// A new organization without limits.

@@ -122,7 +122,10 @@ async fn behave(arena: &Arena, good: &Client, time: Duration, report: &mut Repor
         pace.tick().await;
         asked += 1;
         let Ok(mut wire) = Wire::to(arena, 0).await else { continue };
-        if let Ok((200, time)) = wire.ask(&request).await {
+        let start = arena.history.now();
+        let answer = wire.ask(&request).await;
+        arena.history.other("token", 0, start, answer.as_ref().map_or(0, |(status, _)| *status));
+        if let Ok((200, time)) = answer {
             times.push(time);
         }
     }

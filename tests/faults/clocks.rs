@@ -18,7 +18,8 @@ pub async fn run(setting: &Setting) -> Report {
     let mut report = Report::default();
     for offsets in WRONG {
         let mut dice = Dice::new(setting.seed);
-        let arena = Arc::new(Arena::start_by(offsets, &setting.folder).await);
+        let folder = setting.folder.join(format!("off-by-{}", offsets[1]));
+        let arena = Arc::new(Arena::start_by(offsets, &folder).await);
         let fleet = Fleet::gather(&arena).await;
         let hands = fleet.work(&mut dice);
         wait(setting.time / 2).await;
@@ -26,7 +27,7 @@ pub async fn run(setting: &Setting) -> Report {
         for instance in &arena.instances {
             instance.end().await;
         }
-        let lines = fleet.history.lines();
+        let lines = arena.history.lines();
         report.violations.extend(checker::violations(&lines));
         let mut seen = HashSet::new();
         let mut tokens = 0;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::arena::{Arena, Client};
-use crate::history::{Answer, Deed, History, Line, Subject, Token};
+use crate::history::{Answer, Deed, Line, Subject, Token};
 use crate::pace::Dice;
 
 /// How many agents there are, in two organizations.
@@ -23,7 +23,6 @@ const HANDS: usize = 8;
 /// What works in an arena.
 pub struct Fleet {
     arena: Arc<Arena>,
-    pub history: Arc<History>,
     agents: Vec<Mutex<Agent>>,
     organizations: Vec<String>,
     administrators: Vec<Client>,
@@ -69,10 +68,8 @@ impl Fleet {
             ];
             administrators.push(arena.client(&admin, None, &scopes).await);
         }
-        let history = Arc::new(History::begin());
         Arc::new(Self {
             arena: arena.clone(),
-            history,
             agents,
             organizations,
             administrators,
@@ -105,7 +102,7 @@ impl Fleet {
 
     /// Every secret and token that anybody was handed, by what it is.
     pub fn secrets(&self) -> Vec<(String, String)> {
-        let tokens = self.history.lines().into_iter().filter_map(|line| match line.answer {
+        let tokens = self.arena.history.lines().into_iter().filter_map(|line| match line.answer {
             // Without its signature a token opens nothing, with it it does.
             Answer::Issued(token) => {
                 Some(("the signature of a token".to_owned(), token.text.rsplit_once('.')?.1.to_owned()))
@@ -188,7 +185,7 @@ impl Hand<'_> {
             let request = self.fleet.arena.http.post(self.fleet.arena.url(instance, "/api/v1/token"));
             let request =
                 request.basic_auth(&self.administrator.id, Some(&self.administrator.secret)).form(&form);
-            let start = self.fleet.history.now();
+            let start = self.fleet.arena.history.now();
             let (status, body) = answer(request).await;
             self.note(Deed::Other("admin"), instance, start, status, Answer::Unknown);
             self.admin = body["access_token"].as_str().map(str::to_owned);
@@ -201,8 +198,8 @@ impl Hand<'_> {
     }
 
     fn note(&self, deed: Deed, instance: usize, start: std::time::Duration, status: u16, answer: Answer) {
-        let end = self.fleet.history.now();
-        self.fleet.history.note(Line { instance, deed, start, end, status, answer });
+        let end = self.fleet.arena.history.now();
+        self.fleet.arena.history.note(Line { instance, deed, start, end, status, answer });
     }
 
     async fn issue(&mut self, place: usize) {
@@ -211,7 +208,7 @@ impl Hand<'_> {
             (agent.client.clone(), agent.organization.clone())
         };
         let instance = self.instance();
-        let start = self.fleet.history.now();
+        let start = self.fleet.arena.history.now();
         let (status, body) = answer(self.fleet.arena.ask_token(instance, &client)).await;
         let issued = match body["access_token"].as_str() {
             Some(text) => {
@@ -247,7 +244,7 @@ impl Hand<'_> {
         let instance = self.instance();
         let arena = &self.fleet.arena;
         let request = arena.http.post(arena.url(instance, "/api/v1/token/introspect")).bearer_auth(admin);
-        let start = self.fleet.history.now();
+        let start = self.fleet.arena.history.now();
         let (status, body) = answer(request.form(&[("token", &token.text)])).await;
         let said = match (status, body["active"].as_bool()) {
             (200, Some(true)) => Answer::Yes,
@@ -263,7 +260,7 @@ impl Hand<'_> {
         let path = format!("/api/v1/agents/{}", token.agent);
         let arena = &self.fleet.arena;
         let request = arena.http.get(arena.url(instance, &path)).bearer_auth(&token.text);
-        let start = self.fleet.history.now();
+        let start = self.fleet.arena.history.now();
         let (status, _) = answer(request).await;
         let said = match status {
             200 => Answer::Yes,
@@ -291,7 +288,7 @@ impl Hand<'_> {
 
     async fn change(&mut self, deed: Deed, request: impl Fn(&Arena, usize) -> RequestBuilder) {
         let instance = self.instance();
-        let start = self.fleet.history.now();
+        let start = self.fleet.arena.history.now();
         let (status, _) = answer(request(&self.fleet.arena, instance)).await;
         let done = match status {
             200..300 => Answer::Yes,
@@ -311,7 +308,7 @@ impl Hand<'_> {
         let path = format!("/api/v1/agents/{}/credentials/{credential}/rotate", client.id);
         let instance = self.instance();
         let arena = &self.fleet.arena;
-        let start = self.fleet.history.now();
+        let start = self.fleet.arena.history.now();
         let request = arena.http.post(arena.url(instance, &path)).bearer_auth(admin).json(&json!({}));
         let (status, body) = answer(request).await;
         if let Some(secret) = body["clientSecret"].as_str() {

@@ -97,6 +97,12 @@ impl History {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
+    /// Notes something that was asked until now, whose answer only must not be wrong.
+    pub fn other(&self, name: &'static str, instance: usize, start: Duration, status: u16) {
+        let deed = Deed::Other(name);
+        self.note(Line { instance, deed, start, end: self.now(), status, answer: Answer::Unknown });
+    }
+
     /// All lines, by their starts.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -104,31 +110,36 @@ impl History {
         lines
     }
 
-    /// Writes a line a line, as JSON.
+    /// Writes all of it.
     pub fn write(&self, path: &Path) {
-        let mut text = Vec::new();
-        for line in self.lines() {
-            let (deed, subject) = match &line.deed {
-                Deed::Issue { agent } => ("issue", agent.clone()),
-                Deed::Ask { token } => ("ask", token.clone()),
-                Deed::Kill(subject) => ("kill", format!("{subject:?}")),
-                Deed::Suspend(subject) => ("suspend", format!("{subject:?}")),
-                Deed::Reactivate(subject) => ("reactivate", format!("{subject:?}")),
-                Deed::Other(name) => (*name, String::new()),
-            };
-            let answer = match &line.answer {
-                Answer::Issued(token) => json!({ "issued": token.id }),
-                Answer::Yes => Value::from("yes"),
-                Answer::No => Value::from("no"),
-                Answer::Unknown => Value::Null,
-            };
-            let (start, end) = (line.start.as_micros() as u64, line.end.as_micros() as u64);
-            let line = json!({
-                "deed": deed, "subject": subject, "instance": line.instance, "start": start, "end": end,
-                "status": line.status, "answer": answer,
-            });
-            writeln!(text, "{line}").expect("memory takes it");
-        }
-        std::fs::write(path, text).expect("the history is written");
+        write(&self.lines(), path);
     }
+}
+
+/// Writes a line a line, as JSON.
+pub fn write(lines: &[Line], path: &Path) {
+    let mut text = Vec::new();
+    for line in lines {
+        let (deed, subject) = match &line.deed {
+            Deed::Issue { agent } => ("issue", agent.clone()),
+            Deed::Ask { token } => ("ask", token.clone()),
+            Deed::Kill(subject) => ("kill", format!("{subject:?}")),
+            Deed::Suspend(subject) => ("suspend", format!("{subject:?}")),
+            Deed::Reactivate(subject) => ("reactivate", format!("{subject:?}")),
+            Deed::Other(name) => (*name, String::new()),
+        };
+        let answer = match &line.answer {
+            Answer::Issued(token) => json!({ "issued": token.id }),
+            Answer::Yes => Value::from("yes"),
+            Answer::No => Value::from("no"),
+            Answer::Unknown => Value::Null,
+        };
+        let (start, end) = (line.start.as_micros() as u64, line.end.as_micros() as u64);
+        let line = json!({
+            "deed": deed, "subject": subject, "instance": line.instance, "start": start, "end": end,
+            "status": line.status, "answer": answer,
+        });
+        writeln!(text, "{line}").expect("memory takes it");
+    }
+    std::fs::write(path, text).expect("the history is written");
 }

@@ -99,6 +99,7 @@ async fn main() -> ExitCode {
             time: Duration::from_secs(arguments.seconds.or(short).unwrap_or(LONG_ENOUGH)),
             folder: target.join(name),
         };
+        std::fs::create_dir_all(&setting.folder).expect("a folder");
         println!("{name}: --seed {}", setting.seed);
         let begun = Instant::now();
         let report = run(&setting).await;

@@ -73,11 +73,13 @@ async fn race(arena: &Arc<Arena>, assertion: &str) -> usize {
             ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
             ("client_assertion", assertion),
         ];
-        let url = arena.url(racer % arena.instances.len(), "/api/v1/token");
-        let request = arena.http.post(url).form(&form);
-        async move { request.send().await.is_ok_and(|answer| answer.status().is_success()) }
+        let instance = racer % arena.instances.len();
+        let request = arena.http.post(arena.url(instance, "/api/v1/token")).form(&form);
+        let arena = arena.clone();
+        async move { arena.status("token", instance, request).await }
     });
-    racers.collect::<JoinSet<_>>().join_all().await.into_iter().filter(|accepted| *accepted).count()
+    let statuses = racers.collect::<JoinSet<_>>().join_all().await;
+    statuses.into_iter().filter(|status| *status == 200).count()
 }
 
 fn assertion(client: &Client, id: &str) -> String {
@@ -104,8 +106,8 @@ pub async fn quota(setting: &Setting) -> Report {
     for part in 0..6 {
         let racers: JoinSet<_> = (0..QUOTA / 2)
             .map(|racer| {
-                let request = arena.ask_token(racer % 2, &client);
-                async move { request.send().await.map_or(0, |answer| answer.status().as_u16()) }
+                let (arena, client) = (arena.clone(), client.clone());
+                async move { arena.status("token", racer % 2, arena.ask_token(racer % 2, &client)).await }
             })
             .collect();
         match part {
@@ -162,8 +164,8 @@ pub async fn rate(setting: &Setting) -> Report {
         }
         let racers: JoinSet<_> = (0..3 * LIMIT)
             .map(|racer| {
-                let request = arena.ask_token(racer % 2, &client);
-                async move { request.send().await.map_or(0, |answer| answer.status().as_u16()) }
+                let (arena, client) = (arena.clone(), client.clone());
+                async move { arena.status("token", racer % 2, arena.ask_token(racer % 2, &client)).await }
             })
             .collect();
         let answers = racers.join_all().await;

@@ -49,11 +49,9 @@ pub async fn rolling_restart(setting: &Setting) -> Report {
                 let instance =
                     (turn..turn + 2).map(|turn| turn % 2).find(|one| ready[*one].load(Ordering::Acquire));
                 let Some(instance) = instance else { continue };
-                let request = arena.ask_token(instance, &client);
+                let (arena, client) = (arena.clone(), client.clone());
                 answers.spawn(async move {
-                    let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
-                    let status = answer.status();
-                    if status.is_success() { Ok(()) } else { Err(status.to_string()) }
+                    arena.status("token", instance, arena.ask_token(instance, &client)).await
                 });
             }
             answers.join_all().await
@@ -77,7 +75,8 @@ pub async fn rolling_restart(setting: &Setting) -> Report {
     let mut report = Report::default();
     report.figure("restarts", rounds * 2);
     report.figure("requests", answers.len());
-    report.violations.extend(answers.into_iter().filter_map(Result::err));
+    let failed = answers.into_iter().filter(|status| *status != 200);
+    report.violations.extend(failed.map(|status| format!("a token request was answered {status}")));
     report.figure("failed", report.violations.len());
     report
 }
@@ -91,7 +90,7 @@ pub async fn joint_starts(setting: &Setting) -> Report {
     while rounds == 0 || (begun.elapsed() < setting.time && rounds < 20) {
         let folder = setting.folder.join(rounds.to_string());
         let arena = Arena::start(6, &[("DB_POOL_MAX", "2")], &folder).await;
-        times.extend_from_slice(&arena.starts);
+        times.extend(arena.history.lines().into_iter().map(|line| line.end));
         for instance in &arena.instances {
             instance.end().await;
         }

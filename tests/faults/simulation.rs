@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use crate::checker;
 use crate::faulty::Faulty;
 use crate::fleet::id_of;
-use crate::history::{Answer, Deed, Line, Subject, Token};
+use crate::history::{self, Answer, Deed, Line, Subject, Token};
 use crate::pace::Dice;
 use crate::plain_core::plain_core;
 use crate::report::{Report, Setting};
@@ -47,9 +47,10 @@ const NOON: i64 = 1_768_478_400_000;
 
 static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
 
-/// Runs of seeds that follow one another, until the time is over. Any that fails is named.
+/// Runs of seeds that follow one another, until the time is over. Any that fails is named; its history is left, and
+/// that of the first.
 pub async fn run(setting: &Setting) -> Report {
-    let (first, time) = (setting.seed, setting.time);
+    let (first, time, folder) = (setting.seed, setting.time, setting.folder.clone());
     let working = tokio::task::spawn_blocking(move || {
         let begun = std::time::Instant::now();
         let mut report = Report::default();
@@ -61,9 +62,13 @@ pub async fn run(setting: &Setting) -> Report {
             let lines = one(seed);
             answers += lines.len();
             failed += lines.iter().filter(|line| matches!(line.answer, Answer::Unknown)).count();
-            let told =
-                checker::violations(&lines).into_iter().map(|violation| format!("seed {seed}: {violation}"));
-            report.violations.extend(told);
+            let violations = checker::violations(&lines);
+            if runs == 1 || !violations.is_empty() {
+                history::write(&lines, &folder.join(format!("{seed}.jsonl")));
+            }
+            report
+                .violations
+                .extend(violations.into_iter().map(|violation| format!("seed {seed}: {violation}")));
         }
         report.figure("seeds", runs);
         report.figure("answers", answers);

@@ -28,13 +28,13 @@ pub async fn run(setting: &Setting) -> Report {
     let (mut files, mut connections) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
         wait(setting.time / SAMPLES).await;
-        samples.push((fleet.history.now().as_secs_f64() / 3600.0, resident(process)));
+        samples.push((arena.history.now().as_secs_f64() / 3600.0, resident(process)));
         files.push(std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count());
         let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agentidp'";
         connections.push(superuser.query_one(count, &[]).await.expect("an answer").get::<_, i64>(0));
     }
     fleet.end(hands).await;
-    let lines = fleet.history.lines();
+    let lines = arena.history.lines();
     let mut report = Report::default();
     report.violations.extend(checker::violations(&lines));
     report.figure("answers", lines.len());

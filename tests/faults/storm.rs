@@ -44,9 +44,9 @@ async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report 
     let mut spans = Vec::new();
     for fault in faults {
         wait(CALM.min(each / 2)).await;
-        let begun = fleet.history.now();
+        let begun = arena.history.now();
         fault.strike(&arena, each.saturating_sub(CALM).max(each / 2), &mut dice).await;
-        spans.push((*fault, begun, fleet.history.now()));
+        spans.push((*fault, begun, arena.history.now()));
         let mut longest = Duration::ZERO;
         for number in 0..instances {
             longest = longest.max(arena.until_whole(number).await);
@@ -55,11 +55,10 @@ async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report 
     }
     wait(CALM / 2).await;
     fleet.end(hands).await;
-    fleet.history.write(&setting.folder.join("history.jsonl"));
-    report_on(&mut report, &fleet.history, &spans);
+    report_on(&mut report, &arena.history, &spans);
     let back = share_of(&mut returns);
     report.figure("whole again after (p50/max)", back);
-    settle(&arena, &fleet.history, &mut report).await;
+    settle(&arena, &arena.history, &mut report).await;
     report
 }
 

@@ -45,7 +45,9 @@ async fn compare(
     let mut statuses = [0; 2];
     while begun.elapsed() < time || times[0].len() < 100 {
         let which = dice.below(2);
+        let start = arena.history.now();
         let (status, took) = wire.ask(requests[which]).await.expect("an answer");
+        arena.history.other(["first", "second"][which], 0, start, status);
         statuses[which] = status;
         times[which].push(took.as_secs_f64() * 1e6);
     }
