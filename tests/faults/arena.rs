@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// For how long it waits for an answer. The service promises one in less.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agentidp");
+
 /// What both roles of PostgreSQL send as their password. The private server takes any.
 const PASSWORD: &str = "correct-horse-battery";
 
@@ -38,6 +41,8 @@ pub struct Arena {
     pub instances: Vec<Instance>,
     pub http: reqwest::Client,
     pub administrator: Client,
+    /// How many of the instances, from the first on, are asked by a fleet.
+    pub open: AtomicUsize,
     /// What was asked of the instances. It is written to the folder when the arena goes.
     pub history: History,
     folder: PathBuf,
@@ -61,6 +66,7 @@ pub struct Instance {
     pub url: String,
     pub postgres: Proxy,
     pub redis: Proxy,
+    program: PathBuf,
     environment: Vec<(&'static str, String)>,
     pub log: PathBuf,
     process: Mutex<Option<Process>>,
@@ -86,11 +92,20 @@ impl Arena {
         let stores = Stores::start().await;
         let mut all = Vec::new();
         for number in 0..instances {
-            let instance = Instance::new(&stores, settings, folder, number).await;
+            let instance = Instance::new(&stores, PROGRAM.as_ref(), settings, folder, number).await;
             instance.start();
             all.push(instance);
         }
-        Self::of(stores, all, folder).await
+        Self::of(stores, all, Vec::new(), folder).await
+    }
+
+    /// A process of an older version, and beside it one of this version that is to be started.
+    pub async fn start_older(older: &Path, folder: &Path) -> Self {
+        let stores = Stores::start().await;
+        let first = Instance::new(&stores, older, &[], folder, 0).await;
+        let next = Instance::new(&stores, PROGRAM.as_ref(), &[], folder, 1).await;
+        first.start();
+        Self::of(stores, vec![first], vec![next], folder).await
     }
 
     /// An instance for each clock, wrong by so many seconds, within this process.
@@ -98,14 +113,14 @@ impl Arena {
         let stores = Stores::start().await;
         let mut all = Vec::new();
         for (number, offset) in offsets.iter().enumerate() {
-            let instance = Instance::new(&stores, &[], folder, number).await;
+            let instance = Instance::new(&stores, PROGRAM.as_ref(), &[], folder, number).await;
             instance.start_within(WrongClock(*offset)).await;
             all.push(instance);
         }
-        Self::of(stores, all, folder).await
+        Self::of(stores, all, Vec::new(), folder).await
     }
 
-    async fn of(stores: Stores, all: Vec<Instance>, folder: &Path) -> Self {
+    async fn of(stores: Stores, mut all: Vec<Instance>, later: Vec<Instance>, folder: &Path) -> Self {
         let http = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
         let history = History::begin();
         for (number, instance) in all.iter().enumerate() {
@@ -113,7 +128,10 @@ impl Arena {
             history.other("start", number, Duration::ZERO, 200);
         }
         let administrator = bootstrap(&all[0]).await;
-        let arena = Self { stores, instances: all, http, administrator, history, folder: folder.to_owned() };
+        let open = AtomicUsize::new(all.len());
+        all.extend(later);
+        let folder = folder.to_owned();
+        let arena = Self { stores, instances: all, http, administrator, open, history, folder };
         let admin = arena.admin_token().await;
         let unlimited = json!({ "limits": { "requestsPerMinute": null } });
         let own = arena.told(arena.get(&admin, "/api/v1/organizations")).await["data"][0].clone();
@@ -208,7 +226,13 @@ async fn until_whole(http: &reqwest::Client, instance: &Instance) -> Duration {
 }
 
 impl Instance {
-    async fn new(stores: &Stores, settings: &[(&'static str, &str)], folder: &Path, number: usize) -> Self {
+    async fn new(
+        stores: &Stores,
+        program: &Path,
+        settings: &[(&'static str, &str)],
+        folder: &Path,
+        number: usize,
+    ) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let log = folder.join(format!("instance-{number}.log"));
         // What an earlier run has left is nothing of this one.
@@ -233,12 +257,20 @@ impl Instance {
         ];
         environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let url = format!("http://{address}");
-        Self { url, postgres, redis, environment, log, process: Mutex::default() }
+        Self {
+            url,
+            postgres,
+            redis,
+            program: program.to_owned(),
+            environment,
+            log,
+            process: Mutex::default(),
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let log = std::fs::File::options().create(true).append(true).open(&self.log).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
+        let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command

@@ -194,7 +194,7 @@ impl Hand<'_> {
     }
 
     fn instance(&mut self) -> usize {
-        self.dice.below(self.fleet.arena.instances.len())
+        self.dice.below(self.fleet.arena.open.load(Ordering::Acquire))
     }
 
     fn note(&self, deed: Deed, instance: usize, start: std::time::Duration, status: u16, answer: Answer) {

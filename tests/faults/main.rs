@@ -32,9 +32,10 @@ mod soak;
 mod stores;
 mod storm;
 mod strangers;
+mod upgrade;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -55,6 +56,9 @@ struct Arguments {
     /// The seed of all that is left to chance; without it one of the time
     #[arg(long)]
     seed: Option<u64>,
+    /// A program of an older version, for `old-beside-new`
+    #[arg(long)]
+    older: Option<PathBuf>,
     /// The runs; without any all of them
     runs: Vec<String>,
 }
@@ -64,7 +68,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
 /// A run: its name, its short time in seconds, and what it does. One without a short time must be asked for.
 type Run = (&'static str, Option<u64>, for<'a> fn(&'a Setting) -> Running<'a>);
 
-const RUNS: [Run; 15] = [
+const RUNS: [Run; 16] = [
     ("orders-nobody-thought-of", Some(5), |setting| Box::pin(simulation::run(setting))),
     ("redis-fails", Some(32), |setting| Box::pin(storm::redis(setting))),
     ("postgres-fails", Some(40), |setting| Box::pin(storm::postgres(setting))),
@@ -79,6 +83,7 @@ const RUNS: [Run; 15] = [
     ("under-attack", None, |setting| Box::pin(attack::run(setting))),
     ("strangers-learn-nothing", None, |setting| Box::pin(strangers::run(setting))),
     ("soak", None, |setting| Box::pin(soak::run(setting))),
+    ("old-beside-new", None, |setting| Box::pin(upgrade::run(setting))),
     ("joint-starts", Some(5), |setting| Box::pin(orderly::joint_starts(setting))),
 ];
 
@@ -91,12 +96,14 @@ async fn main() -> ExitCode {
     for (name, short, run) in RUNS {
         let is_named = arguments.runs.iter().any(|wanted| name.contains(wanted.as_str()));
         let is_due = arguments.runs.is_empty() && (short.is_some() || arguments.seconds.is_some());
-        if !is_named && !is_due {
+        let lacks = name == "old-beside-new" && arguments.older.is_none();
+        if !is_named && (!is_due || lacks) {
             continue;
         }
         let setting = Setting {
             seed: arguments.seed.unwrap_or_else(seed),
             time: Duration::from_secs(arguments.seconds.or(short).unwrap_or(LONG_ENOUGH)),
+            older: arguments.older.clone(),
             folder: target.join(name),
         };
         std::fs::create_dir_all(&setting.folder).expect("a folder");

@@ -9,6 +9,8 @@ pub struct Setting {
     pub seed: u64,
     /// How long it may go on for.
     pub time: Duration,
+    /// A program of an older version.
+    pub older: Option<PathBuf>,
     /// Where its history and logs go.
     pub folder: PathBuf,
 }

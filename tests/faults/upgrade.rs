@@ -1,0 +1,49 @@
+//! An older version that works on while a newer one brings the tables up to date.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::arena::Arena;
+use crate::checker;
+use crate::fleet::Fleet;
+use crate::pace::{Dice, wait};
+use crate::report::{Report, Setting};
+
+/// The fleet at work on the older version, then on both, then on the newer one beside the older one's end.
+pub async fn run(setting: &Setting) -> Report {
+    let older = setting.older.as_ref().expect("--older names a program of an older version");
+    let mut dice = Dice::new(setting.seed);
+    let arena = Arc::new(Arena::start_older(older, &setting.folder).await);
+    let superuser = arena.stores.superuser().await;
+    let version = async || {
+        let version = "SELECT max(version) FROM refinery_schema_history";
+        superuser.query_one(version, &[]).await.expect("an answer").get::<_, i32>(0)
+    };
+    let before = version().await;
+    let fleet = Fleet::gather(&arena).await;
+    let hands = fleet.work(&mut dice);
+    wait(setting.time / 3).await;
+    arena.instances[1].start();
+    arena.until_whole(1).await;
+    let after = version().await;
+    let both_from = arena.history.now();
+    arena.open.store(2, Ordering::Release);
+    wait(setting.time * 2 / 3).await;
+    fleet.end(hands).await;
+    for instance in &arena.instances {
+        instance.end().await;
+    }
+    let lines = arena.history.lines();
+    let mut report = Report::default();
+    report.violations.extend(checker::violations(&lines));
+    let failed = lines.iter().filter(|line| line.status == 0 || line.status >= 500);
+    report.violations.extend(failed.map(|line| format!("failed: {line:?}")));
+    report.hold(before < after, || format!("the tables are of version {before} and stay it"));
+    report.figure("tables before and after", format!("{before}, {after}"));
+    for (instance, name) in ["answers of the older one beside the newer", "of the newer"].iter().enumerate() {
+        let those = lines.iter().filter(|line| line.instance == instance && line.start >= both_from);
+        report.figure(name, those.count());
+    }
+    report.figure("violations", report.violations.len());
+    report
+}
