@@ -95,7 +95,7 @@ pub struct StoreArgs {
     /// A file that holds `REDIS_URL`
     #[arg(long, env = "REDIS_URL_FILE")]
     pub redis_url_file: Option<PathBuf>,
-    /// How many connections to PostgreSQL may be open, beside three that every instance holds
+    /// How many connections to PostgreSQL may be open, beside four that every instance holds
     #[arg(long, env = "DB_POOL_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_pool_max: u32,
     /// How long to wait at start for a store that is away, in seconds

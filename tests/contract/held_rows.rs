@@ -1,8 +1,10 @@
 //! Rows that somebody holds: a kill is not overtaken by tokens, and whoever waits in vain fails alone.
 
 use agentidp::domain::agent::AgentChange;
+use agentidp::domain::audit::Action;
+use agentidp::domain::id::{OrganizationId, TokenId};
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::IssueError;
+use agentidp::ports::token_store::{IssueError, Revocation};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
@@ -64,8 +66,29 @@ async fn a_row_that_is_held_fails_those_that_need_it_and_nobody_else() {
     for (is_held, outcome) in race(callers).await {
         match outcome {
             Ok(_) => assert!(!is_held),
-            Err(IssueError::Store(StoreError::Unavailable { .. })) => assert!(is_held),
+            Err(IssueError::Store(StoreError::Unavailable { source, .. })) => {
+                assert!(is_held);
+                assert!(source.to_string().contains("lock timeout"), "the log would not say why: {source}");
+            }
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_revocation_that_the_tables_refuse_fails_alone() {
+    let stores = postgres().await;
+    let agent = stores.agent().await;
+    let callers = (0..RACERS).map(|place| {
+        let is_wrong = place % 10 == 0;
+        let organization = if is_wrong { OrganizationId(id()) } else { agent.organization };
+        let token = TokenId(id());
+        let revocation = Revocation { token, organization, until: NOON.plus_seconds(60) };
+        let tokens = stores.tokens.clone();
+        async move { (is_wrong, tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await) }
+    });
+    for (is_wrong, outcome) in race(callers).await {
+        assert_eq!(outcome.is_err(), is_wrong, "{outcome:?}");
+    }
+    assert_eq!(stores.count(Action::TokenRevoked).await, RACERS - RACERS.div_ceil(10));
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use agentidp::domain::audit::{Action, EventDraft};
+use agentidp::domain::id::TokenId;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::organization_store::InsertOrganizationError;
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::IssueError;
+use agentidp::ports::token_store::{IssueError, Revocation};
 use agentidp::ports::usage_store::UsageQuery;
 use tokio::task::JoinSet;
 
@@ -96,6 +97,41 @@ async fn a_change_that_was_acknowledged_is_there_and_one_that_was_refused_is_not
             Ok(()) => assert!(found.is_some(), "it was acknowledged"),
             Err(InsertOrganizationError::Store(StoreError::Unavailable { .. })) => assert!(found.is_none()),
             Err(InsertOrganizationError::Store(StoreError::InDoubt { .. })) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_revocation_that_was_acknowledged_holds_with_one_event_and_one_that_was_refused_has_none() {
+    let stores = postgres().await;
+    let agent = stores.agent().await;
+    let (tokens, organization) = (stores.tokens.clone(), agent.organization);
+    let outcomes = under_cuts(&stores, async move {
+        let mut outcomes = Vec::new();
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        while outcomes.iter().filter(|(outcome, ..): &&(Result<_, _>, _, _)| outcome.is_ok()).count() < 1_000
+        {
+            pace.tick().await;
+            let calls = (0..50).map(|_| {
+                let (tokens, token) = (tokens.clone(), TokenId(id()));
+                let revocation = Revocation { token, organization, until: NOON.plus_seconds(60) };
+                let event = event(Action::TokenRevoked, token);
+                async move { (tokens.revoke(&revocation, &event).await, token, event) }
+            });
+            outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);
+        }
+        outcomes
+    })
+    .await;
+    for (outcome, token, event) in outcomes {
+        let standing =
+            stores.tokens.standing(&claims(&agent, token)).await.expect("an answer").expect("known");
+        assert_eq!(standing.is_revoked, has_event(&stores, &event).await, "both or neither");
+        match outcome {
+            Ok(()) => assert!(standing.is_revoked, "it was acknowledged"),
+            Err(StoreError::Unavailable { .. }) => assert!(!standing.is_revoked, "nothing was changed"),
+            Err(StoreError::InDoubt { .. }) => {}
             Err(other) => panic!("{other:?}"),
         }
     }

@@ -25,6 +25,7 @@ contract!([memory, postgres, resilient, resilient_postgres] [
     an_assertion_is_not_spent_by_a_refusal_beside_it,
     a_spent_assertion_is_remembered_for_clocks_that_are_late,
     a_revoked_token_is_revoked_and_has_one_event,
+    revocations_at_once_have_one_event_a_token,
     a_standing_is_that_of_the_agent_and_its_organization_now,
 ]);
 
@@ -239,6 +240,24 @@ async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
     assert!(!is_revoked(other).await);
     stores.audit.purge(revocation.until.plus_seconds(CLOCK_SLACK_SECONDS - 1)).await.expect("purged");
     assert!(is_revoked(token).await, "remembered for as long as it was asked to, by a clock that is late");
+}
+
+async fn revocations_at_once_have_one_event_a_token(stores: Stores) {
+    let agent = stores.agent().await;
+    for round in 1..=ROUNDS {
+        let several: Vec<TokenId> = (0..RACERS / 3).map(|_| TokenId(id())).collect();
+        let callers = (0..RACERS).map(|place| {
+            let token = several[place % several.len()];
+            let revocation =
+                Revocation { token, organization: agent.organization, until: NOON.plus_seconds(60) };
+            let tokens = stores.tokens.clone();
+            async move { tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await }
+        });
+        for outcome in race(callers).await {
+            outcome.expect("revoked");
+        }
+        assert_eq!(stores.count(Action::TokenRevoked).await, round * several.len());
+    }
 }
 
 async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores) {

@@ -99,10 +99,8 @@ impl AgentStore for Postgres {
     }
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
-        let sql = format!("-- agent_store.find\nSELECT {AGENT} FROM agents WHERE agent_id = $1");
-        let rows = self.read(&sql, &[&id.0]).await?;
-        let agent = rows.first().map(codec::agent).transpose()?;
-        Ok(agent.filter(|agent| within.admits(agent.organization)).map(Arc::new))
+        let agent = self.lookup.agent(id).await?;
+        Ok(agent.filter(|agent| within.admits(agent.organization)))
     }
 
     async fn list(

@@ -10,7 +10,7 @@ use tokio_postgres::{Error, Row};
 
 use super::codec::{column, signed};
 use super::events::{EventColumns, INSERT_EVENTS};
-use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, told, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
 use crate::domain::audit::EventDraft;
 use crate::domain::id::{AgentId, OrganizationId};
@@ -187,7 +187,7 @@ impl Change<'_> {
             Ok(Err(error)) if is_answer(&error) => Err(failed(error)),
             Ok(Err(error)) => {
                 drop(Object::take(connection));
-                self.settle(error.to_string()).await
+                self.settle(told(&error)).await
             }
             Err(_) => {
                 drop(Object::take(connection));

@@ -1,9 +1,11 @@
 //! What a failure of PostgreSQL means.
 
+use std::error;
+use std::iter;
 use std::time::Duration;
 
 use tokio_postgres::Error;
-use tokio_postgres::error::Severity;
+use tokio_postgres::error::{Severity, SqlState};
 
 use crate::ports::store_error::{Cause, StoreError};
 
@@ -50,11 +52,23 @@ pub(super) fn is_answer(error: &Error) -> bool {
     })
 }
 
+/// Some row of the batch is not as the tables want it, or what it depends on is held by somebody.
+pub(super) fn is_one_rows_fault(error: &Error) -> bool {
+    let Some(code) = error.code() else { return false };
+    *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
+}
+
+/// An error with all that lies beneath it, in one sentence.
+pub(super) fn told(error: &(dyn error::Error + 'static)) -> String {
+    let parts = iter::successors(Some(error), |error| error.source());
+    parts.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// One error, told to many.
 pub(super) fn same(error: &StoreError) -> StoreError {
     match error {
-        StoreError::Unavailable { source, .. } => unavailable(source.to_string()),
-        StoreError::InDoubt { source, .. } => in_doubt(source.to_string()),
+        StoreError::Unavailable { source, .. } => unavailable(told(&**source)),
+        StoreError::InDoubt { source, .. } => in_doubt(told(&**source)),
         StoreError::Inconsistent { what, .. } => inconsistent(what.clone()),
     }
 }

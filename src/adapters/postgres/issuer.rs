@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::codec::{column, number, signed};
 use super::connect::Connector;
 use super::events::EventColumns;
-use super::failure::{in_doubt, same};
+use super::failure::{in_doubt, is_one_rows_fault, same, told};
 use super::lane::{Lane, Lanes, Line, Waiting, Worker};
 use super::store::{Failure, Parameter};
 use crate::domain::time::Timestamp;
@@ -158,7 +158,7 @@ async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Outcome>, Failure
             Ok((place, outcome)) if (1..=outcomes.len()).contains(&place) => outcomes[place - 1] = outcome,
             Ok(_) => {}
             // What cannot be read is a bug of this very statement: nobody can tell what it has stored.
-            Err(error) => return Ok(batch.iter().map(|_| Err(in_doubt(error.to_string()).into())).collect()),
+            Err(error) => return Ok(batch.iter().map(|_| Err(in_doubt(told(&error)).into())).collect()),
         }
     }
     Ok(outcomes)
@@ -189,7 +189,7 @@ async fn without_those_there(line: &mut Line, batch: Batch) -> Batch {
 
 fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {
     for (_, reply) in batch {
-        let error = if is_sent { in_doubt(error.to_string()) } else { same(error) };
+        let error = if is_sent { in_doubt(told(error)) } else { same(error) };
         let _ = reply.send(Err(error.into()));
     }
 }
@@ -205,10 +205,4 @@ fn is_lost_race(error: &Error) -> bool {
         }
         _ => false,
     }
-}
-
-/// Some row of the batch is not as the tables want it, or what it depends on is held by somebody.
-fn is_one_rows_fault(error: &Error) -> bool {
-    let Some(code) = error.code() else { return false };
-    *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
 }

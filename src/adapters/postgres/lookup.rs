@@ -58,7 +58,7 @@ LEFT JOIN credential_uses u ON u.credential_id = c.credential_id";
 
 /// The two lanes.
 pub(super) struct Lookup {
-    standings: Lane<(AgentId, TokenId), Answer<Standing>>,
+    standings: Lane<(AgentId, Option<TokenId>), Answer<Standing>>,
     clients: Lane<(AgentId, Option<Fingerprint>), Answer<Client>>,
 }
 
@@ -75,7 +75,12 @@ impl Lookup {
 
     /// How the token with these claims and its agent stand now.
     pub(super) async fn standing(&self, claims: &Claims) -> Answer<Standing> {
-        self.standings.ask((claims.agent, claims.id)).await?
+        self.standings.ask((claims.agent, Some(claims.id))).await?
+    }
+
+    /// The agent of that id.
+    pub(super) async fn agent(&self, id: AgentId) -> Answer<Arc<Agent>> {
+        Ok(self.standings.ask((id, None)).await??.map(|standing| standing.agent))
     }
 
     /// The client of that id, with the credentials that its proof may be held against.
@@ -90,10 +95,14 @@ impl Lookup {
 
 struct Standings(Kept);
 
-impl Worker<(AgentId, TokenId), Answer<Standing>> for Standings {
-    async fn serve(&mut self, line: &mut Line, batch: Vec<Waiting<(AgentId, TokenId), Answer<Standing>>>) {
+impl Worker<(AgentId, Option<TokenId>), Answer<Standing>> for Standings {
+    async fn serve(
+        &mut self,
+        line: &mut Line,
+        batch: Vec<Waiting<(AgentId, Option<TokenId>), Answer<Standing>>>,
+    ) {
         let agents: Vec<Uuid> = batch.iter().map(|((agent, _), _)| agent.0).collect();
-        let tokens: Vec<Uuid> = batch.iter().map(|((_, token), _)| token.0).collect();
+        let tokens: Vec<Option<Uuid>> = batch.iter().map(|((_, token), _)| token.map(|id| id.0)).collect();
         let look = async {
             let rows = line.read(&[&agents, &tokens]).await?;
             let mut standings: Vec<Option<Standing>> = vec![None; batch.len()];

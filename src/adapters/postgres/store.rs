@@ -15,10 +15,11 @@ use uuid::Uuid;
 
 use super::codec::number;
 use super::connect::Connector;
-use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, told, unavailable};
 use super::issuer::Issuer;
 use super::lane::Lanes;
 use super::lookup::Lookup;
+use super::revoker::Revoker;
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
 use crate::domain::id::AgentId;
 use crate::domain::time::Month;
@@ -45,13 +46,14 @@ pub struct Postgres {
     pool: Pool,
     pub(super) lookup: Lookup,
     pub(super) issuer: Issuer,
+    pub(super) revoker: Revoker,
     /// Months whose partition of the audit log is known to be there.
     pub(super) months: Mutex<HashSet<Month>>,
     lanes: Lanes,
 }
 
 impl Postgres {
-    /// A store with a pool of so many connections, and three more for its lanes. Nothing is opened yet.
+    /// A store with a pool of so many connections, and four more for its lanes. Nothing is opened yet.
     pub fn new(settings: &PgSettings, connections: usize) -> Result<Self, StoreError> {
         let connector = Connector(settings.clone());
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -70,6 +72,7 @@ impl Postgres {
         Ok(Self {
             lookup: Lookup::new(&connector, &lanes),
             issuer: Issuer::new(&connector, &lanes),
+            revoker: Revoker::new(&connector, &lanes),
             pool,
             months: Mutex::default(),
             lanes,
@@ -137,7 +140,7 @@ impl Postgres {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
         match self.ask(&Ask::Prepared(sql, parameters), Instant::now() + BOTH_TRIES).await {
-            Err(Failure::Lost(error)) => Err(in_doubt(error.to_string())),
+            Err(Failure::Lost(error)) => Err(in_doubt(error)),
             outcome => Ok(outcome?),
         }
     }
@@ -216,8 +219,8 @@ pub(super) enum Failure {
 
 impl Failure {
     /// What is to be told of it.
-    fn told(self) -> String {
-        StoreError::from(self).to_string()
+    pub(super) fn told(self) -> String {
+        told(&StoreError::from(self))
     }
 }
 
