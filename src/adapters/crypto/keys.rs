@@ -3,7 +3,9 @@
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
+    RsaPublicKeyComponents,
 };
 use aws_lc_rs::{digest, hmac, rsa::KeySize};
 use base64::Engine as _;
@@ -156,10 +158,12 @@ pub(super) struct VerifyingKey {
     /// The RFC 7638 thumbprint.
     pub id: String,
     pub public: PublicKey,
-    checker: Checker,
+    reader: Reader,
+    checker: ParsedPublicKey,
 }
 
-enum Checker {
+/// Reads whole JWTs, of whatever form they are.
+enum Reader {
     Rsa(Box<RS256PublicKey>),
     P256(ES256PublicKey),
     Ed25519(Ed25519PublicKey),
@@ -169,23 +173,36 @@ impl VerifyingKey {
     /// The key; refused where it is weak, off its curve, or no key.
     pub(super) fn new(public: PublicKey) -> Result<Self, KeyError> {
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::NotAKey);
-        let checker = match &public {
+        let (reader, checker) = match &public {
             PublicKey::Rsa { n, e } => {
                 let (n, e) = (decode(n)?, decode(e)?);
                 check_rsa(&n, &e)?;
-                RS256PublicKey::from_components(&n, &e).map(|key| Checker::Rsa(Box::new(key)))
+                let reader = RS256PublicKey::from_components(&n, &e).map(|key| Reader::Rsa(Box::new(key)));
+                let parts = RsaPublicKeyComponents { n, e };
+                (reader, parts.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256))
             }
             PublicKey::P256 { x, y } => {
                 let (x, y) = (decode(x)?, decode(y)?);
                 if x.len() != 32 || y.len() != 32 {
                     return Err(KeyError::NotAKey);
                 }
-                ES256PublicKey::from_bytes(&[&[4][..], &x, &y].concat()).map(Checker::P256)
+                let point = [&[4][..], &x, &y].concat();
+                let reader = ES256PublicKey::from_bytes(&point).map(Reader::P256);
+                (reader, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point))
             }
-            PublicKey::Ed25519 { x } => Ed25519PublicKey::from_bytes(&decode(x)?).map(Checker::Ed25519),
-        }
-        .map_err(|_| KeyError::NotAKey)?;
-        Ok(Self { id: thumbprint(&public), public, checker })
+            PublicKey::Ed25519 { x } => {
+                let x = decode(x)?;
+                (Ed25519PublicKey::from_bytes(&x).map(Reader::Ed25519), ParsedPublicKey::new(&ED25519, x))
+            }
+        };
+        let reader = reader.map_err(|_| KeyError::NotAKey)?;
+        let checker = checker.map_err(|_| KeyError::NotAKey)?;
+        Ok(Self { id: thumbprint(&public), public, reader, checker })
+    }
+
+    /// Whether this is the message's signature by this key, in the form that JWS has (RFC 7518 section 3).
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.checker.verify_sig(message, signature).is_ok()
     }
 
     /// The claims of a JWT whose signature by this key, of this key's algorithm, holds.
@@ -194,10 +211,10 @@ impl VerifyingKey {
         token: &str,
         options: VerificationOptions,
     ) -> Option<JWTClaims<Claims>> {
-        match &self.checker {
-            Checker::Rsa(key) => key.verify_token(token, Some(options)).ok(),
-            Checker::P256(key) => key.verify_token(token, Some(options)).ok(),
-            Checker::Ed25519(key) => key.verify_token(token, Some(options)).ok(),
+        match &self.reader {
+            Reader::Rsa(key) => key.verify_token(token, Some(options)).ok(),
+            Reader::P256(key) => key.verify_token(token, Some(options)).ok(),
+            Reader::Ed25519(key) => key.verify_token(token, Some(options)).ok(),
         }
     }
 }
