@@ -17,8 +17,8 @@ use crate::history::{Answer, Deed, Line, Subject, Token};
 const LATE: Duration = Duration::from_secs(10);
 
 /// A change, and from when to when it may have been done.
-struct Change<'a> {
-    subject: &'a Subject,
+#[derive(Clone, Copy)]
+struct Change {
     start: Duration,
     /// When it was surely done. None: perhaps never.
     done: Option<Duration>,
@@ -26,28 +26,81 @@ struct Change<'a> {
     end: Duration,
 }
 
-/// Changes by whom they are about.
-type Changes<'a> = HashMap<&'a Subject, Vec<Change<'a>>>;
+/// The changes of one kind to one subject. Each question is one search, for a long history has many of both.
+#[derive(Default)]
+struct Changes {
+    /// By their starts.
+    by_start: Vec<Change>,
+    /// The latest end of each and all before it.
+    latest_end: Vec<Duration>,
+    /// When the first was surely done, of each and all after it.
+    first_done: Vec<Option<Duration>>,
+}
 
-/// What the history shows that must not be, in sentences.
+impl Changes {
+    fn of(by_start: Vec<Change>) -> Self {
+        let mut latest_end: Vec<Duration> = Vec::with_capacity(by_start.len());
+        for change in &by_start {
+            latest_end.push(latest_end.last().map_or(change.end, |before| change.end.max(*before)));
+        }
+        let mut first_done: Vec<Option<Duration>> = vec![None; by_start.len() + 1];
+        for (place, change) in by_start.iter().enumerate().rev() {
+            first_done[place] = change.done.into_iter().chain(first_done[place + 1]).min();
+        }
+        Self { by_start, latest_end, first_done }
+    }
+
+    /// How many began before.
+    fn before(&self, time: Duration) -> usize {
+        self.by_start.partition_point(|change| change.start < time)
+    }
+
+    /// When the first of those that began after `time` was surely done.
+    fn done_after(&self, time: Duration) -> Option<Duration> {
+        self.first_done[self.by_start.partition_point(|change| change.start <= time)]
+    }
+
+    /// Whether one may have been done between.
+    fn may_be_between(&self, start: Duration, end: Duration) -> bool {
+        self.before(end).checked_sub(1).is_some_and(|last| self.latest_end[last] > start)
+    }
+
+    /// The last of those that were surely done before.
+    fn last_done_before(&self, time: Duration) -> Option<&Change> {
+        self.by_start[..self.before(time)]
+            .iter()
+            .rev()
+            .find(|change| change.done.is_some_and(|done| done < time))
+    }
+}
+
+/// All changes of some kind, by whom they are about.
+fn changes(lines: &[Line], wanted: fn(&Deed) -> Option<&Subject>) -> HashMap<&Subject, Changes> {
+    let mut by_subject: HashMap<&Subject, Vec<Change>> = HashMap::new();
+    for line in lines {
+        let Some(subject) = wanted(&line.deed) else { continue };
+        let (done, end) = match line.answer {
+            Answer::No => continue,
+            Answer::Unknown => (None, line.end + LATE),
+            Answer::Yes | Answer::Issued(_) => (Some(line.end), line.end),
+        };
+        by_subject.entry(subject).or_default().push(Change { start: line.start, done, end });
+    }
+    by_subject.into_iter().map(|(subject, changes)| (subject, Changes::of(changes))).collect()
+}
+
+/// What the history, in the order of its starts, shows that must not be, in sentences.
 pub fn violations(lines: &[Line]) -> Vec<String> {
     let mut violations = Vec::new();
-    let changes = |wanted: fn(&Deed) -> Option<&Subject>| -> Changes<'_> {
-        let mut changes = Changes::new();
-        for change in lines.iter().filter_map(|line| change(line, wanted)) {
-            changes.entry(change.subject).or_default().push(change);
-        }
-        changes
-    };
-    let kills = changes(|deed| match deed {
+    let kills = changes(lines, |deed| match deed {
         Deed::Kill(subject) | Deed::Suspend(subject) => Some(subject),
         _ => None,
     });
-    let suspensions = changes(|deed| match deed {
+    let suspensions = changes(lines, |deed| match deed {
         Deed::Suspend(subject) => Some(subject),
         _ => None,
     });
-    let reactivations = changes(|deed| match deed {
+    let reactivations = changes(lines, |deed| match deed {
         Deed::Reactivate(subject) => Some(subject),
         _ => None,
     });
@@ -61,14 +114,14 @@ pub fn violations(lines: &[Line]) -> Vec<String> {
         let Answer::Issued(token) = &line.answer else { continue };
         let asked = asked.remove(token.id.as_str()).unwrap_or_default();
         let subjects = token.subjects();
-        let kills: Vec<_> = subjects.iter().filter_map(|subject| kills.get(subject)).flatten().collect();
+        let kills: Vec<_> = subjects.iter().filter_map(|subject| kills.get(subject)).collect();
         violations.extend(of_token(token, line, &asked, &kills));
-        for suspension in subjects.iter().filter_map(|subject| suspensions.get(subject)).flatten() {
-            let is_before = suspension.done.is_some_and(|done| done < line.start);
-            let may_be_over = |reactivation: &Change<'_>| {
-                reactivation.end > suspension.start && reactivation.start < line.end
-            };
-            if is_before && !reactivations.get(suspension.subject).into_iter().flatten().any(may_be_over) {
+        for subject in &subjects {
+            // What ended an earlier suspension alone did not end the last one.
+            let last = suspensions.get(subject).and_then(|changes| changes.last_done_before(line.start));
+            let Some(suspension) = last else { continue };
+            let reactivations = reactivations.get(subject);
+            if !reactivations.is_some_and(|changes| changes.may_be_between(suspension.start, line.end)) {
                 violations.push(format!("{} was issued to what was suspended: {line:?}", token.id));
             }
         }
@@ -76,20 +129,9 @@ pub fn violations(lines: &[Line]) -> Vec<String> {
     violations
 }
 
-fn change(line: &Line, wanted: fn(&Deed) -> Option<&Subject>) -> Option<Change<'_>> {
-    let subject = wanted(&line.deed)?;
-    let (done, end) = match line.answer {
-        Answer::No => return None,
-        Answer::Unknown => (None, line.end + LATE),
-        Answer::Yes | Answer::Issued(_) => (Some(line.end), line.end),
-    };
-    Some(Change { subject, start: line.start, done, end })
-}
-
-fn of_token(token: &Token, issued: &Line, asked: &[&Line], kills: &[&Change<'_>]) -> Vec<String> {
+fn of_token(token: &Token, issued: &Line, asked: &[&Line], kills: &[&Changes]) -> Vec<String> {
     let mut violations = Vec::new();
-    let is_after = |kill: &&&Change<'_>| kill.start > issued.end;
-    let killed = kills.iter().filter(is_after).filter_map(|kill| kill.done).min();
+    let killed = kills.iter().filter_map(|kills| kills.done_after(issued.end)).min();
     let first_no = asked.iter().filter(|line| matches!(line.answer, Answer::No)).map(|line| line.end).min();
     for line in asked {
         match line.answer {
@@ -102,8 +144,7 @@ fn of_token(token: &Token, issued: &Line, asked: &[&Line], kills: &[&Change<'_>]
                 }
             }
             Answer::No => {
-                let is_excused = kills.iter().any(|kill| kill.start < line.end && kill.end > issued.start);
-                if !is_excused {
+                if !kills.iter().any(|kills| kills.may_be_between(issued.start, line.end)) {
                     violations.push(format!("{} is dead without a kill: {line:?}", token.id));
                 }
             }

@@ -19,6 +19,9 @@ const AGENTS: usize = 12;
 const TOKENS: usize = 24;
 /// How many hands work at once.
 const HANDS: usize = 8;
+/// Of how many deeds the last twenty are rotations.
+const DEEDS: usize = 1000;
+const ROTATIONS: usize = 20;
 
 /// What works in an arena.
 pub struct Fleet {
@@ -80,6 +83,15 @@ impl Fleet {
 
     /// Sets all hands to work, until [`end`](Self::end).
     pub fn work(self: &Arc<Self>, dice: &mut Dice) -> JoinSet<()> {
+        self.work_at(DEEDS, dice)
+    }
+
+    /// As [`work`](Self::work), but every secret stays.
+    pub fn work_without_rotations(self: &Arc<Self>, dice: &mut Dice) -> JoinSet<()> {
+        self.work_at(DEEDS - ROTATIONS, dice)
+    }
+
+    fn work_at(self: &Arc<Self>, deeds: usize, dice: &mut Dice) -> JoinSet<()> {
         let mut hands = JoinSet::new();
         for number in 0..HANDS {
             let (fleet, dice) = (self.clone(), dice.split());
@@ -87,7 +99,7 @@ impl Fleet {
                 let mut hand =
                     Hand { fleet: &fleet, dice, administrator: &fleet.administrators[number], admin: None };
                 while !fleet.is_over.load(Ordering::Acquire) {
-                    hand.work().await;
+                    hand.work(deeds).await;
                 }
             });
         }
@@ -132,13 +144,13 @@ struct Hand<'a> {
 }
 
 impl Hand<'_> {
-    /// One deed, by the dice.
-    async fn work(&mut self) {
+    /// One of so many deeds, by the dice.
+    async fn work(&mut self, deeds: usize) {
         let Some(admin) = self.admin().await else { return };
         let place = self.dice.below(AGENTS);
         let agent = self.fleet.agent(place).client.id.clone();
         let of_agent = format!("/api/v1/agents/{agent}");
-        match self.dice.below(1000) {
+        match self.dice.below(deeds) {
             0..300 => self.issue(place).await,
             300..700 => self.introspect(place, &admin).await,
             700..900 => self.bear(place).await,
