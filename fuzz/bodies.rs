@@ -2,33 +2,21 @@
 //! `tests/properties`. Each goes in as a stranger would, by a whole request, and panics where the answer says that
 //! something broke.
 
-#[path = "../tests/servers/plain_core.rs"]
-mod plain_core;
+#[path = "../tests/servers/plain_service.rs"]
+mod plain_service;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use agentidp::adapters::crypto::{KeySet, generate_pem};
-use agentidp::adapters::http::document;
-use agentidp::adapters::http::envelope::Envelope;
-use agentidp::adapters::http::lifecycle::Lifecycle;
-use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
-use agentidp::adapters::system::SystemClock;
-use agentidp::app::client_auth::ClientProof;
-use agentidp::app::token::TokenRequest;
-use agentidp::app::visit::Visit;
 use agentidp::domain::agent::Version;
-use agentidp::domain::audit::Origin;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::scope::Scopes;
-use agentidp::domain::secret::ClientSecret;
-use agentidp::ports::stores::Stores;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use poem::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use poem::http::{HeaderValue, Method, Uri};
 use poem::{Request, RequestBuilder};
-use tokio::runtime::{Builder, Runtime};
 
-use self::plain_core::{ISSUER, plain_core};
+use self::plain_service::PlainService;
 
 /// A name, and what is done with the bytes.
 type Body = (&'static str, fn(&[u8]));
@@ -130,57 +118,32 @@ fn version_and_capability(data: &[u8]) {
 /// A key in the settings.
 fn pem(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    for (private, public) in [(&*text, ""), (&*WORLD.pem, &*text)] {
+    static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
+    for (private, public) in [(&*text, ""), (&**KEY, &*text)] {
         if let Err(error) = KeySet::from_pem(private, public) {
             assert!(text.len() < 40 || !error.to_string().contains(&*text), "a key is told in an error");
         }
     }
 }
 
-/// A whole service without sockets, and a token that may do anything.
+/// A service, and a token that may do anything.
 struct World {
-    envelope: Envelope,
-    runtime: Runtime,
+    service: PlainService,
     token: String,
     agent: String,
-    pem: String,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    // Time is driven: what waits for time to pass does not.
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    let pem = generate_pem(KeyType::Ed25519).expect("a key");
-    let limiter = Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock)));
-    let stores = Stores::of(&Arc::new(Memory::default()), limiter);
-    let app = Arc::new(plain_core(&stores, Arc::new(SystemClock), &pem));
-    let (token, agent) = runtime.block_on(async {
-        let administrator = app.bootstrap.first_administrator().await.expect("the first");
-        let secret = ClientSecret::parse(administrator.client_secret.expose());
-        let proof = ClientProof::Secret { client: Some(administrator.client_id), secret };
-        let visit = Visit::new(Origin { address: None, user_agent: None });
-        let issued = app.tokens.issue(&visit, &proof, &TokenRequest::default()).await.expect("a token");
-        (issued.token.expose().to_owned(), administrator.client_id.to_string())
-    });
-    let lifecycle = Arc::new(Lifecycle::default());
-    let issuer: Arc<str> = ISSUER.into();
-    let documented = document::documented(&app, &issuer, "", &lifecycle);
-    let envelope = Envelope {
-        app,
-        endpoint: Arc::new(documented.endpoint),
-        routes: documented.routes,
-        lifecycle,
-        trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
-        cors_origins: Vec::new(),
-        issuer_path: String::new(),
-    };
-    World { envelope, runtime, token, agent, pem }
+    let service = PlainService::start();
+    let token = service.token();
+    let agent = service.administrator.client_id.to_string();
+    World { service, token, agent }
 });
 
 /// Sends the request. Whatever it was, nothing broke by it.
 fn ask(request: Request) {
-    let peer = [192, 0, 2, 1].into();
     let told = format!("{} {}", request.method(), request.uri());
-    let response = WORLD.runtime.block_on(WORLD.envelope.handle(request, peer));
+    let response = WORLD.service.answer(request);
     assert!(!response.status().is_server_error(), "{told}: {}", response.status());
     assert!(response.headers().contains_key("x-request-id"), "{told}");
 }
