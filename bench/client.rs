@@ -1,12 +1,14 @@
-//! What is asked of the service.
+//! What is asked of a server that speaks as the service does: of the service itself, and of the seed.
+
+use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::Outcome;
-use crate::load::{Connection, Load, request};
+use crate::load::{Connection, Exchange, Load, request};
 use crate::service::{Service, call};
+use crate::{Failure, Outcome};
 
 /// How many wrong secrets are tried.
 pub const WRONG_SECRETS: usize = 200;
@@ -14,108 +16,155 @@ pub const WRONG_SECRETS: usize = 200;
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// The first administrator, as a client.
-pub struct Client<'a> {
-    service: &'a Service,
-    token_request: Vec<u8>,
+/// A client that may do everything.
+pub struct Client {
+    address: SocketAddr,
+    id: String,
+    token: Exchange,
     bearer: String,
 }
 
-impl<'a> Client<'a> {
-    pub fn new(service: &'a Service) -> Outcome<Self> {
-        let token_request = token_request(&service.client_id, &service.client_secret);
-        let mut client = Self { service, token_request, bearer: String::new() };
-        client.bearer = format!("Bearer {}", client.token()?);
+impl Client {
+    /// The client of that id and secret. It gets a token to ask by.
+    pub fn new(address: SocketAddr, id: &str, secret: &str) -> Outcome<Self> {
+        let token = Exchange::ok(token_request(id, secret), r#"{"access_token":"#);
+        let mut client = Self { address, id: id.to_owned(), token, bearer: String::new() };
+        client.bearer = format!("Bearer {}", client.tokens(1)?[0]);
         Ok(client)
     }
 
-    pub fn token(&self) -> Outcome<String> {
-        let answer = call(self.service.address, &self.token_request, 200)?;
-        let token = serde_json::from_slice::<Value>(&answer)?;
-        Ok(token["access_token"].as_str().ok_or("no token")?.to_owned())
-    }
-
-    pub fn lift_limits(&self) -> Outcome<()> {
-        let headers = [("Authorization", self.bearer.as_str()), JSON];
-        let own = request(&format!("GET /api/v1/agents/{}", self.service.client_id), &headers[..1], "");
-        let own = serde_json::from_slice::<Value>(&call(self.service.address, &own, 200)?)?;
+    /// The first administrator of the service, whose organization it frees from all limits.
+    pub fn without_limits(service: &Service) -> Outcome<Self> {
+        let client = Self::new(service.address, &service.client_id, &service.client_secret)?;
+        let own = serde_json::from_slice::<Value>(&call(client.address, &client.read().request, 200)?)?;
         let id = own["organizationId"].as_str().ok_or("no organization")?;
-        let limits = r#"{"limits":{"requestsPerMinute":null,"maxTokensPerMonth":null}}"#;
-        let change = request(&format!("PATCH /api/v1/organizations/{id}"), &headers, limits);
-        call(self.service.address, &change, 200).map(drop)
+        let limits = r#"{"limits":{"requestsPerMinute":null,"maxTokensPerMonth":null,"maxAgents":null}}"#;
+        let change = client.json(&format!("PATCH /api/v1/organizations/{id}"), limits);
+        call(client.address, &change, 200)?;
+        Ok(client)
     }
 
-    /// A token, an introspection of each of those tokens in turn, and the least that the service answers.
-    pub fn loads(&self, tokens: &[String]) -> [Load; 3] {
+    /// A token by the client's secret.
+    pub fn token(&self) -> Exchange {
+        self.token.clone()
+    }
+
+    /// Whether a token is alive, which it is.
+    pub fn introspection(&self, token: &str) -> Exchange {
         let headers = [("Authorization", self.bearer.as_str()), FORM];
-        let introspection =
-            |token| request("POST /api/v1/token/introspect", &headers, &format!("token={token}"));
-        [
-            Load {
-                name: "POST /api/v1/token",
-                requests: vec![self.token_request.clone()],
-                right: br#"{"access_token":"#,
-            },
-            Load {
-                name: "POST /api/v1/token/introspect",
-                requests: tokens.iter().map(introspection).collect(),
-                right: br#"{"active":true"#,
-            },
-            Load {
-                name: "GET /health",
-                requests: vec![request("GET /health", &[], "")],
-                right: br#"{"status":"ok""#,
-            },
-        ]
+        let body = format!("token={token}");
+        Exchange::ok(request("POST /api/v1/token/introspect", &headers, &body), r#"{"active":true"#)
     }
 
-    pub fn bcrypt_runs_of_wrong_secrets(&self) -> Outcome<f64> {
-        self.make_credential()?;
-        let before = self.service.bcrypt_runs()?;
+    /// The end of a token of its own.
+    pub fn revocation(&self, token: &str) -> Exchange {
+        let headers = [("Authorization", self.bearer.as_str()), FORM];
+        Exchange::ok(request("POST /api/v1/token/revoke", &headers, &format!("token={token}")), "")
+    }
+
+    /// Its own record, by a bearer token.
+    pub fn read(&self) -> Exchange {
+        self.get(&format!("/api/v1/agents/{}", self.id), "{")
+    }
+
+    /// A list.
+    pub fn list(&self, path: &str) -> Exchange {
+        self.get(path, r#"{"data":["#)
+    }
+
+    /// A new agent, of that number.
+    pub fn creation(&self, place: usize) -> Exchange {
+        let body = format!(
+            r#"{{"email":"bench-{place}@example.com","agentType":"custom","version":"1.0.0",
+            "capabilities":["documents:read"],"owner":"bench","deploymentEnv":"staging"}}"#
+        );
+        Exchange { request: self.json("POST /api/v1/agents", &body), status: 201, right: "{" }
+    }
+
+    /// So many tokens.
+    pub fn tokens(&self, number: usize) -> Outcome<Vec<String>> {
+        tokens(self.address, &self.token, number)
+    }
+
+    /// A new agent of that number with a secret: what its first token is asked with.
+    pub fn newcomer(&self, place: usize) -> Outcome<Exchange> {
+        let told = |request: &[u8]| -> Outcome<Value> {
+            Ok(serde_json::from_slice(&call(self.address, request, 201)?)?)
+        };
+        let agent = told(&self.creation(place).request)?;
+        let id = agent["agentId"].as_str().ok_or("no agent")?;
+        let credential = told(&self.json(&format!("POST /api/v1/agents/{id}/credentials"), "{}"))?;
+        let secret = credential["clientSecret"].as_str().ok_or("no secret")?;
+        Ok(Exchange::ok(token_request(id, secret), r#"{"access_token":"#))
+    }
+
+    /// How often bcrypt runs for secrets that are all wrong.
+    pub fn bcrypt_runs_of_wrong_secrets(&self, service: &Service) -> Outcome<f64> {
+        call(self.address, &self.json(&format!("POST /api/v1/agents/{}/credentials", self.id), "{}"), 201)?;
+        let before = service.bcrypt_runs()?;
         if before.0 == 0 {
             return Err("the hash of a new secret is not counted".into());
         }
-        let mut connection = Connection::open(self.service.address)?;
+        let mut connection = Connection::open(self.address)?;
         for number in 0..WRONG_SECRETS {
             let text = format!("aidp_sk_{number:048x}");
             let secret = format!("{text}{:08x}", crc32fast::hash(text.as_bytes()));
-            let answer = connection.exchange(&token_request(&self.service.client_id, &secret))?;
+            let answer = connection.exchange(&token_request(&self.id, &secret))?;
             if answer.status != 401 {
                 return Err(format!("a wrong secret: answered {}", answer.status).into());
             }
         }
-        let after = self.service.bcrypt_runs()?;
+        let after = service.bcrypt_runs()?;
         Ok((after.0 + after.1 - before.0 - before.1) as f64)
     }
 
-    /// Makes so many agents, with their events: as many as a first page shows, so that an empty database answers as
-    /// long a page as a full one.
-    pub fn make_agents(&self, number: usize) -> Outcome<()> {
-        let headers = [("Authorization", self.bearer.as_str()), JSON];
-        for place in 0..number {
-            let body = format!(
-                r#"{{"email":"page-{place}@example.com","agentType":"custom","version":"1.0.0",
-                "capabilities":["documents:read"],"owner":"bench","deploymentEnv":"staging"}}"#
-            );
-            call(self.service.address, &request("POST /api/v1/agents", &headers, &body), 201)?;
-        }
-        Ok(())
-    }
-
-    /// A list, read with a token of the administrator.
-    pub fn list(&self, name: &'static str, path: &str) -> Load {
+    fn get(&self, path: &str, right: &'static str) -> Exchange {
         let headers = [("Authorization", self.bearer.as_str())];
-        Load { name, requests: vec![request(&format!("GET {path}"), &headers, "")], right: br#"{"data":["# }
+        Exchange::ok(request(&format!("GET {path}"), &headers, ""), right)
     }
 
-    fn make_credential(&self) -> Outcome<()> {
-        let line = format!("POST /api/v1/agents/{}/credentials", self.service.client_id);
-        let make = request(&line, &[("Authorization", self.bearer.as_str()), JSON], "{}");
-        call(self.service.address, &make, 201).map(drop)
+    fn json(&self, line: &str, body: &str) -> Vec<u8> {
+        request(line, &[("Authorization", &self.bearer), JSON], body)
     }
 }
 
-fn token_request(id: &str, secret: &str) -> Vec<u8> {
+/// The least that the service answers.
+pub fn health() -> Load {
+    let exchange = Exchange::ok(request("GET /health", &[], ""), r#"{"status":"ok""#);
+    Load { name: "GET /health", exchanges: vec![exchange] }
+}
+
+/// So many tokens, by that request.
+pub fn tokens(address: SocketAddr, token: &Exchange, number: usize) -> Outcome<Vec<String>> {
+    const HANDS: usize = 16;
+    std::thread::scope(|scope| {
+        let gather = |hand| {
+            scope.spawn(move || {
+                let mut connection = Connection::open(address)?;
+                let mut tokens = Vec::new();
+                for _ in (hand..number).step_by(HANDS) {
+                    let answer = connection.exchange(&token.request)?;
+                    let body = serde_json::from_slice::<Value>(answer.body)?;
+                    tokens.push(body["access_token"].as_str().ok_or("no token")?.to_owned());
+                }
+                Ok::<_, Failure>(tokens)
+            })
+        };
+        let hands: Vec<_> = (0..HANDS.min(number)).map(gather).collect();
+        let mut tokens = Vec::new();
+        for hand in hands {
+            tokens.append(&mut hand.join().expect("a hand does not panic")?);
+        }
+        Ok(tokens)
+    })
+}
+
+/// A token by Basic (RFC 6749 section 2.3.1) and that form.
+pub fn token_request_of(path: &str, id: &str, secret: &str, form: &str) -> Vec<u8> {
     let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
-    request("POST /api/v1/token", &[("Authorization", &basic), FORM], "grant_type=client_credentials")
+    request(&format!("POST {path}"), &[("Authorization", &basic), FORM], form)
+}
+
+fn token_request(id: &str, secret: &str) -> Vec<u8> {
+    token_request_of("/api/v1/token", id, secret, "grant_type=client_credentials")
 }

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// The longest to wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that a load goes on where it has no time of its own.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// A connection that stays open.
 pub struct Connection {
@@ -76,24 +78,69 @@ pub fn request(line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// What to send, round and round, and how each right answer of 200 begins.
+/// A request, and what answers it rightly.
+#[derive(Clone)]
+pub struct Exchange {
+    pub request: Vec<u8>,
+    pub status: u16,
+    /// How the body begins.
+    pub right: &'static str,
+}
+
+impl Exchange {
+    /// One that is answered 200.
+    pub fn ok(request: Vec<u8>, right: &'static str) -> Self {
+        Self { request, status: 200, right }
+    }
+}
+
+/// What to send.
 pub struct Load {
     pub name: &'static str,
-    pub requests: Vec<Vec<u8>>,
-    pub right: &'static [u8],
+    pub exchanges: Vec<Exchange>,
+}
+
+/// For how long a load is sent.
+#[derive(Clone, Copy)]
+pub enum Until {
+    /// Round and round, for that time.
+    End(Duration),
+    /// Each request once.
+    Done,
+    /// Round and round for that time, so many requests a second: each waits for its turn, and its answer is late from
+    /// then on.
+    Paced(Duration, f64),
 }
 
 impl Load {
-    /// Sends on all connections for that time; how long each answer took, shortest first.
-    pub fn run(&self, connections: &mut [Connection], time: Duration) -> Result<Vec<Duration>> {
-        let end = Instant::now() + time;
-        let places = self.requests.len() / connections.len();
+    /// Sends on all connections; how long each answer took, shortest first.
+    pub fn run(&self, connections: &mut [Connection], until: Until) -> Result<Vec<Duration>> {
+        let began = Instant::now();
+        let (number, places) = (connections.len(), self.exchanges.len() / connections.len());
         let mut all = std::thread::scope(|scope| {
-            let threads: Vec<_> = connections
-                .iter_mut()
-                .enumerate()
-                .map(|(place, connection)| scope.spawn(move || self.send(connection, place * places, end)))
-                .collect();
+            let send = |(place, connection)| {
+                scope.spawn(move || match until {
+                    Until::End(time) => {
+                        let exchanges = self.exchanges.iter().cycle().skip(place * places);
+                        self.send(connection, exchanges, |_| Instant::now(), began + time)
+                    }
+                    Until::Done => {
+                        let exchanges = self.exchanges.iter().skip(place).step_by(number);
+                        self.send(connection, exchanges, |_| Instant::now(), began + LONGEST)
+                    }
+                    Until::Paced(time, rate) => {
+                        let turn = |count: u32| {
+                            began
+                                + Duration::from_secs_f64(
+                                    (place as f64 + f64::from(count) * number as f64) / rate,
+                                )
+                        };
+                        let exchanges = self.exchanges.iter().cycle().skip(place * places);
+                        self.send(connection, exchanges, turn, began + time)
+                    }
+                })
+            };
+            let threads: Vec<_> = connections.iter_mut().enumerate().map(send).collect();
             let mut all = Vec::new();
             for thread in threads {
                 all.append(&mut thread.join().expect("a sender does not panic")?);
@@ -104,16 +151,27 @@ impl Load {
         Ok(all)
     }
 
-    fn send(&self, connection: &mut Connection, from: usize, end: Instant) -> Result<Vec<Duration>> {
+    fn send<'a>(
+        &self,
+        connection: &mut Connection,
+        exchanges: impl Iterator<Item = &'a Exchange>,
+        turn: impl Fn(u32) -> Instant,
+        end: Instant,
+    ) -> Result<Vec<Duration>> {
         let mut times = Vec::new();
-        for request in self.requests.iter().cycle().skip(from) {
-            let began = Instant::now();
+        for (count, exchange) in (0..).zip(exchanges) {
+            let began = turn(count);
             if began >= end {
                 break;
             }
-            let answer = connection.exchange(request)?;
+            while let Some(early) =
+                began.checked_duration_since(Instant::now()).filter(|early| !early.is_zero())
+            {
+                std::thread::park_timeout(early);
+            }
+            let answer = connection.exchange(&exchange.request)?;
             times.push(began.elapsed());
-            if answer.status != 200 || !answer.body.starts_with(self.right) {
+            if answer.status != exchange.status || !answer.body.starts_with(exchange.right.as_bytes()) {
                 let body = String::from_utf8_lossy(answer.body);
                 return Err(Error::other(format!("{}: answered {} {body}", self.name, answer.status)));
             }

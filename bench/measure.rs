@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::Outcome;
-use crate::load::{Connection, Load};
-use crate::service::{Service, cpu};
+use crate::load::{Connection, Load, Until};
+use crate::process::{Processes, used_here};
 
 /// How long a round takes.
 pub const LOAD: Duration = Duration::from_secs(5);
@@ -18,28 +18,37 @@ const SIGNING: Duration = Duration::from_secs(3);
 
 /// What one round of a load came to. Times are in milliseconds.
 pub struct Round {
-    pub requests: f64,
     pub rate: f64,
     pub middle: f64,
     pub late: f64,
     pub latest: f64,
+    /// Processor time of the server a request.
     pub cost: f64,
+    /// Processor time of the stores a request.
+    pub cost_of_stores: f64,
 }
 
 impl Round {
-    pub fn of(service: &Service, load: &Load, connections: &mut [Connection]) -> Outcome<Self> {
-        let (before, began) = (service.cpu()?, Instant::now());
-        let times = load.run(connections, LOAD)?;
-        let (used, took) = (service.cpu()? - before, began.elapsed());
+    pub fn of(
+        processes: &Processes,
+        load: &Load,
+        connections: &mut [Connection],
+        until: Until,
+    ) -> Outcome<Self> {
+        let (before, began) = (processes.used()?, Instant::now());
+        let times = load.run(connections, until)?;
+        let took = began.elapsed();
+        let after = processes.used_when_quiet()?;
         let number = times.len() as f64;
         let at = |hundredths: usize| times[(times.len() - 1) * hundredths / 100].as_secs_f64() * 1e3;
+        let share = |used: Duration| used.as_secs_f64() * 1e3 / number;
         Ok(Self {
-            requests: number,
             rate: number / took.as_secs_f64(),
             middle: at(50),
             late: at(99),
             latest: at(100),
-            cost: used.as_secs_f64() * 1e3 / number,
+            cost: share(after.by_server - before.by_server),
+            cost_of_stores: share(after.by_stores - before.by_stores),
         })
     }
 }
@@ -62,13 +71,13 @@ impl Signer {
     pub fn cost(&self) -> Outcome<f64> {
         let random = SystemRandom::new();
         let mut signature = vec![0; self.key.public_modulus_len()];
-        let (before, end) = (cpu("/proc/thread-self/stat")?, Instant::now() + SIGNING);
+        let (before, end) = (used_here()?, Instant::now() + SIGNING);
         let mut number = 0.0;
         while Instant::now() < end {
             self.key.sign(&RSA_PKCS1_SHA256, &random, &self.message, &mut signature)?;
             number += 1.0;
         }
-        let used = cpu("/proc/thread-self/stat")? - before;
+        let used = used_here()? - before;
         Ok(used.as_secs_f64() * 1e3 / number)
     }
 }
@@ -98,6 +107,13 @@ impl Spread {
         sorted.sort_unstable_by(f64::total_cmp);
         let last = sorted.len() - 1;
         Self { median: sorted[sorted.len() / 2], lowest: sorted[0], highest: sorted[last], is_one: last == 0 }
+    }
+}
+
+impl Spread {
+    /// How far the lowest and the highest lie apart, as a share of the median.
+    pub fn apart(&self) -> f64 {
+        (self.highest - self.lowest) / self.median
     }
 }
 

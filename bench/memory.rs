@@ -1,7 +1,7 @@
 //! All in memory: the core by itself.
 
-use crate::client::{Client, WRONG_SECRETS};
-use crate::load::Connection;
+use crate::client::{Client, WRONG_SECRETS, health};
+use crate::load::{Connection, Load, Until};
 use crate::measure::{LOAD, Round, Signer, Spread, ratios, row, table};
 use crate::service::{Service, new_key};
 use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP};
@@ -9,19 +9,26 @@ use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP};
 const STARTS: usize = 9;
 
 pub fn measure() -> Outcome<()> {
-    let key = new_key()?;
+    let key = new_key("rsa")?;
     let (mut ready, mut idle) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let service = Service::start(&key)?;
         ready.push(service.ready_after.as_secs_f64() * 1e3);
-        idle.push(service.resident()?);
+        idle.push(service.processes(&[]).resident()?);
     }
     let service = Service::start(&key)?;
-    let client = Client::new(&service)?;
-    client.lift_limits()?;
-    let bcrypt_runs = client.bcrypt_runs_of_wrong_secrets()?;
-    let tokens = (0..TOKENS).map(|_| client.token()).collect::<Outcome<Vec<_>>>()?;
-    let loads = client.loads(&tokens);
+    let processes = service.processes(&[]);
+    let client = Client::without_limits(&service)?;
+    let bcrypt_runs = client.bcrypt_runs_of_wrong_secrets(&service)?;
+    let tokens = client.tokens(TOKENS)?;
+    let loads = [
+        Load { name: "POST /api/v1/token", exchanges: vec![client.token()] },
+        Load {
+            name: "POST /api/v1/token/introspect",
+            exchanges: tokens.iter().map(|token| client.introspection(token)).collect(),
+        },
+        health(),
+    ];
     let signer = Signer::new(&key, &tokens[0])?;
 
     let mut connections = Connection::several(service.address, CONNECTIONS)?;
@@ -30,14 +37,14 @@ pub fn measure() -> Outcome<()> {
     for _ in 0..ROUNDS {
         signatures.push(signer.cost()?);
         for (load, rounds) in loads.iter().zip(&mut rounds) {
-            load.run(&mut connections, WARM_UP)?;
-            rounds.push(Round::of(&service, load, &mut connections)?);
+            load.run(&mut connections, Until::End(WARM_UP))?;
+            rounds.push(Round::of(&processes, load, &mut connections, Until::End(LOAD))?);
         }
     }
     drop(connections);
     let mut connections = Connection::several(service.address, MANY_CONNECTIONS)?;
-    loads[0].run(&mut connections, LOAD)?;
-    let loaded = service.resident()?;
+    loads[0].run(&mut connections, Until::End(LOAD))?;
+    let loaded = processes.resident()?;
 
     let costs = rounds.each_ref().map(|rounds| rounds.iter().map(|round| round.cost).collect::<Vec<_>>());
     table(CONNECTIONS, loads.iter().zip(&rounds).map(|(load, rounds)| (load.name, &rounds[..])));

@@ -1,12 +1,13 @@
-//! The service as a process of its own, and what the kernel and its metrics say of it.
+//! The service as a process of its own, and what its metrics say of it.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::load::{Connection, request};
+use crate::process::{Process, Processes};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentidp");
 const LONGEST_START: Duration = Duration::from_secs(10);
@@ -20,16 +21,6 @@ pub struct Service {
     pub client_secret: String,
     /// From the start of the process to the first answer that it is ready.
     pub ready_after: Duration,
-}
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // One that has ended by itself is gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Service {
@@ -52,8 +43,12 @@ impl Service {
             value.map(|value| value.trim().to_owned()).ok_or("no administrator was made")
         };
         let (client_id, client_secret) = (value("client_id:")?, value("client_secret:")?);
-        let service = Self::start_with(key, &[("DATABASE_URL", database), ("REDIS_URL", redis)])?;
-        Ok(Self { client_id, client_secret, ..service })
+        Ok(Self { client_id, client_secret, ..Self::restart_on(key, database, redis)? })
+    }
+
+    /// Starts it with that key on stores that have an administrator.
+    pub fn restart_on(key: &str, database: &str, redis: &str) -> Outcome<Self> {
+        Self::start_with(key, &[("DATABASE_URL", database), ("REDIS_URL", redis)])
     }
 
     fn start_with(key: &str, stores: &[(&str, &str)]) -> Outcome<Self> {
@@ -100,17 +95,9 @@ impl Service {
         Ok(Self { child, address, metrics, client_id, client_secret, ready_after })
     }
 
-    /// The processor time that it has used.
-    pub fn cpu(&self) -> Outcome<Duration> {
-        cpu(&format!("/proc/{}/stat", self.child.0.id()))
-    }
-
-    /// The memory that it has, in MB.
-    pub fn resident(&self) -> Outcome<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kibibytes * 1024.0 / 1e6)
+    /// Its process, and those of the stores that it works on.
+    pub fn processes(&self, stores: &[u32]) -> Processes {
+        Processes { server: self.child.0.id(), stores: stores.to_vec() }
     }
 
     /// How often bcrypt has run: to hash, and to verify.
@@ -135,42 +122,13 @@ pub fn call(address: SocketAddr, request: &[u8], status: u16) -> Outcome<Vec<u8>
     Err(format!("expected {status}, was answered {} {body}", answer.status).into())
 }
 
-/// A new signing key, as PEM.
-pub fn new_key() -> Outcome<String> {
-    let output = Command::new(PROGRAM).args(["keys", "generate"]).stderr(Stdio::inherit()).output()?;
+/// A new signing key of that type, as PEM.
+pub fn new_key(kind: &str) -> Outcome<String> {
+    let output =
+        Command::new(PROGRAM).args(["keys", "generate", "--type", kind]).stderr(Stdio::inherit()).output()?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {
         Err("no key was made".into())
     }
-}
-
-/// The processor time of a process and all its children, those included that have ended and were waited for.
-pub fn cpu_of_tree(pid: u32) -> Outcome<Duration> {
-    let mut used = ticks(&format!("/proc/{pid}/stat"), 4)?;
-    for entry in std::fs::read_dir("/proc")? {
-        let path = entry?.path().join("stat");
-        // A process may end while one looks.
-        let Ok(stat) = std::fs::read_to_string(&path) else { continue };
-        let Some((_, fields)) = stat.rsplit_once(')') else { continue };
-        if fields.split_whitespace().nth(1) == Some(&pid.to_string())
-            && let Some(path) = path.to_str()
-        {
-            used += ticks(path, 2).unwrap_or_default();
-        }
-    }
-    Ok(Duration::from_millis(10 * used))
-}
-
-/// The processor time in that `stat` file (proc(5)): user and system, in ticks of 10 ms.
-pub fn cpu(path: &str) -> Outcome<Duration> {
-    Ok(Duration::from_millis(10 * ticks(path, 2)?))
-}
-
-/// The sum of so many of utime, stime, cutime and cstime in that file.
-fn ticks(path: &str, number: usize) -> Outcome<u64> {
-    let stat = std::fs::read_to_string(path)?;
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(number).map(str::parse::<u64>);
-    Ok(ticks.sum::<Result<u64, _>>()?)
 }

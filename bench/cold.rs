@@ -1,0 +1,65 @@
+//! A cold start: many agents get their first token of a process that knows none of their secrets.
+
+use std::net::SocketAddr;
+
+use crate::client::Client;
+use crate::load::{Connection, Exchange, Load, Until};
+use crate::measure::Round;
+use crate::peers::{SecretCheck, Seed};
+use crate::private_stores::PrivateStores;
+use crate::process::Processes;
+use crate::service::{Service, new_key};
+use crate::{CONNECTIONS, Outcome, setting};
+
+pub fn measure() -> Outcome<()> {
+    let agents: usize = setting("AGENTS", "1000").parse()?;
+    let stores = PrivateStores::start()?;
+    let key = new_key("rsa")?;
+
+    let (database, redis) = (stores.database("ours")?, stores.redis(1)?);
+    let warm = Service::start_on(&key, &database, &redis)?;
+    let client = Client::without_limits(&warm)?;
+    let newcomers = newcomers(&client, agents)?;
+    drop(warm);
+    // Started again, it has forgotten what it had proved.
+    let cold = Service::restart_on(&key, &database, &redis)?;
+    let ours = first_tokens(newcomers, cold.address, &cold.processes(&stores.pids))?;
+    drop(cold);
+
+    let seed = Seed::start(&stores, &key, "seed", SecretCheck::EachTime)?;
+    let client = Client::new(seed.peer.address, &seed.id, &seed.secret)?;
+    let newcomers = self::newcomers(&client, agents)?;
+    let seeds = first_tokens(newcomers, seed.peer.address, &seed.peer.processes())?;
+
+    println!("First tokens of {agents} agents at {CONNECTIONS} connections, bcrypt at cost 10.\n");
+    println!("| server | all after (s) | tokens/s | p50 (ms) | p99 (ms) | CPU (ms/request) |");
+    println!("|---|--:|--:|--:|--:|--:|");
+    for (name, round) in [("AgentIdP, PostgreSQL and Redis", ours), ("the seed's stack, 2 processes", seeds)]
+    {
+        let all = agents as f64 / round.rate;
+        let Round { rate, middle, late, cost, .. } = round;
+        println!("| {name} | {all:.1} | {rate:.1} | {middle:.0} | {late:.0} | {cost:.1} |");
+    }
+    Ok(())
+}
+
+/// New agents with a secret each: what their first tokens are asked with.
+fn newcomers(client: &Client, number: usize) -> Outcome<Vec<Exchange>> {
+    std::thread::scope(|scope| {
+        let make = |hand| {
+            let places = (hand..number).step_by(CONNECTIONS);
+            scope.spawn(move || places.map(|place| client.newcomer(place)).collect::<Outcome<Vec<_>>>())
+        };
+        let hands: Vec<_> = (0..CONNECTIONS).map(make).collect();
+        let mut newcomers = Vec::new();
+        for hand in hands {
+            newcomers.append(&mut hand.join().expect("a hand does not panic")?);
+        }
+        Ok(newcomers)
+    })
+}
+
+fn first_tokens(newcomers: Vec<Exchange>, address: SocketAddr, processes: &Processes) -> Outcome<Round> {
+    let load = Load { name: "a first token", exchanges: newcomers };
+    Round::of(processes, &load, &mut Connection::several(address, CONNECTIONS)?, Until::Done)
+}

@@ -1,0 +1,64 @@
+//! A private PostgreSQL, with fsync on, and a private Redis, on the machine that the service and the load share.
+
+use std::process::Command;
+
+use crate::Outcome;
+
+#[path = "../tests/servers/leash.rs"]
+mod leash;
+
+use leash::Server;
+
+const START: &str = "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D data && \
+    pg_ctl -w -D data -o \"-c listen_addresses='' -c unix_socket_directories='$folder' -c shared_buffers=512MB \
+    -c max_wal_size=8GB -c max_connections=100\" start && \
+    redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' --appendonly no \
+    --daemonize yes --pidfile \"$folder/redis.pid\" && wait_until redis-cli -s redis.sock ping";
+const STOP: &str = "redis-cli -s redis.sock shutdown nosave; pg_ctl -D data -m immediate stop";
+
+/// Both, until it is dropped.
+pub struct PrivateStores {
+    server: Server,
+    /// The first process of each.
+    pub pids: Vec<u32>,
+}
+
+impl PrivateStores {
+    pub fn start() -> Outcome<Self> {
+        let server = Server::start(START, STOP);
+        let pid = |file| -> Outcome<u32> {
+            let text = std::fs::read_to_string(server.folder.join(file))?;
+            Ok(text.lines().next().ok_or("no pid")?.trim().parse()?)
+        };
+        let pids = vec![pid("data/postmaster.pid")?, pid("redis.pid")?];
+        Ok(Self { server, pids })
+    }
+
+    /// Makes a database. The URL names it.
+    pub fn database(&self, name: &str) -> Outcome<String> {
+        self.psql("postgres", &["-c", &format!("CREATE DATABASE {name}")])?;
+        Ok(format!("postgres://postgres@{}/{name}", self.folder()?.replace('/', "%2F")))
+    }
+
+    /// The URL of one of Redis's databases.
+    pub fn redis(&self, number: u8) -> Outcome<String> {
+        Ok(format!("redis+unix://{}/redis.sock?db={number}", self.folder()?))
+    }
+
+    /// Redis's socket.
+    pub fn redis_socket(&self) -> Outcome<String> {
+        Ok(format!("{}/redis.sock", self.folder()?))
+    }
+
+    pub fn psql(&self, database: &str, arguments: &[&str]) -> Outcome<()> {
+        let mut command = Command::new("psql");
+        command
+            .args(["-q", "-o", "/dev/null", "-U", "postgres", "-d", database, "-h"])
+            .arg(&self.server.folder);
+        if command.args(arguments).status()?.success() { Ok(()) } else { Err("psql failed".into()) }
+    }
+
+    fn folder(&self) -> Outcome<&str> {
+        Ok(self.server.folder.to_str().ok_or("no text")?)
+    }
+}
