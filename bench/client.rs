@@ -64,7 +64,12 @@ impl Client {
 
     /// Its own record, by a bearer token.
     pub fn read(&self) -> Exchange {
-        self.get(&format!("/api/v1/agents/{}", self.id), "{")
+        self.read_of(&self.id)
+    }
+
+    /// The record of an agent, by a bearer token.
+    pub fn read_of(&self, agent: &str) -> Exchange {
+        self.get(&format!("/api/v1/agents/{agent}"), "{")
     }
 
     /// A list.
@@ -74,9 +79,14 @@ impl Client {
 
     /// A new agent, of that number.
     pub fn creation(&self, place: usize) -> Exchange {
+        self.creation_with(&format!("bench-{place}@example.com"), &["documents:read".to_owned()])
+    }
+
+    fn creation_with(&self, email: &str, capabilities: &[String]) -> Exchange {
+        let capabilities = serde_json::json!(capabilities);
         let body = format!(
-            r#"{{"email":"bench-{place}@example.com","agentType":"custom","version":"1.0.0",
-            "capabilities":["documents:read"],"owner":"bench","deploymentEnv":"staging"}}"#
+            r#"{{"email":"{email}","agentType":"custom","version":"1.0.0","capabilities":{capabilities},
+            "owner":"bench","deploymentEnv":"staging"}}"#
         );
         Exchange { request: self.json("POST /api/v1/agents", &body), status: 201, right: "{" }
     }
@@ -88,19 +98,36 @@ impl Client {
 
     /// A new agent of that number with a secret: what its first token is asked with.
     pub fn newcomer(&self, place: usize) -> Outcome<Exchange> {
-        let told = |request: &[u8]| -> Outcome<Value> {
-            Ok(serde_json::from_slice(&call(self.address, request, 201)?)?)
-        };
-        let agent = told(&self.creation(place).request)?;
+        let (id, secret) = self.made(&self.creation(place))?;
+        Ok(Exchange::ok(token_request(&id, &secret), r#"{"access_token":"#))
+    }
+
+    /// Another agent with these capabilities, as a client.
+    pub fn colleague(&self, capabilities: &[String]) -> Outcome<Self> {
+        let (id, secret) = self.made(&self.creation_with("colleague@example.com", capabilities))?;
+        Self::new(self.address, &id, &secret)
+    }
+
+    /// One more secret of its own.
+    pub fn make_credential(&self) -> Outcome<()> {
+        self.new_secret(&self.id).map(drop)
+    }
+
+    fn made(&self, creation: &Exchange) -> Outcome<(String, String)> {
+        let agent = serde_json::from_slice::<Value>(&call(self.address, &creation.request, 201)?)?;
         let id = agent["agentId"].as_str().ok_or("no agent")?;
-        let credential = told(&self.json(&format!("POST /api/v1/agents/{id}/credentials"), "{}"))?;
-        let secret = credential["clientSecret"].as_str().ok_or("no secret")?;
-        Ok(Exchange::ok(token_request(id, secret), r#"{"access_token":"#))
+        Ok((id.to_owned(), self.new_secret(id)?))
+    }
+
+    fn new_secret(&self, agent: &str) -> Outcome<String> {
+        let make = self.json(&format!("POST /api/v1/agents/{agent}/credentials"), "{}");
+        let credential = serde_json::from_slice::<Value>(&call(self.address, &make, 201)?)?;
+        Ok(credential["clientSecret"].as_str().ok_or("no secret")?.to_owned())
     }
 
     /// How often bcrypt runs for secrets that are all wrong.
     pub fn bcrypt_runs_of_wrong_secrets(&self, service: &Service) -> Outcome<f64> {
-        call(self.address, &self.json(&format!("POST /api/v1/agents/{}/credentials", self.id), "{}"), 201)?;
+        self.make_credential()?;
         let before = service.bcrypt_runs()?;
         if before.0 == 0 {
             return Err("the hash of a new secret is not counted".into());

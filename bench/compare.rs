@@ -148,10 +148,11 @@ impl Subject {
 
     fn round(&mut self, kind: Kind, connections: usize, time: Duration) -> Outcome<Round> {
         let (load, until) = self.load(kind, time)?;
-        let mut connections = Connection::several(self.address(), connections)?;
         if let Until::End(_) = until {
-            load.run(&mut connections, Until::End(WARM_UP))?;
+            load.run(&mut Connection::several(self.address(), connections)?, Until::End(WARM_UP))?;
         }
+        // New ones: while the last answers of many come slowly, a server may close those that have had theirs.
+        let mut connections = Connection::several(self.address(), connections)?;
         Round::of(&self.processes, &load, &mut connections, until).map_err(|error| {
             let (name, kind) = (self.name, kind.name());
             format!("{name}, {kind}: {error}").into()

@@ -1,7 +1,8 @@
 //! What the service costs, held against its limits: `cargo bench --bench figures`, on Linux.
 //!
 //! It starts the program itself and loads it from threads of this process: in memory; with `-- stores` on a private
-//! PostgreSQL and Redis; with `-- compare` beside other servers; with `-- cold` where nobody's secret is known yet.
+//! PostgreSQL and Redis; with `-- compare` beside other servers; with `-- cold` where nobody's secret is known yet; with
+//! `-- growth` as one thing after another grows.
 //! Processor time is that of the service's process alone, where nothing else is said. What is bound by the machine is
 //! told as a ratio to something measured in the same round: a token to one bare RSA signature, an introspection to an
 //! answer of `/health`. Each figure is the median, with the lowest and the highest in brackets. A wrong answer voids the
@@ -10,10 +11,12 @@
 mod client;
 mod cold;
 mod compare;
+mod growth;
 mod load;
 mod measure;
 mod memory;
 mod peers;
+mod plot;
 mod private_stores;
 mod process;
 mod service;
@@ -43,7 +46,8 @@ fn main() -> ExitCode {
         Some("stores") => stores::measure(),
         Some("compare") => compare::measure(),
         Some("cold") => cold::measure(),
-        Some(other) => Err(format!("{other} is none of stores, compare, cold").into()),
+        Some("growth") => growth::measure(),
+        Some(other) => Err(format!("{other} is none of stores, compare, cold, growth").into()),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

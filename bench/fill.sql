@@ -1,4 +1,4 @@
--- A database that has been in use: :agents agents of 100 organizations, and :events audit events of the last
+-- A database that has been in use: :agents agents of :organizations organizations, and :events audit events of the last
 -- months, nearly all of them token.issued. Run by psql, as the owner of the tables.
 \set ON_ERROR_STOP on
 SET synchronous_commit = off;
@@ -6,12 +6,12 @@ INSERT INTO organizations (organization_id, slug, created_at, name, plan, status
     revision)
 SELECT md5('organization ' || n)::uuid, 'organization-' || n, now() - n * interval '1 day', 'Organization ' || n,
     'enterprise', 'active', '{}', now(), 0, 0
-FROM generate_series(0, 99) n;
+FROM generate_series(0, :organizations - 1) n;
 
 ALTER TABLE agents DISABLE TRIGGER agents_insert_count;
 INSERT INTO agents (agent_id, organization_id, email, created_at, agent_type, version, capabilities, owner,
     deployment_env, status, updated_at, generation, revision)
-SELECT md5('agent ' || n)::uuid, md5('organization ' || n % 100)::uuid, 'agent-' || n || '@example.com',
+SELECT md5('agent ' || n)::uuid, md5('organization ' || n % :organizations)::uuid, 'agent-' || n || '@example.com',
     now() - n * interval '1 second',
     (ARRAY['screener', 'classifier', 'orchestrator', 'extractor', 'summarizer', 'router', 'monitor', 'custom'])[n % 8 + 1],
     '1.0.0', ARRAY['documents:read', 'documents:write', 'agents:read'], 'team-' || n % 1000, 'production',
@@ -24,7 +24,7 @@ ON CONFLICT ON CONSTRAINT agent_counts_pkey DO UPDATE SET agents = EXCLUDED.agen
 SELECT make_audit_partitions(now() - interval '3 months', 6);
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
     user_agent, metadata, occurred_at)
-SELECT gen_random_uuid(), md5('organization ' || n % 100)::uuid, md5('agent ' || n % :agents)::uuid,
+SELECT gen_random_uuid(), md5('organization ' || n % :organizations)::uuid, md5('agent ' || n % :agents)::uuid,
     CASE n % 200 WHEN 0 THEN 'agent.updated' WHEN 1 THEN 'token.introspected' WHEN 2 THEN 'auth.failed'
         ELSE 'token.issued' END,
     CASE n % 200 WHEN 2 THEN 'failure' ELSE 'success' END,

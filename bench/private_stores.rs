@@ -50,12 +50,32 @@ impl PrivateStores {
         Ok(format!("{}/redis.sock", self.folder()?))
     }
 
-    pub fn psql(&self, database: &str, arguments: &[&str]) -> Outcome<()> {
+    fn psql(&self, database: &str, arguments: &[&str]) -> Outcome<()> {
         let mut command = Command::new("psql");
         command
             .args(["-q", "-o", "/dev/null", "-U", "postgres", "-d", database, "-h"])
             .arg(&self.server.folder);
         if command.args(arguments).status()?.success() { Ok(()) } else { Err("psql failed".into()) }
+    }
+
+    /// Fills a database with so many of each, by `fill.sql`.
+    pub fn fill(&self, database: &str, organizations: usize, agents: usize, events: usize) -> Outcome<()> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/fill.sql");
+        let sizes = [("organizations", organizations), ("agents", agents), ("events", events)];
+        let sizes = sizes.map(|(name, size)| format!("{name}={size}"));
+        let [organizations, agents, events] = sizes.each_ref().map(String::as_str);
+        self.psql(database, &["-v", organizations, "-v", agents, "-v", events, "-f", script])
+    }
+
+    /// What that query tells, a line a row.
+    pub fn rows(&self, database: &str, query: &str) -> Outcome<Vec<String>> {
+        let mut command = Command::new("psql");
+        command.args(["-q", "-A", "-t", "-U", "postgres", "-d", database, "-c", query, "-h"]);
+        let output = command.arg(&self.server.folder).output()?;
+        if !output.status.success() {
+            return Err("psql failed".into());
+        }
+        Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
     }
 
     fn folder(&self) -> Outcome<&str> {

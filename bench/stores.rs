@@ -13,6 +13,7 @@ use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP, set
 /// How full the full database is, where the environment says nothing else.
 const AGENTS: &str = "1000000";
 const EVENTS: &str = "10000000";
+const ORGANIZATIONS: usize = 100;
 
 /// As many as the longest first page shows.
 const PAGE: usize = 60;
@@ -28,8 +29,8 @@ pub fn measure() -> Outcome<()> {
     let key = new_key("rsa")?;
     let empty = Side::start(&stores, &key, "empty", 1)?;
     let full = Side::start(&stores, &key, "full", 2)?;
-    let (agents, events) = (setting("AGENTS", AGENTS), setting("EVENTS", EVENTS));
-    fill(&stores, &agents, &events)?;
+    let (agents, events) = (setting("AGENTS", AGENTS).parse()?, setting("EVENTS", EVENTS).parse()?);
+    stores.fill("full_database", ORGANIZATIONS, agents, events)?;
 
     let sides = [&empty, &full];
     let mut loads = Vec::new();
@@ -112,10 +113,4 @@ impl Side {
         load.run(&mut connections, Until::End(WARM_UP))?;
         Round::of(&self.service.processes(&stores.pids), load, &mut connections, Until::End(LOAD))
     }
-}
-
-fn fill(stores: &PrivateStores, agents: &str, events: &str) -> Outcome<()> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/fill.sql");
-    let (agents, events) = (format!("agents={agents}"), format!("events={events}"));
-    stores.psql("full_database", &["-v", &agents, "-v", &events, "-f", script])
 }

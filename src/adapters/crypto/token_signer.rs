@@ -131,7 +131,6 @@ impl TokenSigner for JwtSigner {
         let signature = loaded.keys.signing.sign(token.as_bytes()).ok_or(SignError)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
-        loaded.remembered.insert(key_of(&token), Arc::new(claims.clone()));
         Ok(AccessToken::new(token))
     }
 

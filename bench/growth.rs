@@ -1,0 +1,211 @@
+//! What a request costs as the service grows: more agents, events, organizations, credentials, capabilities,
+//! connections. One grows at a time, on a database of its own, with PostgreSQL and Redis.
+//!
+//! `ROUNDS` and `SECONDS` make a shorter run, `EVENTS` (the most events) and `AGENTS` (the most agents) a smaller one.
+//! The pictures go to `docs/images`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::load::{Connection, Exchange, Load, Until};
+use crate::measure::{Round, Spread};
+use crate::plot::{Line, plot};
+use crate::private_stores::PrivateStores;
+use crate::service::{Service, new_key};
+use crate::{CONNECTIONS, Outcome, TOKENS, WARM_UP, setting};
+
+/// How long a round takes.
+const SECONDS: &str = "4";
+const DATABASE: &str = "grown";
+/// How many agents are read in turn: more than an instance keeps.
+const MOST_READ: usize = 30_000;
+const ANY_AGENTS: &str = "SELECT agent_id FROM agents ORDER BY md5(agent_id::text) LIMIT";
+
+/// What grows.
+#[derive(Clone, Copy)]
+enum Dimension {
+    Agents,
+    Events,
+    Organizations,
+    Credentials,
+    Capabilities,
+    Connections,
+}
+
+const DIMENSIONS: [Dimension; 6] = [
+    Dimension::Agents,
+    Dimension::Events,
+    Dimension::Organizations,
+    Dimension::Credentials,
+    Dimension::Capabilities,
+    Dimension::Connections,
+];
+
+impl Dimension {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Agents => "agents",
+            Self::Events => "audit events",
+            Self::Organizations => "organizations",
+            Self::Credentials => "credentials of the agent",
+            Self::Capabilities => "capabilities of the agent",
+            Self::Connections => "connections",
+        }
+    }
+
+    fn sizes(self) -> Outcome<Vec<usize>> {
+        let most = |name, default: &str| -> Outcome<usize> { Ok(setting(name, default).parse()?) };
+        Ok(match self {
+            Self::Agents => up_to(most("AGENTS", "1000000")?, &[1, 1_000, 30_000, 1_000_000]),
+            Self::Events => {
+                up_to(most("EVENTS", "10000000")?, &[1, 10_000, 1_000_000, 10_000_000, 50_000_000])
+            }
+            Self::Organizations => vec![1, 100, 10_000, 100_000],
+            Self::Credentials => vec![1, 3, 10],
+            Self::Capabilities => vec![2, 8, 32, 64],
+            Self::Connections => vec![1, 4, 16, 64, 256, 512],
+        })
+    }
+}
+
+/// Those sizes that are no more than that, and that one.
+fn up_to(most: usize, sizes: &[usize]) -> Vec<usize> {
+    sizes.iter().copied().filter(|size| *size < most).chain([most]).collect()
+}
+
+pub fn measure() -> Outcome<()> {
+    let rounds: usize = setting("ROUNDS", "3").parse()?;
+    let time = Duration::from_secs(setting("SECONDS", SECONDS).parse()?);
+    let only = setting("ONLY", "");
+    for dimension in DIMENSIONS.into_iter().filter(|dimension| dimension.name().contains(&only)) {
+        // Each has its own stores: what a smaller one has left in memory or on disk is gone.
+        let mut told: Vec<(usize, Costs)> = Vec::new();
+        for size in dimension.sizes()? {
+            let place = Place::with(dimension, size)?;
+            told.push((size, place.costs(rounds, time)?));
+        }
+        tell(dimension, &told);
+        draw(dimension, &told)?;
+    }
+    Ok(())
+}
+
+/// What each load cost at a size: the service's processor time, and the stores', in milliseconds a request.
+type Costs = Vec<(&'static str, Spread, Spread)>;
+
+/// A service whose one dimension has grown.
+struct Place {
+    stores: PrivateStores,
+    service: Service,
+    client: Client,
+    /// Of any agent, where there are many.
+    reads: Vec<Exchange>,
+    connections: usize,
+}
+
+impl Place {
+    fn with(dimension: Dimension, size: usize) -> Outcome<Self> {
+        let stores = PrivateStores::start()?;
+        let service = Service::start_on(&new_key("rsa")?, &stores.database(DATABASE)?, &stores.redis(1)?)?;
+        let (mut agents, mut organizations, mut events, mut connections) = (1, 1, 1, CONNECTIONS);
+        match dimension {
+            Dimension::Agents => agents = size,
+            Dimension::Events => (agents, events) = (1_000, size),
+            Dimension::Organizations => (agents, organizations) = (size, size),
+            Dimension::Connections => connections = size,
+            Dimension::Credentials | Dimension::Capabilities => {}
+        }
+        stores.fill(DATABASE, organizations, agents, events)?;
+        let mut client = Client::without_limits(&service)?;
+        match dimension {
+            Dimension::Credentials => {
+                for _ in 1..size {
+                    client.make_credential()?;
+                }
+            }
+            Dimension::Capabilities => {
+                // The first two are what the loads need.
+                let needed = ["agents:read", "tokens:read"].map(str::to_owned).into_iter();
+                let others = (0..).map(|number| format!("documents-{number}:read"));
+                client = client.colleague(&needed.chain(others).take(size).collect::<Vec<_>>())?;
+            }
+            _ => {}
+        }
+        let reads = match dimension {
+            Dimension::Agents => {
+                let agents = stores.rows(DATABASE, &format!("{ANY_AGENTS} {MOST_READ}"))?;
+                agents.iter().map(|agent| client.read_of(agent)).collect()
+            }
+            _ => vec![client.read()],
+        };
+        Ok(Self { stores, service, client, reads, connections })
+    }
+
+    fn costs(&self, rounds: usize, time: Duration) -> Outcome<Costs> {
+        let tokens = self.client.tokens(TOKENS)?;
+        let loads = [
+            Load { name: "token", exchanges: vec![self.client.token()] },
+            Load {
+                name: "introspection",
+                exchanges: tokens.iter().map(|token| self.client.introspection(token)).collect(),
+            },
+            Load { name: "read of an agent", exchanges: self.reads.clone() },
+        ];
+        let processes = self.service.processes(&self.stores.pids);
+        let mut told = Vec::new();
+        for load in &loads {
+            let mut connections = Connection::several(self.service.address, self.connections)?;
+            load.run(&mut connections, Until::End(WARM_UP))?;
+            let rounds: Outcome<Vec<Round>> = (0..rounds)
+                .map(|_| Round::of(&processes, load, &mut connections, Until::End(time)))
+                .collect();
+            let rounds = rounds?;
+            let of = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure));
+            told.push((load.name, of(|round| round.cost), of(|round| round.cost_of_stores)));
+        }
+        Ok(told)
+    }
+}
+
+fn tell(dimension: Dimension, told: &[(usize, Costs)]) {
+    println!("### {}\n", dimension.name());
+    println!(
+        "| {} | load | CPU of the service (ms) | of the stores (ms) |\n|--:|---|--:|--:|",
+        dimension.name()
+    );
+    for (size, loads) in told {
+        for (load, service, stores) in loads {
+            println!("| {size} | {load} | {service:.3} | {stores:.3} |");
+        }
+    }
+    let (first, last) = (&told[0], &told[told.len() - 1]);
+    for ((load, before, stores_before), (_, after, stores_after)) in first.1.iter().zip(&last.1) {
+        let whole = |service: &Spread, stores: &Spread| service.median + stores.median;
+        let times = whole(after, stores_after) / whole(before, stores_before);
+        let tens = (last.0 as f64 / first.0 as f64).log10();
+        println!(
+            "\n{load}: {times:.2} times from {} to {}, {:+.1} % a power of ten",
+            first.0,
+            last.0,
+            (times.powf(1.0 / tens) - 1.0) * 100.0
+        );
+    }
+    println!();
+}
+
+fn draw(dimension: Dimension, told: &[(usize, Costs)]) -> Outcome<()> {
+    let line = |place: usize| Line {
+        name: told[0].1[place].0,
+        points: told
+            .iter()
+            .map(|(size, loads)| (*size as f64, loads[place].1.median + loads[place].2.median))
+            .collect(),
+    };
+    let lines: Vec<Line> = (0..told[0].1.len()).map(line).collect();
+    let title = format!("Cost of a request by {}", dimension.name());
+    let svg = plot(&title, dimension.name(), "CPU of service and stores, ms", &lines);
+    let name = dimension.name().split(' ').find(|word| *word != "audit").unwrap_or("what");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/images/growth-{name}.svg"));
+    Ok(std::fs::write(file, svg)?)
+}
