@@ -27,7 +27,11 @@ pub struct Client {
 impl Client {
     /// The client of that id and secret. It gets a token to ask by.
     pub fn new(address: SocketAddr, id: &str, secret: &str) -> Outcome<Self> {
-        let token = Exchange::ok(token_request(id, secret), r#"{"access_token":"#);
+        Self::asking_by(address, id, token_request(id, secret))
+    }
+
+    fn asking_by(address: SocketAddr, id: &str, token_request: Vec<u8>) -> Outcome<Self> {
+        let token = Exchange::ok(token_request, r#"{"access_token":"#);
         let mut client = Self { address, id: id.to_owned(), token, bearer: String::new() };
         client.bearer = format!("Bearer {}", client.tokens(1)?[0]);
         Ok(client)
@@ -102,10 +106,11 @@ impl Client {
         Ok(Exchange::ok(token_request(&id, &secret), r#"{"access_token":"#))
     }
 
-    /// Another agent with these capabilities, as a client.
+    /// Another agent with these capabilities, as a client that uses all of them.
     pub fn colleague(&self, capabilities: &[String]) -> Outcome<Self> {
         let (id, secret) = self.made(&self.creation_with("colleague@example.com", capabilities))?;
-        Self::new(self.address, &id, &secret)
+        let form = format!("grant_type=client_credentials&scope={}", capabilities.join("+"));
+        Self::asking_by(self.address, &id, token_request_of("/api/v1/token", &id, &secret, &form))
     }
 
     /// One more secret of its own.
