@@ -88,7 +88,7 @@ impl Tokens {
                 assertion: client.assertion.clone(),
                 event: self.event(visit, &client, &claims),
             };
-            match self.store.issue(&issue).await {
+            match self.store.issue(issue).await {
                 Ok(_) => {
                     return Ok(IssuedToken {
                         token: self.signer.sign(&claims)?,
@@ -141,7 +141,7 @@ impl Tokens {
     ) -> crate::domain::audit::EventDraft {
         let metadata = Metadata::default()
             .with("credentialId", client.credential.to_string())
-            .with("scope", claims.scopes.to_string());
+            .with("scope", claims.scopes.as_str());
         let metadata = match &claims.audience {
             Audience::Issuer => metadata,
             Audience::Resource(uri) => metadata.with("resource", &**uri),

@@ -1,5 +1,6 @@
 //! The audit log: what happened, who did it, to what, from where.
 
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
@@ -169,7 +170,7 @@ impl Metadata {
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         const MARK: usize = r#","truncated":true"#.len();
         let value = value.into();
-        if self.json_bytes() + name.len() + 4 + value.to_string().len() + MARK <= MAX_METADATA_BYTES {
+        if self.json_bytes() + name.len() + 4 + json_bytes(&value) + MARK <= MAX_METADATA_BYTES {
             self.0.insert(name.to_owned(), value);
         } else {
             self.0.insert("truncated".to_owned(), Value::Bool(true));
@@ -188,8 +189,22 @@ impl Metadata {
     }
 
     fn json_bytes(&self) -> usize {
-        2 + self.0.iter().map(|(name, value)| name.len() + 4 + value.to_string().len()).sum::<usize>()
+        2 + self.0.iter().map(|(name, value)| name.len() + 4 + json_bytes(value)).sum::<usize>()
     }
+}
+
+/// How long a value is as JSON.
+fn json_bytes(value: &Value) -> usize {
+    struct Length(usize);
+    impl fmt::Write for Length {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    write!(length, "{value}").expect("counting cannot fail");
+    length.0
 }
 
 /// How many events of one tally are kept in full: the first failures of a minute.

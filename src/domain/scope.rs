@@ -107,14 +107,22 @@ impl FromIterator<ManagementScope> for ManagementScopes {
 /// A set of scope values in the order in which they were given. Cloning it is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes {
-    values: Arc<[Box<str>]>,
+    /// With one space between two of them, as they are shown and signed.
+    text: Arc<str>,
     management: ManagementScopes,
 }
 
 impl Scopes {
-    fn new(values: Vec<Box<str>>) -> Self {
-        let management = values.iter().filter_map(|value| ManagementScope::of(value)).collect();
-        Self { values: values.into(), management }
+    fn of<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut text = String::new();
+        for value in values {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(value);
+        }
+        let management = values_in(&text).filter_map(ManagementScope::of).collect();
+        Self { text: text.into(), management }
     }
 
     /// The capabilities of an agent: 1 to 64, well formed, no two the same, at most 4,096 bytes together.
@@ -137,53 +145,51 @@ impl Scopes {
             }
         }
         drop(seen);
-        if faults.is_empty() {
-            Ok(Self::new(values.into_iter().map(String::into_boxed_str).collect()))
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(Self::of(values.iter().map(String::as_str))) } else { Err(faults) }
     }
 
     /// Scope values as a token carries them: space-separated. Used for what this service signed itself.
     pub fn of_token(text: &str) -> Self {
-        Self::new(text.split(' ').filter(|value| !value.is_empty()).map(Box::from).collect())
+        Self::of(values_in(text))
     }
 
     /// The scopes that were asked for; refused where one is not among these. One named twice counts once.
     pub fn grant(&self, asked: &RequestedScope) -> Result<Self, ScopeRefusal> {
-        let mut granted: Vec<Box<str>> = Vec::new();
+        let mut granted: Vec<&str> = Vec::new();
         for value in asked.0.split(' ') {
             if !self.contains(value) {
                 return Err(ScopeRefusal::NotACapability);
             }
-            if !granted.iter().any(|have| **have == *value) {
-                granted.push(value.into());
+            if !granted.contains(&value) {
+                granted.push(value);
             }
         }
-        Ok(Self::new(granted))
+        Ok(Self::of(granted))
     }
 
     /// What a token gets when no scope is asked for: every capability that is no management scope, and all
     /// where there is none such.
     #[must_use]
     pub fn default_grant(&self) -> Self {
-        let plain: Vec<_> =
-            self.values.iter().filter(|value| ManagementScope::of(value).is_none()).cloned().collect();
-        if plain.is_empty() { self.clone() } else { Self::new(plain) }
+        if self.management.is_empty() {
+            return self.clone();
+        }
+        let plain = Self::of(self.iter().filter(|value| ManagementScope::of(value).is_none()));
+        if plain.text.is_empty() { self.clone() } else { plain }
     }
 
     /// Those of this set that `other` has too, in this set's order.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        if self.values.iter().all(|value| other.contains(value)) {
+        if self.text == other.text || self.iter().all(|value| other.contains(value)) {
             return self.clone();
         }
-        Self::new(self.values.iter().filter(|value| other.contains(value)).cloned().collect())
+        Self::of(self.iter().filter(|value| other.contains(value)))
     }
 
     /// Whether the value is in the set, letter by letter.
     pub fn contains(&self, value: &str) -> bool {
-        self.values.iter().any(|have| **have == *value)
+        self.iter().any(|have| have == value)
     }
 
     /// The management scopes among them.
@@ -193,21 +199,17 @@ impl Scopes {
 
     /// The values, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().map(AsRef::as_ref)
+        values_in(&self.text)
+    }
+
+    /// The values with one space between two of them, as RFC 6749 section 3.3 writes them.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 }
 
-impl fmt::Display for Scopes {
-    /// Space-separated, as RFC 6749 section 3.3 writes it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, value) in self.values.iter().enumerate() {
-            if place > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str(value)?;
-        }
-        Ok(())
-    }
+fn values_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|value| !value.is_empty())
 }
 
 /// A `scope` parameter of the grammar of RFC 6749 section 3.3, before anybody is asked whether it is granted.
@@ -313,8 +315,8 @@ mod tests {
     #[test]
     fn management_scopes_are_given_only_by_name() {
         let both = capabilities(&["agents:read", "files:read"]).expect("valid");
-        assert_eq!(both.default_grant().to_string(), "files:read");
-        assert_eq!(request(&both, "agents:read").expect("a capability").to_string(), "agents:read");
+        assert_eq!(both.default_grant().as_str(), "files:read");
+        assert_eq!(request(&both, "agents:read").expect("a capability").as_str(), "agents:read");
         let management = capabilities(&["agents:read", "admin:orgs"]).expect("valid");
         assert_eq!(management.default_grant(), management);
     }

@@ -20,7 +20,7 @@ pub trait TokenStore: Send + Sync {
     /// The quota is exact however many callers race. A refusal stores nothing.
     ///
     /// The answer is how many tokens the client has had in that month, with this one.
-    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError>;
+    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError>;
 
     /// Spends an assertion without a token: `false` where it was used before. Of many callers one gets `true`.
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError>;

@@ -40,7 +40,7 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
     let kill = tokio::spawn(async move { agents.update(&before, &suspended, &[]).await });
     until_waiting(&watcher, 1, &kill).await;
     let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
-    let token = tokio::spawn(async move { tokens.issue(&issue).await });
+    let token = tokio::spawn(async move { tokens.issue(issue).await });
     until_waiting(&watcher, 2, &token).await;
     issuing.commit().await.expect("the other instance has its token");
 
@@ -61,7 +61,7 @@ async fn a_row_that_is_held_fails_those_that_need_it_and_nobody_else() {
         let is_held = place % 10 == 0;
         let issue = if is_held { issue(&held, &held_credential) } else { issue(&free, &free_credential) };
         let tokens = stores.tokens.clone();
-        async move { (is_held, tokens.issue(&issue).await) }
+        async move { (is_held, tokens.issue(issue).await) }
     });
     for (is_held, outcome) in race(callers).await {
         match outcome {

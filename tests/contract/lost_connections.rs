@@ -49,7 +49,7 @@ async fn a_token_that_was_let_through_has_its_event_and_one_that_was_refused_has
             pace.tick().await;
             let calls = (0..50).map(|_| {
                 let (tokens, issue) = (tokens.clone(), issue(&agent, &credential));
-                async move { (tokens.issue(&issue).await, issue.event) }
+                async move { (tokens.issue(issue.clone()).await, issue.event) }
             });
             outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);
         }

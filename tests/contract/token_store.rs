@@ -42,22 +42,22 @@ async fn nothing_is_issued_to_a_secret_that_was_rotated_since(stores: Stores) {
     };
     let rotated = event(Action::CredentialRotated, after.id);
     stores.credentials.update(&agent, &change, &rotated).await.expect("changed");
-    let outcome = stores.tokens.issue(&issue(&agent, &before)).await;
+    let outcome = stores.tokens.issue(issue(&agent, &before)).await;
     assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "the credential lives, the secret does not");
-    stores.tokens.issue(&issue(&agent, &after)).await.expect("the new one does");
+    stores.tokens.issue(issue(&agent, &after)).await.expect("the new one does");
 }
 
 async fn an_issued_token_has_its_event_and_notes_the_use(stores: Stores) {
     let agent = stores.agent().await;
     let credential = stores.credential(&agent).await;
-    stores.tokens.issue(&issue(&agent, &credential)).await.expect("allowed");
+    stores.tokens.issue(issue(&agent, &credential)).await.expect("allowed");
     assert_eq!(stores.count(Action::TokenIssued).await, 1);
     let used = stores.credentials.find(agent.id, credential.id).await.expect("an answer").expect("stored");
     assert_eq!(used.last_used_at, Some(NOON.to_the_minute()));
 }
 
 async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
-    let refused = async |issue: &TokenIssue, why: &str| {
+    let refused = async |issue: TokenIssue, why: &str| {
         let outcome = stores.tokens.issue(issue).await;
         assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "{why}");
     };
@@ -66,16 +66,16 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
 
     let unknown =
         TokenIssue { agent: crate::bench::agent(agent.organization).id, ..issue(&agent, &credential) };
-    refused(&unknown, "an unknown agent").await;
+    refused(unknown, "an unknown agent").await;
     let foreign = stores.credential(&stores.agent().await).await;
-    refused(&issue(&agent, &foreign), "another agent's credential").await;
+    refused(issue(&agent, &foreign), "another agent's credential").await;
     let old = TokenIssue { generation: 1, ..issue(&agent, &credential) };
-    refused(&old, "another generation").await;
+    refused(old, "another generation").await;
 
     let expiring = Credential { expires_at: Some(NOON), ..crate::bench::credential(agent.id) };
     let generated = event(Action::CredentialGenerated, expiring.id);
     stores.credentials.insert(&agent, &expiring, 10, &generated).await.expect("stored");
-    refused(&issue(&agent, &expiring), "an expired credential").await;
+    refused(issue(&agent, &expiring), "an expired credential").await;
 
     let revoked = credential.revoked(NOON).expect("live");
     let change = CredentialUpdate {
@@ -86,7 +86,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     };
     let event = event(Action::CredentialRevoked, revoked.id);
     stores.credentials.update(&agent, &change, &event).await.expect("changed");
-    refused(&issue(&agent, &credential), "a revoked credential").await;
+    refused(issue(&agent, &credential), "a revoked credential").await;
 
     let other = stores.agent().await;
     let live = stores.credential(&other).await;
@@ -96,9 +96,9 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
         OrganizationChange { status: Some(OrganizationStatus::Suspended), ..OrganizationChange::default() };
     let suspended = within.changed(suspension, NOON);
     stores.organizations.update(&within, &suspended, &[]).await.expect("changed");
-    refused(&issue(&other, &live), "a suspended organization").await;
+    refused(issue(&other, &live), "a suspended organization").await;
     let current = TokenIssue { generation: suspended.generation, ..issue(&other, &live) };
-    refused(&current, "a suspended organization, of its own generation").await;
+    refused(current, "a suspended organization, of its own generation").await;
     assert_eq!(stores.count(Action::TokenIssued).await, 0, "a refusal stores nothing");
 }
 
@@ -115,13 +115,13 @@ async fn no_token_is_issued_under_a_generation_that_a_kill_has_passed(stores: St
         };
         let callers = (0..RACERS).map(|_| {
             let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
-            async move { tokens.issue(&issue).await }
+            async move { tokens.issue(issue).await }
         });
         race(callers).await;
         kill.await.expect("no panic");
-        let outcome = stores.tokens.issue(&issue(&agent, &credential)).await;
+        let outcome = stores.tokens.issue(issue(&agent, &credential)).await;
         assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "after the kill, round {round}");
-        let outcome = stores.tokens.issue(&issue(&suspended, &credential)).await;
+        let outcome = stores.tokens.issue(issue(&suspended, &credential)).await;
         assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "while suspended, round {round}");
     }
 }
@@ -134,7 +134,7 @@ async fn the_monthly_quota_is_exact_however_many_race(stores: Stores) {
         let credential = stores.credential(&agent).await;
         let callers = (0..RACERS).map(|_| {
             let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
-            async move { tokens.issue(&issue).await }
+            async move { tokens.issue(issue).await }
         });
         let outcomes = race(callers).await;
         let refused = |outcome: &&Result<u64, _>| matches!(outcome, Err(IssueError::QuotaReached(10)));
@@ -154,11 +154,11 @@ async fn a_month_begins_with_a_quota_of_its_own(stores: Stores) {
         TokenIssue { event: EventDraft { at, ..issue.event }, ..issue }
     };
     const END_OF_JANUARY: Timestamp = Timestamp::from_millis(1_769_903_999_999);
-    stores.tokens.issue(&at(NOON)).await.expect("the first of January");
-    let outcome = stores.tokens.issue(&at(END_OF_JANUARY)).await;
+    stores.tokens.issue(at(NOON)).await.expect("the first of January");
+    let outcome = stores.tokens.issue(at(END_OF_JANUARY)).await;
     assert!(matches!(outcome, Err(IssueError::QuotaReached(1))), "the second of January");
     let february = Timestamp::from_millis(END_OF_JANUARY.as_millis() + 1);
-    stores.tokens.issue(&at(february)).await.expect("the first of February");
+    stores.tokens.issue(at(february)).await.expect("the first of February");
 }
 
 async fn an_assertion_works_once_however_many_race(stores: Stores) {
@@ -172,7 +172,7 @@ async fn an_assertion_works_once_however_many_race(stores: Stores) {
             async move {
                 // At the token endpoint and elsewhere, it is the same assertion.
                 if place % 2 == 0 {
-                    tokens.issue(&issue).await.is_ok()
+                    tokens.issue(issue).await.is_ok()
                 } else {
                     tokens.spend(issue.agent, &assertion).await.expect("an answer")
                 }
@@ -188,9 +188,9 @@ async fn an_assertion_is_not_spent_by_a_refusal(stores: Stores) {
     let credential = stores.credential(&agent).await;
     let assertion = SpentAssertion { digest: [1; 32], until: NOON.plus_seconds(60) };
     let old = TokenIssue { generation: 7, assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
-    assert!(stores.tokens.issue(&old).await.is_err());
+    assert!(stores.tokens.issue(old).await.is_err());
     let current = TokenIssue { assertion: Some(assertion), ..issue(&agent, &credential) };
-    stores.tokens.issue(&current).await.expect("a refusal stores nothing");
+    stores.tokens.issue(current).await.expect("a refusal stores nothing");
 }
 
 async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
@@ -204,7 +204,7 @@ async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
             let is_last = place == RACERS - 1;
             let issue = if is_last { current } else { TokenIssue { generation: 7, ..current } };
             let tokens = stores.tokens.clone();
-            async move { tokens.issue(&issue).await }
+            async move { tokens.issue(issue).await }
         });
         let outcomes = race(callers).await;
         let passed = outcomes.iter().filter(|outcome| outcome.is_ok()).count();

@@ -12,7 +12,7 @@ async fn usage_counts_the_organizations_own_agents_and_tokens_busiest_first(stor
         let agent = stores.add(agent(organization.id)).await;
         let credential = stores.credential(&agent).await;
         for _ in 0..tokens {
-            stores.tokens.issue(&issue(&agent, &credential)).await.expect("allowed");
+            stores.tokens.issue(issue(&agent, &credential)).await.expect("allowed");
         }
         clients.push((agent.id, tokens));
     }

@@ -28,6 +28,8 @@ use crate::ports::token_signer::{SignError, TokenSigner};
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// How many valid signatures are remembered.
 const MAX_REMEMBERED: u64 = 20_000;
+/// Room for the payload of most tokens, in bytes.
+const MOST_PAYLOADS: usize = 512;
 /// The type of an access token (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
 /// How far another instance's clock may be ahead of ours.
@@ -120,14 +122,15 @@ impl TokenSigner for JwtSigner {
             iat: claims.issued_at,
             jti: claims.id.to_string().into(),
             client_id: Cow::Borrowed(&agent),
-            scope: claims.scopes.to_string().into(),
+            scope: Cow::Borrowed(claims.scopes.as_str()),
             organization_id: claims.organization.to_string().into(),
             generation: claims.generation,
         };
-        let payload = serde_json::to_vec(&payload).map_err(|_| SignError)?;
-        let mut token = String::with_capacity(loaded.header.len() + payload.len() * 4 / 3 + 352);
+        let mut json = Vec::with_capacity(MOST_PAYLOADS);
+        serde_json::to_writer(&mut json, &payload).map_err(|_| SignError)?;
+        let mut token = String::with_capacity(loaded.header.len() + json.len() * 4 / 3 + 352);
         token.push_str(&loaded.header);
-        URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
+        URL_SAFE_NO_PAD.encode_string(&json, &mut token);
         let signature = loaded.keys.signing.sign(token.as_bytes()).ok_or(SignError)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&signature, &mut token);

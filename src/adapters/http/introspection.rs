@@ -82,7 +82,7 @@ impl From<&LivingToken> for IntrospectionBody {
         let agent = claims.agent.to_string();
         Self {
             active: true,
-            scope: Some(token.scopes.to_string()),
+            scope: Some(token.scopes.as_str().to_owned()),
             client_id: Some(agent.clone()),
             sub: Some(agent),
             aud: Some(token.audience().to_owned()),

@@ -64,7 +64,7 @@ impl TokenApi {
             access_token: issued.token.expose().to_owned(),
             token_type: "Bearer".to_owned(),
             expires_in: issued.expires_in_seconds,
-            scope: issued.scopes.to_string(),
+            scope: issued.scopes.as_str().to_owned(),
         }))
     }
 

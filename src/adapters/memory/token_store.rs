@@ -12,7 +12,7 @@ use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIss
 
 #[async_trait]
 impl TokenStore for Memory {
-    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError> {
+    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
         let now = issue.event.at;
         let world = &mut *self.lock();
         let agent = world.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
@@ -45,7 +45,7 @@ impl TokenStore for Memory {
             world.assertions.insert(key, assertion.until);
         }
         world.touch(issue.agent, issue.credential, now.to_the_minute());
-        world.record(Some(organization.id), issue.event.clone());
+        world.record(Some(organization.id), issue.event);
         Ok(tokens)
     }
 

@@ -17,9 +17,9 @@ RETURNING true";
 
 #[async_trait]
 impl TokenStore for Postgres {
-    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError> {
+    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
         self.make_room(issue.event.at).await?;
-        self.issuer.issue(issue.clone()).await
+        self.issuer.issue(issue).await
     }
 
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {

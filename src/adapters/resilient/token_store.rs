@@ -54,10 +54,10 @@ impl WatchfulTokenStore {
 
 #[async_trait]
 impl TokenStore for WatchfulTokenStore {
-    async fn issue(&self, issue: &TokenIssue) -> Result<u64, IssueError> {
+    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
+        let key = (issue.agent, issue.event.at.month());
         let tokens = self.store.issue(issue).await?;
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (issue.agent, issue.event.at.month());
         if used.len() < MAX_SHOWN || used.contains_key(&key) {
             let shown = used.entry(key).or_default();
             *shown = tokens.max(*shown);

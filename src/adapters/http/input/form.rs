@@ -1,7 +1,5 @@
 //! Forms, as OAuth's endpoints take them (RFC 6749 appendix B).
 
-use std::collections::HashMap;
-
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
@@ -28,7 +26,7 @@ const PROOF: [&str; 4] = ["client_id", "client_secret", "client_assertion", "cli
 ///
 /// Faults are OAuth's `invalid_request`, and count against the address that sent them.
 pub struct Form<T> {
-    values: HashMap<&'static str, String>,
+    values: Vec<(&'static str, String)>,
     repeated: Vec<String>,
     described_as: std::marker::PhantomData<T>,
 }
@@ -36,7 +34,8 @@ pub struct Form<T> {
 impl<T: FormFields> Form<T> {
     /// A parameter, where it is there and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        let value = self.values.iter().find(|(known, _)| *known == name)?.1.as_str();
+        (!value.is_empty()).then_some(value)
     }
 
     /// Each value, not empty, of the parameter that may stand there several times.
@@ -47,20 +46,20 @@ impl<T: FormFields> Form<T> {
     fn parse(body: &[u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(body).map_err(|_| "the form is not UTF-8")?;
         let mut form =
-            Self { values: HashMap::new(), repeated: Vec::new(), described_as: std::marker::PhantomData };
+            Self { values: Vec::new(), repeated: Vec::new(), described_as: std::marker::PhantomData };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decoded = decode(name).zip(decode(value));
             let (name, value) = decoded.ok_or("the form is not valid percent-encoding of UTF-8")?;
             if T::REPEATED == Some(&*name) {
                 form.repeated.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
-            } else if let Some(known) = T::KNOWN.iter().chain(&PROOF).find(|known| **known == name)
-                && form.values.insert(*known, value.into_owned()).is_some()
-            {
-                return Err("a parameter stands in the form more than once");
+            } else if let Some(known) = T::KNOWN.iter().chain(&PROOF).find(|known| **known == name) {
+                if form.values.iter().any(|(earlier, _)| earlier == known) {
+                    return Err("a parameter stands in the form more than once");
+                }
+                form.values.push((*known, value.into_owned()));
             }
         }
-        form.values.retain(|_, value| !value.is_empty());
         Ok(form)
     }
 }

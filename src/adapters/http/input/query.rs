@@ -71,6 +71,10 @@ const NUMBERS: [&str; 2] = ["page", "limit"];
 /// Percent-decoding with `+` for a space; `None` where it is malformed, no UTF-8, or holds a NUL.
 pub fn decode(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
+    // Most are plain, and tokens are long.
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+' | 0)) {
+        return Some(Cow::Borrowed(text));
+    }
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         let digits = rest.get(at + 1..at + 3)?;
