@@ -22,6 +22,10 @@ const MAX_WAITING: usize = 64;
 /// How many right secrets are remembered.
 const MAX_REMEMBERED: u64 = 100_000;
 
+/// How far the threads stand back, as `nice` counts it: a tenth of what another thread gets.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 type Question = [u8; 32];
 type Answer = Result<bool, Arc<bcrypt::BcryptError>>;
 type Job = Box<dyn FnOnce() + Send>;
@@ -39,14 +43,16 @@ pub struct BcryptHasher {
 struct Flights(HashMap<Question, Vec<oneshot::Sender<Answer>>>);
 
 impl BcryptHasher {
-    /// A hasher of that cost (4 to 14), with as many threads as there are cores less one, and at least one.
+    /// A hasher of that cost (4 to 14), with as many threads as there are cores.
     pub fn new(cost: u32) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..(cores - 1).max(1) {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let waiting = waiting.clone();
-            std::thread::Builder::new().name("bcrypt".to_owned()).spawn(move || work(&waiting))?;
+            std::thread::Builder::new().name("bcrypt".to_owned()).spawn(move || {
+                yield_to_others();
+                work(&waiting);
+            })?;
         }
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Ok(Self {
@@ -163,6 +169,16 @@ fn lock(flights: &Mutex<Flights>) -> MutexGuard<'_, Flights> {
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lets all other threads go first on whatever core this one runs: a thousand agents that come back at once may have
+/// what the others leave of the machine, and no more.
+fn yield_to_others() {
+    // On Linux a thread has a priority of its own; elsewhere this would be that of the process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::warn!(%error, "bcrypt runs before other work: its threads cannot be told to yield");
+    }
+}
+
 fn work(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -218,6 +234,17 @@ mod tests {
         for answer in asked {
             assert!(answer.await.expect("an answer").expect("a hash"));
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn its_threads_stand_back_behind_others() {
+        let niceness = || rustix::process::getpriority_process(None).expect("a priority");
+        let hasher = BcryptHasher::new(4).expect("threads");
+        let (sender, answer) = oneshot::channel();
+        hasher.submit(Box::new(move || sender.send(niceness()).expect("it is waited for"))).expect("room");
+        let theirs = answer.await.expect("an answer");
+        assert_eq!(theirs, (niceness() + NICENESS).min(19), "19 is the most there is");
     }
 
     #[tokio::test]
