@@ -163,14 +163,29 @@ impl Subject {
 /// What was measured of a load: the rounds of each subject at each number of connections.
 type Told = Vec<Vec<Vec<Round>>>;
 
-/// What is measured once a round, beside all that.
+/// How often a round measures what the targets are held against.
+const TURNS: usize = 3;
+const TURN: Duration = Duration::from_secs(2);
+/// What the targets of a server are about.
+const HELD: [Kind; 3] = [Kind::Token, Kind::Introspection, Kind::Read];
+
+/// What a server's requests cost in processor time, each time beside the units that they are held against.
 #[derive(Default)]
-struct Units {
+struct Costs {
     signature: Vec<f64>,
     health: Vec<f64>,
-    health_on_stores: Vec<f64>,
-    es256: Vec<f64>,
-    eddsa: Vec<f64>,
+    requests: [Vec<f64>; 3],
+}
+
+impl Costs {
+    fn take_turn(&mut self, subject: &mut Subject, signer: &Signer) -> Outcome<()> {
+        self.signature.push(signer.cost()?);
+        for (kind, costs) in HELD.into_iter().zip(&mut self.requests) {
+            costs.push(subject.round(kind, USUAL.parse()?, TURN)?.cost);
+        }
+        self.health.push(health_of(subject, USUAL.parse()?, TURN)?);
+        Ok(())
+    }
 }
 
 pub fn measure() -> Outcome<()> {
@@ -202,19 +217,21 @@ pub fn measure() -> Outcome<()> {
     let mut eddsa = ours("AgentIdP, EdDSA", Service::start(&new_key("ed25519")?)?, &[])?;
     let signer = Signer::new(&key, &subjects[0].living[0])?;
 
-    let mut units = Units::default();
+    let mut costs = [Costs::default(), Costs::default()];
+    let (mut of_es256, mut of_eddsa) = (Vec::new(), Vec::new());
     let of_subjects = || connections.iter().map(|_| Vec::new()).collect();
     let mut told: Vec<Told> =
         KINDS.iter().map(|_| subjects.iter().map(|_| of_subjects()).collect()).collect();
-    let sixteen = USUAL.parse()?;
     for number in 1..=rounds {
         let load = std::fs::read_to_string("/proc/loadavg")?;
         eprintln!("round {number}, load average {}", load.split(' ').next().unwrap_or_default());
-        units.signature.push(signer.cost()?);
-        units.health.push(health_of(&subjects[0], sixteen, time)?);
-        units.health_on_stores.push(health_of(&subjects[1], sixteen, time)?);
-        units.es256.push(es256.round(Kind::Token, sixteen, time)?.cost);
-        units.eddsa.push(eddsa.round(Kind::Token, sixteen, time)?.cost);
+        for _ in 0..TURNS {
+            for (subject, costs) in subjects.iter_mut().zip(&mut costs) {
+                costs.take_turn(subject, &signer)?;
+            }
+            of_es256.push(es256.round(Kind::Token, USUAL.parse()?, TURN)?.cost);
+            of_eddsa.push(eddsa.round(Kind::Token, USUAL.parse()?, TURN)?.cost);
+        }
         for (kind, told) in KINDS.iter().zip(&mut told) {
             for (place, connections) in connections.iter().enumerate() {
                 for (subject, told) in subjects.iter_mut().zip(&mut *told) {
@@ -228,12 +245,17 @@ pub fn measure() -> Outcome<()> {
         "Medians of {rounds} rounds, {} s each; in brackets how far the rates lie apart.",
         time.as_secs()
     );
-    println!("One bare RSA-2048 signature: {:.4} ms.", Spread::of(units.signature.iter().copied()));
-    println!("One answer of `GET /health`: {:.4} ms.\n", Spread::of(units.health.iter().copied()));
+    println!("One bare RSA-2048 signature: {:.4} ms.", Spread::of(costs[0].signature.iter().copied()));
+    println!("One answer of `GET /health`: {:.4} ms.\n", Spread::of(costs[0].health.iter().copied()));
     for (kind, told) in KINDS.iter().zip(&told) {
-        table(*kind, &subjects, told, &connections, &units);
+        table(*kind, &subjects, told, &connections, &costs[0]);
     }
-    targets(&subjects, &told, usual, &units);
+    targets(&subjects, &costs);
+    for (name, tokens) in [("ES256", &of_es256), ("EdDSA", &of_eddsa)] {
+        let title = format!("CPU of one token by {name} in `/health`, in memory");
+        row(&title, &ratios(tokens, &costs[0].health), 2, Some(4.0));
+    }
+    beside_peers(&subjects, &told);
     let mut calm = Vec::new();
     for (place, subject) in subjects.iter_mut().take(2).enumerate() {
         for (kind, told) in [Kind::Token, Kind::Introspection].into_iter().zip(&told) {
@@ -263,10 +285,10 @@ fn calm_round(subject: &mut Subject, kind: Kind, rate: f64, time: Duration) -> O
     Ok(round.late / round.middle)
 }
 
-fn table(kind: Kind, subjects: &[Subject], told: &Told, connections: &[&str], units: &Units) {
+fn table(kind: Kind, subjects: &[Subject], told: &Told, connections: &[&str], costs: &Costs) {
     let (unit, cost) = match kind {
-        Kind::Token => ("signatures", &units.signature),
-        _ => ("`/health`", &units.health),
+        Kind::Token => ("signatures", &costs.signature),
+        _ => ("`/health`", &costs.health),
     };
     let unit_cost = Spread::of(cost.iter().copied()).median;
     println!("### {}, at {} connections\n", kind.name(), connections.join(" · "));
@@ -296,40 +318,29 @@ fn table(kind: Kind, subjects: &[Subject], told: &Told, connections: &[&str], un
     println!();
 }
 
-fn targets(subjects: &[Subject], told: &[Told], usual: usize, units: &Units) {
-    let of = |kind: usize, subject: usize, figure: fn(&Round) -> f64| {
-        told[kind][subject][usual].iter().map(figure).collect::<Vec<_>>()
-    };
+fn targets(subjects: &[Subject], costs: &[Costs]) {
     println!("| figure, at {USUAL} connections | measured | target | |\n|---|---|---|---|");
-    for (subject, health, limits) in
-        [(0, &units.health, [1.1, 2.0]), (1, &units.health_on_stores, [1.35, 3.0])]
-    {
-        let name = subjects[subject].name;
-        let cost = |kind| of(kind, subject, |round| round.cost);
-        row(
-            &format!("CPU of a token in signatures, {name}"),
-            &ratios(&cost(0), &units.signature),
-            2,
-            Some(limits[0]),
-        );
-        for kind in [1, 2] {
-            let title = format!("CPU of one {} in `/health`, {name}", KINDS[kind].name());
-            row(&title, &ratios(&cost(kind), health), 2, Some(limits[1]));
+    for ((subject, costs), limits) in subjects.iter().zip(costs).zip([[1.1, 2.0, 2.0], [1.35, 3.0, 3.0]]) {
+        let figures = HELD.into_iter().zip(&costs.requests).zip(limits);
+        for ((kind, requests), limit) in figures {
+            let (unit, units) = match kind {
+                Kind::Token => ("signatures", &costs.signature),
+                _ => ("`/health`", &costs.health),
+            };
+            let title = format!("CPU of one {} in {unit}, {}", kind.name(), subject.name);
+            row(&title, &ratios(requests, units), 2, Some(limit));
         }
     }
-    row("CPU of an ES256 token in `/health`, in memory", &ratios(&units.es256, &units.health), 2, Some(4.0));
-    row("CPU of an EdDSA token in `/health`, in memory", &ratios(&units.eddsa, &units.health), 2, Some(4.0));
+}
+
+/// How many times as many requests as each peer, over PostgreSQL and Redis, beside a peer that may keep everything in
+/// memory.
+fn beside_peers(subjects: &[Subject], told: &[Told]) {
     for (kind, told) in KINDS.iter().zip(told) {
         for (subject, peer) in subjects.iter().zip(told).skip(2) {
-            // Over PostgreSQL and Redis, beside a peer that may keep everything in memory.
-            let times: Vec<_> = told[1]
-                .iter()
-                .zip(peer)
-                .map(|(ours, peer)| {
-                    let rate = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.rate)).median;
-                    rate(ours) / rate(peer)
-                })
-                .collect();
+            let rate = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.rate)).median;
+            let times: Vec<_> =
+                told[1].iter().zip(peer).map(|(ours, peer)| rate(ours) / rate(peer)).collect();
             let least = times.iter().copied().fold(f64::INFINITY, f64::min);
             let verdict = if least > 1.0 { "ahead" } else { "behind" };
             let times = times.iter().map(|times| format!("{times:.1}")).collect::<Vec<_>>().join(" · ");

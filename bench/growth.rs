@@ -203,8 +203,8 @@ fn draw(dimension: Dimension, told: &[(usize, Costs)]) -> Outcome<()> {
             .collect(),
     };
     let lines: Vec<Line> = (0..told[0].1.len()).map(line).collect();
-    let title = format!("Cost of a request by {}", dimension.name());
-    let svg = plot(&title, dimension.name(), "CPU of service and stores, ms", &lines);
+    let title = format!("CPU of a request (service and stores, ms) by {}", dimension.name());
+    let svg = plot(&title, dimension.name(), &lines);
     let name = dimension.name().split(' ').find(|word| *word != "audit").unwrap_or("what");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/images/growth-{name}.svg"));
     Ok(std::fs::write(file, svg)?)

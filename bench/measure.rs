@@ -13,8 +13,8 @@ use crate::load::{Connection, Load, Until};
 use crate::process::{Processes, used_here};
 
 /// How long a round takes.
-pub const LOAD: Duration = Duration::from_secs(5);
-const SIGNING: Duration = Duration::from_secs(3);
+pub const LOAD: Duration = Duration::from_secs(2);
+const SIGNING: Duration = Duration::from_secs(1);
 
 /// What one round of a load came to. Times are in milliseconds.
 pub struct Round {

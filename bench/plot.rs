@@ -18,7 +18,7 @@ pub struct Line {
 }
 
 /// A picture of these lines. Sizes go by powers of ten, costs from zero.
-pub fn plot(title: &str, sizes: &str, costs: &str, lines: &[Line]) -> String {
+pub fn plot(title: &str, sizes: &str, lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| line.points.iter());
     let least = points().map(|point| point.0.log10()).fold(f64::INFINITY, f64::min).floor();
     let most = points().map(|point| point.0.log10()).fold(least, f64::max).ceil().max(least + 1.0);
@@ -48,8 +48,6 @@ pub fn plot(title: &str, sizes: &str, costs: &str, lines: &[Line]) -> String {
     let middle = (LEFT + right) / 2.0;
     let place = format!("x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\"", HEIGHT - 8.0);
     add(&mut svg, format_args!("<text {place}>{sizes}</text>"));
-    let place = format!("x=\"{right:.1}\" y=\"20\" text-anchor=\"end\" fill=\"#555\"");
-    add(&mut svg, format_args!("<text {place}>{costs}</text>"));
     for (place, (line, color)) in lines.iter().zip(COLORS.iter().cycle()).enumerate() {
         let path: Vec<_> =
             line.points.iter().map(|(size, cost)| format!("{:.1} {:.1}", x(*size), y(*cost))).collect();
