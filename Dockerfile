@@ -5,8 +5,6 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY migrations migrations
 COPY openapi openapi
-COPY bench bench
-COPY tests/servers tests/servers
 RUN cargo build --release --locked --bin agentidp
 
 # What runs it: no shell is needed, but curl is, for the health check.
