@@ -1,7 +1,7 @@
 //! What the service costs, held against its limits: `cargo bench --bench figures`, on Linux.
 //!
 //! It starts the program itself and loads it from threads of this process: in memory; with `-- stores` on a private
-//! PostgreSQL and Redis; with `-- compare` beside other servers; with `-- cold` where nobody's secret is known yet; with
+//! PostgreSQL and Redis; with `-- targets` in short turns; with `-- compare` beside other servers; with `-- cold` where nobody's secret is known yet; with
 //! `-- growth` as one thing after another grows.
 //! Processor time is that of the service's process alone, where nothing else is said. What is bound by the machine is
 //! told as a ratio to something measured in the same round: a token to one bare RSA signature, an introspection to an
@@ -21,6 +21,7 @@ mod private_stores;
 mod process;
 mod service;
 mod stores;
+mod targets;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,9 +47,10 @@ fn main() -> ExitCode {
         None => memory::measure(),
         Some("stores") => stores::measure(),
         Some("compare") => compare::measure(),
+        Some("targets") => targets::measure(),
         Some("cold") => cold::measure(),
         Some("growth") => growth::measure(),
-        Some(other) => Err(format!("{other} is none of stores, compare, cold, growth").into()),
+        Some(other) => Err(format!("{other} is none of stores, targets, compare, cold, growth").into()),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,7 +14,6 @@ use crate::process::{Processes, used_here};
 
 /// How long a round takes.
 pub const LOAD: Duration = Duration::from_secs(2);
-const SIGNING: Duration = Duration::from_secs(1);
 
 /// What one round of a load came to. Times are in milliseconds.
 pub struct Round {
@@ -67,13 +66,13 @@ impl Signer {
         Ok(Self { key, message: message.into() })
     }
 
-    /// The processor time of one signature, in milliseconds, while all cores sign: two that share a core's parts each
+    /// The processor time of one signature, in milliseconds, while all cores sign for that time: two that share a core's parts each
     /// take longer than one alone, and a service under load uses all.
-    pub fn cost(&self) -> Outcome<f64> {
+    pub fn cost(&self, time: Duration) -> Outcome<f64> {
         let cores = std::thread::available_parallelism()?.get();
         let (mut used, mut number) = (Duration::ZERO, 0.0);
         std::thread::scope(|scope| {
-            let signers: Vec<_> = (0..cores).map(|_| scope.spawn(|| self.sign_for(SIGNING))).collect();
+            let signers: Vec<_> = (0..cores).map(|_| scope.spawn(|| self.sign_for(time))).collect();
             for signer in signers {
                 let (by_one, signatures) = signer.join().expect("a signer does not panic")?;
                 used += by_one;

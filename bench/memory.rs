@@ -35,7 +35,7 @@ pub fn measure() -> Outcome<()> {
     let mut rounds = [const { Vec::new() }; 3];
     let mut signatures = Vec::new();
     for _ in 0..ROUNDS {
-        signatures.push(signer.cost()?);
+        signatures.push(signer.cost(WARM_UP)?);
         for (load, rounds) in loads.iter().zip(&mut rounds) {
             load.run(&mut connections, Until::End(WARM_UP))?;
             rounds.push(Round::of(&processes, load, &mut connections, Until::End(LOAD))?);

@@ -60,7 +60,7 @@ pub fn measure() -> Outcome<()> {
     let mut told: Vec<Vec<Vec<Round>>> =
         loads.iter().map(|loads| loads.iter().map(|_| Vec::new()).collect()).collect();
     for _ in 0..ROUNDS {
-        signatures.push(signer.cost()?);
+        signatures.push(signer.cost(WARM_UP)?);
         for place in 0..loads[0].len() {
             for (side, (loads, told)) in sides.iter().zip(loads.iter().zip(&mut told)) {
                 told[place].push(side.round(&stores, &loads[place], CONNECTIONS)?);
