@@ -38,7 +38,7 @@ fn scopes(bench: &mut Criterion) {
     });
     bench.bench_function("scope: grant 2 of 64", |bench| bench.iter(|| most.grant(black_box(&asked))));
     bench.bench_function("scope: grant 64 by default", |bench| {
-        bench.iter(|| black_box(&most).default_grant())
+        bench.iter(|| black_box(&most).default_grant());
     });
     bench.bench_function("scope: what is left of 2 in 64", |bench| {
         bench.iter(|| part.intersection(black_box(&most)));
@@ -104,8 +104,8 @@ fn tokens(bench: &mut Criterion) {
 }
 
 fn capabilities(number: usize) -> Scopes {
-    Scopes::capabilities((0..number).map(|number| format!("documents-{number}:read")).collect())
-        .expect("valid")
+    let capabilities: Vec<_> = (0..number).map(|number| format!("documents-{number}:read")).collect();
+    Scopes::capabilities(&capabilities).expect("valid")
 }
 
 fn claims() -> Claims {

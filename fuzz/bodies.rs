@@ -110,7 +110,7 @@ fn version_and_capability(data: &[u8]) {
     if let Ok(version) = Version::parse(text) {
         assert_eq!(version.as_str(), text);
     }
-    if let Ok(scopes) = Scopes::capabilities(vec![text.to_owned()]) {
+    if let Ok(scopes) = Scopes::capabilities(&[text]) {
         assert_eq!(scopes.iter().collect::<Vec<_>>(), [text]);
     }
 }

@@ -123,13 +123,13 @@ impl Bootstrap {
     ) -> Result<Administrator, BootstrapError> {
         let organization = self.default_organization().await?;
         let at = self.ports.clock.now();
-        let capabilities = ManagementScope::ALL.map(|scope| scope.as_str().to_owned()).to_vec();
+        let capabilities = ManagementScope::ALL.map(ManagementScope::as_str);
         let new = NewAgent {
             organization: None,
             email: Email::parse(email).expect("a constant and an id of the right form"),
             agent_type: AgentType::Custom,
             version: Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo demands SemVer"),
-            capabilities: Scopes::capabilities(capabilities).expect("the six are well formed"),
+            capabilities: Scopes::capabilities(&capabilities).expect("the six are well formed"),
             owner: Owner::parse("operator").expect("a constant of the right form"),
             deployment_env: DeploymentEnv::Production,
         };

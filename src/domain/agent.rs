@@ -250,7 +250,7 @@ mod tests {
             email: Email::parse("agent@example.com").expect("valid"),
             agent_type: AgentType::Custom,
             version: Version::parse("1.0.0").expect("valid"),
-            capabilities: Scopes::capabilities(vec!["a:b".into()]).expect("valid"),
+            capabilities: Scopes::capabilities(&["a:b"]).expect("valid"),
             owner: Owner::parse("team").expect("valid"),
             deployment_env: DeploymentEnv::Development,
             status: AgentStatus::Active,

@@ -128,24 +128,24 @@ impl Scopes {
     /// The capabilities of an agent: 1 to 64, well formed, no two the same, at most 4,096 bytes together.
     ///
     /// All faults are named, each with the place it stands at, or without one where it is the list's.
-    pub fn capabilities(values: Vec<String>) -> Result<Self, Vec<CapabilityFault>> {
+    pub fn capabilities<T: AsRef<str>>(values: &[T]) -> Result<Self, Vec<CapabilityFault>> {
+        let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
         let mut faults = Vec::new();
         if values.is_empty() || values.len() > MAX_CAPABILITIES {
             faults.push(CapabilityFault { at: None, what: "must have 1 to 64 entries" });
         }
-        if values.iter().map(String::len).sum::<usize>() > MAX_CAPABILITIES_BYTES {
+        if values.iter().map(|value| value.len()).sum::<usize>() > MAX_CAPABILITIES_BYTES {
             faults.push(CapabilityFault { at: None, what: "must be at most 4096 bytes together" });
         }
         let mut seen = std::collections::HashSet::new();
         for (at, value) in values.iter().enumerate() {
             if let Err(what) = check_capability(value) {
                 faults.push(CapabilityFault { at: Some(at), what });
-            } else if !seen.insert(value.as_str()) {
+            } else if !seen.insert(value) {
                 faults.push(CapabilityFault { at: Some(at), what: "stands here for the second time" });
             }
         }
-        drop(seen);
-        if faults.is_empty() { Ok(Self::of(values.iter().map(String::as_str))) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self::of(values)) } else { Err(faults) }
     }
 
     /// Scope values as a token carries them: space-separated. Used for what this service signed itself.
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn capabilities(values: &[&str]) -> Result<Scopes, Vec<CapabilityFault>> {
-        Scopes::capabilities(values.iter().map(|value| (*value).to_owned()).collect())
+        Scopes::capabilities(values)
     }
 
     fn request(capabilities: &Scopes, text: &str) -> Result<Scopes, ScopeRefusal> {
@@ -334,7 +334,7 @@ mod tests {
             have in prop::collection::hash_set("[a-c]{1,2}:[a-c*]{1,2}", 1..8),
             asked in prop::collection::vec("[a-c]{1,2}:[a-c*]{1,2}", 1..8),
         ) {
-            let capabilities = Scopes::capabilities(have.iter().cloned().collect()).expect("valid");
+            let capabilities = Scopes::capabilities(&have.iter().collect::<Vec<_>>()).expect("valid");
             let all_there = asked.iter().all(|value| have.contains(value));
             match request(&capabilities, &asked.join(" ")) {
                 Ok(granted) => {

@@ -175,7 +175,7 @@ pub fn agent(organization: OrganizationId) -> Agent {
         email: Email::parse(&format!("{id}@example.com")).expect("valid"),
         agent_type: AgentType::Custom,
         version: Version::parse("1.0.0").expect("valid"),
-        capabilities: Scopes::capabilities(vec!["files:read".into()]).expect("valid"),
+        capabilities: Scopes::capabilities(&["files:read"]).expect("valid"),
         owner: Owner::parse("team").expect("valid"),
         deployment_env: DeploymentEnv::Development,
         status: AgentStatus::Active,
@@ -187,7 +187,7 @@ pub fn agent(organization: OrganizationId) -> Agent {
 }
 
 pub fn administrator(organization: OrganizationId) -> Agent {
-    let capabilities = Scopes::capabilities(vec!["admin:orgs".into()]).expect("valid");
+    let capabilities = Scopes::capabilities(&["admin:orgs"]).expect("valid");
     Agent { capabilities, ..agent(organization) }
 }
 

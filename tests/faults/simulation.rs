@@ -139,7 +139,7 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
         email: Email::parse("agent@example.com").expect("an address"),
         agent_type: AgentType::Custom,
         version: Version::parse("1.0.0").expect("a version"),
-        capabilities: Scopes::capabilities(vec!["agents:read".to_owned()]).expect("capabilities"),
+        capabilities: Scopes::capabilities(&["agents:read"]).expect("capabilities"),
         owner: Owner::parse("tests").expect("an owner"),
         deployment_env: DeploymentEnv::Development,
     }

@@ -214,7 +214,7 @@ fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
         return Some(None);
     };
     let (places, values): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
-    match Scopes::capabilities(values) {
+    match Scopes::capabilities(&values) {
         Ok(capabilities) => Some(Some(capabilities)),
         Err(faults) => {
             for fault in faults {

@@ -82,7 +82,7 @@ pub(super) fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<
 
 /// An agent, of the columns [`AGENT`].
 pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
-    let capabilities = Scopes::capabilities(column(row, "capabilities")?);
+    let capabilities = Scopes::capabilities(&column::<Vec<&str>>(row, "capabilities")?);
     Ok(Agent {
         id: AgentId(column(row, "agent_id")?),
         organization: OrganizationId(column(row, "organization_id")?),
