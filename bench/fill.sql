@@ -22,14 +22,18 @@ INSERT INTO agent_counts SELECT organization_id, agent_type, status, count(*) FR
 ON CONFLICT ON CONSTRAINT agent_counts_pkey DO UPDATE SET agents = EXCLUDED.agents;
 
 SELECT make_audit_partitions(now() - interval '3 months', 6);
+-- Ids of version 7, as the service makes them: they rise with time, and so do the ends of the indexes that are written.
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
     user_agent, metadata, occurred_at)
-SELECT gen_random_uuid(), md5('organization ' || n % :organizations)::uuid, md5('agent ' || n % :agents)::uuid,
+SELECT (millis || '7' || substr(random, 1, 3) || '8' || substr(random, 4, 15))::uuid,
+    md5('organization ' || n % :organizations)::uuid, md5('agent ' || n % :agents)::uuid,
     CASE n % 200 WHEN 0 THEN 'agent.updated' WHEN 1 THEN 'token.introspected' WHEN 2 THEN 'auth.failed'
         ELSE 'token.issued' END,
     CASE n % 200 WHEN 2 THEN 'failure' ELSE 'success' END,
-    CASE WHEN n % 200 > 2 THEN 'token' ELSE 'agent' END, gen_random_uuid(), '192.0.2.1', 'bench',
-    '{"scope":"documents:read","credentialId":"01920000-0000-7000-8000-000000000000"}',
-    now() - interval '60 days' * n / :events
-FROM generate_series(1, :events) n;
+    CASE WHEN n % 200 > 2 THEN 'token' ELSE 'agent' END,
+    (millis || '7' || substr(random, 18, 3) || '8' || substr(random, 4, 15))::uuid, '192.0.2.1', 'bench',
+    '{"scope":"documents:read","credentialId":"01920000-0000-7000-8000-000000000000"}', at
+FROM generate_series(1, :events) n
+CROSS JOIN LATERAL (SELECT now() - interval '60 days' * ((:events - n)::float8 / :events) AS at, md5(n::text) AS random) drawn
+CROSS JOIN LATERAL (SELECT lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS millis) told;
 VACUUM (ANALYZE);
