@@ -17,14 +17,15 @@ use tokio::sync::oneshot;
 use crate::domain::secret::{ClientSecret, SecretHash};
 use crate::ports::secret_hasher::{HasherError, SecretHasher};
 
-/// How many hashes may wait for a thread. At 66 ms each, a full queue is a wait of seconds.
+/// How many hashes may wait for a thread. At 66 ms each, a full queue is two seconds on two idle cores, and some eight on
+/// two that others keep busy.
 const MAX_WAITING: usize = 64;
 /// How many right secrets are remembered.
 const MAX_REMEMBERED: u64 = 100_000;
 
-/// How far the threads stand back, as `nice` counts it: a tenth of what another thread gets.
+/// How far the threads stand back, as `nice` counts it: on a core that another thread wants too they get a quarter.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 type Question = [u8; 32];
 type Answer = Result<bool, Arc<bcrypt::BcryptError>>;
@@ -43,11 +44,11 @@ pub struct BcryptHasher {
 struct Flights(HashMap<Question, Vec<oneshot::Sender<Answer>>>);
 
 impl BcryptHasher {
-    /// A hasher of that cost (4 to 14), with as many threads as there are cores.
+    /// A hasher of that cost (4 to 14).
     pub fn new(cost: u32) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..threads() {
             let waiting = waiting.clone();
             std::thread::Builder::new().name("bcrypt".to_owned()).spawn(move || {
                 yield_to_others();
@@ -169,8 +170,20 @@ fn lock(flights: &Mutex<Flights>) -> MutexGuard<'_, Flights> {
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets all other threads go first on whatever core this one runs: a thousand agents that come back at once may have
-/// what the others leave of the machine, and no more.
+/// How many hash at once: as many as there are cores, where they can stand back behind others; else all but one. A quota of
+/// processor time, as containers have it, knows no priorities: who uses it up stops all others.
+fn threads() -> usize {
+    let parallel = std::thread::available_parallelism().map_or(1, usize::from);
+    #[cfg(target_os = "linux")]
+    let has_priorities = rustix::thread::sched_getaffinity(None)
+        .is_ok_and(|cores| usize::try_from(cores.count()).is_ok_and(|cores| cores <= parallel));
+    #[cfg(not(target_os = "linux"))]
+    let has_priorities = false;
+    if has_priorities { parallel } else { (parallel - 1).max(1) }
+}
+
+/// Lets other threads go first: a thousand agents that come back at once may have what these leave of the machine, and a
+/// quarter of what they want too.
 fn yield_to_others() {
     // On Linux a thread has a priority of its own; elsewhere this would be that of the process.
     #[cfg(target_os = "linux")]
@@ -224,13 +237,16 @@ mod tests {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
         let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
         let hasher = BcryptHasher::new(4).expect("threads");
-        let (open, gate) = std::sync::mpsc::channel::<()>();
-        hasher.submit(Box::new(move || gate.recv().expect("the test opens it"))).expect("room");
+        let gate = Arc::new(std::sync::Barrier::new(threads() + 1));
+        for _ in 0..threads() {
+            let gate = gate.clone();
+            hasher.submit(Box::new(move || drop(gate.wait()))).expect("room");
+        }
         let question = hasher.question(&secret, &hash);
         // More than the queue holds: were each of them a job, it would be full.
         let asked: Vec<_> =
             (0..3 * MAX_WAITING).map(|_| hasher.ask(question, &secret, &hash).expect("one job")).collect();
-        open.send(()).expect("the thread waits");
+        gate.wait();
         for answer in asked {
             assert!(answer.await.expect("an answer").expect("a hash"));
         }
@@ -253,8 +269,7 @@ mod tests {
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         let mut refused = None;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..MAX_WAITING + threads + 8 {
+        for _ in 0..MAX_WAITING + threads() + 8 {
             let gate = gate.clone();
             let job: Job = Box::new(move || {
                 let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();
