@@ -16,6 +16,7 @@ use crate::{Outcome, TOKENS, WARM_UP, setting};
 
 /// How many requests a load of one use each has.
 const ONCE: usize = 2000;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Token,

@@ -1,8 +1,8 @@
 //! What the service costs, held against its limits: `cargo bench --bench figures`, on Linux.
 //!
 //! It starts the program itself and loads it from threads of this process: in memory; with `-- stores` on a private
-//! PostgreSQL and Redis; with `-- targets` in short turns; with `-- compare` beside other servers; with `-- cold` where nobody's secret is known yet; with
-//! `-- growth` as one thing after another grows.
+//! PostgreSQL and Redis; with `-- targets` in short turns; with `-- compare` beside other servers; with `-- cold` where
+//! nobody's secret is known yet; with `-- growth` as one thing after another grows.
 //! Processor time is that of the service's process alone, where nothing else is said. What is bound by the machine is
 //! told as a ratio to something measured in the same round: a token to one bare RSA signature, an introspection to an
 //! answer of `/health`. Each figure is the median, with the lowest and the highest in brackets. A wrong answer voids the

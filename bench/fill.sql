@@ -34,6 +34,8 @@ SELECT (millis || '7' || substr(random, 1, 3) || '8' || substr(random, 4, 15))::
     (millis || '7' || substr(random, 18, 3) || '8' || substr(random, 4, 15))::uuid, '192.0.2.1', 'bench',
     '{"scope":"documents:read","credentialId":"01920000-0000-7000-8000-000000000000"}', at
 FROM generate_series(1, :events) n
-CROSS JOIN LATERAL (SELECT now() - interval '60 days' * ((:events - n)::float8 / :events) AS at, md5(n::text) AS random) drawn
+CROSS JOIN LATERAL (
+    SELECT now() - interval '60 days' * ((:events - n)::float8 / :events) AS at, md5(n::text) AS random
+) drawn
 CROSS JOIN LATERAL (SELECT lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') AS millis) told;
 VACUUM (ANALYZE);

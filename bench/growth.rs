@@ -1,7 +1,8 @@
 //! What a request costs as the service grows: more agents, events, organizations, credentials, capabilities,
 //! connections. One grows at a time, on a database of its own, with PostgreSQL and Redis.
 //!
-//! `ROUNDS` and `SECONDS` make a shorter run, `EVENTS` (the most events) and `AGENTS` (the most agents) a smaller one.
+//! `ROUNDS` and `SECONDS` make a shorter run, `EVENTS` (the most events) and `AGENTS` (the most agents) a smaller one;
+//! `ONLY` (a word of its name) grows one thing alone.
 //! The pictures go to `docs/images`.
 
 use std::path::Path;

@@ -66,8 +66,8 @@ impl Signer {
         Ok(Self { key, message: message.into() })
     }
 
-    /// The processor time of one signature, in milliseconds, while all cores sign for that time: two that share a core's parts each
-    /// take longer than one alone, and a service under load uses all.
+    /// The processor time of one signature, in milliseconds, while all cores sign for that time: two that share a
+    /// core's parts each take longer than one alone, and a service under load uses all.
     pub fn cost(&self, time: Duration) -> Outcome<f64> {
         let cores = std::thread::available_parallelism()?.get();
         let (mut used, mut number) = (Duration::ZERO, 0.0);
