@@ -60,6 +60,11 @@ impl Client {
         Exchange::ok(request("POST /api/v1/token/introspect", &headers, &body), r#"{"active":true"#)
     }
 
+    /// What asks about each of these tokens.
+    pub fn introspections(&self, tokens: &[String]) -> Vec<Exchange> {
+        tokens.iter().map(|token| self.introspection(token)).collect()
+    }
+
     /// The end of a token of its own.
     pub fn revocation(&self, token: &str) -> Exchange {
         let headers = [("Authorization", self.bearer.as_str()), FORM];

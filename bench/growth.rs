@@ -146,10 +146,7 @@ impl Place {
         let tokens = self.client.tokens(TOKENS)?;
         let loads = [
             Load { name: "token", exchanges: vec![self.client.token()] },
-            Load {
-                name: "introspection",
-                exchanges: tokens.iter().map(|token| self.client.introspection(token)).collect(),
-            },
+            Load { name: "introspection", exchanges: self.client.introspections(&tokens) },
             Load { name: "read of an agent", exchanges: self.reads.clone() },
             health(),
         ];
@@ -169,6 +166,11 @@ impl Place {
     }
 }
 
+/// What a load cost at a size, in the service and in the stores together.
+fn whole(costs: &Costs, load: usize) -> f64 {
+    costs[load].1.median + costs[load].2.median
+}
+
 fn tell(dimension: Dimension, told: &[(usize, Costs)]) {
     println!("### {}\n", dimension.name());
     println!(
@@ -181,7 +183,6 @@ fn tell(dimension: Dimension, told: &[(usize, Costs)]) {
         }
     }
     let (first, last) = (&told[0], &told[told.len() - 1]);
-    let whole = |costs: &Costs, load: usize| costs[load].1.median + costs[load].2.median;
     let health = first.1.len() - 1;
     for load in 0..health {
         let in_health = |costs: &Costs| whole(costs, load) / whole(costs, health);
@@ -201,10 +202,7 @@ fn tell(dimension: Dimension, told: &[(usize, Costs)]) {
 fn draw(dimension: Dimension, told: &[(usize, Costs)]) -> Outcome<()> {
     let line = |place: usize| Line {
         name: told[0].1[place].0,
-        points: told
-            .iter()
-            .map(|(size, loads)| (*size as f64, loads[place].1.median + loads[place].2.median))
-            .collect(),
+        points: told.iter().map(|(size, costs)| (*size as f64, whole(costs, place))).collect(),
     };
     let lines: Vec<Line> = (0..told[0].1.len()).map(line).collect();
     let title = format!("CPU of a request (service and stores, ms) by {}", dimension.name());

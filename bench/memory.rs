@@ -23,10 +23,7 @@ pub fn measure() -> Outcome<()> {
     let tokens = client.tokens(TOKENS)?;
     let loads = [
         Load { name: "POST /api/v1/token", exchanges: vec![client.token()] },
-        Load {
-            name: "POST /api/v1/token/introspect",
-            exchanges: tokens.iter().map(|token| client.introspection(token)).collect(),
-        },
+        Load { name: "POST /api/v1/token/introspect", exchanges: client.introspections(&tokens) },
         health(),
     ];
     let signer = Signer::new(&key, &tokens[0])?;

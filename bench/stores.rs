@@ -44,10 +44,7 @@ pub fn measure() -> Outcome<()> {
         let list = |name, path| Load { name, exchanges: vec![client.list(path)] };
         loads.push(vec![
             Load { name: "POST /api/v1/token", exchanges: vec![client.token()] },
-            Load {
-                name: "POST /api/v1/token/introspect",
-                exchanges: tokens.iter().map(|token| client.introspection(token)).collect(),
-            },
+            Load { name: "POST /api/v1/token/introspect", exchanges: client.introspections(&tokens) },
             health(),
             list("GET /api/v1/agents", "/api/v1/agents"),
             list("GET /api/v1/audit", "/api/v1/audit"),

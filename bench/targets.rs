@@ -67,8 +67,7 @@ impl Subject {
     fn measure(&self, place: &str, key: &str, turns: usize, limits: &Limits) -> Outcome<()> {
         let tokens = self.client.tokens(TOKENS)?;
         let signer = Signer::new(key, &tokens[0])?;
-        let introspections = tokens.iter().map(|token| self.client.introspection(token)).collect();
-        let introspection = Load { name: "introspection", exchanges: introspections };
+        let introspection = Load { name: "introspection", exchanges: self.client.introspections(&tokens) };
         let read = Load { name: "bearer read", exchanges: vec![self.client.read()] };
 
         let mut signatures = Vec::new();

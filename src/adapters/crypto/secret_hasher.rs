@@ -175,8 +175,8 @@ fn lock(flights: &Mutex<Flights>) -> MutexGuard<'_, Flights> {
 fn threads() -> usize {
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
     #[cfg(target_os = "linux")]
-    let has_priorities = rustix::thread::sched_getaffinity(None)
-        .is_ok_and(|cores| usize::try_from(cores.count()).is_ok_and(|cores| cores <= parallel));
+    let has_priorities =
+        rustix::thread::sched_getaffinity(None).is_ok_and(|cores| cores.count() as usize <= parallel);
     #[cfg(not(target_os = "linux"))]
     let has_priorities = false;
     if has_priorities { parallel } else { (parallel - 1).max(1) }
