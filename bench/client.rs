@@ -1,4 +1,4 @@
-//! What is asked of a server that speaks as the service does: of the service itself, and of the seed.
+//! What is asked of a server that speaks as the service does: of the service itself, and of the Express stack.
 
 use std::net::SocketAddr;
 

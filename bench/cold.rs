@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::client::Client;
 use crate::load::{Connection, Exchange, Load, Until};
 use crate::measure::Round;
-use crate::peers::{SecretCheck, Seed};
+use crate::peers::{ExpressStack, SecretCheck};
 use crate::private_stores::PrivateStores;
 use crate::process::Processes;
 use crate::service::{Service, new_key};
@@ -26,15 +26,16 @@ pub fn measure() -> Outcome<()> {
     let ours = first_tokens(newcomers, cold.address, &cold.processes(&stores.pids))?;
     drop(cold);
 
-    let seed = Seed::start(&stores, &key, "seed", SecretCheck::EachTime)?;
-    let client = Client::new(seed.peer.address, &seed.id, &seed.secret)?;
+    let stack = ExpressStack::start(&stores, &key, "express", SecretCheck::EachTime)?;
+    let client = Client::new(stack.peer.address, &stack.id, &stack.secret)?;
     let newcomers = self::newcomers(&client, agents)?;
-    let seeds = first_tokens(newcomers, seed.peer.address, &seed.peer.processes())?;
+    let theirs = first_tokens(newcomers, stack.peer.address, &stack.peer.processes())?;
 
     println!("First tokens of {agents} agents at {CONNECTIONS} connections, bcrypt at cost 10.\n");
     println!("| server | all after (s) | tokens/s | p50 (ms) | p99 (ms) | CPU (ms/request) |");
     println!("|---|--:|--:|--:|--:|--:|");
-    for (name, round) in [("AgentIdP, PostgreSQL and Redis", ours), ("the seed's stack, 2 processes", seeds)]
+    for (name, round) in
+        [("AgentIdP, PostgreSQL and Redis", ours), ("the Express stack, 2 processes", theirs)]
     {
         let all = agents as f64 / round.rate;
         let Round { rate, middle, late, cost, .. } = round;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::client::{Client, health};
 use crate::load::{Connection, Exchange, Load, Until};
 use crate::measure::{Round, Signer, Spread};
-use crate::peers::{OidcProvider, SecretCheck, Seed};
+use crate::peers::{ExpressStack, OidcProvider, SecretCheck};
 use crate::private_stores::PrivateStores;
 use crate::process::Processes;
 use crate::service::{Service, new_key};
@@ -42,7 +42,7 @@ impl Kind {
 
 enum Server {
     Ours(Client, Service),
-    Seed(Client, Seed),
+    ExpressStack(Client, ExpressStack),
     Oidc(OidcProvider),
 }
 
@@ -59,7 +59,7 @@ impl Subject {
     fn new(name: &'static str, server: Server, stores: &[u32]) -> Outcome<Self> {
         let processes = match &server {
             Server::Ours(_, service) => service.processes(stores),
-            Server::Seed(_, seed) => seed.peer.processes(),
+            Server::ExpressStack(_, stack) => stack.peer.processes(),
             Server::Oidc(provider) => provider.peer.processes(),
         };
         let mut subject = Self { name, server, processes, living: Vec::new(), agents: 0 };
@@ -70,7 +70,7 @@ impl Subject {
     fn address(&self) -> SocketAddr {
         match &self.server {
             Server::Ours(_, service) => service.address,
-            Server::Seed(_, seed) => seed.peer.address,
+            Server::ExpressStack(_, stack) => stack.peer.address,
             Server::Oidc(provider) => provider.peer.address,
         }
     }
@@ -78,35 +78,35 @@ impl Subject {
     fn tokens(&self, number: usize) -> Outcome<Vec<String>> {
         match &self.server {
             Server::Ours(client, _) => client.tokens(number),
-            Server::Seed(_, seed) => seed.mint(number),
+            Server::ExpressStack(_, stack) => stack.mint(number),
             Server::Oidc(provider) => provider.tokens(number),
         }
     }
 
     fn token(&self) -> Exchange {
         match &self.server {
-            Server::Ours(client, _) | Server::Seed(client, _) => client.token(),
+            Server::Ours(client, _) | Server::ExpressStack(client, _) => client.token(),
             Server::Oidc(provider) => provider.token(),
         }
     }
 
     fn introspection(&self, token: &str) -> Exchange {
         match &self.server {
-            Server::Ours(client, _) | Server::Seed(client, _) => client.introspection(token),
+            Server::Ours(client, _) | Server::ExpressStack(client, _) => client.introspection(token),
             Server::Oidc(provider) => provider.introspection(token),
         }
     }
 
     fn revocation(&self, token: &str) -> Exchange {
         match &self.server {
-            Server::Ours(client, _) | Server::Seed(client, _) => client.revocation(token),
+            Server::Ours(client, _) | Server::ExpressStack(client, _) => client.revocation(token),
             Server::Oidc(provider) => provider.revocation(token),
         }
     }
 
     fn read(&self) -> Exchange {
         match &self.server {
-            Server::Ours(client, _) | Server::Seed(client, _) => client.read(),
+            Server::Ours(client, _) | Server::ExpressStack(client, _) => client.read(),
             Server::Oidc(provider) => provider.read(),
         }
     }
@@ -114,7 +114,7 @@ impl Subject {
     fn creation(&mut self) -> Exchange {
         self.agents += 1;
         match &self.server {
-            Server::Ours(client, _) | Server::Seed(client, _) => client.creation(self.agents),
+            Server::Ours(client, _) | Server::ExpressStack(client, _) => client.creation(self.agents),
             Server::Oidc(provider) => provider.creation(),
         }
     }
@@ -170,16 +170,20 @@ pub fn measure() -> Outcome<()> {
     let ours = |name, service: Service, pids: &[u32]| {
         Subject::new(name, Server::Ours(Client::without_limits(&service)?, service), pids)
     };
-    let seed = |name, database, check| {
-        let seed = Seed::start(&stores, &key, database, check)?;
-        Subject::new(name, Server::Seed(Client::new(seed.peer.address, &seed.id, &seed.secret)?, seed), &[])
+    let stack = |name, database, check| {
+        let stack = ExpressStack::start(&stores, &key, database, check)?;
+        Subject::new(
+            name,
+            Server::ExpressStack(Client::new(stack.peer.address, &stack.id, &stack.secret)?, stack),
+            &[],
+        )
     };
     let on_stores = Service::start_on(&key, &stores.database("ours")?, &stores.redis(1)?)?;
     let mut subjects = vec![
         ours("AgentIdP, in memory", Service::start(&key)?, &[])?,
         ours("AgentIdP, PostgreSQL and Redis", on_stores, &stores.pids)?,
-        seed("the seed's stack, 2 processes", "seed", SecretCheck::EachTime)?,
-        seed("… bcrypt remembered", "seed_remembered", SecretCheck::Once)?,
+        stack("the Express stack, 2 processes", "express", SecretCheck::EachTime)?,
+        stack("… bcrypt remembered", "express_remembered", SecretCheck::Once)?,
         Subject::new("node-oidc-provider, in memory", Server::Oidc(OidcProvider::in_memory(&key)?), &[])?,
         Subject::new("… Redis, 2 processes", Server::Oidc(OidcProvider::on_redis(&stores, &key)?), &[])?,
     ];

@@ -1,4 +1,4 @@
-//! Other servers: the seed's architecture written out, and node-oidc-provider. `bench/peers` holds both; npm what they
+//! Other servers: a conventional stack on Express, and node-oidc-provider. `bench/peers` holds both; npm what they
 //! are made of.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -61,17 +61,17 @@ impl Peer {
     }
 }
 
-/// How the seed checks a secret.
+/// How the Express stack checks a secret.
 #[derive(Clone, Copy)]
 pub enum SecretCheck {
-    /// By bcrypt on every token, as the seed has it.
+    /// By bcrypt on every token, as such a stack does.
     EachTime,
     /// By bcrypt once, whose "yes" is remembered, as the service has it.
     Once,
 }
 
-/// The seed's architecture: Express, pg, ioredis, jsonwebtoken, Joi, bcrypt.
-pub struct Seed {
+/// A conventional implementation of the same API: Express, pg, ioredis, jsonwebtoken, Joi, bcrypt.
+pub struct ExpressStack {
     pub peer: Peer,
     pub id: String,
     pub secret: String,
@@ -79,10 +79,10 @@ pub struct Seed {
     settings: Vec<(&'static str, String)>,
 }
 
-impl Seed {
+impl ExpressStack {
     /// Starts two processes of it, one a core, on a database of its own.
     pub fn start(stores: &PrivateStores, key: &str, name: &str, check: SecretCheck) -> Outcome<Self> {
-        let folder = installed("seed", name)?;
+        let folder = installed("express", name)?;
         let settings = vec![
             ("DATABASE_URL", stores.database(name)?),
             ("REDIS_URL", stores.redis_socket()?),
@@ -95,7 +95,7 @@ impl Seed {
         let made = run_node(&folder, "bin/bootstrap.js", &settings, &[])?;
         let value = |label: &str| {
             let value = made.lines().find_map(|line| line.strip_prefix(label));
-            value.map(str::to_owned).ok_or("the seed made no client")
+            value.map(str::to_owned).ok_or("the stack made no client")
         };
         let (id, secret) = (value("CLIENT_ID=")?, value("CLIENT_SECRET=")?);
         let given: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();

@@ -1,4 +1,4 @@
-// The seed's variables, and those that a measurement needs beside them.
+// The stack's own variables, and those that a measurement needs beside them.
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 
 const env = process.env;
@@ -25,13 +25,13 @@ export function loadConfig() {
     publicKey: createPublicKey(privateKey),
     issuer: env.ISSUER_URL ?? 'https://idp.example.test',
     corsOrigin: env.CORS_ORIGIN ?? '',
-    // not in the seed: knobs of the measurement
+    // knobs of the measurement
     pgPoolMax: int('PG_POOL_MAX', 10), // pg.Pool's own default
-    rateLimitMax: int('RATE_LIMIT_MAX', 100), // the seed's
-    monthlyTokens: int('MONTHLY_TOKENS', 10_000), // the seed's free tier
+    rateLimitMax: int('RATE_LIMIT_MAX', 100), // its own
+    monthlyTokens: int('MONTHLY_TOKENS', 10_000), // its free tier
     tokenTtl: int('TOKEN_TTL_SECONDS', 3600),
     bcryptCost: int('BCRYPT_COST', 10),
     rememberSecrets: env.REMEMBER_SECRETS === 'true', // bcrypt once, its "yes" remembered
-    workers: int('WORKERS', 1), // the seed runs one process; more with node:cluster
+    workers: int('WORKERS', 1), // more than one with node:cluster
   });
 }

@@ -8,7 +8,7 @@ export function secretHasher({ rememberSecrets, bcryptCost }) {
   const hash = (secret) => bcrypt.hash(secret, bcryptCost);
   if (!rememberSecrets) return { hash, verify: (secret, stored) => bcrypt.compare(secret, stored) };
 
-  // Not the seed's: bcrypt's "yes" is remembered under a keyed digest, at most 10,000 of them.
+  // Beside the stack as it is: bcrypt's "yes" is remembered under a keyed digest, at most 10,000 of them.
   const key = randomBytes(32);
   const known = new Set();
   return {
