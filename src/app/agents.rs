@@ -18,8 +18,9 @@ use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
 use crate::ports::store_error::StoreError;
 
-/// How often a kill is tried again when the agent is being changed at the same time. A kill must not lose.
-const KILL_ATTEMPTS: usize = 16;
+/// How often a kill is tried when what it kills is being changed at the same time: an agent that changes itself again and
+/// again must not escape it.
+pub(super) const KILL_ATTEMPTS: usize = 16;
 
 /// The use cases of agents.
 #[derive(Clone)]
@@ -88,7 +89,8 @@ impl Agents {
         id: Option<AgentId>,
         change: AgentChange,
     ) -> Result<Agent, AgentsError> {
-        self.update(caller, id, 1, |before, at| {
+        let attempts = if change.is_active == Some(false) { KILL_ATTEMPTS } else { 1 };
+        self.update(caller, id, attempts, |before, at| {
             let after = before.changed(change.clone(), at)?;
             let events = self.events_of_change(caller, before, &after, at);
             Ok((after, events))

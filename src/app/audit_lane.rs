@@ -321,6 +321,7 @@ mod tests {
         let draft = EventDraft {
             id: EventId(Uuid::from_u128(u128::from(u32::from_be_bytes(address)))),
             actor: None,
+            authority: None,
             action: Action::AuthFailed,
             outcome: Outcome::Failure,
             resource: None,

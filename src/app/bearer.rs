@@ -45,6 +45,7 @@ impl Bearer {
         let limit = standing.organization.limits().requests_per_minute;
         visit.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
         Ok(Caller {
+            generation: claims.generation,
             scopes: standing.effective_scopes(&claims).management(),
             agent: standing.agent,
             origin: visit.origin.clone(),

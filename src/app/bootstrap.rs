@@ -161,6 +161,7 @@ fn by_operator(action: Action, resource: impl Into<Resource>, metadata: &Metadat
     const AT_THE_MACHINE: Origin = Origin { address: None, user_agent: None };
     Deed {
         actor: None,
+        authority: None,
         action,
         resource: Some(resource.into()),
         origin: &AT_THE_MACHINE,

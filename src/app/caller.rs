@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event::Deed;
 use crate::domain::agent::Agent;
-use crate::domain::audit::{Action, Metadata, Origin, Resource};
+use crate::domain::audit::{Action, Authority, Metadata, Origin, Resource};
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::scope::{ManagementScope, ManagementScopes};
 use crate::domain::tenancy::Tenancy;
@@ -13,6 +13,8 @@ use crate::domain::tenancy::Tenancy;
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub(super) agent: Arc<Agent>,
+    /// The sum of its generation and its organization's.
+    pub(super) generation: u64,
     /// Those of its token that the agent still has; all of them where it authenticated as a client.
     pub(super) scopes: ManagementScopes,
     pub(super) origin: Origin,
@@ -61,6 +63,13 @@ impl Caller {
     pub(super) fn deed(&self, action: Action, resource: impl Into<Resource>, metadata: Metadata) -> Deed<'_> {
         Deed {
             actor: Some(self.agent.id),
+            authority: Some(Authority {
+                agent: self.agent.id,
+                organization: self.agent.organization,
+                generation: self.generation,
+                scopes: self.scopes,
+                token: self.token,
+            }),
             action,
             resource: Some(resource.into()),
             origin: &self.origin,

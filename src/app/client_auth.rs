@@ -18,6 +18,7 @@ use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
 use crate::domain::secret::{ClientSecret, Fingerprint};
 use crate::domain::time::Timestamp;
+use crate::domain::token::generation_of;
 use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier};
 use crate::ports::clock::Clock;
 use crate::ports::credential_store::{Client, CredentialStore, ProofKind};
@@ -96,6 +97,7 @@ impl ClientAuth {
             self.store.touch(client.agent.id, client.credential, minute).await?;
         }
         Ok(Caller {
+            generation: generation_of(&client.agent, &client.organization),
             scopes: client.agent.capabilities.management(),
             agent: client.agent,
             origin: visit.origin.clone(),

@@ -7,7 +7,8 @@ use super::event::Events;
 use crate::domain::agent::{Agent, AgentStatus, Decommissioned};
 use crate::domain::audit::{Action, Metadata};
 use crate::domain::credential::{
-    AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, Proof, RotationRefusal, StoredSecret,
+    AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_CREDENTIALS, Proof,
+    RotationRefusal, StoredSecret,
 };
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::jwk::PublicKey;
@@ -88,6 +89,7 @@ impl Credentials {
         refuse_inactive(&target)?;
         let (proof, secret) = match new.kind {
             NewCredentialKind::Secret => {
+                self.store.check_room(target.id, MAX_LIVE_CREDENTIALS, self.clock.now()).await?;
                 let (stored, secret) = self.make_secret().await?;
                 (Proof::Secret { current: stored, previous: None }, Some(secret))
             }
@@ -117,10 +119,7 @@ impl Credentials {
                     target = self.writable(caller, agent).await?;
                     refuse_inactive(&target)?;
                 }
-                Err(InsertCredentialError::LimitReached(limit)) => {
-                    return Err(CredentialsError::LimitReached(limit));
-                }
-                Err(InsertCredentialError::Store(failure)) => return Err(failure.into()),
+                Err(refused) => return Err(refused.into()),
             }
         }
         Err(CredentialsError::Conflict)
@@ -291,6 +290,10 @@ pub enum CredentialsError {
     NotActive,
     #[error("the agent already has {0} credentials that are active and not expired")]
     LimitReached(u32),
+    #[error(
+        "the agent already has {MAX_UNREVOKED_CREDENTIALS} credentials that are not revoked; revoke those that have expired"
+    )]
+    TooManyUnrevoked,
     #[error("the key cannot be registered: it {0}")]
     UnfitKey(&'static str),
     #[error("the credential has expired; name a new end")]
@@ -307,6 +310,17 @@ pub enum CredentialsError {
     Hasher(#[from] HasherError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<InsertCredentialError> for CredentialsError {
+    fn from(error: InsertCredentialError) -> Self {
+        match error {
+            InsertCredentialError::LostRace => Self::Conflict,
+            InsertCredentialError::LimitReached(limit) => Self::LimitReached(limit),
+            InsertCredentialError::TooManyUnrevoked => Self::TooManyUnrevoked,
+            InsertCredentialError::Store(failure) => Self::Store(failure),
+        }
+    }
 }
 
 impl From<UpdateCredentialError> for CredentialsError {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::audit::{Action, EventDraft, Metadata, Origin, Outcome, Resource};
+use crate::domain::audit::{Action, Authority, EventDraft, Metadata, Origin, Outcome, Resource};
 use crate::domain::id::{AgentId, EventId};
 use crate::domain::time::Timestamp;
 use crate::ports::ids::Ids;
@@ -18,7 +18,7 @@ impl Events {
         Self { ids }
     }
 
-    /// Something that succeeded, done by `actor` to `resource`.
+    /// Something that succeeded.
     pub fn success(&self, deed: Deed<'_>, at: Timestamp) -> EventDraft {
         self.draft(deed, Outcome::Success, at)
     }
@@ -32,6 +32,7 @@ impl Events {
         EventDraft {
             id: EventId(self.ids.next()),
             actor: deed.actor,
+            authority: deed.authority,
             action: deed.action,
             outcome,
             resource: deed.resource,
@@ -45,6 +46,8 @@ impl Events {
 /// Who did what, to what, from where.
 pub struct Deed<'a> {
     pub actor: Option<AgentId>,
+    /// By what right, where it is a change that a caller asked for.
+    pub authority: Option<Authority>,
     pub action: Action,
     pub resource: Option<Resource>,
     pub origin: &'a Origin,

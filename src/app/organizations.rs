@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::agents::KILL_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
 use super::event::Events;
 use crate::domain::audit::{Action, EventDraft, Metadata};
@@ -80,15 +81,22 @@ impl Organizations {
         id: Option<OrganizationId>,
         change: OrganizationChange,
     ) -> Result<Organization, OrganizationsError> {
-        let before = self.find(caller, id).await?;
-        let at = self.clock.now();
-        let after = before.changed(change, at);
-        if after == *before {
-            return Ok(after);
+        let is_kill = change.status == Some(OrganizationStatus::Suspended);
+        for _ in 0..if is_kill { KILL_ATTEMPTS } else { 1 } {
+            let before = self.find(caller, id).await?;
+            let at = self.clock.now();
+            let after = before.changed(change.clone(), at);
+            if after == *before {
+                return Ok(after);
+            }
+            let events = self.events_of_change(caller, &before, &after, at);
+            match self.store.update(&before, &after, &events).await {
+                Ok(()) => return Ok(after),
+                Err(UpdateOrganizationError::LostRace) => {}
+                Err(refused) => return Err(refused.into()),
+            }
         }
-        let events = self.events_of_change(caller, &before, &after, at);
-        self.store.update(&before, &after, &events).await?;
-        Ok(after)
+        Err(OrganizationsError::Conflict)
     }
 
     fn events_of_change(

@@ -48,6 +48,7 @@ impl Strangers {
     ) -> Result<(), NotAdmitted> {
         let deed = Deed {
             actor: None,
+            authority: None,
             action: Action::AuthFailed,
             resource: claimed.map(|claimed| claimed.agent.into()),
             origin: &visit.origin,

@@ -11,7 +11,7 @@ use crate::domain::audit::{Action, Metadata};
 use crate::domain::id::TokenId;
 use crate::domain::organization::Organization;
 use crate::domain::scope::{RequestedScope, ScopeRefusal, Scopes};
-use crate::domain::token::{AccessToken, Audience, Claims};
+use crate::domain::token::{AccessToken, Audience, Claims, generation_of};
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
 use crate::ports::store_error::StoreError;
@@ -58,7 +58,7 @@ impl Tokens {
     /// 2. The client proves itself, is held to its rate, and is told if it is suspended.
     /// 3. Audience and scope are decided by what its organization and the agent have.
     /// 4. The store lets the token be issued: its `token.issued` is on disk, and agent, credential,
-    ///    generation, quota and assertion still held at that moment.
+    ///    quota and assertion still held at that moment.
     /// 5. Only then is it signed and handed out.
     pub async fn issue(
         &self,
@@ -84,7 +84,7 @@ impl Tokens {
                 agent: claims.agent,
                 credential: client.credential,
                 secret: client.secret,
-                generation: claims.generation,
+                revision: client.agent.revision + client.organization.revision,
                 assertion: client.assertion.clone(),
                 event: self.event(visit, &client, &claims),
             };
@@ -129,7 +129,7 @@ impl Tokens {
             id: TokenId(self.ids.next()),
             issued_at,
             expires_at: issued_at + i64::from(self.settings.token_ttl_seconds),
-            generation: client.agent.generation + client.organization.generation,
+            generation: generation_of(&client.agent, &client.organization),
         }
     }
 
@@ -148,6 +148,7 @@ impl Tokens {
         };
         let deed = Deed {
             actor: Some(claims.agent),
+            authority: None,
             action: Action::TokenIssued,
             resource: Some(claims.id.into()),
             origin: &visit.origin,

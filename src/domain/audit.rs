@@ -6,9 +6,13 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::id::{AgentId, CredentialId, EventId, OrganizationId};
+use super::agent::Agent;
+use super::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
+use super::organization::Organization;
+use super::scope::ManagementScopes;
 use super::tenancy::Tenancy;
 use super::time::Timestamp;
+use super::token::generation_of;
 
 /// The longest user agent that is kept, in bytes.
 pub const MAX_USER_AGENT_BYTES: usize = 512;
@@ -37,6 +41,9 @@ pub struct EventDraft {
     pub id: EventId,
     /// Who acted; `None` for a stranger and for the operator of the service.
     pub actor: Option<AgentId>,
+    /// By what right, where something is changed on somebody's behalf: it must still hold at the moment in which the change
+    /// is stored. It is not kept.
+    pub authority: Option<Authority>,
     pub action: Action,
     pub outcome: Outcome,
     /// What it was done to.
@@ -44,6 +51,30 @@ pub struct EventDraft {
     pub origin: Origin,
     pub metadata: Metadata,
     pub at: Timestamp,
+}
+
+/// By what right a caller changes something: what it was when it proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority {
+    pub agent: AgentId,
+    pub organization: OrganizationId,
+    /// The sum of the generations of both.
+    pub generation: u64,
+    /// The management scopes that it has.
+    pub scopes: ManagementScopes,
+    /// The token that it called with.
+    pub token: Option<TokenId>,
+}
+
+impl Authority {
+    /// Whether it still holds: the caller was neither stopped nor lost a capability that it came with.
+    pub fn holds(&self, agent: &Agent, organization: &Organization, is_revoked: bool) -> bool {
+        !is_revoked
+            && agent.is_active()
+            && organization.is_active()
+            && generation_of(agent, organization) == self.generation
+            && self.scopes.missing_from(agent.capabilities.management()).is_empty()
+    }
 }
 
 /// Where a request came from.

@@ -142,7 +142,7 @@ impl Scopes {
             if let Err(what) = check_capability(value) {
                 faults.push(CapabilityFault { at: Some(at), what });
             } else if !seen.insert(value) {
-                faults.push(CapabilityFault { at: Some(at), what: "stands here for the second time" });
+                faults.push(CapabilityFault { at: Some(at), what: "is repeated" });
             }
         }
         if faults.is_empty() { Ok(Self::of(values)) } else { Err(faults) }

@@ -10,6 +10,8 @@ use super::organization::Organization;
 use super::scope::Scopes;
 use super::time::Timestamp;
 
+/// How far the clocks of two instances may be apart, in seconds.
+pub const CLOCK_SKEW_SECONDS: i64 = 60;
 /// How long a revocation is remembered past the token's end, in seconds.
 pub const REVOCATION_MARGIN_SECONDS: i64 = 300;
 /// The shortest and the longest that a token may live, in seconds.
@@ -42,6 +44,12 @@ pub enum Audience {
     Resource(Box<str>),
 }
 
+/// The generation that a token of this agent carries now. Both parts only rise, with each kill, so an equal sum means that
+/// neither rose.
+pub fn generation_of(agent: &Agent, organization: &Organization) -> u64 {
+    agent.generation + organization.generation
+}
+
 /// What the stores say, at this instant, about a token's agent and about the token itself.
 #[derive(Clone, Debug)]
 pub struct Standing {
@@ -52,12 +60,6 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// The generation that a token of this agent carries now. Both parts only rise, so an equal sum means
-    /// that neither rose.
-    pub fn generation(&self) -> u64 {
-        self.agent.generation + self.organization.generation
-    }
-
     /// Whether a token with these claims, whose signature and times hold, is alive.
     pub fn keeps_alive(&self, claims: &Claims) -> bool {
         let audience_holds = match &claims.audience {
@@ -70,7 +72,7 @@ impl Standing {
             && self.organization.id == claims.organization
             && self.agent.is_active()
             && self.organization.is_active()
-            && self.generation() == claims.generation
+            && generation_of(&self.agent, &self.organization) == claims.generation
     }
 
     /// What the token is still good for: its scopes, as far as the agent still has them.

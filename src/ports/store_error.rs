@@ -3,7 +3,7 @@
 /// Whatever lies beneath a store's failure. For the log, never for a caller.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A store could not do its work. What a store *refuses* is never here.
+/// A store could not do its work, or not any more for whoever asked. What else a store *refuses* is never here.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Away or overloaded, and certain that nothing was changed.
@@ -20,6 +20,9 @@ pub enum StoreError {
         #[source]
         source: Cause,
     },
+    /// Whoever asked for the change was stopped in the meantime, or has less than it came with. Nothing was changed.
+    #[error("who asked for the change may no longer ask for it")]
+    NoLongerAllowed,
     /// It holds, or said, what no version of ours writes or expects. A bug; never a caller's fault.
     #[error("{store} is inconsistent: {what}")]
     Inconsistent { store: &'static str, what: String },

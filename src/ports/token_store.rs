@@ -16,7 +16,7 @@ pub trait TokenStore: Send + Sync {
     /// assertion and notes the credential's use, all or nothing.
     ///
     /// It does so only if, at that very moment, the agent and its organization are active and of the given
-    /// generation, the credential (and of it that very secret) is live, the month's quota has room and the assertion was never used.
+    /// revision, the credential (and of it that very secret) is live, the month's quota has room and the assertion was never used.
     /// The quota is exact however many callers race. A refusal stores nothing.
     ///
     /// The answer is how many tokens the client has had in that month, with this one.
@@ -40,8 +40,9 @@ pub struct TokenIssue {
     pub credential: CredentialId,
     /// The secret that the client proved itself with, where it was one: a rotation keeps the credential's id.
     pub secret: Option<Fingerprint>,
-    /// The sum of generations that the token carries.
-    pub generation: u64,
+    /// The sum of the revisions of agent and organization by which its scope and its audience were decided. Both only rise,
+    /// with each change and each kill, so an equal sum means that nothing was changed since.
+    pub revision: u64,
     /// The assertion that the client proved itself with.
     pub assertion: Option<SpentAssertion>,
     /// `token.issued`. Its time decides the month and whether the credential is live.

@@ -15,6 +15,7 @@ use super::stores::{OpenStores, StartError, Time};
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
+use crate::adapters::http::body::Bodies;
 use crate::adapters::http::document::{self, Documented};
 use crate::adapters::http::envelope::Envelope;
 use crate::adapters::http::lifecycle::Lifecycle;
@@ -97,6 +98,7 @@ impl Service {
             endpoint: Arc::new(endpoint),
             routes,
             lifecycle: lifecycle.clone(),
+            bodies: Bodies::default(),
             trusted_proxies: args.trusted_proxies.0.clone(),
             cors_origins: args.cors_origin.0.clone(),
             issuer_path: path_of(&issuer),

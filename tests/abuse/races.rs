@@ -173,10 +173,41 @@ async fn no_kill_masks_another() {
         let answers = deeds.join_all().await;
         assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 204 | 409)), "{answers:?}");
         assert_eq!(count(&answers, 204), 2, "a kill does not lose");
+        assert!(count(&answers, 409) <= 1, "nor does a suspension");
         assert!(!is_alive(&arena, &before).await, "round {round}");
         arena.call("PATCH", &path, r#"{"status":"active"}"#).await;
         let after =
             arena.ask_token(&client, "").await.json()["access_token"].as_str().expect("a token").to_owned();
         assert!(is_alive(&arena, &after).await, "round {round}");
+    }
+}
+
+/// Whoever is to be stopped may change itself, or be changed, as often as its rate allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_does_not_lose_against_other_changes() {
+    const OTHERS: usize = 12;
+    let arena = Arc::new(Arena::on_stores().await);
+    let organization = arena.organization(json!({})).await;
+    let client = arena.client(&["files:read"], Some(&organization)).await;
+    let targets = [
+        (format!("/agents/{}", client.id), "version", "1.0."),
+        (format!("/organizations/{organization}"), "name", "Example "),
+    ];
+    for round in 0..ROUNDS / 3 {
+        for (path, field, value) in &targets {
+            let mut others = JoinSet::new();
+            for place in 0..OTHERS {
+                let (arena, path) = (arena.clone(), path.clone());
+                let body = json!({ *field: format!("{value}{}", round * OTHERS + place + 1) }).to_string();
+                others.spawn(async move { arena.call("PATCH", &path, &body).await.status });
+            }
+            let answer = arena.call("PATCH", path, r#"{"status":"suspended"}"#).await;
+            assert_eq!(answer.status, 200, "round {round}: {answer:?}");
+            let statuses = others.join_all().await;
+            assert!(statuses.iter().all(|status| matches!(status, 200 | 409)), "{statuses:?}");
+            let after = arena.call("GET", path, "").await.json();
+            assert_eq!(after["status"], "suspended", "round {round}");
+            assert_eq!(arena.call("PATCH", path, r#"{"status":"active"}"#).await.status, 200);
+        }
     }
 }

@@ -217,7 +217,7 @@ pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
         agent: agent.id,
         credential: credential.id,
         secret: secret_of(credential),
-        generation: agent.generation,
+        revision: agent.revision,
         assertion: None,
         event: event(Action::TokenIssued, TokenId(id())),
     }
@@ -234,6 +234,7 @@ pub fn event(action: Action, resource: impl Into<Resource>) -> EventDraft {
     EventDraft {
         id: EventId(id()),
         actor: None,
+        authority: None,
         action,
         outcome: Outcome::Success,
         resource: Some(resource.into()),

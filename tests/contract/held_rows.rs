@@ -1,8 +1,9 @@
 //! Rows that somebody holds: a kill is not overtaken by tokens, and whoever waits in vain fails alone.
 
-use agentidp::domain::agent::AgentChange;
-use agentidp::domain::audit::Action;
+use agentidp::domain::agent::{Agent, AgentChange};
+use agentidp::domain::audit::{Action, Authority, EventDraft};
 use agentidp::domain::id::{OrganizationId, TokenId};
+use agentidp::domain::scope::ManagementScopes;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{IssueError, Revocation};
 use tokio::task::JoinHandle;
@@ -46,6 +47,45 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
 
     kill.await.expect("no panic").expect("suspended");
     token.await.expect("no panic").expect_err("the kill came first");
+}
+
+/// Its caller was looked at, and its organization is another than that of what it changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored() {
+    let stores = postgres().await;
+    let caller = stores.agent().await;
+    let gate = |agent: &Agent| agent.organization.0.as_bytes()[15] & 63;
+    let mut target = stores.agent().await;
+    while gate(&target) == gate(&caller) {
+        target = stores.agent().await;
+    }
+    let watcher = stores.database().client("postgres").await;
+    let mut operator = stores.database().client("postgres").await;
+    let at_work = operator.transaction().await.expect("begun");
+    let hold = "SELECT FROM agents WHERE agent_id = $1 FOR UPDATE";
+    at_work.query(hold, &[&target.id.0]).await.expect("held");
+
+    let new = credential(target.id);
+    let authority = Authority {
+        agent: caller.id,
+        organization: caller.organization,
+        generation: 0,
+        scopes: ManagementScopes::default(),
+        token: None,
+    };
+    let generated = EventDraft { authority: Some(authority), ..event(Action::CredentialGenerated, new.id) };
+    let credentials = stores.credentials.clone();
+    let change = tokio::spawn(async move { credentials.insert(&target, &new, 10, &generated).await });
+    until_waiting(&watcher, 1, &change).await;
+    let killed = caller.without_its_tokens(NOON).expect("alive");
+    let agents = stores.agents.clone();
+    let kill = tokio::spawn(async move { agents.update(&caller, &killed, &[]).await });
+    until_waiting(&watcher, 2, &kill).await;
+    assert!(!kill.is_finished());
+    at_work.commit().await.expect("let go");
+
+    change.await.expect("no panic").expect("it came first");
+    kill.await.expect("no panic").expect("killed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -5,6 +5,7 @@
 
 mod agent_store;
 mod audit_log;
+mod authority;
 mod bench;
 mod credential_store;
 
@@ -13,6 +14,8 @@ mod lost_connections;
 mod noticeboard;
 mod organization_store;
 mod outbox;
+#[path = "../servers/plain_core.rs"]
+mod plain_core;
 mod rate_limiter;
 mod redis_cluster;
 mod retention;

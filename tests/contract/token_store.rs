@@ -3,10 +3,12 @@ use agentidp::domain::audit::{Action, EventDraft};
 use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, StoredSecret};
 use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
-use agentidp::domain::plan::LimitOverrides;
+use agentidp::domain::plan::{LimitOverrides, Plan};
+use agentidp::domain::scope::Scopes;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
+use agentidp::domain::token::generation_of;
 use agentidp::ports::audit_log::CLOCK_SLACK_SECONDS;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
@@ -69,8 +71,25 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     refused(unknown, "an unknown agent").await;
     let foreign = stores.credential(&stores.agent().await).await;
     refused(issue(&agent, &foreign), "another agent's credential").await;
-    let old = TokenIssue { generation: 1, ..issue(&agent, &credential) };
-    refused(old, "another generation").await;
+    let old = TokenIssue { revision: 1, ..issue(&agent, &credential) };
+    refused(old, "another revision").await;
+
+    let changed = stores.agent().await;
+    let credential_of_it = stores.credential(&changed).await;
+    let fewer = Scopes::capabilities(&["files:list"]).expect("valid");
+    let after = changed
+        .changed(AgentChange { capabilities: Some(fewer), ..AgentChange::default() }, NOON)
+        .expect("alive");
+    stores.agents.update(&changed, &after, &[]).await.expect("changed");
+    refused(issue(&changed, &credential_of_it), "an agent whose capabilities have changed").await;
+    let changed = stores.agent().await;
+    let credential_of_it = stores.credential(&changed).await;
+    let before = stores.organizations.find(Tenancy::All, changed.organization).await.expect("an answer");
+    let before = before.expect("stored");
+    let after =
+        before.changed(OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() }, NOON);
+    stores.organizations.update(&before, &after, &[]).await.expect("changed");
+    refused(issue(&changed, &credential_of_it), "an organization that has changed").await;
 
     let expiring = Credential { expires_at: Some(NOON), ..crate::bench::credential(agent.id) };
     let generated = event(Action::CredentialGenerated, expiring.id);
@@ -97,8 +116,8 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     let suspended = within.changed(suspension, NOON);
     stores.organizations.update(&within, &suspended, &[]).await.expect("changed");
     refused(issue(&other, &live), "a suspended organization").await;
-    let current = TokenIssue { generation: suspended.generation, ..issue(&other, &live) };
-    refused(current, "a suspended organization, of its own generation").await;
+    let current = TokenIssue { revision: suspended.revision, ..issue(&other, &live) };
+    refused(current, "a suspended organization, of its own revision").await;
     assert_eq!(stores.count(Action::TokenIssued).await, 0, "a refusal stores nothing");
 }
 
@@ -187,7 +206,7 @@ async fn an_assertion_is_not_spent_by_a_refusal(stores: Stores) {
     let agent = stores.agent().await;
     let credential = stores.credential(&agent).await;
     let assertion = SpentAssertion { digest: [1; 32], until: NOON.plus_seconds(60) };
-    let old = TokenIssue { generation: 7, assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
+    let old = TokenIssue { revision: 7, assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
     assert!(stores.tokens.issue(old).await.is_err());
     let current = TokenIssue { assertion: Some(assertion), ..issue(&agent, &credential) };
     stores.tokens.issue(current).await.expect("a refusal stores nothing");
@@ -202,7 +221,7 @@ async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
         let callers = (0..RACERS).map(|place| {
             let current = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
             let is_last = place == RACERS - 1;
-            let issue = if is_last { current } else { TokenIssue { generation: 7, ..current } };
+            let issue = if is_last { current } else { TokenIssue { revision: 7, ..current } };
             let tokens = stores.tokens.clone();
             async move { tokens.issue(issue).await }
         });
@@ -266,7 +285,7 @@ async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
     let standing =
         stores.tokens.standing(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");
-    assert_eq!((&*standing.agent, standing.generation()), (&killed, 1));
+    assert_eq!((&*standing.agent, generation_of(&standing.agent, &standing.organization)), (&killed, 1));
     assert_eq!(standing.organization.id, agent.organization);
     let nobody = crate::bench::agent(agent.organization);
     assert!(stores.tokens.standing(&claims(&nobody, TokenId(id()))).await.expect("an answer").is_none());

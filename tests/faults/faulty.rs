@@ -184,6 +184,15 @@ impl OrganizationStore for Faulty {
 
 #[async_trait]
 impl CredentialStore for Faulty {
+    async fn check_room(
+        &self,
+        agent: AgentId,
+        max_live: u32,
+        now: Timestamp,
+    ) -> Result<(), InsertCredentialError> {
+        self.around(false, self.stores.credentials.check_room(agent, max_live, now)).await
+    }
+
     async fn insert(
         &self,
         agent: &Agent,

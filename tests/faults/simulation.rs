@@ -36,7 +36,7 @@ use crate::faulty::Faulty;
 use crate::fleet::id_of;
 use crate::history::{self, Answer, Deed, Line, Subject, Token};
 use crate::pace::Dice;
-use crate::plain_core::plain_core;
+use crate::plain_core::{PlainHasher, plain_core};
 use crate::report::{Report, Setting};
 
 /// How many hands work at once, and how much each does.
@@ -47,8 +47,11 @@ const NOON: i64 = 1_768_478_400_000;
 
 static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
 
-/// Runs of seeds that follow one another, until the time is over. Any that fails is named; its history is left, and
-/// that of the first.
+/// Seeds that found something once, one a line, and behind each what it found.
+const KEPT: &str = include_str!("seeds.txt");
+
+/// Runs of the seeds that are kept, and then of seeds that follow one another until the time is over. Any that fails is
+/// named; its history is left, and that of the first.
 pub async fn run(setting: &Setting) -> Report {
     let (first, time, folder) = (setting.seed, setting.time, setting.folder.clone());
     let working = tokio::task::spawn_blocking(move || {
@@ -56,8 +59,8 @@ pub async fn run(setting: &Setting) -> Report {
         let mut report = Report::default();
         let mut runs = 0;
         let (mut answers, mut failed) = (0, 0);
-        while begun.elapsed() < time {
-            let seed = first.wrapping_add(runs);
+        let others = (0..).map(|after| first.wrapping_add(after)).take_while(|_| begun.elapsed() < time);
+        for seed in kept().chain(others) {
             runs += 1;
             let lines = one(seed);
             answers += lines.len();
@@ -79,6 +82,11 @@ pub async fn run(setting: &Setting) -> Report {
     working.await.expect("no panic")
 }
 
+fn kept() -> impl Iterator<Item = u64> {
+    let lines = KEPT.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed"))
+}
+
 /// One run of that seed.
 fn one(seed: u64) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -87,7 +95,7 @@ fn one(seed: u64) -> Vec<Line> {
         let clock = Arc::new(VirtualClock(Instant::now()));
         let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
         let stores = Stores::of(&Arc::new(Memory::default()), limiter);
-        let calm = plain_core(&stores, clock.clone(), &KEY);
+        let calm = plain_core(Arc::new(PlainHasher), &stores, clock.clone(), &KEY);
         let administrator = calm.bootstrap.first_administrator().await.expect("the first");
         let admin = caller(&calm, &administrator).await.expect("calm");
         let organization = calm.organizations.create(&admin, new_organization()).await.expect("made").id;
@@ -95,7 +103,8 @@ fn one(seed: u64) -> Vec<Line> {
         let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
         let made = calm.credentials.generate(&admin, Some(agent), secret).await.expect("made");
         let client = ClientProof::Secret { client: Some(agent), secret: made.secret };
-        let faulty = |_| plain_core(&Faulty::of(&stores, dice.split()), clock.clone(), &KEY);
+        let faulty =
+            |_| plain_core(Arc::new(PlainHasher), &Faulty::of(&stores, dice.split()), clock.clone(), &KEY);
         let instances = (0..2).map(faulty).collect();
         let world = Arc::new(World { instances, administrator, client, agent, organization, clock });
         let mut hands = JoinSet::new();

@@ -286,3 +286,22 @@ async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_i
     reloaded(1).await;
     assert_eq!(status().await, 401, "a token of a key that is named no more");
 }
+
+#[tokio::test]
+async fn who_gives_it_few_files_is_told_how_many_connections_that_leaves() {
+    let mut command = Command::new("sh");
+    let script = r#"ulimit -n 300; exec "$0" --port 0 --bcrypt-cost 4"#;
+    command.args(["-c", script, env!("CARGO_BIN_EXE_agentidp")]).env_clear().env("METRICS_ADDR", "off");
+    command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let told = async {
+        while let Some(line) = log.next_line().await.expect("text") {
+            if line.contains("takes 44 connections at once") && line.contains("ulimit -n) to 8448") {
+                return;
+            }
+        }
+        panic!("it ended and had not told")
+    };
+    tokio::time::timeout(LONG, told).await.expect("in time");
+}

@@ -13,6 +13,7 @@ scenarios!(every_wiring [
     json_is_taken_as_json_and_as_nothing_else,
     a_megabyte_of_anything_is_refused_and_more_is_not_read,
     a_deep_body_of_long_names_is_read_quickly_and_not_told_back,
+    a_query_of_thousands_of_faults_is_told_a_hundred,
     what_is_framed_in_two_ways_is_answered_at_most_once,
     http_2_is_not_spoken_and_a_huge_head_is_refused,
     every_path_that_is_none_is_a_404_in_json,
@@ -143,6 +144,16 @@ async fn a_deep_body_of_long_names_is_read_quickly_and_not_told_back(wiring: Wir
         let answer = world.send(request.header("content-type", "application/json")).await;
         assert!(answer.faults().len() <= 100);
         assert!(answer.text.len() < 100_000, "{} bytes came back", answer.text.len());
+    }
+}
+
+async fn a_query_of_thousands_of_faults_is_told_a_hundred(wiring: Wiring) {
+    let world = World::start(wiring).await;
+    let admin = world.admin_token().await;
+    for many in ["&a".repeat(12_000), (0..5_000).map(|place| format!("&{place}")).collect()] {
+        let answer = world.get(&admin, &format!("/api/v1/agents?{many}")).await;
+        answer.assert_error(400, "VALIDATION_ERROR");
+        assert_eq!(answer.faults().len(), 100);
     }
 }
 
@@ -310,6 +321,14 @@ async fn what_there_is_cannot_be_told_by_how_fast_a_refusal_comes(wiring: Wiring
             .await
             .assert_error(404, "AGENT_NOT_FOUND");
         assert!(asked.elapsed() >= Duration::from_millis(5));
+    }
+    let strict = World::start_with(wiring, &["--address-requests-per-minute", "1"]).await;
+    for refused_by_rate in 0..10 {
+        let asked = Instant::now();
+        let answer = strict.ask_token(&nobody, &[]).await;
+        assert!(asked.elapsed() >= Duration::from_millis(5));
+        // Two instances that share no Redis count for themselves.
+        assert!(refused_by_rate < 2 || answer.status == StatusCode::TOO_MANY_REQUESTS);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::world::{Answer, Client, Wiring, World, scenarios};
 
 scenarios!(every_wiring [
     a_revoked_token_is_dead_and_no_other,
+    a_token_that_lives_on_by_another_clock_is_revoked,
     a_revoked_bearer_is_refused_at_once,
     what_is_no_token_of_ours_is_answered_alike_and_stores_nothing,
     another_agents_token_takes_agents_write_and_the_organization,
@@ -33,6 +34,20 @@ async fn a_revoked_token_is_dead_and_no_other(wiring: Wiring) {
     assert!(!world.is_active(&one).await && world.is_active(&two).await);
     let events = world.events(&admin, &format!("&action=token.revoked&agentId={}", client.id)).await;
     assert_eq!(events.len(), 1, "the second time changes nothing");
+}
+
+async fn a_token_that_lives_on_by_another_clock_is_revoked(wiring: Wiring) {
+    let world = World::start(wiring).await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let (ahead, further) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
+    for (token, past_its_end) in [(&ahead, 59), (&further, 60)] {
+        world.advance(3600 + past_its_end);
+        assert_eq!(revoke_as(&world, &client, token).await.status, StatusCode::OK);
+        world.advance(-3600 - past_its_end);
+    }
+    assert!(!world.is_active(&ahead).await, "no clock is so late that it would live there");
+    assert!(world.is_active(&further).await, "what has ended everywhere is not remembered");
 }
 
 async fn a_revoked_bearer_is_refused_at_once(wiring: Wiring) {

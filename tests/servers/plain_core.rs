@@ -1,4 +1,4 @@
-//! A core of the service in this process, whose hashes cost nothing: for tests that attack anything but secrets.
+//! A core of the service in this process, and a hasher that costs nothing: for tests that attack anything but secrets.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use async_trait::async_trait;
 /// Its name.
 pub const ISSUER: &str = "http://agentidp.test";
 
-struct PlainHasher;
+/// Keeps secrets as they are.
+pub struct PlainHasher;
 
 #[async_trait]
 impl SecretHasher for PlainHasher {
@@ -27,13 +28,13 @@ impl SecretHasher for PlainHasher {
     }
 }
 
-/// One on these stores. Its tokens live a day.
-pub fn plain_core(stores: &Stores, clock: Arc<dyn Clock>, pem: &str) -> App {
+/// A core on these stores. Its tokens live a day.
+pub fn plain_core(hasher: Arc<dyn SecretHasher>, stores: &Stores, clock: Arc<dyn Clock>, pem: &str) -> App {
     let issuer: Arc<str> = ISSUER.into();
     let keys = KeySet::from_pem(pem, "").expect("a key");
     let ports = Ports {
         stores: stores.clone(),
-        hasher: Arc::new(PlainHasher),
+        hasher,
         cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
         signer: Arc::new(JwtSigner::new(issuer.clone(), keys)),
         assertions: Arc::new(JwtAssertionVerifier),

@@ -6,6 +6,7 @@ mod plain_core;
 use std::sync::Arc;
 
 use agentidp::adapters::crypto::generate_pem;
+use agentidp::adapters::http::body::Bodies;
 use agentidp::adapters::http::document;
 use agentidp::adapters::http::envelope::Envelope;
 use agentidp::adapters::http::lifecycle::Lifecycle;
@@ -23,7 +24,7 @@ use agentidp::ports::stores::Stores;
 use poem::{Request, Response};
 use tokio::runtime::{Builder, Runtime};
 
-use self::plain_core::{ISSUER, plain_core};
+use self::plain_core::{ISSUER, PlainHasher, plain_core};
 
 /// One that runs until it is dropped.
 pub struct PlainService {
@@ -41,7 +42,7 @@ impl PlainService {
         let pem = generate_pem(KeyType::Ed25519).expect("a key");
         let limiter = Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock)));
         let stores = Stores::of(&Arc::new(Memory::default()), limiter);
-        let app = Arc::new(plain_core(&stores, Arc::new(SystemClock), &pem));
+        let app = Arc::new(plain_core(Arc::new(PlainHasher), &stores, Arc::new(SystemClock), &pem));
         let administrator = runtime.block_on(app.bootstrap.first_administrator()).expect("the first");
         let lifecycle = Arc::new(Lifecycle::default());
         let documented = document::documented(&app, &ISSUER.into(), "", &lifecycle);
@@ -50,6 +51,7 @@ impl PlainService {
             endpoint: Arc::new(documented.endpoint),
             routes: documented.routes,
             lifecycle,
+            bodies: Bodies::default(),
             trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
             cors_origins: Vec::new(),
             issuer_path: String::new(),

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use aws_lc_rs::{hmac, rand::SystemRandom};
 use moka::sync::Cache;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::domain::secret::{ClientSecret, SecretHash};
 use crate::ports::secret_hasher::{HasherError, SecretHasher};
@@ -20,6 +20,8 @@ use crate::ports::secret_hasher::{HasherError, SecretHasher};
 /// How many hashes may wait for a thread. At 66 ms each, a full queue is two seconds on two idle cores, and some eight on
 /// two that others keep busy.
 const MAX_WAITING: usize = 64;
+/// How many of them may be of new secrets: whoever makes credentials must not keep others from their first login.
+const MAX_NEW: usize = 16;
 /// How many right secrets are remembered.
 const MAX_REMEMBERED: u64 = 100_000;
 
@@ -35,6 +37,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct BcryptHasher {
     cost: u32,
     jobs: SyncSender<Job>,
+    new: Arc<Semaphore>,
     key: hmac::Key,
     remembered: Cache<Question, ()>,
     flights: Arc<Mutex<Flights>>,
@@ -59,6 +62,7 @@ impl BcryptHasher {
         Ok(Self {
             cost,
             jobs,
+            new: Arc::new(Semaphore::new(MAX_NEW)),
             key: key.map_err(std::io::Error::other)?,
             remembered: Cache::new(MAX_REMEMBERED),
             flights: Arc::default(),
@@ -142,9 +146,11 @@ impl Drop for Flight {
 #[async_trait]
 impl SecretHasher for BcryptHasher {
     async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
+        let place = self.new.clone().try_acquire_owned().map_err(|_| HasherError::Overloaded)?;
         let (sender, answer) = oneshot::channel();
         let (own, cost) = (secret.clone(), self.cost);
         self.submit(Box::new(move || {
+            let _place = place;
             metrics::counter!("agentidp_bcrypt_total", "operation" => "hash").increment(1);
             // Whoever no longer waits has gone away; that is no fault.
             let _ = sender.send(bcrypt::non_truncating_hash(own.expose(), cost));
@@ -205,6 +211,8 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinSet;
+
     use super::*;
     use crate::domain::secret::RANDOM_BYTES;
 
@@ -253,6 +261,37 @@ mod tests {
         for answer in asked {
             assert!(answer.await.expect("an answer").expect("a hash"));
         }
+    }
+
+    #[tokio::test]
+    async fn new_secrets_leave_room_for_those_that_log_in() {
+        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
+        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
+        let hasher = Arc::new(BcryptHasher::new(4).expect("threads"));
+        let gate = Arc::new(std::sync::Barrier::new(threads() + 1));
+        for _ in 0..threads() {
+            let gate = gate.clone();
+            let wait = move || {
+                gate.wait();
+            };
+            hasher.submit(Box::new(wait)).expect("room");
+        }
+        let mut made = JoinSet::new();
+        for _ in 0..2 * MAX_NEW {
+            let (hasher, secret) = (hasher.clone(), secret.clone());
+            made.spawn(async move { hasher.hash(&secret).await });
+        }
+        for _ in 0..MAX_NEW {
+            let refused = made.join_next().await.expect("an answer").expect("no panic");
+            assert!(matches!(refused, Err(HasherError::Overloaded)), "those with a place wait for the gate");
+        }
+        let asked = hasher.ask(hasher.question(&secret, &hash), &secret, &hash).expect("there is room");
+        gate.wait();
+        assert!(asked.await.expect("an answer").expect("a hash"));
+        while let Some(made) = made.join_next().await {
+            made.expect("no panic").expect("a hash");
+        }
+        hasher.hash(&secret).await.expect("a place is free again");
     }
 
     #[cfg(target_os = "linux")]

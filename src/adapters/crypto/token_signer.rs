@@ -21,7 +21,7 @@ use crate::domain::id::{AgentId, OrganizationId, TokenId};
 use crate::domain::jwk::PublishedKey;
 use crate::domain::scope::Scopes;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{AccessToken, Audience, Claims};
+use crate::domain::token::{AccessToken, Audience, CLOCK_SKEW_SECONDS, Claims};
 use crate::ports::token_signer::{SignError, TokenSigner};
 
 /// The longest token that is read: 64 capabilities of the longest take less than half of it.
@@ -32,8 +32,6 @@ const MAX_REMEMBERED: u64 = 20_000;
 const MOST_PAYLOADS: usize = 512;
 /// The type of an access token (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
-/// How far another instance's clock may be ahead of ours.
-const CLOCK_SKEW_SECONDS: i64 = 60;
 
 /// Signs and checks the tokens of one issuer.
 pub struct JwtSigner {
@@ -137,21 +135,18 @@ impl TokenSigner for JwtSigner {
         Ok(AccessToken::new(token))
     }
 
-    fn verify(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
+    fn read(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
         let loaded = self.loaded();
         let key = key_of(token);
-        let claims = match loaded.remembered.get(&key) {
-            Some(claims) => claims,
-            None => {
-                let claims = Arc::new(self.check(&loaded, token, now)?);
-                loaded.remembered.insert(key, claims.clone());
-                claims
-            }
-        };
-        (now.as_seconds() < claims.expires_at).then_some(claims)
+        if let Some(claims) = loaded.remembered.get(&key) {
+            return Some(claims);
+        }
+        let claims = Arc::new(self.check(&loaded, token, now)?);
+        loaded.remembered.insert(key, claims.clone());
+        Some(claims)
     }
 
     fn published_keys(&self) -> Vec<PublishedKey> {

@@ -8,23 +8,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use poem::{Body, Endpoint as _, Request, Response};
+use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
 
+use super::body::Bodies;
 use super::context::Context;
 use super::cors;
 use super::document::Routes;
 use super::error::{ApiError, Code};
-use super::input::Fault;
 use super::lifecycle::Lifecycle;
 use super::metrics;
 use super::unabandoned::{Panicked, Unabandoned};
 use crate::app::App;
 
-/// The largest body.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// The longest that a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
 /// The longest that a request may take once it has arrived.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -41,6 +37,7 @@ pub struct Envelope {
     pub endpoint: Arc<BoxEndpoint<'static>>,
     pub routes: Routes,
     pub lifecycle: Arc<Lifecycle>,
+    pub bodies: Bodies,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     pub cors_origins: Vec<String>,
@@ -96,17 +93,26 @@ impl Envelope {
             *request.uri_mut() = with_path(request.uri(), &path)?;
         }
         let body = request.take_body();
+        let mut room = None;
         if matches!(*request.method(), Method::POST | Method::PATCH | Method::PUT) {
-            request.set_body(read_body(request.headers(), body).await?);
+            let (bytes, taken) = self.bodies.read(request.headers(), body).await?;
+            request.set_body(bytes);
+            room = taken;
         }
         let arrived = Instant::now();
         let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
         request.extensions_mut().insert(context.clone());
         let endpoint = self.endpoint.clone();
-        let work = async move { endpoint.get_response(request).await };
+        let work = async move {
+            let _room = room;
+            endpoint.get_response(request).await
+        };
         let work = Unabandoned::new(work, self.lifecycle.tasks().clone());
         let response = within_deadline(work, is_change).await?;
-        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND) {
+        // Whoever proves nothing is refused by its rate too, and was looked up before.
+        let tells_what_there_is =
+            [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
+        if tells_what_there_is.contains(&response.status()) {
             even_out(arrived).await;
         }
         Ok(response)
@@ -226,20 +232,6 @@ async fn within_deadline(
 }
 
 /// The body, once it is whole. One that says that it is too large, or turns out so, is read no further.
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
-    let too_large = || ApiError::new(Code::PayloadTooLarge, "a body may have at most 1 MiB");
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
-        return Err(too_large());
-    }
-    match timeout(BODY, body.into_bytes_limit(MAX_BODY_BYTES)).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::validation(&[Fault::new("body", "broke off")])),
-        Err(_) => Err(ApiError::validation(&[Fault::new("body", "did not arrive within 30 s")])),
-    }
-}
-
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
     let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
     format!("{path}{query}").parse().map_err(|_| ApiError::internal("a path of ours is none"))
@@ -260,16 +252,6 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_waited_for_thirty_seconds() {
-        let (theirs, ours) = tokio::io::duplex(64);
-        let began = Instant::now();
-        let outcome = read_body(&HeaderMap::new(), Body::from_async_read(ours)).await;
-        assert_eq!(outcome.expect_err("refused").status, StatusCode::BAD_REQUEST);
-        assert_eq!(began.elapsed().as_secs(), 30);
-        drop(theirs);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_takes_too_long_is_answered_at_its_deadline_and_runs_on() {

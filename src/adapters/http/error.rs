@@ -243,6 +243,7 @@ impl From<StoreError> for ApiError {
             )
             .with_retry_after(1)
             .caused_by(&cause),
+            StoreError::NoLongerAllowed => BearerError::Invalid.into(),
             StoreError::Inconsistent { .. } => Self::internal(&cause),
         }
     }
@@ -326,7 +327,7 @@ impl From<CredentialsError> for ApiError {
             E::NoSuchCredential => Self::new(Code::CredentialNotFound, message),
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
             E::NotActive => Self::new(Code::AgentNotActive, message),
-            E::LimitReached(_) => Self::new(Code::CredentialLimitReached, message),
+            E::LimitReached(_) | E::TooManyUnrevoked => Self::new(Code::CredentialLimitReached, message),
             E::UnfitKey(what) => Self::validation(&[Fault::new("publicKey", what)]),
             E::Expired => Self::validation(&[Fault::new(
                 "expiresAt",

@@ -7,6 +7,7 @@
 mod agents;
 mod audit;
 mod authorization;
+pub mod body;
 mod connection;
 mod context;
 mod cors;

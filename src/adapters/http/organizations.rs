@@ -225,7 +225,7 @@ fn resources(fields: &mut Fields) -> Option<Option<Vec<ResourceUri>>> {
     let mut seen = HashSet::new();
     for (place, uri) in &resources {
         if !seen.insert(uri) {
-            fields.fault(&format!("resources[{place}]"), "stands here for the second time");
+            fields.fault(&format!("resources[{place}]"), "is repeated");
         }
     }
     Some(Some(resources.into_iter().map(|(_, uri)| uri).collect()))

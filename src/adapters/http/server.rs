@@ -22,6 +22,8 @@ use super::lifecycle::Lifecycle;
 
 /// How many connections may be open at once. Further ones wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 8_192;
+/// How many of the files that the process may open are left to stores, keys and logs.
+const OTHER_FILES: usize = 256;
 /// The most that the head of a request may take, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long to wait when no file is free for another connection.
@@ -29,7 +31,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Serves every connection that comes until the lifecycle closes.
 pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Arc<Lifecycle>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(places(most_files())));
     loop {
         let accepted = tokio::select! {
             () = lifecycle.closed() => return,
@@ -51,6 +53,35 @@ pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Ar
             drop(place);
         });
     }
+}
+
+/// How many connections are taken where so many files may be open.
+fn places(most_files: usize) -> usize {
+    let places = most_files.saturating_sub(OTHER_FILES).clamp(1, MAX_CONNECTIONS);
+    if places < MAX_CONNECTIONS {
+        tracing::warn!(
+            "takes {places} connections at once and no more: raise the hard limit of open files (ulimit -n) to {}",
+            MAX_CONNECTIONS + OTHER_FILES
+        );
+    }
+    places
+}
+
+/// How many files the process may open, after it has taken what it may have.
+#[cfg(target_os = "linux")]
+fn most_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+    let most = getrlimit(Resource::Nofile).current;
+    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn most_files() -> usize {
+    usize::MAX
 }
 
 /// What the head of a request takes. hyper's own bound is on what it has read and not yet understood, so a

@@ -26,6 +26,7 @@ impl AgentStore for Memory {
         events: &[EventDraft],
     ) -> Result<(), InsertAgentError> {
         let world = &mut *self.lock();
+        world.allow(events)?;
         let organization = world.organizations.get(&agent.organization);
         let Some(organization) = organization.filter(|found| within.admits(found.id)) else {
             return Err(InsertAgentError::NoSuchOrganization);
@@ -72,6 +73,7 @@ impl AgentStore for Memory {
         events: &[EventDraft],
     ) -> Result<(), UpdateAgentError> {
         let world = &mut *self.lock();
+        world.allow(events)?;
         let stored = world.agents.get(&before.id);
         let Some(stored) = stored.filter(|stored| stored.revision == before.revision).cloned() else {
             return Err(UpdateAgentError::LostRace);

@@ -8,7 +8,7 @@ use super::Memory;
 use super::world::{World, page_of};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, Proof};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_CREDENTIALS, Proof};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
@@ -19,6 +19,15 @@ use crate::ports::store_error::StoreError;
 
 #[async_trait]
 impl CredentialStore for Memory {
+    async fn check_room(
+        &self,
+        agent: AgentId,
+        max_live: u32,
+        now: Timestamp,
+    ) -> Result<(), InsertCredentialError> {
+        self.lock().check_room(agent, max_live, now)
+    }
+
     async fn insert(
         &self,
         agent: &Agent,
@@ -27,12 +36,11 @@ impl CredentialStore for Memory {
         event: &EventDraft,
     ) -> Result<(), InsertCredentialError> {
         let world = &mut *self.lock();
+        world.allow(std::slice::from_ref(event))?;
         if !world.is_still(agent) {
             return Err(InsertCredentialError::LostRace);
         }
-        if world.live_credentials(agent.id, event.at) >= max_live {
-            return Err(InsertCredentialError::LimitReached(max_live));
-        }
+        world.check_room(agent.id, max_live, event.at)?;
         world.credentials.entry(agent.id).or_default().push(Arc::new(credential.clone()));
         world.record(Some(agent.organization), event.clone());
         Ok(())
@@ -62,6 +70,7 @@ impl CredentialStore for Memory {
     ) -> Result<(), UpdateCredentialError> {
         let now = event.at;
         let world = &mut *self.lock();
+        world.allow(std::slice::from_ref(event))?;
         if !world.is_still(agent) {
             return Err(UpdateCredentialError::LostRaceForAgent);
         }
@@ -120,6 +129,17 @@ impl CredentialStore for Memory {
 impl World {
     fn is_still(&self, agent: &Agent) -> bool {
         self.agents.get(&agent.id).is_some_and(|stored| stored.revision == agent.revision)
+    }
+
+    fn check_room(&self, agent: AgentId, max_live: u32, now: Timestamp) -> Result<(), InsertCredentialError> {
+        if self.live_credentials(agent, now) >= max_live {
+            return Err(InsertCredentialError::LimitReached(max_live));
+        }
+        let all = self.credentials.get(&agent).into_iter().flatten();
+        if all.filter(|one| one.revoked_at.is_none()).count() >= MAX_UNREVOKED_CREDENTIALS as usize {
+            return Err(InsertCredentialError::TooManyUnrevoked);
+        }
+        Ok(())
     }
 
     pub(super) fn credential(&mut self, agent: AgentId, id: CredentialId) -> Option<&mut Arc<Credential>> {

@@ -23,6 +23,7 @@ impl OrganizationStore for Memory {
         event: &EventDraft,
     ) -> Result<(), InsertOrganizationError> {
         let world = &mut *self.lock();
+        world.allow(std::slice::from_ref(event))?;
         if world.slugs.contains_key(&organization.slug) {
             return Err(InsertOrganizationError::SlugTaken);
         }
@@ -59,6 +60,7 @@ impl OrganizationStore for Memory {
         events: &[EventDraft],
     ) -> Result<(), UpdateOrganizationError> {
         let world = &mut *self.lock();
+        world.allow(events)?;
         let stored = world.organizations.get(&before.id).cloned();
         let Some(stored) = stored.filter(|stored| stored.revision == before.revision) else {
             return Err(UpdateOrganizationError::LostRace);

@@ -20,7 +20,7 @@ impl TokenStore for Memory {
             world.organizations.get(&agent.organization).ok_or(IssueError::NoLongerAllowed)?.clone();
         let still_holds = agent.is_active()
             && organization.is_active()
-            && agent.generation + organization.generation == issue.generation
+            && agent.revision + organization.revision == issue.revision
             && world.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
                 Some(fingerprint) => credential.hash_for(fingerprint, now).is_some(),
                 None => credential.is_live(now),

@@ -85,6 +85,17 @@ impl World {
         self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));
     }
 
+    /// Refuses a change whose caller may no longer ask for it.
+    pub(super) fn allow(&self, drafts: &[EventDraft]) -> Result<(), StoreError> {
+        let Some(authority) = drafts.first().and_then(|draft| draft.authority) else { return Ok(()) };
+        let is_revoked = authority.token.is_some_and(|token| self.revocations.contains_key(&token));
+        let holds = self.agents.get(&authority.agent).is_some_and(|agent| {
+            let organization = self.organizations.get(&agent.organization);
+            organization.is_some_and(|organization| authority.holds(agent, organization, is_revoked))
+        });
+        if holds { Ok(()) } else { Err(StoreError::NoLongerAllowed) }
+    }
+
     pub(super) fn record_all(&mut self, organization: OrganizationId, drafts: &[EventDraft]) {
         for draft in drafts {
             self.record(Some(organization), draft.clone());

@@ -12,8 +12,9 @@ use super::codec::{column, signed};
 use super::events::{EventColumns, INSERT_EVENTS};
 use super::failure::{Lapse, failed, in_doubt, is_answer, told, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::{Authority, EventDraft};
 use crate::domain::id::{AgentId, OrganizationId};
+use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Kill, Notice};
 use crate::ports::store_error::StoreError;
@@ -46,6 +47,17 @@ SELECT EXISTS (
             AND (c.expires_at IS NULL OR c.expires_at > $2))
 ) AS has";
 
+/// Asked at the gate of the caller's organization, which nobody can stop or change from then on. A revocation of its one token
+/// takes no gate: it may be answered while a change that looked just before is still being stored.
+const AUTHORITY_HOLDS: &str = "\
+-- change.authority_holds
+SELECT EXISTS (
+    SELECT FROM agents a JOIN organizations o USING (organization_id)
+    WHERE a.agent_id = $1 AND a.status = 'active' AND o.status = 'active'
+        AND a.generation + o.generation = $2 AND a.capabilities @> $3
+        AND NOT EXISTS (SELECT FROM token_revocations WHERE token_id = $4)
+) AS holds";
+
 /// A change that is under way. Dropped before [`commit`](Self::commit), it leaves nothing.
 pub(super) struct Change<'a> {
     store: &'a Postgres,
@@ -57,9 +69,9 @@ pub(super) struct Change<'a> {
 }
 
 impl Postgres {
-    /// Begins a change that will record these events.
+    /// Begins a change that will record these events, where whoever asked for it still may.
     pub(super) async fn begin(&self, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
-        self.begin_by("BEGIN", events).await
+        self.begin_at(None, events).await
     }
 
     /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
@@ -69,9 +81,31 @@ impl Postgres {
         organization: OrganizationId,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
+        self.begin_at(Some(organization), events).await
+    }
+
+    async fn begin_at(
+        &self,
+        changed: Option<OrganizationId>,
+        events: &[EventDraft],
+    ) -> Result<Change<'_>, StoreError> {
         // As `sql/token_store.issue.sql` reckons it.
-        let gate = organization.0.as_bytes()[15] & 63;
-        self.begin_by(&format!("BEGIN; SELECT pg_advisory_xact_lock(1, {gate})"), events).await
+        let gate = |organization: OrganizationId| organization.0.as_bytes()[15] & 63;
+        let authority = events.first().and_then(|event| event.authority);
+        let own = changed.map(gate);
+        let callers =
+            authority.map(|authority| gate(authority.organization)).filter(|gate| Some(*gate) != own);
+        let mut gates = Vec::from_iter(own.map(|gate| (gate, "pg_advisory_xact_lock")));
+        gates.extend(callers.map(|gate| (gate, "pg_advisory_xact_lock_shared")));
+        // Everybody who waits at two does so in this order.
+        gates.sort_unstable();
+        let locks: String =
+            gates.into_iter().map(|(gate, lock)| format!("; SELECT {lock}(1, {gate})")).collect();
+        let mut change = self.begin_by(&format!("BEGIN{locks}"), events).await?;
+        match authority {
+            Some(authority) if !change.holds(&authority).await? => Err(StoreError::NoLongerAllowed),
+            _ => Ok(change),
+        }
     }
 
     async fn begin_by(&self, sql: &str, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
@@ -137,6 +171,15 @@ impl Change<'_> {
                 Err(unavailable(Lapse(CHANGE)))
             }
         }
+    }
+
+    async fn holds(&mut self, authority: &Authority) -> Result<bool, StoreError> {
+        let scopes: Vec<&str> = authority.scopes.iter().map(ManagementScope::as_str).collect();
+        let token = authority.token.map(|token| token.0);
+        let parameters: [Parameter<'_>; 4] =
+            [&authority.agent.0, &signed(authority.generation), &scopes, &token];
+        let rows = self.query(AUTHORITY_HOLDS, &parameters).await?;
+        column(&rows[0], "holds")
     }
 
     /// Nobody else changes what may be the last administrator, from now to the end of the change.

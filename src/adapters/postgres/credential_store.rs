@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_postgres::Row;
 
 use super::change::Change;
 use super::codec::{self, CREDENTIAL, ProofColumns, empty_listing, listing, number, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_CREDENTIALS};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
@@ -23,10 +24,10 @@ const LOCK_AGENT: &str = "\
 -- credential_store.lock_agent
 SELECT revision FROM agents WHERE agent_id = $1 FOR NO KEY UPDATE";
 
-const COUNT_LIVE: &str = "\
--- credential_store.count_live
-SELECT count(*) AS live FROM credentials
-WHERE agent_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+const COUNT: &str = "\
+-- credential_store.count_unrevoked
+SELECT count(*) AS unrevoked, count(*) FILTER (WHERE expires_at IS NULL OR expires_at > $2) AS live
+FROM credentials WHERE agent_id = $1 AND revoked_at IS NULL";
 
 const INSERT: &str = "\
 -- credential_store.insert
@@ -49,6 +50,15 @@ ON CONFLICT ON CONSTRAINT credential_uses_pkey
 
 #[async_trait]
 impl CredentialStore for Postgres {
+    async fn check_room(
+        &self,
+        agent: AgentId,
+        max_live: u32,
+        now: Timestamp,
+    ) -> Result<(), InsertCredentialError> {
+        refuse_without_room(&self.read(COUNT, &[&agent.0, &now]).await?[0], max_live)
+    }
+
     async fn insert(
         &self,
         agent: &Agent,
@@ -61,9 +71,8 @@ impl CredentialStore for Postgres {
         if !change.lock_agent(agent).await? {
             return Err(InsertCredentialError::LostRace);
         }
-        if change.live_credentials(agent.id, event.at).await? >= max_live.into() {
-            return Err(InsertCredentialError::LimitReached(max_live));
-        }
+        let rows = change.query(COUNT, &[&agent.id.0, &event.at]).await?;
+        refuse_without_room(&rows[0], max_live)?;
         change.insert_credential(credential).await?;
         change.record(agent.organization, events).await?;
         Ok(change.commit().await?)
@@ -163,6 +172,17 @@ impl CredentialStore for Postgres {
     }
 }
 
+/// Whether one more has room beside the unrevoked and the live ones of the row.
+fn refuse_without_room(counts: &Row, max_live: u32) -> Result<(), InsertCredentialError> {
+    if number(counts, "live")? >= max_live.into() {
+        return Err(InsertCredentialError::LimitReached(max_live));
+    }
+    if number(counts, "unrevoked")? >= MAX_UNREVOKED_CREDENTIALS.into() {
+        return Err(InsertCredentialError::TooManyUnrevoked);
+    }
+    Ok(())
+}
+
 impl Change<'_> {
     /// Holds the agent's row to the end of the change. `false` where it is no longer what the caller saw.
     async fn lock_agent(&mut self, agent: &Agent) -> Result<bool, StoreError> {
@@ -172,7 +192,7 @@ impl Change<'_> {
     }
 
     async fn live_credentials(&mut self, agent: AgentId, now: Timestamp) -> Result<u64, StoreError> {
-        let rows = self.query(COUNT_LIVE, &[&agent.0, &now]).await?;
+        let rows = self.query(COUNT, &[&agent.0, &now]).await?;
         number(&rows[0], "live")
     }
 

@@ -67,6 +67,7 @@ pub(super) fn told(error: &(dyn error::Error + 'static)) -> String {
 /// One error, told to many.
 pub(super) fn same(error: &StoreError) -> StoreError {
     match error {
+        StoreError::NoLongerAllowed => StoreError::NoLongerAllowed,
         StoreError::Unavailable { source, .. } => unavailable(told(&**source)),
         StoreError::InDoubt { source, .. } => in_doubt(told(&**source)),
         StoreError::Inconsistent { what, .. } => inconsistent(what.clone()),

@@ -125,14 +125,14 @@ async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Outcome>, Failure
     let credentials: Vec<Uuid> = issues().map(|issue| issue.credential.0).collect();
     let fingerprints: Vec<Option<&[u8]>> =
         issues().map(|issue| issue.secret.as_ref().map(|secret| &secret.0[..])).collect();
-    let generations: Vec<i64> = issues().map(|issue| signed(issue.generation)).collect();
+    let revisions: Vec<i64> = issues().map(|issue| signed(issue.revision)).collect();
     let digests: Vec<Option<&[u8]>> =
         issues().map(|issue| issue.assertion.as_ref().map(|assertion| &assertion.digest[..])).collect();
     let untils: Vec<Option<Timestamp>> =
         issues().map(|issue| issue.assertion.as_ref().map(|assertion| assertion.until)).collect();
     let events = EventColumns::of(issues().map(|issue| (None, &issue.event)));
     let mut parameters: Vec<Parameter<'_>> =
-        vec![&agents, &credentials, &fingerprints, &generations, &digests, &untils];
+        vec![&agents, &credentials, &fingerprints, &revisions, &digests, &untils];
     parameters.extend(events.parameters_without_organization());
 
     let rows = line.run(&parameters).await?;

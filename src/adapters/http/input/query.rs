@@ -7,6 +7,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 
+use super::fields::MAX_FAULTS;
 use super::{Fault, Fields, Input};
 use crate::adapters::http::context::Context;
 use crate::adapters::http::error::ApiError;
@@ -59,9 +60,10 @@ fn parse(query: &str) -> (Map<String, Value>, Vec<Fault>) {
             _ => Value::String(value.into_owned()),
         };
         if fields.insert(name.clone().into_owned(), value).is_some() {
-            faults.push(Fault::new(&name, "stands here for the second time"));
+            faults.push(Fault::new(&name, "is repeated"));
         }
     }
+    faults.truncate(MAX_FAULTS);
     (fields, faults)
 }
 

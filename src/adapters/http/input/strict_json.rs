@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
             field.check(&name);
             let value = fields.next_value_seed(field)?;
             if map.contains_key(&name) {
-                field.fault("stands here for the second time");
+                field.fault("is repeated");
             }
             map.insert(name, value);
         }

@@ -6,7 +6,7 @@ WITH asked AS MATERIALIZED (
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::bytea[], $6::timestamptz[],
         $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::inet[], $14::text[],
         $15::text[], $16::timestamptz[]) WITH ORDINALITY
-        AS asked (subject_id, credential_id, fingerprint, generation, digest, digest_until,
+        AS asked (subject_id, credential_id, fingerprint, revision, digest, digest_until,
         event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent,
         metadata, occurred_at, place)
     JOIN agents ON agents.agent_id = asked.subject_id
@@ -19,13 +19,13 @@ gate AS MATERIALIZED (
     FROM (SELECT DISTINCT get_byte(uuid_send(organization_id), 15) & 63 AS gate FROM asked ORDER BY gate) AS gates
 ),
 organization AS MATERIALIZED (
-    SELECT organization_id, status, generation, plan, max_tokens_per_month FROM organizations
+    SELECT organization_id, status, revision, plan, max_tokens_per_month FROM organizations
     WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked))
         AND (SELECT count(*) FROM gate) > 0
     ORDER BY organization_id FOR SHARE
 ),
 agent AS MATERIALIZED (
-    SELECT agent_id, status, generation FROM agents
+    SELECT agent_id, status, revision FROM agents
     WHERE agent_id = ANY (ARRAY(SELECT DISTINCT subject_id FROM asked))
         AND (SELECT count(*) FROM organization) > 0
     ORDER BY agent_id FOR SHARE
@@ -41,7 +41,7 @@ credential AS MATERIALIZED (
 held AS MATERIALIZED (
     SELECT asked.*,
         NULLIF(COALESCE(o.max_tokens_per_month, plans.max_tokens_per_month), 0) AS quota,
-        o.status = 'active' AND a.status = 'active' AND a.generation + o.generation = asked.generation
+        o.status = 'active' AND a.status = 'active' AND a.revision + o.revision = asked.revision
             AND c.agent_id = asked.subject_id AND c.revoked_at IS NULL
             AND (c.expires_at IS NULL OR asked.occurred_at < c.expires_at)
             AND (asked.fingerprint IS NULL OR c.fingerprint = asked.fingerprint

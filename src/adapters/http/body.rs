@@ -1,0 +1,135 @@
+//! The bodies of requests: how large one may be, how long it may take, and how much all of them may take at once.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::Body;
+use poem::http::{HeaderMap, header};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::error::{ApiError, Code};
+use super::input::Fault;
+
+/// The largest body.
+const MAX_BYTES: usize = 1024 * 1024;
+/// The longest that a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A body up to this size takes no room from others. Hardly any is larger.
+const SMALL_BYTES: usize = 16 * 1024;
+/// How much all larger ones may take together: whoever sends many, and keeps back the end of each, must not fill the memory.
+const ROOM_BYTES: usize = 64 * 1024 * 1024;
+/// In what units room is given, in bytes.
+const UNIT_BYTES: usize = 1024;
+
+/// Reads bodies.
+pub struct Bodies(Arc<Semaphore>);
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM_BYTES / UNIT_BYTES)))
+    }
+}
+
+impl Bodies {
+    /// The bytes of a body, and the room that they take for as long as it is kept.
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        match timeout(PATIENCE, self.receive(announced, body)).await {
+            Ok(received) => received,
+            Err(_) => Err(ApiError::validation(&[Fault::new("body", "did not arrive within 30 s")])),
+        }
+    }
+
+    async fn receive(
+        &self,
+        announced: Option<usize>,
+        body: Body,
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+        let too_large = || ApiError::new(Code::PayloadTooLarge, "a body may have at most 1 MiB");
+        let broke_off = |_: io::Error| ApiError::validation(&[Fault::new("body", "broke off")]);
+        let most = announced.unwrap_or(MAX_BYTES);
+        if most > MAX_BYTES {
+            return Err(too_large());
+        }
+        let mut body = body.into_async_read();
+        let mut bytes = Vec::with_capacity(announced.map_or(0, |bytes| bytes.min(SMALL_BYTES) + 1));
+        (&mut body).take(SMALL_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(broke_off)?;
+        if bytes.len() <= SMALL_BYTES {
+            return Ok((bytes, None));
+        }
+        let units = u32::try_from(most.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let room = self.0.clone().try_acquire_many_owned(units).map_err(|_| {
+            let message = "too much is being sent at once; nothing was changed";
+            ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1)
+        })?;
+        let rest = MAX_BYTES + 1 - bytes.len();
+        bytes.reserve_exact(most.saturating_sub(bytes.len()) + 1);
+        body.take(rest as u64).read_to_end(&mut bytes).await.map_err(broke_off)?;
+        if bytes.len() > MAX_BYTES { Err(too_large()) } else { Ok((bytes, Some(room))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::StatusCode;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::task::JoinSet;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_waited_for_thirty_seconds() {
+        let (theirs, ours) = tokio::io::duplex(64);
+        let began = Instant::now();
+        let outcome = Bodies::default().read(&HeaderMap::new(), Body::from_async_read(ours)).await;
+        assert_eq!(outcome.expect_err("refused").status, StatusCode::BAD_REQUEST);
+        assert_eq!(began.elapsed().as_secs(), 30);
+        drop(theirs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_keep_back_their_ends_leave_room_for_small_ones_and_go() {
+        let bodies = Arc::new(Bodies::default());
+        let mut senders = Vec::new();
+        let mut waiting = JoinSet::new();
+        let began = Instant::now();
+        let mut refused = 0;
+        for _ in 0..2 * ROOM_BYTES / MAX_BYTES {
+            let (mut theirs, ours) = tokio::io::duplex(2 * SMALL_BYTES);
+            theirs.write_all(&[b' '; SMALL_BYTES + 1]).await.expect("taken");
+            let bodies = bodies.clone();
+            waiting.spawn(async move { bodies.read(&HeaderMap::new(), Body::from_async_read(ours)).await });
+            senders.push(theirs);
+        }
+        while refused < ROOM_BYTES / MAX_BYTES {
+            let outcome = waiting.join_next().await.expect("one").expect("no panic");
+            assert_eq!(outcome.expect_err("no room").status, StatusCode::SERVICE_UNAVAILABLE);
+            refused += 1;
+        }
+        let small = bodies.read(&HeaderMap::new(), Body::from(vec![b' '; SMALL_BYTES])).await;
+        assert_eq!(small.expect("read").0.len(), SMALL_BYTES);
+        let large = || Body::from(vec![b' '; MAX_BYTES]);
+        let outcome = bodies.read(&HeaderMap::new(), large()).await;
+        assert_eq!(outcome.expect_err("no room").status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed().as_secs(), 0);
+
+        while let Some(outcome) = waiting.join_next().await {
+            let refusal = outcome.expect("no panic").expect_err("its end did not come");
+            assert_eq!(refusal.status, StatusCode::BAD_REQUEST);
+        }
+        let (bytes, room) = bodies.read(&HeaderMap::new(), large()).await.expect("there is room again");
+        assert!(bytes.len() == MAX_BYTES && room.is_some());
+        let more = Body::from(vec![b' '; MAX_BYTES + 1]);
+        let outcome = bodies.read(&HeaderMap::new(), more).await;
+        assert_eq!(outcome.expect_err("too large").status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}

@@ -1,0 +1,248 @@
+//! Whoever was stopped in the meantime changes nothing, however long a change had been under way.
+
+use std::sync::Arc;
+
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::app::App;
+use agentidp::app::agents::NewAgent;
+use agentidp::app::bootstrap::Administrator;
+use agentidp::app::caller::Caller;
+use agentidp::app::client_auth::ClientProof;
+use agentidp::app::credentials::{CredentialsError, NewCredential, NewCredentialKind, Rotation};
+use agentidp::app::visit::Visit;
+use agentidp::domain::agent::{Agent, AgentChange};
+use agentidp::domain::audit::{Action, Authority, EventDraft, Origin, Resource};
+use agentidp::domain::id::{AgentId, TokenId};
+use agentidp::domain::jwk::KeyType;
+use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
+use agentidp::domain::page::Page;
+use agentidp::domain::plan::{LimitOverrides, Plan};
+use agentidp::domain::scope::{ManagementScope, ManagementScopes, Scopes};
+use agentidp::domain::secret::{ClientSecret, SecretHash};
+use agentidp::domain::tenancy::Tenancy;
+use agentidp::ports::credential_store::CredentialUpdate;
+use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
+use agentidp::ports::store_error::StoreError;
+use agentidp::ports::token_store::Revocation;
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use crate::bench::*;
+use crate::plain_core::{PlainHasher, plain_core};
+
+contract!([memory, postgres] [
+    nothing_is_changed_for_who_was_stopped,
+    what_a_kill_leaves_alone_changes_on,
+    nothing_changes_after_the_answer_to_a_kill,
+    no_secret_is_made_for_who_was_killed_while_it_was_hashed,
+]);
+
+/// How many changes one may ask for.
+const CHANGES: usize = 6;
+
+/// An agent that may change agents, and in what right it does.
+async fn caller(stores: &Stores) -> (Agent, Authority) {
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let capabilities = Scopes::capabilities(&["agents:write", "files:read"]).expect("valid");
+    let caller = stores.add(Agent { capabilities, ..agent(organization.id) }).await;
+    let authority = Authority {
+        agent: caller.id,
+        organization: organization.id,
+        generation: 0,
+        scopes: ManagementScopes::from_iter([ManagementScope::AgentsWrite]),
+        token: Some(TokenId(id())),
+    };
+    (caller, authority)
+}
+
+/// What is answered to each change there is, of things that were made for it.
+async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(), String>; CHANGES] {
+    let deed =
+        |action, resource: Resource| EventDraft { authority: Some(authority), ..event(action, resource) };
+    let before = stores.organization(LimitOverrides::default()).await;
+    let target = stores.add(agent(before.id)).await;
+    let held = stores.credential(&target).await;
+
+    let new = organization();
+    let created = deed(Action::OrganizationCreated, new.id.into());
+    let made = stores.organizations.insert(&new, &created).await.map_err(|error| error.to_string());
+    let new = agent(before.id);
+    let created = [deed(Action::AgentCreated, new.id.into())];
+    let registered =
+        stores.agents.insert(Tenancy::All, &new, None, &created).await.map_err(|error| error.to_string());
+    let new = credential(target.id);
+    let generated = deed(Action::CredentialGenerated, new.id.into());
+    let given =
+        stores.credentials.insert(&target, &new, 10, &generated).await.map_err(|error| error.to_string());
+    let after = held.revoked(NOON).expect("live");
+    let change = CredentialUpdate { before: &held, after: &after, max_live: 10, agent_after: None };
+    let revoked = deed(Action::CredentialRevoked, held.id.into());
+    let taken =
+        stores.credentials.update(&target, &change, &revoked).await.map_err(|error| error.to_string());
+    let killed = target.without_its_tokens(NOON).expect("alive");
+    let revoked = [deed(Action::TokenRevoked, target.id.into())];
+    let stopped = stores.agents.update(&target, &killed, &revoked).await.map_err(|error| error.to_string());
+    let smaller =
+        before.changed(OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() }, NOON);
+    let updated = [deed(Action::OrganizationUpdated, before.id.into())];
+    let downgraded =
+        stores.organizations.update(&before, &smaller, &updated).await.map_err(|error| error.to_string());
+    [made, registered, given, taken, stopped, downgraded]
+}
+
+async fn change_agent(stores: &Stores, before: &Agent, change: AgentChange) {
+    let after = before.changed(change, NOON).expect("alive");
+    stores.agents.update(before, &after, &[]).await.expect("changed");
+}
+
+async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
+    let refused = [(); CHANGES].map(|()| Err(StoreError::NoLongerAllowed.to_string()));
+
+    let (agent, authority) = caller(&stores).await;
+    change_agent(&stores, &agent, AgentChange { is_active: Some(false), ..AgentChange::default() }).await;
+    assert_eq!(change_everything(&stores, authority).await, refused, "suspended");
+
+    let (agent, authority) = caller(&stores).await;
+    let killed = agent.without_its_tokens(NOON).expect("alive");
+    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    assert_eq!(change_everything(&stores, authority).await, refused, "its tokens revoked");
+
+    let (agent, authority) = caller(&stores).await;
+    let gone = agent.decommissioned(NOON).expect("alive");
+    stores.agents.update(&agent, &gone, &[]).await.expect("changed");
+    assert_eq!(change_everything(&stores, authority).await, refused, "decommissioned");
+
+    let (_, authority) = caller(&stores).await;
+    let within = stores.organizations.find(Tenancy::All, authority.organization).await.expect("an answer");
+    let within = within.expect("stored");
+    let suspension =
+        OrganizationChange { status: Some(OrganizationStatus::Suspended), ..OrganizationChange::default() };
+    stores.organizations.update(&within, &within.changed(suspension, NOON), &[]).await.expect("changed");
+    assert_eq!(change_everything(&stores, authority).await, refused, "its organization suspended");
+
+    let (agent, authority) = caller(&stores).await;
+    let fewer = Scopes::capabilities(&["files:read"]).expect("valid");
+    change_agent(&stores, &agent, AgentChange { capabilities: Some(fewer), ..AgentChange::default() }).await;
+    assert_eq!(change_everything(&stores, authority).await, refused, "without the scope that it came with");
+
+    let (_, authority) = caller(&stores).await;
+    let revocation = Revocation {
+        token: authority.token.expect("one"),
+        organization: authority.organization,
+        until: NOON.plus_seconds(3600),
+    };
+    let revoked = event(Action::TokenRevoked, revocation.token);
+    stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
+    assert_eq!(change_everything(&stores, authority).await, refused, "its token revoked");
+
+    assert_eq!(stores.count(Action::OrganizationUpdated).await, 0, "a refusal stores nothing");
+}
+
+async fn what_a_kill_leaves_alone_changes_on(stores: Stores) {
+    let done = [(); CHANGES].map(|()| Ok(()));
+    let (agent, authority) = caller(&stores).await;
+    assert_eq!(change_everything(&stores, authority).await, done);
+    let more = Scopes::capabilities(&["agents:write", "agents:read"]).expect("valid");
+    change_agent(&stores, &agent, AgentChange { capabilities: Some(more), ..AgentChange::default() }).await;
+    assert_eq!(change_everything(&stores, authority).await, done, "it has what it came with, and more");
+    let as_client = Authority { token: None, ..authority };
+    assert_eq!(change_everything(&stores, as_client).await, done, "it proved itself by a secret");
+}
+
+/// Many changes and the kill of who asks for them race, within an organization and from another.
+async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
+    for round in 0..2 * ROUNDS {
+        let (caller, authority) = caller(&stores).await;
+        let target =
+            if round % 2 == 0 { stores.add(agent(caller.organization)).await } else { stores.agent().await };
+        let changes = Vec::from_iter((0..RACERS).map(|_| {
+            let (credentials, target) = (stores.credentials.clone(), target.clone());
+            async move {
+                let new = credential(target.id);
+                let generated = event(Action::CredentialGenerated, new.id);
+                let generated = EventDraft { authority: Some(authority), ..generated };
+                credentials.insert(&target, &new, u32::MAX, &generated).await.is_ok()
+            }
+        }));
+        let racing = tokio::spawn(race(changes));
+        let killed = caller.without_its_tokens(NOON).expect("alive");
+        stores.agents.update(&caller, &killed, &[]).await.expect("changed");
+        let page = Page { number: 1, limit: 1 };
+        let at_the_kill = stores.credentials.list(target.id, None, page).await.expect("an answer").total;
+        let made = racing.await.expect("no panic").into_iter().filter(|made| *made).count();
+        assert_eq!(u64::try_from(made).expect("few"), at_the_kill, "round {round}");
+    }
+}
+
+/// Hashes when it is let.
+struct PausedHasher {
+    asked: Semaphore,
+    let_through: Semaphore,
+}
+
+#[async_trait]
+impl SecretHasher for PausedHasher {
+    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
+        self.asked.add_permits(1);
+        self.let_through.acquire().await.expect("open").forget();
+        PlainHasher.hash(secret).await
+    }
+
+    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
+        PlainHasher.verify(secret, hash).await
+    }
+}
+
+async fn by_secret(app: &App, client: AgentId, secret: &str) -> Caller {
+    let visit = Visit::new(Origin { address: None, user_agent: None });
+    let proof = ClientProof::Secret { client: Some(client), secret: ClientSecret::parse(secret) };
+    app.clients.authenticate(&visit, &proof).await.expect("a caller")
+}
+
+async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores) {
+    let hasher = Arc::new(PausedHasher { asked: Semaphore::new(0), let_through: Semaphore::new(2) });
+    let key = generate_pem(KeyType::Ed25519).expect("a key");
+    let app = Arc::new(plain_core(hasher.clone(), &stores, stores.clock.clone(), &key));
+    let Administrator { client_id, client_secret, .. } =
+        app.bootstrap.first_administrator().await.expect("the first");
+    let admin = by_secret(&app, client_id, client_secret.expose()).await;
+    let model = agent(admin_organization(&stores, client_id).await);
+    let new = NewAgent {
+        organization: None,
+        email: model.email,
+        agent_type: model.agent_type,
+        version: model.version,
+        capabilities: Scopes::capabilities(&["credentials:write"]).expect("valid"),
+        owner: model.owner,
+        deployment_env: model.deployment_env,
+    };
+    let thief = app.agents.register(&admin, new).await.expect("registered").id;
+    let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
+    let known = app.credentials.generate(&admin, Some(thief), secret.clone()).await.expect("made");
+    let text = known.secret.expect("shown once").expose().to_owned();
+    let id = known.credential.id;
+    let rotation = Rotation { expires_at: None, grace_seconds: 0, revoke_tokens: false };
+    hasher.asked.acquire_many(2).await.expect("open").forget();
+
+    for rotates in [false, true] {
+        let caller = by_secret(&app, thief, &text).await;
+        let (theirs, secret) = (app.clone(), secret.clone());
+        let pending = tokio::spawn(async move {
+            match rotates {
+                true => theirs.credentials.rotate(&caller, Some(thief), Some(id), rotation).await,
+                false => theirs.credentials.generate(&caller, Some(thief), secret).await,
+            }
+        });
+        hasher.asked.acquire().await.expect("open").forget();
+        app.agents.revoke_tokens(&admin, Some(thief)).await.expect("killed");
+        hasher.let_through.add_permits(1);
+        let outcome = pending.await.expect("no panic");
+        assert!(matches!(outcome, Err(CredentialsError::Store(StoreError::NoLongerAllowed))), "{outcome:?}");
+    }
+    assert_eq!(stores.count(Action::CredentialGenerated).await, 2, "the administrator's and the known one");
+    assert_eq!(stores.count(Action::CredentialRotated).await, 0);
+}
+
+async fn admin_organization(stores: &Stores, id: AgentId) -> agentidp::domain::id::OrganizationId {
+    stores.agents.find(Tenancy::All, id).await.expect("an answer").expect("stored").organization
+}
