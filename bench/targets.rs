@@ -19,8 +19,8 @@ const CALM: f64 = 0.7;
 const CALM_ROUNDS: usize = 5;
 const CALM_ROUND: Duration = Duration::from_secs(3);
 
-/// The most that a token may cost in signatures, and an introspection and a bearer read in answers of `/health`.
-struct Limits {
+/// What a token should cost in signatures at most, and an introspection and a bearer read in answers of `/health`.
+struct Targets {
     token: f64,
     read: f64,
 }
@@ -31,10 +31,10 @@ pub fn measure() -> Outcome<()> {
     let key = new_key("rsa")?;
     println!("| figure, at {CONNECTIONS} connections | measured | target | |\n|---|---|---|---|");
     let in_memory = Subject::new(Service::start(&key)?, &[])?;
-    in_memory.measure("in memory", &key, turns, &Limits { token: 1.1, read: 2.0 })?;
+    in_memory.measure("in memory", &key, turns, &Targets { token: 1.1, read: 2.0 })?;
     let service = Service::start_on(&key, &stores.database("targets")?, &stores.redis(1)?)?;
     let on_stores = Subject::new(service, &stores.pids)?;
-    on_stores.measure("PostgreSQL and Redis", &key, turns, &Limits { token: 1.35, read: 3.0 })?;
+    on_stores.measure("PostgreSQL and Redis", &key, turns, &Targets { token: 1.35, read: 3.0 })?;
     for (name, kind) in [("ES256", "p256"), ("EdDSA", "ed25519")] {
         let subject = Subject::new(Service::start(&new_key(kind)?)?, &[])?;
         let costs = subject.costs(&[&subject.token(), &health()], turns, || Ok(()))?;
@@ -64,7 +64,7 @@ impl Subject {
         Load { name: "token", exchanges: vec![self.client.token()] }
     }
 
-    fn measure(&self, place: &str, key: &str, turns: usize, limits: &Limits) -> Outcome<()> {
+    fn measure(&self, place: &str, key: &str, turns: usize, targets: &Targets) -> Outcome<()> {
         let tokens = self.client.tokens(TOKENS)?;
         let signer = Signer::new(key, &tokens[0])?;
         let introspection = Load { name: "introspection", exchanges: self.client.introspections(&tokens) };
@@ -77,10 +77,10 @@ impl Subject {
             Ok(())
         })?;
         let title = format!("CPU of a token in signatures, {place}");
-        row(&title, &ratios(&costs[0], &signatures), 2, Some(limits.token));
+        row(&title, &ratios(&costs[0], &signatures), 2, Some(targets.token));
         for (load, costs_of) in loads[1..3].iter().zip(&costs[1..]) {
             let title = format!("CPU of one {} in `/health`, {place}", load.name);
-            row(&title, &ratios(costs_of, &costs[3]), 2, Some(limits.read));
+            row(&title, &ratios(costs_of, &costs[3]), 2, Some(targets.read));
         }
         for load in &loads[..2] {
             let title = format!("p99 / p50 at 70 % of the rate, {}, {place}", load.name);

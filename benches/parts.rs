@@ -9,7 +9,7 @@ use agentidp::adapters::system::SystemClock;
 use agentidp::domain::audit::Metadata;
 use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::jwk::KeyType;
-use agentidp::domain::rate::Usage;
+use agentidp::domain::rate::WindowCounts;
 use agentidp::domain::scope::{MAX_CAPABILITIES, RequestedScope, Scopes};
 use agentidp::domain::secret::ClientSecret;
 use agentidp::domain::time::Timestamp;
@@ -61,7 +61,7 @@ fn secrets(bench: &mut Criterion) {
 
 fn rates(bench: &mut Criterion) {
     bench.bench_function("rate: admit by the rule", |bench| {
-        let mut usage = Usage::default();
+        let mut usage = WindowCounts::default();
         bench.iter(|| usage.admit(black_box(u32::MAX / 2), NOW));
     });
     let (runtime, limiter) = (runtime(), MemoryRateLimiter::new(Arc::new(SystemClock)));

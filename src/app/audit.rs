@@ -95,7 +95,7 @@ pub enum AuditError {
     Forbidden(#[from] Forbidden),
     #[error("there is no such audit event")]
     NoSuchEvent,
-    #[error("the cursor is not one that this request was given")]
+    #[error("the cursor is not one that was given for these filters; begin again without it")]
     InvalidCursor,
     #[error(transparent)]
     Store(#[from] StoreError),

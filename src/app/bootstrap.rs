@@ -172,7 +172,7 @@ fn by_operator(action: Action, resource: impl Into<Resource>, metadata: &Metadat
 /// Why no administrator was made.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
-    #[error("there has been a first administrator already")]
+    #[error("there has been a first administrator already; `agentidp bootstrap --recover` makes another")]
     AlreadyDone,
     #[error("the organization was there and is gone")]
     Vanished,

@@ -28,7 +28,7 @@ impl Caller {
         self.agent.id
     }
 
-    /// How far the caller reaches: its own organization, or all with `admin:orgs`. Nothing else makes one.
+    /// How far the caller reaches: its own organization, or all with `admin:orgs`. Nothing else makes one for a request.
     pub fn tenancy(&self) -> Tenancy {
         if self.scopes.contains(ManagementScope::AdminOrgs) {
             Tenancy::All

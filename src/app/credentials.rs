@@ -122,7 +122,7 @@ impl Credentials {
                 Err(refused) => return Err(refused.into()),
             }
         }
-        Err(CredentialsError::Conflict)
+        Err(CredentialsError::AgentChanged)
     }
 
     /// A page of an agent's credentials, newest first.
@@ -189,7 +189,7 @@ impl Credentials {
                 Err(refused) => return Err(refused.into()),
             }
         }
-        Err(CredentialsError::Conflict)
+        Err(CredentialsError::AgentChanged)
     }
 
     /// Ends a credential.
@@ -219,7 +219,7 @@ impl Credentials {
                 Err(refused) => return Err(refused.into()),
             }
         }
-        Err(CredentialsError::Conflict)
+        Err(CredentialsError::AgentChanged)
     }
 
     /// A new secret, and what is kept of it.
@@ -302,6 +302,8 @@ pub enum CredentialsError {
     NotASecret(RotationRefusal),
     #[error(transparent)]
     AlreadyRevoked(#[from] AlreadyRevoked),
+    #[error("the agent was changed at the same time; try again")]
+    AgentChanged,
     #[error("the credential was changed at the same time; read it and try again")]
     Conflict,
     #[error("no active agent with admin:orgs and a live credential would be left")]
@@ -315,7 +317,7 @@ pub enum CredentialsError {
 impl From<InsertCredentialError> for CredentialsError {
     fn from(error: InsertCredentialError) -> Self {
         match error {
-            InsertCredentialError::LostRace => Self::Conflict,
+            InsertCredentialError::LostRace => Self::AgentChanged,
             InsertCredentialError::LimitReached(limit) => Self::LimitReached(limit),
             InsertCredentialError::TooManyUnrevoked => Self::TooManyUnrevoked,
             InsertCredentialError::Store(failure) => Self::Store(failure),
@@ -326,7 +328,8 @@ impl From<InsertCredentialError> for CredentialsError {
 impl From<UpdateCredentialError> for CredentialsError {
     fn from(error: UpdateCredentialError) -> Self {
         match error {
-            UpdateCredentialError::LostRace | UpdateCredentialError::LostRaceForAgent => Self::Conflict,
+            UpdateCredentialError::LostRaceForAgent => Self::AgentChanged,
+            UpdateCredentialError::LostRace => Self::Conflict,
             UpdateCredentialError::LimitReached(limit) => Self::LimitReached(limit),
             UpdateCredentialError::LastAdministrator => Self::LastAdministrator,
             UpdateCredentialError::Store(failure) => Self::Store(failure),

@@ -26,7 +26,7 @@ pub mod visit;
 use std::sync::Arc;
 
 pub use crate::ports::secret_hasher::HasherError;
-pub use crate::ports::store_error::StoreError;
+pub use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::{
     assertion_verifier::AssertionVerifier, clock::Clock, cursor_seal::CursorSeal, ids::Ids,
     secret_hasher::SecretHasher, secrets::Secrets, stores::Stores, token_signer::TokenSigner,

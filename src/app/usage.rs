@@ -6,7 +6,6 @@ use super::caller::{Caller, Forbidden};
 use crate::domain::id::AgentId;
 use crate::domain::organization::Organization;
 use crate::domain::scope::ManagementScope;
-use crate::domain::tenancy::Tenancy;
 use crate::domain::time::Month;
 use crate::ports::agent_store::AgentStore;
 use crate::ports::clock::Clock;
@@ -51,7 +50,7 @@ impl UsageReports {
                 (agent.organization, Some(id))
             }
         };
-        let found = self.organizations.find(Tenancy::Only(organization), organization).await?;
+        let found = self.organizations.find(caller.tenancy(), organization).await?;
         let organization = found.ok_or(UsageError::NoSuchAgent)?;
         let month = self.clock.now().month();
         let query = UsageQuery { organization: organization.id, month, client, clients: BUSIEST_CLIENTS };

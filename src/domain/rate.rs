@@ -23,7 +23,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 
 /// What one key has used: the state that a limiter keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct WindowCounts {
     /// Which window `current` counts: its start, in windows since the epoch.
     pub window: i64,
     /// Admitted in that window.
@@ -47,7 +47,7 @@ pub struct RateDecision {
     pub retry_after: i64,
 }
 
-impl Usage {
+impl WindowCounts {
     /// Lets one more request in if it fits, and counts it then.
     pub fn admit(&mut self, limit: u32, now: Timestamp) -> RateDecision {
         self.roll_to(now);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_client_at_twice_its_limit_still_gets_about_its_limit() {
-        let mut usage = Usage::default();
+        let mut usage = WindowCounts::default();
         let admitted = (0..5 * 200)
             .filter(|request| usage.admit(100, Timestamp::from_millis(request * 300)).admitted)
             .count();
@@ -139,7 +139,7 @@ mod tests {
             limit in 1u32..20,
             steps in prop::collection::vec(0i64..20_000, 1..200),
         ) {
-            let mut usage = Usage::default();
+            let mut usage = WindowCounts::default();
             let mut now = 1_000_000_000_000;
             let mut admitted = Vec::new();
             for step in steps {
@@ -166,7 +166,7 @@ mod tests {
 
         #[test]
         fn remaining_is_how_many_more_pass_at_once(limit in 1u32..30, used in 0u32..40, offset in 0i64..60_000) {
-            let mut usage = Usage::default();
+            let mut usage = WindowCounts::default();
             let now = Timestamp::from_millis(1_000_000_020_000);
             for _ in 0..used { usage.admit(limit, now); }
             let now = Timestamp::from_millis(now.as_millis() + offset);

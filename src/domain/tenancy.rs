@@ -4,8 +4,8 @@ use super::id::OrganizationId;
 
 /// The organizations that a call may see and touch. Whatever lies outside answers as if it did not exist.
 ///
-/// Ports take it wherever they read or change something of an organization; only
-/// [`Caller::tenancy`](crate::app::caller::Caller::tenancy) makes one for a request.
+/// Ports take it wherever they read or change something of an organization. For a request only
+/// [`Caller::tenancy`](crate::app::caller::Caller::tenancy) makes one; the operator, at the machine, reaches all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tenancy {
     /// One organization: every caller without `admin:orgs`.

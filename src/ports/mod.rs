@@ -1,6 +1,6 @@
 //! What the core needs of the world: small traits whose documentation is a promise.
 //!
-//! Every adapter of a port keeps all of its promises, and `tests/contract` holds them on each adapter. What
+//! Every adapter of a port keeps all of its promises, and `tests/contract` holds those of stores and limiters on each adapter. What
 //! must hold under a race (limits, uniqueness, status, the last administrator) is promised here, because
 //! only a store can hold it. Four promises are common to all stores:
 //!

@@ -27,3 +27,9 @@ pub enum StoreError {
     #[error("{store} is inconsistent: {what}")]
     Inconsistent { store: &'static str, what: String },
 }
+
+/// An error and all that lies beneath it, in one sentence: for the log.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

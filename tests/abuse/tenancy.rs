@@ -62,7 +62,7 @@ async fn what_is_foreign_answers_as_what_is_missing() {
 
 /// Every way that there is to get what one has not.
 #[tokio::test]
-async fn nobody_makes_or_takes_what_may_more_than_they_may() {
+async fn nobody_makes_or_takes_an_agent_with_more_scopes_than_theirs() {
     let arena = Arena::in_memory().await;
     let organization = arena.organization(json!({})).await;
     let writer = arena.client(&["agents:write", "credentials:write"], Some(&organization)).await;

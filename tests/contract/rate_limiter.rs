@@ -1,5 +1,5 @@
 use agentidp::domain::id::AgentId;
-use agentidp::domain::rate::{Usage, WINDOW_MILLIS};
+use agentidp::domain::rate::{WINDOW_MILLIS, WindowCounts};
 use agentidp::ports::clock::Clock as _;
 use agentidp::ports::rate_limiter::RateKey;
 
@@ -35,7 +35,7 @@ async fn keys_do_not_share_an_allowance(stores: Stores) {
 /// Steps of a fixed, uneven length walk over many windows, beside the same walk of the pure rule.
 async fn it_answers_as_the_sliding_window_of_the_domain(stores: Stores) {
     let key = RateKey::Client(AgentId(id()));
-    let mut expected = Usage::default();
+    let mut expected = WindowCounts::default();
     for step in 0..2_000 {
         stores.clock.advance_millis((step * 7_919) % 1_543);
         if step % 400 == 399 {

@@ -49,6 +49,7 @@ const LONG_ENOUGH: u64 = 60;
 const PRINTED: usize = 10;
 
 #[derive(clap::Parser)]
+#[command(args_override_self = true)]
 struct Arguments {
     /// How long each run may go on for, in seconds; without it as long as its own short time
     #[arg(long)]

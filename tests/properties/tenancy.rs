@@ -1,7 +1,7 @@
 //! Tenants that try to see one another, and callers that try to rise.
 //!
 //! Two tenants have a crew each: agents whose tokens and secrets a caller has in hand, with some management scopes,
-//! and one bystander that may more than the crew. Whatever the crews do, in any order,
+//! and one bystander with more scopes than the crew. Whatever the crews do, in any order,
 //!
 //! * nobody of a tenant gets a management scope that its crew did not have between them at first: no token, no agent;
 //! * another tenant's agent answers as one that does not exist, byte for byte.

@@ -9,6 +9,7 @@ scenarios!(every_wiring [
     a_field_of_a_wrong_type_is_never_taken_for_a_right_one,
     an_address_is_taken_for_ever_in_every_spelling,
     a_change_replaces_what_it_names_and_an_empty_one_changes_nothing,
+    the_event_of_a_change_names_the_fields_that_it_changed_and_no_others,
     what_may_not_be_changed_is_refused,
     leaving_active_kills_tokens_for_good,
     the_kill_switch_kills_what_there_is_and_nothing_that_comes,
@@ -115,6 +116,26 @@ async fn a_change_replaces_what_it_names_and_an_empty_one_changes_nothing(wiring
     let actions = world.events(&admin, &format!("&resourceId={agent}")).await;
     let actions: Vec<_> = actions.iter().map(|event| event["action"].as_str().expect("a name")).collect();
     assert_eq!(actions, ["agent.updated", "agent.created"], "what changes nothing leaves no event");
+}
+
+async fn the_event_of_a_change_names_the_fields_that_it_changed_and_no_others(wiring: Wiring) {
+    let world = World::start(wiring).await;
+    let admin = world.admin_token().await;
+    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let changes = [
+        ("agentType", json!("router")),
+        ("version", json!("1.1.0")),
+        ("capabilities", json!(["mail:send"])),
+        ("owner", json!("another-team")),
+        ("deploymentEnv", json!("production")),
+    ];
+    for (field, value) in changes {
+        let body = json!({ field: value });
+        world.advance(1);
+        world.patch(&admin, &format!("/api/v1/agents/{agent}"), body).await.json();
+        let events = world.events(&admin, &format!("&action=agent.updated&resourceId={agent}")).await;
+        assert_eq!(events[0]["metadata"]["fields"], json!([field]));
+    }
 }
 
 async fn what_may_not_be_changed_is_refused(wiring: Wiring) {

@@ -9,7 +9,7 @@ scenarios!(every_wiring [
     a_revoked_bearer_is_refused_at_once,
     what_is_no_token_of_ours_is_answered_alike_and_stores_nothing,
     another_agents_token_takes_agents_write_and_the_organization,
-    nobody_revokes_the_tokens_of_who_may_more,
+    nobody_revokes_the_tokens_of_an_agent_with_more_scopes,
 ]);
 
 async fn revoke(world: &World, caller: &str, token: &str) -> Answer {
@@ -97,7 +97,7 @@ async fn another_agents_token_takes_agents_write_and_the_organization(wiring: Wi
     assert!(!world.is_active(&token).await);
 }
 
-async fn nobody_revokes_the_tokens_of_who_may_more(wiring: Wiring) {
+async fn nobody_revokes_the_tokens_of_an_agent_with_more_scopes(wiring: Wiring) {
     let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let writer = world.client(&admin, None, &["agents:write"]).await;

@@ -8,7 +8,7 @@ use crate::world::{Wiring, World, new_agent, scenarios};
 scenarios!(every_wiring [
     a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one,
     only_admin_orgs_places_an_agent_elsewhere,
-    nobody_makes_or_touches_what_may_more_than_itself,
+    nobody_makes_or_touches_an_agent_with_more_scopes_than_its_own,
     a_narrow_token_does_not_widen_its_own_agent,
 ]);
 
@@ -101,7 +101,7 @@ async fn only_admin_orgs_places_an_agent_elsewhere(wiring: Wiring) {
     assert_eq!(own["organizationId"], organization.as_str());
 }
 
-async fn nobody_makes_or_touches_what_may_more_than_itself(wiring: Wiring) {
+async fn nobody_makes_or_touches_an_agent_with_more_scopes_than_its_own(wiring: Wiring) {
     let world = World::start(wiring).await;
     let admin = world.admin_token().await;
     let writer = world.client(&admin, None, &["agents:write", "agents:read"]).await;

@@ -75,11 +75,6 @@ impl KeySet {
         derived
     }
 
-    /// The id of the key that signs.
-    pub fn signing_key_id(&self) -> &str {
-        &self.verifying[0].id
-    }
-
     pub(super) fn find(&self, id: &str) -> Option<&VerifyingKey> {
         self.verifying.iter().find(|key| key.id == id)
     }
@@ -316,7 +311,7 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// The same, as words that follow the name of what is at fault.
+    /// What is wrong with a JWK, in words that follow the name of its field.
     pub(super) const fn what(self) -> &'static str {
         match self {
             Self::RsaSize => "has fewer than 2048 or more than 4096 bits",
@@ -371,7 +366,7 @@ mod tests {
             let (one, two) = (KeySet::from_pem(&pem, ""), KeySet::from_pem(&pem, ""));
             let (one, two) = (one.expect("readable"), two.expect("readable"));
             assert!(one.signing.sign(b"message").is_some());
-            assert_eq!(one.signing_key_id(), two.signing_key_id());
+            assert_eq!(one.published()[0].id, two.published()[0].id);
             assert_eq!(one.derive("purpose"), two.derive("purpose"));
             assert_ne!(one.derive("purpose"), one.derive("other purpose"));
         }

@@ -231,10 +231,10 @@ fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
 #[oai(rename_all = "camelCase")]
 struct AgentsQuery {
     /// From 1
-    #[oai(default = "wire::first", validator(minimum(value = "1")))]
+    #[oai(default = "wire::first_page", validator(minimum(value = "1")))]
     page: u32,
     /// Agents a page
-    #[oai(default = "wire::twenty", validator(minimum(value = "1"), maximum(value = "100")))]
+    #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
     owner: Option<String>,
     agent_type: Option<Name<AgentType>>,

@@ -68,13 +68,13 @@ struct AuditQueryParameters {
     to_date: Option<Instant>,
     organization_id: Option<Uuid>,
     /// Events a page
-    #[oai(default = "fifty", validator(minimum(value = "1"), maximum(value = "200")))]
+    #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "200")))]
     limit: u32,
     /// The `nextCursor` of the page before
     cursor: Option<String>,
 }
 
-const fn fifty() -> u32 {
+const fn default_limit() -> u32 {
     50
 }
 
@@ -111,7 +111,7 @@ impl Input for AuditQueryParameters {
                 to: to?,
             },
             cursor: cursor?,
-            limit: limit?.unwrap_or(fifty()),
+            limit: limit?.unwrap_or(default_limit()),
         })
     }
 }

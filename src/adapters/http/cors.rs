@@ -2,12 +2,13 @@
 
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-/// What a preflight is told, and what scripts of an allowed origin may read.
+/// What a preflight is told.
 const TOLD: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE"),
     (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-request-id"),
     (header::ACCESS_CONTROL_MAX_AGE, "600"),
 ];
+/// Which headers of an answer the scripts of an allowed origin may read.
 const READABLE: &str = "location, retry-after, www-authenticate, x-ratelimit-limit, x-ratelimit-remaining, \
                         x-ratelimit-reset, x-request-id";
 

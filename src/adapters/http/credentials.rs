@@ -195,10 +195,10 @@ impl Input for RotationBody {
 #[oai(rename_all = "camelCase")]
 struct CredentialsQuery {
     /// From 1
-    #[oai(default = "wire::first", validator(minimum(value = "1")))]
+    #[oai(default = "wire::first_page", validator(minimum(value = "1")))]
     page: u32,
     /// Credentials a page
-    #[oai(default = "wire::twenty", validator(minimum(value = "1"), maximum(value = "100")))]
+    #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
     status: Option<Name<CredentialStatus>>,
 }

@@ -19,8 +19,7 @@ use crate::app::organizations::OrganizationsError;
 use crate::app::revocation::RevocationError;
 use crate::app::token::TokenError;
 use crate::app::usage::UsageError;
-use crate::app::visit::NotAdmitted;
-use crate::app::{HasherError, StoreError};
+use crate::app::{HasherError, StoreError, with_causes};
 use crate::domain::scope::ManagementScope;
 
 macro_rules! codes {
@@ -136,7 +135,7 @@ impl ApiError {
     }
 
     /// The same for the OAuth endpoints, where a client may know OAuth's form only.
-    pub(super) fn for_oauth(mut self, error: &'static str) -> Self {
+    pub(super) fn with_oauth_error(mut self, error: &'static str) -> Self {
         if let ErrorBody::Api { oauth, .. } = &mut self.body {
             *oauth = Some(error);
         }
@@ -222,15 +221,9 @@ fn some_seconds() -> i64 {
     1 + i64::try_from(std::hash::RandomState::new().hash_one(()) % 3).unwrap_or(0)
 }
 
-/// A failure and all that lies beneath it, in one line.
-fn chain(failure: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(failure), |failure| failure.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 impl From<StoreError> for ApiError {
     fn from(failure: StoreError) -> Self {
-        let cause = chain(&failure);
+        let cause = with_causes(&failure);
         match failure {
             StoreError::Unavailable { .. } => {
                 Self::new(Code::ServiceUnavailable, "a store is away; nothing was changed")
@@ -256,7 +249,7 @@ impl From<HasherError> for ApiError {
                 Self::new(Code::ServiceUnavailable, "too much is asked at once; nothing was changed")
                     .with_retry_after(some_seconds())
             }
-            HasherError::Broken(_) => Self::internal(&chain(&failure)),
+            HasherError::Broken(_) => Self::internal(&with_causes(&failure)),
         }
     }
 }
@@ -273,15 +266,6 @@ impl From<Forbidden> for ApiError {
 /// The headers say when to come back.
 fn rate_limited() -> ApiError {
     ApiError::new(Code::RateLimitExceeded, "too many requests; Retry-After says when one more passes")
-}
-
-impl From<NotAdmitted> for ApiError {
-    fn from(failure: NotAdmitted) -> Self {
-        match failure {
-            NotAdmitted::RateLimited => rate_limited(),
-            NotAdmitted::Store(failure) => failure.into(),
-        }
-    }
 }
 
 impl From<BearerError> for ApiError {
@@ -333,7 +317,7 @@ impl From<CredentialsError> for ApiError {
                 "expiresAt",
                 "is missing: the credential has expired, and the new secret needs an end of its own",
             )]),
-            E::NotASecret(_) | E::Conflict => Self::new(Code::Conflict, message),
+            E::NotASecret(_) | E::AgentChanged | E::Conflict => Self::new(Code::Conflict, message),
             E::AlreadyRevoked(_) => Self::new(Code::CredentialAlreadyRevoked, message),
             E::LastAdministrator => Self::new(Code::LastAdministrator, message),
             E::Hasher(failure) => failure.into(),
@@ -364,9 +348,10 @@ impl From<AuditError> for ApiError {
         match error {
             E::Forbidden(refusal) => refusal.into(),
             E::NoSuchEvent => Self::new(Code::AuditEventNotFound, message),
-            E::InvalidCursor => {
-                Self::validation(&[Fault::new("cursor", "is not one that this request was given")])
-            }
+            E::InvalidCursor => Self::validation(&[Fault::new(
+                "cursor",
+                "is not one that was given for these filters; begin again without it",
+            )]),
             E::Store(failure) => failure.into(),
         }
     }
@@ -412,7 +397,7 @@ impl From<ClientAuthError> for ApiError {
         match error {
             E::InvalidClient => Self::oauth(StatusCode::UNAUTHORIZED, "invalid_client", message),
             E::Suspended => Self::oauth(StatusCode::BAD_REQUEST, "unauthorized_client", message),
-            E::RateLimited => rate_limited().for_oauth(TEMPORARILY_UNAVAILABLE),
+            E::RateLimited => rate_limited().with_oauth_error(TEMPORARILY_UNAVAILABLE),
             E::Hasher(failure) => Self::from(failure).into_oauth(),
             E::Store(failure) => Self::from(failure).into_oauth(),
         }
@@ -428,10 +413,10 @@ impl From<TokenError> for ApiError {
             E::Client(refusal) => refusal.into(),
             E::InvalidScope(_) | E::ManagementScopeForResource => refuse("invalid_scope"),
             E::InvalidTarget => refuse("invalid_target"),
-            E::QuotaReached(limit) => Self::limit_reached(message, limit).for_oauth("access_denied"),
+            E::QuotaReached(limit) => Self::limit_reached(message, limit).with_oauth_error("access_denied"),
             E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
                 .with_retry_after(1),
-            E::Sign(failure) => Self::internal(&chain(&failure)),
+            E::Sign(failure) => Self::internal(&with_causes(&failure)),
             E::Store(failure) => Self::from(failure).into_oauth(),
         }
     }

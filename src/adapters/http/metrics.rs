@@ -9,7 +9,6 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use poem::http::StatusCode as Answer;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -25,7 +24,7 @@ const SCRAPERS: usize = 16;
 const UPKEEP: Duration = Duration::from_secs(2);
 
 /// Counts an answered request.
-pub(super) fn request_answered(status: Answer, took: Duration) {
+pub(super) fn request_answered(status: StatusCode, took: Duration) {
     let class = match status.as_u16() / 100 {
         2 => "2xx",
         3 => "3xx",

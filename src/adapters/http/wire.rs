@@ -171,10 +171,11 @@ pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
     OrganizationId::parse(text).ok_or("must be an id of an organization")
 }
 
+const DEFAULT_LIMIT: u32 = 20;
+const MAX_LIMIT: u32 = 100;
+
 /// The page that a list's `page` and `limit` ask for.
 pub fn page(fields: &mut Fields) -> Option<Page> {
-    const DEFAULT_LIMIT: u32 = 20;
-    const MAX_LIMIT: u32 = 100;
     let number = fields.number("page", 1..=u32::MAX);
     let limit = fields.number("limit", 1..=MAX_LIMIT);
     Some(Page { number: number?.unwrap_or(1), limit: limit?.unwrap_or(DEFAULT_LIMIT) })
@@ -184,10 +185,10 @@ pub fn page(fields: &mut Fields) -> Option<Page> {
 #[derive(poem_openapi::Object)]
 pub struct PageQuery {
     /// From 1
-    #[oai(default = "first", validator(minimum(value = "1")))]
+    #[oai(default = "first_page", validator(minimum(value = "1")))]
     pub page: u32,
     /// Entries a page
-    #[oai(default = "twenty", validator(minimum(value = "1"), maximum(value = "100")))]
+    #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     pub limit: u32,
 }
 
@@ -199,11 +200,11 @@ impl Input for PageQuery {
     }
 }
 
-pub const fn first() -> u32 {
+pub const fn first_page() -> u32 {
     1
 }
 
-pub const fn twenty() -> u32 {
+pub const fn default_limit() -> u32 {
     20
 }
 

@@ -67,9 +67,9 @@ impl OrganizationStore for Memory {
         };
         let now = after.updated_at;
         let is_suspension = before.is_active() && !after.is_active();
-        let may_matter = is_suspension && world.has_administrator(now);
+        let had_administrator = is_suspension && world.has_administrator(now);
         world.organizations.insert(after.id, Arc::new(after.clone()));
-        if may_matter && !world.has_administrator(now) {
+        if had_administrator && !world.has_administrator(now) {
             world.organizations.insert(before.id, stored);
             return Err(UpdateOrganizationError::LastAdministrator);
         }

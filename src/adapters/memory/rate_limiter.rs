@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::domain::rate::{RateDecision, Usage, WINDOW_MILLIS};
+use crate::domain::rate::{RateDecision, WINDOW_MILLIS, WindowCounts};
 use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 use crate::ports::store_error::StoreError;
@@ -20,7 +20,7 @@ pub struct MemoryRateLimiter {
 }
 
 struct Windows {
-    usage: HashMap<RateKey, Usage>,
+    usage: HashMap<RateKey, WindowCounts>,
     /// At this size the old ones are swept out; twice what was left after the last time.
     sweep_at: usize,
 }

@@ -75,12 +75,12 @@ impl AuditLog for Postgres {
         let counts: Vec<i64> = tallies.iter().map(|tally| signed(tally.count)).collect();
         let wanted: Vec<i64> = tallies.iter().map(|tally| signed(tally.in_full.len() as u64)).collect();
         let most = signed(MAX_IN_FULL as u64);
-        let standing = EventColumns::of(tallies.iter().map(|tally| of(&tally.event)));
+        let standing = EventColumns::of(tallies.iter().map(|tally| columns_of(&tally.event)));
         let in_full =
             || tallies.iter().flat_map(|tally| tally.in_full.iter().zip(1..).map(move |one| (tally, one)));
         let full_keys: Vec<&str> = in_full().map(|(tally, _)| tally.key.as_str()).collect();
         let seats: Vec<i64> = in_full().map(|(_, (_, seat))| seat).collect();
-        let full = EventColumns::of(in_full().map(|(_, (event, _))| of(event)));
+        let full = EventColumns::of(in_full().map(|(_, (event, _))| columns_of(event)));
         let mut parameters: Vec<Parameter<'_>> = vec![&keys, &minutes, &counts, &wanted, &most];
         parameters.extend(standing.parameters());
         parameters.extend([&full_keys as Parameter<'_>, &seats]);
@@ -201,6 +201,6 @@ impl Postgres {
     }
 }
 
-fn of(event: &AuditEvent) -> (Option<OrganizationId>, &EventDraft) {
+fn columns_of(event: &AuditEvent) -> (Option<OrganizationId>, &EventDraft) {
     (event.organization, &event.draft)
 }

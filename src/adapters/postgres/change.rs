@@ -10,14 +10,14 @@ use tokio_postgres::{Error, Row};
 
 use super::codec::{column, signed};
 use super::events::{EventColumns, INSERT_EVENTS};
-use super::failure::{Lapse, failed, in_doubt, is_answer, told, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
 use crate::domain::audit::{Authority, EventDraft};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Kill, Notice};
-use crate::ports::store_error::StoreError;
+use crate::ports::store_error::{StoreError, with_causes};
 
 /// How long a whole change may take.
 const CHANGE: Duration = Duration::from_secs(3);
@@ -230,7 +230,7 @@ impl Change<'_> {
             Ok(Err(error)) if is_answer(&error) => Err(failed(error)),
             Ok(Err(error)) => {
                 drop(Object::take(connection));
-                self.settle(told(&error)).await
+                self.settle(with_causes(&error)).await
             }
             Err(_) => {
                 drop(Object::take(connection));

@@ -1,13 +1,11 @@
 //! What a failure of PostgreSQL means.
 
-use std::error;
-use std::iter;
 use std::time::Duration;
 
 use tokio_postgres::Error;
 use tokio_postgres::error::{Severity, SqlState};
 
-use crate::ports::store_error::{Cause, StoreError};
+use crate::ports::store_error::{Cause, StoreError, with_causes};
 
 /// What the store is called.
 pub(super) const STORE: &str = "PostgreSQL";
@@ -58,18 +56,12 @@ pub(super) fn is_one_rows_fault(error: &Error) -> bool {
     *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
 }
 
-/// An error with all that lies beneath it, in one sentence.
-pub(super) fn told(error: &(dyn error::Error + 'static)) -> String {
-    let parts = iter::successors(Some(error), |error| error.source());
-    parts.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// One error, told to many.
 pub(super) fn same(error: &StoreError) -> StoreError {
     match error {
         StoreError::NoLongerAllowed => StoreError::NoLongerAllowed,
-        StoreError::Unavailable { source, .. } => unavailable(told(&**source)),
-        StoreError::InDoubt { source, .. } => in_doubt(told(&**source)),
+        StoreError::Unavailable { source, .. } => unavailable(with_causes(&**source)),
+        StoreError::InDoubt { source, .. } => in_doubt(with_causes(&**source)),
         StoreError::Inconsistent { what, .. } => inconsistent(what.clone()),
     }
 }

@@ -22,11 +22,11 @@ use uuid::Uuid;
 use super::codec::{column, number, signed};
 use super::connect::Connector;
 use super::events::EventColumns;
-use super::failure::{in_doubt, is_one_rows_fault, same, told};
+use super::failure::{in_doubt, is_one_rows_fault, same};
 use super::lane::{Lane, Lanes, Line, Waiting, Worker};
 use super::store::{Failure, Parameter};
 use crate::domain::time::Timestamp;
-use crate::ports::store_error::StoreError;
+use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::token_store::{IssueError, TokenIssue};
 
 const ISSUE: &str = include_str!("sql/token_store.issue.sql");
@@ -158,7 +158,9 @@ async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Outcome>, Failure
             Ok((place, outcome)) if (1..=outcomes.len()).contains(&place) => outcomes[place - 1] = outcome,
             Ok(_) => {}
             // What cannot be read is a bug of this very statement: nobody can tell what it has stored.
-            Err(error) => return Ok(batch.iter().map(|_| Err(in_doubt(told(&error)).into())).collect()),
+            Err(error) => {
+                return Ok(batch.iter().map(|_| Err(in_doubt(with_causes(&error)).into())).collect());
+            }
         }
     }
     Ok(outcomes)
@@ -189,7 +191,7 @@ async fn without_those_there(line: &mut Line, batch: Batch) -> Batch {
 
 fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {
     for (_, reply) in batch {
-        let error = if is_sent { in_doubt(told(error)) } else { same(error) };
+        let error = if is_sent { in_doubt(with_causes(error)) } else { same(error) };
         let _ = reply.send(Err(error.into()));
     }
 }

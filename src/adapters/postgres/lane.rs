@@ -55,7 +55,7 @@ pub(super) struct Lane<Q, A> {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Lane<Q, A> {
-    /// A lane with a connection of its own for this statement. `serve` answers all that wait, whatever happens.
+    /// A lane with a connection of its own for this statement. `worker` answers all that wait, whatever happens.
     pub(super) fn new<W>(connector: &Connector, lanes: &Lanes, sql: &'static str, mut worker: W) -> Self
     where
         W: Worker<Q, A>,

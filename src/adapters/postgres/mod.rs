@@ -3,7 +3,7 @@
 //! One file a port, each with its statements beside the methods that use them; a statement's first line names
 //! its method. Reads and changes go through [`Postgres`], which knows connections, deadlines and what a failure
 //! means. What every request needs goes through a lane of its own, where one round trip serves all that wait:
-//! [`lookup`] gathers reads, [`issuer`] commits tokens in groups.
+//! [`lookup`] gathers reads, [`issuer`] and [`revoker`] commit tokens and revocations in groups.
 
 mod agent_store;
 mod audit_log;

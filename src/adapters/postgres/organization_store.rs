@@ -116,7 +116,7 @@ impl OrganizationStore for Postgres {
         if is_suspension {
             change.lock_administrators().await?;
         }
-        let may_matter = is_suspension && change.has_administrator(None, now).await?;
+        let had_administrator = is_suspension && change.has_administrator(None, now).await?;
         let resources: Vec<&str> =
             after.resources.iter().map(crate::domain::organization::ResourceUri::as_str).collect();
         let parameters: [Parameter<'_>; 13] = [
@@ -137,7 +137,7 @@ impl OrganizationStore for Postgres {
         if change.execute(UPDATE, &parameters).await? == 0 {
             return Err(UpdateOrganizationError::LostRace);
         }
-        if may_matter && !change.has_administrator(None, now).await? {
+        if had_administrator && !change.has_administrator(None, now).await? {
             return Err(UpdateOrganizationError::LastAdministrator);
         }
         if after.generation > before.generation {

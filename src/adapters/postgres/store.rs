@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::codec::number;
 use super::connect::Connector;
-use super::failure::{Lapse, failed, in_doubt, is_answer, told, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
 use super::issuer::Issuer;
 use super::lane::Lanes;
 use super::lookup::Lookup;
@@ -24,7 +24,7 @@ use super::settings::{CONNECT_TIMEOUT, PgSettings};
 use crate::domain::id::AgentId;
 use crate::domain::time::Month;
 use crate::ports::credential_store::ProofKind;
-use crate::ports::store_error::StoreError;
+use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::store_health::StoreHealth;
 
 /// How long one may wait for a free connection.
@@ -220,7 +220,7 @@ pub(super) enum Failure {
 impl Failure {
     /// What is to be told of it.
     pub(super) fn told(self) -> String {
-        told(&StoreError::from(self))
+        with_causes(&StoreError::from(self))
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::client::{Redis, unavailable};
 use super::script::Script;
-use crate::domain::rate::{RateDecision, Usage, WINDOW_MILLIS};
+use crate::domain::rate::{RateDecision, WINDOW_MILLIS, WindowCounts};
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
@@ -41,7 +41,7 @@ impl RateLimiter for RedisRateLimiter {
         };
         let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         let (current, previous) = (count(current), count(previous));
-        let usage = Usage { window: now.div_euclid(WINDOW_MILLIS), current, previous };
+        let usage = WindowCounts { window: now.div_euclid(WINDOW_MILLIS), current, previous };
         Ok(usage.decision(admitted == 1, limit, Timestamp::from_millis(now)))
     }
 }
