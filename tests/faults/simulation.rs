@@ -47,7 +47,7 @@ const NOON: i64 = 1_768_478_400_000;
 
 static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
 
-/// Seeds that found something once, one a line, and behind each what it found.
+/// Seeds that found something once, one a line, and behind each what it found. A new one belongs there too.
 const KEPT: &str = include_str!("seeds.txt");
 
 /// Runs of the seeds that are kept, and then of seeds that follow one another until the time is over. Any that fails is
