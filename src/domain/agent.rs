@@ -176,9 +176,7 @@ impl Email {
             return Err("must be at most 255 bytes");
         }
         let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
-        if normal.chars().any(char::is_control)
-            || normal.ends_with('.')
-            || EmailAddress::parse_with_options(&normal, options).is_err()
+        if normal.chars().any(char::is_control) || EmailAddress::parse_with_options(&normal, options).is_err()
         {
             return Err("must be a valid e-mail address, such as \"agent@example.com\"");
         }
@@ -236,13 +234,13 @@ impl Owner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
 
-    fn agent() -> Agent {
+    pub fn agent() -> Agent {
         let at = Timestamp::from_millis(0);
         Agent {
             id: AgentId(Uuid::nil()),
@@ -283,12 +281,44 @@ mod tests {
             "a@@example.com",
             "a@example.com.",
             "\"a\r\n\"@example.com",
+            "\"a\tb\"@example.com",
+            "a\u{80}@example.com",
             "A <a@example.com>",
             "a@[127.0.0.1]",
             &long,
         ] {
             assert!(Email::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_longest_address_version_and_owner_pass_and_longer_ones_do_not() {
+        let domain = format!("{}.{}.{}.com", "b".repeat(63), "c".repeat(63), "d".repeat(58));
+        let longest = format!("{}@{domain}", "a".repeat(64));
+        assert_eq!(longest.len(), MAX_EMAIL_BYTES);
+        assert!(Email::parse(&longest).is_ok());
+        assert_eq!(Email::parse(&longest.replace("d.com", "dd.com")), Err("must be at most 255 bytes"));
+        let longest = format!("1.0.0-{}", "a".repeat(MAX_VERSION_BYTES - 6));
+        assert!(Version::parse(&longest).is_ok());
+        assert_eq!(Version::parse(&format!("{longest}a")), Err("must be at most 64 bytes"));
+        let longest = "\u{e9}".repeat(MAX_OWNER_CHARS);
+        assert_eq!(Owner::parse(&longest).as_ref().map(Owner::as_str), Ok(longest.as_str()));
+        for wrong in ["", "a\tb", &format!("{longest}a")] {
+            assert!(Owner::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn who_could_administer_is_active_and_may_administer_organizations() {
+        let capabilities = Scopes::capabilities(&["admin:orgs"]).expect("valid");
+        let administrator = Agent { capabilities, ..agent() };
+        assert!(administrator.could_administer() && !agent().could_administer());
+        let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
+        let at = Timestamp::from_millis(1);
+        let suspended = administrator.changed(suspension, at).expect("alive");
+        assert!(!suspended.could_administer());
+        let gone = administrator.decommissioned(at).expect("alive");
+        assert_eq!((gone.status, gone.could_administer()), (AgentStatus::Decommissioned, false));
     }
 
     proptest! {

@@ -318,4 +318,91 @@ mod tests {
         assert_eq!(metadata.as_map().get("third"), Some(&Value::from(3)));
         assert!(metadata.as_map().contains_key("first") && !metadata.as_map().contains_key("second"));
     }
+
+    #[test]
+    fn metadata_takes_all_that_leaves_room_to_say_that_more_was_left_out() {
+        // The comma that the first name has not is counted too.
+        let room = MAX_METADATA_BYTES - r#"{"b":"1","a":"","truncated":true}"#.len() - 1;
+        let full = Metadata::default().with("b", "1").with("a", "x".repeat(room));
+        assert_eq!(full.as_map().keys().collect::<Vec<_>>(), ["b", "a"]);
+        let more = Metadata::default().with("b", "1").with("a", "x".repeat(room + 1));
+        assert_eq!(more.as_map().keys().collect::<Vec<_>>(), ["b", "truncated"]);
+    }
+
+    fn draft() -> EventDraft {
+        EventDraft {
+            id: EventId(Uuid::from_u128(1)),
+            actor: Some(AgentId(Uuid::from_u128(2))),
+            authority: None,
+            action: Action::AgentUpdated,
+            outcome: Outcome::Success,
+            resource: Some(AgentId(Uuid::from_u128(3)).into()),
+            origin: Origin { address: None, user_agent: None },
+            metadata: Metadata::default(),
+            at: Timestamp::from_millis(10),
+        }
+    }
+
+    #[test]
+    fn a_filter_admits_what_fits_in_everything_that_it_names() {
+        let all = AuditFilter {
+            actor: Some(AgentId(Uuid::from_u128(2))),
+            action: Some(Action::AgentUpdated),
+            outcome: Some(Outcome::Success),
+            resource_type: Some(ResourceType::Agent),
+            resource_id: Some(Uuid::from_u128(3)),
+            from: Some(Timestamp::from_millis(10)),
+            to: Some(Timestamp::from_millis(11)),
+        };
+        assert!(all.admits(&draft()) && AuditFilter::default().admits(&draft()));
+        let other = [
+            AuditFilter { actor: Some(AgentId(Uuid::from_u128(4))), ..all.clone() },
+            AuditFilter { action: Some(Action::AgentCreated), ..all.clone() },
+            AuditFilter { outcome: Some(Outcome::Failure), ..all.clone() },
+            AuditFilter { resource_type: Some(ResourceType::Token), ..all.clone() },
+            AuditFilter { resource_id: Some(Uuid::from_u128(4)), ..all.clone() },
+            AuditFilter { from: Some(Timestamp::from_millis(11)), ..all.clone() },
+            AuditFilter { to: Some(Timestamp::from_millis(10)), ..all },
+        ];
+        for filter in other {
+            assert!(!filter.admits(&draft()), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_no_organization_is_seen_with_all_of_them_only() {
+        let own = OrganizationId(Uuid::from_u128(5));
+        let event = |organization| AuditEvent { organization, draft: draft() };
+        assert!(event(Some(own)).is_within(Tenancy::Only(own)) && event(Some(own)).is_within(Tenancy::All));
+        assert!(!event(Some(OrganizationId(Uuid::from_u128(6)))).is_within(Tenancy::Only(own)));
+        assert!(event(None).is_within(Tenancy::All) && !event(None).is_within(Tenancy::Only(own)));
+    }
+
+    #[test]
+    fn an_authority_ends_with_what_it_rests_on() {
+        use super::super::agent::AgentStatus;
+        use super::super::agent::tests::agent;
+        use super::super::organization::OrganizationStatus;
+        use super::super::organization::tests::organization;
+        use super::super::scope::{ManagementScope, Scopes};
+        let organization = Organization { generation: 3, ..organization() };
+        let capabilities = Scopes::capabilities(&["agents:read", "agents:write"]).expect("valid");
+        let agent = Agent { capabilities, generation: 4, ..agent() };
+        let authority = Authority {
+            agent: agent.id,
+            organization: organization.id,
+            generation: 7,
+            scopes: ManagementScopes::from_iter([ManagementScope::AgentsWrite]),
+            token: None,
+        };
+        assert!(authority.holds(&agent, &organization, false));
+        assert!(!authority.holds(&agent, &organization, true));
+        let suspended = Agent { status: AgentStatus::Suspended, ..agent.clone() };
+        assert!(!authority.holds(&suspended, &organization, false));
+        let status = OrganizationStatus::Suspended;
+        assert!(!authority.holds(&agent, &Organization { status, ..organization.clone() }, false));
+        assert!(!authority.holds(&Agent { generation: 5, ..agent.clone() }, &organization, false));
+        let capabilities = Scopes::capabilities(&["agents:read"]).expect("valid");
+        assert!(!authority.holds(&Agent { capabilities, ..agent }, &organization, false));
+    }
 }

@@ -169,6 +169,14 @@ mod tests {
     }
 
     #[test]
+    fn every_change_raises_the_revision() {
+        let before = Credential { revision: 5, ..credential() };
+        let rotated = before.rotated(secret(2), None, None).expect("a live secret");
+        let revoked = rotated.revoked(Timestamp::from_millis(1)).expect("not yet");
+        assert_eq!((rotated.revision, revoked.revision), (6, 7));
+    }
+
+    #[test]
     fn a_second_rotation_forgets_the_first_secret_for_good() {
         let now = Timestamp::from_millis(5_000);
         let until = Some(now.plus_seconds(60));

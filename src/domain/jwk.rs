@@ -41,3 +41,16 @@ pub struct PublishedKey {
     /// The key.
     pub key: PublicKey,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_key_has_one_algorithm() {
+        let text = String::new;
+        assert_eq!(PublicKey::Rsa { n: text(), e: text() }.algorithm(), "RS256");
+        assert_eq!(PublicKey::P256 { x: text(), y: text() }.algorithm(), "ES256");
+        assert_eq!(PublicKey::Ed25519 { x: text() }.algorithm(), "EdDSA");
+    }
+}

@@ -160,8 +160,84 @@ impl ResourceUri {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use uuid::Uuid;
+
+    use super::super::plan::Limit;
     use super::*;
+
+    pub fn organization() -> Organization {
+        let at = Timestamp::from_millis(0);
+        Organization {
+            id: OrganizationId(Uuid::from_u128(2)),
+            name: Name::parse("Example").expect("a name"),
+            slug: Slug::parse("example").expect("a slug"),
+            plan: Plan::Free,
+            status: OrganizationStatus::Active,
+            resources: vec![ResourceUri::parse("https://api.example.com").expect("a URI")],
+            overrides: LimitOverrides::default(),
+            created_at: at,
+            updated_at: at,
+            generation: 0,
+            revision: 0,
+        }
+    }
+
+    #[test]
+    fn a_suspension_raises_the_generation_and_no_other_change_does() {
+        let at = Timestamp::from_millis(1);
+        let to = |status| OrganizationChange { status: Some(status), ..OrganizationChange::default() };
+        let before = organization();
+        assert_eq!(before.changed(OrganizationChange::default(), at), before);
+        assert_eq!(before.changed(to(OrganizationStatus::Active), at), before);
+        let suspended = before.changed(to(OrganizationStatus::Suspended), at);
+        assert!(before.is_active() && !suspended.is_active());
+        assert_eq!((suspended.generation, suspended.revision, suspended.updated_at), (1, 1, at));
+        let plan = OrganizationChange { plan: Some(Plan::Pro), ..OrganizationChange::default() };
+        let larger = suspended.changed(plan, at);
+        assert_eq!((larger.generation, larger.revision, larger.plan), (1, 2, Plan::Pro));
+        let back = larger.changed(to(OrganizationStatus::Active), at);
+        assert_eq!((back.generation, back.revision, back.is_active()), (1, 3, true));
+    }
+
+    #[test]
+    fn events_are_shown_for_as_many_days_as_the_plan_or_the_organization_says() {
+        let now = Timestamp::from_millis(100 * 86_400_000);
+        let mut shown = organization();
+        assert_eq!(shown.audit_horizon(now), Some(Timestamp::from_millis(10 * 86_400_000)));
+        shown.overrides.audit_retention_days = Some(Limit::AtMost(1));
+        assert_eq!(shown.audit_horizon(now), Some(Timestamp::from_millis(99 * 86_400_000)));
+        shown.overrides.audit_retention_days = Some(Limit::Unlimited);
+        assert_eq!(shown.audit_horizon(now), None);
+    }
+
+    #[test]
+    fn a_resource_is_known_letter_by_letter() {
+        let known = organization();
+        assert!(known.has_resource("https://api.example.com"));
+        assert!(!known.has_resource("https://api.example.com/") && !known.has_resource(""));
+    }
+
+    #[test]
+    fn names_slugs_and_resources_are_held_to_their_lengths_and_letters() {
+        let name = |text: &str| Name::parse(text).map(|name| name.as_str().to_owned());
+        for right in ["ab", &"\u{e9}".repeat(100)] {
+            assert_eq!(name(right), Ok(right.to_owned()));
+        }
+        for wrong in ["", "a", &"a".repeat(101), "a\nb"] {
+            assert!(name(wrong).is_err(), "{wrong}");
+        }
+        let slug = |text: &str| Slug::parse(text).map(|slug| slug.as_str().to_owned());
+        for right in ["ab", "a-1", "--", &"z".repeat(50)] {
+            assert_eq!(slug(right), Ok(right.to_owned()));
+        }
+        for wrong in ["", "a", "A1", "a_b", "\u{e9}\u{e9}", &"a".repeat(51)] {
+            assert!(slug(wrong).is_err(), "{wrong}");
+        }
+        let longest = format!("https://api.example.com/{}", "a".repeat(MAX_RESOURCE_BYTES - 24));
+        assert_eq!(ResourceUri::parse(&longest).as_ref().map(ResourceUri::as_str), Ok(longest.as_str()));
+        assert_eq!(ResourceUri::parse(&format!("{longest}a")), Err("must be at most 2048 bytes"));
+    }
 
     #[test]
     fn a_resource_is_an_absolute_uri_without_fragment() {

@@ -24,3 +24,15 @@ pub struct Listing<T> {
     /// How many entries there are on all pages.
     pub total: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_entries_stand_before_a_page_as_the_pages_before_it_hold() {
+        assert_eq!(Page { number: 1, limit: 20 }.offset(), 0);
+        assert_eq!(Page { number: 4, limit: 20 }.offset(), 60);
+        assert_eq!(Page { number: u32::MAX, limit: 100 }.offset(), 429_496_729_400);
+    }
+}

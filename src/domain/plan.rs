@@ -83,3 +83,17 @@ impl LimitOverrides {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_organization_departs_from_its_plan_in_what_it_names() {
+        let seven_years = Limit::AtMost(2557);
+        assert_eq!(Plan::Enterprise.limits().audit_retention_days, seven_years);
+        let overrides = LimitOverrides { max_agents: Some(Limit::AtMost(7)), ..LimitOverrides::default() };
+        let limits = overrides.applied_to(Plan::Free);
+        assert_eq!(limits, Limits { max_agents: Limit::AtMost(7), ..Plan::Free.limits() });
+    }
+}

@@ -160,6 +160,9 @@ mod tests {
                     prop_assert!(usage.clone().admit(limit, Timestamp::from_millis(later)).admitted);
                     let sooner = usage.next_admission(limit, Timestamp::from_millis(now)) - 1;
                     prop_assert!(!usage.clone().admit(limit, Timestamp::from_millis(sooner)).admitted);
+                    let passes_at = sooner + 1;
+                    prop_assert_eq!(decision.retry_after, ((passes_at - now + 999) / 1000).max(1));
+                    prop_assert_eq!(decision.reset_at, ((passes_at + 999) / 1000).max(now / 1000 + 1));
                 }
             }
         }

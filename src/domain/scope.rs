@@ -328,6 +328,57 @@ mod tests {
         assert!(request(&star, "files:*").is_ok());
     }
 
+    #[test]
+    fn the_longest_lists_and_requests_pass_and_longer_ones_do_not() {
+        let value = |place: usize, bytes: usize| format!("{}:{place:02}", "a".repeat(bytes - 3));
+        let list = |count, bytes| Vec::from_iter((0..count).map(|place| value(place, bytes)));
+        for right in [list(64, 64), list(32, 128), list(1, 4)] {
+            assert!(Scopes::capabilities(&right).is_ok());
+        }
+        for (wrong, what) in [
+            (list(65, 10), "must have 1 to 64 entries"),
+            (list(0, 10), "must have 1 to 64 entries"),
+            (list(33, 128), "must be at most 4096 bytes together"),
+            (list(1, 129), "must be at most 128 bytes"),
+        ] {
+            assert_eq!(Scopes::capabilities(&wrong).expect_err("refused")[0].what, what);
+        }
+        assert!(RequestedScope::parse(&"a".repeat(2 * (4096 + 64))).is_ok());
+        assert!(RequestedScope::parse(&"a".repeat(2 * (4096 + 64) + 1)).is_err());
+    }
+
+    #[test]
+    fn a_capability_is_a_resource_and_an_action_of_few_letters() {
+        for right in ["a:b", "0:9", "a.b_c-d:e.f_g-h", "a:*", "a:*x*"] {
+            assert!(capabilities(&[right]).is_ok(), "{right}");
+        }
+        for wrong in
+            ["", "a", ":b", "a:", ".a:b", "a:.b", "*:a", "a*:b", "a:b:c", "A:b", "a:B", "a/b:c", "a:b/c"]
+        {
+            assert!(capabilities(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_management_scopes_has_its_members_and_no_others() {
+        for one in ManagementScope::ALL {
+            let set = ManagementScopes::from_iter([one, one]);
+            assert!(set.iter().eq([one]) && !set.is_empty(), "{one}");
+            assert_eq!(one.to_string(), one.as_str());
+        }
+        let all = ManagementScopes::from_iter(ManagementScope::ALL);
+        assert!(all.iter().eq(ManagementScope::ALL) && ManagementScopes::default().is_empty());
+    }
+
+    #[test]
+    fn an_intersection_is_what_both_have_in_the_order_of_the_first() {
+        let (one, two) = (Scopes::of_token("a:a b:b c:c"), Scopes::of_token("c:c a:a d:d"));
+        assert_eq!(one.intersection(&two).as_str(), "a:a c:c");
+        assert_eq!(two.intersection(&one).as_str(), "c:c a:a");
+        assert_eq!(one.intersection(&one), one);
+        assert_eq!(Scopes::of_token("a:a").intersection(&one).as_str(), "a:a");
+    }
+
     proptest! {
         #[test]
         fn a_grant_never_exceeds_the_capabilities(

@@ -41,3 +41,22 @@ impl Tenancy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_reach_never_grows_by_being_narrowed() {
+        let (own, other) = (OrganizationId(Uuid::from_u128(1)), OrganizationId(Uuid::from_u128(2)));
+        let only = Tenancy::Only(own);
+        assert!(only.admits(own) && !only.admits(other) && Tenancy::All.admits(other));
+        assert_eq!((only.organization(), Tenancy::All.organization()), (Some(own), None));
+        assert_eq!((only.narrowed_to(None), only.narrowed_to(Some(own))), (Some(only), Some(only)));
+        assert_eq!(only.narrowed_to(Some(other)), None);
+        assert_eq!(Tenancy::All.narrowed_to(None), Some(Tenancy::All));
+        assert_eq!(Tenancy::All.narrowed_to(Some(other)), Some(Tenancy::Only(other)));
+    }
+}

@@ -85,6 +85,7 @@ mod tests {
     fn a_month_ends_at_midnight_in_utc() {
         let last = Timestamp::from_millis(1_767_225_599_999);
         assert_eq!(last.month().to_string(), "2025-12");
+        assert_eq!(last.month().year_and_month(), (2025, 12));
         let next = Timestamp::from_millis(last.as_millis() + 1);
         assert_eq!(next.month().to_string(), "2026-01");
         assert_eq!(last.month().end(), next);

@@ -132,3 +132,75 @@ impl AccessToken {
         self.0.expose_secret()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::agent::AgentStatus;
+    use super::super::agent::tests::agent;
+    use super::super::organization::OrganizationStatus;
+    use super::super::organization::tests::organization;
+    use super::*;
+
+    fn standing() -> Standing {
+        let organization = Organization { generation: 3, ..organization() };
+        let agent = Agent { organization: organization.id, generation: 4, ..agent() };
+        Standing { agent: agent.into(), organization: organization.into(), is_revoked: false }
+    }
+
+    fn claims() -> Claims {
+        let Standing { agent, organization, .. } = standing();
+        Claims {
+            agent: agent.id,
+            organization: organization.id,
+            audience: Audience::Issuer,
+            scopes: agent.capabilities.clone(),
+            id: TokenId(Uuid::from_u128(9)),
+            issued_at: 0,
+            expires_at: 60,
+            generation: 7,
+        }
+    }
+
+    #[test]
+    fn a_token_is_alive_where_nothing_speaks_against_it() {
+        assert!(standing().keeps_alive(&claims()));
+        let audience = Audience::Resource("https://api.example.com".into());
+        assert!(standing().keeps_alive(&Claims { audience, ..claims() }));
+        for generation in [0, 6, 8] {
+            assert!(!standing().keeps_alive(&Claims { generation, ..claims() }), "{generation}");
+        }
+        let other = OrganizationId(Uuid::from_u128(77));
+        assert!(!standing().keeps_alive(&Claims { organization: other, ..claims() }));
+        let other = AgentId(Uuid::from_u128(77));
+        assert!(!standing().keeps_alive(&Claims { agent: other, ..claims() }));
+        let audience = Audience::Resource("https://elsewhere.example.com".into());
+        assert!(!standing().keeps_alive(&Claims { audience, ..claims() }));
+        assert!(!Standing { is_revoked: true, ..standing() }.keeps_alive(&claims()));
+        for status in [AgentStatus::Suspended, AgentStatus::Decommissioned] {
+            let agent = Agent { status, ..Agent::clone(&standing().agent) };
+            assert!(!Standing { agent: agent.into(), ..standing() }.keeps_alive(&claims()));
+        }
+        let status = OrganizationStatus::Suspended;
+        let organization = Organization { status, ..Organization::clone(&standing().organization) };
+        assert!(!Standing { organization: organization.into(), ..standing() }.keeps_alive(&claims()));
+    }
+
+    #[test]
+    fn a_kill_is_told_until_no_token_from_before_can_live_anywhere() {
+        let at = Timestamp::from_millis(1_000);
+        let until = Timestamp::from_millis(1_000 + (86_400 + 300) * 1_000);
+        let Standing { agent, organization, .. } = standing();
+        assert_eq!(Notice::of_agent(&agent, at), Notice { kill: Kill::Agent(agent.id, 4), until });
+        let kill = Kill::Organization(organization.id, 3);
+        assert_eq!(Notice::of_organization(&organization, at), Notice { kill, until });
+    }
+
+    #[test]
+    fn a_token_shows_itself_only_where_it_is_handed_out() {
+        let token = AccessToken::new("eyJ.eyJ.sig".to_owned());
+        assert_eq!(token.expose(), "eyJ.eyJ.sig");
+        assert!(!format!("{token:?}").contains("eyJ"));
+    }
+}
