@@ -91,6 +91,18 @@ mod tests {
         assert_eq!(format!("{:?}", SecretHash("$2b$10$abc".into())), "SecretHash([redacted])");
     }
 
+    #[test]
+    fn a_right_checksum_makes_no_secret_of_what_is_not_hex() {
+        for digits in
+            ["0123456789abcdef".repeat(3), "0123456789abcdeg".repeat(3), "0123456789ABCDEF".repeat(3)]
+        {
+            let body = format!("{PREFIX}{digits}");
+            let text = format!("{body}{:08x}", crc32fast::hash(body.as_bytes()));
+            let is_hex = digits.starts_with("0123456789abcdef");
+            assert_eq!(ClientSecret::parse(&text).is_some(), is_hex, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn one_changed_character_is_no_secret(bytes: [u8; RANDOM_BYTES], place in 0usize..64, with in "[0-9a-fA-FxX]") {

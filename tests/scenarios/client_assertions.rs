@@ -16,6 +16,7 @@ scenarios!(every_wiring [
     each_kind_of_key_gets_a_token,
     the_types_of_an_assertion_pass_and_no_other,
     what_is_said_wrongly_is_an_invalid_client,
+    the_body_may_name_the_client_that_the_assertion_names_and_no_other,
     no_key_and_no_algorithm_that_comes_along_is_believed,
     an_assertion_works_once_wherever_it_is_used,
     a_refused_request_does_not_spend_the_assertion,
@@ -167,6 +168,27 @@ async fn what_is_said_wrongly_is_an_invalid_client(wiring: Wiring) {
     (early["nbf"], early["iat"], early["exp"]) =
         (json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 3_600));
     assert_eq!(present(&world, &signer.assertion(&early)).await.status, StatusCode::OK, "within the leeway");
+    let mut long = signer.claims(&world);
+    long["jti"] = json!("x".repeat(5_000));
+    assert_eq!(present(&world, &signer.assertion(&long)).await.status, StatusCode::OK, "less than 8 KB");
+}
+
+async fn the_body_may_name_the_client_that_the_assertion_names_and_no_other(wiring: Wiring) {
+    let world = World::start(wiring).await;
+    let admin = world.admin_token().await;
+    let signer = Signer::new(&world, &admin).await;
+    let other = Signer::new(&world, &admin).await;
+    for (named, passes) in [(&*signer.agent, true), (&*other.agent, false), ("x", false)] {
+        let assertion = signer.assertion(&signer.claims(&world));
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", named),
+            ("client_assertion_type", TYPE),
+            ("client_assertion", &assertion),
+        ];
+        let answer = world.send(world.request(Method::POST, "/api/v1/token").form(&form)).await;
+        assert_eq!(answer.status.is_success(), passes, "{named}: {}", answer.text);
+    }
 }
 
 async fn no_key_and_no_algorithm_that_comes_along_is_believed(wiring: Wiring) {

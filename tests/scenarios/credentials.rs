@@ -1,4 +1,4 @@
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::world::{Client, Wiring, World, scenarios};
@@ -37,8 +37,17 @@ async fn use_is_noted_to_the_minute(wiring: Wiring) {
     let client = world.client(&admin, None, &["files:read"]).await;
     world.advance(90);
     world.token(&client, &[]).await;
-    let listed = world.get(&admin, &format!("/api/v1/agents/{}/credentials", client.id)).await.json();
+    let path = format!("/api/v1/agents/{}/credentials", client.id);
+    let listed = world.get(&admin, &path).await.json();
     assert_eq!(listed["data"][0]["lastUsedAt"], "2026-01-15T12:01:00.000Z");
+    world.advance(60);
+    let revocation = world.request(Method::POST, "/api/v1/token/revoke").form(&[("token", "x")]);
+    world.send(revocation.basic_auth(&client.id, Some(&client.secret))).await;
+    let listed = world.get(&admin, &path).await.json();
+    assert_eq!(
+        listed["data"][0]["lastUsedAt"], "2026-01-15T12:02:00.000Z",
+        "by a client without a token too"
+    );
 }
 
 async fn an_agent_has_ten_live_credentials_and_no_more(wiring: Wiring) {
