@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::event::Events;
-use crate::domain::agent::{Agent, AgentStatus, Decommissioned};
+use crate::domain::agent::{Agent, Decommissioned};
 use crate::domain::audit::{Action, Metadata};
 use crate::domain::credential::{
     AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_CREDENTIALS, Proof,
@@ -147,17 +147,10 @@ impl Credentials {
         rotation: Rotation,
     ) -> Result<MadeCredential, CredentialsError> {
         let mut target = self.writable(caller, agent).await?;
-        refuse_decommissioned(&target)?;
+        target.refuse_if_final()?;
         let before = self.lookup_credential(&target, id).await?;
-        let refusal = |refusal| match refusal {
-            RotationRefusal::Revoked => CredentialsError::AlreadyRevoked(AlreadyRevoked),
-            RotationRefusal::PublicKey => CredentialsError::NotASecret(refusal),
-        };
-        match &before.proof {
-            _ if before.revoked_at.is_some() => return Err(refusal(RotationRefusal::Revoked)),
-            Proof::Key(_) => return Err(refusal(RotationRefusal::PublicKey)),
-            Proof::Secret { .. } => {}
-        }
+        // No hash is spent on what will be refused.
+        before.rotatable()?;
         let ends_at = rotation.expires_at.or(before.expires_at);
         if ends_at.is_some_and(|end| end <= self.clock.now()) {
             return Err(CredentialsError::Expired);
@@ -166,7 +159,7 @@ impl Credentials {
         let at = self.clock.now();
         let grace = i64::from(rotation.grace_seconds);
         let grace_until = (grace > 0).then(|| at.plus_seconds(grace));
-        let after = before.rotated(stored, ends_at, grace_until).map_err(refusal)?;
+        let after = before.rotated(stored, ends_at, grace_until)?;
         let metadata = Metadata::default()
             .with("agentId", target.id.to_string())
             .with("graceSeconds", rotation.grace_seconds)
@@ -184,7 +177,7 @@ impl Credentials {
                 Ok(()) => return Ok(MadeCredential { credential: after, secret: Some(secret) }),
                 Err(UpdateCredentialError::LostRaceForAgent) => {
                     target = self.writable(caller, agent).await?;
-                    refuse_decommissioned(&target)?;
+                    target.refuse_if_final()?;
                 }
                 Err(refused) => return Err(refused.into()),
             }
@@ -201,7 +194,7 @@ impl Credentials {
     ) -> Result<(), CredentialsError> {
         for _ in 0..ATTEMPTS {
             let target = self.writable(caller, agent).await?;
-            refuse_decommissioned(&target)?;
+            target.refuse_if_final()?;
             let before = self.lookup_credential(&target, id).await?;
             let at = self.clock.now();
             let after = before.revoked(at)?;
@@ -266,12 +259,8 @@ impl Credentials {
     }
 }
 
-fn refuse_decommissioned(agent: &Agent) -> Result<(), CredentialsError> {
-    if agent.status == AgentStatus::Decommissioned { Err(Decommissioned.into()) } else { Ok(()) }
-}
-
 fn refuse_inactive(agent: &Agent) -> Result<(), CredentialsError> {
-    refuse_decommissioned(agent)?;
+    agent.refuse_if_final()?;
     if agent.is_active() { Ok(()) } else { Err(CredentialsError::NotActive) }
 }
 
@@ -312,6 +301,15 @@ pub enum CredentialsError {
     Hasher(#[from] HasherError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RotationRefusal> for CredentialsError {
+    fn from(refusal: RotationRefusal) -> Self {
+        match refusal {
+            RotationRefusal::Revoked => Self::AlreadyRevoked(AlreadyRevoked),
+            RotationRefusal::PublicKey => Self::NotASecret(refusal),
+        }
+    }
 }
 
 impl From<InsertCredentialError> for CredentialsError {

@@ -72,7 +72,8 @@ impl Agent {
         self
     }
 
-    fn refuse_if_final(&self) -> Result<(), Decommissioned> {
+    /// Refuses where the agent has come to its end: nothing of it changes any more.
+    pub fn refuse_if_final(&self) -> Result<(), Decommissioned> {
         if self.status == AgentStatus::Decommissioned { Err(Decommissioned) } else { Ok(()) }
     }
 

@@ -53,6 +53,15 @@ impl Credential {
             .map(|secret| &secret.hash)
     }
 
+    /// The secret that a rotation replaces; why there is none otherwise.
+    pub fn rotatable(&self) -> Result<&StoredSecret, RotationRefusal> {
+        match &self.proof {
+            _ if self.revoked_at.is_some() => Err(RotationRefusal::Revoked),
+            Proof::Key(_) => Err(RotationRefusal::PublicKey),
+            Proof::Secret { current, .. } => Ok(current),
+        }
+    }
+
     /// The same credential with a new secret. The old one dies at once, or lives until `grace_until`.
     pub fn rotated(
         &self,
@@ -60,10 +69,7 @@ impl Credential {
         expires_at: Option<Timestamp>,
         grace_until: Option<Timestamp>,
     ) -> Result<Self, RotationRefusal> {
-        if self.revoked_at.is_some() {
-            return Err(RotationRefusal::Revoked);
-        }
-        let Proof::Secret { current, .. } = &self.proof else { return Err(RotationRefusal::PublicKey) };
+        let current = self.rotatable()?;
         // The old secret never outlives its own end: a grace shortens nothing and wakes nothing.
         let ends = |until: Timestamp| self.expires_at.map_or(until, |end| end.min(until));
         let previous =
