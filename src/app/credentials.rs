@@ -7,7 +7,7 @@ use super::event::Events;
 use crate::domain::agent::{Agent, Decommissioned};
 use crate::domain::audit::{Action, Metadata};
 use crate::domain::credential::{
-    AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_CREDENTIALS, Proof,
+    AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_KEYS, Proof,
     RotationRefusal, StoredSecret,
 };
 use crate::domain::id::{AgentId, CredentialId};
@@ -280,9 +280,9 @@ pub enum CredentialsError {
     #[error("the agent already has {0} credentials that are active and not expired")]
     LimitReached(u32),
     #[error(
-        "the agent already has {MAX_UNREVOKED_CREDENTIALS} credentials that are not revoked; revoke those that have expired"
+        "the agent already has {MAX_UNREVOKED_KEYS} public keys that are not revoked; revoke those that have expired"
     )]
-    TooManyUnrevoked,
+    TooManyKeys,
     #[error("the key cannot be registered: it {0}")]
     UnfitKey(&'static str),
     #[error("the credential has expired; name a new end")]
@@ -317,7 +317,7 @@ impl From<InsertCredentialError> for CredentialsError {
         match error {
             InsertCredentialError::LostRace => Self::AgentChanged,
             InsertCredentialError::LimitReached(limit) => Self::LimitReached(limit),
-            InsertCredentialError::TooManyUnrevoked => Self::TooManyUnrevoked,
+            InsertCredentialError::TooManyKeys => Self::TooManyKeys,
             InsertCredentialError::Store(failure) => Self::Store(failure),
         }
     }

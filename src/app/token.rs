@@ -57,8 +57,8 @@ impl Tokens {
     /// 1. A scope that no client could have is refused before anything is looked up.
     /// 2. The client proves itself, is held to its rate, and is told if it is suspended.
     /// 3. Audience and scope are decided by what its organization and the agent have.
-    /// 4. The store lets the token be issued: its `token.issued` is on disk, and agent, credential,
-    ///    quota and assertion still held at that moment.
+    /// 4. The store lets the token be issued: its `token.issued` is on disk, and agent,
+    ///    organization, credential, quota and assertion still held at that moment.
     /// 5. Only then is it signed and handed out.
     pub async fn issue(
         &self,

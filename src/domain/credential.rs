@@ -7,9 +7,9 @@ use super::time::Timestamp;
 
 /// The most credentials an agent may have that are active and not expired.
 pub const MAX_LIVE_CREDENTIALS: u32 = 10;
-/// The most credentials an agent may have that are not revoked, expired ones among them: an assertion is held against each of
-/// its keys, and all end with it.
-pub const MAX_UNREVOKED_CREDENTIALS: u32 = 100;
+/// The most public keys an agent may have that are not revoked, expired ones among them: nothing picks one of them, so that all
+/// are read to authenticate it.
+pub const MAX_UNREVOKED_KEYS: u32 = 100;
 /// The longest that a rotated secret may live on: a week.
 pub const MAX_GRACE_SECONDS: u32 = 604_800;
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_CREDENTIALS};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_KEYS};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
 use crate::domain::page::{Listing, Page};
@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 /// so what was decided about its capabilities and its status still holds when the change is stored.
 #[async_trait]
 pub trait CredentialStore: Send + Sync {
-    /// Refuses, before a hash is spent on it, what [`insert`](Self::insert) would refuse now for want of room.
+    /// Refuses, before a hash is spent on it, a secret that [`insert`](Self::insert) would refuse now for want of room.
     async fn check_room(
         &self,
         agent: AgentId,
@@ -29,7 +29,7 @@ pub trait CredentialStore: Send + Sync {
     ) -> Result<(), InsertCredentialError>;
 
     /// Stores a new credential of that agent, with its event, while fewer than `max_live` of its credentials
-    /// are live at the event's time, and fewer than [`MAX_UNREVOKED_CREDENTIALS`] not revoked.
+    /// are live at the event's time; a key while fewer than [`MAX_UNREVOKED_KEYS`] are not revoked.
     async fn insert(
         &self,
         agent: &Agent,
@@ -103,8 +103,8 @@ pub enum InsertCredentialError {
     LostRace,
     #[error("the agent already has {0} live credentials")]
     LimitReached(u32),
-    #[error("the agent already has {MAX_UNREVOKED_CREDENTIALS} credentials that are not revoked")]
-    TooManyUnrevoked,
+    #[error("the agent already has {MAX_UNREVOKED_KEYS} public keys that are not revoked")]
+    TooManyKeys,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

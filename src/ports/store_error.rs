@@ -3,7 +3,7 @@
 /// Whatever lies beneath a store's failure. For the log, never for a caller.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A store could not do its work, or not any more for whoever asked. What else a store *refuses* is never here.
+/// A store could not do its work, or whoever asked may no longer ask for it. What else a store *refuses* is never here.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Away or overloaded, and certain that nothing was changed.

@@ -109,7 +109,8 @@ impl Service {
         if stores.are_durable() {
             app.bootstrap.default_organization().await?;
         }
-        lifecycle.tasks().spawn(server::serve(listener, envelope, lifecycle.clone()));
+        let pooled = usize::try_from(args.stores.db_pool_max).unwrap_or(usize::MAX / 2);
+        lifecycle.tasks().spawn(server::serve(listener, envelope, lifecycle.clone(), pooled));
         house::keep(&app, &stores, &lifecycle);
         // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
         let administrator = match stores.are_durable() {

@@ -1,7 +1,7 @@
 use agentidp::domain::agent::AgentChange;
 use agentidp::domain::audit::Action;
 use agentidp::domain::credential::{
-    Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_CREDENTIALS, Proof, StoredSecret,
+    Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_KEYS, Proof, StoredSecret,
 };
 use agentidp::domain::jwk::PublicKey;
 use agentidp::domain::page::Page;
@@ -16,7 +16,7 @@ contract!([memory, postgres] [
     a_credential_reads_back_as_it_was_stored,
     the_limit_of_live_credentials_holds_however_many_race,
     a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_limit,
-    expired_credentials_do_not_pile_up,
+    expired_keys_do_not_pile_up,
     a_credential_of_an_agent_that_has_changed_is_refused,
     of_two_rotations_of_one_state_one_wins,
     tokens_die_with_the_old_secret_or_neither_does,
@@ -93,27 +93,28 @@ async fn a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_
     assert!(matches!(outcome, Err(UpdateCredentialError::LimitReached(1))));
 }
 
-async fn expired_credentials_do_not_pile_up(stores: Stores) {
+async fn expired_keys_do_not_pile_up(stores: Stores) {
     let agent = stores.agent().await;
+    let key = || {
+        let proof = Proof::Key(PublicKey::Ed25519 { x: "eA".into() });
+        Credential { proof, expires_at: Some(NOON), ..credential(agent.id) }
+    };
     let insert = async |new: &Credential| {
         stores.credentials.insert(&agent, new, 10, &event(Action::CredentialGenerated, new.id)).await
     };
-    let check = async || stores.credentials.check_room(agent.id, 10, NOON).await;
-    let mut expired = Vec::new();
-    for _ in 0..MAX_UNREVOKED_CREDENTIALS {
-        check().await.expect("there is room");
-        expired.push(Credential { expires_at: Some(NOON), ..credential(agent.id) });
-        insert(&expired[expired.len() - 1]).await.expect("an expired one is not live");
+    let expired = key();
+    insert(&expired).await.expect("the first");
+    for _ in 1..MAX_UNREVOKED_KEYS {
+        insert(&key()).await.expect("an expired one is not live");
     }
-    assert!(matches!(check().await, Err(InsertCredentialError::TooManyUnrevoked)));
-    let outcome = insert(&credential(agent.id)).await;
-    assert!(matches!(outcome, Err(InsertCredentialError::TooManyUnrevoked)));
-
-    let after = expired[0].revoked(NOON).expect("not yet");
+    assert!(matches!(insert(&key()).await, Err(InsertCredentialError::TooManyKeys)));
+    let after = expired.revoked(NOON).expect("not yet");
     let revoked = event(Action::CredentialRevoked, after.id);
-    stores.credentials.update(&agent, &update(&expired[0], &after), &revoked).await.expect("revoked");
-    check().await.expect("a revoked one makes room");
-    insert(&credential(agent.id)).await.expect("a revoked one makes room");
+    stores.credentials.update(&agent, &update(&expired, &after), &revoked).await.expect("revoked");
+    insert(&key()).await.expect("a revoked one makes room");
+
+    stores.credentials.check_room(agent.id, 1, NOON).await.expect("none is live");
+    insert(&credential(agent.id)).await.expect("a secret is picked by its fingerprint");
     let outcome = stores.credentials.check_room(agent.id, 1, NOON).await;
     assert!(matches!(outcome, Err(InsertCredentialError::LimitReached(1))), "one is live");
 }

@@ -323,13 +323,15 @@ async fn what_there_is_cannot_be_told_by_how_fast_a_refusal_comes(wiring: Wiring
         assert!(asked.elapsed() >= Duration::from_millis(5));
     }
     let strict = World::start_with(wiring, &["--address-requests-per-minute", "1"]).await;
-    for refused_by_rate in 0..10 {
+    let mut looked_up = 0;
+    for _ in 0..10 {
         let asked = Instant::now();
         let answer = strict.ask_token(&nobody, &[]).await;
         assert!(asked.elapsed() >= Duration::from_millis(5));
-        // Two instances that share no Redis count for themselves.
-        assert!(refused_by_rate < 2 || answer.status == StatusCode::TOO_MANY_REQUESTS);
+        looked_up += usize::from(answer.status != StatusCode::TOO_MANY_REQUESTS);
     }
+    // One, and one more for each instance that could not ask Redis in time.
+    assert!(looked_up <= 3, "{looked_up}");
 }
 
 async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {

@@ -231,7 +231,6 @@ async fn within_deadline(
     }
 }
 
-/// The body, once it is whole. One that says that it is too large, or turns out so, is read no further.
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
     let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
     format!("{path}{query}").parse().map_err(|_| ApiError::internal("a path of ours is none"))

@@ -22,16 +22,16 @@ use super::lifecycle::Lifecycle;
 
 /// How many connections may be open at once. Further ones wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 8_192;
-/// How many of the files that the process may open are left to stores, keys and logs.
+/// How many of the files that the process may open are left to lanes, keys and logs.
 const OTHER_FILES: usize = 256;
 /// The most that the head of a request may take, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long to wait when no file is free for another connection.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Serves every connection that comes until the lifecycle closes.
-pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Arc<Lifecycle>) {
-    let places = Arc::new(Semaphore::new(places(most_files())));
+/// Serves every connection that comes until the lifecycle closes. So many connections to stores need files too.
+pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Arc<Lifecycle>, pooled: usize) {
+    let places = Arc::new(Semaphore::new(places(most_files(), OTHER_FILES + pooled)));
     loop {
         let accepted = tokio::select! {
             () = lifecycle.closed() => return,
@@ -55,13 +55,13 @@ pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Ar
     }
 }
 
-/// How many connections are taken where so many files may be open.
-fn places(most_files: usize) -> usize {
-    let places = most_files.saturating_sub(OTHER_FILES).clamp(1, MAX_CONNECTIONS);
+/// How many connections are taken where so many files may be open, and so many are left to others.
+fn places(most_files: usize, others: usize) -> usize {
+    let places = most_files.saturating_sub(others).clamp(1, MAX_CONNECTIONS);
     if places < MAX_CONNECTIONS {
         tracing::warn!(
             "takes {places} connections at once and no more: raise the hard limit of open files (ulimit -n) to {}",
-            MAX_CONNECTIONS + OTHER_FILES
+            MAX_CONNECTIONS + others
         );
     }
     places

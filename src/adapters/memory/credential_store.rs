@@ -8,7 +8,7 @@ use super::Memory;
 use super::world::{World, page_of};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_CREDENTIALS, Proof};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_KEYS, Proof};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
@@ -41,6 +41,10 @@ impl CredentialStore for Memory {
             return Err(InsertCredentialError::LostRace);
         }
         world.check_room(agent.id, max_live, event.at)?;
+        let is_key = matches!(credential.proof, Proof::Key(_));
+        if is_key && world.unrevoked_keys(agent.id) >= MAX_UNREVOKED_KEYS as usize {
+            return Err(InsertCredentialError::TooManyKeys);
+        }
         world.credentials.entry(agent.id).or_default().push(Arc::new(credential.clone()));
         world.record(Some(agent.organization), event.clone());
         Ok(())
@@ -132,14 +136,16 @@ impl World {
     }
 
     fn check_room(&self, agent: AgentId, max_live: u32, now: Timestamp) -> Result<(), InsertCredentialError> {
-        if self.live_credentials(agent, now) >= max_live {
-            return Err(InsertCredentialError::LimitReached(max_live));
+        if self.live_credentials(agent, now) < max_live {
+            Ok(())
+        } else {
+            Err(InsertCredentialError::LimitReached(max_live))
         }
+    }
+
+    fn unrevoked_keys(&self, agent: AgentId) -> usize {
         let all = self.credentials.get(&agent).into_iter().flatten();
-        if all.filter(|one| one.revoked_at.is_none()).count() >= MAX_UNREVOKED_CREDENTIALS as usize {
-            return Err(InsertCredentialError::TooManyUnrevoked);
-        }
-        Ok(())
+        all.filter(|one| one.revoked_at.is_none() && matches!(one.proof, Proof::Key(_))).count()
     }
 
     pub(super) fn credential(&mut self, agent: AgentId, id: CredentialId) -> Option<&mut Arc<Credential>> {

@@ -12,7 +12,7 @@ use super::wanted::Wanted;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::EventDraft;
 use crate::domain::credential::Credential;
-use crate::domain::id::AgentId;
+use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;
@@ -21,9 +21,9 @@ use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, Updat
 use crate::ports::store_error::StoreError;
 
 /// Agents come into an organization one at a time, so that the count below is still so when one is stored.
-const LOCK_ORGANIZATION: &str = "\
--- agent_store.lock_organization
-SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of ' || $1::uuid::text, 0))";
+fn lock_organization(id: OrganizationId) -> String {
+    format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {id}', 0))")
+}
 
 /// The agents of the organization `$1` that count against its limit.
 const LIVING: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts \
@@ -55,8 +55,7 @@ impl AgentStore for Postgres {
         credential: Option<&Credential>,
         events: &[EventDraft],
     ) -> Result<(), InsertAgentError> {
-        let mut change = self.begin(events).await?;
-        change.query(LOCK_ORGANIZATION, &[&agent.organization.0]).await?;
+        let mut change = self.begin_behind(&lock_organization(agent.organization), events).await?;
         let sql = format!(
             "-- agent_store.organization_and_its_agents\n\
              SELECT {ORGANIZATION}, {LIVING} AS living FROM organizations WHERE organization_id = $1 FOR SHARE"

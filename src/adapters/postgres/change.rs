@@ -71,7 +71,16 @@ pub(super) struct Change<'a> {
 impl Postgres {
     /// Begins a change that will record these events, where whoever asked for it still may.
     pub(super) async fn begin(&self, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
-        self.begin_at(None, events).await
+        self.begin_at("BEGIN", None, events).await
+    }
+
+    /// The same behind a lock that it waits for first, so that it keeps nobody from a gate meanwhile.
+    pub(super) async fn begin_behind(
+        &self,
+        lock: &str,
+        events: &[EventDraft],
+    ) -> Result<Change<'_>, StoreError> {
+        self.begin_at(&format!("BEGIN; {lock}"), None, events).await
     }
 
     /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
@@ -81,11 +90,12 @@ impl Postgres {
         organization: OrganizationId,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
-        self.begin_at(Some(organization), events).await
+        self.begin_at("BEGIN", Some(organization), events).await
     }
 
     async fn begin_at(
         &self,
+        begin: &str,
         changed: Option<OrganizationId>,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
@@ -101,7 +111,7 @@ impl Postgres {
         gates.sort_unstable();
         let locks: String =
             gates.into_iter().map(|(gate, lock)| format!("; SELECT {lock}(1, {gate})")).collect();
-        let mut change = self.begin_by(&format!("BEGIN{locks}"), events).await?;
+        let mut change = self.begin_by(&format!("{begin}{locks}"), events).await?;
         match authority {
             Some(authority) if !change.holds(&authority).await? => Err(StoreError::NoLongerAllowed),
             _ => Ok(change),

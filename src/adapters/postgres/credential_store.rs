@@ -10,7 +10,7 @@ use super::codec::{self, CREDENTIAL, ProofColumns, empty_listing, listing, numbe
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_CREDENTIALS};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_KEYS, Proof};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
@@ -26,7 +26,7 @@ SELECT revision FROM agents WHERE agent_id = $1 FOR NO KEY UPDATE";
 
 const COUNT: &str = "\
 -- credential_store.count_unrevoked
-SELECT count(*) AS unrevoked, count(*) FILTER (WHERE expires_at IS NULL OR expires_at > $2) AS live
+SELECT count(public_key) AS keys, count(*) FILTER (WHERE expires_at IS NULL OR expires_at > $2) AS live
 FROM credentials WHERE agent_id = $1 AND revoked_at IS NULL";
 
 const INSERT: &str = "\
@@ -73,6 +73,10 @@ impl CredentialStore for Postgres {
         }
         let rows = change.query(COUNT, &[&agent.id.0, &event.at]).await?;
         refuse_without_room(&rows[0], max_live)?;
+        let is_key = matches!(credential.proof, Proof::Key(_));
+        if is_key && number(&rows[0], "keys")? >= MAX_UNREVOKED_KEYS.into() {
+            return Err(InsertCredentialError::TooManyKeys);
+        }
         change.insert_credential(credential).await?;
         change.record(agent.organization, events).await?;
         Ok(change.commit().await?)
@@ -172,15 +176,13 @@ impl CredentialStore for Postgres {
     }
 }
 
-/// Whether one more has room beside the unrevoked and the live ones of the row.
+/// Whether one more may be live beside the live ones of the row.
 fn refuse_without_room(counts: &Row, max_live: u32) -> Result<(), InsertCredentialError> {
-    if number(counts, "live")? >= max_live.into() {
-        return Err(InsertCredentialError::LimitReached(max_live));
+    if number(counts, "live")? < max_live.into() {
+        Ok(())
+    } else {
+        Err(InsertCredentialError::LimitReached(max_live))
     }
-    if number(counts, "unrevoked")? >= MAX_UNREVOKED_CREDENTIALS.into() {
-        return Err(InsertCredentialError::TooManyUnrevoked);
-    }
-    Ok(())
 }
 
 impl Change<'_> {
