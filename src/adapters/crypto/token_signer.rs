@@ -200,6 +200,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use proptest::prelude::*;
+    use serde_json::{Value, json};
     use uuid::Uuid;
 
     use super::*;
@@ -258,6 +259,49 @@ mod tests {
         assert_eq!(elsewhere.verify(&token, at(NOW)), None);
         ours.reload(KeySet::from_pem(&other, "").expect("a key"));
         assert_eq!(ours.verify(&token, at(NOW)), None);
+    }
+
+    #[test]
+    fn a_token_of_the_most_capabilities_reads_back_and_a_longer_one_is_not_read() {
+        let signer = signer(&generate_pem(KeyType::Ed25519).expect("a key"));
+        for (bytes, reads_back) in [(4_200, true), (MAX_TOKEN_BYTES, false)] {
+            let scopes = Scopes::of_token(&"a".repeat(bytes));
+            let token = signer.sign(&Claims { scopes, ..claims() }).expect("signed");
+            assert_eq!(signer.verify(token.expose(), at(NOW)).is_some(), reads_back, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_our_key_has_signed_is_a_token_only_if_all_of_it_is_of_the_form() {
+        let signer = signer(&generate_pem(KeyType::Ed25519).expect("a key"));
+        let passes = |part: usize, name: &str, value: Value| {
+            let token = signer.sign(&claims()).expect("signed").expose().to_owned();
+            let mut parts = Vec::from_iter(token.split('.').map(str::to_owned));
+            let json = URL_SAFE_NO_PAD.decode(&parts[part]).expect("base64");
+            let mut json: Value = serde_json::from_slice(&json).expect("JSON");
+            json[name] = value;
+            parts[part] = URL_SAFE_NO_PAD.encode(json.to_string());
+            let message = format!("{}.{}", parts[0], parts[1]);
+            let signature = signer.loaded().keys.signing.sign(message.as_bytes()).expect("signed");
+            let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+            signer.verify(&token, at(NOW)).is_some()
+        };
+        assert!(passes(0, "typ", json!("at+jwt")) && passes(1, "iat", json!(NOW + CLOCK_SKEW_SECONDS)));
+        let other = AgentId(Uuid::from_u128(9)).to_string();
+        for (part, name, value) in [
+            (0, "typ", json!("JWT")),
+            (0, "alg", json!("RS256")),
+            (0, "kid", json!("another")),
+            (0, "crit", json!([])),
+            (1, "iss", json!("https://other.example")),
+            (1, "sub", json!(other)),
+            (1, "client_id", json!(other)),
+            (1, "iat", json!(NOW + CLOCK_SKEW_SECONDS + 1)),
+            (1, "jti", json!("x")),
+            (1, "exp", json!(NOW)),
+        ] {
+            assert!(!passes(part, name, value), "{name}");
+        }
     }
 
     proptest! {
