@@ -45,3 +45,46 @@ impl RateLimiter for MemoryRateLimiter {
         Ok(windows.usage.entry(key).or_default().admit(limit, now))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::id::AgentId;
+    use crate::domain::time::Timestamp;
+
+    struct HandClock(AtomicI64);
+
+    impl Clock for HandClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_two_windows_old_is_forgotten_and_nothing_that_still_counts() {
+        let clock = Arc::new(HandClock(AtomicI64::new(10 * WINDOW_MILLIS)));
+        let limiter = MemoryRateLimiter::new(clock.clone());
+        let admit = async |client: usize| {
+            let key = RateKey::Client(AgentId(Uuid::from_u128(client as u128)));
+            limiter.admit(key, 1).await.expect("an answer").admitted
+        };
+        let kept = || limiter.windows.lock().expect("no panic").usage.len();
+        for client in 0..FEW {
+            assert!(admit(client).await);
+        }
+        clock.0.fetch_add(WINDOW_MILLIS, Ordering::SeqCst);
+        assert!(admit(FEW).await);
+        assert_eq!(kept(), FEW + 1, "the window before this one still counts");
+        for client in FEW + 1..2 * FEW {
+            assert!(admit(client).await);
+        }
+        clock.0.fetch_add(WINDOW_MILLIS, Ordering::SeqCst);
+        assert!(admit(2 * FEW).await, "the next look is at twice as many as were kept");
+        assert_eq!(kept(), FEW + 1, "those of two windows ago are gone");
+        assert!(!admit(FEW).await, "one that still counts was kept");
+    }
+}
