@@ -283,3 +283,23 @@ async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
     let _next = start_on(&stores).await;
     until(|| stores.redis_value(&key), |value| value == "1").await;
 }
+
+#[tokio::test]
+async fn a_service_removes_what_is_past_when_it_starts() {
+    let database = Database::migrated().await;
+    let mut args = settings(&[]);
+    args.stores.database_url = Some(database.url(SERVES).into());
+    let first = Service::start(&args).await.expect("a service");
+    first.end().await;
+    let owner = database.client(OWNER).await;
+    let past = "INSERT INTO token_revocations (token_id, organization_id, remembered_until)
+        SELECT gen_random_uuid(), organization_id, '2000-01-01' FROM organizations";
+    assert_eq!(owner.execute(past, &[]).await.expect("stored"), 1);
+    let second = Service::start(&args).await.expect("a service");
+    let left = async || {
+        let count = "SELECT count(*) FROM token_revocations";
+        owner.query_one(count, &[]).await.expect("an answer").get::<_, i64>(0)
+    };
+    until(left, |left| *left == 0).await;
+    second.end().await;
+}

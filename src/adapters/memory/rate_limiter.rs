@@ -73,18 +73,25 @@ mod tests {
             limiter.admit(key, 1).await.expect("an answer").admitted
         };
         let kept = || limiter.windows.lock().expect("no panic").usage.len();
-        for client in 0..FEW {
+        assert!(admit(usize::MAX).await);
+        clock.0.fetch_add(2 * WINDOW_MILLIS, Ordering::SeqCst);
+        for client in 0..FEW - 1 {
             assert!(admit(client).await);
         }
+        assert_eq!(kept(), FEW, "few are left alone");
         clock.0.fetch_add(WINDOW_MILLIS, Ordering::SeqCst);
         assert!(admit(FEW).await);
-        assert_eq!(kept(), FEW + 1, "the window before this one still counts");
-        for client in FEW + 1..2 * FEW {
+        assert_eq!(kept(), FEW, "one is long past, and the window before this one still counts");
+        assert!(!admit(FEW - 2).await, "it was kept");
+
+        clock.0.fetch_add(2 * WINDOW_MILLIS, Ordering::SeqCst);
+        for client in FEW + 1..FEW + 3 {
             assert!(admit(client).await);
         }
-        clock.0.fetch_add(WINDOW_MILLIS, Ordering::SeqCst);
-        assert!(admit(2 * FEW).await, "the next look is at twice as many as were kept");
-        assert_eq!(kept(), FEW + 1, "those of two windows ago are gone");
-        assert!(!admit(FEW).await, "one that still counts was kept");
+        assert_eq!(kept(), FEW + 2, "nobody looks before there are twice as many as were kept");
+        for client in FEW + 3..2 * FEW {
+            assert!(admit(client).await);
+        }
+        assert_eq!(kept(), FEW - 1, "those of two windows ago are gone");
     }
 }
