@@ -279,7 +279,8 @@ mod tests {
             Ok(())
         }
 
-        async fn settle(&self, _: Timestamp) -> Result<(), StoreError> {
+        async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
+            assert_eq!(end.as_millis(), -60_000, "the minute that ended just now is not settled yet");
             Ok(())
         }
 
@@ -302,7 +303,6 @@ mod tests {
     }
 
     struct NoNewIds;
-
     impl Ids for NoNewIds {
         fn next(&self) -> Uuid {
             Uuid::nil()
@@ -310,7 +310,6 @@ mod tests {
     }
 
     struct Noon;
-
     impl Clock for Noon {
         fn now(&self) -> Timestamp {
             Timestamp::from_millis(0)
@@ -337,7 +336,7 @@ mod tests {
         (log.clone(), AuditLane::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
     }
 
-    /// How many events were told of in full, and how many were counted.
+    /// How many events were told of in full, and how many counted.
     fn told(log: &Log) -> (usize, u64) {
         let told = log.told.lock().expect("no panic");
         (told.iter().map(|tally| tally.in_full.len()).sum(), told.iter().map(|tally| tally.count).sum())
@@ -360,6 +359,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_of_a_minute_that_is_over_is_not_forgotten() {
+        let (log, lane) = lane();
+        let mut late = failure([192, 0, 2, 1]);
+        late.draft.at = Timestamp::from_millis(-1);
+        log.answers(0);
+        lane.failed(late);
+        assert!(lane.flush().await.is_err());
+        log.answers(usize::MAX);
+        lane.flush().await.expect("told");
+        assert_eq!(told(&log), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn five_of_a_minute_are_told_in_full_however_often_it_is_told() {
+        let (log, lane) = lane();
+        for _ in 0..9 {
+            lane.failed(failure([192, 0, 2, 1]));
+            lane.flush().await.expect("told");
+        }
+        assert_eq!(told(&log), (5, 4));
+    }
+
+    #[tokio::test]
     async fn what_was_told_before_the_log_went_away_is_not_told_again() {
         let (log, lane) = lane();
         let many = 3 * MAX_TOLD + 1;
@@ -375,8 +397,7 @@ mod tests {
     }
 
     fn bounds(lane: &AuditLane) -> (usize, usize) {
-        let state = lane.lock();
-        (state.failures.len(), state.waiting)
+        (lane.lock().failures.len(), lane.lock().waiting)
     }
 
     #[tokio::test]
