@@ -397,7 +397,8 @@ mod tests {
     }
 
     fn bounds(lane: &AuditLane) -> (usize, usize) {
-        (lane.lock().failures.len(), lane.lock().waiting)
+        let state = lane.lock();
+        (state.failures.len(), state.waiting)
     }
 
     #[tokio::test]

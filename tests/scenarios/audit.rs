@@ -99,6 +99,12 @@ async fn cursors_show_each_event_once_and_serve_no_one_else(wiring: Wiring) {
         world.agent(&admin, None, &["files:read"]).await;
     }
     let expected = world.events(&admin, "").await;
+    let all = world.get(&admin, &format!("/api/v1/audit?limit={}", expected.len())).await.json();
+    assert_eq!(
+        (&all["data"], &all["nextCursor"]),
+        (&json!(expected), &json!(null)),
+        "it is full, and the last"
+    );
     let mut seen: Vec<Value> = Vec::new();
     let mut cursor = String::new();
     let mut first_cursor = None;
