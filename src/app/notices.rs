@@ -95,16 +95,28 @@ mod tests {
         }
     }
 
+    fn notice(place: i64) -> PendingNotice {
+        let kill = match place {
+            0 => Kill::Agent(AgentId(Uuid::nil()), 1),
+            _ => Kill::Token(TokenId(Uuid::from_u64_pair(0, place.unsigned_abs()))),
+        };
+        PendingNotice { id: NoticeId(place), notice: Notice { kill, until: Timestamp::from_millis(0) } }
+    }
+
+    #[tokio::test]
+    async fn all_that_is_pending_is_told_and_then_it_is_over() {
+        for many in [0, 1, BATCH, 2 * BATCH + 1].map(i64::from) {
+            let outbox = Arc::new(Pending(Mutex::new((1..=many).map(notice).collect())));
+            let board = Arc::new(Board::default());
+            let notices = Notices { outbox: outbox.clone(), board: Some(board.clone()) };
+            notices.relay().await.expect("told");
+            assert_eq!(outbox.pending(1).await.expect("an answer"), []);
+            assert_eq!(board.0.lock().expect("no panic").len() as i64, many);
+        }
+    }
+
     #[tokio::test]
     async fn a_notice_that_the_board_refuses_stays_and_the_others_are_told() {
-        let notice = |place: i64| {
-            let kill = match place {
-                0 => Kill::Agent(AgentId(Uuid::nil()), 1),
-                _ => Kill::Token(TokenId(Uuid::from_u64_pair(0, place.unsigned_abs()))),
-            };
-            let notice = Notice { kill, until: Timestamp::from_millis(0) };
-            PendingNotice { id: NoticeId(place), notice }
-        };
         let many = i64::from(BATCH) + 5;
         let outbox = Arc::new(Pending(Mutex::new((0..many).map(notice).collect())));
         let board = Arc::new(Board::default());
