@@ -303,6 +303,7 @@ mod tests {
     }
 
     struct NoNewIds;
+
     impl Ids for NoNewIds {
         fn next(&self) -> Uuid {
             Uuid::nil()
@@ -310,6 +311,7 @@ mod tests {
     }
 
     struct Noon;
+
     impl Clock for Noon {
         fn now(&self) -> Timestamp {
             Timestamp::from_millis(0)
@@ -336,7 +338,7 @@ mod tests {
         (log.clone(), AuditLane::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
     }
 
-    /// How many events were told of in full, and how many counted.
+    /// How many events were told of in full, and how many were counted.
     fn told(log: &Log) -> (usize, u64) {
         let told = log.told.lock().expect("no panic");
         (told.iter().map(|tally| tally.in_full.len()).sum(), told.iter().map(|tally| tally.count).sum())

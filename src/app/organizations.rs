@@ -82,7 +82,8 @@ impl Organizations {
         change: OrganizationChange,
     ) -> Result<Organization, OrganizationsError> {
         let is_kill = change.status == Some(OrganizationStatus::Suspended);
-        for _ in 0..if is_kill { KILL_ATTEMPTS } else { 1 } {
+        let attempts = if is_kill { KILL_ATTEMPTS } else { 1 };
+        for _ in 0..attempts {
             let before = self.find(caller, id).await?;
             let at = self.clock.now();
             let after = before.changed(change.clone(), at);

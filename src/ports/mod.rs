@@ -1,8 +1,8 @@
 //! What the core needs of the world: small traits whose documentation is a promise.
 //!
-//! Every adapter of a port keeps all of its promises, and `tests/contract` holds those of stores and limiters on each adapter. What
-//! must hold under a race (limits, uniqueness, status, the last administrator) is promised here, because
-//! only a store can hold it. Five promises are common to all stores:
+//! Every adapter of a port keeps all of its promises, and `tests/contract` holds those of stores and limiters on
+//! each adapter. What must hold under a race (limits, uniqueness, status, the last administrator) is promised
+//! here, because only a store can hold it. Five promises are common to all stores:
 //!
 //! * a change and its events are both stored, or neither is; an event's organization is that of the row
 //!   that changed;

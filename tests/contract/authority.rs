@@ -1,5 +1,6 @@
 //! Whoever was stopped in the meantime changes nothing, however long a change had been under way.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use agentidp::adapters::crypto::generate_pem;
@@ -65,29 +66,29 @@ async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(),
 
     let new = organization();
     let created = deed(Action::OrganizationCreated, new.id.into());
-    let made = stores.organizations.insert(&new, &created).await.map_err(|error| error.to_string());
+    let made = stores.organizations.insert(&new, &created).await;
     let new = agent(before.id);
     let created = [deed(Action::AgentCreated, new.id.into())];
-    let registered =
-        stores.agents.insert(Tenancy::All, &new, None, &created).await.map_err(|error| error.to_string());
+    let registered = stores.agents.insert(Tenancy::All, &new, None, &created).await;
     let new = credential(target.id);
     let generated = deed(Action::CredentialGenerated, new.id.into());
-    let given =
-        stores.credentials.insert(&target, &new, 10, &generated).await.map_err(|error| error.to_string());
+    let given = stores.credentials.insert(&target, &new, 10, &generated).await;
     let after = held.revoked(NOON).expect("live");
     let change = CredentialUpdate { before: &held, after: &after, max_live: 10, agent_after: None };
     let revoked = deed(Action::CredentialRevoked, held.id.into());
-    let taken =
-        stores.credentials.update(&target, &change, &revoked).await.map_err(|error| error.to_string());
+    let taken = stores.credentials.update(&target, &change, &revoked).await;
     let killed = target.without_its_tokens(NOON).expect("alive");
     let revoked = [deed(Action::TokenRevoked, target.id.into())];
-    let stopped = stores.agents.update(&target, &killed, &revoked).await.map_err(|error| error.to_string());
+    let stopped = stores.agents.update(&target, &killed, &revoked).await;
     let smaller =
         before.changed(OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() }, NOON);
     let updated = [deed(Action::OrganizationUpdated, before.id.into())];
-    let downgraded =
-        stores.organizations.update(&before, &smaller, &updated).await.map_err(|error| error.to_string());
-    [made, registered, given, taken, stopped, downgraded]
+    let downgraded = stores.organizations.update(&before, &smaller, &updated).await;
+    [said(made), said(registered), said(given), said(taken), said(stopped), said(downgraded)]
+}
+
+fn said<E: Display>(outcome: Result<(), E>) -> Result<(), String> {
+    outcome.map_err(|error| error.to_string())
 }
 
 async fn change_agent(stores: &Stores, before: &Agent, change: AgentChange) {

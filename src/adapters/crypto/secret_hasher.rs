@@ -211,6 +211,8 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use tokio::task::JoinSet;
 
     use super::*;
@@ -240,12 +242,9 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn one_question_asked_by_many_at_once_is_one_flight() {
-        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
-        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
-        let hasher = BcryptHasher::new(4).expect("threads");
-        let gate = Arc::new(std::sync::Barrier::new(threads() + 1));
+    /// Keeps every thread busy until the gate is waited at.
+    fn hold_every_thread(hasher: &BcryptHasher) -> Arc<Barrier> {
+        let gate = Arc::new(Barrier::new(threads() + 1));
         for _ in 0..threads() {
             let gate = gate.clone();
             let wait = move || {
@@ -253,6 +252,15 @@ mod tests {
             };
             hasher.submit(Box::new(wait)).expect("room");
         }
+        gate
+    }
+
+    #[tokio::test]
+    async fn one_question_asked_by_many_at_once_is_one_flight() {
+        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
+        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
+        let hasher = BcryptHasher::new(4).expect("threads");
+        let gate = hold_every_thread(&hasher);
         let question = hasher.question(&secret, &hash);
         // More than the queue holds: were each of them a job, it would be full.
         let asked: Vec<_> =
@@ -268,14 +276,7 @@ mod tests {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
         let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
         let hasher = Arc::new(BcryptHasher::new(4).expect("threads"));
-        let gate = Arc::new(std::sync::Barrier::new(threads() + 1));
-        for _ in 0..threads() {
-            let gate = gate.clone();
-            let wait = move || {
-                gate.wait();
-            };
-            hasher.submit(Box::new(wait)).expect("room");
-        }
+        let gate = hold_every_thread(&hasher);
         let mut made = JoinSet::new();
         for _ in 0..2 * MAX_NEW {
             let (hasher, secret) = (hasher.clone(), secret.clone());

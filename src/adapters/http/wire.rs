@@ -171,14 +171,11 @@ pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
     OrganizationId::parse(text).ok_or("must be an id of an organization")
 }
 
-const DEFAULT_LIMIT: u32 = 20;
-const MAX_LIMIT: u32 = 100;
-
 /// The page that a list's `page` and `limit` ask for.
 pub fn page(fields: &mut Fields) -> Option<Page> {
     let number = fields.number("page", 1..=u32::MAX);
-    let limit = fields.number("limit", 1..=MAX_LIMIT);
-    Some(Page { number: number?.unwrap_or(1), limit: limit?.unwrap_or(DEFAULT_LIMIT) })
+    let limit = fields.number("limit", 1..=100);
+    Some(Page { number: number?.unwrap_or(first_page()), limit: limit?.unwrap_or(default_limit()) })
 }
 
 /// Which page of a list is wanted
