@@ -215,4 +215,10 @@ mod tests {
         assert!(revoked.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(0)).is_none());
         assert_eq!(revoked.revoked(end), Err(AlreadyRevoked));
     }
+
+    #[test]
+    fn what_is_revoked_is_not_rotated() {
+        let revoked = credential().revoked(Timestamp::from_millis(1)).expect("a live secret");
+        assert_eq!(revoked.rotated(secret(2), None, None), Err(RotationRefusal::Revoked));
+    }
 }
