@@ -7,7 +7,8 @@ use super::event::Events;
 use crate::domain::audit::{Action, Metadata};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{CLOCK_SKEW_SECONDS, REVOCATION_MARGIN_SECONDS};
+use crate::domain::token::REVOCATION_MARGIN_SECONDS;
+use crate::ports::audit_log::CLOCK_SLACK_SECONDS;
 use crate::ports::clock::Clock;
 use crate::ports::store_error::StoreError;
 use crate::ports::token_signer::TokenSigner;
@@ -29,10 +30,10 @@ impl Revocations {
     /// nothing is stored. The rule against escalation holds, but a token may always end itself.
     pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<(), RevocationError> {
         let now = self.clock.now();
-        let Some(claims) = self.signer.read(token, now) else { return Ok(()) };
+        let Some(claims) = self.signer.read(token) else { return Ok(()) };
         let ends_at = Timestamp::from_millis(0).plus_seconds(claims.expires_at);
-        // By the clock of another instance it may be alive for a while yet.
-        if ends_at.plus_seconds(CLOCK_SKEW_SECONDS) <= now {
+        // By the clock of another instance it may be alive for a while yet, or again.
+        if ends_at.plus_seconds(CLOCK_SLACK_SECONDS) <= now {
             return Ok(());
         }
         if !caller.tenancy().admits(claims.organization) {

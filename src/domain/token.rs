@@ -10,8 +10,8 @@ use super::organization::Organization;
 use super::scope::Scopes;
 use super::time::Timestamp;
 
-/// How far the clocks of two instances may be apart, in seconds.
-pub const CLOCK_SKEW_SECONDS: i64 = 60;
+/// How far ahead a token may have been issued, in seconds: by another instance, whose clock is ahead.
+const CLOCK_SKEW_SECONDS: i64 = 60;
 /// How long a revocation is remembered past the token's end, in seconds.
 pub const REVOCATION_MARGIN_SECONDS: i64 = 300;
 /// The shortest and the longest that a token may live, in seconds.
@@ -33,6 +33,13 @@ pub struct Claims {
     pub expires_at: i64,
     /// `gen`: the agent's and the organization's generation together, when it was issued.
     pub generation: u64,
+}
+
+impl Claims {
+    /// Whether it is their time: begun, by a clock that may be a little ahead, and not ended, without leeway.
+    pub const fn are_in_time(&self, now: Timestamp) -> bool {
+        self.issued_at <= now.as_seconds() + CLOCK_SKEW_SECONDS && now.as_seconds() < self.expires_at
+    }
 }
 
 /// Whom a token is for.
@@ -185,6 +192,15 @@ mod tests {
         let status = OrganizationStatus::Suspended;
         let organization = Organization { status, ..Organization::clone(&standing().organization) };
         assert!(!Standing { organization: organization.into(), ..standing() }.keeps_alive(&claims()));
+    }
+
+    #[test]
+    fn a_token_may_come_from_a_clock_a_minute_ahead_and_ends_on_the_second() {
+        let claims = Claims { issued_at: 1_000, expires_at: 1_060, ..claims() };
+        for (second, are_in_time) in [(939, false), (940, true), (1_059, true), (1_060, false)] {
+            let now = Timestamp::from_millis(0).plus_seconds(second);
+            assert_eq!(claims.are_in_time(now), are_in_time, "{second}");
+        }
     }
 
     #[test]

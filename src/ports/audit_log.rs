@@ -48,8 +48,9 @@ pub trait AuditLog: Send + Sync {
 /// For how long an event is kept after it is no longer shown: a downgrade can be taken back in that time.
 pub const GRACE_DAYS: u32 = 30;
 
-/// For how long what is past its time is still remembered, because another instance's clock may be late by that.
-pub const CLOCK_SLACK_SECONDS: i64 = 300;
+/// For how long what is past its time is still remembered, in seconds, because an instance's clock may be late by that: by
+/// an hour, if it jumps back by one, and by five minutes, as clocks are.
+pub const CLOCK_SLACK_SECONDS: i64 = 3_900;
 
 /// A part of the log.
 #[derive(Clone, Debug)]

@@ -11,16 +11,16 @@ pub trait TokenSigner: Send + Sync {
     /// The claims as a signed token, by the present key.
     fn sign(&self, claims: &Claims) -> Result<AccessToken, SignError>;
 
-    /// The claims of a token that this issuer signed, be its end past or not.
+    /// The claims of a token that this issuer signed, be its time past or to come.
     ///
     /// `None` for all else: another key, another algorithm than the key's, another type or issuer, a part
-    /// missing, a form that is not canonical, a beginning that lies further ahead than clocks differ.
-    fn read(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>>;
+    /// missing, a form that is not canonical.
+    fn read(&self, token: &str) -> Option<Arc<Claims>>;
 
-    /// The claims of a token that this issuer signed and whose end has not come at `now`, without leeway. Whether the
-    /// token is *alive* is for the stores to say.
+    /// The claims of a token that this issuer signed and whose time is `now`. Whether the token is *alive* is for the
+    /// stores to say.
     fn verify(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
-        self.read(token, now).filter(|claims| now.as_seconds() < claims.expires_at)
+        self.read(token).filter(|claims| claims.are_in_time(now))
     }
 
     /// Every key that signs, will sign or still verifies, the present one first.

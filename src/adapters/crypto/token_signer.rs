@@ -20,8 +20,7 @@ use super::keys::KeySet;
 use crate::domain::id::{AgentId, OrganizationId, TokenId};
 use crate::domain::jwk::PublishedKey;
 use crate::domain::scope::Scopes;
-use crate::domain::time::Timestamp;
-use crate::domain::token::{AccessToken, Audience, CLOCK_SKEW_SECONDS, Claims};
+use crate::domain::token::{AccessToken, Audience, Claims};
 use crate::ports::token_signer::{SignError, TokenSigner};
 
 /// The longest token that is read: 64 capabilities of the longest take less than half of it.
@@ -62,7 +61,7 @@ impl JwtSigner {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn check(&self, loaded: &Loaded, token: &str, now: Timestamp) -> Option<Claims> {
+    fn check(&self, loaded: &Loaded, token: &str) -> Option<Claims> {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         let (message, signature) = token.rsplit_once('.')?;
         let (header, payload) = message.split_once('.')?;
@@ -75,8 +74,7 @@ impl JwtSigner {
         }
         let payload = decode(payload)?;
         let claims: Payload<'_> = serde_json::from_slice(&payload).ok()?;
-        let is_begun = claims.iat <= now.as_seconds() + CLOCK_SKEW_SECONDS;
-        if claims.iss != *self.issuer || claims.sub != claims.client_id || !is_begun {
+        if claims.iss != *self.issuer || claims.sub != claims.client_id {
             return None;
         }
         let audience = match claims.aud {
@@ -135,7 +133,7 @@ impl TokenSigner for JwtSigner {
         Ok(AccessToken::new(token))
     }
 
-    fn read(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
+    fn read(&self, token: &str) -> Option<Arc<Claims>> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -144,7 +142,7 @@ impl TokenSigner for JwtSigner {
         if let Some(claims) = loaded.remembered.get(&key) {
             return Some(claims);
         }
-        let claims = Arc::new(self.check(&loaded, token, now)?);
+        let claims = Arc::new(self.check(&loaded, token)?);
         loaded.remembered.insert(key, claims.clone());
         Some(claims)
     }
@@ -206,6 +204,7 @@ mod tests {
     use super::*;
     use crate::adapters::crypto::keys::generate_pem;
     use crate::domain::jwk::KeyType;
+    use crate::domain::time::Timestamp;
 
     const NOW: i64 = 1_790_000_000;
 
@@ -286,7 +285,7 @@ mod tests {
             let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
             signer.verify(&token, at(NOW)).is_some()
         };
-        assert!(passes(0, "typ", json!("at+jwt")) && passes(1, "iat", json!(NOW + CLOCK_SKEW_SECONDS)));
+        assert!(passes(0, "typ", json!("at+jwt")) && passes(1, "iat", json!(NOW)));
         let other = AgentId(Uuid::from_u128(9)).to_string();
         for (part, name, value) in [
             (0, "typ", json!("JWT")),
@@ -296,7 +295,7 @@ mod tests {
             (1, "iss", json!("https://other.example")),
             (1, "sub", json!(other)),
             (1, "client_id", json!(other)),
-            (1, "iat", json!(NOW + CLOCK_SKEW_SECONDS + 1)),
+            (1, "iat", json!(NOW + 3_600)),
             (1, "jti", json!("x")),
             (1, "exp", json!(NOW)),
         ] {
