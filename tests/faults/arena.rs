@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -77,12 +77,23 @@ enum Process {
     Within(Box<Service>),
 }
 
-/// A clock that is wrong by so many seconds.
-struct WrongClock(i64);
+/// A clock that is wrong by so many seconds, and can jump.
+pub struct WrongClock(AtomicI64);
+
+impl WrongClock {
+    pub const fn by(offset: i64) -> Self {
+        Self(AtomicI64::new(offset))
+    }
+
+    /// Makes it wrong by so many seconds from now on.
+    pub fn set(&self, offset: i64) {
+        self.0.store(offset, Ordering::Release);
+    }
+}
 
 impl Clock for WrongClock {
     fn now(&self) -> Timestamp {
-        SystemClock.now().plus_seconds(self.0)
+        SystemClock.now().plus_seconds(self.0.load(Ordering::Acquire))
     }
 }
 
@@ -108,13 +119,13 @@ impl Arena {
         Self::of(stores, vec![first], vec![next], folder).await
     }
 
-    /// An instance for each clock, wrong by so many seconds, within this process.
-    pub async fn start_by(offsets: &[i64], folder: &Path) -> Self {
+    /// An instance by each clock, within this process.
+    pub async fn start_by(clocks: &[Arc<WrongClock>], folder: &Path) -> Self {
         let stores = Stores::start().await;
         let mut all = Vec::new();
-        for (number, offset) in offsets.iter().enumerate() {
+        for (number, clock) in clocks.iter().enumerate() {
             let instance = Instance::new(&stores, PROGRAM.as_ref(), &[], folder, number).await;
-            instance.start_within(WrongClock(*offset)).await;
+            instance.start_within(clock.clone()).await;
             all.push(instance);
         }
         Self::of(stores, all, Vec::new(), folder).await
@@ -282,12 +293,11 @@ impl Instance {
         *self.process() = Some(Process::Own(child));
     }
 
-    async fn start_within(&self, clock: WrongClock) {
+    async fn start_within(&self, clock: Arc<WrongClock>) {
         let flag =
             |(name, value): &(&str, String)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
         let flags = ["agentidp".to_owned()].into_iter().chain(self.environment.iter().map(flag));
-        let service =
-            Service::start_at(&Cli::parse_from(flags).serve, Arc::new(clock)).await.expect("a service");
+        let service = Service::start_at(&Cli::parse_from(flags).serve, clock).await.expect("a service");
         *self.process() = Some(Process::Within(Box::new(service)));
     }
 

@@ -89,13 +89,42 @@ fn changes(lines: &[Line], wanted: fn(&Deed) -> Option<&Subject>) -> HashMap<&Su
     by_subject.into_iter().map(|(subject, changes)| (subject, Changes::of(changes))).collect()
 }
 
+/// A token of a history: how it came to be, whether it was found alive, and what may have killed it.
+struct Life<'a> {
+    token: &'a Token,
+    issued: &'a Line,
+    asked: Vec<&'a Line>,
+    kills: Vec<&'a Changes>,
+}
+
+/// All changes that kill.
+fn kills(lines: &[Line]) -> HashMap<&Subject, Changes> {
+    changes(lines, |deed| match deed {
+        Deed::Kill(subject) | Deed::Suspend(subject) => Some(subject),
+        _ => None,
+    })
+}
+
+/// The lives of all tokens.
+fn lives<'a>(lines: &'a [Line], kills: &'a HashMap<&Subject, Changes>) -> impl Iterator<Item = Life<'a>> {
+    let mut asked: HashMap<&str, Vec<&Line>> = HashMap::new();
+    for line in lines {
+        if let Deed::Ask { token } = &line.deed {
+            asked.entry(token).or_default().push(line);
+        }
+    }
+    lines.iter().filter_map(move |issued| {
+        let Answer::Issued(token) = &issued.answer else { return None };
+        let asked = asked.remove(token.id.as_str()).unwrap_or_default();
+        let kills = token.subjects().iter().filter_map(|subject| kills.get(subject)).collect();
+        Some(Life { token, issued, asked, kills })
+    })
+}
+
 /// What the history, in the order of its starts, shows that must not be, in sentences.
 pub fn violations(lines: &[Line]) -> Vec<String> {
     let mut violations = Vec::new();
-    let kills = changes(lines, |deed| match deed {
-        Deed::Kill(subject) | Deed::Suspend(subject) => Some(subject),
-        _ => None,
-    });
+    let kills = kills(lines);
     let suspensions = changes(lines, |deed| match deed {
         Deed::Suspend(subject) => Some(subject),
         _ => None,
@@ -104,54 +133,63 @@ pub fn violations(lines: &[Line]) -> Vec<String> {
         Deed::Reactivate(subject) => Some(subject),
         _ => None,
     });
-    let mut asked: HashMap<&str, Vec<&Line>> = HashMap::new();
-    for line in lines {
-        if let Deed::Ask { token } = &line.deed {
-            asked.entry(token).or_default().push(line);
-        }
-    }
-    for line in lines {
-        let Answer::Issued(token) = &line.answer else { continue };
-        let asked = asked.remove(token.id.as_str()).unwrap_or_default();
-        let subjects = token.subjects();
-        let kills: Vec<_> = subjects.iter().filter_map(|subject| kills.get(subject)).collect();
-        violations.extend(of_token(token, line, &asked, &kills));
-        for subject in &subjects {
+    for life in lives(lines, &kills) {
+        violations.extend(life.alive_after_its_kill());
+        violations.extend(life.contradictions());
+        let Life { token, issued, .. } = life;
+        for subject in &token.subjects() {
             // What ended an earlier suspension alone did not end the last one.
-            let last = suspensions.get(subject).and_then(|changes| changes.last_done_before(line.start));
+            let last = suspensions.get(subject).and_then(|changes| changes.last_done_before(issued.start));
             let Some(suspension) = last else { continue };
             let reactivations = reactivations.get(subject);
-            if !reactivations.is_some_and(|changes| changes.may_be_between(suspension.start, line.end)) {
-                violations.push(format!("{} was issued to what was suspended: {line:?}", token.id));
+            if !reactivations.is_some_and(|changes| changes.may_be_between(suspension.start, issued.end)) {
+                violations.push(format!("{} was issued to what was suspended: {issued:?}", token.id));
             }
         }
     }
     violations
 }
 
-fn of_token(token: &Token, issued: &Line, asked: &[&Line], kills: &[&Changes]) -> Vec<String> {
-    let mut violations = Vec::new();
-    let killed = kills.iter().filter_map(|kills| kills.done_after(issued.end)).min();
-    let first_no = asked.iter().filter(|line| matches!(line.answer, Answer::No)).map(|line| line.end).min();
-    for line in asked {
-        match line.answer {
-            Answer::Yes | Answer::Issued(_) => {
-                if killed.is_some_and(|killed| line.start > killed) {
-                    violations.push(format!("{} is alive after its kill at {killed:?}: {line:?}", token.id));
-                }
-                if first_no.is_some_and(|no| line.start > no) {
-                    violations.push(format!("{} is alive again after {first_no:?}: {line:?}", token.id));
-                }
-            }
-            Answer::No => {
-                if !kills.iter().any(|kills| kills.may_be_between(issued.start, line.end)) {
-                    violations.push(format!("{} is dead without a kill: {line:?}", token.id));
-                }
-            }
-            Answer::Unknown => {}
-        }
+/// What the history shows to be alive after its kill, in sentences: the first rule alone.
+pub fn alive_after_kills(lines: &[Line]) -> Vec<String> {
+    lives(lines, &kills(lines)).flat_map(|life| life.alive_after_its_kill()).collect()
+}
+
+impl Life<'_> {
+    /// Where it breaks the first rule.
+    fn alive_after_its_kill(&self) -> Vec<String> {
+        let killed = self.kills.iter().filter_map(|kills| kills.done_after(self.issued.end)).min();
+        let Some(killed) = killed else { return Vec::new() };
+        let later = self.asked.iter().filter(|line| line.start > killed);
+        later
+            .filter(|line| matches!(line.answer, Answer::Yes | Answer::Issued(_)))
+            .map(|line| format!("{} is alive after its kill at {killed:?}: {line:?}", self.token.id))
+            .collect()
     }
-    violations
+
+    /// Where it breaks the second and the third rule.
+    fn contradictions(&self) -> Vec<String> {
+        let Self { token, issued, asked, kills } = self;
+        let mut violations = Vec::new();
+        let no = asked.iter().filter(|line| matches!(line.answer, Answer::No));
+        let first_no = no.map(|line| line.end).min();
+        for line in asked {
+            match line.answer {
+                Answer::Yes | Answer::Issued(_) => {
+                    if first_no.is_some_and(|no| line.start > no) {
+                        violations.push(format!("{} is alive again after {first_no:?}: {line:?}", token.id));
+                    }
+                }
+                Answer::No => {
+                    if !kills.iter().any(|kills| kills.may_be_between(issued.start, line.end)) {
+                        violations.push(format!("{} is dead without a kill: {line:?}", token.id));
+                    }
+                }
+                Answer::Unknown => {}
+            }
+        }
+        violations
+    }
 }
 
 /// Shows that each kind of violation is seen, and that what is allowed is not called one. Panics where not.
@@ -191,6 +229,11 @@ pub fn prove() {
     ];
     for (name, lines) in wrong {
         assert_eq!(violations(&lines).len(), 1, "{name}: {:?}", violations(&lines));
+        assert_eq!(
+            alive_after_kills(&lines).len(),
+            usize::from(name.starts_with("alive after its")),
+            "{name}"
+        );
     }
     let right = [
         ("alive while it is killed", vec![issue(0, 1), kill(2, 5, yes()), ask(3, 4, yes()), ask(6, 7, no())]),

@@ -88,6 +88,11 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
         "longest",
         format!("{:.2} s", lines.iter().map(time).max().unwrap_or_default().as_secs_f64()),
     );
+    let is_kill =
+        |line: &&Line| matches!((&line.deed, &line.answer), (Deed::Kill(_) | Deed::Suspend(_), Answer::Yes));
+    let mut kills: Vec<_> = lines.iter().filter(is_kill).map(time).collect();
+    let [middle, most] = [0.5, 0.99].map(|part| share(&mut kills, part).as_secs_f64() * 1e3);
+    report.figure("kills acknowledged after (p50/p99)", format!("{middle:.1} / {most:.1} ms"));
     let is_in = |line: &Line| spans.iter().any(|(_, from, to)| line.start >= *from && line.start <= *to);
     for (name, within) in [("p99 in calm", false), ("p99 in faults", true)] {
         let mut times: Vec<_> = lines.iter().filter(|line| is_in(line) == within).map(time).collect();
