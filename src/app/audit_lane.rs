@@ -247,18 +247,21 @@ fn dropped(events: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
     use crate::domain::audit::{Action, EventDraft, Metadata, Origin, Outcome};
     use crate::domain::id::EventId;
     use crate::domain::tenancy::Tenancy;
     use crate::ports::audit_log::AuditQuery;
-    use async_trait::async_trait;
 
-    /// Keeps what it is given so many times, and is away then.
+    /// Keeps what it is given so many times, and is away then, or does not say whether it kept it.
     struct Log {
         answers: AtomicUsize,
+        is_in_doubt: AtomicBool,
         told: Mutex<Vec<Tally>>,
     }
 
@@ -273,7 +276,12 @@ mod tests {
         async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
             let one_less = |times: usize| times.checked_sub(1);
             if self.answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
-                return Err(StoreError::Unavailable { store: "log", source: "away".into() });
+                let (store, source) = ("log", "away".into());
+                let is_in_doubt = self.is_in_doubt.load(Ordering::SeqCst);
+                return Err(match is_in_doubt {
+                    true => StoreError::InDoubt { store, source },
+                    false => StoreError::Unavailable { store, source },
+                });
             }
             self.told.lock().expect("no panic").extend_from_slice(tallies);
             Ok(())
@@ -334,7 +342,11 @@ mod tests {
     }
 
     fn lane() -> (Arc<Log>, AuditLane) {
-        let log = Arc::new(Log { answers: AtomicUsize::new(usize::MAX), told: Mutex::default() });
+        let log = Arc::new(Log {
+            answers: AtomicUsize::new(usize::MAX),
+            is_in_doubt: AtomicBool::new(false),
+            told: Mutex::default(),
+        });
         (log.clone(), AuditLane::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
     }
 
@@ -419,5 +431,39 @@ mod tests {
         flood(&lane);
         assert!(lane.flush().await.is_err());
         assert_eq!(bounds(&lane), (MAX_TALLIES, MAX_WAITING));
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_told_is_dropped_and_each_event_of_it_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let (log, lane) = lane();
+        log.answers(0);
+        log.is_in_doubt.store(true, Ordering::SeqCst);
+        for _ in 0..9 {
+            lane.failed(failure([192, 0, 2, 1]));
+        }
+        assert!(lane.flush().await.is_err());
+        log.answers(usize::MAX);
+        lane.flush().await.expect("nothing is left");
+        assert_eq!(told(&log), (0, 0));
+        let told = recorder.handle().render();
+        assert!(told.contains("agentidp_audit_dropped_total 9\n"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn introspections_of_more_subjects_than_fit_are_dropped_and_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let (log, lane) = lane();
+        let caller = AgentId(Uuid::nil());
+        for subject in 0..MAX_TALLIES as u128 + 3 {
+            let subject = AgentId(Uuid::from_u128(subject));
+            lane.introspected(caller, subject, Timestamp::from_millis(0), || failure([192, 0, 2, 1]));
+        }
+        lane.flush().await.expect("told");
+        assert_eq!(told(&log), (0, MAX_TALLIES as u64));
+        let told = recorder.handle().render();
+        assert!(told.contains("agentidp_audit_dropped_total 3\n"), "{told}");
     }
 }
