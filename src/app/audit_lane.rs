@@ -447,8 +447,8 @@ mod tests {
         log.answers(usize::MAX);
         lane.flush().await.expect("nothing is left");
         assert_eq!(told(&log), (0, 0));
-        let told = recorder.handle().render();
-        assert!(told.contains("agentidp_audit_dropped_total 9\n"), "{told}");
+        let metrics = recorder.handle().render();
+        assert!(metrics.contains("agentidp_audit_dropped_total 9\n"), "{metrics}");
     }
 
     #[tokio::test]
@@ -463,7 +463,7 @@ mod tests {
         }
         lane.flush().await.expect("told");
         assert_eq!(told(&log), (0, MAX_TALLIES as u64));
-        let told = recorder.handle().render();
-        assert!(told.contains("agentidp_audit_dropped_total 3\n"), "{told}");
+        let metrics = recorder.handle().render();
+        assert!(metrics.contains("agentidp_audit_dropped_total 3\n"), "{metrics}");
     }
 }

@@ -12,7 +12,7 @@ use super::time::Timestamp;
 
 /// How far ahead a token may have been issued, in seconds: by another instance, whose clock is ahead.
 const CLOCK_SKEW_SECONDS: i64 = 60;
-/// How long a revocation is remembered past the token's end, in seconds.
+/// How long past a token's end its death is still told, in seconds.
 pub const REVOCATION_MARGIN_SECONDS: i64 = 300;
 /// The shortest and the longest that a token may live, in seconds.
 pub const TTL_SECONDS: std::ops::RangeInclusive<u32> = 60..=86_400;
