@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// For how long what is past its time is still remembered, in seconds, because an instance's clock may be late by that: by
+/// an hour, if it jumps back by one, and by five minutes, as clocks are.
+pub const CLOCK_SLACK_SECONDS: i64 = 3_900;
+
 /// An instant, to the millisecond, so that every store gives back the value it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);

@@ -41,16 +41,12 @@ pub trait AuditLog: Send + Sync {
 
     /// Removes events that are past their retention by [`GRACE_DAYS`], and returns about how many those were.
     /// What else a store remembers for a time (revocations, assertions, counts of past months) goes with them
-    /// once that time is over by [`CLOCK_SLACK_SECONDS`].
+    /// once that time is over by [`CLOCK_SLACK_SECONDS`](crate::domain::time::CLOCK_SLACK_SECONDS).
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
 /// For how long an event is kept after it is no longer shown: a downgrade can be taken back in that time.
 pub const GRACE_DAYS: u32 = 30;
-
-/// For how long what is past its time is still remembered, in seconds, because an instance's clock may be late by that: by
-/// an hour, if it jumps back by one, and by five minutes, as clocks are.
-pub const CLOCK_SLACK_SECONDS: i64 = 3_900;
 
 /// A part of the log.
 #[derive(Clone, Debug)]

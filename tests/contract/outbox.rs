@@ -3,8 +3,8 @@ use agentidp::domain::audit::Action;
 use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::plan::LimitOverrides;
+use agentidp::domain::time::CLOCK_SLACK_SECONDS;
 use agentidp::domain::token::{Kill, Notice};
-use agentidp::ports::audit_log::CLOCK_SLACK_SECONDS;
 use agentidp::ports::token_store::Revocation;
 
 use crate::bench::*;

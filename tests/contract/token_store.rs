@@ -7,9 +7,8 @@ use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
-use agentidp::domain::time::Timestamp;
+use agentidp::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use agentidp::domain::token::generation_of;
-use agentidp::ports::audit_log::CLOCK_SLACK_SECONDS;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
 

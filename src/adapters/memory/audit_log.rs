@@ -11,8 +11,8 @@ use crate::domain::audit::{AuditEvent, EventDraft, MAX_IN_FULL, Position, Tally}
 use crate::domain::id::EventId;
 use crate::domain::plan::Plan;
 use crate::domain::tenancy::Tenancy;
-use crate::domain::time::Timestamp;
-use crate::ports::audit_log::{AuditLog, AuditQuery, CLOCK_SLACK_SECONDS, GRACE_DAYS};
+use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
+use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
 use crate::ports::store_error::StoreError;
 
 #[async_trait]

@@ -13,8 +13,8 @@ use super::wanted::Wanted;
 use crate::domain::audit::{Action, AuditEvent, EventDraft, MAX_IN_FULL, Outcome, ResourceType, Tally};
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::tenancy::Tenancy;
-use crate::domain::time::Timestamp;
-use crate::ports::audit_log::{AuditLog, AuditQuery, CLOCK_SLACK_SECONDS, GRACE_DAYS};
+use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
+use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
 use crate::ports::store_error::StoreError;
 
 /// How many rows go in one transaction of a purge, so that none holds locks for long.
