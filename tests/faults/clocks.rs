@@ -55,7 +55,7 @@ async fn work(setting: &Setting, turns: &[Offsets], report: &mut Report) -> Vec<
         if let Answer::Issued(token) = &line.answer {
             report.hold(seen.insert(token.id.clone()), || format!("{} was given twice", token.id));
         }
-        report.hold(line.status != 0 && line.status < 500, || format!("failed: {line:?}"));
+        report.hold(!line.is_failure(), || format!("failed: {line:?}"));
     }
     report.figure("clocks wrong by", format!("{turns:?} s: {} answers, {} tokens", lines.len(), seen.len()));
     lines

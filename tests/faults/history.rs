@@ -77,6 +77,13 @@ pub struct Line {
     pub answer: Answer,
 }
 
+impl Line {
+    /// Whether no answer came, or one that says that the service failed.
+    pub const fn is_failure(&self) -> bool {
+        self.status == 0 || self.status >= 500
+    }
+}
+
 /// All that happened in a run.
 pub struct History {
     begun: Instant,

@@ -39,7 +39,7 @@ pub async fn run(setting: &Setting) -> Report {
     let mut report = Report::default();
     report.violations.extend(checker::violations(&lines));
     report.figure("answers", lines.len());
-    let wrong = lines.iter().filter(|line| line.status == 0 || line.status >= 500).count();
+    let wrong = lines.iter().filter(|line| line.is_failure()).count();
     report.hold(wrong == 0, || format!("{wrong} requests failed though nothing was broken"));
     // The caches fill first.
     let settled = &samples[samples.len() / 3..];

@@ -36,7 +36,7 @@ pub async fn run(setting: &Setting) -> Report {
     let lines = arena.history.lines();
     let mut report = Report::default();
     report.violations.extend(checker::violations(&lines));
-    let failed = lines.iter().filter(|line| line.status == 0 || line.status >= 500);
+    let failed = lines.iter().filter(|line| line.is_failure());
     report.violations.extend(failed.map(|line| format!("failed: {line:?}")));
     report.hold(before < after, || format!("the tables are of version {before} and stay it"));
     report.figure("tables before and after", format!("{before}, {after}"));
