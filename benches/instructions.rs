@@ -1,8 +1,12 @@
 //! How many instructions a request takes, from its parsing to its answer, in memory and without sockets.
 //!
-//! `cargo bench --bench instructions` counts them by callgrind and holds them within 5 % of `benches/instructions.txt`;
-//! `-- --accept` writes them there. The same program, compiler and processor count the same, however busy the machine is.
-//! Tokens are signed by Ed25519: an RSA signature would take ninety-nine parts of a hundred.
+//! `cargo bench --bench instructions` counts them by callgrind, each path several times. `-- --against PROGRAM` counts
+//! those of another build of this program beside them, and says how far the two are apart.
+//!
+//! Counts of one machine do not hold for another: libraries choose their code by what the processor can do. So none is
+//! kept, and two builds are compared where they stand. Clock and IDs are the same at each run; hash seeds are not, so
+//! the median of several runs is told. Tokens are signed by Ed25519: an RSA signature would take ninety-nine parts of a
+//! hundred.
 
 #[path = "../tests/servers/plain_service.rs"]
 mod plain_service;
@@ -18,11 +22,12 @@ use poem::{Request, RequestBuilder};
 
 use self::plain_service::PlainService;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
-/// How far a count may be from the one that is kept.
-const NEARNESS: f64 = 0.05;
-/// What two runs have in common does not count: their difference is so many requests.
-const RUNS: [u32; 2] = [200, 600];
+/// How often each path is counted.
+const RUNS: usize = 7;
+/// How many requests come before those that are counted, so that nothing happens for the first time.
+const WARM_UP: u32 = 50;
+/// How many requests are counted.
+const COUNTED: u32 = 400;
 
 /// What a request is made of.
 type Make = fn(&World) -> RequestBuilder;
@@ -47,69 +52,78 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["run", name, times] => {
-            run(name, times.parse().expect("a number"));
+        ["run", name] => {
+            run(name);
             ExitCode::SUCCESS
         }
-        [.., "--bench"] | ["--bench", ..] => hold(words.contains(&"--accept")),
+        ["--bench"] => tell(None),
+        ["--against", program, "--bench"] => tell(Some(Path::new(program))),
         _ => {
-            println!("nothing is counted but by `cargo bench`");
+            println!("nothing is counted but by `cargo bench`; see the head of benches/instructions.rs");
             ExitCode::SUCCESS
         }
     }
 }
 
-/// Counts all paths, and compares them with what is kept.
-fn hold(accepts: bool) -> ExitCode {
-    let counted: Vec<(&str, u64)> = PATHS.iter().map(|(name, ..)| (*name, count(name))).collect();
-    if accepts {
-        let lines: String = counted.iter().map(|(name, count)| format!("{name}: {count}\n")).collect();
-        std::fs::write(FILE, lines).expect("it is written");
+/// Counts all paths, and those of the other program in turn with them.
+fn tell(other: Option<&Path>) -> ExitCode {
+    let own = std::env::current_exe().expect("this program");
+    for (name, ..) in PATHS {
+        let mut counts = [Vec::new(), Vec::new()];
+        for _ in 0..RUNS {
+            counts[0].push(count(&own, name));
+            counts[1].extend(other.map(|other| count(other, name)));
+        }
+        let [own, other] = counts.map(Spread::of);
+        let Some(own) = own else { return ExitCode::FAILURE };
+        print!("{name}: {} instructions, {:.2} % between the least and the most", own.median, own.percent);
+        match other {
+            None => println!(),
+            Some(other) => {
+                let change = own.median as f64 / other.median as f64 - 1.0;
+                println!("; the other program {}, so {:+.1} %", other.median, change * 100.0);
+            }
+        }
     }
-    let kept = std::fs::read_to_string(FILE).expect("the counts that are kept");
-    let mut is_held = true;
-    for (name, count) in counted {
-        let kept: f64 = kept
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
-            .unwrap_or_else(|| panic!("{FILE} keeps no count of {name}"));
-        let change = count as f64 / kept - 1.0;
-        let is_near = change.abs() <= NEARNESS;
-        is_held &= is_near;
-        let verdict = if is_near { "" } else { "  <- more than 5 %" };
-        println!("{name}: {count} instructions, kept {kept:.0}, {:+.1} %{verdict}", change * 100.0);
+    ExitCode::SUCCESS
+}
+
+/// What several counts of one path come to.
+struct Spread {
+    median: u64,
+    /// How far the least and the most are apart, in hundredths of the median.
+    percent: f64,
+}
+
+impl Spread {
+    fn of(mut counts: Vec<u64>) -> Option<Self> {
+        counts.sort_unstable();
+        let (least, most) = (*counts.first()?, *counts.last()?);
+        let median = counts[counts.len() / 2];
+        Some(Self { median, percent: (most - least) as f64 / median as f64 * 100.0 })
     }
-    if is_held {
-        return ExitCode::SUCCESS;
-    }
-    eprintln!(
-        "A path takes another number of instructions than before. Where that is meant, or the compiler is another:\n\
-         cargo bench --bench instructions -- --accept, and commit {}",
-        Path::new(FILE).file_name().expect("a name").display()
-    );
-    ExitCode::FAILURE
 }
 
 /// The instructions of one request.
-fn count(name: &str) -> u64 {
-    let [few, many] = RUNS.map(|times| {
-        let program = std::env::current_exe().expect("this program");
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(program)
-            .args(["run", name, &times.to_string()])
-            .output()
-            .expect("valgrind is there: Debian's package valgrind");
-        let told = String::from_utf8_lossy(&output.stderr);
-        let count =
-            told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
-        count.filter(|_| output.status.success()).unwrap_or_else(|| panic!("callgrind failed:\n{told}"))
-    });
-    (many - few) / u64::from(RUNS[1] - RUNS[0])
+///
+/// Only those between the beginning and the end of [`send_counted_requests`] are counted. A start is not: to gather
+/// entropy takes another number of instructions each time.
+fn count(program: &Path, name: &str) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg("--toggle-collect=*send_counted_requests*")
+        .arg(program)
+        .args(["run", name])
+        .output()
+        .expect("valgrind is there: Debian's package valgrind");
+    let told = String::from_utf8_lossy(&output.stderr);
+    let count = told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
+    let count = count.filter(|count| output.status.success() && *count > 0);
+    count.unwrap_or_else(|| panic!("callgrind failed:\n{told}")) / u64::from(COUNTED)
 }
 
-/// Sends the request so many times, each of which must be answered well.
-fn run(name: &str, times: u32) {
+/// Sends the requests of that path, each of which must be answered well.
+fn run(name: &str) {
     let service = PlainService::start();
     let administrator = &service.administrator;
     let pair = format!("{}:{}", administrator.client_id, administrator.client_secret.expose());
@@ -122,10 +136,22 @@ fn run(name: &str, times: u32) {
     };
     let (_, make, body) = PATHS.iter().find(|(path, ..)| *path == name).expect("a path");
     let body = if name == "introspection" { world.subject.as_str() } else { body };
-    for _ in 0..times {
+    let send = || {
         let response = world.service.answer(make(&world).body(body.to_owned()));
         let wanted = if name.starts_with("refusal") { 401 } else { 200 };
         assert_eq!(response.status().as_u16(), wanted, "{name}");
+    };
+    for _ in 0..WARM_UP {
+        send();
+    }
+    send_counted_requests(&send);
+}
+
+/// What is counted: callgrind knows it by its name.
+#[inline(never)]
+fn send_counted_requests(send: &dyn Fn()) {
+    for _ in 0..COUNTED {
+        send();
     }
 }
 

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use crate::bench::*;
-use crate::plain_core::{PlainHasher, plain_core};
+use crate::plain_core::{PlainHasher, plain_core, plain_ports};
 
 contract!([memory, postgres] [
     nothing_is_changed_for_who_was_stopped,
@@ -204,7 +204,7 @@ async fn by_secret(app: &App, client: AgentId, secret: &str) -> Caller {
 async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores) {
     let hasher = Arc::new(PausedHasher { asked: Semaphore::new(0), let_through: Semaphore::new(2) });
     let key = generate_pem(KeyType::Ed25519).expect("a key");
-    let app = Arc::new(plain_core(hasher.clone(), &stores, stores.clock.clone(), &key));
+    let app = Arc::new(plain_core(&plain_ports(hasher.clone(), &stores, stores.clock.clone(), &key)));
     let Administrator { client_id, client_secret, .. } =
         app.bootstrap.first_administrator().await.expect("the first");
     let admin = by_secret(&app, client_id, client_secret.expose()).await;

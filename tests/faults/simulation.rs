@@ -36,7 +36,7 @@ use crate::faulty::Faulty;
 use crate::fleet::id_of;
 use crate::history::{self, Answer, Deed, Line, Subject, Token};
 use crate::pace::Dice;
-use crate::plain_core::{PlainHasher, plain_core};
+use crate::plain_core::{PlainHasher, plain_core, plain_ports};
 use crate::report::{Report, Setting};
 
 /// How many hands work at once, and how much each does.
@@ -95,7 +95,7 @@ fn one(seed: u64) -> Vec<Line> {
         let clock = Arc::new(VirtualClock(Instant::now()));
         let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
         let stores = Stores::of(&Arc::new(Memory::default()), limiter);
-        let calm = plain_core(Arc::new(PlainHasher), &stores, clock.clone(), &KEY);
+        let calm = plain_core(&plain_ports(Arc::new(PlainHasher), &stores, clock.clone(), &KEY));
         let administrator = calm.bootstrap.first_administrator().await.expect("the first");
         let admin = caller(&calm, &administrator).await.expect("calm");
         let organization = calm.organizations.create(&admin, new_organization()).await.expect("made").id;
@@ -103,8 +103,14 @@ fn one(seed: u64) -> Vec<Line> {
         let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
         let made = calm.credentials.generate(&admin, Some(agent), secret).await.expect("made");
         let client = ClientProof::Secret { client: Some(agent), secret: made.secret };
-        let faulty =
-            |_| plain_core(Arc::new(PlainHasher), &Faulty::of(&stores, dice.split()), clock.clone(), &KEY);
+        let faulty = |_| {
+            plain_core(&plain_ports(
+                Arc::new(PlainHasher),
+                &Faulty::of(&stores, dice.split()),
+                clock.clone(),
+                &KEY,
+            ))
+        };
         let instances = (0..2).map(faulty).collect();
         let world = Arc::new(World { instances, administrator, client, agent, organization, clock });
         let mut hands = JoinSet::new();

@@ -28,25 +28,33 @@ impl SecretHasher for PlainHasher {
     }
 }
 
-/// A core on these stores. Its tokens live a day.
-pub fn plain_core(hasher: Arc<dyn SecretHasher>, stores: &Stores, clock: Arc<dyn Clock>, pem: &str) -> App {
-    let issuer: Arc<str> = ISSUER.into();
+/// The ports of a core on these stores.
+pub fn plain_ports(
+    hasher: Arc<dyn SecretHasher>,
+    stores: &Stores,
+    clock: Arc<dyn Clock>,
+    pem: &str,
+) -> Ports {
     let keys = KeySet::from_pem(pem, "").expect("a key");
-    let ports = Ports {
+    Ports {
         stores: stores.clone(),
         hasher,
         cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
-        signer: Arc::new(JwtSigner::new(issuer.clone(), keys)),
+        signer: Arc::new(JwtSigner::new(ISSUER.into(), keys)),
         assertions: Arc::new(JwtAssertionVerifier),
         clock,
         ids: Arc::new(SystemIds),
         secrets: Arc::new(SystemSecrets),
-    };
+    }
+}
+
+/// A core on these ports. Its tokens are valid for a day.
+pub fn plain_core(ports: &Ports) -> App {
     let settings = Settings {
-        issuer,
+        issuer: ISSUER.into(),
         token_endpoint_audience: None,
         token_ttl_seconds: 86_400,
         address_requests_per_minute: u32::MAX,
     };
-    App::new(&ports, &settings)
+    App::new(ports, &settings)
 }

@@ -1,9 +1,12 @@
 //! A whole service in this process, in memory and without sockets: a request goes in, its answer comes out.
+//!
+//! It does the same at each run: its clock stands still, and its IDs are counted.
 
 #[path = "plain_core.rs"]
 mod plain_core;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::body::Bodies;
@@ -11,20 +14,45 @@ use agentidp::adapters::http::document;
 use agentidp::adapters::http::envelope::Envelope;
 use agentidp::adapters::http::lifecycle::Lifecycle;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
-use agentidp::adapters::system::SystemClock;
-use agentidp::app::App;
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::client_auth::ClientProof;
 use agentidp::app::token::TokenRequest;
 use agentidp::app::visit::Visit;
+use agentidp::app::{App, Ports};
 use agentidp::domain::audit::Origin;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::secret::ClientSecret;
+use agentidp::domain::time::Timestamp;
+use agentidp::ports::clock::Clock;
+use agentidp::ports::ids::Ids;
 use agentidp::ports::stores::Stores;
 use poem::{Request, Response};
 use tokio::runtime::{Builder, Runtime};
+use uuid::Uuid;
 
-use self::plain_core::{ISSUER, PlainHasher, plain_core};
+use self::plain_core::{ISSUER, PlainHasher, plain_core, plain_ports};
+
+/// The instant at which everything happens, in milliseconds since the epoch.
+const NOW: i64 = 1_800_000_000_000;
+
+/// A clock that stands still, and IDs that are counted.
+#[derive(Default)]
+struct Repeatable(AtomicU64);
+
+impl Clock for Repeatable {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(NOW)
+    }
+}
+
+impl Ids for Repeatable {
+    fn next(&self) -> Uuid {
+        let count = self.0.fetch_add(1, Ordering::Relaxed);
+        let mut rest = [0; 10];
+        rest[2..].copy_from_slice(&count.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(NOW.unsigned_abs(), &rest).into_uuid()
+    }
+}
 
 /// One that runs until it is dropped.
 pub struct PlainService {
@@ -40,9 +68,11 @@ impl PlainService {
         let runtime =
             Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let pem = generate_pem(KeyType::Ed25519).expect("a key");
-        let limiter = Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock)));
+        let repeatable = Arc::new(Repeatable::default());
+        let limiter = Arc::new(MemoryRateLimiter::new(repeatable.clone()));
         let stores = Stores::of(&Arc::new(Memory::default()), limiter);
-        let app = Arc::new(plain_core(Arc::new(PlainHasher), &stores, Arc::new(SystemClock), &pem));
+        let ports = plain_ports(Arc::new(PlainHasher), &stores, repeatable.clone(), &pem);
+        let app = Arc::new(plain_core(&Ports { ids: repeatable, ..ports }));
         let administrator = runtime.block_on(app.bootstrap.first_administrator()).expect("the first");
         let lifecycle = Arc::new(Lifecycle::default());
         let documented = document::documented(&app, &ISSUER.into(), "", &lifecycle);
