@@ -202,7 +202,7 @@ impl ClientAuth {
     /// The client of that id, to note a failure under; looked up, so that time says nothing either.
     async fn claimed(&self, client: Option<AgentId>) -> Result<Option<Claimed>, StoreError> {
         let Some(id) = client else { return Ok(None) };
-        let known = self.store.find_client(id, ProofKind::Key).await?;
+        let known = self.store.find_client(id, ProofKind::None).await?;
         Ok(known.as_ref().map(claimed_by))
     }
 

@@ -85,6 +85,8 @@ pub enum ProofKind {
     Secret(Fingerprint),
     /// An assertion signed by one of its registered keys.
     Key,
+    /// Nothing that could prove it: who the client is is all that is wanted, without credentials.
+    None,
 }
 
 /// A client as the stores know it: who it is, and the credentials that its proof may be held against.

@@ -10,7 +10,7 @@ use tokio_postgres::{Error, Row};
 
 use super::codec::{column, signed};
 use super::events::{EventColumns, INSERT_EVENTS};
-use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, is_read_only, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
 use crate::domain::audit::{Authority, EventDraft};
 use crate::domain::id::{AgentId, OrganizationId};
@@ -175,6 +175,12 @@ impl Change<'_> {
     /// What an outcome means. A connection that does not answer goes, and the server rolls back.
     fn judge<T>(&mut self, outcome: Result<Result<T, Error>, Elapsed>) -> Result<T, StoreError> {
         match outcome {
+            Ok(Err(error)) if is_read_only(&error) => {
+                if let Some(connection) = self.connection.take() {
+                    self.store.forget(connection);
+                }
+                Err(unavailable(error))
+            }
             Ok(outcome) => outcome.map_err(failed),
             Err(_) => {
                 drop(self.connection.take().map(Object::take));

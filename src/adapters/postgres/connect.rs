@@ -18,22 +18,35 @@ use crate::ports::store_error::StoreError;
 pub(super) struct Connector(pub PgSettings);
 
 impl Connector {
-    /// A new connection. Its task ends with it.
-    pub(super) async fn open(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-        let PgSettings { config, falls_back_to_tls, .. } = &self.0;
-        match self.open_as(config).await {
-            Err(error) if *falls_back_to_tls && error.as_db_error().is_some() => {
-                self.open_as(config.clone().ssl_mode(SslMode::Require)).await
+    /// A new connection to the first host that can be written, within the time that a connection may take. Its task
+    /// ends with it.
+    ///
+    /// Each host has its share of that time: one that hangs must not keep the others from being asked.
+    pub(super) async fn open(&self) -> Result<(Client, JoinHandle<()>), OpenError> {
+        let hosts = &self.0.hosts;
+        let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let mut last = OpenError::TimedOut(Lapse(CONNECT_TIMEOUT));
+        for host in hosts {
+            match timeout(share, self.open_host(host)).await {
+                Ok(Ok(opened)) => return Ok(opened),
+                Ok(Err(error)) => last = OpenError::Refused(error),
+                Err(_) => last = OpenError::TimedOut(Lapse(share)),
             }
-            outcome => outcome,
         }
+        Err(last)
     }
 
-    /// The same, for so long as a connection may take.
+    /// The same, for what needs no task.
     pub(super) async fn open_in_time(&self) -> Result<Client, StoreError> {
-        match timeout(CONNECT_TIMEOUT, self.open()).await {
-            Ok(outcome) => outcome.map(|(client, _)| client).map_err(failed),
-            Err(_) => Err(unavailable(Lapse(CONNECT_TIMEOUT))),
+        Ok(self.open().await?.0)
+    }
+
+    async fn open_host(&self, host: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        match self.open_as(host).await {
+            Err(error) if self.0.falls_back_to_tls && error.as_db_error().is_some() => {
+                self.open_as(host.clone().ssl_mode(SslMode::Require)).await
+            }
+            outcome => outcome,
         }
     }
 
@@ -59,7 +72,14 @@ impl Connect for Connector {
         _: &Config,
     ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
     {
-        Box::pin(self.open())
+        Box::pin(async {
+            match self.open().await {
+                Ok(opened) => Ok(opened),
+                Err(OpenError::Refused(error)) => Err(error),
+                // The pool allows the same time, and has just given up.
+                Err(OpenError::TimedOut(_)) => std::future::pending().await,
+            }
+        })
     }
 }
 
@@ -73,4 +93,22 @@ pub fn is_final(error: &StoreError) -> bool {
     let StoreError::Unavailable { source, .. } = error else { return false };
     let state = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     state.is_some_and(|state| state.code().starts_with("28") || state.code().starts_with("3D"))
+}
+
+/// Why no host gave a connection: what the last of them said.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error(transparent)]
+    Refused(tokio_postgres::Error),
+    #[error(transparent)]
+    TimedOut(Lapse),
+}
+
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Refused(error) => failed(error),
+            OpenError::TimedOut(lapse) => unavailable(lapse),
+        }
+    }
 }

@@ -50,6 +50,12 @@ pub(super) fn is_answer(error: &Error) -> bool {
     })
 }
 
+/// The server takes no writes: it has become a standby, or was told to be read-only. The statement has changed nothing,
+/// and this connection is of no more use.
+pub(super) fn is_read_only(error: &Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+}
+
 /// Some row of the batch is not as the tables want it, or what it depends on is held by somebody.
 pub(super) fn is_one_rows_fault(error: &Error) -> bool {
     let Some(code) = error.code() else { return false };

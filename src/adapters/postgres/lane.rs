@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connect::Connector;
-use super::failure::{Lapse, failed, is_answer, unavailable};
+use super::failure::{Lapse, failed, is_answer, is_read_only, unavailable};
 use super::settings::CONNECT_TIMEOUT;
 use super::store::{Failure, Parameter, STATEMENT};
 use crate::ports::store_error::StoreError;
@@ -140,6 +140,10 @@ impl Line {
     fn judge(&mut self, outcome: Result<Result<Vec<Row>, Error>, Elapsed>) -> Result<Vec<Row>, Failure> {
         match outcome {
             Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) if is_read_only(&error) => {
+                self.live = None;
+                Err(Failure::NotAsked(unavailable(error)))
+            }
             Ok(Err(error)) if is_answer(&error) => Err(Failure::Said(error)),
             Ok(Err(error)) => {
                 self.live = None;
@@ -161,12 +165,12 @@ impl Line {
             }
             let open = async {
                 let (client, _) = self.connector.open().await?;
-                client.batch_execute(SESSION).await?;
-                let statement = client.prepare(self.sql).await?;
+                client.batch_execute(SESSION).await.map_err(failed)?;
+                let statement = client.prepare(self.sql).await.map_err(failed)?;
                 Ok((client, statement))
             };
             let opened = match timeout(CONNECT_TIMEOUT, open).await {
-                Ok(opened) => opened.map_err(failed),
+                Ok(opened) => opened,
                 Err(_) => Err(unavailable(Lapse(CONNECT_TIMEOUT))),
             };
             self.live = Some(opened.inspect_err(|_| self.rest())?);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::codec::{self, AGENT, ORGANIZATION, column, number};
 use super::connect::Connector;
-use super::failure::{inconsistent, same};
+use super::failure::{inconsistent, same, unavailable};
 use super::lane::{Lane, Lanes, Line, Waiting, Worker};
 use crate::domain::agent::Agent;
 use crate::domain::id::{AgentId, TokenId};
@@ -56,10 +56,44 @@ LEFT JOIN LATERAL (
 ) AS c ON true
 LEFT JOIN credential_uses u ON u.credential_id = c.credential_id";
 
+const IS_WRITABLE: &str = "\
+-- store_health.check
+SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS is_writable";
+
 /// The two lanes.
 pub(super) struct Lookup {
     standings: Lane<(AgentId, Option<TokenId>), Answer<Standing>>,
-    clients: Lane<(AgentId, Option<Fingerprint>), Answer<Client>>,
+    clients: Lane<ClientQuestion, Answer<Client>>,
+}
+
+/// What is asked about a client.
+enum ClientQuestion {
+    /// Who it is, with the secrets of that fingerprint.
+    Secret(AgentId, Fingerprint),
+    /// Who it is, with its keys.
+    Keys(AgentId),
+    /// Who it is.
+    Identity(AgentId),
+    /// Nothing, but that the server answers and can be written.
+    Health,
+}
+
+impl ClientQuestion {
+    fn agent(&self) -> Uuid {
+        match self {
+            Self::Secret(agent, _) | Self::Keys(agent) | Self::Identity(agent) => agent.0,
+            Self::Health => Uuid::nil(),
+        }
+    }
+
+    /// The fingerprint of the credentials that are wanted; `None` for keys. No fingerprint is empty.
+    fn fingerprint(&self) -> Option<&[u8]> {
+        match self {
+            Self::Secret(_, fingerprint) => Some(&fingerprint.0),
+            Self::Keys(_) => None,
+            Self::Identity(_) | Self::Health => Some(&[]),
+        }
+    }
 }
 
 type Answer<T> = Result<Option<T>, StoreError>;
@@ -85,11 +119,17 @@ impl Lookup {
 
     /// The client of that id, with the credentials that its proof may be held against.
     pub(super) async fn client(&self, agent: AgentId, proof: ProofKind) -> Answer<Client> {
-        let fingerprint = match proof {
-            ProofKind::Secret(fingerprint) => Some(fingerprint),
-            ProofKind::Key => None,
+        let question = match proof {
+            ProofKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
+            ProofKind::Key => ClientQuestion::Keys(agent),
+            ProofKind::None => ClientQuestion::Identity(agent),
         };
-        self.clients.ask((agent, fingerprint)).await?
+        self.clients.ask(question).await?
+    }
+
+    /// Whether the server answers, and can be written.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        self.clients.ask(ClientQuestion::Health).await?.map(drop)
     }
 }
 
@@ -121,17 +161,22 @@ impl Worker<(AgentId, Option<TokenId>), Answer<Standing>> for Standings {
 
 struct Clients(Kept);
 
-impl Worker<(AgentId, Option<Fingerprint>), Answer<Client>> for Clients {
-    async fn serve(
-        &mut self,
-        line: &mut Line,
-        batch: Vec<Waiting<(AgentId, Option<Fingerprint>), Answer<Client>>>,
-    ) {
-        let agents: Vec<Uuid> = batch.iter().map(|((agent, _), _)| agent.0).collect();
-        let fingerprints: Vec<Option<&[u8]>> = batch
-            .iter()
-            .map(|((_, fingerprint), _)| fingerprint.as_ref().map(|bytes| &bytes.0[..]))
-            .collect();
+impl Worker<ClientQuestion, Answer<Client>> for Clients {
+    async fn serve(&mut self, line: &mut Line, batch: Vec<Waiting<ClientQuestion, Answer<Client>>>) {
+        let (checks, batch): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|(question, _)| matches!(question, ClientQuestion::Health));
+        if !checks.is_empty() {
+            let outcome = is_writable(line).await;
+            for (_, reply) in checks {
+                let _ = reply.send(outcome.as_ref().map(|()| None).map_err(same));
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let agents: Vec<Uuid> = batch.iter().map(|(question, _)| question.agent()).collect();
+        let fingerprints: Vec<Option<&[u8]>> =
+            batch.iter().map(|(question, _)| question.fingerprint()).collect();
         let look = async {
             let rows = line.read(&[&agents, &fingerprints]).await?;
             let mut clients: Vec<Option<Client>> = vec![None; batch.len()];
@@ -147,6 +192,14 @@ impl Worker<(AgentId, Option<Fingerprint>), Answer<Client>> for Clients {
             Ok(clients)
         };
         answer(look.await, batch);
+    }
+}
+
+async fn is_writable(line: &mut Line) -> Result<(), StoreError> {
+    let rows = line.read_other(IS_WRITABLE, &[]).await?;
+    match column(&rows[0], "is_writable")? {
+        true => Ok(()),
+        false => Err(unavailable("it is read-only")),
     }
 }
 

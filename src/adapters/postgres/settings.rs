@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::tls::{Tls, TlsError};
 
@@ -21,6 +21,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct PgSettings {
     pub(super) config: Config,
+    /// The same for each host that the URL names, in its order.
+    pub(super) hosts: Vec<Config>,
     pub(super) tls: Tls,
     /// `sslmode=allow`: without TLS, and with it where the server demands it.
     pub(super) falls_back_to_tls: bool,
@@ -31,6 +33,9 @@ impl PgSettings {
     ///
     /// Beside what `tokio-postgres` reads, `sslmode` may be any of libpq's six, and `sslrootcert` may name a file
     /// of certificates, or `system`. What is wrong is told without the password.
+    ///
+    /// Where the URL names several hosts, the first that can be written is used, whatever `target_session_attrs` says:
+    /// a standby that lags would take a revoked token for an active one.
     pub fn parse(url: &SecretString) -> Result<Self, SettingsError> {
         let url = url.expose_secret();
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
@@ -62,6 +67,7 @@ impl PgSettings {
             None => OPTIONS.to_owned(),
         };
         config
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .ssl_mode(ssl)
             .options(options)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -70,7 +76,7 @@ impl PgSettings {
         if config.get_application_name().is_none() {
             config.application_name("agentidp");
         }
-        Ok(Self { config, tls, falls_back_to_tls: mode == "allow" })
+        Ok(Self { hosts: hosts_of(&config), config, tls, falls_back_to_tls: mode == "allow" })
     }
 
     /// The role that it connects as.
@@ -84,8 +90,41 @@ impl PgSettings {
         let mut patient = self.clone();
         let options = self.config.get_options().unwrap_or_default();
         patient.config.options(format!("{options} -c statement_timeout=0 -c lock_timeout=0"));
+        patient.hosts = hosts_of(&patient.config);
         patient
     }
+}
+
+/// That configuration for each of its hosts alone, so that each has its own time to answer.
+fn hosts_of(config: &Config) -> Vec<Config> {
+    let port = |place: usize| config.get_ports().get(place).or(config.get_ports().first()).copied();
+    let named = config.get_hosts().len().max(config.get_hostaddrs().len());
+    let one = |place: usize| {
+        let mut one = Config::new();
+        match config.get_hosts().get(place) {
+            Some(Host::Tcp(name)) => one.host(name),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => one.host_path(path),
+            None => &mut one,
+        };
+        config.get_hostaddrs().get(place).map(|address| one.hostaddr(*address));
+        port(place).map(|port| one.port(port));
+        config.get_user().map(|user| one.user(user));
+        config.get_password().map(|password| one.password(password));
+        config.get_dbname().map(|name| one.dbname(name));
+        config.get_options().map(|options| one.options(options));
+        config.get_application_name().map(|name| one.application_name(name));
+        config.get_connect_timeout().map(|timeout| one.connect_timeout(*timeout));
+        config.get_tcp_user_timeout().map(|timeout| one.tcp_user_timeout(*timeout));
+        one.ssl_mode(config.get_ssl_mode())
+            .ssl_negotiation(config.get_ssl_negotiation())
+            .channel_binding(config.get_channel_binding())
+            .target_session_attrs(config.get_target_session_attrs())
+            .keepalives(config.get_keepalives())
+            .keepalives_idle(config.get_keepalives_idle());
+        one
+    };
+    (0..named.max(1)).map(one).collect()
 }
 
 fn path(value: &str) -> Result<PathBuf, SettingsError> {
@@ -141,6 +180,40 @@ mod tests {
         }
         let missing = parse("postgres://a:hunter2@db/x?sslmode=verify-full&sslrootcert=/nowhere.pem");
         assert!(missing.err().expect("a fault").to_string().contains("/nowhere.pem"));
+    }
+
+    #[test]
+    fn only_a_server_that_can_be_written_will_do_whatever_the_url_says() {
+        for query in ["", "?target_session_attrs=any", "?target_session_attrs=read-only"] {
+            let settings = parse(&format!("postgres://a:b@db/x{query}")).expect("a URL");
+            assert_eq!(settings.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite, "{query}");
+        }
+    }
+
+    #[test]
+    fn each_host_of_a_url_is_tried_by_itself_with_all_that_the_url_says() {
+        let url = "postgres://user:word@one:1,%2Frun%2Ftwo:2,three:3/base?application_name=mine";
+        let settings = parse(url).expect("a URL");
+        let places: Vec<_> =
+            settings.hosts.iter().map(|one| (one.get_hosts().to_vec(), one.get_ports().to_vec())).collect();
+        let tcp = |name: &str| Host::Tcp(name.to_owned());
+        assert_eq!(
+            places,
+            [
+                (vec![tcp("one")], vec![1]),
+                (vec![Host::Unix("/run/two".into())], vec![2]),
+                (vec![tcp("three")], vec![3])
+            ]
+        );
+        for one in &settings.hosts {
+            assert_eq!((one.get_user(), one.get_password()), (Some("user"), Some(&b"word"[..])));
+            assert_eq!((one.get_dbname(), one.get_application_name()), (Some("base"), Some("mine")));
+            assert_eq!(one.get_options(), settings.config.get_options());
+            assert_eq!(one.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        }
+        let one_port = parse("postgres://one,two:7/base").expect("a URL");
+        assert_eq!(one_port.hosts[1].get_ports(), [7]);
+        assert_eq!(one_port.hosts[0].get_ports(), one_port.config.get_ports().get(..1).expect("one"));
     }
 
     #[test]

@@ -11,19 +11,16 @@ use deadpool_postgres::{
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
-use uuid::Uuid;
 
 use super::codec::number;
 use super::connect::Connector;
-use super::failure::{Lapse, failed, in_doubt, is_answer, unavailable};
+use super::failure::{Lapse, failed, in_doubt, is_answer, is_read_only, unavailable};
 use super::issuer::Issuer;
 use super::lane::Lanes;
 use super::lookup::Lookup;
 use super::revoker::Revoker;
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
-use crate::domain::id::AgentId;
 use crate::domain::time::Month;
-use crate::ports::credential_store::ProofKind;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::store_health::StoreHealth;
 
@@ -153,6 +150,10 @@ impl Postgres {
         };
         let lost = match timeout_at(ends.min(Instant::now() + STATEMENT), ask.of(&connection)).await {
             Ok(Ok(rows)) => return Ok(rows),
+            Ok(Err(error)) if is_read_only(&error) => {
+                self.forget(connection);
+                return Err(Failure::NotAsked(unavailable(error)));
+            }
             Ok(Err(error)) if is_answer(&error) => {
                 return Err(Failure::Said(error));
             }
@@ -161,6 +162,12 @@ impl Postgres {
         };
         drop(Object::take(connection));
         Err(Failure::Lost(lost))
+    }
+
+    /// Throws that connection away, and with it all that lie idle in the pool: they lead to the same server.
+    pub(super) fn forget(&self, connection: Object) {
+        drop(Object::take(connection));
+        self.pool.retain(|_, _| false);
     }
 }
 
@@ -196,11 +203,11 @@ impl StoreHealth for Postgres {
         true
     }
 
-    /// Asks by the lane that every request goes through: a pool that is busy is no store that is away.
+    /// Asks by the lane that every request goes through, as a busy pool is no reason to be sent no requests, and whether
+    /// the server can be written.
     async fn check(&self) -> Result<(), StoreError> {
-        let nobody = AgentId(Uuid::nil());
-        match timeout(CHECK, self.lookup.client(nobody, ProofKind::Key)).await {
-            Ok(outcome) => outcome.map(drop),
+        match timeout(CHECK, self.lookup.check()).await {
+            Ok(outcome) => outcome,
             Err(_) => Err(unavailable(Lapse(CHECK))),
         }
     }
