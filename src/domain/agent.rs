@@ -6,6 +6,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::id::{AgentId, OrganizationId};
 use super::scope::{ManagementScope, Scopes};
 use super::time::Timestamp;
+use super::token::generation_after;
 
 /// The longest e-mail address, in bytes.
 pub const MAX_EMAIL_BYTES: usize = 255;
@@ -59,13 +60,14 @@ impl Agent {
     /// The agent without the tokens it has: the kill switch.
     pub fn without_its_tokens(&self, at: Timestamp) -> Result<Self, Decommissioned> {
         self.refuse_if_final()?;
-        Ok(Self { generation: self.generation + 1, ..self.clone() }.stamped(self, at))
+        let generation = generation_after(self.generation, at);
+        Ok(Self { generation, ..self.clone() }.stamped(self, at))
     }
 
     /// Marks a change of `before`. Leaving `active` kills the tokens that the agent has.
     fn stamped(mut self, before: &Self, at: Timestamp) -> Self {
         if before.status == AgentStatus::Active && self.status != AgentStatus::Active {
-            self.generation += 1;
+            self.generation = generation_after(self.generation, at);
         }
         self.revision += 1;
         self.updated_at = at;
@@ -342,7 +344,8 @@ pub(super) mod tests {
                         prop_assert_ne!(now.status, AgentStatus::Decommissioned, "it is final");
                         let left_active = now.is_active() && !next.is_active();
                         let killed = left_active || step == 3;
-                        prop_assert_eq!(next.generation, now.generation + u64::from(killed));
+                        let after = if killed { generation_after(now.generation, at) } else { now.generation };
+                        prop_assert_eq!(next.generation, after);
                         let touched = next != now;
                         prop_assert_eq!(next.revision, now.revision + u64::from(touched));
                         prop_assert_eq!(next.updated_at == at, touched);

@@ -3,8 +3,9 @@
 use fluent_uri::Uri;
 
 use super::id::OrganizationId;
-use super::plan::{LimitOverrides, Limits, Plan};
+use super::plan::{Limit, LimitOverrides, Limits, Plan};
 use super::time::Timestamp;
+use super::token::generation_after;
 
 /// The slug of the organization that exists from the first start.
 pub const DEFAULT_SLUG: &str = "default";
@@ -46,7 +47,7 @@ impl Organization {
             return after;
         }
         if self.is_active() && !after.is_active() {
-            after.generation += 1;
+            after.generation = generation_after(after.generation, at);
         }
         after.revision += 1;
         after.updated_at = at;
@@ -61,6 +62,11 @@ impl Organization {
     /// Events from before this instant are no longer shown; `None` if all are.
     pub fn audit_horizon(&self, now: Timestamp) -> Option<Timestamp> {
         self.limits().audit_horizon(now)
+    }
+
+    /// For how many days its audit events are kept, before the grace that follows.
+    pub fn audit_keeping(&self) -> Limit {
+        self.limits().audit_retention_days.or_more(Limit::AtMost(self.plan.audit_floor_days()))
     }
 
     /// Whether its agents may get and use tokens.
@@ -192,12 +198,27 @@ pub(super) mod tests {
         assert_eq!(before.changed(to(OrganizationStatus::Active), at), before);
         let suspended = before.changed(to(OrganizationStatus::Suspended), at);
         assert!(before.is_active() && !suspended.is_active());
-        assert_eq!((suspended.generation, suspended.revision, suspended.updated_at), (1, 1, at));
+        assert_eq!(
+            (suspended.generation, suspended.revision, suspended.updated_at),
+            (generation_after(0, at), 1, at)
+        );
         let plan = OrganizationChange { plan: Some(Plan::Pro), ..OrganizationChange::default() };
         let larger = suspended.changed(plan, at);
-        assert_eq!((larger.generation, larger.revision, larger.plan), (1, 2, Plan::Pro));
+        assert_eq!((larger.generation, larger.revision, larger.plan), (suspended.generation, 2, Plan::Pro));
         let back = larger.changed(to(OrganizationStatus::Active), at);
-        assert_eq!((back.generation, back.revision, back.is_active()), (1, 3, true));
+        assert_eq!((back.generation, back.revision, back.is_active()), (suspended.generation, 3, true));
+    }
+
+    #[test]
+    fn events_are_kept_for_no_less_than_the_floor_of_the_plan() {
+        for (plan, floor) in [(Plan::Free, 30), (Plan::Pro, 90), (Plan::Enterprise, 365)] {
+            let mut kept = Organization { plan, ..organization() };
+            assert_eq!(kept.audit_keeping(), plan.limits().audit_retention_days);
+            kept.overrides.audit_retention_days = Some(Limit::AtMost(1));
+            assert_eq!(kept.audit_keeping(), Limit::AtMost(floor));
+            kept.overrides.audit_retention_days = Some(Limit::Unlimited);
+            assert_eq!(kept.audit_keeping(), Limit::Unlimited);
+        }
     }
 
     #[test]

@@ -70,11 +70,12 @@ impl WindowCounts {
         RateDecision { admitted, limit, remaining, reset_at, retry_after }
     }
 
-    /// Moves on to the window that `now` lies in. A clock that steps back changes nothing.
+    /// Moves on to the window that `now` lies in. A clock that steps back by a window at most changes nothing; one that
+    /// was further ahead, and is right again, begins anew.
     fn roll_to(&mut self, now: Timestamp) {
         let window = now.as_millis().div_euclid(WINDOW_MILLIS);
         match window - self.window {
-            step if step <= 0 => {}
+            -1 | 0 => {}
             1 => *self = Self { window, current: 0, previous: self.current },
             _ => *self = Self { window, current: 0, previous: 0 },
         }
@@ -131,6 +132,22 @@ mod tests {
             .filter(|request| usage.admit(100, Timestamp::from_millis(request * 300)).admitted)
             .count();
         assert!((450..=550).contains(&admitted), "{admitted} in five minutes");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_and_returns_locks_nobody_out() {
+        for jump in [2 * WINDOW_MILLIS, 3_600_000, 86_400_000] {
+            let mut usage = WindowCounts::default();
+            let now = 1_800_000_000_000;
+            while usage.admit(10, Timestamp::from_millis(now + jump)).admitted {}
+            let decision = usage.admit(10, Timestamp::from_millis(now));
+            assert!(decision.admitted, "{jump}");
+            assert!(decision.retry_after <= 120, "{decision:?}");
+        }
+        let mut usage = WindowCounts::default();
+        let now = 1_800_000_000_000;
+        while usage.admit(10, Timestamp::from_millis(now)).admitted {}
+        assert!(!usage.admit(10, Timestamp::from_millis(now - 1)).admitted, "a small step forgets nothing");
     }
 
     proptest! {

@@ -57,6 +57,16 @@ pub fn generation_of(agent: &Agent, organization: &Organization) -> u64 {
     agent.generation + organization.generation
 }
 
+/// The generation that revokes what was issued under `before`, at that instant: the milliseconds since the epoch, and
+/// in any case more than `before`.
+///
+/// A count would start again where a backup ends: after a restore the next revocation would reach a generation that
+/// tokens from before it carry, and make them active again. Nothing is revoked a thousand times a second, so no
+/// generation is ahead of the clock.
+pub fn generation_after(before: u64, at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or_default().max(before + 1)
+}
+
 /// What the stores say, at this instant, about a token's agent and about the token itself.
 #[derive(Clone, Debug)]
 pub struct Standing {
@@ -192,6 +202,47 @@ mod tests {
         let status = OrganizationStatus::Suspended;
         let organization = Organization { status, ..Organization::clone(&standing().organization) };
         assert!(!Standing { organization: organization.into(), ..standing() }.keeps_alive(&claims()));
+    }
+
+    #[test]
+    fn no_revocation_after_a_restore_reaches_a_generation_from_before_it() {
+        let Standing { agent, organization, .. } = standing();
+        let at = |second: i64| Timestamp::from_millis(1_800_000_000_000).plus_seconds(second);
+        let mut handed_out = Vec::new();
+        let (mut lost_agent, mut lost_organization) =
+            (Agent::clone(&agent), Organization::clone(&organization));
+        for second in 0..20 {
+            handed_out.push(generation_of(&lost_agent, &lost_organization));
+            if second % 3 == 0 {
+                lost_organization.generation = generation_after(lost_organization.generation, at(second));
+            } else {
+                lost_agent = lost_agent.without_its_tokens(at(second)).expect("not final");
+            }
+        }
+        // All of it restored, or one of the two tables.
+        for (mut agent, mut organization) in [
+            (Agent::clone(&agent), Organization::clone(&organization)),
+            (lost_agent, Organization::clone(&organization)),
+            (Agent::clone(&agent), lost_organization),
+        ] {
+            for second in 60..80 {
+                if second % 2 == 0 {
+                    organization.generation = generation_after(organization.generation, at(second));
+                } else {
+                    agent = agent.without_its_tokens(at(second)).expect("not final");
+                }
+                let generation = generation_of(&agent, &organization);
+                assert!(!handed_out.contains(&generation), "{second}: {generation}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_generation_rises_however_often_in_a_millisecond_and_whatever_the_clock_says() {
+        let at = Timestamp::from_millis(1_000);
+        assert_eq!([generation_after(0, at), generation_after(1_000, at)], [1_000, 1_001]);
+        assert_eq!(generation_after(5_000, at), 5_001, "the clock was ahead before");
+        assert_eq!(generation_after(7, Timestamp::from_millis(-1)), 8);
     }
 
     #[test]

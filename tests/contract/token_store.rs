@@ -284,7 +284,10 @@ async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
     let standing =
         stores.tokens.standing(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");
-    assert_eq!((&*standing.agent, generation_of(&standing.agent, &standing.organization)), (&killed, 1));
+    assert_eq!(
+        (&*standing.agent, generation_of(&standing.agent, &standing.organization)),
+        (&killed, killed.generation)
+    );
     assert_eq!(standing.organization.id, agent.organization);
     let nobody = crate::bench::agent(agent.organization);
     assert!(stores.tokens.standing(&claims(&nobody, TokenId(id()))).await.expect("an answer").is_none());
