@@ -22,6 +22,16 @@ impl Plan {
     pub const ALL: [(&'static str, Self); 3] =
         [("free", Self::Free), ("pro", Self::Pro), ("enterprise", Self::Enterprise)];
 
+    /// For how many days an audit event is kept at least, though it may be shown for fewer: whoever can change an
+    /// organization's limits cannot remove what it did last month.
+    pub const fn audit_floor_days(self) -> u32 {
+        match self {
+            Self::Free => 30,
+            Self::Pro => 90,
+            Self::Enterprise => 365,
+        }
+    }
+
     /// What the plan allows.
     pub const fn limits(self) -> Limits {
         use Limit::{AtMost, Unlimited};
@@ -35,6 +45,17 @@ impl Plan {
             max_tokens_per_month: tokens,
             requests_per_minute: requests,
             audit_retention_days: days,
+        }
+    }
+}
+
+impl Limit {
+    /// The one that allows more.
+    #[must_use]
+    pub const fn or_more(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::AtMost(one), Self::AtMost(two)) => Self::AtMost(if one > two { one } else { two }),
+            _ => Self::Unlimited,
         }
     }
 }

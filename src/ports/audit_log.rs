@@ -39,13 +39,18 @@ pub trait AuditLog: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError>;
 
-    /// Removes events that are past their retention by [`GRACE_DAYS`], and returns about how many those were.
-    /// What else a store remembers for a time (revocations, assertions, counts of past months) goes with them
-    /// once that time is over by [`CLOCK_SLACK_SECONDS`](crate::domain::time::CLOCK_SLACK_SECONDS).
+    /// Removes events that are past their keeping by [`GRACE_DAYS`], and returns about how many those were.
+    ///
+    /// Events are kept for [`Organization::audit_keeping`](crate::domain::organization::Organization::audit_keeping); a
+    /// retention that was made shorter counts only [`GRACE_DAYS`] after that. What else a store remembers for a time
+    /// (revocations, assertions, counts of past months) goes with them once that time is over by
+    /// [`CLOCK_SLACK_SECONDS`](crate::domain::time::CLOCK_SLACK_SECONDS). A store that instances share judges by its own
+    /// clock as well: where `now` is later than that, nothing goes that is not past by both.
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
-/// For how long an event is kept after it is no longer shown: a downgrade can be taken back in that time.
+/// For how long an event is kept after its keeping is over, and for how long a shorter retention does not count yet: a
+/// downgrade can be taken back in that time.
 pub const GRACE_DAYS: u32 = 30;
 
 /// A part of the log.

@@ -148,6 +148,10 @@ async fn warn_of_power(database: &PgSettings) {
             role = database.role(),
             "the role of DATABASE_URL may change the audit log; give it a role of its own, and MIGRATION_DATABASE_URL the one that owns the tables"
         ),
+        Ok(powers) if powers.may_create => tracing::warn!(
+            role = database.role(),
+            "the role of DATABASE_URL may create objects in the schema of the tables; as the schema's owner run: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+        ),
         Ok(_) => {}
         Err(error) => {
             tracing::warn!(error = &error as &dyn Error, "the rights of the role could not be read");

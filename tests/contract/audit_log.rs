@@ -1,13 +1,16 @@
 use std::sync::Arc;
 
+use agentidp::adapters::system::SystemClock;
 use agentidp::domain::audit::{
     Action, AuditEvent, AuditFilter, EventDraft, MAX_IN_FULL, Outcome, ResourceType,
 };
 use agentidp::domain::id::{AgentId, EventId, OrganizationId};
-use agentidp::domain::organization::OrganizationChange;
-use agentidp::domain::plan::LimitOverrides;
+use agentidp::domain::organization::{Organization, OrganizationChange};
+use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::tenancy::Tenancy;
+use agentidp::domain::time::Timestamp;
 use agentidp::ports::audit_log::{AuditQuery, GRACE_DAYS};
+use agentidp::ports::clock::Clock as _;
 
 use crate::bench::*;
 
@@ -20,6 +23,8 @@ contract!([memory, postgres] [
     another_organizations_events_are_not_seen,
     an_event_of_no_organization_is_seen_with_all_of_them_only,
     an_event_past_its_retention_is_not_shown_and_kept_for_the_grace,
+    an_event_is_kept_for_the_floor_of_the_plan_however_short_its_retention,
+    a_retention_that_falls_removes_nothing_for_thirty_days,
     a_downgrade_that_is_taken_back_within_the_grace_loses_nothing,
 ]);
 
@@ -124,12 +129,35 @@ async fn an_event_of_no_organization_is_seen_with_all_of_them_only(stores: Store
     assert!(!ids(&stores, &query(Tenancy::Only(organization.id))).await.contains(&stray.draft.id));
 }
 
-async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores: Stores) {
-    let overrides = LimitOverrides { audit_retention_days: at_most(10), ..LimitOverrides::default() };
-    let organization = stores.organization(overrides).await;
+/// An instant so many days before the present one: what a store that judges by its own clock as well takes for past.
+fn days_ago(days: u32) -> Timestamp {
+    SystemClock.now().minus_days(days)
+}
+
+/// An event of that instant.
+fn event_of(organization: &Organization, at: Timestamp) -> AuditEvent {
     let event = authentication_failure(Some(organization.id), 0);
+    AuditEvent { draft: EventDraft { at, ..event.draft }, ..event }
+}
+
+async fn is_kept(stores: &Stores, event: &AuditEvent) -> bool {
+    let at_once = event.draft.at;
+    stores.audit.find(Tenancy::All, event.draft.id, at_once).await.expect("an answer").is_some()
+}
+
+fn retention(days: u32) -> LimitOverrides {
+    LimitOverrides { audit_retention_days: at_most(days), ..LimitOverrides::default() }
+}
+
+fn retention_change(days: u32) -> OrganizationChange {
+    OrganizationChange { overrides: Some(retention(days)), ..OrganizationChange::default() }
+}
+
+async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores: Stores) {
+    let organization = stores.organization(retention(400)).await;
+    let event = event_of(&organization, days_ago(500));
     stores.append(std::slice::from_ref(&event)).await;
-    let day = |days: u32| NOON.plus_seconds(i64::from(days) * 86_400);
+    let day = |days: u32| event.draft.at.plus_seconds(i64::from(days) * 86_400);
     let is_shown = async |now| {
         let query = AuditQuery { now, ..query(Tenancy::Only(organization.id)) };
         let listed = ids(&stores, &query).await.contains(&event.draft.id);
@@ -137,30 +165,65 @@ async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores:
         assert_eq!(listed, found);
         listed
     };
-    assert!(is_shown(day(10)).await);
-    assert!(!is_shown(day(10).plus_seconds(1)).await);
-    stores.audit.purge(day(10 + GRACE_DAYS)).await.expect("purged");
+    assert!(is_shown(day(400)).await);
+    assert!(!is_shown(day(400).plus_seconds(1)).await);
+    stores.audit.purge(day(400 + GRACE_DAYS)).await.expect("purged");
     assert!(is_shown(day(1)).await, "kept until the grace is over");
-    assert!(stores.audit.purge(day(10 + GRACE_DAYS).plus_seconds(1)).await.expect("purged") > 0);
+    assert!(stores.audit.purge(day(400 + GRACE_DAYS).plus_seconds(1)).await.expect("purged") > 0);
     assert!(!is_shown(day(1)).await, "gone");
 }
 
-async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: Stores) {
-    let before = stores.organization(LimitOverrides::default()).await;
-    let event = authentication_failure(Some(before.id), 0);
+async fn an_event_is_kept_for_the_floor_of_the_plan_however_short_its_retention(stores: Stores) {
+    let organization = stores.organization(retention(1)).await;
+    let floor = organization.plan.audit_floor_days() + GRACE_DAYS;
+    let (kept, past) =
+        (event_of(&organization, days_ago(floor - 1)), event_of(&organization, days_ago(floor + 1)));
+    stores.append(&[kept.clone(), past.clone()]).await;
+    stores.audit.purge(days_ago(0)).await.expect("purged");
+    assert_eq!((is_kept(&stores, &kept).await, is_kept(&stores, &past).await), (true, false));
+}
+
+async fn a_retention_that_falls_removes_nothing_for_thirty_days(stores: Stores) {
+    let before = stores.organization(retention(700)).await;
+    let event = event_of(&before, days_ago(600));
     stores.append(std::slice::from_ref(&event)).await;
-    let now = NOON.plus_seconds(20 * 86_400);
-    let change = |days| OrganizationChange {
-        overrides: Some(LimitOverrides { audit_retention_days: at_most(days), ..LimitOverrides::default() }),
-        ..OrganizationChange::default()
-    };
-    let short = before.changed(change(1), now);
+    let now = days_ago(0);
+    // In two steps, back, and down again: none of it shortens what was promised first.
+    let steps = [500, 1, 550, 2];
+    let mut organization = before;
+    for days in steps {
+        let next = organization.changed(retention_change(days), now);
+        stores.organizations.update(&organization, &next, &[]).await.expect("changed");
+        stores.audit.purge(now).await.expect("purged");
+        assert!(is_kept(&stores, &event).await, "{days}");
+        organization = next;
+    }
+    stores.let_retention_falls_pass().await;
+    let later = now.plus_seconds(i64::from(GRACE_DAYS) * 86_400);
+    stores.audit.purge(later).await.expect("purged");
+    assert!(!is_kept(&stores, &event).await, "the fall is thirty days ago");
+}
+
+async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: Stores) {
+    let pro = OrganizationChange { plan: Some(Plan::Pro), ..OrganizationChange::default() };
+    let free = OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() };
+    let enterprise = stores.organization(LimitOverrides::default()).await;
+    let now = days_ago(0);
+    let before = enterprise.changed(pro.clone(), now);
+    stores.organizations.update(&enterprise, &before, &[]).await.expect("changed");
+    stores.let_retention_falls_pass().await;
+    let events = [100, 130, 200, 360].map(|days| event_of(&before, days_ago(days)));
+    stores.append(&events).await;
+    let short = before.changed(free, now);
     stores.organizations.update(&before, &short, &[]).await.expect("changed");
     stores.audit.purge(now).await.expect("purged");
-    assert_eq!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer"), None);
-    let long = short.changed(change(100), now);
+    let found = stores.audit.find(Tenancy::All, events[1].draft.id, now).await.expect("an answer");
+    assert_eq!(found, None, "it is not shown");
+    let long = short.changed(pro, now);
     stores.organizations.update(&short, &long, &[]).await.expect("changed");
-    assert!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some());
+    for event in events {
+        assert!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some());
+    }
 }
 
 async fn a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full(stores: Stores) {

@@ -9,9 +9,7 @@ use agentidp::adapters::postgres::Postgres;
 use agentidp::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSettings};
 use agentidp::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
-use agentidp::domain::audit::{
-    Action, AuditEvent, EventDraft, MAX_IN_FULL, Metadata, Origin, Outcome, Resource, Tally,
-};
+use agentidp::domain::audit::{Action, AuditEvent, EventDraft, Metadata, Origin, Outcome, Resource, Tally};
 use agentidp::domain::credential::{Credential, Proof, StoredSecret};
 use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
 use agentidp::domain::organization::{Name, Organization, OrganizationStatus, Slug};
@@ -28,7 +26,7 @@ use agentidp::ports::token_store::TokenIssue;
 use uuid::Uuid;
 
 use crate::redis_cluster::redis_cluster_url;
-use crate::servers::{Database, SERVES, redis_url};
+use crate::servers::{Database, OWNER, SERVES, redis_url};
 
 /// How many callers race.
 pub const RACERS: usize = 30;
@@ -310,13 +308,22 @@ impl Stores {
 
     /// Appends events that no change carries.
     pub async fn append(&self, events: &[AuditEvent]) {
-        let tallies = events.chunks(MAX_IN_FULL).map(|events| tally(&id().to_string(), events, 0));
+        let tallies = events.iter().map(|event| tally(&id().to_string(), std::slice::from_ref(event), 0));
         self.audit.tally(&tallies.collect::<Vec<_>>()).await.expect("stored");
     }
 
     /// The database, where there is one.
     pub fn database(&self) -> &Database {
         self.database.as_deref().expect("stores in PostgreSQL")
+    }
+
+    /// Makes every retention that fell have fallen thirty days ago, where that goes by the store's own clock.
+    pub async fn let_retention_falls_pass(&self) {
+        if let Some(database) = &self.database {
+            let pass =
+                "UPDATE audit_retention_falls SET kept_until = kept_until - interval '30 days 1 second'";
+            database.client(OWNER).await.batch_execute(pass).await.expect("passed");
+        }
     }
 
     /// How many events of that action there are.

@@ -1,14 +1,20 @@
 //! What is true of the tables by themselves.
 
+use agentidp::adapters::postgres::{migrate, powers};
+use agentidp::adapters::system::SystemClock;
 use agentidp::domain::agent::{AgentStatus, AgentType, Owner};
-use agentidp::domain::audit::{Action, AuditFilter, Outcome, ResourceType};
+use agentidp::domain::audit::{Action, AuditEvent, AuditFilter, EventDraft, Outcome, ResourceType};
 use agentidp::domain::credential::CredentialStatus;
-use agentidp::domain::id::AgentId;
+use agentidp::domain::id::{AgentId, TokenId};
 use agentidp::domain::page::Page;
 use agentidp::domain::plan::{Limit, LimitOverrides, Limits, Plan};
 use agentidp::domain::tenancy::Tenancy;
+use agentidp::domain::time::CLOCK_SLACK_SECONDS;
 use agentidp::ports::agent_store::AgentFilter;
 use agentidp::ports::audit_log::AuditQuery;
+use agentidp::ports::clock::Clock as _;
+use agentidp::ports::store_error::{StoreError, with_causes};
+use agentidp::ports::token_store::{Revocation, SpentAssertion};
 use agentidp::ports::usage_store::UsageQuery;
 use tokio_postgres::Client;
 
@@ -118,7 +124,7 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
         assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("42501"), "{deed}");
     }
     let too_much = "SELECT remove_past_audit_events(clock_timestamp() + interval '100 years', 30, 1000, '00000000-0000-0000-0000-000000000000')";
-    serves.batch_execute(too_much).await.expect_err("not by a time to come");
+    serves.batch_execute(too_much).await.expect("by no time to come, but by its own clock");
     let too_soon =
         "SELECT remove_past_audit_events(clock_timestamp(), 0, 1000, '00000000-0000-0000-0000-000000000000')";
     serves.batch_execute(too_soon).await.expect_err("not without the grace");
@@ -126,6 +132,188 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
         SELECT remove_past_audit_events(clock_timestamp(), 30, 1000, '00000000-0000-0000-0000-000000000000')";
     serves.batch_execute(tricked).await.expect("it looks at the tables that are its own");
     assert_eq!(stores.count(Action::OrganizationCreated).await, 1, "nothing went");
+}
+
+/// PostgreSQL before 15 lets everybody create in the schema `public`, which there is the superuser's.
+async fn as_before_15(database: &Database) {
+    let superuser = database.client("postgres").await;
+    let opened = "ALTER SCHEMA public OWNER TO postgres; GRANT CREATE ON SCHEMA public TO PUBLIC";
+    superuser.batch_execute(opened).await.expect("opened");
+}
+
+#[tokio::test]
+async fn who_serves_cannot_become_the_owner_through_functions_of_its_own() {
+    let stores = postgres().await;
+    stores.organization(LimitOverrides::default()).await;
+    let database = stores.database();
+    as_before_15(database).await;
+    let serves = database.client(SERVES).await;
+    // Each fits better than PostgreSQL's own function of that name where a call leaves room, and would run as the owner.
+    let deed = "AS $$ BEGIN
+        ALTER TABLE audit_events DISABLE TRIGGER ALL; DELETE FROM audit_events; CREATE TABLE taken (); RETURN 0;
+    END $$";
+    for (name, arguments, result) in [
+        ("hashtextextended", "text, integer", "bigint"),
+        ("pg_advisory_xact_lock", "integer", "bigint"),
+        ("date_trunc", "unknown, timestamp", "bigint"),
+        ("make_interval", "integer", "bigint"),
+        ("to_char", "timestamp, unknown", "bigint"),
+        ("\"right\"", "name, integer", "bigint"),
+        ("set_config", "unknown, unknown, boolean", "bigint"),
+        ("quote_ident", "name", "bigint"),
+        ("current_schema", "", "bigint"),
+    ] {
+        let arguments = arguments.replace("unknown", "text");
+        let sql =
+            format!("CREATE FUNCTION public.{name}({arguments}) RETURNS {result} LANGUAGE plpgsql {deed}");
+        serves.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    let calls = "SELECT make_audit_partitions(clock_timestamp() + interval '4 months', 2);
+        SELECT remove_past_audit_events(clock_timestamp(), 30, 1000, '00000000-0000-0000-0000-000000000000');
+        UPDATE organizations SET plan = 'free';
+        INSERT INTO agents SELECT gen_random_uuid(), organization_id, 'a@example.com', now(), 'custom', '1.0.0', '{a:b}', 'me',
+            'development', 'active', now(), 0, 0 FROM organizations LIMIT 1";
+    serves.batch_execute(calls).await.expect("they do what they should");
+    migrate(&database.settings(OWNER), Some(SERVES)).await.expect("the owner falls for none of them either");
+    assert_eq!(stores.count(Action::OrganizationCreated).await, 1, "nothing went");
+    let taken = findings(&serves, "SELECT relname::text FROM pg_class WHERE relname = 'taken'").await;
+    assert_eq!(taken, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_runs_as_the_owner_looks_up_nothing_where_others_may_create() {
+    let client = Database::migrated().await.client(OWNER).await;
+    let trusting = findings(
+        &client,
+        "SELECT proname::text FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace
+            AND NOT 'search_path=pg_catalog, pg_temp' = ANY (COALESCE(proconfig, '{}'))",
+    );
+    assert_eq!(trusting.await, [""; 0]);
+    let own = findings(&client, "SELECT count(*)::text FROM pg_proc WHERE prosecdef").await;
+    assert_eq!(own, ["3"]);
+}
+
+#[tokio::test]
+async fn a_migration_leaves_the_schema_to_its_owner_and_the_start_tells_where_it_cannot() {
+    let database = Database::migrated().await;
+    let may_create = async || {
+        let powers = powers(&database.settings(SERVES)).await.expect("an answer");
+        assert!(!powers.is_superuser && !powers.may_change_the_audit);
+        powers.may_create
+    };
+    let owner = database.client(OWNER).await;
+    owner.batch_execute("GRANT CREATE ON SCHEMA public TO PUBLIC").await.expect("opened");
+    assert!(may_create().await);
+    migrate(&database.settings(OWNER), Some(SERVES)).await.expect("migrated");
+    assert!(!may_create().await);
+    as_before_15(&database).await;
+    migrate(&database.settings(OWNER), Some(SERVES)).await.expect("migrated");
+    assert!(may_create().await, "the superuser must close it");
+}
+
+#[tokio::test]
+async fn who_serves_removes_nothing_that_the_last_thirty_days_would_have_kept() {
+    const KEPT: &str = "SELECT count(*)::text FROM audit_events WHERE action = 'auth.failed'";
+    let stores = postgres().await;
+    let database = stores.database();
+    let organization = stores.organization(LimitOverrides::default()).await;
+    let now = SystemClock.now();
+    let event = |days| AuditEvent {
+        organization: Some(organization.id),
+        draft: EventDraft { at: now.minus_days(days), ..event(Action::AuthFailed, organization.id) },
+    };
+    stores.append(&[event(3), event(35), event(100), event(800)]).await;
+    let serves = database.client(SERVES).await;
+    let purge = |ahead: &str| {
+        format!(
+            "SELECT remove_past_audit_events(clock_timestamp() + interval '{ahead}', 30, 5000,
+                '00000000-0000-0000-0000-000000000000')"
+        )
+    };
+    for deed in [
+        "UPDATE organizations SET audit_retention_days = 1",
+        "UPDATE organizations SET plan = 'free', audit_retention_days = 1, updated_at = '2000-01-01'",
+        "UPDATE organizations SET audit_retention_days = 0; UPDATE organizations SET audit_retention_days = 2",
+        "SELECT set_config('agentidp.retention', 'on', false)",
+    ] {
+        serves.batch_execute(deed).await.expect(deed);
+        for ahead in ["0", "23 hours"] {
+            serves.batch_execute(&purge(ahead)).await.expect("run");
+        }
+        assert_eq!(findings(&serves, KEPT).await, ["4"], "{deed}");
+    }
+    for deed in [
+        "UPDATE audit_retention_falls SET kept_until = now()",
+        "DELETE FROM audit_retention_falls",
+        "INSERT INTO audit_retention_falls SELECT organization_id, 1, now() FROM organizations",
+        "UPDATE plans SET audit_floor_days = 1",
+        "UPDATE organizations SET organization_id = gen_random_uuid()",
+        "UPDATE organizations SET created_at = now()",
+        "UPDATE agents SET organization_id = gen_random_uuid()",
+        "DELETE FROM organizations",
+        "DELETE FROM agents",
+        "DELETE FROM agent_counts",
+        "ALTER TABLE organizations DISABLE TRIGGER ALL",
+        "SELECT remember_retention_fall()",
+    ] {
+        let error = serves.batch_execute(deed).await.expect_err(deed);
+        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("42501"), "{deed}: {error}");
+    }
+    stores.let_retention_falls_pass().await;
+    stores.audit.purge(now).await.expect("purged");
+    assert_eq!(findings(&serves, KEPT).await, ["2"], "of 3 and of 35 days; the floor and the grace are 60");
+}
+
+#[tokio::test]
+async fn partitions_are_made_for_plausible_times_only() {
+    let database = Database::migrated().await;
+    let serves = database.client(SERVES).await;
+    let make = |at: &str| format!("SELECT make_audit_partitions(clock_timestamp() + interval '{at}', 24)");
+    for (at, expected) in
+        [("-40 years", "55000"), ("-4 years", "55000"), ("8 months", "55000"), ("300 years", "55000")]
+    {
+        let error = serves.batch_execute(&make(at)).await.expect_err(at);
+        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some(expected), "{at}");
+    }
+    let partitions = findings(
+        &serves,
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_events'::regclass",
+    );
+    assert_eq!(partitions.await, [""; 0]);
+    let stores = postgres().await;
+    let late =
+        EventDraft { at: SystemClock.now().minus_days(9_000), ..event(Action::AuthFailed, AgentId(id())) };
+    let outcome =
+        stores.audit.tally(&[tally("late", &[AuditEvent { organization: None, draft: late }], 0)]).await;
+    let Err(StoreError::Unavailable { source, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(with_causes(&*source).contains("the clock of an instance is wrong"), "{source}");
+}
+
+/// An instance whose clock is ahead by days must not make revoked tokens active, nor a month's quota begin again.
+#[tokio::test]
+async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
+    let stores = postgres().await;
+    let agent = stores.agent().await;
+    let now = SystemClock.now();
+    let (token, until) = (TokenId(id()), now.plus_seconds(60));
+    let revocation = Revocation { token, organization: agent.organization, until };
+    let revoked = EventDraft { at: now, ..event(Action::TokenRevoked, token) };
+    stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
+    let assertion = SpentAssertion { digest: [7; 32], until };
+    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
+    let this_month = "INSERT INTO monthly_tokens SELECT agent_id, date_trunc('month', now())::date, organization_id, 3, 3, 0 FROM agents";
+    stores.database().client(OWNER).await.batch_execute(this_month).await.expect("counted");
+    for ahead in [CLOCK_SLACK_SECONDS + 61, 86_400, 40 * 86_400] {
+        stores.audit.purge(now.plus_seconds(ahead)).await.expect("purged");
+        let standing =
+            stores.tokens.standing(&claims(&agent, token)).await.expect("an answer").expect("known");
+        assert!(standing.is_revoked, "{ahead}");
+        assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "{ahead}");
+        assert_eq!(stores.outbox.pending(10).await.expect("an answer").len(), 1, "{ahead}");
+        let query =
+            UsageQuery { organization: agent.organization, month: now.month(), client: None, clients: 1 };
+        assert_eq!(stores.usage.usage(&query).await.expect("an answer").tokens, 3, "{ahead}");
+    }
 }
 
 /// From now on new sessions tell the plan of each statement, and take sorts and scans of whole tables only where

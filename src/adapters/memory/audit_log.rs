@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::Memory;
 use super::world::{OpenTally, World};
 use crate::domain::audit::{AuditEvent, EventDraft, MAX_IN_FULL, Position, Tally};
-use crate::domain::id::EventId;
-use crate::domain::plan::Plan;
+use crate::domain::id::{EventId, OrganizationId};
+use crate::domain::plan::{Limit, Plan};
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
@@ -74,7 +74,7 @@ impl AuditLog for Memory {
         let past: Vec<Position> = world
             .events
             .values()
-            .filter(|event| !world.shows(event, now.minus_days(GRACE_DAYS)))
+            .filter(|event| !world.keeps(event, now))
             .map(|event| event.draft.position())
             .collect();
         for position in &past {
@@ -100,5 +100,25 @@ impl World {
             None => Plan::Free.limits().audit_horizon(now),
         };
         horizon.is_none_or(|horizon| event.draft.at >= horizon)
+    }
+
+    /// Whether the event is kept, shown or not.
+    fn keeps(&self, event: &AuditEvent, now: Timestamp) -> bool {
+        let organization = event.organization.and_then(|id| self.organizations.get(&id));
+        let keeping = organization.map_or(Plan::Free.limits().audit_retention_days, |organization| {
+            let fall = self.retention_falls.get(&organization.id).filter(|(_, until)| *until > now);
+            fall.map_or(organization.audit_keeping(), |(kept, _)| kept.or_more(organization.audit_keeping()))
+        });
+        match keeping {
+            Limit::Unlimited => true,
+            Limit::AtMost(days) => event.draft.at >= now.minus_days(days + GRACE_DAYS),
+        }
+    }
+
+    /// Notes that an organization's events were kept for so many days until now.
+    pub(super) fn retention_fell(&mut self, id: OrganizationId, kept: Limit, now: Timestamp) {
+        let before = self.retention_falls.get(&id).filter(|(_, until)| *until > now);
+        let kept = before.map_or(kept, |(longer, _)| longer.or_more(kept));
+        self.retention_falls.insert(id, (kept, now.plus_seconds(i64::from(GRACE_DAYS) * 86_400)));
     }
 }

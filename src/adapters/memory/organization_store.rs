@@ -66,12 +66,16 @@ impl OrganizationStore for Memory {
             return Err(UpdateOrganizationError::LostRace);
         };
         let now = after.updated_at;
+        let (kept, keeps) = (before.audit_keeping(), after.audit_keeping());
         let is_suspension = before.is_active() && !after.is_active();
         let had_administrator = is_suspension && world.has_administrator(now);
         world.organizations.insert(after.id, Arc::new(after.clone()));
         if had_administrator && !world.has_administrator(now) {
             world.organizations.insert(before.id, stored);
             return Err(UpdateOrganizationError::LastAdministrator);
+        }
+        if kept.or_more(keeps) != keeps {
+            world.retention_fell(after.id, kept, now);
         }
         if after.generation > before.generation {
             world.notify(Notice::of_organization(after, now));

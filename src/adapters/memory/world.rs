@@ -11,6 +11,7 @@ use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, EventId, OrganizationId, TokenId};
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
+use crate::domain::plan::Limit;
 use crate::domain::time::{Month, Timestamp};
 use crate::domain::token::Notice;
 use crate::ports::outbox::{NoticeId, PendingNotice};
@@ -52,6 +53,8 @@ pub(super) struct World {
     pub agents: HashMap<AgentId, Arc<Agent>>,
     pub agents_by_age: BTreeSet<(Timestamp, AgentId)>,
     pub emails: HashMap<(OrganizationId, Email), AgentId>,
+    /// Organizations whose retention was made shorter: for how many days their events are kept until then.
+    pub retention_falls: HashMap<OrganizationId, (Limit, Timestamp)>,
     /// Agents that are not decommissioned.
     pub living_agents: HashMap<OrganizationId, u32>,
     /// In the order in which they were made.

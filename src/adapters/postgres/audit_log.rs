@@ -56,13 +56,17 @@ const PURGE_EVENTS: &str = "\
 -- audit_log.purge
 SELECT removed, go_on_after FROM remove_past_audit_events($1, $2, $3, $4)";
 
-/// What else is remembered for a time only: each table, and which of its rows are past.
+/// What else is remembered for a time only: each table, and which of its rows are past at that instant.
 const REMEMBERED: [(&str, &str); 4] = [
-    ("token_revocations", "remembered_until <= $1"),
-    ("assertion_replay", "remembered_until <= $1"),
-    ("outbox", "remembered_until <= $1"),
-    ("monthly_tokens", "month < (date_trunc('month', $1::timestamptz AT TIME ZONE 'UTC'))::date"),
+    ("token_revocations", "remembered_until <= {now}"),
+    ("assertion_replay", "remembered_until <= {now}"),
+    ("outbox", "remembered_until <= {now}"),
+    ("monthly_tokens", "month < (date_trunc('month', {now} AT TIME ZONE 'UTC'))::date"),
 ];
+
+/// The instant by which rows are past: by the instance's clock and by the server's, each late by the slack. One instance
+/// whose clock is ahead must not make revoked tokens active on all others.
+const PRESENT: &str = "LEAST($1::timestamptz, now() - make_interval(secs => $2))";
 
 #[async_trait]
 impl AuditLog for Postgres {
@@ -167,9 +171,9 @@ impl AuditLog for Postgres {
         let events = self.purge_events(now).await;
         let mut others = Ok(());
         for (table, is_past) in REMEMBERED {
-            others = others
-                .and(self.purge_remembered(table, is_past, now.plus_seconds(-CLOCK_SLACK_SECONDS)).await);
+            others = others.and(self.purge_remembered(table, is_past, now).await);
         }
+        self.forget_partitions();
         self.make_partitions(now).await?;
         others?;
         events
@@ -192,12 +196,14 @@ impl Postgres {
     }
 
     async fn purge_remembered(&self, table: &str, is_past: &str, now: Timestamp) -> Result<(), StoreError> {
+        let is_past = is_past.replace("{now}", PRESENT);
+        let late = now.plus_seconds(-CLOCK_SLACK_SECONDS);
         let sql = format!(
             "-- audit_log.purge_{table}\nWITH gone AS (DELETE FROM {table} WHERE ctid = ANY (ARRAY(\
              SELECT ctid FROM {table} WHERE {is_past} LIMIT {PURGE_BATCH} FOR UPDATE SKIP LOCKED)) RETURNING true) \
              SELECT count(*) AS done FROM gone"
         );
-        self.run_in_batches(PURGE_BATCH, &sql, &[&now]).await
+        self.run_in_batches(PURGE_BATCH, &sql, &[&late, &(CLOCK_SLACK_SECONDS as f64)]).await
     }
 }
 

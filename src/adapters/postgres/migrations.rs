@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use refinery::{Migration, Runner};
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
 use super::connect::Connector;
@@ -12,7 +12,7 @@ use super::settings::PgSettings;
 use crate::ports::store_error::StoreError;
 
 /// Each file of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 8] = [
     ("V0001__organizations", include_str!("../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../migrations/0003_credentials.sql")),
@@ -20,33 +20,59 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("V0005__tokens", include_str!("../../../migrations/0005_tokens.sql")),
     ("V0006__outbox", include_str!("../../../migrations/0006_outbox.sql")),
     ("V0007__audit_retention", include_str!("../../../migrations/0007_audit_retention.sql")),
+    ("V0008__least_power", include_str!("../../../migrations/0008_least_power.sql")),
 ];
 
 /// The version that this program knows.
 const LATEST: i64 = MIGRATIONS.len() as i64;
 
+/// How often the lock is tried.
+const TRY_EVERY: Duration = Duration::from_millis(250);
+/// How often the log says who holds it.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// How long one waits for another instance that migrates, and for the migrations themselves.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// One instance at a time.
+/// One instance at a time. What the owner runs names PostgreSQL's functions by their schema and their exact types: others
+/// may have made functions of the same names that fit better.
 const LOCK: &str = "\
 -- migrate.lock
-SELECT pg_advisory_lock(hashtextextended('agentidp migrations', 0))";
+SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('agentidp migrations', 0::bigint)) AS is_taken";
+
+/// Who holds that lock.
+const HOLDER: &str = "\
+-- migrate.holder
+SELECT pg_catalog.concat_ws(' ', 'process', a.pid::text, 'of', a.usename::text, 'at', COALESCE(a.client_addr::text, 'this host'),
+    'named', a.application_name) AS holder
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.database = a.datid AND l.objsubid = 1
+    AND (l.classid::bigint << 32) | l.objid::bigint = pg_catalog.hashtextextended('agentidp migrations', 0::bigint)
+LIMIT 1";
 
 /// The lock that `make_audit_partitions` takes.
-const LOCK_PARTITIONS: &str =
-    "SELECT pg_advisory_xact_lock(hashtextextended('agentidp audit partitions', 0))";
+const LOCK_PARTITIONS: &str = "SELECT pg_catalog.pg_advisory_xact_lock(
+    pg_catalog.hashtextextended('agentidp audit partitions', 0::bigint))";
+
+/// Nobody but the owner makes anything where the tables are. On PostgreSQL 14 and before, where the schema `public` is the
+/// superuser's, this changes nothing, and [`powers`] tells.
+const CLOSE_SCHEMA: &str = "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC";
 
 const VERSION: &str = "\
 -- schema_version
 SELECT COALESCE(max(version), 0)::bigint AS version FROM refinery_schema_history";
 
 /// What whoever serves must be able to do, and no more: of the audit log, to add to it and to read it.
-const GRANTS: [&str; 5] = [
+const GRANTS: [&str; 9] = [
+    "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
-    "GRANT INSERT, UPDATE, DELETE ON agents, agent_counts, organizations, credentials, credential_uses,
-        token_revocations, assertion_replay, monthly_tokens, outbox, audit_tallies TO {role}",
     "GRANT INSERT ON audit_events TO {role}",
+    "GRANT INSERT, UPDATE (agent_type, version, capabilities, owner, deployment_env, status, updated_at, generation,
+        revision) ON agents TO {role}",
+    "GRANT INSERT, UPDATE (name, plan, status, resources, max_agents, max_tokens_per_month, requests_per_minute,
+        audit_retention_days, updated_at, generation, revision) ON organizations TO {role}",
+    "GRANT INSERT, UPDATE ON agent_counts TO {role}",
+    "GRANT INSERT, UPDATE, DELETE ON credentials, credential_uses, token_revocations, assertion_replay, monthly_tokens,
+        outbox, audit_tallies TO {role}",
     "GRANT EXECUTE ON FUNCTION make_audit_partitions, remove_past_audit_events TO {role}",
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
 ];
@@ -63,16 +89,19 @@ pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), Mig
 }
 
 async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), MigrationError> {
-    // It is let go with the connection, however this ends.
-    client.batch_execute(LOCK).await.map_err(failed)?;
+    lock(client).await?;
     refuse_newer(version_of(client).await?)?;
+    let role = client
+        .query_one("SELECT current_user::text, pg_catalog.current_schema()::text", &[])
+        .await
+        .map_err(failed)?;
+    let (owner, schema): (String, String) = (role.get(0), role.get(1));
+    let close = CLOSE_SCHEMA.replace("{schema}", &quoted(&schema));
+    client.batch_execute(&close).await.map_err(failed)?;
     let migrations: Result<Vec<_>, _> =
         MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect();
     let runner = Runner::new(&migrations?).set_grouped(true).set_abort_divergent(true);
     runner.run_async(client).await?;
-    let role =
-        client.query_one("SELECT current_user::text, current_schema()::text", &[]).await.map_err(failed)?;
-    let (owner, schema): (String, String) = (role.get(0), role.get(1));
     let Some(serves) = serves.filter(|serves| *serves != owner) else { return Ok(()) };
     // Not while another instance makes partitions: both change the same rows of the catalogue.
     let grants = format!("BEGIN; {LOCK_PARTITIONS}; {}; COMMIT", GRANTS.join("; "))
@@ -80,6 +109,25 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
         .replace("{schema}", &quoted(&schema));
     let granted = client.batch_execute(&grants).await;
     granted.map_err(|error| MigrationError::Grant { role: serves.to_owned(), source: failed(error) })
+}
+
+/// Waits until no other instance migrates. The lock is let go with the connection, however this ends.
+async fn lock(client: &Client) -> Result<(), StoreError> {
+    let mut pace = interval(TRY_EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told: Option<Instant> = None;
+    loop {
+        pace.tick().await;
+        if client.query_one(LOCK, &[]).await.map_err(failed)?.get("is_taken") {
+            return Ok(());
+        }
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            told = Some(Instant::now());
+            let holder = client.query_opt(HOLDER, &[]).await.map_err(failed)?;
+            let holder = holder.map_or_else(|| "another instance".to_owned(), |row| row.get("holder"));
+            tracing::info!(holder, "waiting for the lock of the migrations");
+        }
+    }
 }
 
 /// The version of the tables: whether they are as this program knows them.
@@ -115,6 +163,8 @@ pub struct Powers {
     pub is_superuser: bool,
     /// It owns the audit log, or may change it.
     pub may_change_the_audit: bool,
+    /// It may create functions and tables in the schema of the tables.
+    pub may_create: bool,
 }
 
 /// What the role that connects may do.
@@ -122,11 +172,16 @@ pub async fn powers(settings: &PgSettings) -> Result<Powers, StoreError> {
     const POWERS: &str = "\
 -- powers
 SELECT rolsuper AS is_superuser,
-    pg_has_role(current_user, c.relowner, 'MEMBER') OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') AS may
+    pg_has_role(current_user, c.relowner, 'MEMBER') OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') AS may,
+    has_schema_privilege(c.relnamespace, 'CREATE') AS may_create
 FROM pg_roles, pg_class c WHERE rolname = current_user AND c.oid = 'audit_events'::regclass";
     let row =
         Connector(settings.clone()).open_in_time().await?.query_one(POWERS, &[]).await.map_err(failed)?;
-    Ok(Powers { is_superuser: row.get("is_superuser"), may_change_the_audit: row.get("may") })
+    Ok(Powers {
+        is_superuser: row.get("is_superuser"),
+        may_change_the_audit: row.get("may"),
+        may_create: row.get("may_create"),
+    })
 }
 
 /// A name as SQL has it.

@@ -23,6 +23,11 @@ impl Postgres {
         self.make_partitions(at).await
     }
 
+    /// Asks the database again from now on: a purge may have removed a partition.
+    pub(super) fn forget_partitions(&self) {
+        self.months.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Makes the partition of that instant and those after it, where they are missing.
     pub(super) async fn make_partitions(&self, at: Timestamp) -> Result<(), StoreError> {
         // Whether they were made or not: of what is to be stored there nothing has been sent.
