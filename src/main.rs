@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::document::yaml;
+use agentidp::adapters::system::keep_memory_private;
 use agentidp::config::{
     BootstrapArgs, Cli, Command, ConfigError, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
 };
@@ -63,9 +64,16 @@ fn run(cli: Cli) -> Result<(), StartError> {
 #[tokio::main]
 async fn serve(args: &ServeArgs) -> Result<(), StartError> {
     start_log(args.log_format);
+    keep_memory_private();
     let mut end = EndSignals::listen().map_err(StartError::Io)?;
     let mut reload = signal(SignalKind::hangup()).map_err(StartError::Io)?;
-    let service = Service::start(args).await?;
+    let service = tokio::select! {
+        started = Service::start(args) => started?,
+        () = end.next() => {
+            tracing::info!("ended before it was ready");
+            return Ok(());
+        }
+    };
     if service.administrator.is_some() {
         tracing::warn!("all data is in memory and goes with the process; set DATABASE_URL to keep it");
     }

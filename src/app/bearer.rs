@@ -42,6 +42,7 @@ impl Bearer {
         if claims.audience != Audience::Issuer {
             return Err(self.refused(visit, claimed).await);
         }
+        visit.comes_from(claims.organization);
         let limit = standing.organization.limits().requests_per_minute;
         visit.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
         Ok(Caller {

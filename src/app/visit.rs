@@ -1,8 +1,9 @@
 //! One request as the core sees it: where it comes from, and how its allowance stands.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::domain::audit::Origin;
+use crate::domain::id::OrganizationId;
 use crate::domain::plan::Limit;
 use crate::domain::rate::RateDecision;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
@@ -14,12 +15,24 @@ pub struct Visit {
     /// Where it comes from.
     pub origin: Origin,
     rate: Mutex<Option<RateDecision>>,
+    organization: OnceLock<OrganizationId>,
 }
 
 impl Visit {
     /// A request that comes from there.
     pub const fn new(origin: Origin) -> Self {
-        Self { origin, rate: Mutex::new(None) }
+        Self { origin, rate: Mutex::new(None), organization: OnceLock::new() }
+    }
+
+    /// The organization of the caller, once that is known.
+    pub fn organization(&self) -> Option<OrganizationId> {
+        self.organization.get().copied()
+    }
+
+    /// Notes whose caller it is.
+    pub(super) fn comes_from(&self, organization: OrganizationId) {
+        // A caller has one organization, which never changes.
+        let _ = self.organization.set(organization);
     }
 
     /// How the allowance that the request was held to stands, if it was held to one.

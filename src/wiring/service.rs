@@ -7,7 +7,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::house;
 use super::stores::{OpenStores, StartError, Time};
@@ -15,9 +15,11 @@ use super::stores::{OpenStores, StartError, Time};
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
+use crate::adapters::http::answers::Answers;
 use crate::adapters::http::body::Bodies;
 use crate::adapters::http::document::{self, Documented};
 use crate::adapters::http::envelope::Envelope;
+use crate::adapters::http::front::Front;
 use crate::adapters::http::lifecycle::Lifecycle;
 use crate::adapters::http::{metrics, server};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
@@ -26,9 +28,15 @@ use crate::app::{App, Ports, Settings};
 use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, path_of};
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
+use crate::ports::ids::Ids as _;
 
 /// The bounds by which the time of requests is told, in seconds.
 const LATENCY_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
+
+/// How long an orderly end waits for what must be written.
+const LONGEST_FLUSH: Duration = Duration::from_secs(6);
+/// How long it waits for the stores to be closed. With all that comes before, an end takes less than 25 s.
+const LONGEST_CLOSE: Duration = Duration::from_secs(4);
 
 /// A service that runs.
 pub struct Service {
@@ -58,6 +66,20 @@ impl Service {
     }
 
     async fn start_by(args: &ServeArgs, time: Time) -> Result<Self, StartError> {
+        let lifecycle = Arc::new(Lifecycle::default());
+        let started = Self::start_within(args, time, &lifecycle).await;
+        if started.is_err() {
+            lifecycle.finish().await;
+        }
+        started
+    }
+
+    /// Starts what belongs to that lifecycle. It listens at once, and answers that it is starting until its stores are there.
+    async fn start_within(
+        args: &ServeArgs,
+        time: Time,
+        lifecycle: &Arc<Lifecycle>,
+    ) -> Result<Self, StartError> {
         let made = match args.private_key()? {
             Some(_) => None,
             None if args.stores.database()?.is_some() => return Err(needs_key().into()),
@@ -78,6 +100,12 @@ impl Service {
         let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
         let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
         let hasher = BcryptHasher::new(args.bcrypt_cost).map_err(StartError::Io)?;
+        let front = Arc::new(Front::new(|| SystemIds.next().to_string()));
+        let pooled = usize::try_from(args.stores.db_pool_max).unwrap_or(usize::MAX / 2);
+        lifecycle.tasks().spawn(server::serve(listener, front.clone(), lifecycle.clone(), pooled));
+        if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
+            tokio::spawn(metrics::serve(listener, counts, lifecycle.clone()));
+        }
         let stores = OpenStores::open(&args.stores, &time).await?;
         let token_endpoint = format!("{issuer}/api/v1/token");
         let settings = Settings {
@@ -90,28 +118,23 @@ impl Service {
             address_requests_per_minute: args.address_requests_per_minute,
         };
         let app = Arc::new(core(&stores, &time, signer.clone(), hasher, cursors, &settings));
-        let lifecycle = Arc::new(Lifecycle::default());
         let Documented { endpoint, routes, .. } =
-            document::documented(&app, &issuer, &path_of(&issuer), &lifecycle);
-        let envelope = Arc::new(Envelope {
+            document::documented(&app, &issuer, &path_of(&issuer), lifecycle);
+        if stores.are_durable() {
+            app.bootstrap.default_organization().await?;
+        }
+        front.open(Arc::new(Envelope {
             app: app.clone(),
             endpoint: Arc::new(endpoint),
             routes,
             lifecycle: lifecycle.clone(),
             bodies: Bodies::default(),
+            answers: Answers::default(),
             trusted_proxies: args.trusted_proxies.0.clone(),
             cors_origins: args.cors_origin.0.clone(),
             issuer_path: path_of(&issuer),
-        });
-        if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
-            tokio::spawn(metrics::serve(listener, counts, lifecycle.clone()));
-        }
-        if stores.are_durable() {
-            app.bootstrap.default_organization().await?;
-        }
-        let pooled = usize::try_from(args.stores.db_pool_max).unwrap_or(usize::MAX / 2);
-        lifecycle.tasks().spawn(server::serve(listener, envelope, lifecycle.clone(), pooled));
-        house::keep(&app, &stores, &lifecycle);
+        }));
+        house::keep(&app, &stores, lifecycle);
         // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
         let administrator = match stores.are_durable() {
             true => None,
@@ -126,7 +149,7 @@ impl Service {
             made_key: made,
             signer,
             stores,
-            lifecycle,
+            lifecycle: lifecycle.clone(),
         })
     }
 
@@ -145,8 +168,13 @@ impl Service {
         let drained = tokio::time::sleep_until(Instant::now() + drain);
         drained.await;
         self.lifecycle.finish().await;
-        house::finish(&self.app, &self.stores).await;
-        self.stores.close().await;
+        // Each has its time, so that all of it is over before whoever runs the service loses patience.
+        if timeout(LONGEST_FLUSH, house::finish(&self.app, &self.stores)).await.is_err() {
+            tracing::error!("ended before all audit events were written: a store is too slow");
+        }
+        if timeout(LONGEST_CLOSE, self.stores.close()).await.is_err() {
+            tracing::warn!("ended before the connections to the stores were closed");
+        }
     }
 }
 
@@ -169,7 +197,7 @@ pub(super) fn core(
         stores: stores.ports.clone(),
         hasher: Arc::new(hasher),
         signer,
-        assertions: Arc::new(JwtAssertionVerifier),
+        assertions: Arc::new(JwtAssertionVerifier::default()),
         cursors: Arc::new(cursors),
         clock: time.clock().clone(),
         ids: Arc::new(SystemIds),

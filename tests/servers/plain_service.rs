@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentidp::adapters::crypto::generate_pem;
+use agentidp::adapters::http::answers::Answers;
 use agentidp::adapters::http::body::Bodies;
 use agentidp::adapters::http::document;
 use agentidp::adapters::http::envelope::Envelope;
@@ -82,6 +83,7 @@ impl PlainService {
             routes: documented.routes,
             lifecycle,
             bodies: Bodies::default(),
+            answers: Answers::default(),
             trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
             cors_origins: Vec::new(),
             issuer_path: String::new(),

@@ -1,4 +1,5 @@
-//! How long a connection may take: 10 s for the head of a request, 60 s of silence between two.
+//! How long a connection may take: 10 s for the head of a request, 60 s of silence between two, 10 s until a
+//! piece of an answer has been read that fills the buffers on its way.
 //!
 //! hyper has one time-out for both. So the bytes are watched on their way: the first one of a request starts
 //! its head, the call of the handler ends it, the handler's answer starts the silence. Of a head that begins
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 const HEAD: Duration = Duration::from_secs(10);
 /// The longest that a connection may be silent between two requests.
 const SILENCE: Duration = Duration::from_secs(60);
+/// The longest that what is written to a peer may wait for it to read.
+const UNREAD: Duration = Duration::from_secs(10);
 /// No deadline: a request is being handled, and has one of its own.
 const NONE: u64 = u64::MAX;
 
@@ -27,12 +30,15 @@ pub struct Watch {
     opened: Instant,
     /// In milliseconds from `opened`; the lowest bit tells a head (1) from silence (0).
     deadline: AtomicU64,
+    /// In milliseconds from `opened`: until when the peer must have read something. [`NONE`] while nothing waits for it.
+    unread: AtomicU64,
 }
 
 impl Watch {
     /// The watch of a connection that opens now.
     pub fn new() -> Arc<Self> {
-        let watch = Self { opened: Instant::now(), deadline: AtomicU64::new(NONE) };
+        let (deadline, unread) = (AtomicU64::new(NONE), AtomicU64::new(NONE));
+        let watch = Self { opened: Instant::now(), deadline, unread };
         watch.silent();
         Arc::new(watch)
     }
@@ -57,6 +63,18 @@ impl Watch {
         }
     }
 
+    /// What is written finds no room, because the peer does not read.
+    fn stalled(&self) {
+        let deadline = self.millis_until(UNREAD);
+        // Of several stalls in a row the first counts.
+        let _ = self.unread.compare_exchange(NONE, deadline, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// All that was written has left.
+    fn flushed(&self) {
+        self.unread.store(NONE, Ordering::Release);
+    }
+
     fn millis_until(&self, time: Duration) -> u64 {
         u64::try_from((self.opened.elapsed() + time).as_millis()).unwrap_or(NONE - 1)
     }
@@ -69,7 +87,9 @@ impl Watch {
         let mut alarm = pin!(tokio::time::sleep_until(self.opened + SILENCE));
         poll_fn(|context| {
             loop {
-                let deadline = match self.deadline.load(Ordering::Acquire) {
+                let (watched, unread) =
+                    (self.deadline.load(Ordering::Acquire), self.unread.load(Ordering::Acquire));
+                let deadline = match watched.min(unread) {
                     NONE => return Poll::Pending,
                     deadline => self.opened + Duration::from_millis(deadline),
                 };
@@ -116,17 +136,30 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Watched<T> {
+    /// What a write came to: it stalls where the peer takes nothing.
+    fn note<R>(&self, outcome: Poll<R>) -> Poll<R> {
+        if outcome.is_pending() {
+            self.watch.stalled();
+        }
+        outcome
+    }
+}
+
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.note(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        self.watch.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,12 +175,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, bytes)
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(context, bytes);
+        self.note(outcome)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     async fn expires_within(watch: &Watch, time: Duration) -> bool {
@@ -182,6 +218,23 @@ mod tests {
         watch.heard();
         expired.await;
         assert_eq!(began.elapsed().as_secs(), 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_nothing_of_its_answer_has_ten_seconds() {
+        let (mut theirs, ours) = tokio::io::duplex(8);
+        let watch = Watch::new();
+        let mut connection = Watched::new(ours, watch.clone());
+        connection.write_all(b"answered").await.expect("there is room");
+        connection.flush().await.expect("sent");
+        assert!(!expires_within(&watch, Duration::from_secs(30)).await);
+        let stalled = tokio::time::timeout(Duration::from_secs(9), connection.write_all(b", but more"));
+        assert!(stalled.await.is_err() && !expires_within(&watch, Duration::from_millis(500)).await);
+        assert!(expires_within(&watch, Duration::from_secs(1)).await, "nothing was read");
+        theirs.read_exact(&mut [0; 8]).await.expect("there is something");
+        connection.write_all(b"the rest").await.expect("there is room again");
+        connection.flush().await.expect("sent");
+        assert!(!expires_within(&watch, Duration::from_secs(15)).await);
     }
 
     #[tokio::test(start_paused = true)]

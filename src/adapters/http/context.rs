@@ -48,7 +48,7 @@ impl<'a> FromRequest<'a> for Here {
 }
 
 /// The caller's own id for the request, if it is one and harmless.
-fn given_id(headers: &HeaderMap) -> Option<String> {
+pub(super) fn given_id(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all("x-request-id").iter();
     let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     let fits = (1..=64).contains(&only.len())

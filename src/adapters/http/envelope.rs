@@ -11,6 +11,7 @@ use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
 
+use super::answers::{Answers, Reader};
 use super::body::Bodies;
 use super::context::Context;
 use super::cors;
@@ -20,6 +21,7 @@ use super::lifecycle::Lifecycle;
 use super::metrics;
 use super::unabandoned::{Panicked, Unabandoned};
 use crate::app::App;
+use crate::domain::rate::network_of;
 
 /// The longest that a request may take once it has arrived.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -29,7 +31,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const EVEN: Duration = Duration::from_millis(5);
 
 /// Where clients of OAuth's own kind call.
-const OAUTH_PATHS: [&str; 3] = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
+pub(super) const OAUTH_PATHS: [&str; 3] =
+    ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
 
 /// Everything around the routes.
 pub struct Envelope {
@@ -38,6 +41,7 @@ pub struct Envelope {
     pub routes: Routes,
     pub lifecycle: Arc<Lifecycle>,
     pub bodies: Bodies,
+    pub answers: Answers,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     pub cors_origins: Vec<String>,
@@ -66,6 +70,9 @@ impl Envelope {
                 Err(error) => write_error(&error, &context),
             }
         };
+        if matches!(method, Method::GET | Method::HEAD) {
+            response = self.held(response, &context);
+        }
         Self::add_headers(&path, &context, response.headers_mut());
         self.place_under_issuer(response.headers_mut());
         if !self.cors_origins.is_empty() {
@@ -179,6 +186,17 @@ impl Envelope {
                 write_error(&ApiError::internal(&cause), context)
             }
         }
+    }
+
+    /// The answer to a read, counted until it has been read. A change was made, so its answer is given in any case.
+    fn held(&self, response: Response, context: &Context) -> Response {
+        let visit = &context.visit;
+        let network = || visit.origin.address.map_or(IpAddr::from([0; 4]), network_of);
+        let reader = visit.organization().map_or_else(|| Reader::Network(network()), Reader::Organization);
+        self.answers.hold(response, reader).unwrap_or_else(|| {
+            let message = "too many answers wait to be read; read those, then try again";
+            write_error(&ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1), context)
+        })
     }
 
     fn add_headers(path: &str, context: &Context, headers: &mut HeaderMap) {

@@ -28,19 +28,19 @@ impl HealthApi {
 
     /// Ask whether it may be sent requests
     ///
-    /// For readiness probes and load balancers: 503 where a store is away that nothing works without, and from
-    /// the moment that an end has begun. Without another store the service is degraded, and serves on.
+    /// For readiness probes and load balancers. 503 while the service starts or drains, and while PostgreSQL cannot be
+    /// written. Without Redis, or while rates are counted by this instance alone, the service is degraded and serves on.
     #[oai(path = "/health/ready", method = "get", operation_id = "readReadiness")]
     async fn ready(&self) -> ReadyResponse {
         let report = self.readiness.report().await;
-        let state = |answers| if answers { "ok" } else { "away" };
+        let state = |answers| if answers { "ok" } else { "unavailable" };
         let components = report.stores.iter().map(|(name, answers)| ((*name).into(), state(*answers).into()));
         let told =
             |status: &str| Json(ReadyState { status: status.to_owned(), components: components.collect() });
         if self.lifecycle.is_ending() {
-            ReadyResponse::NotReady(told("shutting down"))
+            ReadyResponse::NotReady(told("draining"))
         } else if !report.is_ready {
-            ReadyResponse::NotReady(told("away"))
+            ReadyResponse::NotReady(told("unavailable"))
         } else {
             ReadyResponse::Ready(told(if report.is_whole { "ok" } else { "degraded" }))
         }
@@ -59,7 +59,7 @@ enum ReadyResponse {
     /// It may
     #[oai(status = 200)]
     Ready(Json<ReadyState>),
-    /// It may not: a store is away, or it is shutting down
+    /// Not ready: starting, draining, or a store that nothing works without is unavailable
     #[oai(status = 503)]
     NotReady(Json<ReadyState>),
 }
@@ -68,8 +68,8 @@ enum ReadyResponse {
 #[derive(Object)]
 #[oai(rename = "Readiness")]
 struct ReadyState {
-    /// `ok`, `degraded`, or why it is not ready
+    /// `ok`, `degraded`, `unavailable`, `starting` or `draining`
     status: String,
-    /// What it stands on, each `ok` or `away`
+    /// Each store, `ok` or `unavailable`
     components: BTreeMap<String, String>,
 }

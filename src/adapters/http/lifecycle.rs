@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long requests that are under way may take to finish once no new ones come.
-const LONGEST_FINISH: Duration = Duration::from_secs(35);
+/// How long requests that are under way may take to finish once no new ones come: longer than a connection goes on, so that
+/// a change whose caller has gone is finished too.
+const LONGEST_FINISH: Duration = Duration::from_secs(12);
 
 /// The life of a running service, shared by all that must know when it ends.
 #[derive(Default)]

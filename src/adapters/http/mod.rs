@@ -5,6 +5,7 @@
 //! strictly ([`input`]), handed to a use case, and the answer or refusal is put on the wire ([`error`]).
 
 mod agents;
+pub mod answers;
 mod audit;
 mod authorization;
 pub mod body;
@@ -15,6 +16,7 @@ mod credentials;
 pub mod document;
 pub mod envelope;
 pub(crate) mod error;
+pub(crate) mod front;
 mod health;
 pub(crate) mod input;
 mod introspection;

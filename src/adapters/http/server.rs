@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::connection::{Watch, Watched};
-use super::envelope::Envelope;
+use super::front::Front;
 use super::lifecycle::Lifecycle;
 
 /// How many connections may be open at once. Further ones wait in the listener's queue.
@@ -26,11 +26,14 @@ const MAX_CONNECTIONS: usize = 8_192;
 const OTHER_FILES: usize = 256;
 /// The most that the head of a request may take, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// How long a connection goes on once the end has begun: a request has 5 s, and a peer that sends or reads no faster has
+/// had its time.
+const LAST_CALL: Duration = Duration::from_secs(8);
 /// How long to wait when no file is free for another connection.
 const BREATH: Duration = Duration::from_millis(50);
 
 /// Serves every connection that comes until the lifecycle closes. So many connections to stores need files too.
-pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Arc<Lifecycle>, pooled: usize) {
+pub async fn serve(listener: TcpListener, front: Arc<Front>, lifecycle: Arc<Lifecycle>, pooled: usize) {
     let places = Arc::new(Semaphore::new(places(most_files(), OTHER_FILES + pooled)));
     loop {
         let accepted = tokio::select! {
@@ -47,9 +50,9 @@ pub async fn serve(listener: TcpListener, envelope: Arc<Envelope>, lifecycle: Ar
                 continue;
             }
         };
-        let (envelope, closing) = (envelope.clone(), lifecycle.clone());
+        let (front, closing) = (front.clone(), lifecycle.clone());
         lifecycle.tasks().spawn(async move {
-            serve_connection(stream, peer, envelope, closing).await;
+            serve_connection(stream, peer, front, closing).await;
             drop(place);
         });
     }
@@ -100,12 +103,7 @@ async fn accept(
     Ok((stream, peer, place))
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    envelope: Arc<Envelope>,
-    lifecycle: Arc<Lifecycle>,
-) {
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, lifecycle: Arc<Lifecycle>) {
     // Answers are written whole; waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
@@ -117,7 +115,7 @@ async fn serve_connection(
         let addresses =
             (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(peer)), Scheme::HTTP);
         let request = Request::from((request, addresses.0, addresses.1, addresses.2));
-        let (envelope, handled) = (envelope.clone(), handled.clone());
+        let (front, handled) = (front.clone(), handled.clone());
         async move {
             if is_too_long {
                 let mut refusal = hyper::Response::new(poem::Body::empty().into());
@@ -126,7 +124,7 @@ async fn serve_connection(
                 handled.silent();
                 return Ok(refusal);
             }
-            let response = envelope.handle(request, peer.ip()).await;
+            let response = front.handle(request, peer.ip()).await;
             handled.silent();
             Ok::<_, Infallible>(hyper::Response::<_>::from(response))
         }
@@ -144,9 +142,12 @@ async fn serve_connection(
         () = watch.expired() => return,
         () = lifecycle.closed() => connection.as_mut().graceful_shutdown(),
     }
+    #[expect(clippy::disallowed_methods, reason = "what is waited for is that a peer does nothing")]
+    let last_call = tokio::time::sleep_until(tokio::time::Instant::now() + LAST_CALL);
     tokio::select! {
         biased;
         _ = connection => {}
         () = watch.expired() => {}
+        () = last_call => {}
     }
 }

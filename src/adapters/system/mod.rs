@@ -2,8 +2,10 @@
 
 mod clock;
 mod ids;
+mod process;
 mod secrets;
 
 pub use clock::SystemClock;
 pub use ids::SystemIds;
+pub use process::keep_memory_private;
 pub use secrets::SystemSecrets;

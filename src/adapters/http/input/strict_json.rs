@@ -1,12 +1,16 @@
 //! JSON without the liberties that `serde_json::Value` takes: a key twice and a NUL are faults.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::Fault;
+
+/// How many values a body may have, each entry of a list and each field of an object being one. No operation takes a
+/// tenth of it, and each costs seventy bytes and more.
+pub const MAX_VALUES: usize = 4_096;
 
 /// What stands for the whole body where a fault is not one field's.
 const BODY: &str = "body";
@@ -16,13 +20,16 @@ const BODY: &str = "body";
 /// Invalid UTF-8, lone surrogates, numbers beyond what a double holds, more than 128 levels and anything
 /// after the object are refused by the parser itself.
 pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<Fault>), Fault> {
-    let faults = RefCell::new(Vec::new());
+    let (faults, values) = (RefCell::new(Vec::new()), Cell::new(0));
     let mut parser = serde_json::Deserializer::from_slice(body);
-    let seed = Strict { place: None, faults: &faults };
+    let seed = Strict { place: None, faults: &faults, values: &values };
     let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
     match value {
         Ok(Value::Object(fields)) => Ok((fields, faults.into_inner())),
         Ok(_) => Err(Fault::new(BODY, "must be a JSON object")),
+        Err(_) if values.get() > MAX_VALUES => {
+            Err(Fault::new(BODY, format!("must not have more than {MAX_VALUES} values")))
+        }
         Err(error) => Err(Fault::new(BODY, format!("is not valid JSON: {error}"))),
     }
 }
@@ -32,6 +39,8 @@ struct Strict<'a> {
     /// The field that is being read; the whole body at first.
     place: Option<&'a Place<'a>>,
     faults: &'a RefCell<Vec<Fault>>,
+    /// How many values there were so far.
+    values: &'a Cell<usize>,
 }
 
 /// A field, by its name and the field it stands in. Written out only where it is at fault, since a deep body
@@ -71,6 +80,10 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > MAX_VALUES {
+            return Err(D::Error::custom("too many values"));
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -119,7 +132,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut map = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
             let place = Place { within: self.place, name: &name };
-            let field = Strict { place: Some(&place), faults: self.faults };
+            let field = Strict { place: Some(&place), ..self };
             field.check(&name);
             let value = fields.next_value_seed(field)?;
             if map.contains_key(&name) {

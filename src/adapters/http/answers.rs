@@ -1,0 +1,186 @@
+//! Answers that wait to be read: how many bytes of them may wait at once.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use http_body_util::combinators::BoxBody;
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use poem::{Body, Response};
+
+use crate::domain::id::OrganizationId;
+
+/// An answer up to this size takes no room from others. Most are far smaller.
+const SMALL_BYTES: u64 = 16 * 1024;
+/// How many bytes of all larger ones may wait together: a caller that asks for many and reads none must not fill the
+/// memory.
+const ROOM_BYTES: u64 = 64 * 1024 * 1024;
+/// How many of them may be one organization's, or one network's where the caller is not known.
+const SHARE_BYTES: u64 = ROOM_BYTES / 4;
+/// How much is handed to a connection at once. It buffers two of these, which nobody counts.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+type Inner = BoxBody<Bytes, std::io::Error>;
+
+/// Who is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reader {
+    Organization(OrganizationId),
+    Network(IpAddr),
+}
+
+/// Counts the bytes of answers that wait to be read.
+#[derive(Default)]
+pub struct Answers(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    total: u64,
+    shares: HashMap<Reader, u64>,
+}
+
+impl Answers {
+    /// The response, its body counted until the connection has taken all of it. `None` if there is no room for it: it is
+    /// dropped then.
+    pub(super) fn hold(&self, mut response: Response, reader: Reader) -> Option<Response> {
+        let body: Inner = response.take_body().into();
+        let size = body.size_hint().exact().unwrap_or_default();
+        if size <= SMALL_BYTES {
+            response.set_body(Body::from(body));
+            return Some(response);
+        }
+        let room = self.take(size, reader)?;
+        response.set_body(Body::from(BoxBody::new(Held { inner: body, chunk: Bytes::new(), _room: room })));
+        Some(response)
+    }
+
+    fn take(&self, bytes: u64, reader: Reader) -> Option<Room> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = waiting.shares.get(&reader).copied().unwrap_or_default();
+        if waiting.total + bytes > ROOM_BYTES || share + bytes > SHARE_BYTES {
+            return None;
+        }
+        waiting.total += bytes;
+        waiting.shares.insert(reader, share + bytes);
+        Some(Room { waiting: self.0.clone(), reader, bytes })
+    }
+}
+
+/// The room that one answer takes. Given back when it is dropped.
+struct Room {
+    waiting: Arc<Mutex<Waiting>>,
+    reader: Reader,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.total -= self.bytes;
+        if let Some(share) = waiting.shares.get_mut(&self.reader) {
+            *share -= self.bytes;
+            if *share == 0 {
+                waiting.shares.remove(&self.reader);
+            }
+        }
+    }
+}
+
+/// A body that a connection takes in small pieces, as fast as they are read.
+struct Held {
+    inner: Inner,
+    chunk: Bytes,
+    _room: Room,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if self.chunk.is_empty() {
+            match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.chunk = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = self.chunk.len().min(CHUNK_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.chunk.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunk.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.size_hint().exact().unwrap_or_default();
+        SizeHint::with_exact(self.chunk.len() as u64 + inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const MEBIBYTE: usize = 1024 * 1024;
+
+    fn reader(number: u128) -> Reader {
+        Reader::Organization(OrganizationId(Uuid::from_u128(number)))
+    }
+
+    fn response(bytes: usize) -> Response {
+        Response::builder().body(vec![b'x'; bytes])
+    }
+
+    #[tokio::test]
+    async fn what_is_read_comes_whole_in_pieces_and_gives_its_room_back() {
+        let answers = Answers::default();
+        let mut held = answers.hold(response(MEBIBYTE + 7), reader(1)).expect("there is room");
+        let mut body: Inner = held.take_body().into();
+        assert_eq!(body.size_hint().exact(), Some(MEBIBYTE as u64 + 7));
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            let piece = frame.expect("no error").into_data().expect("data").len();
+            assert!(piece <= CHUNK_BYTES);
+            read += piece;
+        }
+        assert_eq!(read, MEBIBYTE + 7);
+        drop(body);
+        let waiting = answers.0.lock().expect("no panic");
+        assert_eq!((waiting.total, waiting.shares.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn one_that_reads_nothing_takes_its_share_and_leaves_the_rest_to_others() {
+        let answers = Answers::default();
+        let mut unread = Vec::new();
+        while let Some(one) = answers.hold(response(MEBIBYTE), reader(1)) {
+            unread.push(one);
+        }
+        assert_eq!(unread.len() as u64, SHARE_BYTES / MEBIBYTE as u64);
+        assert!(answers.hold(response(MEBIBYTE), reader(2)).is_some());
+        assert!(answers.hold(response(usize::try_from(SMALL_BYTES).expect("small")), reader(1)).is_some());
+        unread.pop();
+        assert!(answers.hold(response(MEBIBYTE), reader(1)).is_some());
+    }
+
+    #[tokio::test]
+    async fn all_that_waits_is_bounded_however_many_ask() {
+        let answers = Answers::default();
+        let unread: Vec<_> = (0..200).filter_map(|n| answers.hold(response(MEBIBYTE), reader(n))).collect();
+        assert_eq!(unread.len() as u64, ROOM_BYTES / MEBIBYTE as u64);
+        drop(unread);
+        assert!(answers.hold(response(MEBIBYTE), reader(1)).is_some());
+    }
+}

@@ -1,0 +1,93 @@
+//! What is behind the listener: nothing yet while the service starts, then the [`Envelope`].
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use poem::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use poem::{Request, Response};
+use serde_json::json;
+
+use super::context::given_id;
+use super::envelope::{Envelope, OAUTH_PATHS};
+use super::error::{ApiError, Code};
+use super::input::Fault;
+
+/// Answers for the service, from the moment that it listens.
+pub struct Front {
+    envelope: OnceLock<Arc<Envelope>>,
+    /// Makes the ID of a request that brings none.
+    new_request_id: fn() -> String,
+}
+
+impl Front {
+    /// One behind which nothing is ready. `new_request_id` names requests that have no ID of their own.
+    pub const fn new(new_request_id: fn() -> String) -> Self {
+        Self { envelope: OnceLock::new(), new_request_id }
+    }
+
+    /// Lets requests through to the service from now on.
+    pub fn open(&self, envelope: Arc<Envelope>) {
+        // It is opened once; a second time would change nothing.
+        let _ = self.envelope.set(envelope);
+    }
+
+    /// Answers a request of that peer.
+    pub(super) async fn handle(&self, request: Request, peer: IpAddr) -> Response {
+        if let Some(refusal) = refuse_host(request.headers(), request.version()) {
+            let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
+            return answer_error(&refusal, &id);
+        }
+        match self.envelope.get() {
+            Some(envelope) => envelope.handle(request, peer).await,
+            None => self.starting(&request),
+        }
+    }
+
+    fn starting(&self, request: &Request) -> Response {
+        let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
+        let told = |status: StatusCode, body: serde_json::Value| {
+            let body = body.to_string();
+            let mut response = Response::builder().status(status).content_type("application/json").body(body);
+            name_request(&mut response, &id);
+            response
+        };
+        match request.uri().path() {
+            "/health" => told(StatusCode::OK, json!({ "status": "ok" })),
+            "/health/ready" => {
+                told(StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "starting", "components": {} }))
+            }
+            path => {
+                let error =
+                    ApiError::new(Code::ServiceUnavailable, "the service is starting; nothing was changed")
+                        .with_retry_after(1);
+                let error = if OAUTH_PATHS.contains(&path) { error.into_oauth() } else { error };
+                answer_error(&error, &id)
+            }
+        }
+    }
+}
+
+/// A request of HTTP/1.1 without `Host`, or with several, is refused (RFC 9112 section 3.2): whoever stands between could
+/// have taken it for another.
+fn refuse_host(headers: &HeaderMap, version: Version) -> Option<ApiError> {
+    let problem = match headers.get_all(header::HOST).iter().count() {
+        0 if version == Version::HTTP_11 => "is missing",
+        0 | 1 => return None,
+        _ => "must be sent once",
+    };
+    Some(ApiError::validation(&[Fault::new("Host", problem)]))
+}
+
+fn answer_error(error: &ApiError, id: &str) -> Response {
+    let body = error.to_json(id).to_string();
+    let mut response = Response::builder().status(error.status).content_type("application/json").body(body);
+    error.headers(response.headers_mut());
+    name_request(&mut response, id);
+    response
+}
+
+fn name_request(response: &mut Response, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+}
