@@ -22,6 +22,9 @@ use crate::ports::stores::Stores;
 /// How often a store that is away at start is tried again.
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
+/// How often the log says what is waited for.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
 /// Whose time rate windows and notices go by.
 #[derive(Clone)]
 pub(super) enum Time {
@@ -77,7 +80,7 @@ impl OpenStores {
             return Err(ConfigError::new(reason).into());
         }
         if let Some(settings) = redis {
-            let redis = wait_for("Redis", patience, || Redis::connect(&settings), |_| false).await?;
+            let redis = connect_redis(&settings).await?;
             stores = stores.beside_redis(redis, time);
         }
         Ok(stores)
@@ -96,13 +99,9 @@ impl OpenStores {
         let shared = Arc::new(RedisRateLimiter::new(redis.clone(), driven));
         let board = Arc::new(RedisNoticeboard::new(redis.clone(), time.clock().clone()));
         let watchful = Arc::new(WatchfulTokenStore::new(self.ports.tokens, board.clone()));
-        self.ports.health.push(redis.clone());
-        let ports = Stores {
-            tokens: watchful.clone(),
-            limiter: Arc::new(FallbackRateLimiter::new(shared, self.ports.limiter)),
-            board: Some(board),
-            ..self.ports
-        };
+        let limiter = Arc::new(FallbackRateLimiter::new(shared, self.ports.limiter));
+        self.ports.health.push(limiter.clone());
+        let ports = Stores { tokens: watchful.clone(), limiter, board: Some(board), ..self.ports };
         Self { ports, watchful: Some(watchful), redis: Some(redis), ..self }
     }
 
@@ -168,6 +167,19 @@ fn wrong(name: &str, error: &dyn Error) -> ConfigError {
     ConfigError::new(format!("{name} {error}"))
 }
 
+/// Redis, connected or connecting: nothing needs it to start, and an outage of it must not keep instances from doing so.
+async fn connect_redis(settings: &RedisSettings) -> Result<Arc<Redis>, StartError> {
+    match Redis::connect(settings).await {
+        Ok(redis) => Ok(redis),
+        Err(error) if error.is_final => Err(StartError::Store(error.into())),
+        Err(error) => {
+            let error = StoreError::from(error);
+            tracing::warn!(error = &error as &dyn Error, "starting without Redis, and trying it again");
+            Redis::connect_in_background(settings).map_err(StartError::Store)
+        }
+    }
+}
+
 /// What `connect` gives, tried again for so long while it fails, and the failure is not final.
 async fn wait_for<T, F>(
     store: &str,
@@ -178,15 +190,22 @@ async fn wait_for<T, F>(
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let ends = Instant::now() + patience;
+    let began = Instant::now();
+    let mut told: Option<Instant> = None;
     let mut pause = interval(TRY_EVERY);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pause.tick().await;
         match connect().await {
             Ok(connected) => return Ok(connected),
-            Err(error) if is_final(&error) || Instant::now() >= ends => return Err(StartError::Store(error)),
-            Err(error) => tracing::info!(error = &error as &dyn Error, "waits for {store}"),
+            Err(error) if is_final(&error) || began.elapsed() >= patience => {
+                return Err(StartError::Store(error));
+            }
+            Err(error) if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) => {
+                told = Some(Instant::now());
+                tracing::info!(error = &error as &dyn Error, "waiting for {store}");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use agentidp::adapters::crypto::{KeySet, generate_pem};
 use agentidp::domain::jwk::KeyType;
+use agentidp::wiring::Service;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::world::RSA_PEM;
+use crate::world::{RSA_PEM, settings};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -250,10 +251,14 @@ async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_i
     let (private, public) = (folder.path().join("key.pem"), folder.path().join("retired.pem"));
     let next = generate_pem(KeyType::P256).expect("a key");
     std::fs::write(&private, &next).expect("written");
-    std::fs::write(&public, "").expect("written");
     let path = |path: &std::path::Path| path.to_str().expect("text").to_owned();
     let environment = [("JWT_PRIVATE_KEY_FILE", path(&private)), ("JWT_VERIFY_KEYS_FILE", path(&public))];
     let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let publish_own = async || {
+        let own = Command::new("openssl").args(["pkey", "-pubout", "-in", &path(&private)]).output().await;
+        std::fs::write(&public, own.expect("openssl runs").stdout).expect("written");
+    };
+    publish_own().await;
     let running = serve(&[], &environment).await;
     let before = running.key_ids().await;
     let output = Command::new("sh").args(["-c", &running.curl]).output().await.expect("curl runs");
@@ -276,15 +281,50 @@ async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_i
         };
         tokio::time::timeout(LONG, wait).await.expect("loaded")
     };
-    let retired = Command::new("openssl").args(["pkey", "-pubout", "-in", &path(&private)]).output().await;
-    std::fs::write(&public, retired.expect("openssl runs").stdout).expect("written");
     std::fs::write(&private, RSA_PEM.as_str()).expect("written");
     let ids = reloaded(2).await;
     assert_eq!(ids[1], before[0], "the present key first, then the retired");
     assert_eq!(status().await, 200, "a token of the retired key");
-    std::fs::write(&public, "").expect("written");
+    publish_own().await;
     reloaded(1).await;
     assert_eq!(status().await, 401, "a token of a key that is named no more");
+}
+
+/// As `cp` leaves a file for a moment, or a full disk for good.
+#[tokio::test]
+async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (private, public) = (folder.path().join("key.pem"), folder.path().join("retired.pem"));
+    let own = generate_pem(KeyType::Ed25519).expect("a key");
+    std::fs::write(&private, &own).expect("written");
+    let output = Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&private).output().await;
+    let retired = String::from_utf8(output.expect("openssl runs").stdout).expect("text");
+    let next = generate_pem(KeyType::P256).expect("a key");
+    std::fs::write(&private, &next).expect("written");
+    std::fs::write(&public, &retired).expect("written");
+    let mut args = settings(&[]);
+    args.jwt_private_key = None;
+    args.jwt_private_key_file = Some(private.clone());
+    args.jwt_verify_keys_file = Some(public.clone());
+    let service = Service::start(&args).await.expect("a service");
+    let keys = async || {
+        let keys = reqwest::get(format!("http://{}/.well-known/jwks.json", service.address)).await;
+        keys.expect("an answer").json::<Value>().await.expect("JSON")["keys"].clone()
+    };
+    let before = keys().await;
+    assert_eq!(before.as_array().expect("a list").len(), 2);
+    for (file, whole) in [(&private, &next), (&public, &retired)] {
+        let half = &whole[..whole.len() / 2];
+        for cut in ["", "\n", " ", half, &whole[..whole.trim_end().len() - 1]] {
+            std::fs::write(file, cut).expect("written");
+            service.reload_keys().expect_err(cut);
+            assert_eq!(keys().await, before, "{cut:?}");
+        }
+        std::fs::write(file, whole).expect("written");
+    }
+    service.reload_keys().expect("whole again");
+    assert_eq!(keys().await, before);
+    service.end().await;
 }
 
 #[tokio::test]

@@ -54,10 +54,14 @@ impl OwnStores {
 
     /// What Redis holds under that key.
     pub async fn redis_value(&self, key: &str) -> String {
+        self.redis_command(&["get", key])
+    }
+
+    /// What Redis answers to that command.
+    pub fn redis_command(&self, words: &[&str]) -> String {
         let mut command = std::process::Command::new("redis-cli");
-        let socket = self.0.folder.join("redis.sock");
-        let output =
-            command.arg("-s").arg(socket).args(["--no-auth-warning", "-a", PASSWORD, "get", key]).output();
+        command.arg("-s").arg(self.0.folder.join("redis.sock")).args(["--no-auth-warning", "-a", PASSWORD]);
+        let output = command.args(words).output();
         String::from_utf8(output.expect("redis-cli").stdout).expect("text").trim().to_owned()
     }
 }

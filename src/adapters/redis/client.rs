@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use fred::clients::{Client, WithOptions};
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike as _;
 use fred::types::Builder;
 use fred::types::config::{Options, ReconnectPolicy};
@@ -11,7 +11,6 @@ use tokio::time::timeout;
 
 use super::settings::{COMMAND, CONNECT, RedisSettings};
 use crate::ports::store_error::{Cause, StoreError};
-use crate::ports::store_health::StoreHealth;
 
 /// How long one waits before a lost connection is tried again.
 const REST_MILLIS: u32 = 250;
@@ -27,30 +26,29 @@ pub struct Redis {
 
 impl Redis {
     /// Opens the connection. From then on it is opened again whenever it is lost.
-    pub async fn connect(settings: &RedisSettings) -> Result<Arc<Self>, StoreError> {
-        let client = Builder::from_config(settings.0.clone())
-            .with_performance_config(|config| config.default_command_timeout = COMMAND)
-            .with_connection_config(|config| {
-                config.connection_timeout = CONNECT;
-                config.internal_command_timeout = CONNECT;
-                config.max_command_attempts = 1;
-                config.max_command_buffer_len = MAX_WAITING;
-                config.reconnect_on_auth_error = true;
-                config.unresponsive.max_timeout = Some(4 * COMMAND);
-                config.unresponsive.interval = COMMAND;
-                config.tcp.nodelay = Some(true);
-            })
-            .set_policy(ReconnectPolicy::new_constant(0, REST_MILLIS))
-            .build()
-            .map_err(unavailable)?;
-        match timeout(4 * CONNECT, client.init()).await {
-            Ok(outcome) => drop(outcome.map_err(unavailable)?),
-            Err(_) => return Err(unavailable("no answer came in time")),
-        }
+    pub async fn connect(settings: &RedisSettings) -> Result<Arc<Self>, ConnectError> {
+        let client = client(settings, true).map_err(|error| ConnectError { error, is_final: true })?;
+        let error = match timeout(4 * CONNECT, client.init()).await {
+            Ok(Ok(_)) => return Ok(Self::on(client)),
+            Ok(Err(error)) => error,
+            Err(_) => Error::new(ErrorKind::Timeout, "no answer came in time"),
+        };
+        let is_final = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config);
+        Err(ConnectError { error, is_final })
+    }
+
+    /// One that is opened as soon as Redis answers. Until then every command fails at once.
+    pub fn connect_in_background(settings: &RedisSettings) -> Result<Arc<Self>, StoreError> {
+        let client = client(settings, false).map_err(unavailable)?;
+        drop(client.connect());
+        Ok(Self::on(client))
+    }
+
+    fn on(client: Client) -> Arc<Self> {
         let options =
             Options { max_attempts: Some(1), fail_fast: true, timeout: Some(COMMAND), ..Options::default() };
         let commands = client.with_options(&options);
-        Ok(Arc::new(Self { client, commands }))
+        Arc::new(Self { client, commands })
     }
 
     /// Closes the connection.
@@ -61,18 +59,38 @@ impl Redis {
     }
 }
 
-#[async_trait]
-impl StoreHealth for Redis {
-    fn name(&self) -> &'static str {
-        "redis"
-    }
+/// A client that is not connected yet. One that fails fast gives its first connection up, the other goes on trying.
+fn client(settings: &RedisSettings, fails_fast: bool) -> Result<Client, Error> {
+    let mut config = settings.0.clone();
+    config.fail_fast = fails_fast;
+    Builder::from_config(config)
+        .with_performance_config(|config| config.default_command_timeout = COMMAND)
+        .with_connection_config(|config| {
+            config.connection_timeout = CONNECT;
+            config.internal_command_timeout = CONNECT;
+            config.max_command_attempts = 1;
+            config.max_command_buffer_len = MAX_WAITING;
+            config.reconnect_on_auth_error = true;
+            config.unresponsive.max_timeout = Some(4 * COMMAND);
+            config.unresponsive.interval = COMMAND;
+            config.tcp.nodelay = Some(true);
+        })
+        .set_policy(ReconnectPolicy::new_constant(0, REST_MILLIS))
+        .build()
+}
 
-    fn is_essential(&self) -> bool {
-        false
-    }
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct ConnectError {
+    error: Error,
+    /// Waiting does not mend it: a password or a setting is wrong.
+    pub is_final: bool,
+}
 
-    async fn check(&self) -> Result<(), StoreError> {
-        self.commands.ping::<()>(None).await.map_err(unavailable)
+impl From<ConnectError> for StoreError {
+    fn from(error: ConnectError) -> Self {
+        unavailable(error.error)
     }
 }
 

@@ -58,12 +58,13 @@ impl Noticeboard for RedisNoticeboard {
         let commands = &self.redis.commands;
         let (revoked, agent, organization) = tokio::try_join!(
             commands.get::<Option<String>, _>(format!("revoked:{}", claims.id)),
-            commands.get::<Option<u64>, _>(format!("gen:{}", claims.agent)),
-            commands.get::<Option<u64>, _>(format!("gen:{}", claims.organization)),
+            commands.get::<Option<String>, _>(format!("gen:{}", claims.agent)),
+            commands.get::<Option<String>, _>(format!("gen:{}", claims.organization)),
         )
         .map_err(unavailable)?;
-        // What is not known counts as nothing: generations only rise, so the true sum is no less than this.
-        let generation = agent.unwrap_or(0) + organization.unwrap_or(0);
+        // What is not known, or no number, counts as nothing: generations only rise, so the true sum is no less than this.
+        let known = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
+        let generation = known(agent).saturating_add(known(organization));
         Ok(revoked.is_some() || claims.generation < generation)
     }
 

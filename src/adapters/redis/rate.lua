@@ -11,13 +11,15 @@ local window = math.floor(now / 60000)
 local elapsed = now - window * 60000
 local key = KEYS[1] .. ':' .. string.format('%d', window)
 local counts = redis.call('MGET', key, KEYS[1] .. ':' .. string.format('%d', window - 1))
-local current, previous = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+-- What is no count, because somebody else has written it, counts as none: it must not fail the others' requests.
+local function count(text)
+    return text and string.match(text, '^%d%d?%d?%d?%d?%d?%d?%d?%d?%d?$') and tonumber(text) or 0
+end
+local current, previous = count(counts[1]), count(counts[2])
 local admitted = 0
 if previous * (60000 - elapsed) + (current + 1) * 60000 <= tonumber(ARGV[1]) * 60000 then
     admitted = 1
-    current = redis.call('INCR', key)
-    if current == 1 then
-        redis.call('PEXPIRE', key, 120000)
-    end
+    current = current + 1
+    redis.call('SET', key, string.format('%d', current), 'PX', 120000)
 end
 return {admitted, current, previous, now}
