@@ -270,6 +270,10 @@ fn secret(
         (Some(_), Some(_)) => Err(ConfigError::new(format!("{name} and {name}_FILE are both set; set one"))),
         (Some(value), None) => Ok(Some(value.clone())),
         (None, Some(path)) => match std::fs::read_to_string(path) {
+            // It is being written at this moment, or was cut off: no key and no password is empty.
+            Ok(text) if text.trim().is_empty() => {
+                Err(ConfigError::new(format!("{name}_FILE: {} is empty", path.display())))
+            }
             Ok(text) => Ok(Some(text.trim_end().into())),
             Err(error) => Err(ConfigError::new(format!("{name}_FILE: {}: {error}", path.display()))),
         },

@@ -13,13 +13,14 @@ use super::caller::Caller;
 use super::stranger::{Claimed, Strangers};
 use super::visit::{NotAdmitted, Visit};
 use crate::domain::agent::Agent;
-use crate::domain::credential::Proof;
+use crate::domain::credential::{Credential, Proof};
 use crate::domain::id::{AgentId, CredentialId};
+use crate::domain::jwk::PublicKey;
 use crate::domain::organization::Organization;
 use crate::domain::secret::{ClientSecret, Fingerprint};
 use crate::domain::time::Timestamp;
 use crate::domain::token::generation_of;
-use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier};
+use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
 use crate::ports::clock::Clock;
 use crate::ports::credential_store::{Client, CredentialStore, ProofKind};
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
@@ -31,6 +32,8 @@ use crate::ports::token_store::{SpentAssertion, TokenStore};
 const MAX_ASSERTION_BYTES: usize = 8 * 1024;
 /// The furthest that an assertion's end may lie ahead.
 const MAX_ASSERTION_AHEAD_SECONDS: i64 = 3_600;
+/// How many signatures are checked for whoever says to be a client, before that counts against the address.
+const FREE_SIGNATURES: usize = 2;
 /// How far a client's clock may be ahead of ours.
 const CLOCK_SKEW_SECONDS: i64 = 10;
 
@@ -107,6 +110,7 @@ impl ClientAuth {
 
     /// Holds a proved client to its own rate.
     pub(super) async fn admit(&self, visit: &Visit, client: &ProvedClient) -> Result<(), NotAdmitted> {
+        visit.comes_from(client.organization.id);
         let limit = client.organization.limits().requests_per_minute;
         visit.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
     }
@@ -153,21 +157,29 @@ impl ClientAuth {
         assertion: &str,
     ) -> Result<ProvedClient, ClientAuthError> {
         const HOW: &str = "private_key_jwt";
-        let claimed = (assertion.len() <= MAX_ASSERTION_BYTES)
-            .then(|| self.verifier.claimed_client(assertion))
-            .flatten()
+        let read = (assertion.len() <= MAX_ASSERTION_BYTES).then(|| self.verifier.read(assertion)).flatten();
+        let claimed = read
+            .as_ref()
+            .and_then(|read| read.client)
             .filter(|claimed| client.is_none_or(|named| named == Some(*claimed)));
-        let Some(id) = claimed else {
+        let (Some(read), Some(id)) = (read, claimed) else {
             let claimed = self.claimed(client.flatten()).await?;
             return Err(self.refused(visit, claimed, HOW).await);
         };
+        let now = self.clock.now();
+        // What no signature could make acceptable costs none.
+        if !self.accepts(&read.claims, id, now) {
+            let claimed = self.claimed(Some(id)).await?;
+            return Err(self.refused(visit, claimed, HOW).await);
+        }
         let Some(known) = self.store.find_client(id, ProofKind::Key).await? else {
             return Err(self.refused(visit, None, HOW).await);
         };
-        let now = self.clock.now();
-        let live = known.candidates.iter().filter(|credential| credential.is_live(now));
-        for credential in live {
-            let Proof::Key(key) = &credential.proof else { continue };
+        for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
+            if place == FREE_SIGNATURES {
+                // A client that names no key and has many is checked on; but not for whoever fails all the time.
+                self.strangers.count(visit).await?;
+            }
             let Some(claims) = self.verifier.verify(assertion, key) else { continue };
             if !self.accepts(&claims, id, now) {
                 break;
@@ -182,6 +194,31 @@ impl ClientAuth {
             });
         }
         Err(self.refused(visit, Some(claimed_by(&known)), HOW).await)
+    }
+
+    /// The client's live keys of the assertion's algorithm: the one that its `kid` names, else all, the last used first.
+    fn keys_to_try<'a>(
+        &self,
+        client: &'a Client,
+        read: &Unproved,
+        now: Timestamp,
+    ) -> Vec<(&'a Credential, &'a PublicKey)> {
+        let mut keys: Vec<_> = client
+            .candidates
+            .iter()
+            .filter(|credential| credential.is_live(now))
+            .filter_map(|credential| match &credential.proof {
+                Proof::Key(key) if key.algorithm() == read.algorithm => Some((&**credential, key)),
+                _ => None,
+            })
+            .collect();
+        if let Some(key_id) = &read.key_id
+            && let Some(named) = keys.iter().position(|(_, key)| self.verifier.is_named(key, key_id))
+        {
+            return vec![keys.swap_remove(named)];
+        }
+        keys.sort_by_key(|(credential, _)| std::cmp::Reverse(credential.last_used_at));
+        keys
     }
 
     /// The rules of RFC 7523 section 3 and RFC 9700 for what an assertion says.

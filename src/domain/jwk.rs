@@ -1,7 +1,7 @@
 //! Public keys: those that agents register, and those this service signs with.
 
 /// A public key as RFC 7517 describes it. All numbers are base64url without padding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PublicKey {
     /// RSA, 2048 to 4096 bits, for RS256: modulus and exponent (RFC 7518 section 6.3.1).
     Rsa { n: String, e: String },

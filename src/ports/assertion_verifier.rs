@@ -10,12 +10,29 @@ pub trait AssertionVerifier: Send + Sync {
     /// points off their curve. Says what is wrong.
     fn check_key(&self, key: &PublicKey) -> Result<(), &'static str>;
 
-    /// The client that the assertion claims to be, unproved, to know whose keys to try.
-    fn claimed_client(&self, assertion: &str) -> Option<AgentId>;
-
-    /// The claims of an assertion that this key signed, by the key's own algorithm; `None` for all else: a
+    /// What the assertion says before anything of it is proved; `None` if no key could make it an assertion: no JWT, a
     /// `typ` that is not for this, `jwk jku x5u x5c crit` in the header, a claim missing or of a wrong type.
+    ///
+    /// It costs no cryptography, so that what is refused by it costs an unauthenticated caller as much as us.
+    fn read(&self, assertion: &str) -> Option<Unproved>;
+
+    /// Whether `key_id`, of an assertion's header, is the thumbprint of this key (RFC 7638).
+    fn is_named(&self, key: &PublicKey, key_id: &str) -> bool;
+
+    /// The claims of an assertion that this key signed, by the key's own algorithm; `None` for all else.
     fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims>;
+}
+
+/// What an assertion says, unproved: to know whose keys to try, and which.
+#[derive(Clone, Debug)]
+pub struct Unproved {
+    /// `sub`, where it is an ID of ours.
+    pub client: Option<AgentId>,
+    /// `alg` of the header.
+    pub algorithm: String,
+    /// `kid` of the header.
+    pub key_id: Option<String>,
+    pub claims: AssertionClaims,
 }
 
 /// What a client says of itself, its signature proved and nothing else.

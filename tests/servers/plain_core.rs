@@ -41,7 +41,7 @@ pub fn plain_ports(
         hasher,
         cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
         signer: Arc::new(JwtSigner::new(ISSUER.into(), keys)),
-        assertions: Arc::new(JwtAssertionVerifier),
+        assertions: Arc::new(JwtAssertionVerifier::default()),
         clock,
         ids: Arc::new(SystemIds),
         secrets: Arc::new(SystemSecrets),

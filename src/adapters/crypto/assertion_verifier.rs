@@ -1,41 +1,59 @@
 //! Client assertions as JWTs (RFC 7523).
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_simple::claims::{Audiences, NoCustomClaims};
+use jwt_simple::claims::{Audiences, JWTClaims, NoCustomClaims};
 use jwt_simple::prelude::{Duration, UnixTimeStamp, VerificationOptions};
+use moka::sync::Cache;
 use serde_json::{Map, Value};
 
-use super::keys::{KeyError, VerifyingKey};
+use super::keys::{KeyError, VerifyingKey, check_new_key};
 use crate::domain::id::AgentId;
 use crate::domain::jwk::PublicKey;
 use crate::domain::time::Timestamp;
-use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier};
+use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
 
 /// Header parameters that bring or point to a key, or demand what we do not do.
 const REFUSED_PARAMETERS: [&str; 7] = ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"];
 /// The types that an assertion may have; it may also have none.
 const ACCEPTED_TYPES: [&str; 2] = ["JWT", "client-authentication+jwt"];
 
+/// How many keys are kept as they were parsed. One takes some 5 KB at most.
+const MAX_PARSED: u64 = 2_048;
+
 /// Checks assertions by the clients' registered keys.
-pub struct JwtAssertionVerifier;
+pub struct JwtAssertionVerifier {
+    /// Parsing an RSA key costs as much as checking a signature by it.
+    parsed: Cache<PublicKey, Arc<VerifyingKey>>,
+}
+
+impl Default for JwtAssertionVerifier {
+    fn default() -> Self {
+        Self { parsed: Cache::new(MAX_PARSED) }
+    }
+}
+
+impl JwtAssertionVerifier {
+    fn parsed(&self, key: &PublicKey) -> Option<Arc<VerifyingKey>> {
+        if let Some(parsed) = self.parsed.get(key) {
+            return Some(parsed);
+        }
+        let parsed = Arc::new(VerifyingKey::new(key.clone()).ok()?);
+        self.parsed.insert(key.clone(), parsed.clone());
+        Some(parsed)
+    }
+}
 
 impl AssertionVerifier for JwtAssertionVerifier {
     fn check_key(&self, key: &PublicKey) -> Result<(), &'static str> {
-        VerifyingKey::new(key.clone()).map(drop).map_err(KeyError::what)
+        check_new_key(key).map_err(KeyError::what)
     }
 
-    fn claimed_client(&self, assertion: &str) -> Option<AgentId> {
-        let claims = json_part(assertion, 1)?;
-        AgentId::parse(claims.get("sub")?.as_str()?)
-    }
-
-    fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims> {
+    fn read(&self, assertion: &str) -> Option<Unproved> {
         let header = json_part(assertion, 0)?;
-        if header.get("alg").and_then(Value::as_str) != Some(key.algorithm()) {
-            return None;
-        }
         if REFUSED_PARAMETERS.iter().any(|name| header.contains_key(*name)) {
             return None;
         }
@@ -44,8 +62,28 @@ impl AssertionVerifier for JwtAssertionVerifier {
             Some(Value::String(name)) if ACCEPTED_TYPES.iter().any(|one| one.eq_ignore_ascii_case(name)) => {}
             Some(_) => return None,
         }
+        let text = |name: &str| header.get(name).and_then(Value::as_str).map(str::to_owned);
+        let claims: JWTClaims<NoCustomClaims> =
+            serde_json::from_value(Value::Object(json_part(assertion, 1)?)).ok()?;
+        let claims = understood(claims)?;
+        Some(Unproved {
+            client: AgentId::parse(&claims.subject),
+            algorithm: text("alg")?,
+            key_id: text("kid"),
+            claims,
+        })
+    }
+
+    fn is_named(&self, key: &PublicKey, key_id: &str) -> bool {
+        self.parsed(key).is_some_and(|parsed| parsed.id == key_id)
+    }
+
+    fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims> {
+        if self.read(assertion)?.algorithm != key.algorithm() {
+            return None;
+        }
         // What reads an assertion takes much longer to check RSA than this does, and anybody may send one.
-        let key = VerifyingKey::new(key.clone()).ok()?;
+        let key = self.parsed(key)?;
         let (message, signature) = assertion.rsplit_once('.')?;
         if !key.has_signed(message.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?) {
             return None;
@@ -57,31 +95,35 @@ impl AssertionVerifier for JwtAssertionVerifier {
             accept_future: true,
             ..VerificationOptions::default()
         };
-        let claims = key.verify::<NoCustomClaims>(assertion, options)?;
-        let Audiences::AsString(audience) = claims.audiences? else { return None };
-        let instant = |seconds: UnixTimeStamp| {
-            Some(Timestamp::from_millis(0).plus_seconds(i64::try_from(seconds.as_secs()).ok()?))
-        };
-        let jti = claims.jwt_id.filter(|jti| !jti.is_empty())?;
-        let mut digest = [0; 32];
-        digest.copy_from_slice(digest::digest(&digest::SHA256, jti.as_bytes()).as_ref());
-        Some(AssertionClaims {
-            issuer: claims.issuer?,
-            subject: claims.subject?,
-            audience,
-            digest,
-            expires_at: instant(claims.expires_at?)?,
-            // One that is there and cannot be understood is not as one that is absent.
-            not_before: match claims.invalid_before {
-                Some(at) => Some(instant(at)?),
-                None => None,
-            },
-            issued_at: match claims.issued_at {
-                Some(at) => Some(instant(at)?),
-                None => None,
-            },
-        })
+        understood(key.verify::<NoCustomClaims>(assertion, options)?)
     }
+}
+
+/// The claims as the core judges them; `None` if one is missing, or of a form that is not for this.
+fn understood(claims: JWTClaims<NoCustomClaims>) -> Option<AssertionClaims> {
+    let Audiences::AsString(audience) = claims.audiences? else { return None };
+    let instant = |seconds: UnixTimeStamp| {
+        Some(Timestamp::from_millis(0).plus_seconds(i64::try_from(seconds.as_secs()).ok()?))
+    };
+    let jti = claims.jwt_id.filter(|jti| !jti.is_empty())?;
+    let mut digest = [0; 32];
+    digest.copy_from_slice(digest::digest(&digest::SHA256, jti.as_bytes()).as_ref());
+    Some(AssertionClaims {
+        issuer: claims.issuer?,
+        subject: claims.subject?,
+        audience,
+        digest,
+        expires_at: instant(claims.expires_at?)?,
+        // One that is there and cannot be understood is not as one that is absent.
+        not_before: match claims.invalid_before {
+            Some(at) => Some(instant(at)?),
+            None => None,
+        },
+        issued_at: match claims.issued_at {
+            Some(at) => Some(instant(at)?),
+            None => None,
+        },
+    })
 }
 
 /// One part of a compact JWS as a JSON object.

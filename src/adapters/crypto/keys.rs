@@ -14,6 +14,7 @@ use jwt_simple::prelude::{
     ECDSAP256PublicKeyLike as _, ES256PublicKey, Ed25519PublicKey, EdDSAPublicKeyLike as _, JWTClaims,
     RS256PublicKey, RSAPublicKeyLike as _, VerificationOptions,
 };
+use num_bigint::BigUint;
 use rsa::pkcs1::{DecodeRsaPrivateKey as _, DecodeRsaPublicKey as _};
 use rsa::pkcs8::{DecodePublicKey as _, EncodePrivateKey as _, LineEnding, SecretDocument};
 use rsa::traits::PublicKeyParts as _;
@@ -56,7 +57,11 @@ impl KeySet {
         let own = signing.public_key().and_then(VerifyingKey::new).map_err(KeySetError::Private)?;
         let mut verifying = vec![own];
         let blocks = pem_blocks(public);
-        if blocks.is_empty() && !public.trim().is_empty() {
+        // Each block has four of these, and the last line is no part of one: a text that was cut off loses keys.
+        let last_line = public.trim_end().lines().last().unwrap_or_default();
+        let is_whole = public.matches("-----").count() == 4 * blocks.len()
+            && (last_line.len() >= 5 || !last_line.starts_with('-'));
+        if !is_whole || (blocks.is_empty() && !public.trim().is_empty()) {
             return Err(KeySetError::Public(KeyError::NotPublicPem));
         }
         for block in blocks {
@@ -230,6 +235,44 @@ fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyError> {
     Ok(())
 }
 
+/// Refuses a key that must not be registered: what [`VerifyingKey::new`] refuses, and RSA whose factors anybody can find.
+pub(super) fn check_new_key(key: &PublicKey) -> Result<(), KeyError> {
+    VerifyingKey::new(key.clone())?;
+    let PublicKey::Rsa { n, .. } = key else { return Ok(()) };
+    let n = URL_SAFE_NO_PAD.decode(n).map_err(|_| KeyError::NotAKey)?;
+    if has_known_factors(&BigUint::from_bytes_be(&n)) { Err(KeyError::WeakRsa) } else { Ok(()) }
+}
+
+/// Whether a modulus falls to the first attempts of anybody: it is prime, a power, has a small factor, or is the product of
+/// two neighbours.
+fn has_known_factors(n: &BigUint) -> bool {
+    /// Beyond all primes that trial division would find at once.
+    const SMALL: u32 = 1 << 16;
+    /// How many squares Fermat's method tries.
+    const STEPS: u32 = 100;
+    let two = BigUint::from(2_u32);
+    let one = BigUint::from(1_u32);
+    if (3..SMALL).step_by(2).any(|factor| n % factor == BigUint::ZERO) {
+        return true;
+    }
+    // Fermat's test: only primes, and next to no product of two, pass it.
+    if two.modpow(&(n - &one), n) == one {
+        return true;
+    }
+    // No power has a base below the small factors, so no exponent is larger than this.
+    let exponents = 2..=u32::try_from(n.bits() / 16).unwrap_or(u32::MAX);
+    if exponents.into_iter().any(|exponent| n.nth_root(exponent).pow(exponent) == *n) {
+        return true;
+    }
+    let mut middle = n.sqrt() + &one;
+    (0..STEPS).any(|_| {
+        let rest = &middle * &middle - n;
+        middle += &one;
+        let root = rest.sqrt();
+        &root * &root == rest
+    })
+}
+
 fn rsa_public_key(key: &rsa::PublicKey) -> PublicKey {
     let number = |bytes: &[u8]| {
         let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
@@ -350,6 +393,68 @@ mod tests {
         let mut even = odd(256);
         even[255] = 2;
         assert_eq!(refusal(&even, &[1, 0, 1]), Some(KeyError::WeakRsa));
+    }
+
+    #[test]
+    fn a_list_of_keys_that_is_cut_off_anywhere_is_refused_or_ends_after_a_whole_key() {
+        let public = |pem: &str| {
+            let key = Ed25519KeyPair::from_pkcs8(SecretDocument::from_pem(pem).expect("PEM").1.as_bytes());
+            let der = key.expect("a key").public_key().as_der().expect("DER").as_ref().to_vec();
+            SecretDocument::try_from(der.as_slice())
+                .expect("DER")
+                .to_pem("PUBLIC KEY", LineEnding::LF)
+                .expect("PEM")
+                .to_string()
+        };
+        let keys = [(); 3].map(|()| generate_pem(KeyType::Ed25519).expect("a key"));
+        let list = format!("{}{}", public(&keys[1]), public(&keys[2]));
+        let one = public(&keys[1]).trim_end().len();
+        assert_eq!(KeySet::from_pem(&keys[0], &list).expect("two more").verifying.len(), 3);
+        for end in 1..list.len() {
+            let outcome = KeySet::from_pem(&keys[0], &list[..end]).map(|keys| keys.verifying.len());
+            let is_whole = end == one || end == one + 1 || end >= list.trim_end().len();
+            assert_eq!(outcome.is_ok(), is_whole, "{end} of {}: {outcome:?}", list.len());
+        }
+    }
+
+    #[test]
+    fn moduli_that_anybody_can_factor_are_not_registered() {
+        let key =
+            |n: &BigUint| PublicKey::Rsa { n: URL_SAFE_NO_PAD.encode(n.to_bytes_be()), e: "AQAB".into() };
+        let number = |value: u32| BigUint::from(value);
+        let power = |base: u32, exponent: u32| number(base).pow(exponent);
+        let mut private = Vec::new();
+        for _ in 0..2 {
+            let pem = generate_pem(KeyType::Rsa).expect("a key");
+            let (_, der) = SecretDocument::from_pem(&pem).expect("PEM");
+            let key = <rsa::PrivateKey as rsa::pkcs8::DecodePrivateKey>::from_pkcs8_der(der.as_bytes())
+                .expect("a key");
+            private.extend(
+                rsa::traits::PrivateKeyParts::primes(&key)
+                    .iter()
+                    .map(|prime| BigUint::from_bytes_be(&prime.to_be_bytes())),
+            );
+        }
+        let [p, q, r, s] = &private[..] else { panic!("two primes a key") };
+        let neighbour = |prime: &BigUint| {
+            (1..500_u32)
+                .map(|step| prime + number(2 * step))
+                .find(|one| number(2).modpow(&(one - number(1)), one) == number(1))
+        };
+        for (name, n) in [
+            ("a power of 3", power(3, 1_300)),
+            ("one less than a power of 2", power(2, 2_048) - number(1)),
+            ("even", power(2, 2_047) + number(2)),
+            ("a small factor", number(65_521) * p * q),
+            ("a square", p * p),
+            ("a cube of large primes", p.pow(3)),
+            ("two primes too near each other", neighbour(p).map_or(p * p, |near| p * near)),
+        ] {
+            assert_eq!(check_new_key(&key(&n)), Err(KeyError::WeakRsa), "{name}");
+        }
+        for n in [p * q, r * s, p * r] {
+            assert_eq!(check_new_key(&key(&n)), Ok(()));
+        }
     }
 
     #[test]
