@@ -18,6 +18,7 @@ mod own_stores;
 mod rate;
 mod revocation;
 mod scopes;
+mod standby;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod stores;

@@ -39,7 +39,7 @@ async fn complaint(command: Command) -> String {
 }
 
 /// Asks until the answer is as wanted: what must come by itself comes in time.
-async fn until<T, F: Future<Output = T>>(ask: impl Fn() -> F, is_wanted: impl Fn(&T) -> bool) -> T {
+pub async fn until<T, F: Future<Output = T>>(ask: impl Fn() -> F, is_wanted: impl Fn(&T) -> bool) -> T {
     let asking = async {
         loop {
             let answer = ask().await;
@@ -316,7 +316,7 @@ async fn start_on(stores: &OwnStores) -> World {
     World::start_by(Wiring::postgres_and_redis, &args, None).await
 }
 
-async fn readiness(world: &World) -> (u16, Value) {
+pub async fn readiness(world: &World) -> (u16, Value) {
     let answer = world.send(world.request(reqwest::Method::GET, "/health/ready")).await;
     (answer.status.as_u16(), answer.json())
 }

@@ -1,0 +1,156 @@
+//! A primary and a standby that streams from it and lags: whichever takes writes is asked, and nothing else.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::servers::leash::{Server, shell};
+use crate::stores::{readiness, until};
+use crate::world::{Wiring, World, settings};
+
+/// How far the standby lags behind, in seconds.
+const LAG: u32 = 3;
+
+/// A primary on port 5432 and its standby on 5433, in one folder.
+struct Pair(Server);
+
+impl Pair {
+    fn start() -> Self {
+        Self(Server::start(
+            &format!(
+                "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D primary && \
+                 printf \"listen_addresses=''\\nunix_socket_directories='$folder'\\nfsync=off\\n\" >>primary/postgresql.conf && \
+                 pg_ctl -w -D primary -l primary.log start && \
+                 pg_basebackup -h \"$folder\" -U postgres -D standby -R -c fast --no-sync && \
+                 printf \"port=5433\\nrecovery_min_apply_delay='{LAG}s'\\n\" >>standby/postgresql.conf && \
+                 pg_ctl -w -D standby -l standby.log start"
+            ),
+            "pg_ctl -D primary -m immediate stop; pg_ctl -D standby -m immediate stop",
+        ))
+    }
+
+    /// A URL that names both, with the standby first: as operators have them, in any order.
+    fn url(&self) -> String {
+        let folder = self.0.folder.to_str().expect("text").replace('/', "%2F");
+        format!("postgres://postgres@{folder}:5433,{folder}:5432/postgres")
+    }
+
+    fn run(&self, command: &str) {
+        let script = format!("folder=$PWD; {{ {command}; }} >>log 2>&1 </dev/null");
+        let status = shell(&script).current_dir(&self.0.folder).status().expect("a shell");
+        assert!(status.success(), "{command}");
+    }
+
+    /// Kills the primary, as a crash does.
+    fn kill_primary(&self) {
+        self.run("pg_ctl -D primary -m immediate stop");
+    }
+
+    fn ask_standby(&self, sql: &str) {
+        self.run(&format!("psql -h \"$folder\" -p 5433 -U postgres -qc \"{sql}\""));
+    }
+}
+
+async fn start_on(pair: &Pair) -> World {
+    let mut args = settings(&["--store-wait-seconds", "10", "--db-pool-max", "4"]);
+    args.stores.database_url = Some(pair.url().into());
+    World::start_by(Wiring::postgres, &args, None).await
+}
+
+async fn kill(world: &World, admin: &str, client: &str) -> StatusCode {
+    world.post(admin, &format!("/api/v1/agents/{client}/tokens/revoke"), json!({})).await.status
+}
+
+/// The state of a token, or `null` while nobody can say.
+async fn active(world: &World, token: &str) -> Value {
+    let caller = world.administrator();
+    let request = world.request(reqwest::Method::POST, "/api/v1/token/introspect").form(&[("token", token)]);
+    let answer = world.send(request.basic_auth(caller.id, Some(caller.secret))).await;
+    match answer.status {
+        StatusCode::SERVICE_UNAVAILABLE => Value::Null,
+        StatusCode::OK => answer.json()["active"].clone(),
+        status => panic!("{status}: {}", answer.text),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lags_is_never_asked_however_the_primary_goes_and_comes() {
+    let pair = Pair::start();
+    let world = start_on(&pair).await;
+    let admin = world.admin_token().await;
+    for _ in 0..2 {
+        // Registered just now, so the standby does not know it yet.
+        let client = world.client(&admin, None, &["files:read"]).await;
+        let (killed, living) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
+        let other = world.client(&admin, None, &["files:read"]).await;
+        let kept = world.token(&other, &[]).await;
+        pair.kill_primary();
+        // Reconnecting, it meets the standby first.
+        for token in [&killed, &living, &kept] {
+            assert_eq!(active(&world, token).await, Value::Null, "503 is the only true answer");
+        }
+        let agent = format!("/api/v1/agents/{}", other.id);
+        world.get(&admin, &agent).await.assert_error(503, "SERVICE_UNAVAILABLE");
+        assert_eq!(readiness(&world).await.0, 503);
+        pair.run("pg_ctl -w -D primary -l primary.log start");
+        until(|| readiness(&world), |(status, _)| *status == 200).await;
+        until(|| kill(&world, &admin, &client.id), |status| *status == 204).await;
+        assert_eq!(active(&world, &killed).await, json!(false));
+        assert_eq!(active(&world, &living).await, json!(false));
+        assert_eq!(active(&world, &kept).await, json!(true));
+        // Every connection that the pool has leads to the primary.
+        for _ in 0..8 {
+            let change = world.patch(&admin, &agent, json!({ "owner": "somebody else" })).await;
+            assert_eq!(change.status, StatusCode::OK, "{}", change.text);
+            assert_eq!(world.get(&admin, &agent).await.json()["owner"], "somebody else");
+            world.patch(&admin, &agent, json!({ "owner": "team" })).await;
+        }
+    }
+    world.service.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_promoted_is_served_on_by_itself() {
+    let pair = Pair::start();
+    let world = start_on(&pair).await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    let killed = world.token(&client, &[]).await;
+    assert_eq!(kill(&world, &admin, &client.id).await, 204);
+    let kept = world.token(&client, &[]).await;
+    // What the primary acknowledged is on its way; an asynchronous standby may be promoted without the end of it, and
+    // how much that is nobody promises. Here all of it has arrived, and waits to be applied.
+    pair.run(
+        "wait_until sh -c '[ \"$(psql -h \"'$folder'\" -U postgres -Atc \
+         \"SELECT count(*) FROM pg_stat_replication WHERE flush_lsn = pg_current_wal_lsn()\")\" = 1 ]'",
+    );
+    pair.kill_primary();
+    assert_eq!(active(&world, &killed).await, Value::Null);
+    pair.run("pg_ctl -w -D standby promote");
+    until(|| readiness(&world), |(status, _)| *status == 200).await;
+    until(|| active(&world, &kept), |active| *active == json!(true)).await;
+    assert_eq!(active(&world, &killed).await, json!(false));
+    until(|| kill(&world, &admin, &client.id), |status| *status == 204).await;
+    assert_eq!(active(&world, &kept).await, json!(false));
+    assert!(world.is_active(&world.token(&client, &[]).await).await);
+    world.service.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_writes_is_not_ready_and_comes_back_by_itself() {
+    let pair = Pair::start();
+    pair.run("pg_ctl -w -D standby promote");
+    pair.kill_primary();
+    let world = start_on(&pair).await;
+    let admin = world.admin_token().await;
+    let client = world.client(&admin, None, &["files:read"]).await;
+    pair.ask_standby("ALTER SYSTEM SET default_transaction_read_only = on");
+    pair.ask_standby("SELECT pg_reload_conf()");
+    until(|| readiness(&world), |(status, body)| *status == 503 && body["status"] == "unavailable").await;
+    world.ask_token(&client, &[]).await.assert_error(503, "temporarily_unavailable");
+    assert_eq!(kill(&world, &admin, &client.id).await, 503);
+    pair.run("sed -i /read_only/d standby/postgresql.auto.conf && pg_ctl -D standby reload");
+    until(|| readiness(&world), |(status, _)| *status == 200).await;
+    until(|| kill(&world, &admin, &client.id), |status| *status == 204).await;
+    until(|| world.ask_token(&client, &[]), |answer| answer.status == StatusCode::OK).await;
+    world.service.end().await;
+}
