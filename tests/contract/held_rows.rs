@@ -11,6 +11,12 @@ use tokio_postgres::Client;
 
 use crate::bench::*;
 
+/// The gate of an agent's organization, as `organization_gate` has it.
+fn gate_of(agent: &Agent) -> i32 {
+    let [.., a, b, c, d] = *agent.organization.0.as_bytes();
+    i32::from_be_bytes([a, b, c, d])
+}
+
 /// Waits until so many wait for a lock, or that task is done.
 async fn until_waiting<T>(client: &Client, wanted: i64, task: &JoinHandle<T>) {
     const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
@@ -30,7 +36,7 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
     let watcher = stores.database().client("postgres").await;
     let mut other_instance = stores.database().client("postgres").await;
     let issuing = other_instance.transaction().await.expect("begun");
-    let gate = i32::from(agent.organization.0.as_bytes()[15] & 63);
+    let gate = gate_of(&agent);
     issuing.query("SELECT pg_advisory_xact_lock_shared(1, $1)", &[&gate]).await.expect("passed");
     let share = "SELECT FROM agents WHERE agent_id = $1 FOR SHARE";
     issuing.query(share, &[&agent.id.0]).await.expect("locked");
@@ -54,11 +60,7 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
 async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored() {
     let stores = postgres().await;
     let caller = stores.agent().await;
-    let gate = |agent: &Agent| agent.organization.0.as_bytes()[15] & 63;
-    let mut target = stores.agent().await;
-    while gate(&target) == gate(&caller) {
-        target = stores.agent().await;
-    }
+    let target = stores.agent().await;
     let watcher = stores.database().client("postgres").await;
     let mut operator = stores.database().client("postgres").await;
     let at_work = operator.transaction().await.expect("begun");
@@ -86,6 +88,62 @@ async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored()
 
     change.await.expect("no panic").expect("it came first");
     kill.await.expect("no panic").expect("killed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_gate_is_the_same_in_the_program_and_in_the_database() {
+    let stores = postgres().await;
+    let client = stores.database().client("postgres").await;
+    for round in 0..ROUNDS as u64 {
+        let agent = Agent {
+            organization: OrganizationId(uuid::Uuid::from_u128(
+                0x0192_0000_0000_7000_8000_0000_9e37_79b9_u128.wrapping_mul(u128::from(round) * 2 + 1),
+            )),
+            ..agent(OrganizationId(id()))
+        };
+        let row = client
+            .query_one("SELECT organization_gate($1)", &[&agent.organization.0])
+            .await
+            .expect("an answer");
+        assert_eq!(row.get::<_, i32>(0), gate_of(&agent));
+    }
+}
+
+/// Nobody waits for a lock of another organization, however many hold theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gate_that_is_held_delays_its_own_organization_and_nobody_else() {
+    let stores = postgres().await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let agent = stores.agent().await;
+        held.push((stores.credential(&agent).await, agent));
+    }
+    let free = stores.agent().await;
+    let free_credential = stores.credential(&free).await;
+    let mut operator = stores.database().client("postgres").await;
+    let at_work = operator.transaction().await.expect("begun");
+    for (_, agent) in &held {
+        at_work.query("SELECT pg_advisory_xact_lock(1, $1)", &[&gate_of(agent)]).await.expect("held");
+    }
+    let waiting: Vec<_> = held
+        .iter()
+        .map(|(credential, agent)| {
+            let (tokens, issue) = (stores.tokens.clone(), issue(agent, credential));
+            tokio::spawn(async move { tokens.issue(issue).await })
+        })
+        .collect();
+    let watcher = stores.database().client("postgres").await;
+    for task in &waiting {
+        until_waiting(&watcher, 3, task).await;
+    }
+    for _ in 0..100 {
+        stores.tokens.issue(issue(&free, &free_credential)).await.expect("nobody holds what it needs");
+    }
+    assert!(waiting.iter().all(|task| !task.is_finished()), "a hundred tokens, and not one lock time-out");
+    at_work.commit().await.expect("let go");
+    for task in waiting {
+        task.await.expect("no panic").expect("its turn has come");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -18,9 +18,9 @@ mod own_stores;
 mod rate;
 mod revocation;
 mod scopes;
-mod standby;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod standby;
 mod stores;
 mod tenancy;
 mod token;

@@ -99,8 +99,11 @@ impl Postgres {
         changed: Option<OrganizationId>,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
-        // As `sql/token_store.issue.sql` reckons it.
-        let gate = |organization: OrganizationId| organization.0.as_bytes()[15] & 63;
+        // As the function `organization_gate` reckons it.
+        let gate = |OrganizationId(id): OrganizationId| {
+            let [.., a, b, c, d] = *id.as_bytes();
+            i32::from_be_bytes([a, b, c, d])
+        };
         let authority = events.first().and_then(|event| event.authority);
         let own = changed.map(gate);
         let callers =

@@ -8,10 +8,12 @@
 //!   commit that was thought lost and comes late fails on the ids of the second;
 //! * a unique key that somebody else's commit has taken (an assertion spent at the same time on another
 //!   instance, an event of such a late commit): the same, for now the statement sees it;
-//! * a row that PostgreSQL refuses, or that somebody holds for too long: the batch is split until the row is
-//!   alone, and it alone fails.
+//! * a row that PostgreSQL refuses: the batch is split until the row is alone, and it alone fails;
+//! * what is locked by somebody else: the statement leaves it out, and [`patient`](super::patient) waits for it apart, so
+//!   that one organization's changes delay nobody else's tokens.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,12 +26,25 @@ use super::connect::Connector;
 use super::events::EventColumns;
 use super::failure::{in_doubt, is_one_rows_fault, same};
 use super::lane::{Lane, Lanes, Line, Waiting, Worker};
+use super::patient::Patient;
 use super::store::{Failure, Parameter};
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::token_store::{IssueError, TokenIssue};
 
-const ISSUE: &str = include_str!("sql/token_store.issue.sql");
+/// Leaves out what is locked.
+static HURRIED: LazyLock<String> = LazyLock::new(|| {
+    include_str!("sql/token_store.issue.sql")
+        .replace("{passes}", "pg_try_advisory_xact_lock_shared(1, gate)")
+        .replace("{unlocked}", "SKIP LOCKED")
+});
+
+/// Waits for it.
+pub(super) static PATIENT: LazyLock<String> = LazyLock::new(|| {
+    include_str!("sql/token_store.issue.sql")
+        .replace("{passes}", "pg_advisory_xact_lock_shared(1, gate) IS NOT NULL")
+        .replace("{unlocked}", "")
+});
 
 const WHICH_ARE_THERE: &str = "\
 -- issuer.which_are_there
@@ -44,15 +59,16 @@ const PATIENCE: Duration = Duration::from_millis(3_500);
 /// How often a batch is tried again that always loses to somebody else.
 const MAX_RACES: usize = 5;
 
-type Outcome = Result<u64, IssueError>;
-type Batch = Vec<Waiting<TokenIssue, Outcome>>;
+pub(super) type Outcome = Result<u64, IssueError>;
+pub(super) type Batch = Vec<Waiting<TokenIssue, Outcome>>;
 
 /// The way to the writer.
 pub(super) struct Issuer(Lane<TokenIssue, Outcome>);
 
 impl Issuer {
     pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
-        Self(Lane::new(connector, lanes, ISSUE, Writer))
+        let patient = Patient::new(connector, lanes);
+        Self(Lane::new(connector, lanes, &HURRIED, Writer { patient }))
     }
 
     /// Lets a token be issued, once its event is on disk.
@@ -61,17 +77,24 @@ impl Issuer {
     }
 }
 
-struct Writer;
+struct Writer {
+    patient: Patient,
+}
 
 impl Worker<TokenIssue, Outcome> for Writer {
     async fn serve(&mut self, line: &mut Line, batch: Batch) {
-        let ends = Instant::now() + PATIENCE;
-        // Who has gone away before anything was sent needs no token.
-        let wanted = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
-        let mut batches = vec![Unwritten { batch: wanted, is_sent: false }];
-        while let Some(unwritten) = batches.pop() {
-            batches.extend(write(line, unwritten, ends).await);
-        }
+        write_all(line, batch, Some(&self.patient)).await;
+    }
+}
+
+/// Writes the batch and answers everybody in it, but for those that wait for a lock, where there is a place to do so.
+pub(super) async fn write_all(line: &mut Line, batch: Batch, patient: Option<&Patient>) {
+    let ends = Instant::now() + PATIENCE;
+    // Who has gone away before anything was sent needs no token.
+    let wanted = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
+    let mut batches = vec![Unwritten { batch: wanted, is_sent: false }];
+    while let Some(unwritten) = batches.pop() {
+        batches.extend(write(line, unwritten, ends, patient).await);
     }
 }
 
@@ -83,21 +106,34 @@ struct Unwritten {
 }
 
 /// Writes the batch and answers everybody in it; or gives back its halves, where some row of it fails all.
-async fn write(line: &mut Line, unwritten: Unwritten, ends: Instant) -> Vec<Unwritten> {
+async fn write(
+    line: &mut Line,
+    unwritten: Unwritten,
+    ends: Instant,
+    patient: Option<&Patient>,
+) -> Vec<Unwritten> {
     let Unwritten { mut batch, mut is_sent } = unwritten;
     let mut races = 0;
     while !batch.is_empty() {
         match attempt(line, &batch).await {
-            Ok(outcomes) => {
-                for ((_, reply), outcome) in batch.into_iter().zip(outcomes) {
-                    // Whoever does not wait any more has its event, and no token: that is allowed.
-                    let _ = reply.send(outcome);
+            Ok(judgements) => {
+                for ((issue, reply), judgement) in batch.into_iter().zip(judgements) {
+                    match (judgement, patient) {
+                        // Whoever does not wait any more has its event, and no token: that is allowed.
+                        (Judgement::Made(outcome), _) => drop(reply.send(outcome)),
+                        (Judgement::Locked(gate), Some(patient)) => patient.wait(gate, (issue, reply)),
+                        // It was waited for, and is not there.
+                        (Judgement::Locked(_), None) => drop(reply.send(Err(IssueError::NoLongerAllowed))),
+                    }
                 }
                 return Vec::new();
             }
             Err(Failure::Said(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
             Err(Failure::Said(error))
-                if is_one_rows_fault(&error) && batch.len() > 1 && Instant::now() < ends =>
+                if is_one_rows_fault(&error)
+                    && error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE)
+                    && batch.len() > 1
+                    && Instant::now() < ends =>
             {
                 let second = batch.split_off(batch.len() / 2);
                 return vec![Unwritten { batch: second, is_sent }, Unwritten { batch, is_sent }];
@@ -118,8 +154,15 @@ async fn write(line: &mut Line, unwritten: Unwritten, ends: Instant) -> Vec<Unwr
     Vec::new()
 }
 
-/// Runs the statement. The outcomes are in the order of the batch.
-async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Outcome>, Failure> {
+/// What the statement said of a request.
+enum Judgement {
+    Made(Outcome),
+    /// Something that it depends on is locked, behind this gate.
+    Locked(i32),
+}
+
+/// Runs the statement. The judgements are in the order of the batch.
+async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Judgement>, Failure> {
     let issues = || batch.iter().map(|(issue, _)| issue);
     let agents: Vec<Uuid> = issues().map(|issue| issue.agent.0).collect();
     let credentials: Vec<Uuid> = issues().map(|issue| issue.credential.0).collect();
@@ -136,12 +179,17 @@ async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Outcome>, Failure
     parameters.extend(events.parameters_without_organization());
 
     let rows = line.run(&parameters).await?;
-    let mut outcomes: Vec<Outcome> = batch.iter().map(|_| Err(IssueError::NoLongerAllowed)).collect();
+    // An agent that is not there has no row at all.
+    let nothing = || Judgement::Made(Err(IssueError::NoLongerAllowed));
+    let mut judgements: Vec<Judgement> = batch.iter().map(|_| nothing()).collect();
     for row in &rows {
-        let read = || -> Result<(usize, Outcome), StoreError> {
+        let read = || -> Result<(usize, Judgement), StoreError> {
             let place = usize::try_from(column::<i64>(row, "place")?).unwrap_or_default();
+            let Some(holds) = column::<Option<bool>>(row, "holds")? else {
+                return Ok((place, Judgement::Locked(column(row, "gate")?)));
+            };
             let tokens = column::<Option<i64>>(row, "tokens")?;
-            let outcome = if !column::<bool>(row, "holds")? {
+            let outcome = if !holds {
                 Err(IssueError::NoLongerAllowed)
             } else if column::<bool>(row, "is_spent")? {
                 Err(IssueError::AssertionSpent)
@@ -151,19 +199,22 @@ async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Outcome>, Failure
                 let quota = number(row, "quota")?;
                 Err(IssueError::QuotaReached(u32::try_from(quota).unwrap_or(u32::MAX)))
             };
-            Ok((place, outcome))
+            Ok((place, Judgement::Made(outcome)))
         };
         match read() {
             // Ordinality counts from 1.
-            Ok((place, outcome)) if (1..=outcomes.len()).contains(&place) => outcomes[place - 1] = outcome,
+            Ok((place, judgement)) if (1..=judgements.len()).contains(&place) => {
+                judgements[place - 1] = judgement;
+            }
             Ok(_) => {}
             // What cannot be read is a bug of this very statement: nobody can tell what it has stored.
             Err(error) => {
-                return Ok(batch.iter().map(|_| Err(in_doubt(with_causes(&error)).into())).collect());
+                let doubt = || Judgement::Made(Err(in_doubt(with_causes(&error)).into()));
+                return Ok(batch.iter().map(|_| doubt()).collect());
             }
         }
     }
-    Ok(outcomes)
+    Ok(judgements)
 }
 
 /// Answers those whose events are there after all. Where that cannot be asked, all stay.

@@ -29,11 +29,14 @@ const REST: Duration = Duration::from_millis(500);
 /// others shortly, because all that gather behind it wait too.
 const SESSION: &str =
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '200ms'";
+/// The same for a statement behind which nothing gathers but what waits for the same.
+const PATIENT_SESSION: &str =
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '1s'";
 
 /// The tasks of all lanes, and their end.
 #[derive(Default)]
 pub(super) struct Lanes {
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
     end: CancellationToken,
 }
 
@@ -61,7 +64,7 @@ impl<Q: Send + 'static, A: Send + 'static> Lane<Q, A> {
         W: Worker<Q, A>,
     {
         let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
-        let mut line = Line { connector: connector.clone(), sql, live: None, rests_until: None };
+        let mut line = Line::new(connector, sql);
         let end = lanes.end.clone();
         lanes.tasks.spawn(async move {
             let mut batch = Vec::new();
@@ -98,11 +101,21 @@ pub(super) trait Worker<Q, A>: Send + 'static {
 pub(super) struct Line {
     connector: Connector,
     sql: &'static str,
+    session: &'static str,
     live: Option<(Client, Statement)>,
     rests_until: Option<Instant>,
 }
 
 impl Line {
+    fn new(connector: &Connector, sql: &'static str) -> Self {
+        Self { connector: connector.clone(), sql, session: SESSION, live: None, rests_until: None }
+    }
+
+    /// One that waits longer for locks.
+    pub(super) fn patient(connector: &Connector, sql: &'static str) -> Self {
+        Self { session: PATIENT_SESSION, ..Self::new(connector, sql) }
+    }
+
     /// Runs the lane's statement.
     pub(super) async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
         let (client, statement) = self.wake().await.map_err(Failure::NotAsked)?;
@@ -165,7 +178,7 @@ impl Line {
             }
             let open = async {
                 let (client, _) = self.connector.open().await?;
-                client.batch_execute(SESSION).await.map_err(failed)?;
+                client.batch_execute(self.session).await.map_err(failed)?;
                 let statement = client.prepare(self.sql).await.map_err(failed)?;
                 Ok((client, statement))
             };

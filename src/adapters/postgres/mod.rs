@@ -20,6 +20,7 @@ mod migrations;
 mod organization_store;
 mod outbox;
 mod partitions;
+mod patient;
 mod revoker;
 mod settings;
 mod store;

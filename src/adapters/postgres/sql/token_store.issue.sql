@@ -1,7 +1,9 @@
 -- token_store.issue
+-- In one of two forms. The hurried one leaves out whatever is locked by somebody else, so that no organization waits for
+-- another's lock; the patient one waits for it.
 WITH asked AS MATERIALIZED (
     -- An agent's organization never changes, so it may be read before anything is locked.
-    SELECT asked.*, agents.organization_id,
+    SELECT asked.*, agents.organization_id, organization_gate(agents.organization_id) AS gate,
         (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date AS month
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::bytea[], $6::timestamptz[],
         $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::inet[], $14::text[],
@@ -15,28 +17,25 @@ WITH asked AS MATERIALIZED (
 -- comes later waits until these tokens are on disk, and kills them. The rows alone would do, but whoever wants to
 -- change one of them could wait for ever while others share it in turn; at a gate nobody is overtaken.
 gate AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock_shared(1, gate)
-    FROM (SELECT DISTINCT get_byte(uuid_send(organization_id), 15) & 63 AS gate FROM asked ORDER BY gate) AS gates
+    SELECT gate FROM (SELECT DISTINCT gate FROM asked ORDER BY gate) AS gates WHERE {passes}
 ),
 organization AS MATERIALIZED (
     SELECT organization_id, status, revision, plan, max_tokens_per_month FROM organizations
-    WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked))
-        AND (SELECT count(*) FROM gate) > 0
-    ORDER BY organization_id FOR SHARE
+    WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked JOIN gate USING (gate)))
+    ORDER BY organization_id FOR SHARE {unlocked}
 ),
 agent AS MATERIALIZED (
     SELECT agent_id, status, revision FROM agents
-    WHERE agent_id = ANY (ARRAY(SELECT DISTINCT subject_id FROM asked))
-        AND (SELECT count(*) FROM organization) > 0
-    ORDER BY agent_id FOR SHARE
+    WHERE agent_id = ANY (ARRAY(SELECT DISTINCT subject_id FROM asked JOIN organization USING (organization_id)))
+    ORDER BY agent_id FOR SHARE {unlocked}
 ),
 credential AS MATERIALIZED (
     SELECT credential_id, agent_id, fingerprint, previous_fingerprint, previous_until,
         expires_at, revoked_at
     FROM credentials
-    WHERE credential_id = ANY (ARRAY(SELECT DISTINCT credential_id FROM asked))
-        AND (SELECT count(*) FROM agent) > 0
-    ORDER BY credential_id FOR SHARE
+    WHERE credential_id = ANY (ARRAY(
+        SELECT DISTINCT credential_id FROM asked JOIN agent ON agent.agent_id = asked.subject_id))
+    ORDER BY credential_id FOR SHARE {unlocked}
 ),
 held AS MATERIALIZED (
     SELECT asked.*,
@@ -103,5 +102,6 @@ recorded AS (
         ip_address, user_agent, metadata::json, occurred_at
     FROM passed
 )
-SELECT judged.place, judged.holds, judged.is_spent, judged.quota, passed.tokens
-FROM judged LEFT JOIN passed USING (place)
+-- Where nothing was judged, something that it depends on is locked, or not there.
+SELECT asked.place, asked.gate, judged.holds, judged.is_spent, judged.quota, passed.tokens
+FROM asked LEFT JOIN judged USING (place) LEFT JOIN passed USING (place)

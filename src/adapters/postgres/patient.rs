@@ -1,0 +1,107 @@
+//! Tokens that wait for a lock, apart from all others: one statement for each organization that has some, so that none
+//! waits for another's lock.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::connect::Connector;
+use super::failure::unavailable;
+use super::issuer::{Batch, Outcome, PATIENT, write_all};
+use super::lane::{Lanes, Line, Waiting};
+use crate::ports::token_store::TokenIssue;
+
+/// How many organizations are waited for at once, each on a connection of its own.
+const MAX_LINES: usize = 4;
+/// How many tokens may wait, and how many of them one organization's.
+const MAX_WAITING: usize = 4_096;
+const MAX_OF_ONE: usize = 256;
+
+type Request = Waiting<TokenIssue, Outcome>;
+
+/// The way to where tokens wait for locks.
+pub(super) struct Patient(mpsc::Sender<(i32, Request)>);
+
+impl Patient {
+    pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
+        let (sender, requests) = mpsc::channel(MAX_WAITING);
+        let lines = (0..MAX_LINES).map(|_| Line::patient(connector, &PATIENT)).collect();
+        let room = WaitingRoom { lines, queues: HashMap::new(), turns: VecDeque::new() };
+        lanes.tasks.spawn(room.keep(requests));
+        Self(sender)
+    }
+
+    /// Has the request answered once what is behind that gate is free, or the patience is over.
+    pub(super) fn wait(&self, gate: i32, request: Request) {
+        if let Err(refused) = self.0.try_send((gate, request)) {
+            let (_, (_, reply)) = refused.into_inner();
+            let _ = reply.send(Err(unavailable("too many wait for a lock").into()));
+        }
+    }
+}
+
+/// Who waits, by the gate that is waited for.
+struct WaitingRoom {
+    /// Those at which nobody waits.
+    lines: Vec<Line>,
+    /// Gates that are waited for, each with those whose turn it is not yet.
+    queues: HashMap<i32, Batch>,
+    /// Gates whose turn it is next. One whose turn it is now stands in `queues` only.
+    turns: VecDeque<i32>,
+}
+
+impl WaitingRoom {
+    /// Serves all that come, until nobody can come any more.
+    async fn keep(mut self, mut requests: mpsc::Receiver<(i32, Request)>) {
+        let mut served = JoinSet::new();
+        let mut is_open = true;
+        while is_open || !served.is_empty() {
+            tokio::select! {
+                request = requests.recv(), if is_open => match request {
+                    Some((gate, request)) => self.admit(gate, request),
+                    None => is_open = false,
+                },
+                Some(done) = served.join_next() => match done {
+                    Ok((gate, line)) => self.done(gate, line),
+                    Err(error) => tracing::error!(%error, "a lock was waited for in vain"),
+                },
+            }
+            while !self.turns.is_empty()
+                && let Some(mut line) = self.lines.pop()
+            {
+                let Some((gate, batch)) = self.next() else { break };
+                served.spawn(async move {
+                    write_all(&mut line, batch, None).await;
+                    (gate, line)
+                });
+            }
+        }
+    }
+
+    fn admit(&mut self, gate: i32, request: Request) {
+        let queue = self.queues.entry(gate).or_insert_with(|| {
+            self.turns.push_back(gate);
+            Vec::new()
+        });
+        if queue.len() < MAX_OF_ONE {
+            queue.push(request);
+        } else {
+            let _ = request.1.send(Err(unavailable("too many wait for the same lock").into()));
+        }
+    }
+
+    fn next(&mut self) -> Option<(i32, Batch)> {
+        let gate = self.turns.pop_front()?;
+        Some((gate, std::mem::take(self.queues.get_mut(&gate)?)))
+    }
+
+    /// Those who came for the same gate meanwhile have their turn after all others.
+    fn done(&mut self, gate: i32, line: Line) {
+        self.lines.push(line);
+        match self.queues.get(&gate).is_some_and(Vec::is_empty) {
+            true => drop(self.queues.remove(&gate)),
+            false => self.turns.push_back(gate),
+        }
+    }
+}
