@@ -6,8 +6,9 @@
 //!   the rest, with a `count`.
 //!
 //! Each instance counts for itself and tells the store every second; the store counts over all of them, and a
-//! tally becomes an event when its minute is over. All of it is bounded; what does not fit is dropped and counted
-//! in `agentidp_audit_dropped_total`.
+//! tally becomes an event when its minute is over. All of it is bounded, and an organization has its share: what of its own
+//! goes beyond that, or what unknown clients leave, is folded into one tally, so that nobody's events push out another's.
+//! What still does not fit is dropped and counted in `agentidp_audit_dropped_total`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::domain::audit::{AuditEvent, MAX_IN_FULL, Tally};
-use crate::domain::id::{AgentId, EventId};
+use crate::domain::audit::{AuditEvent, EventDraft, MAX_IN_FULL, Metadata, Origin, Resource, Tally};
+use crate::domain::id::{AgentId, EventId, OrganizationId};
 use crate::domain::rate::network_of;
 use crate::domain::time::Timestamp;
 use crate::ports::audit_log::AuditLog;
@@ -26,8 +27,11 @@ use crate::ports::store_error::StoreError;
 
 /// How many events may wait to be written in full.
 const MAX_WAITING: usize = 10_000;
-/// How many tallies of either kind may run.
+/// How many tallies of either kind may run, and how many of them one organization's, or unknown clients'.
 const MAX_TALLIES: usize = 10_000;
+const MAX_OF_ONE: usize = 1_000;
+/// How many of the failures that claim one client may be told by address.
+const MAX_OF_CLIENT: usize = 100;
 /// How many tallies are told at once.
 const MAX_TOLD: usize = 500;
 /// For how long after its end a minute's tallies stay open, for instances that have not told yet.
@@ -50,18 +54,67 @@ struct State {
     failures: HashMap<Key, Running>,
     /// How many events wait to be written in full.
     waiting: usize,
+    /// How many tallies each has of this minute; by client for failures.
+    shares: HashMap<Share, usize>,
+    /// The minute that the shares are of.
+    minute: Option<Timestamp>,
+}
+
+/// Who has a share of the tallies of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Share {
+    Introspections(Option<OrganizationId>),
+    Failures(Option<OrganizationId>),
+    FailuresOf(Uuid),
+}
+
+impl State {
+    /// Takes a place in each share, if there is one in all of them.
+    fn enter(&mut self, shares: &[(Share, usize)]) -> bool {
+        let has_place =
+            |(share, most): &(Share, usize)| self.shares.get(share).is_none_or(|taken| taken < most);
+        let may_enter = shares.iter().all(has_place);
+        if may_enter {
+            for (share, _) in shares {
+                *self.shares.entry(*share).or_default() += 1;
+            }
+        }
+        may_enter
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
-    Introspected { minute: Timestamp, caller: AgentId, subject: AgentId },
-    Failed { minute: Timestamp, network: Option<IpAddr>, claimed: Option<Uuid> },
+    Introspected {
+        minute: Timestamp,
+        caller: AgentId,
+        subject: AgentId,
+    },
+    Failed {
+        minute: Timestamp,
+        network: Option<IpAddr>,
+        claimed: Option<Uuid>,
+    },
+    /// All that an organization's callers introspected beyond its share.
+    IntrospectedBeyond {
+        minute: Timestamp,
+        organization: Option<OrganizationId>,
+    },
+    /// All that failed for one client, or for one organization, from more addresses than are told apart.
+    FailedBeyond {
+        minute: Timestamp,
+        organization: Option<OrganizationId>,
+        claimed: Option<Uuid>,
+    },
 }
 
 impl Key {
     const fn minute(&self) -> Timestamp {
         match self {
-            Self::Introspected { minute, .. } | Self::Failed { minute, .. } => *minute,
+            Self::Introspected { minute, .. }
+            | Self::Failed { minute, .. }
+            | Self::IntrospectedBeyond { minute, .. }
+            | Self::FailedBeyond { minute, .. } => *minute,
         }
     }
 
@@ -75,8 +128,27 @@ impl Key {
                 let claimed = claimed.map_or_else(String::new, |claimed| claimed.to_string());
                 format!("failed {} {network} {claimed}", minute.as_millis())
             }
+            Self::IntrospectedBeyond { minute, organization } => {
+                format!("introspected beyond {} {}", minute.as_millis(), text_of(organization.as_ref()))
+            }
+            Self::FailedBeyond { minute, organization, claimed } => {
+                let (organization, claimed) = (text_of(organization.as_ref()), text_of(claimed.as_ref()));
+                format!("failed beyond {} {organization} {claimed}", minute.as_millis())
+            }
         }
     }
+}
+
+fn text_of(id: Option<&impl ToString>) -> String {
+    id.map_or_else(String::new, ToString::to_string)
+}
+
+/// The event that stands for many of its kind, of which nothing is told but whose they are.
+fn folded(event: AuditEvent, resource: Option<Resource>) -> AuditEvent {
+    let AuditEvent { organization, draft } = event;
+    let origin = Origin { address: None, user_agent: None };
+    let metadata = Metadata::default().with("folded", true);
+    AuditEvent { organization, draft: EventDraft { actor: None, resource, origin, metadata, ..draft } }
 }
 
 /// A tally of this minute, and what of it has not been told.
@@ -91,6 +163,17 @@ struct Running {
 impl Running {
     const fn new(event: AuditEvent) -> Self {
         Self { event, count: 0, in_full: Vec::new(), wanted_in_full: 0 }
+    }
+
+    /// Has an event written in full, if it is one of the first few and there is room, or counts it. Says how many more wait.
+    fn write_in_full(&mut self, event: AuditEvent, has_room: bool) -> usize {
+        if self.wanted_in_full < MAX_IN_FULL && has_room {
+            self.wanted_in_full += 1;
+            self.in_full.push(event);
+            return 1;
+        }
+        self.count += 1;
+        0
     }
 
     /// What has not been told; none where all was. Each time the event has another id: where the tally that it was
@@ -126,13 +209,20 @@ impl AuditLane {
     ) {
         let key = Key::Introspected { minute: at.to_the_minute(), caller, subject };
         let mut state = self.lock();
+        let state = &mut *state;
         if let Some(running) = state.introspections.get_mut(&key) {
             running.count += 1;
-        } else if state.introspections.len() < MAX_TALLIES {
-            state.introspections.insert(key, Running { count: 1, ..Running::new(event()) });
-        } else {
-            dropped(1);
+            return;
         }
+        let event = event();
+        let organization = event.organization;
+        let has_room = state.introspections.len() < MAX_TALLIES;
+        let (key, event) = if has_room && state.enter(&[(Share::Introspections(organization), MAX_OF_ONE)]) {
+            (key, event)
+        } else {
+            (Key::IntrospectedBeyond { minute: key.minute(), organization }, folded(event, None))
+        };
+        add(&mut state.introspections, key, event, |running| running.count += 1);
     }
 
     /// Notes a failed authentication.
@@ -145,21 +235,32 @@ impl AuditLane {
         };
         let mut state = self.lock();
         let state = &mut *state;
-        if !state.failures.contains_key(&key) {
-            if state.failures.len() >= MAX_TALLIES {
-                dropped(1);
+        let Some(running) = state.failures.get_mut(&key) else {
+            let organization = event.organization;
+            let claimed = draft.resource.map(|resource| resource.id);
+            let mut shares = vec![(Share::Failures(organization), MAX_OF_ONE)];
+            shares.extend(claimed.map(|claimed| (Share::FailuresOf(claimed), MAX_OF_CLIENT)));
+            if state.failures.len() < MAX_TALLIES && state.enter(&shares) {
+                let mut running = Running::new(event.clone());
+                state.waiting += running.write_in_full(event, state.waiting < MAX_WAITING);
+                state.failures.insert(key, running);
                 return;
             }
-            state.failures.insert(key, Running::new(event.clone()));
-        }
-        let Some(running) = state.failures.get_mut(&key) else { return };
-        if running.wanted_in_full < MAX_IN_FULL && state.waiting < MAX_WAITING {
-            running.wanted_in_full += 1;
-            running.in_full.push(event);
-            state.waiting += 1;
-        } else {
-            running.count += 1;
-        }
+            // One tally for each client whose failures go beyond its share, as far as the organization's share goes; then
+            // one for all of the organization.
+            let minute = key.minute();
+            let resource = draft.resource;
+            let of_client = Key::FailedBeyond { minute, organization, claimed };
+            let is_room = state.failures.contains_key(&of_client)
+                || state.failures.len() < MAX_TALLIES && state.enter(&shares[..1]);
+            let (key, resource) = match is_room {
+                true => (of_client, resource),
+                false => (Key::FailedBeyond { minute, organization, claimed: None }, None),
+            };
+            add(&mut state.failures, key, folded(event, resource), |running| running.count += 1);
+            return;
+        };
+        state.waiting += running.write_in_full(event, state.waiting < MAX_WAITING);
     }
 
     /// Tells what has not been told, and ends the tallies of minutes that are over. What cannot be told waits on.
@@ -207,6 +308,10 @@ impl AuditLane {
             );
             running.retain(|key, _| key.minute() >= minute);
         }
+        if state.minute != Some(minute) {
+            state.minute = Some(minute);
+            state.shares.clear();
+        }
         state.waiting = 0;
         untold
     }
@@ -216,10 +321,10 @@ impl AuditLane {
         let state = &mut *state;
         for (key, tally) in untold {
             let running = match key {
-                Key::Introspected { .. } => &mut state.introspections,
-                Key::Failed { .. } => &mut state.failures,
+                Key::Introspected { .. } | Key::IntrospectedBeyond { .. } => &mut state.introspections,
+                Key::Failed { .. } | Key::FailedBeyond { .. } => &mut state.failures,
             };
-            if running.len() >= MAX_TALLIES && !running.contains_key(&key) {
+            if running.len() >= 2 * MAX_TALLIES && !running.contains_key(&key) {
                 dropped(events_of(&tally));
                 continue;
             }
@@ -234,6 +339,16 @@ impl AuditLane {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds to the tally of that key, which begins with that event.
+fn add(tallies: &mut HashMap<Key, Running>, key: Key, event: AuditEvent, count: impl FnOnce(&mut Running)) {
+    // Folded ones are few, but their number is not bounded by the shares.
+    if tallies.len() >= 2 * MAX_TALLIES && !tallies.contains_key(&key) {
+        dropped(1);
+        return;
+    }
+    count(tallies.entry(key).or_insert_with(|| Running::new(event)));
 }
 
 /// How many events a tally stands for.
@@ -341,6 +456,13 @@ mod tests {
         AuditEvent { organization: None, draft }
     }
 
+    /// The same event, of an organization and of one of its clients.
+    fn of(organization: u128, event: AuditEvent) -> AuditEvent {
+        let resource = Some(AgentId(Uuid::from_u128(organization)).into());
+        let organization = Some(OrganizationId(Uuid::from_u128(organization)));
+        AuditEvent { organization, draft: EventDraft { resource, ..event.draft } }
+    }
+
     fn lane() -> (Arc<Log>, AuditLane) {
         let log = Arc::new(Log {
             answers: AtomicUsize::new(usize::MAX),
@@ -400,7 +522,7 @@ mod tests {
         let (log, lane) = lane();
         let many = 3 * MAX_TOLD + 1;
         for place in 0..many as u32 {
-            lane.failed(failure(place.to_be_bytes()));
+            lane.failed(of(u128::from(place), failure(place.to_be_bytes())));
         }
         log.answers(1);
         assert!(lane.flush().await.is_err());
@@ -420,17 +542,70 @@ mod tests {
         let (log, lane) = lane();
         let flood = |lane: &AuditLane| {
             for place in 0..3 * MAX_TALLIES as u32 {
-                lane.failed(failure(place.to_be_bytes()));
-                lane.failed(failure(place.to_be_bytes()));
+                for _ in 0..2 {
+                    lane.failed(of(u128::from(place) / 100, failure(place.to_be_bytes())));
+                }
             }
         };
         flood(&lane);
-        assert_eq!(bounds(&lane), (MAX_TALLIES, MAX_WAITING));
+        let (tallies, waiting) = bounds(&lane);
+        assert!(tallies <= 2 * MAX_TALLIES && waiting == MAX_WAITING, "{tallies} {waiting}");
         log.answers(0);
         assert!(lane.flush().await.is_err());
         flood(&lane);
         assert!(lane.flush().await.is_err());
-        assert_eq!(bounds(&lane), (MAX_TALLIES, MAX_WAITING));
+        assert_eq!(bounds(&lane), (tallies, waiting));
+    }
+
+    #[tokio::test]
+    async fn failures_that_claim_one_client_from_everywhere_are_folded_and_push_nothing_out() {
+        let (log, lane) = lane();
+        for place in 0..4 * MAX_TALLIES as u32 {
+            lane.failed(of(1, failure(place.to_be_bytes())));
+            lane.failed(failure(place.to_be_bytes()));
+        }
+        lane.failed(of(2, failure([192, 0, 2, 1])));
+        lane.flush().await.expect("told");
+        let told = log.told.lock().expect("no panic");
+        let count_of = |organization: Option<u128>| {
+            let organization = organization.map(|id| OrganizationId(Uuid::from_u128(id)));
+            let own = told.iter().filter(|tally| tally.event.organization == organization);
+            own.fold((0, 0), |(tallies, events), tally| (tallies + 1, events + events_of(tally)))
+        };
+        assert_eq!(count_of(Some(1)), (MAX_OF_CLIENT + 1, 4 * MAX_TALLIES as u64), "each is counted");
+        assert_eq!(count_of(None), (MAX_OF_ONE + 1, 4 * MAX_TALLIES as u64));
+        assert_eq!(count_of(Some(2)), (1, 1), "another tenant's is there, in full");
+        let folded = told.iter().find(|tally| tally.event.draft.metadata.as_map().contains_key("folded"));
+        assert_eq!(folded.expect("one").event.draft.origin.address, None);
+    }
+
+    #[tokio::test]
+    async fn introspections_of_one_organization_beyond_its_share_are_folded_and_push_nothing_out() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let (log, lane) = lane();
+        let caller = AgentId(Uuid::nil());
+        // More organizations than could fill all tallies together, each beyond its share.
+        for organization in 1..=12 {
+            for subject in 0..MAX_OF_ONE as u128 + 100 {
+                let subject = AgentId(Uuid::from_u128(organization * 10_000 + subject));
+                let event = || of(organization, failure([192, 0, 2, 1]));
+                lane.introspected(caller, subject, Timestamp::from_millis(0), event);
+            }
+        }
+        lane.introspected(caller, caller, Timestamp::from_millis(0), || of(99, failure([192, 0, 2, 1])));
+        lane.flush().await.expect("told");
+        let events_of_all = 12 * (MAX_OF_ONE as u64 + 100) + 1;
+        assert_eq!(
+            told(&log),
+            (0, events_of_all),
+            "each is counted, in a tally of its own or in its organization's"
+        );
+        let told = log.told.lock().expect("no panic");
+        let last = OrganizationId(Uuid::from_u128(99));
+        assert!(told.iter().any(|tally| tally.event.organization == Some(last)));
+        let metrics = recorder.handle().render();
+        assert!(!metrics.contains("agentidp_audit_dropped_total"), "{metrics}");
     }
 
     #[tokio::test]
@@ -449,21 +624,5 @@ mod tests {
         assert_eq!(told(&log), (0, 0));
         let metrics = recorder.handle().render();
         assert!(metrics.contains("agentidp_audit_dropped_total 9\n"), "{metrics}");
-    }
-
-    #[tokio::test]
-    async fn introspections_of_more_subjects_than_fit_are_dropped_and_counted() {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let _guard = metrics::set_default_local_recorder(&recorder);
-        let (log, lane) = lane();
-        let caller = AgentId(Uuid::nil());
-        for subject in 0..MAX_TALLIES as u128 + 3 {
-            let subject = AgentId(Uuid::from_u128(subject));
-            lane.introspected(caller, subject, Timestamp::from_millis(0), || failure([192, 0, 2, 1]));
-        }
-        lane.flush().await.expect("told");
-        assert_eq!(told(&log), (0, MAX_TALLIES as u64));
-        let metrics = recorder.handle().render();
-        assert!(metrics.contains("agentidp_audit_dropped_total 3\n"), "{metrics}");
     }
 }
