@@ -8,4 +8,5 @@ pub mod app;
 pub mod config;
 pub mod domain;
 pub mod ports;
+mod shares;
 pub mod wiring;

@@ -135,7 +135,7 @@ impl Bootstrap {
         };
         let agent = new.into_agent(id, organization.id, at);
         let secret = self.ports.secrets.client_secret();
-        let hash = self.ports.hasher.hash(&secret).await?;
+        let hash = self.ports.hasher.hash(&secret, organization.id).await?;
         let current = StoredSecret { fingerprint: secret.fingerprint(), hash };
         let credential = Credential {
             id: CredentialId(self.ports.ids.next()),

@@ -136,7 +136,7 @@ impl ClientAuth {
             .iter()
             .find_map(|credential| credential.hash_for(fingerprint, now).map(|hash| (credential, hash)));
         if let Some((credential, hash)) = candidate
-            && self.hasher.verify(secret, hash).await?
+            && self.hasher.verify(secret, hash, known.organization.id).await?
         {
             return Ok(ProvedClient {
                 credential: credential.id,

@@ -7,10 +7,10 @@ use super::event::Events;
 use crate::domain::agent::{Agent, Decommissioned};
 use crate::domain::audit::{Action, Metadata};
 use crate::domain::credential::{
-    AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_KEYS, Proof,
+    AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED, Proof,
     RotationRefusal, StoredSecret,
 };
-use crate::domain::id::{AgentId, CredentialId};
+use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::jwk::PublicKey;
 use crate::domain::page::{Listing, Page};
 use crate::domain::scope::ManagementScope;
@@ -90,7 +90,7 @@ impl Credentials {
         let (proof, secret) = match new.kind {
             NewCredentialKind::Secret => {
                 self.store.check_room(target.id, MAX_LIVE_CREDENTIALS, self.clock.now()).await?;
-                let (stored, secret) = self.make_secret().await?;
+                let (stored, secret) = self.make_secret(target.organization).await?;
                 (Proof::Secret { current: stored, previous: None }, Some(secret))
             }
             NewCredentialKind::Key(key) => {
@@ -155,7 +155,7 @@ impl Credentials {
         if ends_at.is_some_and(|end| end <= self.clock.now()) {
             return Err(CredentialsError::Expired);
         }
-        let (stored, secret) = self.make_secret().await?;
+        let (stored, secret) = self.make_secret(target.organization).await?;
         let at = self.clock.now();
         let grace = i64::from(rotation.grace_seconds);
         let grace_until = (grace > 0).then(|| at.plus_seconds(grace));
@@ -216,9 +216,12 @@ impl Credentials {
     }
 
     /// A new secret, and what is kept of it.
-    pub(super) async fn make_secret(&self) -> Result<(StoredSecret, ClientSecret), CredentialsError> {
+    pub(super) async fn make_secret(
+        &self,
+        whose: OrganizationId,
+    ) -> Result<(StoredSecret, ClientSecret), CredentialsError> {
         let secret = self.secrets.client_secret();
-        let hash = self.hasher.hash(&secret).await?;
+        let hash = self.hasher.hash(&secret, whose).await?;
         Ok((StoredSecret { fingerprint: secret.fingerprint(), hash }, secret))
     }
 
@@ -280,9 +283,9 @@ pub enum CredentialsError {
     #[error("the agent already has {0} credentials that are active and not expired")]
     LimitReached(u32),
     #[error(
-        "the agent already has {MAX_UNREVOKED_KEYS} public keys that are not revoked; revoke those that have expired"
+        "the agent already has {MAX_UNREVOKED} credentials of this type that are not revoked; revoke those that have expired"
     )]
-    TooManyKeys,
+    TooManyUnrevoked,
     #[error("the key cannot be registered: it {0}")]
     UnfitKey(&'static str),
     #[error("the credential has expired; name a new end")]
@@ -317,7 +320,7 @@ impl From<InsertCredentialError> for CredentialsError {
         match error {
             InsertCredentialError::LostRace => Self::AgentChanged,
             InsertCredentialError::LimitReached(limit) => Self::LimitReached(limit),
-            InsertCredentialError::TooManyKeys => Self::TooManyKeys,
+            InsertCredentialError::TooManyUnrevoked => Self::TooManyUnrevoked,
             InsertCredentialError::Store(failure) => Self::Store(failure),
         }
     }

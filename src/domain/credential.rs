@@ -7,9 +7,11 @@ use super::time::Timestamp;
 
 /// The most credentials an agent may have that are active and not expired.
 pub const MAX_LIVE_CREDENTIALS: u32 = 10;
-/// The most public keys an agent may have that are not revoked, expired ones among them: nothing picks one of them, so that all
-/// are read to authenticate it.
-pub const MAX_UNREVOKED_KEYS: u32 = 100;
+/// How many secrets, and how many public keys, of an agent may be not revoked, expired ones among them: what authenticates a
+/// client reads them.
+pub const MAX_UNREVOKED: u32 = 100;
+/// How many revoked credentials of an agent are kept, the newest. The audit log has the others.
+pub const MAX_REVOKED: u32 = 1_000;
 /// The longest that a rotated secret may live on: a week.
 pub const MAX_GRACE_SECONDS: u32 = 604_800;
 
@@ -80,6 +82,12 @@ impl Credential {
             revision: self.revision + 1,
             ..self.clone()
         })
+    }
+
+    /// The first instant from `now` on at which `self` works and `after` does not; `None` if there is none.
+    pub fn works_longer_than(&self, after: &Self, now: Timestamp) -> Option<Timestamp> {
+        let end = if after.is_live(now) { after.expires_at? } else { now };
+        self.is_live(end).then_some(end)
     }
 
     /// The credential at its end.

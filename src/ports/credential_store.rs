@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_KEYS};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
 use crate::domain::page::{Listing, Page};
@@ -29,7 +29,8 @@ pub trait CredentialStore: Send + Sync {
     ) -> Result<(), InsertCredentialError>;
 
     /// Stores a new credential of that agent, with its event, while fewer than `max_live` of its credentials
-    /// are live at the event's time; a key while fewer than [`MAX_UNREVOKED_KEYS`] are not revoked.
+    /// are live at the event's time; while fewer than [`MAX_UNREVOKED`] of its
+    /// kind are not revoked.
     async fn insert(
         &self,
         agent: &Agent,
@@ -52,8 +53,9 @@ pub trait CredentialStore: Send + Sync {
     /// Replaces `before` by `after` and, where `agent_after` is given, the agent by that, with the event.
     ///
     /// Of two callers with the same `before` one is refused. Refused too where the change would leave no
-    /// active agent with `admin:orgs` and a live credential in any active organization, and where it brings
-    /// an expired credential back while `max_live` others are live.
+    /// active agent with `admin:orgs` and a live credential in any active organization, now or from when `after` expires,
+    /// and where it brings an expired credential back while `max_live` others are live. Of an agent's revoked credentials
+    /// the newest [`MAX_REVOKED`](crate::domain::credential::MAX_REVOKED) are kept.
     async fn update(
         &self,
         agent: &Agent,
@@ -105,8 +107,8 @@ pub enum InsertCredentialError {
     LostRace,
     #[error("the agent already has {0} live credentials")]
     LimitReached(u32),
-    #[error("the agent already has {MAX_UNREVOKED_KEYS} public keys that are not revoked")]
-    TooManyKeys,
+    #[error("the agent already has {MAX_UNREVOKED} credentials of that kind that are not revoked")]
+    TooManyUnrevoked,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

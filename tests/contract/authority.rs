@@ -13,7 +13,7 @@ use agentidp::app::credentials::{CredentialsError, NewCredential, NewCredentialK
 use agentidp::app::visit::Visit;
 use agentidp::domain::agent::{Agent, AgentChange};
 use agentidp::domain::audit::{Action, Authority, EventDraft, Origin, Resource};
-use agentidp::domain::id::{AgentId, TokenId};
+use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::page::Page;
@@ -184,14 +184,19 @@ struct PausedHasher {
 
 #[async_trait]
 impl SecretHasher for PausedHasher {
-    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
+    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<SecretHash, HasherError> {
         self.asked.add_permits(1);
         self.let_through.acquire().await.expect("open").forget();
-        PlainHasher.hash(secret).await
+        PlainHasher.hash(secret, whose).await
     }
 
-    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
-        PlainHasher.verify(secret, hash).await
+    async fn verify(
+        &self,
+        secret: &ClientSecret,
+        hash: &SecretHash,
+        whose: OrganizationId,
+    ) -> Result<bool, HasherError> {
+        PlainHasher.verify(secret, hash, whose).await
     }
 }
 

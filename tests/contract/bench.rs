@@ -21,6 +21,7 @@ use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Audience, Claims};
 use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock;
+use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::stores::Stores as Ports;
 use agentidp::ports::token_store::TokenIssue;
 use uuid::Uuid;
@@ -296,6 +297,25 @@ impl Stores {
         let generated = event(Action::CredentialGenerated, credential.id);
         self.credentials.insert(agent, &credential, 10, &generated).await.expect("stored");
         credential
+    }
+
+    /// So many stored credentials of that agent, revoked at that instant.
+    pub async fn revoked_credentials(&self, agent: &Agent, count: u32, at: Timestamp) {
+        if let Some(database) = &self.database {
+            let sql = "INSERT INTO credentials (credential_id, agent_id, created_at, fingerprint, secret_hash, revoked_at, revision)
+                SELECT gen_random_uuid(), $1, now(), '12345678'::bytea, 'hash', $2, 1 FROM generate_series(1, $3::bigint)";
+            let client = database.client(OWNER).await;
+            client.execute(sql, &[&agent.id.0, &at, &i64::from(count)]).await.expect("stored");
+            return;
+        }
+        for _ in 0..count {
+            let credential = self.credential(agent).await;
+            let after = credential.revoked(at).expect("not yet");
+            let update =
+                CredentialUpdate { before: &credential, after: &after, max_live: 10, agent_after: None };
+            let revoked = event(Action::CredentialRevoked, after.id);
+            self.credentials.update(agent, &update, &revoked).await.expect("revoked");
+        }
     }
 
     /// An administrator with a credential, in an organization of its own.

@@ -1,11 +1,12 @@
 use agentidp::domain::agent::AgentChange;
-use agentidp::domain::audit::Action;
+use agentidp::domain::audit::{Action, EventDraft};
 use agentidp::domain::credential::{
-    Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED_KEYS, Proof, StoredSecret,
+    Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_REVOKED, MAX_UNREVOKED, Proof, StoredSecret,
 };
 use agentidp::domain::jwk::PublicKey;
 use agentidp::domain::page::Page;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
+use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::{
     CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
 };
@@ -16,7 +17,9 @@ contract!([memory, postgres] [
     a_credential_reads_back_as_it_was_stored,
     the_limit_of_live_credentials_holds_however_many_race,
     a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_limit,
-    expired_keys_do_not_pile_up,
+    expired_credentials_do_not_pile_up,
+    of_revoked_credentials_the_newest_are_kept,
+    the_last_administrators_credential_is_given_no_end,
     a_credential_of_an_agent_that_has_changed_is_refused,
     of_two_rotations_of_one_state_one_wins,
     tokens_die_with_the_old_secret_or_neither_does,
@@ -93,28 +96,31 @@ async fn a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_
     assert!(matches!(outcome, Err(UpdateCredentialError::LimitReached(1))));
 }
 
-async fn expired_keys_do_not_pile_up(stores: Stores) {
+async fn expired_credentials_do_not_pile_up(stores: Stores) {
     let agent = stores.agent().await;
-    let key = || {
-        let proof = Proof::Key(PublicKey::Ed25519 { x: "eA".into() });
-        Credential { proof, expires_at: Some(NOON), ..credential(agent.id) }
-    };
+    let expired = || Credential { expires_at: Some(NOON), ..credential(agent.id) };
+    let key = || Credential { proof: Proof::Key(PublicKey::Ed25519 { x: "eA".into() }), ..expired() };
     let insert = async |new: &Credential| {
         stores.credentials.insert(&agent, new, 10, &event(Action::CredentialGenerated, new.id)).await
     };
+    for _ in 0..MAX_UNREVOKED {
+        insert(&expired()).await.expect("an expired one is not live");
+    }
+    assert!(matches!(insert(&expired()).await, Err(InsertCredentialError::TooManyUnrevoked)));
     let expired = key();
-    insert(&expired).await.expect("the first");
-    for _ in 1..MAX_UNREVOKED_KEYS {
+    insert(&expired).await.expect("keys are counted apart");
+    for _ in 1..MAX_UNREVOKED {
         insert(&key()).await.expect("an expired one is not live");
     }
-    assert!(matches!(insert(&key()).await, Err(InsertCredentialError::TooManyKeys)));
+    assert!(matches!(insert(&key()).await, Err(InsertCredentialError::TooManyUnrevoked)));
     let after = expired.revoked(NOON).expect("not yet");
     let revoked = event(Action::CredentialRevoked, after.id);
     stores.credentials.update(&agent, &update(&expired, &after), &revoked).await.expect("revoked");
     insert(&key()).await.expect("a revoked one makes room");
 
+    let agent = stores.agent().await;
     stores.credentials.check_room(agent.id, 1, NOON).await.expect("none is live");
-    insert(&credential(agent.id)).await.expect("a secret is picked by its fingerprint");
+    stores.credential(&agent).await;
     let outcome = stores.credentials.check_room(agent.id, 1, NOON).await;
     assert!(matches!(outcome, Err(InsertCredentialError::LimitReached(1))), "one is live");
 }
@@ -272,4 +278,46 @@ async fn a_list_is_newest_first_and_filtered(stores: Stores) {
     assert_eq!(list(None).await, ids);
     assert_eq!(list(Some(CredentialStatus::Revoked)).await, [ids[1]]);
     assert_eq!(list(Some(CredentialStatus::Active)).await, [ids[0], ids[2]]);
+}
+
+async fn of_revoked_credentials_the_newest_are_kept(stores: Stores) {
+    let agent = stores.agent().await;
+    let (oldest, last) = (stores.credential(&agent).await, stores.credential(&agent).await);
+    stores.credentials.touch(agent.id, oldest.id, NOON).await.expect("noted");
+    let revoke = async |credential: &Credential, at: Timestamp| {
+        let after = credential.revoked(at).expect("not yet");
+        let revoked = EventDraft { at, ..event(Action::CredentialRevoked, after.id) };
+        stores.credentials.update(&agent, &update(credential, &after), &revoked).await.expect("revoked");
+    };
+    revoke(&oldest, NOON).await;
+    stores.revoked_credentials(&agent, MAX_REVOKED - 1, NOON.plus_seconds(1)).await;
+    let kept = async || {
+        let page = Page { number: 1, limit: 1 };
+        let listing = stores.credentials.list(agent.id, Some(CredentialStatus::Revoked), page).await;
+        let is_there = stores.credentials.find(agent.id, oldest.id).await.expect("an answer").is_some();
+        (listing.expect("a page").total, is_there)
+    };
+    assert_eq!(kept().await, (MAX_REVOKED.into(), true));
+    revoke(&last, NOON.plus_seconds(2)).await;
+    assert_eq!(kept().await, (MAX_REVOKED.into(), false));
+}
+
+async fn the_last_administrators_credential_is_given_no_end(stores: Stores) {
+    let (_, agent, only) = stores.administrator().await;
+    let rotate = async |before: &Credential, end: Option<Timestamp>| {
+        let after = before.rotated(other_secret(), end, None).expect("not revoked");
+        let rotated = event(Action::CredentialRotated, after.id);
+        stores.credentials.update(&agent, &update(before, &after), &rotated).await.map(|()| after)
+    };
+    let soon = Some(NOON.plus_seconds(1));
+    assert!(matches!(rotate(&only, soon).await, Err(UpdateCredentialError::LastAdministrator)));
+    let kept = rotate(&only, None).await.expect("it keeps working");
+    let other = Credential { expires_at: Some(NOON.plus_seconds(60)), ..credential(agent.id) };
+    let generated = event(Action::CredentialGenerated, other.id);
+    stores.credentials.insert(&agent, &other, 10, &generated).await.expect("stored");
+    let late = Some(NOON.plus_seconds(60));
+    assert!(matches!(rotate(&kept, late).await, Err(UpdateCredentialError::LastAdministrator)));
+    let shorter = rotate(&kept, soon).await.expect("the other works longer");
+    // It ends already; who gives it a later end makes nothing worse.
+    rotate(&shorter, Some(NOON.plus_seconds(30))).await.expect("it works longer than before");
 }

@@ -1,9 +1,13 @@
 //! Rows that somebody holds: a kill is not overtaken by tokens, and whoever waits in vain fails alone.
 
-use agentidp::domain::agent::{Agent, AgentChange};
+use agentidp::domain::agent::{Agent, AgentChange, Version};
 use agentidp::domain::audit::{Action, Authority, EventDraft};
 use agentidp::domain::id::{OrganizationId, TokenId};
+use agentidp::domain::page::Page;
+use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::scope::ManagementScopes;
+use agentidp::domain::tenancy::Tenancy;
+use agentidp::ports::agent_store::InsertAgentError;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{IssueError, Revocation};
 use tokio::task::JoinHandle;
@@ -189,4 +193,76 @@ async fn a_revocation_that_the_tables_refuse_fails_alone() {
         assert_eq!(outcome.is_err(), is_wrong, "{outcome:?}");
     }
     assert_eq!(stores.count(Action::TokenRevoked).await, RACERS - RACERS.div_ceil(10));
+}
+
+/// A tenant that holds its own lock, or floods the pool, keeps nobody else's kills, changes and lists from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_organization_leaves_most_of_the_pool_to_others() {
+    let stores = postgres().await;
+    let (held, free) = (stores.agent().await, stores.agent().await);
+    let mut operator = stores.database().client("postgres").await;
+    let at_work = operator.transaction().await.expect("begun");
+    at_work.query("SELECT pg_advisory_xact_lock(1, $1)", &[&gate_of(&held)]).await.expect("held");
+    let changed = |agent: &Agent, version: &str| {
+        let version = Some(Version::parse(version).expect("valid"));
+        agent.changed(AgentChange { version, ..AgentChange::default() }, NOON).expect("not final")
+    };
+    // Far more than the pool has connections: each would wait at the gate with one.
+    let flood: Vec<_> = (0..3 * RACERS)
+        .map(|_| {
+            let (agents, before, after) = (stores.agents.clone(), held.clone(), changed(&held, "2.0.0"));
+            tokio::spawn(async move { agents.update(&before, &after, &[]).await })
+        })
+        .collect();
+    let watcher = stores.database().client("postgres").await;
+    until_waiting(&watcher, 1, &flood[0]).await;
+    let mut agent = free;
+    for _ in 0..20 {
+        let after = changed(&agent, "3.0.0");
+        stores.agents.update(&agent, &after, &[]).await.expect("there is a connection");
+        let killed = after.without_its_tokens(NOON).expect("not final");
+        stores.agents.update(&after, &killed, &[]).await.expect("there is one for kills");
+        let page = Page { number: 1, limit: 1 };
+        let within = Tenancy::Only(agent.organization);
+        let listing = stores.agents.list(within, &Default::default(), page).await.expect("and one for lists");
+        assert_eq!(listing.total, 1);
+        agent = killed;
+    }
+    at_work.commit().await.expect("let go");
+    let mut stored = 0;
+    for task in flood {
+        stored += usize::from(task.await.expect("no panic").is_ok());
+    }
+    assert!(stored <= 1, "of one state one change is stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_is_at_the_limit_is_refused_without_the_lock_of_registrations() {
+    let stores = postgres().await;
+    let overrides = LimitOverrides { max_agents: at_most(1), ..LimitOverrides::default() };
+    let organization = stores.organization(overrides).await;
+    let first = stores.add(agent(organization.id)).await;
+    let register = async |new: &Agent| {
+        let created = event(Action::AgentCreated, new.id);
+        stores.agents.insert(Tenancy::All, new, None, std::slice::from_ref(&created)).await
+    };
+    let refused = register(&agent(organization.id)).await;
+    assert!(matches!(refused, Err(InsertAgentError::LimitReached(1))), "{refused:?}");
+    let mut operator = stores.database().client("postgres").await;
+    let at_work = operator.transaction().await.expect("begun");
+    let lock = format!(
+        "SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {}', 0))",
+        organization.id
+    );
+    at_work.batch_execute(&lock).await.expect("held");
+    for _ in 0..RACERS {
+        let refused = register(&agent(organization.id)).await;
+        assert!(matches!(refused, Err(InsertAgentError::LimitReached(1))), "{refused:?}");
+    }
+    let taken = Agent { email: first.email.clone(), ..agent(organization.id) };
+    assert!(matches!(register(&taken).await, Err(InsertAgentError::EmailTaken)));
+    at_work.commit().await.expect("let go");
+    let gone = first.decommissioned(NOON).expect("not final");
+    stores.agents.update(&first, &gone, &[]).await.expect("decommissioned");
+    register(&agent(organization.id)).await.expect("there is room at once");
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet};
 use agentidp::adapters::system::{SystemIds, SystemSecrets};
 use agentidp::app::{App, Ports, Settings};
+use agentidp::domain::id::OrganizationId;
 use agentidp::domain::secret::{ClientSecret, SecretHash};
 use agentidp::ports::clock::Clock;
 use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
@@ -19,11 +20,16 @@ pub struct PlainHasher;
 
 #[async_trait]
 impl SecretHasher for PlainHasher {
-    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
+    async fn hash(&self, secret: &ClientSecret, _: OrganizationId) -> Result<SecretHash, HasherError> {
         Ok(SecretHash(secret.expose().to_owned()))
     }
 
-    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
+    async fn verify(
+        &self,
+        secret: &ClientSecret,
+        hash: &SecretHash,
+        _: OrganizationId,
+    ) -> Result<bool, HasherError> {
         Ok(hash.0 == secret.expose())
     }
 }

@@ -8,20 +8,30 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::{hmac, rand::SystemRandom};
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
+use crate::domain::id::OrganizationId;
 use crate::domain::secret::{ClientSecret, SecretHash};
 use crate::ports::secret_hasher::{HasherError, SecretHasher};
+use crate::shares::Shares;
 
 /// How many hashes may wait for a thread. At 66 ms each, a full queue is two seconds on two idle cores, and some eight on
 /// two that others keep busy.
 const MAX_WAITING: usize = 64;
 /// How many of them may be of new secrets: whoever makes credentials must not keep others from their first login.
 const MAX_NEW: usize = 16;
+/// How many of them one organization may have, and how many of its secrets may be checked for the first time at once.
+const MAX_NEW_OF_ONE: usize = 4;
+const MAX_CHECKED_OF_ONE: usize = 8;
+/// How long one waits for a place among the new ones, and among those that are checked.
+const WAIT_FOR_NEW: Duration = Duration::from_secs(1);
+const WAIT_FOR_CHECK: Duration = Duration::from_secs(3);
 /// How many right secrets are remembered.
 const MAX_REMEMBERED: u64 = 100_000;
 
@@ -38,6 +48,8 @@ pub struct BcryptHasher {
     cost: u32,
     jobs: SyncSender<Job>,
     new: Arc<Semaphore>,
+    new_shares: Shares,
+    checked_shares: Shares,
     key: hmac::Key,
     remembered: Cache<Question, ()>,
     flights: Arc<Mutex<Flights>>,
@@ -63,6 +75,9 @@ impl BcryptHasher {
             cost,
             jobs,
             new: Arc::new(Semaphore::new(MAX_NEW)),
+            // More at once than there are threads would only lie in the way of others.
+            new_shares: Shares::of(threads().min(MAX_NEW_OF_ONE)),
+            checked_shares: Shares::of(MAX_CHECKED_OF_ONE),
             key: key.map_err(std::io::Error::other)?,
             remembered: Cache::new(MAX_REMEMBERED),
             flights: Arc::default(),
@@ -145,8 +160,9 @@ impl Drop for Flight {
 
 #[async_trait]
 impl SecretHasher for BcryptHasher {
-    async fn hash(&self, secret: &ClientSecret) -> Result<SecretHash, HasherError> {
-        let place = self.new.clone().try_acquire_owned().map_err(|_| HasherError::Overloaded)?;
+    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<SecretHash, HasherError> {
+        let place = async { (self.new_shares.enter(whose.0).await, self.new.clone().acquire_owned().await) };
+        let place = timeout(WAIT_FOR_NEW, place).await.map_err(|_| HasherError::Overloaded)?;
         let (sender, answer) = oneshot::channel();
         let (own, cost) = (secret.clone(), self.cost);
         self.submit(Box::new(move || {
@@ -161,8 +177,18 @@ impl SecretHasher for BcryptHasher {
         Ok(hash)
     }
 
-    async fn verify(&self, secret: &ClientSecret, hash: &SecretHash) -> Result<bool, HasherError> {
+    async fn verify(
+        &self,
+        secret: &ClientSecret,
+        hash: &SecretHash,
+        whose: OrganizationId,
+    ) -> Result<bool, HasherError> {
         let question = self.question(secret, hash);
+        if self.remembered.contains_key(&question) {
+            return Ok(true);
+        }
+        let place = timeout(WAIT_FOR_CHECK, self.checked_shares.enter(whose.0)).await;
+        let _place = place.map_err(|_| HasherError::Overloaded)?;
         if self.remembered.contains_key(&question) {
             return Ok(true);
         }
@@ -215,18 +241,22 @@ mod tests {
 
     use tokio::task::JoinSet;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::domain::secret::RANDOM_BYTES;
+
+    const OWNER: OrganizationId = OrganizationId(Uuid::from_u128(1));
 
     #[tokio::test]
     async fn the_right_secret_passes_remembered_or_not_and_no_other_does() {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
         let other = ClientSecret::from_random([2; RANDOM_BYTES]);
-        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
+        let hash = BcryptHasher::new(4).expect("threads").hash(&secret, OWNER).await.expect("a hash");
         let hasher = BcryptHasher::new(4).expect("threads");
         for _ in 0..2 {
-            assert!(hasher.verify(&secret, &hash).await.expect("an answer"));
-            assert!(!hasher.verify(&other, &hash).await.expect("an answer"));
+            assert!(hasher.verify(&secret, &hash, OWNER).await.expect("an answer"));
+            assert!(!hasher.verify(&other, &hash, OWNER).await.expect("an answer"));
         }
     }
 
@@ -235,9 +265,9 @@ mod tests {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
         let wrong = ClientSecret::from_random([2; RANDOM_BYTES]);
         let hasher = BcryptHasher::new(4).expect("threads");
-        let hash = hasher.hash(&secret).await.expect("a hash");
+        let hash = hasher.hash(&secret, OWNER).await.expect("a hash");
         for attempt in 0..300 {
-            let answer = hasher.verify(&wrong, &hash).await;
+            let answer = hasher.verify(&wrong, &hash, OWNER).await;
             assert!(matches!(answer, Ok(false)), "attempt {attempt}: {answer:?}");
         }
     }
@@ -258,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn one_question_asked_by_many_at_once_is_one_flight() {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
-        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
+        let hash = BcryptHasher::new(4).expect("threads").hash(&secret, OWNER).await.expect("a hash");
         let hasher = BcryptHasher::new(4).expect("threads");
         let gate = hold_every_thread(&hasher);
         let question = hasher.question(&secret, &hash);
@@ -272,27 +302,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn new_secrets_leave_room_for_those_that_log_in() {
+    async fn new_secrets_of_one_organization_leave_places_to_others_and_all_leave_room_to_log_in() {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
-        let hash = BcryptHasher::new(4).expect("threads").hash(&secret).await.expect("a hash");
+        let hash = BcryptHasher::new(4).expect("threads").hash(&secret, OWNER).await.expect("a hash");
         let hasher = Arc::new(BcryptHasher::new(4).expect("threads"));
         let gate = hold_every_thread(&hasher);
         let mut made = JoinSet::new();
-        for _ in 0..2 * MAX_NEW {
+        let mut make = |whose: OrganizationId| {
             let (hasher, secret) = (hasher.clone(), secret.clone());
-            made.spawn(async move { hasher.hash(&secret).await });
+            made.spawn(async move { (whose, hasher.hash(&secret, whose).await.is_ok()) });
+        };
+        for _ in 0..4 * MAX_NEW {
+            make(OWNER);
         }
-        for _ in 0..MAX_NEW {
+        let other = OrganizationId(Uuid::from_u128(2));
+        make(other);
+        // All but those that have a place are refused when they have waited; the others wait for the gate.
+        let share = threads().min(MAX_NEW_OF_ONE);
+        for _ in 0..4 * MAX_NEW - share {
             let refused = made.join_next().await.expect("an answer").expect("no panic");
-            assert!(matches!(refused, Err(HasherError::Overloaded)), "those with a place wait for the gate");
+            assert_eq!(refused, (OWNER, false));
         }
         let asked = hasher.ask(hasher.question(&secret, &hash), &secret, &hash).expect("there is room");
         gate.wait();
         assert!(asked.await.expect("an answer").expect("a hash"));
-        while let Some(made) = made.join_next().await {
-            made.expect("no panic").expect("a hash");
+        let mut hashed = Vec::new();
+        while let Some(one) = made.join_next().await {
+            hashed.push(one.expect("no panic"));
         }
-        hasher.hash(&secret).await.expect("a place is free again");
+        assert_eq!(hashed.len(), share + 1);
+        assert!(hashed.contains(&(other, true)) && hashed.iter().all(|(_, is_made)| *is_made));
+        hasher.hash(&secret, OWNER).await.expect("a place is free again");
     }
 
     #[cfg(target_os = "linux")]

@@ -311,7 +311,7 @@ impl From<CredentialsError> for ApiError {
             E::NoSuchCredential => Self::new(Code::CredentialNotFound, message),
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
             E::NotActive => Self::new(Code::AgentNotActive, message),
-            E::LimitReached(_) | E::TooManyKeys => Self::new(Code::CredentialLimitReached, message),
+            E::LimitReached(_) | E::TooManyUnrevoked => Self::new(Code::CredentialLimitReached, message),
             E::UnfitKey(what) => Self::validation(&[Fault::new("publicKey", what)]),
             E::Expired => Self::validation(&[Fault::new(
                 "expiresAt",

@@ -8,7 +8,7 @@ use super::Memory;
 use super::world::{World, page_of};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_KEYS, Proof};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED, Proof};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
@@ -41,9 +41,8 @@ impl CredentialStore for Memory {
             return Err(InsertCredentialError::LostRace);
         }
         world.check_room(agent.id, max_live, event.at)?;
-        let is_key = matches!(credential.proof, Proof::Key(_));
-        if is_key && world.unrevoked_keys(agent.id) >= MAX_UNREVOKED_KEYS as usize {
-            return Err(InsertCredentialError::TooManyKeys);
+        if world.unrevoked_like(credential) >= MAX_UNREVOKED as usize {
+            return Err(InsertCredentialError::TooManyUnrevoked);
         }
         world.credentials.entry(agent.id).or_default().push(Arc::new(credential.clone()));
         world.record(Some(agent.organization), event.clone());
@@ -82,7 +81,8 @@ impl CredentialStore for Memory {
         if comes_alive && world.live_credentials(agent.id, now) >= change.max_live {
             return Err(UpdateCredentialError::LimitReached(change.max_live));
         }
-        let was_administrator = world.is_administrator(agent, now);
+        let ends = change.before.works_longer_than(change.after, now);
+        let was_administrator = ends.is_some_and(|end| world.is_administrator(agent, end));
         let Some(stored) = world.credential(agent.id, change.before.id) else {
             return Err(UpdateCredentialError::LostRace);
         };
@@ -91,12 +91,13 @@ impl CredentialStore for Memory {
         }
         let last_used_at = stored.last_used_at;
         let before = std::mem::replace(stored, Arc::new(Credential { last_used_at, ..change.after.clone() }));
-        if was_administrator && !world.has_administrator(now) {
+        if was_administrator && ends.is_some_and(|end| !world.has_administrator(end)) {
             if let Some(stored) = world.credential(agent.id, change.before.id) {
                 *stored = before;
             }
             return Err(UpdateCredentialError::LastAdministrator);
         }
+        world.forget_revoked(agent.id);
         if let Some(agent_after) = change.agent_after {
             world.put_agent(Arc::new(agent_after.clone()));
             world.announce(agent.generation, agent_after);
@@ -143,9 +144,21 @@ impl World {
         }
     }
 
-    fn unrevoked_keys(&self, agent: AgentId) -> usize {
-        let all = self.credentials.get(&agent).into_iter().flatten();
-        all.filter(|one| one.revoked_at.is_none() && matches!(one.proof, Proof::Key(_))).count()
+    /// How many credentials of the agent are not revoked, of those that are of the same kind as this one.
+    fn unrevoked_like(&self, new: &Credential) -> usize {
+        let is_key = |credential: &Credential| matches!(credential.proof, Proof::Key(_));
+        let known = self.credentials.get(&new.agent).into_iter().flatten();
+        known.filter(|known| known.revoked_at.is_none() && is_key(known) == is_key(new)).count()
+    }
+
+    /// Forgets the oldest of an agent's revoked credentials, where there are too many.
+    fn forget_revoked(&mut self, agent: AgentId) {
+        let Some(known) = self.credentials.get_mut(&agent) else { return };
+        let mut ends: Vec<_> = known.iter().filter_map(|one| Some((one.revoked_at?, one.id))).collect();
+        let Some(too_many) = ends.len().checked_sub(MAX_REVOKED as usize) else { return };
+        ends.sort_unstable();
+        ends.truncate(too_many);
+        known.retain(|one| ends.iter().all(|(_, id)| *id != one.id));
     }
 
     pub(super) fn credential(&mut self, agent: AgentId, id: CredentialId) -> Option<&mut Arc<Credential>> {

@@ -55,6 +55,7 @@ impl AgentStore for Postgres {
         credential: Option<&Credential>,
         events: &[EventDraft],
     ) -> Result<(), InsertAgentError> {
+        self.refuse_if_full(within, agent).await?;
         let mut change = self.begin_behind(&lock_organization(agent.organization), events).await?;
         let sql = format!(
             "-- agent_store.organization_and_its_agents\n\
@@ -88,6 +89,7 @@ impl AgentStore for Postgres {
         if let Limit::AtMost(limit) = limit
             && living >= limit.into()
         {
+            self.full.insert(agent.organization.0, ());
             return Err(InsertAgentError::LimitReached(limit));
         }
         if let Some(credential) = credential {
@@ -139,6 +141,7 @@ impl AgentStore for Postgres {
             page.limit,
             signed(page.offset())
         );
+        let _place = self.place(within.organization(), false).await?;
         let rows = self.read_planned(&sql, &wanted.parameters).await?;
         if rows.is_empty() {
             let sql = format!("-- agent_store.count\nSELECT {count} AS total");
@@ -154,7 +157,10 @@ impl AgentStore for Postgres {
         events: &[EventDraft],
     ) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
-        let mut change = self.begin_at_the_gate(after.organization, events).await?;
+        let mut change = match after.generation > before.generation {
+            true => self.begin_kill(after.organization, events).await?,
+            false => self.begin_at_the_gate(after.organization, events).await?,
+        };
         let may_be_last = before.could_administer() && !after.could_administer();
         if may_be_last {
             change.lock_administrators().await?;
@@ -171,6 +177,31 @@ impl AgentStore for Postgres {
         }
         change.record(after.organization, events).await?;
         Ok(change.commit().await?)
+    }
+}
+
+impl Postgres {
+    /// Refuses an agent of an organization that was at its limit a moment ago and still is, without the lock that
+    /// registrations wait for: a tenant that goes on trying must not keep its own, or others, from the pool.
+    async fn refuse_if_full(&self, within: Tenancy, agent: &Agent) -> Result<(), InsertAgentError> {
+        if !within.admits(agent.organization) || !self.full.contains_key(&agent.organization.0) {
+            return Ok(());
+        }
+        let sql = format!(
+            "-- agent_store.refuse_if_full\n\
+             SELECT {ORGANIZATION}, {LIVING} AS living, \
+             EXISTS (SELECT FROM agents WHERE organization_id = $1 AND email = $2) AS is_taken \
+             FROM organizations WHERE organization_id = $1"
+        );
+        let _place = self.place(Some(agent.organization), false).await?;
+        let rows = self.read(&sql, &[&agent.organization.0, &agent.email.as_str()]).await?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let living = number(row, "living")?;
+        match codec::organization(row)?.limits().max_agents {
+            _ if codec::column(row, "is_taken")? => Err(InsertAgentError::EmailTaken),
+            Limit::AtMost(limit) if living >= limit.into() => Err(InsertAgentError::LimitReached(limit)),
+            _ => Ok(self.full.invalidate(&agent.organization.0)),
+        }
     }
 }
 

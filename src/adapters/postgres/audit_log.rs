@@ -148,6 +148,7 @@ impl AuditLog for Postgres {
         );
         // Prepared, of whatever shape: to plan a list takes longer than to read it, and longer with each month.
         let values: Vec<Parameter<'_>> = wanted.parameters.iter().map(|(value, _)| *value).collect();
+        let _place = self.place(query.within.organization(), false).await?;
         let rows = self.read(&sql, &values).await?;
         rows.iter().map(|row| Ok(Arc::new(event(row)?))).collect()
     }
@@ -161,6 +162,7 @@ impl AuditLog for Postgres {
         let sql = format!(
             "-- audit_log.find\nSELECT {EVENT} FROM {EVENTS_AND_RETENTION} WHERE event_id = $2 AND {IS_SHOWN}"
         );
+        let _place = self.place(within.organization(), false).await?;
         let rows = self.read(&sql, &[&now, &id.0]).await?;
         let found = rows.first().map(event).transpose()?;
         Ok(found.filter(|event| event.is_within(within)).map(Arc::new))

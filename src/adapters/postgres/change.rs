@@ -18,6 +18,7 @@ use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Kill, Notice};
 use crate::ports::store_error::{StoreError, with_causes};
+use crate::shares::Place;
 
 /// How long a whole change may take.
 const CHANGE: Duration = Duration::from_secs(3);
@@ -63,15 +64,26 @@ pub(super) struct Change<'a> {
     store: &'a Postgres,
     /// Until the end, or until the connection is lost.
     connection: Option<Object>,
+    /// The organization's, to the end.
+    place: Option<Place>,
     /// The transaction's id, once something was recorded.
     transaction: Option<String>,
     ends: Instant,
 }
 
+/// What tokens depend on that a change touches.
+enum Changed {
+    Nothing,
+    /// Something of that organization.
+    Organization(OrganizationId),
+    /// The same, to revoke tokens.
+    Tokens(OrganizationId),
+}
+
 impl Postgres {
     /// Begins a change that will record these events, where whoever asked for it still may.
     pub(super) async fn begin(&self, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
-        self.begin_at("BEGIN", None, events).await
+        self.begin_at("BEGIN", Changed::Nothing, events).await
     }
 
     /// The same behind a lock that it waits for first, so that it keeps nobody from a gate meanwhile.
@@ -80,7 +92,7 @@ impl Postgres {
         lock: &str,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
-        self.begin_at(&format!("BEGIN; {lock}"), None, events).await
+        self.begin_at(&format!("BEGIN; {lock}"), Changed::Nothing, events).await
     }
 
     /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
@@ -90,15 +102,29 @@ impl Postgres {
         organization: OrganizationId,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
-        self.begin_at("BEGIN", Some(organization), events).await
+        self.begin_at("BEGIN", Changed::Organization(organization), events).await
+    }
+
+    /// The same for a change that revokes tokens. It has connections of its own.
+    pub(super) async fn begin_kill(
+        &self,
+        organization: OrganizationId,
+        events: &[EventDraft],
+    ) -> Result<Change<'_>, StoreError> {
+        self.begin_at("BEGIN", Changed::Tokens(organization), events).await
     }
 
     async fn begin_at(
         &self,
         begin: &str,
-        changed: Option<OrganizationId>,
+        changed: Changed,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
+        let (changed, is_kill) = match changed {
+            Changed::Nothing => (None, false),
+            Changed::Organization(id) => (Some(id), false),
+            Changed::Tokens(id) => (Some(id), true),
+        };
         // As the function `organization_gate` reckons it.
         let gate = |OrganizationId(id): OrganizationId| {
             let [.., a, b, c, d] = *id.as_bytes();
@@ -114,21 +140,30 @@ impl Postgres {
         gates.sort_unstable();
         let locks: String =
             gates.into_iter().map(|(gate, lock)| format!("; SELECT {lock}(1, {gate})")).collect();
-        let mut change = self.begin_by(&format!("{begin}{locks}"), events).await?;
+        let whose = authority.map(|authority| authority.organization).or(changed);
+        let place = self.place(whose, is_kill).await?;
+        let mut change = self.begin_by(&format!("{begin}{locks}"), is_kill, events).await?;
+        change.place = place;
         match authority {
             Some(authority) if !change.holds(&authority).await? => Err(StoreError::NoLongerAllowed),
             _ => Ok(change),
         }
     }
 
-    async fn begin_by(&self, sql: &str, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
+    async fn begin_by(
+        &self,
+        sql: &str,
+        is_kill: bool,
+        events: &[EventDraft],
+    ) -> Result<Change<'_>, StoreError> {
         for event in events {
             self.make_room(event.at).await?;
         }
         let ends = Instant::now() + CHANGE;
         let begin = async || {
-            let connection = self.connection().await?;
-            let mut change = Change { store: self, connection: Some(connection), transaction: None, ends };
+            let connection = self.connection_for(is_kill).await?;
+            let mut change =
+                Change { store: self, connection: Some(connection), place: None, transaction: None, ends };
             let outcome = timeout_at(ends, change.connection()?.batch_execute(sql)).await;
             change.judge(outcome).map(|()| change)
         };
@@ -285,7 +320,9 @@ impl Change<'_> {
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         let (Some(connection), Ok(runtime)) = (self.connection.take(), Handle::try_current()) else { return };
+        let place = self.place.take();
         runtime.spawn(async move {
+            let _place = place;
             if !matches!(timeout(STATEMENT, connection.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
                 drop(Object::take(connection));
             }

@@ -10,7 +10,7 @@ use super::codec::{self, CREDENTIAL, ProofColumns, empty_listing, listing, numbe
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::Agent;
 use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED_KEYS, Proof};
+use crate::domain::credential::{Credential, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED, Proof};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
@@ -26,7 +26,7 @@ SELECT revision FROM agents WHERE agent_id = $1 FOR NO KEY UPDATE";
 
 const COUNT: &str = "\
 -- credential_store.count_unrevoked
-SELECT count(public_key) AS keys, count(*) FILTER (WHERE expires_at IS NULL OR expires_at > $2) AS live
+SELECT count(public_key) AS keys, count(secret_hash) AS secrets, count(*) FILTER (WHERE expires_at IS NULL OR expires_at > $2) AS live
 FROM credentials WHERE agent_id = $1 AND revoked_at IS NULL";
 
 const INSERT: &str = "\
@@ -40,6 +40,16 @@ const UPDATE: &str = "\
 UPDATE credentials SET fingerprint = $4, secret_hash = $5, previous_fingerprint = $6, previous_hash = $7,
     previous_until = $8, expires_at = $9, revoked_at = $10, revision = $11
 WHERE credential_id = $1 AND agent_id = $2 AND revision = $3";
+
+const FORGET_REVOKED: &str = "\
+-- credential_store.forget_revoked
+WITH old AS (
+    SELECT credential_id FROM credentials WHERE agent_id = $1 AND revoked_at IS NOT NULL
+    ORDER BY revoked_at DESC, credential_id DESC OFFSET $2 LIMIT 100
+), uses AS (
+    DELETE FROM credential_uses WHERE credential_id IN (SELECT credential_id FROM old)
+)
+DELETE FROM credentials WHERE credential_id IN (SELECT credential_id FROM old)";
 
 const TOUCH: &str = "\
 -- credential_store.touch
@@ -73,9 +83,9 @@ impl CredentialStore for Postgres {
         }
         let rows = change.query(COUNT, &[&agent.id.0, &event.at]).await?;
         refuse_without_room(&rows[0], max_live)?;
-        let is_key = matches!(credential.proof, Proof::Key(_));
-        if is_key && number(&rows[0], "keys")? >= MAX_UNREVOKED_KEYS.into() {
-            return Err(InsertCredentialError::TooManyKeys);
+        let kind = if matches!(credential.proof, Proof::Key(_)) { "keys" } else { "secrets" };
+        if number(&rows[0], kind)? >= MAX_UNREVOKED.into() {
+            return Err(InsertCredentialError::TooManyUnrevoked);
         }
         change.insert_credential(credential).await?;
         change.record(agent.organization, events).await?;
@@ -125,9 +135,13 @@ impl CredentialStore for Postgres {
         let (before, after) = (update.before, update.after);
         let now = event.at;
         let events = std::slice::from_ref(event);
-        let mut change = self.begin_at_the_gate(agent.organization, events).await?;
-        let may_be_last = agent.could_administer() && before.is_live(now) && !after.is_live(now);
-        if may_be_last {
+        let is_kill = after.revoked_at.is_some() || update.agent_after.is_some();
+        let mut change = match is_kill {
+            true => self.begin_kill(agent.organization, events).await?,
+            false => self.begin_at_the_gate(agent.organization, events).await?,
+        };
+        let ends = before.works_longer_than(after, now).filter(|_| agent.could_administer());
+        if ends.is_some() {
             change.lock_administrators().await?;
         }
         if !change.lock_agent(agent).await? {
@@ -137,7 +151,12 @@ impl CredentialStore for Postgres {
         if comes_alive && change.live_credentials(agent.id, now).await? >= update.max_live.into() {
             return Err(UpdateCredentialError::LimitReached(update.max_live));
         }
-        let was_administrator = may_be_last && change.has_administrator(Some(agent.id), now).await?;
+        let mut last_until = ends;
+        if let Some(end) = ends
+            && !change.has_administrator(Some(agent.id), end).await?
+        {
+            last_until = None;
+        }
         let proof = ProofColumns::of(&after.proof);
         let parameters: [Parameter<'_>; 11] = [
             &before.id.0,
@@ -155,8 +174,13 @@ impl CredentialStore for Postgres {
         if change.execute(UPDATE, &parameters).await? == 0 {
             return Err(UpdateCredentialError::LostRace);
         }
-        if was_administrator && !change.has_administrator(None, now).await? {
+        if let Some(end) = last_until
+            && !change.has_administrator(None, end).await?
+        {
             return Err(UpdateCredentialError::LastAdministrator);
+        }
+        if after.revoked_at.is_some() {
+            change.execute(FORGET_REVOKED, &[&agent.id.0, &i64::from(MAX_REVOKED)]).await?;
         }
         if let Some(agent_after) = update.agent_after
             && !change.update_agent(agent, agent_after).await?

@@ -111,8 +111,11 @@ impl OrganizationStore for Postgres {
         events: &[EventDraft],
     ) -> Result<(), UpdateOrganizationError> {
         let now = after.updated_at;
-        let mut change = self.begin_at_the_gate(after.id, events).await?;
         let is_suspension = before.is_active() && !after.is_active();
+        let mut change = match is_suspension {
+            true => self.begin_kill(after.id, events).await?,
+            false => self.begin_at_the_gate(after.id, events).await?,
+        };
         if is_suspension {
             change.lock_administrators().await?;
         }

@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
+use moka::sync::Cache;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
+use uuid::Uuid;
 
 use super::codec::number;
 use super::connect::Connector;
@@ -20,9 +22,11 @@ use super::lane::Lanes;
 use super::lookup::Lookup;
 use super::revoker::Revoker;
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
+use crate::domain::id::OrganizationId;
 use crate::domain::time::Month;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::store_health::StoreHealth;
+use crate::shares::{Place, Shares};
 
 /// How long one may wait for a free connection.
 const POOL_WAIT: Duration = Duration::from_millis(500);
@@ -30,6 +34,15 @@ const POOL_WAIT: Duration = Duration::from_millis(500);
 pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
 /// How long a statement may take that is asked a second time where its connection was dead: less than a request.
 const BOTH_TRIES: Duration = Duration::from_secs(4);
+/// Of the connections one organization may have one in so many at once.
+const POOL_SHARE: usize = 3;
+/// How many connections only what revokes tokens may use.
+const KILLS: usize = 2;
+/// How long a request may wait for those of its organization that came before it.
+const SHARE_WAIT: Duration = Duration::from_secs(2);
+/// How many organizations are known to be at their limit, and for how long.
+const MAX_FULL: u64 = 10_000;
+const FULL_FOR: Duration = Duration::from_secs(60);
 /// How many prepared statements a connection keeps.
 const MAX_STATEMENTS: usize = 200;
 /// How long a probe waits for an answer.
@@ -41,6 +54,13 @@ pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
 /// The durable store.
 pub struct Postgres {
     pool: Pool,
+    /// How much of the pool one organization may have.
+    shares: Shares,
+    /// Connections for what revokes tokens alone: no flood of other changes keeps them from it.
+    kills: Pool,
+    kill_shares: Shares,
+    /// Organizations that were at their limit of agents when they last registered one.
+    pub(super) full: Cache<Uuid, ()>,
     pub(super) lookup: Lookup,
     pub(super) issuer: Issuer,
     pub(super) revoker: Revoker,
@@ -50,27 +70,35 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A store with a pool of so many connections, and four more for its lanes. Nothing is opened yet.
+    /// A store with a pool of so many connections, four more for its lanes, and up to six for tokens that wait for locks and
+    /// for revocations. Nothing is opened yet.
     pub fn new(settings: &PgSettings, connections: usize) -> Result<Self, StoreError> {
         let connector = Connector(settings.clone());
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(settings.config.clone(), connector.clone(), recycling);
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(POOL_WAIT),
-                create: Some(CONNECT_TIMEOUT),
-                recycle: Some(CONNECT_TIMEOUT),
-            })
-            .build()
-            .map_err(unavailable)?;
+        let pool_of = |connections| {
+            let manager =
+                Manager::from_connect(settings.config.clone(), connector.clone(), recycling.clone());
+            Pool::builder(manager)
+                .max_size(connections)
+                .runtime(Runtime::Tokio1)
+                .timeouts(Timeouts {
+                    wait: Some(POOL_WAIT),
+                    create: Some(CONNECT_TIMEOUT),
+                    recycle: Some(CONNECT_TIMEOUT),
+                })
+                .build()
+                .map_err(unavailable)
+        };
         let lanes = Lanes::default();
         Ok(Self {
             lookup: Lookup::new(&connector, &lanes),
             issuer: Issuer::new(&connector, &lanes),
             revoker: Revoker::new(&connector, &lanes),
-            pool,
+            pool: pool_of(connections)?,
+            shares: Shares::of(connections / POOL_SHARE),
+            kills: pool_of(KILLS)?,
+            kill_shares: Shares::of(1),
+            full: Cache::builder().max_capacity(MAX_FULL).time_to_live(FULL_FOR).build(),
             months: Mutex::default(),
             lanes,
         })
@@ -80,10 +108,32 @@ impl Postgres {
     pub async fn close(&self) {
         self.lanes.close().await;
         self.pool.close();
+        self.kills.close();
     }
 
-    pub(super) async fn connection(&self) -> Result<Object, StoreError> {
+    async fn connection(&self) -> Result<Object, StoreError> {
         self.pool.get().await.map_err(no_connection)
+    }
+
+    /// A connection for a change, or for one that revokes tokens.
+    pub(super) async fn connection_for(&self, is_kill: bool) -> Result<Object, StoreError> {
+        let pool = if is_kill { &self.kills } else { &self.pool };
+        pool.get().await.map_err(no_connection)
+    }
+
+    /// A place among those that the organization may have at once. Those who come while it has all of them wait, and take
+    /// no connection meanwhile.
+    pub(super) async fn place(
+        &self,
+        organization: Option<OrganizationId>,
+        is_kill: bool,
+    ) -> Result<Option<Place>, StoreError> {
+        let Some(OrganizationId(organization)) = organization else { return Ok(None) };
+        let shares = if is_kill { &self.kill_shares } else { &self.shares };
+        match timeout(SHARE_WAIT, shares.enter(organization)).await {
+            Ok(place) => Ok(Some(place)),
+            Err(_) => Err(unavailable("too many of the organization's requests wait")),
+        }
     }
 
     /// The rows of a prepared statement that only reads. One whose connection was dead is asked once more.
@@ -168,6 +218,7 @@ impl Postgres {
     pub(super) fn forget(&self, connection: Object) {
         drop(Object::take(connection));
         self.pool.retain(|_, _| false);
+        self.kills.retain(|_, _| false);
     }
 }
 

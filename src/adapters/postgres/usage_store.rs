@@ -32,6 +32,7 @@ impl UsageStore for Postgres {
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, StoreError> {
         let organization = query.organization.0;
         let month = query.month.to_string();
+        let _place = self.place(Some(query.organization), false).await?;
         let totals = self.read(TOTALS, &[&organization, &month]).await?;
         let rows = match query.client {
             None => self.read(BUSIEST, &[&organization, &month, &i64::from(query.clients)]).await?,

@@ -1,0 +1,69 @@
+//! How much of what tenants share one of them may have.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+/// Places that each organization has a number of.
+pub(crate) struct Shares {
+    each: usize,
+    /// Those of which somebody holds a place, or waits for one.
+    taken: Arc<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
+}
+
+impl Shares {
+    /// So many places for each organization, one at least.
+    pub(crate) fn of(each: usize) -> Self {
+        Self { each: each.max(1), taken: Arc::default() }
+    }
+
+    /// Waits for one of the organization's places, in turn.
+    pub(crate) async fn enter(&self, organization: Uuid) -> Place {
+        let semaphore = {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.entry(organization).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone()
+        };
+        let permit = semaphore.acquire_owned().await.ok();
+        Place { permit, organization, taken: self.taken.clone() }
+    }
+}
+
+/// A place, until it is dropped.
+pub(crate) struct Place {
+    permit: Option<OwnedSemaphorePermit>,
+    organization: Uuid,
+    taken: Arc<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits or holds a place has the semaphore too.
+        if taken.get(&self.organization).is_some_and(|semaphore| Arc::strong_count(semaphore) == 1) {
+            taken.remove(&self.organization);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_organization_has_its_places_and_no_more_whatever_others_do() {
+        let shares = Shares::of(2);
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let first = shares.enter(one).await;
+        let _second = shares.enter(one).await;
+        assert!(shares.enter(one).now_or_never().is_none(), "it has two");
+        drop(shares.enter(other).now_or_never().expect("another has its own"));
+        drop(first);
+        drop(shares.enter(one).now_or_never().expect("one is free again"));
+        assert_eq!(shares.taken.lock().expect("no panic").len(), 1, "who has none is forgotten");
+    }
+}
