@@ -55,6 +55,32 @@ async fn what_is_framed_wrongly_is_refused_and_nothing_is_smuggled() {
     try_all(&arena, rows).await;
 }
 
+/// RFC 9112 section 3.2.
+#[tokio::test]
+async fn a_request_without_one_host_is_refused() {
+    let arena = Arena::in_memory().await;
+    let rows = [
+        ("no host", "GET /health HTTP/1.1\r\n\r\n", Refused(400, "VALIDATION_ERROR")),
+        ("two hosts", "GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refused(400, "VALIDATION_ERROR")),
+        (
+            "one host twice",
+            "GET /health HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
+            Refused(400, "VALIDATION_ERROR"),
+        ),
+        ("an empty host", "GET /health HTTP/1.1\r\nHost:\r\n\r\n", Done),
+        ("no host in HTTP/1.0", "GET /health HTTP/1.0\r\n\r\n", Done),
+    ];
+    let rows = rows
+        .into_iter()
+        .map(|(name, text, expected)| Row {
+            name: name.to_owned(),
+            request: text.as_bytes().to_vec(),
+            expected,
+        })
+        .collect();
+    try_all(&arena, rows).await;
+}
+
 #[tokio::test]
 async fn every_path_that_is_none_is_a_missing_one() {
     let arena = Arena::in_memory().await;

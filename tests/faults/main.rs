@@ -14,6 +14,7 @@ mod attack;
 mod canary;
 mod checker;
 mod clocks;
+mod crowd;
 mod faulty;
 mod fleet;
 mod history;
@@ -70,7 +71,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
 /// A run: its name, its short time in seconds, and what it does. One without a short time must be asked for.
 type Run = (&'static str, Option<u64>, for<'a> fn(&'a Setting) -> Running<'a>);
 
-const RUNS: [Run; 17] = [
+const RUNS: [Run; 18] = [
     ("orders-nobody-thought-of", Some(5), |setting| Box::pin(simulation::run(setting))),
     ("redis-fails", Some(32), |setting| Box::pin(storm::redis(setting))),
     ("postgres-fails", Some(40), |setting| Box::pin(storm::postgres(setting))),
@@ -83,6 +84,7 @@ const RUNS: [Run; 17] = [
     ("clocks-are-wrong", Some(12), |setting| Box::pin(clocks::run(setting))),
     ("secrets-stay-secret", Some(9), |setting| Box::pin(canary::run(setting))),
     ("under-attack", None, |setting| Box::pin(attack::run(setting))),
+    ("crowd", None, |setting| Box::pin(crowd::run(setting))),
     ("neighbours", None, |setting| Box::pin(neighbours::run(setting))),
     ("strangers-learn-nothing", None, |setting| Box::pin(strangers::run(setting))),
     ("soak", None, |setting| Box::pin(soak::run(setting))),

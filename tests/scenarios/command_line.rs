@@ -290,6 +290,34 @@ async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_i
     assert_eq!(status().await, 401, "a token of a key that is named no more");
 }
 
+/// Whoever runs it waits for 30 s, and kills what is left then: buffers unwritten, pools open.
+#[tokio::test]
+async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
+    use tokio::io::AsyncWriteExt as _;
+    let mut running = serve(&[], &[]).await;
+    let address = running.address.trim_start_matches("http://").to_owned();
+    let mut open = Vec::new();
+    for part in [
+        // A large answer that is not read, however large the buffers on its way are.
+        "GET /docs HTTP/1.1\r\nHost: a\r\n\r\n".repeat(40),
+        // A body that does not come.
+        "POST /api/v1/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ngrant".to_owned(),
+        // A head that does not end.
+        "GET /health HTTP/1.1\r\nHost: a\r\nX: ".to_owned(),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.expect("a connection");
+        stream.write_all(part.as_bytes()).await.expect("sent");
+        open.push(stream);
+    }
+    // All of it has arrived once a request behind it is answered.
+    reqwest::get(format!("{}/health", running.address)).await.expect("an answer");
+    running.signal("TERM").await;
+    let ended = tokio::time::timeout(Duration::from_secs(25), running.child.wait()).await;
+    let status = ended.expect("less than it would be given").expect("it ended");
+    assert_eq!(status.code(), Some(0), "in order");
+    drop(open);
+}
+
 /// As `cp` leaves a file for a moment, or a full disk for good.
 #[tokio::test]
 async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {

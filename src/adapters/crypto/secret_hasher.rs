@@ -26,11 +26,11 @@ use crate::shares::Shares;
 const MAX_WAITING: usize = 64;
 /// How many of them may be of new secrets: whoever makes credentials must not keep others from their first login.
 const MAX_NEW: usize = 16;
-/// How many of them one organization may have, and how many of its secrets may be checked for the first time at once.
-const MAX_NEW_OF_ONE: usize = 4;
+/// How many of its secrets one organization may have checked for the first time at once. Of new ones it has half of the
+/// threads, so that there is always one that others wait for no longer than for one hash.
 const MAX_CHECKED_OF_ONE: usize = 8;
 /// How long one waits for a place among the new ones, and among those that are checked.
-const WAIT_FOR_NEW: Duration = Duration::from_secs(1);
+const WAIT_FOR_NEW: Duration = Duration::from_secs(2);
 const WAIT_FOR_CHECK: Duration = Duration::from_secs(3);
 /// How many right secrets are remembered.
 const MAX_REMEMBERED: u64 = 100_000;
@@ -75,8 +75,7 @@ impl BcryptHasher {
             cost,
             jobs,
             new: Arc::new(Semaphore::new(MAX_NEW)),
-            // More at once than there are threads would only lie in the way of others.
-            new_shares: Shares::of(threads().min(MAX_NEW_OF_ONE)),
+            new_shares: Shares::of(threads() / 2),
             checked_shares: Shares::of(MAX_CHECKED_OF_ONE),
             key: key.map_err(std::io::Error::other)?,
             remembered: Cache::new(MAX_REMEMBERED),
@@ -318,7 +317,7 @@ mod tests {
         let other = OrganizationId(Uuid::from_u128(2));
         make(other);
         // All but those that have a place are refused when they have waited; the others wait for the gate.
-        let share = threads().min(MAX_NEW_OF_ONE);
+        let share = (threads() / 2).max(1);
         for _ in 0..4 * MAX_NEW - share {
             let refused = made.join_next().await.expect("an answer").expect("no panic");
             assert_eq!(refused, (OWNER, false));

@@ -25,8 +25,8 @@ use crate::ports::token_signer::{SignError, TokenSigner};
 
 /// The longest token that is read: 64 capabilities of the longest take less than half of it.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// How many valid signatures are remembered.
-const MAX_REMEMBERED: u64 = 20_000;
+/// How many bytes of valid signatures, and of what their tokens say, are remembered: 60,000 tokens of the usual size.
+const MAX_REMEMBERED_BYTES: u64 = 32 * 1024 * 1024;
 /// Room for the payload of most tokens, in bytes.
 const MOST_PAYLOADS: usize = 512;
 /// The type of an access token (RFC 9068 section 2.1).
@@ -99,7 +99,7 @@ impl Loaded {
         let key = &keys.verifying[0];
         let header = format!(r#"{{"alg":"{}","typ":"{TYPE}","kid":"{}"}}"#, key.public.algorithm(), key.id);
         let header = URL_SAFE_NO_PAD.encode(header) + ".";
-        Self { keys, header, remembered: Cache::new(MAX_REMEMBERED) }
+        Self { keys, header, remembered: remembered() }
     }
 }
 
@@ -191,6 +191,17 @@ struct Payload<'a> {
     organization_id: Cow<'a, str>,
     #[serde(rename = "gen")]
     generation: u64,
+}
+
+/// A cache that keeps [`MAX_REMEMBERED_BYTES`].
+fn remembered() -> Cache<[u8; 32], Arc<Claims>> {
+    /// What an entry takes beside the claims.
+    const OTHER: usize = 256;
+    let weigh = |_: &[u8; 32], claims: &Arc<Claims>| {
+        let bytes = OTHER + size_of::<Claims>() + claims.scopes.as_str().len();
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    };
+    Cache::builder().max_capacity(MAX_REMEMBERED_BYTES).weigher(weigh).build()
 }
 
 #[cfg(test)]

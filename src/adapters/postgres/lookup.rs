@@ -23,8 +23,9 @@ use crate::domain::token::{Claims, Standing};
 use crate::ports::credential_store::{Client, ProofKind};
 use crate::ports::store_error::StoreError;
 
-/// How many agents, and how many organizations, are kept as they were read.
-const MAX_KEPT: u64 = 20_000;
+/// How many bytes of agents, and of organizations, are kept as they were read: of the usual size some 50,000 agents, of the
+/// largest 6,000.
+const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
 
 const STANDING: &str = "\
 -- token_store.standing
@@ -100,7 +101,7 @@ type Answer<T> = Result<Option<T>, StoreError>;
 
 impl Lookup {
     pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
-        let kept = Kept { agents: Cache::new(MAX_KEPT), organizations: Cache::new(MAX_KEPT) };
+        let kept = Kept { agents: bounded(bytes_of_agent), organizations: bounded(bytes_of_organization) };
         Self {
             standings: Lane::new(connector, lanes, STANDING, Standings(kept.clone())),
             clients: Lane::new(connector, lanes, FIND_CLIENT, Clients(kept)),
@@ -227,6 +228,25 @@ struct Kept {
     organizations: Cache<Uuid, Arc<Organization>>,
 }
 
+/// A cache that keeps [`MAX_KEPT_BYTES`] as that function counts them.
+fn bounded<T: Send + Sync + 'static>(bytes: fn(&T) -> usize) -> Cache<Uuid, Arc<T>> {
+    let weigh = move |_: &Uuid, kept: &Arc<T>| u32::try_from(bytes(kept)).unwrap_or(u32::MAX);
+    Cache::builder().max_capacity(MAX_KEPT_BYTES).weigher(weigh).build()
+}
+
+/// About how many bytes it takes.
+fn bytes_of_agent(agent: &Agent) -> usize {
+    let texts =
+        [agent.email.as_str(), agent.version.as_str(), agent.capabilities.as_str(), agent.owner.as_str()];
+    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>()
+}
+
+/// About how many bytes it takes.
+fn bytes_of_organization(organization: &Organization) -> usize {
+    let resources = organization.resources.iter().map(|uri| size_of_val(uri) + uri.as_str().len());
+    size_of::<Organization>() + organization.name.as_str().len() + resources.sum::<usize>()
+}
+
 /// Whom a row is about.
 struct Found {
     place: usize,
@@ -332,4 +352,23 @@ fn organizations_by_id() -> String {
     format!(
         "-- lookup.organizations\nSELECT {ORGANIZATION} FROM organizations WHERE organization_id = ANY ($1)"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_by_its_bytes_however_large_each_is() {
+        for size in [100_usize, 10_000, 1_000_000] {
+            let cache = bounded(|text: &String| text.len());
+            let kept = Arc::new("x".repeat(size));
+            for number in 0..2 * MAX_KEPT_BYTES / size as u64 {
+                cache.insert(Uuid::from_u128(number.into()), kept.clone());
+            }
+            cache.run_pending_tasks();
+            let bytes = cache.weighted_size();
+            assert!(bytes <= MAX_KEPT_BYTES && bytes > MAX_KEPT_BYTES / 4, "{bytes} of {size} each");
+        }
+    }
 }

@@ -1,0 +1,80 @@
+//! As many connections as there may be, each hostile in its way, and how much memory they make the service need.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::arena::Arena;
+use crate::attack::resident;
+use crate::report::{Report, Setting};
+
+/// How many connections of each kind: a few less than the service takes.
+const OF_EACH: usize = 2_000;
+/// Memory that all of them together may make it need, in MB.
+const MOST_MEMORY: f64 = 300.0;
+/// The smallest buffer for what is received that the kernel gives.
+const SMALL_BUFFER: u32 = 2_048;
+
+/// All kinds at once.
+pub async fn run(setting: &Setting) -> Report {
+    let mut report = Report::default();
+    let arena = Arc::new(Arena::start(1, &[], &setting.folder).await);
+    let admin = arena.admin_token().await;
+    let organization = arena.organization(&admin, json!({ "requestsPerMinute": null })).await;
+    let reader = arena.client(&admin, Some(&organization), &["agents:read"]).await;
+    let token = arena.told(arena.ask_token(0, &reader)).await;
+    let token = token["access_token"].as_str().expect("a token").to_owned();
+    // Lists of half a megabyte.
+    let long = |number: usize| format!("{number:03}{}:read", "x".repeat(118));
+    let capabilities: Vec<String> = (0..32).map(long).collect();
+    for number in 0..100 {
+        let body = json!({
+            "email": format!("large-{number}@example.com"), "agentType": "custom", "version": "1.0.0",
+            "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
+            "organizationId": organization,
+        });
+        arena.told(arena.post(&admin, "/api/v1/agents", &body)).await;
+    }
+    let process = arena.instances[0].id();
+    report.figure("memory before", format!("{:.0} MB", resident(process)));
+    let list =
+        format!("GET /api/v1/agents?limit=100 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let body = format!(
+        "POST /api/v1/agents HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{}",
+        " ".repeat(60_000)
+    );
+    let head = format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(30_000));
+    let kinds: [(&str, &str); 4] = [
+        ("lists that are not read", &list),
+        ("bodies that do not end", &body),
+        ("heads that do not end", &head),
+        ("nothing said", ""),
+    ];
+    let mut open = Vec::new();
+    let mut most: f64 = 0.0;
+    for (name, part) in kinds {
+        for _ in 0..OF_EACH {
+            let Ok(mut stream) = connect(&arena).await else { continue };
+            // It may be refused at once: that is a way to bound it.
+            let _ = stream.write_all(part.as_bytes()).await;
+            open.push(stream);
+            most = most.max(resident(process));
+        }
+        report.figure(name, format!("{} connections so far, {:.0} MB at most", open.len(), most));
+    }
+    let answers = arena.told(arena.get(&token, "/api/v1/agents?limit=1")).await;
+    report.hold(answers["data"].is_array(), || "it answers nobody any more".to_owned());
+    report.hold(most < MOST_MEMORY, || format!("it needs {most:.0} MB under {} connections", open.len()));
+    drop(open);
+    report
+}
+
+async fn connect(arena: &Arena) -> std::io::Result<TcpStream> {
+    let address = arena.instances[0].url.trim_start_matches("http://").parse().expect("an address");
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(SMALL_BUFFER)?;
+    socket.connect(address).await
+}
