@@ -42,6 +42,8 @@ CREATE INDEX credentials_revoked_idx ON credentials (agent_id, revoked_at, crede
 
 -- Nothing calls it any more.
 DROP FUNCTION purge_audit_events;
+COMMENT ON TABLE audit_events IS
+    'What happened, who did it, to what, from where. UPDATE, DELETE and TRUNCATE are refused, except in remove_past_audit_events';
 
 -- A function that runs as the owner looks up nothing in a schema where somebody else may create: operators and functions
 -- are PostgreSQL's own, and tables are named with their schema. An unqualified call would be resolved to the function

@@ -81,10 +81,6 @@ pub async fn run(setting: &Setting) -> Report {
                 report.hold(kind.refused == 0, || {
                     format!("{house}: {} refused beside {name}: {}", kind.refused, kind.name)
                 });
-                // Each of several instances thinks that all cores are its own to hash on, and here they share two.
-                if instances > 1 && matches!(noise, Noise::Rotations | Noise::Credentials) {
-                    continue;
-                }
                 let most = calm.p99().max(FLOOR).mul_f64(MOST);
                 report.hold(kind.p99() <= most, || {
                     format!(
