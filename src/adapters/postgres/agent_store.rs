@@ -200,7 +200,10 @@ impl Postgres {
         match codec::organization(row)?.limits().max_agents {
             _ if codec::column(row, "is_taken")? => Err(InsertAgentError::EmailTaken),
             Limit::AtMost(limit) if living >= limit.into() => Err(InsertAgentError::LimitReached(limit)),
-            _ => Ok(self.full.invalidate(&agent.organization.0)),
+            _ => {
+                self.full.invalidate(&agent.organization.0);
+                Ok(())
+            }
         }
     }
 }
