@@ -8,7 +8,7 @@ mod audit_log;
 mod authority;
 mod bench;
 mod credential_store;
-
+mod forgeries;
 mod held_rows;
 mod lost_connections;
 mod noticeboard;

@@ -309,6 +309,18 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
         stream.write_all(part.as_bytes()).await.expect("sent");
         open.push(stream);
     }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.child.id().expect("it runs")));
+    let core = limits
+        .expect("it runs")
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .map(str::to_owned);
+    let core = core.expect("a limit");
+    assert_eq!(
+        core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "its memory holds keys"
+    );
     // All of it has arrived once a request behind it is answered.
     reqwest::get(format!("{}/health", running.address)).await.expect("an answer");
     running.signal("TERM").await;

@@ -396,6 +396,52 @@ async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
     until(|| stores.redis_value(&key), |value| !value.is_empty()).await;
 }
 
+/// A backup from before two revocations, with a token issued between them.
+#[tokio::test]
+async fn a_revocation_after_a_restore_makes_no_token_active_again() {
+    for table in ["agents", "organizations"] {
+        let database = Database::migrated().await;
+        let mut args = settings(&[]);
+        args.stores.database_url = Some(database.url(SERVES).into());
+        let owner = database.client(OWNER).await;
+        let world = World::start_by(Wiring::postgres, &args, Some(database)).await;
+        let admin = world.admin_token().await;
+        let organization = world.organization(&admin, json!({})).await;
+        let client = world.client(&admin, Some(&organization), &["files:read"]).await;
+        let revoke = async || {
+            world.advance(60);
+            let path = format!("/api/v1/agents/{}/tokens/revoke", client.id);
+            match table {
+                "agents" => assert_eq!(world.post(&admin, &path, json!({})).await.status, 204),
+                _ => {
+                    for status in ["suspended", "active"] {
+                        let path = format!("/api/v1/organizations/{organization}");
+                        let answer = world.patch(&admin, &path, json!({ "status": status })).await;
+                        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+                    }
+                }
+            }
+        };
+        owner.batch_execute(&format!("CREATE TABLE backup AS TABLE {table}")).await.expect("kept");
+        revoke().await;
+        let stolen = world.token(&client, &[]).await;
+        assert!(world.is_active(&stolen).await);
+        revoke().await;
+        assert!(!world.is_active(&stolen).await);
+        let restore = format!(
+            "UPDATE {table} t SET generation = b.generation, revision = b.revision, updated_at = b.updated_at
+             FROM backup b WHERE t.{id} = b.{id}",
+            id = table.trim_end_matches('s').to_owned() + "_id"
+        );
+        owner.batch_execute(&restore).await.expect("restored");
+        for _ in 0..3 {
+            revoke().await;
+            assert!(!world.is_active(&stolen).await, "{table}: a token from before the restore");
+            assert!(world.is_active(&world.token(&client, &[]).await).await);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_service_removes_what_is_past_when_it_starts() {
     let database = Database::migrated().await;

@@ -151,6 +151,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_body_has_a_bounded_number_of_values_however_they_are_nested() {
+        let list = |entries: usize| format!(r#"{{"a":[{}]}}"#, vec!["0"; entries].join(","));
+        assert!(parse_object(list(MAX_VALUES - 2).as_bytes()).is_ok());
+        for body in [
+            list(MAX_VALUES - 1),
+            list(500_000),
+            format!(r#"{{"a":[{}[]]}}"#, "[],".repeat(300_000)),
+            format!(r#"{{{}"z":0}}"#, (0..MAX_VALUES).map(|n| format!(r#""{n}":0,"#)).collect::<String>()),
+        ] {
+            let fault = parse_object(body.as_bytes()).expect_err("too many");
+            assert_eq!(fault, Fault::new(BODY, format!("must not have more than {MAX_VALUES} values")));
+        }
+    }
+
+    #[test]
     fn what_other_readers_let_pass_is_a_fault_here() {
         for (body, field) in [
             (r#"{"a":1,"a":2}"#, "a"),

@@ -1,0 +1,160 @@
+//! What a forged client assertion costs: look-ups and signatures, counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use agentidp::adapters::crypto::{JwtAssertionVerifier, generate_pem};
+use agentidp::app::client_auth::{ClientAuthError, ClientProof};
+use agentidp::app::visit::Visit;
+use agentidp::app::{App, Ports, Settings};
+use agentidp::domain::agent::Agent;
+use agentidp::domain::audit::{Action, Origin};
+use agentidp::domain::credential::{Credential, Proof};
+use agentidp::domain::id::AgentId;
+use agentidp::domain::jwk::{KeyType, PublicKey};
+use agentidp::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::bench::*;
+use crate::plain_core::{ISSUER, PlainHasher, plain_ports};
+
+/// How many keys the client has: as many as may be live.
+const KEYS: usize = 10;
+
+/// A verifier that counts how many signatures it is asked to check.
+struct Counting {
+    inner: JwtAssertionVerifier,
+    signatures: AtomicUsize,
+}
+
+impl AssertionVerifier for Counting {
+    fn check_key(&self, key: &PublicKey) -> Result<(), &'static str> {
+        self.inner.check_key(key)
+    }
+
+    fn read(&self, assertion: &str) -> Option<Unproved> {
+        self.inner.read(assertion)
+    }
+
+    fn is_named(&self, key: &PublicKey, key_id: &str) -> bool {
+        self.inner.is_named(key, key_id)
+    }
+
+    fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims> {
+        self.signatures.fetch_add(1, Ordering::SeqCst);
+        self.inner.verify(assertion, key)
+    }
+}
+
+/// A client with [`KEYS`] keys, and a core that lets an address fail twice a minute.
+struct Target {
+    app: App,
+    verifier: Arc<Counting>,
+    agent: Agent,
+    keys: Vec<Ed25519KeyPair>,
+}
+
+impl Target {
+    async fn new() -> Self {
+        let stores = memory().await;
+        let agent = stores.agent().await;
+        let mut keys = Vec::new();
+        for _ in 0..KEYS {
+            let key = Ed25519KeyPair::generate().expect("a key");
+            let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+            let proof = Proof::Key(PublicKey::Ed25519 { x });
+            let new = Credential { proof, ..credential(agent.id) };
+            let generated = event(Action::CredentialGenerated, new.id);
+            stores.credentials.insert(&agent, &new, 10, &generated).await.expect("stored");
+            keys.push(key);
+        }
+        let verifier =
+            Arc::new(Counting { inner: JwtAssertionVerifier::default(), signatures: AtomicUsize::new(0) });
+        let pem = generate_pem(KeyType::Ed25519).expect("a key");
+        let ports = plain_ports(Arc::new(PlainHasher), &stores, stores.clock.clone(), &pem);
+        let settings = Settings {
+            issuer: ISSUER.into(),
+            token_endpoint_audience: None,
+            token_ttl_seconds: 60,
+            address_requests_per_minute: 2,
+        };
+        let app = App::new(&Ports { assertions: verifier.clone(), ..ports }, &settings);
+        Self { app, verifier, agent, keys }
+    }
+
+    /// Whether an assertion of this header and these claims, signed by that key, proves the client; and how many
+    /// signatures were checked.
+    async fn try_out(&self, header: Value, but: Value, key: &Ed25519KeyPair) -> (Result<(), String>, usize) {
+        let id = self.agent.id.to_string();
+        let mut claims = json!({
+            "iss": id, "sub": id, "aud": ISSUER, "exp": NOON.as_seconds() + 60, "iat": NOON.as_seconds(), "jti": "one",
+        });
+        claims.as_object_mut().expect("an object").extend(but.as_object().expect("an object").clone());
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(&header), part(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref());
+        let proof =
+            ClientProof::Assertion { client: None, assertion: format!("{message}.{signature}").into() };
+        let visit = Visit::new(Origin { address: Some([192, 0, 2, 1].into()), user_agent: None });
+        self.verifier.signatures.store(0, Ordering::SeqCst);
+        let outcome = self.app.clients.prove(&visit, &proof).await;
+        let outcome = outcome.map(|_| ()).map_err(|error: ClientAuthError| error.to_string());
+        (outcome, self.verifier.signatures.load(Ordering::SeqCst))
+    }
+}
+
+fn plain() -> Value {
+    json!({ "alg": "EdDSA" })
+}
+
+#[tokio::test]
+async fn what_no_signature_could_make_acceptable_costs_none() {
+    let target = Target::new().await;
+    let stranger = Ed25519KeyPair::generate().expect("a key");
+    let late = NOON.as_seconds() - 1;
+    for (header, but) in [
+        (plain(), json!({ "aud": "https://elsewhere.example.com" })),
+        (plain(), json!({ "aud": [ISSUER] })),
+        (plain(), json!({ "exp": late })),
+        (plain(), json!({ "exp": NOON.as_seconds() + 4_000 })),
+        (plain(), json!({ "iss": AgentId(id()).to_string() })),
+        (plain(), json!({ "nbf": NOON.as_seconds() + 60 })),
+        (plain(), json!({ "jti": "" })),
+        (json!({ "alg": "RS256" }), json!({})),
+        (json!({ "alg": "none" }), json!({})),
+        (json!({ "alg": "EdDSA", "jwk": {} }), json!({})),
+        (json!({ "alg": "EdDSA", "typ": "at+jwt" }), json!({})),
+    ] {
+        let (outcome, signatures) = target.try_out(header.clone(), but.clone(), &stranger).await;
+        assert!(outcome.is_err(), "{header} {but}");
+        assert_eq!(signatures, 0, "{header} {but}");
+    }
+}
+
+#[tokio::test]
+async fn a_forged_assertion_counts_against_its_address_before_it_costs_more_than_two_signatures() {
+    let target = Target::new().await;
+    let stranger = Ed25519KeyPair::generate().expect("a key");
+    // While the address may fail, each key is tried; it is charged for that, and for the failure.
+    assert_eq!(target.try_out(plain(), json!({}), &stranger).await.1, KEYS);
+    for _ in 0..3 {
+        let (outcome, signatures) = target.try_out(plain(), json!({}), &stranger).await;
+        assert_eq!((outcome, signatures), (Err("too many requests".to_owned()), 2));
+    }
+    // Whoever says which key it is passes all the same, from the same address.
+    for key in &target.keys {
+        let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+        let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+        let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes());
+        let header = json!({ "alg": "EdDSA", "kid": URL_SAFE_NO_PAD.encode(thumbprint) });
+        assert_eq!(target.try_out(header.clone(), json!({}), key).await, (Ok(()), 1));
+        assert_eq!(
+            target.try_out(header, json!({}), &stranger).await.1,
+            1,
+            "its kid helps a forger to nothing"
+        );
+    }
+}
