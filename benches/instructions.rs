@@ -5,8 +5,7 @@
 //!
 //! Counts of one machine do not hold for another: libraries choose their code by what the processor can do. So none is
 //! kept, and two builds are compared where they stand. Clock and IDs are the same at each run; hash seeds are not, so
-//! the median of several runs is told. Tokens are signed by Ed25519: an RSA signature would take ninety-nine parts of a
-//! hundred.
+//! the median of several runs is printed. Tokens are signed by Ed25519: an RSA signature would take 99 % of the count.
 
 #[path = "../tests/servers/plain_service.rs"]
 mod plain_service;

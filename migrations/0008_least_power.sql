@@ -1,6 +1,6 @@
 -- What the serving role may do, and what runs with the owner's power on its behalf.
 
--- A floor under the retention of each plan: whoever can change an organization cannot make its record shorter.
+-- A floor under the retention of each plan: an administrator cannot make an organization's record shorter than this.
 ALTER TABLE plans ADD COLUMN audit_floor_days bigint NOT NULL DEFAULT 365;
 UPDATE plans SET audit_floor_days = 30 WHERE plan = 'free';
 UPDATE plans SET audit_floor_days = 90 WHERE plan = 'pro';
@@ -45,7 +45,7 @@ DROP FUNCTION purge_audit_events;
 COMMENT ON TABLE audit_events IS
     'What happened, who did it, to what, from where. UPDATE, DELETE and TRUNCATE are refused, except in remove_past_audit_events';
 
--- A function that runs as the owner looks up nothing in a schema where somebody else may create: operators and functions
+-- A function that runs as the owner looks up nothing in a schema where other roles may create objects: operators and functions
 -- are PostgreSQL's own, and tables are named with their schema. An unqualified call would be resolved to the function
 -- whose arguments fit best, in whatever schema of the path it is.
 DO $migration$
@@ -154,7 +154,7 @@ BEGIN
     END IF;
     IF partition IS NOT NULL THEN
         BEGIN
-            -- Whoever reads or appends waits behind this lock: better not now than for long.
+            -- Readers and writers wait behind this lock, so it is given up soon and tried again by a later step.
             PERFORM set_config('lock_timeout', '100ms', true);
             -- As many as were there when the table was last looked over: to count them takes too long.
             SELECT GREATEST(reltuples, 1) INTO estimate FROM pg_class WHERE oid = partition;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Places that each organization has a number of.
 pub(crate) struct Shares {
     each: usize,
-    /// Those of which somebody holds a place, or waits for one.
+    /// Organizations with a place held or waited for.
     taken: Arc<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
 }
 
@@ -41,7 +41,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits or holds a place has the semaphore too.
+        // Each waiter and each holder has a reference to the semaphore.
         if taken.get(&self.organization).is_some_and(|semaphore| Arc::strong_count(semaphore) == 1) {
             taken.remove(&self.organization);
         }

@@ -7,7 +7,7 @@
 //!
 //! Each instance counts for itself and tells the store every second; the store counts over all of them, and a
 //! tally becomes an event when its minute is over. All of it is bounded, and an organization has its share: what of its own
-//! goes beyond that, or what unknown clients leave, is folded into one tally, so that nobody's events push out another's.
+//! goes beyond that, or what unknown clients leave, is folded into one tally, so that one tenant's events never displace another's.
 //! What still does not fit is dropped and counted in `agentidp_audit_dropped_total`.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ const MAX_WAITING: usize = 10_000;
 /// How many tallies of either kind may run, and how many of them one organization's, or unknown clients'.
 const MAX_TALLIES: usize = 10_000;
 const MAX_OF_ONE: usize = 1_000;
-/// How many of the failures that claim one client may be told by address.
+/// How many addresses are counted separately for failures that claim the same client.
 const MAX_OF_CLIENT: usize = 100;
 /// How many tallies are told at once.
 const MAX_TOLD: usize = 500;
@@ -100,7 +100,7 @@ enum Key {
         minute: Timestamp,
         organization: Option<OrganizationId>,
     },
-    /// All that failed for one client, or for one organization, from more addresses than are told apart.
+    /// All that failed for one client, or for one organization, from more addresses than are counted separately.
     FailedBeyond {
         minute: Timestamp,
         organization: Option<OrganizationId>,
@@ -143,7 +143,7 @@ fn text_of(id: Option<&impl ToString>) -> String {
     id.map_or_else(String::new, ToString::to_string)
 }
 
-/// The event that stands for many of its kind, of which nothing is told but whose they are.
+/// The event that stands for many of its kind: without actor and address, and with `folded` in its metadata.
 fn folded(event: AuditEvent, resource: Option<Resource>) -> AuditEvent {
     let AuditEvent { organization, draft } = event;
     let origin = Origin { address: None, user_agent: None };

@@ -32,7 +32,7 @@ use crate::ports::token_store::{SpentAssertion, TokenStore};
 const MAX_ASSERTION_BYTES: usize = 8 * 1024;
 /// The furthest that an assertion's end may lie ahead.
 const MAX_ASSERTION_AHEAD_SECONDS: i64 = 3_600;
-/// How many signatures are checked for whoever says to be a client, before that counts against the address.
+/// How many signatures are checked for an unproved client before that counts against its address.
 const FREE_SIGNATURES: usize = 2;
 /// How far a client's clock may be ahead of ours.
 const CLOCK_SKEW_SECONDS: i64 = 10;
@@ -177,7 +177,7 @@ impl ClientAuth {
         };
         for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
             if place == FREE_SIGNATURES {
-                // A client that names no key and has many is checked on; but not for whoever fails all the time.
+                // A client with many keys that names none is checked further, unless its address has failed too often.
                 self.strangers.count(visit).await?;
             }
             let Some(claims) = self.verifier.verify(assertion, key) else { continue };

@@ -22,8 +22,8 @@ impl Plan {
     pub const ALL: [(&'static str, Self); 3] =
         [("free", Self::Free), ("pro", Self::Pro), ("enterprise", Self::Enterprise)];
 
-    /// For how many days an audit event is kept at least, though it may be shown for fewer: whoever can change an
-    /// organization's limits cannot remove what it did last month.
+    /// For how many days an audit event is kept at least, though it may be shown for fewer: an administrator who
+    /// shortens the retention cannot remove last month's record.
     pub const fn audit_floor_days(self) -> u32 {
         match self {
             Self::Free => 30,

@@ -71,7 +71,7 @@ impl WindowCounts {
     }
 
     /// Moves on to the window that `now` lies in. A clock that steps back by a window at most changes nothing; one that
-    /// was further ahead, and is right again, begins anew.
+    /// was further ahead, and is right again, starts over.
     fn roll_to(&mut self, now: Timestamp) {
         let window = now.as_millis().div_euclid(WINDOW_MILLIS);
         match window - self.window {

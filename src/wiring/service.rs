@@ -168,7 +168,7 @@ impl Service {
         let drained = tokio::time::sleep_until(Instant::now() + drain);
         drained.await;
         self.lifecycle.finish().await;
-        // Each has its time, so that all of it is over before whoever runs the service loses patience.
+        // Each step is bounded, so that the end takes less than the 30 s that supervisors usually allow.
         if timeout(LONGEST_FLUSH, house::finish(&self.app, &self.stores)).await.is_err() {
             tracing::error!("ended before all audit events were written: a store is too slow");
         }

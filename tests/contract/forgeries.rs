@@ -144,7 +144,7 @@ async fn a_forged_assertion_counts_against_its_address_before_it_costs_more_than
         let (outcome, signatures) = target.try_out(plain(), json!({}), &stranger).await;
         assert_eq!((outcome, signatures), (Err("too many requests".to_owned()), 2));
     }
-    // Whoever says which key it is passes all the same, from the same address.
+    // A client that names its key passes from the same address.
     for key in &target.keys {
         let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);

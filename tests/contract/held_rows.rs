@@ -113,7 +113,7 @@ async fn the_gate_is_the_same_in_the_program_and_in_the_database() {
     }
 }
 
-/// Nobody waits for a lock of another organization, however many hold theirs.
+/// No organization waits for another's lock, however many hold theirs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_gate_that_is_held_delays_its_own_organization_and_nobody_else() {
     let stores = postgres().await;
@@ -195,7 +195,7 @@ async fn a_revocation_that_the_tables_refuse_fails_alone() {
     assert_eq!(stores.count(Action::TokenRevoked).await, RACERS - RACERS.div_ceil(10));
 }
 
-/// A tenant that holds its own lock, or floods the pool, keeps nobody else's kills, changes and lists from it.
+/// A tenant that holds its own lock, or floods the pool, does not keep other tenants' revocations, changes and lists from it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_organization_leaves_most_of_the_pool_to_others() {
     let stores = postgres().await;

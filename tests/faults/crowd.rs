@@ -66,7 +66,7 @@ pub async fn run(setting: &Setting) -> Report {
         report.figure(name, format!("{} connections so far, {:.0} MB at most", open.len(), most));
     }
     let answers = arena.told(arena.get(&token, "/api/v1/agents?limit=1")).await;
-    report.hold(answers["data"].is_array(), || "it answers nobody any more".to_owned());
+    report.hold(answers["data"].is_array(), || "it does not answer any more".to_owned());
     report.hold(most < MOST_MEMORY, || format!("it needs {most:.0} MB under {} connections", open.len()));
     drop(open);
     report

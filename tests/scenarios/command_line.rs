@@ -290,7 +290,7 @@ async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_i
     assert_eq!(status().await, 401, "a token of a key that is named no more");
 }
 
-/// Whoever runs it waits for 30 s, and kills what is left then: buffers unwritten, pools open.
+/// Supervisors wait for 30 s, then kill the process: buffers would be unwritten, pools open.
 #[tokio::test]
 async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     use tokio::io::AsyncWriteExt as _;

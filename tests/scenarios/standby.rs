@@ -60,7 +60,7 @@ async fn kill(world: &World, admin: &str, client: &str) -> StatusCode {
     world.post(admin, &format!("/api/v1/agents/{client}/tokens/revoke"), json!({})).await.status
 }
 
-/// The state of a token, or `null` while nobody can say.
+/// The state of a token, or `null` while it is unknown (503).
 async fn active(world: &World, token: &str) -> Value {
     let caller = world.administrator();
     let request = world.request(reqwest::Method::POST, "/api/v1/token/introspect").form(&[("token", token)]);
@@ -117,8 +117,7 @@ async fn a_standby_that_is_promoted_is_served_on_by_itself() {
     let killed = world.token(&client, &[]).await;
     assert_eq!(kill(&world, &admin, &client.id).await, 204);
     let kept = world.token(&client, &[]).await;
-    // What the primary acknowledged is on its way; an asynchronous standby may be promoted without the end of it, and
-    // how much that is nobody promises. Here all of it has arrived, and waits to be applied.
+    // What the primary acknowledged is on its way; an asynchronous standby may be promoted without its end. Here all of it has arrived, and waits to be applied.
     pair.run(
         "wait_until sh -c '[ \"$(psql -h \"'$folder'\" -U postgres -Atc \
          \"SELECT count(*) FROM pg_stat_replication WHERE flush_lsn = pg_current_wal_lsn()\")\" = 1 ]'",

@@ -96,7 +96,7 @@ async fn it_says_ok_only_while_it_counts_with_the_others() {
     world.service.end().await;
 }
 
-/// One key that somebody else wrote is that key's affair alone.
+/// A key that another program wrote must not affect other keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_in_redis_spoils_no_other_key() {
     let stores = OwnStores::start();

@@ -114,7 +114,7 @@ fn understood(claims: JWTClaims<NoCustomClaims>) -> Option<AssertionClaims> {
         audience,
         digest,
         expires_at: instant(claims.expires_at?)?,
-        // One that is there and cannot be understood is not as one that is absent.
+        // A value that is present but malformed is not the same as an absent one.
         not_before: match claims.invalid_before {
             Some(at) => Some(instant(at)?),
             None => None,

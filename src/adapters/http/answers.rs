@@ -19,7 +19,7 @@ const SMALL_BYTES: u64 = 16 * 1024;
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 /// How many of them may be one organization's, or one network's where the caller is not known.
 const SHARE_BYTES: u64 = ROOM_BYTES / 4;
-/// How much is handed to a connection at once. It buffers two of these, which nobody counts.
+/// How much is handed to a connection at once. The connection buffers up to two of these, which are not counted.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 type Inner = BoxBody<Bytes, std::io::Error>;

@@ -67,8 +67,8 @@ impl Front {
     }
 }
 
-/// A request of HTTP/1.1 without `Host`, or with several, is refused (RFC 9112 section 3.2): whoever stands between could
-/// have taken it for another.
+/// A request of HTTP/1.1 without `Host`, or with several, is refused (RFC 9112 section 3.2): a proxy in
+/// between could have routed it by another name.
 fn refuse_host(headers: &HeaderMap, version: Version) -> Option<ApiError> {
     let problem = match headers.get_all(header::HOST).iter().count() {
         0 if version == Version::HTTP_11 => "is missing",

@@ -50,7 +50,7 @@ pub(super) fn is_answer(error: &Error) -> bool {
     })
 }
 
-/// The server takes no writes: it has become a standby, or was told to be read-only. The statement has changed nothing,
+/// The server takes no writes: it has become a standby, or was set to read-only. The statement has changed nothing,
 /// and this connection is of no more use.
 pub(super) fn is_read_only(error: &Error) -> bool {
     error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)

@@ -9,8 +9,8 @@
 //! * a unique key that somebody else's commit has taken (an assertion spent at the same time on another
 //!   instance, an event of such a late commit): the same, for now the statement sees it;
 //! * a row that PostgreSQL refuses: the batch is split until the row is alone, and it alone fails;
-//! * what is locked by somebody else: the statement leaves it out, and [`patient`](super::patient) waits for it apart, so
-//!   that one organization's changes delay nobody else's tokens.
+//! * what another transaction has locked: the statement leaves it out, and [`patient`](super::patient) waits for it
+//!   separately, so that one organization's changes do not delay another's tokens.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -119,7 +119,7 @@ async fn write(
             Ok(judgements) => {
                 for ((issue, reply), judgement) in batch.into_iter().zip(judgements) {
                     match (judgement, patient) {
-                        // Whoever does not wait any more has its event, and no token: that is allowed.
+                        // If the caller is gone, its event is stored and its token is not handed out: that is allowed.
                         (Judgement::Made(outcome), _) => drop(reply.send(outcome)),
                         (Judgement::Locked(gate), Some(patient)) => patient.wait(gate, (issue, reply)),
                         // It was waited for, and is not there.

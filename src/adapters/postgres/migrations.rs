@@ -53,8 +53,8 @@ LIMIT 1";
 const LOCK_PARTITIONS: &str = "SELECT pg_catalog.pg_advisory_xact_lock(
     pg_catalog.hashtextextended('agentidp audit partitions', 0::bigint))";
 
-/// Nobody but the owner makes anything where the tables are. On PostgreSQL 14 and before, where the schema `public` is the
-/// superuser's, this changes nothing, and [`powers`] tells.
+/// Only the owner may create objects in the schema of the tables. On PostgreSQL 14 and before, where the schema `public` is the
+/// superuser's, this changes nothing, and [`powers`] reports it.
 const CLOSE_SCHEMA: &str = "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC";
 
 const VERSION: &str = "\

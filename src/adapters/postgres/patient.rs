@@ -43,7 +43,7 @@ impl Patient {
 
 /// Who waits, by the gate that is waited for.
 struct WaitingRoom {
-    /// Those at which nobody waits.
+    /// Idle lines.
     lines: Vec<Line>,
     /// Gates that are waited for, each with those whose turn it is not yet.
     queues: HashMap<i32, Batch>,
@@ -52,7 +52,7 @@ struct WaitingRoom {
 }
 
 impl WaitingRoom {
-    /// Serves all that come, until nobody can come any more.
+    /// Serves all requests, until the channel is closed and none is left.
     async fn keep(mut self, mut requests: mpsc::Receiver<(i32, Request)>) {
         let mut served = JoinSet::new();
         let mut is_open = true;

@@ -84,7 +84,7 @@ fn client(settings: &RedisSettings, fails_fast: bool) -> Result<Client, Error> {
 #[error("{error}")]
 pub struct ConnectError {
     error: Error,
-    /// Waiting does not mend it: a password or a setting is wrong.
+    /// Retrying does not help: a password or a setting is wrong.
     pub is_final: bool,
 }
 

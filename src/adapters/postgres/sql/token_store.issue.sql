@@ -1,6 +1,6 @@
 -- token_store.issue
--- In one of two forms. The hurried one leaves out whatever is locked by somebody else, so that no organization waits for
--- another's lock; the patient one waits for it.
+-- In one of two forms. The hurried one leaves out what another transaction has locked, so that no organization waits for
+-- another's lock; the patient one waits.
 WITH asked AS MATERIALIZED (
     -- An agent's organization never changes, so it may be read before anything is locked.
     SELECT asked.*, agents.organization_id, organization_gate(agents.organization_id) AS gate,
