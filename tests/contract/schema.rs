@@ -301,7 +301,7 @@ async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
     let assertion = SpentAssertion { digest: [7; 32], until };
     assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
-    let this_month = "INSERT INTO monthly_tokens SELECT agent_id, date_trunc('month', now())::date, organization_id, 3, 3, 0 FROM agents";
+    let this_month = "INSERT INTO monthly_tokens SELECT agent_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date, organization_id, 3, 3, 0 FROM agents";
     stores.database().client(OWNER).await.batch_execute(this_month).await.expect("counted");
     for ahead in [CLOCK_SLACK_SECONDS + 61, 86_400, 40 * 86_400] {
         stores.audit.purge(now.plus_seconds(ahead)).await.expect("purged");
