@@ -1,13 +1,15 @@
 -- What the serving role may do, and what runs with the owner's power on its behalf.
 
 -- A floor under the retention of each plan: an administrator cannot make an organization's record shorter than this.
-ALTER TABLE plans ADD COLUMN audit_floor_days bigint NOT NULL DEFAULT 365;
-UPDATE plans SET audit_floor_days = 30 WHERE plan = 'free';
-UPDATE plans SET audit_floor_days = 90 WHERE plan = 'pro';
-ALTER TABLE plans ALTER COLUMN audit_floor_days DROP DEFAULT;
-ALTER TABLE plans ADD CONSTRAINT plans_audit_floor_days_check CHECK (audit_floor_days > 0);
-COMMENT ON COLUMN plans.audit_floor_days IS
-    'Events are kept for at least so many days, whatever audit_retention_days of the organization says';
+-- A table of its own, because every token that is issued reads plans, which must not be locked here.
+CREATE TABLE audit_floors (
+    plan text CONSTRAINT audit_floors_pkey PRIMARY KEY,
+    days bigint NOT NULL,
+    CONSTRAINT audit_floors_days_check CHECK (days > 0)
+);
+COMMENT ON TABLE audit_floors IS
+    'For how many days events are kept at least on each plan, whatever audit_retention_days says. The same numbers as domain/plan.rs; a test holds them together';
+INSERT INTO audit_floors VALUES ('free', 30), ('pro', 90), ('enterprise', 365);
 
 CREATE TABLE audit_retention_falls (
     organization_id uuid CONSTRAINT audit_retention_falls_pkey PRIMARY KEY,
@@ -22,9 +24,9 @@ COMMENT ON COLUMN audit_retention_falls.days IS 'How long events were kept befor
 CREATE VIEW organization_keeping AS
 SELECT o.organization_id,
     CASE WHEN r.days IS NULL OR f.organization_id IS NOT NULL AND f.days IS NULL THEN NULL
-        ELSE GREATEST(r.days, p.audit_floor_days, f.days)::integer END AS days
+        ELSE GREATEST(r.days, floor.days, f.days)::integer END AS days
 FROM organizations o
-JOIN plans p USING (plan)
+JOIN audit_floors floor USING (plan)
 JOIN organization_retention r USING (organization_id)
 LEFT JOIN audit_retention_falls f
     ON f.organization_id = o.organization_id AND f.kept_until > clock_timestamp();
@@ -35,10 +37,6 @@ CREATE FUNCTION organization_gate(organization_id uuid) RETURNS integer LANGUAGE
     RETURN ('x' || right(organization_id::text, 8))::bit(32)::integer;
 COMMENT ON FUNCTION organization_gate IS
     'The second key of the advisory lock (1, gate) that changes of an organization take exclusively, and the issuing of its tokens in share mode';
-
--- Revoked credentials are kept in number: an agent's newest thousand.
-CREATE INDEX credentials_unrevoked_idx ON credentials (agent_id) WHERE revoked_at IS NULL;
-CREATE INDEX credentials_revoked_idx ON credentials (agent_id, revoked_at, credential_id) WHERE revoked_at IS NOT NULL;
 
 -- Nothing calls it any more.
 DROP FUNCTION purge_audit_events;
@@ -59,17 +57,19 @@ DECLARE
     after bigint;
 BEGIN
     -- GREATEST passes over nulls, and 0 is forever.
-    SELECT CASE WHEN days > 0 THEN GREATEST(days, audit_floor_days) END INTO before
-    FROM {schema}.plans, LATERAL (SELECT COALESCE(OLD.audit_retention_days, audit_retention_days) AS days) AS shown
-    WHERE plan = OLD.plan;
-    SELECT CASE WHEN days > 0 THEN GREATEST(days, audit_floor_days) END INTO after
-    FROM {schema}.plans, LATERAL (SELECT COALESCE(NEW.audit_retention_days, audit_retention_days) AS days) AS shown
-    WHERE plan = NEW.plan;
+    SELECT CASE WHEN shown.days > 0 THEN GREATEST(shown.days, floor.days) END INTO before
+    FROM {schema}.plans p JOIN {schema}.audit_floors floor USING (plan),
+        LATERAL (SELECT COALESCE(OLD.audit_retention_days, p.audit_retention_days) AS days) AS shown
+    WHERE p.plan = OLD.plan;
+    SELECT CASE WHEN shown.days > 0 THEN GREATEST(shown.days, floor.days) END INTO after
+    FROM {schema}.plans p JOIN {schema}.audit_floors floor USING (plan),
+        LATERAL (SELECT COALESCE(NEW.audit_retention_days, p.audit_retention_days) AS days) AS shown
+    WHERE p.plan = NEW.plan;
     IF after IS NULL OR before <= after THEN
         RETURN NULL;
     END IF;
     INSERT INTO {schema}.audit_retention_falls AS f (organization_id, days, kept_until)
-    VALUES (NEW.organization_id, LEAST(before, 730000)::integer, clock_timestamp() + interval '30 days')
+    VALUES (NEW.organization_id, CASE WHEN before IS NOT NULL THEN LEAST(before, 730000) END::integer, clock_timestamp() + interval '30 days')
     ON CONFLICT ON CONSTRAINT audit_retention_falls_pkey DO UPDATE SET
         days = CASE
             WHEN f.kept_until <= clock_timestamp() THEN EXCLUDED.days
@@ -97,6 +97,8 @@ BEGIN
         -- Each costs every reader of all events, so they are made for events only that happen now or came late.
         IF month NOT BETWEEN (clock_timestamp() AT TIME ZONE 'UTC') - interval '3 years'
                 AND (clock_timestamp() AT TIME ZONE 'UTC') + interval '6 months' THEN
+            -- Those after the first are made ahead of their time, and may wait for it.
+            CONTINUE WHEN month <> first_month;
             RAISE EXCEPTION 'events of % cannot be stored now: the clock of an instance is wrong', to_char(month, 'YYYY-MM')
                 USING ERRCODE = 'object_not_in_prerequisite_state';
         END IF;
@@ -208,3 +210,8 @@ CREATE TRIGGER organizations_retention_fall AFTER UPDATE OF plan, audit_retentio
     EXECUTE FUNCTION remember_retention_fall();
 -- A plain trigger is skipped where session_replication_role is replica.
 ALTER TABLE organizations ENABLE ALWAYS TRIGGER organizations_retention_fall;
+
+-- Revoked credentials are kept in number: an agent's newest thousand. The indexes come last, because changes of credentials
+-- wait for them.
+CREATE INDEX credentials_unrevoked_idx ON credentials (agent_id) WHERE revoked_at IS NULL;
+CREATE INDEX credentials_revoked_idx ON credentials (agent_id, revoked_at, credential_id) WHERE revoked_at IS NOT NULL;

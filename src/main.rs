@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::document::yaml;
@@ -61,8 +62,15 @@ fn run(cli: Cli) -> Result<(), StartError> {
     }
 }
 
-#[tokio::main]
-async fn serve(args: &ServeArgs) -> Result<(), StartError> {
+fn serve(args: &ServeArgs) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(StartError::Io)?;
+    let outcome = runtime.block_on(serve_until_signal(args));
+    // A name that is being resolved cannot be interrupted, and is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     start_log(args.log_format);
     keep_memory_private();
     let mut end = EndSignals::listen().map_err(StartError::Io)?;

@@ -25,8 +25,10 @@ impl Shares {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.entry(organization).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone()
         };
-        let permit = semaphore.acquire_owned().await.ok();
-        Place { permit, organization, taken: self.taken.clone() }
+        // It cleans up however this ends: a waiter may be dropped in the moment in which its turn comes.
+        let mut place = Place { permit: None, organization, taken: self.taken.clone() };
+        place.permit = semaphore.acquire_owned().await.ok();
+        place
     }
 }
 

@@ -32,7 +32,7 @@ use crate::ports::token_store::{SpentAssertion, TokenStore};
 const MAX_ASSERTION_BYTES: usize = 8 * 1024;
 /// The furthest that an assertion's end may lie ahead.
 const MAX_ASSERTION_AHEAD_SECONDS: i64 = 3_600;
-/// How many signatures are checked for an unproved client before that counts against its address.
+/// How many signatures are checked for a client whose address has failed too often.
 const FREE_SIGNATURES: usize = 2;
 /// How far a client's clock may be ahead of ours.
 const CLOCK_SKEW_SECONDS: i64 = 10;
@@ -176,9 +176,9 @@ impl ClientAuth {
             return Err(self.refused(visit, None, HOW).await);
         };
         for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
-            if place == FREE_SIGNATURES {
-                // A client with many keys that names none is checked further, unless its address has failed too often.
-                self.strangers.count(visit).await?;
+            // A client with many keys that names none is checked further, unless its address has failed too often.
+            if place == FREE_SIGNATURES && self.strangers.is_full(visit) {
+                break;
             }
             let Some(claims) = self.verifier.verify(assertion, key) else { continue };
             if !self.accepts(&claims, id, now) {

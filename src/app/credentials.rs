@@ -87,9 +87,10 @@ impl Credentials {
     ) -> Result<MadeCredential, CredentialsError> {
         let mut target = self.writable(caller, agent).await?;
         refuse_inactive(&target)?;
+        // What will be refused costs neither a hash nor the judgement of a key.
+        self.store.check_room(target.id, MAX_LIVE_CREDENTIALS, self.clock.now()).await?;
         let (proof, secret) = match new.kind {
             NewCredentialKind::Secret => {
-                self.store.check_room(target.id, MAX_LIVE_CREDENTIALS, self.clock.now()).await?;
                 let (stored, secret) = self.make_secret(target.organization).await?;
                 (Proof::Secret { current: stored, previous: None }, Some(secret))
             }

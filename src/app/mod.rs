@@ -97,6 +97,7 @@ impl App {
             events: events.clone(),
             clock: ports.clock.clone(),
             requests_per_minute: settings.address_requests_per_minute,
+            full: Arc::default(),
         };
         let clients = client_auth::ClientAuth {
             store: stores.credentials.clone(),

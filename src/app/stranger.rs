@@ -1,6 +1,8 @@
 //! Those who prove nothing: counted by address, noted in the audit log, and told nothing.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::audit_lane::AuditLane;
 use super::event::{Deed, Events};
@@ -8,6 +10,8 @@ use super::visit::{NotAdmitted, Visit};
 use crate::domain::audit::{Action, AuditEvent, Metadata};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::plan::Limit;
+use crate::domain::rate::network_of;
+use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 
@@ -19,6 +23,29 @@ pub struct Strangers {
     pub(super) events: Events,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests_per_minute: u32,
+    pub(super) full: Arc<Full>,
+}
+
+/// Networks that have had their share of failures, each until when. To know them costs no question to the limiter.
+#[derive(Default)]
+pub struct Full(Mutex<HashMap<IpAddr, i64>>);
+
+/// How many of them are known at once. Beyond that all are forgotten, and known again with their next failure.
+const MAX_FULL: usize = 10_000;
+
+impl Full {
+    fn note(&self, network: IpAddr, until: i64) {
+        let mut full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if full.len() >= MAX_FULL {
+            full.clear();
+        }
+        full.insert(network, until);
+    }
+
+    fn has(&self, network: IpAddr, now: Timestamp) -> bool {
+        let full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        full.get(&network).is_some_and(|until| now.as_seconds() < *until)
+    }
 }
 
 /// The client that a stranger claims to be, where there is such a client.
@@ -36,7 +63,17 @@ impl Strangers {
     pub async fn count(&self, visit: &Visit) -> Result<(), NotAdmitted> {
         let Some(address) = visit.origin.address else { return Ok(()) };
         let limit = Limit::AtMost(self.requests_per_minute);
-        visit.admit(&*self.limiter, RateKey::of_address(address), limit).await
+        let outcome = visit.admit(&*self.limiter, RateKey::of_address(address), limit).await;
+        if let (Err(NotAdmitted::RateLimited), Some(rate)) = (&outcome, visit.rate()) {
+            self.full.note(network_of(address), rate.reset_at);
+        }
+        outcome
+    }
+
+    /// Whether the address has had its share of failures. It may still prove itself, but not at any cost.
+    pub(super) fn is_full(&self, visit: &Visit) -> bool {
+        let address = visit.origin.address.map(network_of);
+        address.is_some_and(|network| self.full.has(network, self.clock.now()))
     }
 
     /// Counts a failed proof, and notes it in the audit log under the client that was claimed.

@@ -84,6 +84,8 @@ async fn the_plans_in_the_database_are_those_of_the_domain() {
         ] {
             assert_eq!(row.get::<_, i64>(column), number(limit), "{name} {column}");
         }
+        let floor = client.query_one("SELECT days FROM audit_floors WHERE plan = $1", &[&name]).await;
+        assert_eq!(floor.expect("a row").get::<_, i64>(0), i64::from(plan.audit_floor_days()), "{name}");
     }
 }
 
@@ -246,7 +248,7 @@ async fn who_serves_removes_nothing_that_the_last_thirty_days_would_have_kept() 
         "UPDATE audit_retention_falls SET kept_until = now()",
         "DELETE FROM audit_retention_falls",
         "INSERT INTO audit_retention_falls SELECT organization_id, 1, now() FROM organizations",
-        "UPDATE plans SET audit_floor_days = 1",
+        "UPDATE audit_floors SET days = 1",
         "UPDATE organizations SET organization_id = gen_random_uuid()",
         "UPDATE organizations SET created_at = now()",
         "UPDATE agents SET organization_id = gen_random_uuid()",

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::domain::id::OrganizationId;
 use crate::domain::secret::{ClientSecret, SecretHash};
 use crate::ports::secret_hasher::{HasherError, SecretHasher};
-use crate::shares::Shares;
+use crate::shares::{Place, Shares};
 
 /// How many hashes may wait for a thread. At 66 ms each, a full queue is two seconds on two idle cores, and some eight on
 /// two that others keep busy.
@@ -106,6 +106,7 @@ impl BcryptHasher {
         question: Question,
         secret: &ClientSecret,
         hash: &SecretHash,
+        place: Option<Place>,
     ) -> Result<oneshot::Receiver<Answer>, HasherError> {
         let (sender, answer) = oneshot::channel();
         let mut flights = lock(&self.flights);
@@ -116,6 +117,7 @@ impl BcryptHasher {
         let (secret, hash, all) = (secret.clone(), hash.clone(), self.flights.clone());
         let remembered = self.remembered.clone();
         self.submit(Box::new(move || {
+            let _place = place;
             metrics::counter!("agentidp_bcrypt_total", "operation" => "verify").increment(1);
             // Whatever happens here, the flight ends, and its passengers are told.
             let flight = Flight { question, all, has_landed: false };
@@ -187,11 +189,11 @@ impl SecretHasher for BcryptHasher {
             return Ok(true);
         }
         let place = timeout(WAIT_FOR_CHECK, self.checked_shares.enter(whose.0)).await;
-        let _place = place.map_err(|_| HasherError::Overloaded)?;
+        let place = place.map_err(|_| HasherError::Overloaded)?;
         if self.remembered.contains_key(&question) {
             return Ok(true);
         }
-        let answer = self.ask(question, secret, hash)?;
+        let answer = self.ask(question, secret, hash, Some(place))?;
         let outcome = answer.await.map_err(|gone| HasherError::Broken(Box::new(gone)))?;
         outcome.map_err(|fault| HasherError::Broken(Box::new(fault)))
     }
@@ -292,8 +294,9 @@ mod tests {
         let gate = hold_every_thread(&hasher);
         let question = hasher.question(&secret, &hash);
         // More than the queue holds: were each of them a job, it would be full.
-        let asked: Vec<_> =
-            (0..3 * MAX_WAITING).map(|_| hasher.ask(question, &secret, &hash).expect("one job")).collect();
+        let asked: Vec<_> = (0..3 * MAX_WAITING)
+            .map(|_| hasher.ask(question, &secret, &hash, None).expect("one job"))
+            .collect();
         gate.wait();
         for answer in asked {
             assert!(answer.await.expect("an answer").expect("a hash"));
@@ -322,7 +325,7 @@ mod tests {
             let refused = made.join_next().await.expect("an answer").expect("no panic");
             assert_eq!(refused, (OWNER, false));
         }
-        let asked = hasher.ask(hasher.question(&secret, &hash), &secret, &hash).expect("there is room");
+        let asked = hasher.ask(hasher.question(&secret, &hash), &secret, &hash, None).expect("there is room");
         gate.wait();
         assert!(asked.await.expect("an answer").expect("a hash"));
         let mut hashed = Vec::new();

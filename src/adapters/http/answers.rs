@@ -17,8 +17,10 @@ const SMALL_BYTES: u64 = 16 * 1024;
 /// How many bytes of all larger ones may wait together: a caller that asks for many and reads none must not fill the
 /// memory.
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
-/// How many of them may be one organization's, or one network's where the caller is not known.
+/// How many of them may be one organization's, and how many those of all callers that are not known.
 const SHARE_BYTES: u64 = ROOM_BYTES / 4;
+/// How many of the latter may be one network's.
+const NETWORK_BYTES: u64 = SHARE_BYTES / 4;
 /// How much is handed to a connection at once. The connection buffers up to two of these, which are not counted.
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -38,6 +40,8 @@ pub struct Answers(Arc<Mutex<Waiting>>);
 #[derive(Default)]
 struct Waiting {
     total: u64,
+    /// Of callers that are not known.
+    unknown: u64,
     shares: HashMap<Reader, u64>,
 }
 
@@ -59,10 +63,17 @@ impl Answers {
     fn take(&self, bytes: u64, reader: Reader) -> Option<Room> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let share = waiting.shares.get(&reader).copied().unwrap_or_default();
-        if waiting.total + bytes > ROOM_BYTES || share + bytes > SHARE_BYTES {
+        let has_room = match reader {
+            Reader::Organization(_) => share + bytes <= SHARE_BYTES,
+            Reader::Network(_) => share + bytes <= NETWORK_BYTES && waiting.unknown + bytes <= SHARE_BYTES,
+        };
+        if !has_room || waiting.total + bytes > ROOM_BYTES {
             return None;
         }
         waiting.total += bytes;
+        if matches!(reader, Reader::Network(_)) {
+            waiting.unknown += bytes;
+        }
         waiting.shares.insert(reader, share + bytes);
         Some(Room { waiting: self.0.clone(), reader, bytes })
     }
@@ -79,6 +90,9 @@ impl Drop for Room {
     fn drop(&mut self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.total -= self.bytes;
+        if matches!(self.reader, Reader::Network(_)) {
+            waiting.unknown -= self.bytes;
+        }
         if let Some(share) = waiting.shares.get_mut(&self.reader) {
             *share -= self.bytes;
             if *share == 0 {
@@ -173,6 +187,21 @@ mod tests {
         assert!(answers.hold(response(usize::try_from(SMALL_BYTES).expect("small")), reader(1)).is_some());
         unread.pop();
         assert!(answers.hold(response(MEBIBYTE), reader(1)).is_some());
+    }
+
+    #[tokio::test]
+    async fn unknown_callers_from_everywhere_leave_most_of_the_room_to_organizations() {
+        let answers = Answers::default();
+        let network = |n: u32| Reader::Network(IpAddr::from(n.to_be_bytes()));
+        let of_one: Vec<_> = (0..9).filter_map(|_| answers.hold(response(MEBIBYTE), network(1))).collect();
+        assert_eq!(of_one.len() as u64, NETWORK_BYTES / MEBIBYTE as u64);
+        let others: Vec<_> = (2..99).filter_map(|n| answers.hold(response(MEBIBYTE), network(n))).collect();
+        assert_eq!((of_one.len() + others.len()) as u64, SHARE_BYTES / MEBIBYTE as u64);
+        for n in 0..3 {
+            assert!(answers.hold(response(MEBIBYTE), reader(n)).is_some());
+        }
+        drop((of_one, others));
+        assert_eq!(answers.0.lock().expect("no panic").unknown, 0);
     }
 
     #[tokio::test]

@@ -131,7 +131,7 @@ async fn write(
             Err(Failure::Said(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
             Err(Failure::Said(error))
                 if is_one_rows_fault(&error)
-                    && error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE)
+                    && (patient.is_some() || error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE))
                     && batch.len() > 1
                     && Instant::now() < ends =>
             {

@@ -197,7 +197,11 @@ impl Worker<ClientQuestion, Answer<Client>> for Clients {
 }
 
 async fn is_writable(line: &mut Line) -> Result<(), StoreError> {
-    let rows = line.read_other(IS_WRITABLE, &[]).await?;
+    let rows = match line.read_other(IS_WRITABLE, &[]).await {
+        // The connection may have been dead for long.
+        Err(StoreError::Unavailable { .. }) => line.read_other(IS_WRITABLE, &[]).await?,
+        outcome => outcome?,
+    };
     match column(&rows[0], "is_writable")? {
         true => Ok(()),
         false => Err(unavailable("it is read-only")),

@@ -95,7 +95,8 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
         .query_one("SELECT current_user::text, pg_catalog.current_schema()::text", &[])
         .await
         .map_err(failed)?;
-    let (owner, schema): (String, String) = (role.get(0), role.get(1));
+    let owner: String = role.get(0);
+    let schema = role.get::<_, Option<String>>(1).ok_or(MigrationError::NoSchema)?;
     let close = CLOSE_SCHEMA.replace("{schema}", &quoted(&schema));
     client.batch_execute(&close).await.map_err(failed)?;
     let migrations: Result<Vec<_>, _> =
@@ -202,6 +203,8 @@ pub enum MigrationError {
         #[source]
         source: StoreError,
     },
+    #[error("its search_path names no schema that exists: create it, or change options in the URL")]
+    NoSchema,
     #[error("a migration failed")]
     Failed(#[from] refinery::Error),
     #[error(transparent)]

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use super::connect::Connector;
 use super::failure::unavailable;
@@ -27,7 +27,14 @@ impl Patient {
     pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
         let (sender, requests) = mpsc::channel(MAX_WAITING);
         let lines = (0..MAX_LINES).map(|_| Line::patient(connector, &PATIENT)).collect();
-        let room = WaitingRoom { lines, queues: HashMap::new(), turns: VecDeque::new() };
+        let connector = connector.clone();
+        let room = WaitingRoom {
+            connector,
+            lines,
+            served: HashMap::new(),
+            queues: HashMap::new(),
+            turns: VecDeque::new(),
+        };
         lanes.tasks.spawn(room.keep(requests));
         Self(sender)
     }
@@ -43,6 +50,9 @@ impl Patient {
 
 /// Who waits, by the gate that is waited for.
 struct WaitingRoom {
+    connector: Connector,
+    /// The gates whose turn it is, each by the task that serves it.
+    served: HashMap<Id, i32>,
     /// Idle lines.
     lines: Vec<Line>,
     /// Gates that are waited for, each with those whose turn it is not yet.
@@ -54,27 +64,34 @@ struct WaitingRoom {
 impl WaitingRoom {
     /// Serves all requests, until the channel is closed and none is left.
     async fn keep(mut self, mut requests: mpsc::Receiver<(i32, Request)>) {
-        let mut served = JoinSet::new();
+        let mut tasks = JoinSet::new();
         let mut is_open = true;
-        while is_open || !served.is_empty() {
+        while is_open || !tasks.is_empty() {
             tokio::select! {
                 request = requests.recv(), if is_open => match request {
                     Some((gate, request)) => self.admit(gate, request),
                     None => is_open = false,
                 },
-                Some(done) = served.join_next() => match done {
-                    Ok((gate, line)) => self.done(gate, line),
-                    Err(error) => tracing::error!(%error, "a lock was waited for in vain"),
-                },
+                Some(done) = tasks.join_next_with_id() => {
+                    let (id, line) = match done {
+                        Ok((id, line)) => (id, line),
+                        Err(error) => {
+                            tracing::error!(%error, "tokens that waited for a lock were lost");
+                            (error.id(), Line::patient(&self.connector, &PATIENT))
+                        }
+                    };
+                    self.done(id, line);
+                }
             }
             while !self.turns.is_empty()
                 && let Some(mut line) = self.lines.pop()
             {
                 let Some((gate, batch)) = self.next() else { break };
-                served.spawn(async move {
+                let task = tasks.spawn(async move {
                     write_all(&mut line, batch, None).await;
-                    (gate, line)
+                    line
                 });
+                self.served.insert(task.id(), gate);
             }
         }
     }
@@ -97,8 +114,9 @@ impl WaitingRoom {
     }
 
     /// Those who came for the same gate meanwhile have their turn after all others.
-    fn done(&mut self, gate: i32, line: Line) {
+    fn done(&mut self, task: Id, line: Line) {
         self.lines.push(line);
+        let Some(gate) = self.served.remove(&task) else { return };
         match self.queues.get(&gate).is_some_and(Vec::is_empty) {
             true => drop(self.queues.remove(&gate)),
             false => self.turns.push_back(gate),

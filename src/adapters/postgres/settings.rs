@@ -115,6 +115,8 @@ fn hosts_of(config: &Config) -> Vec<Config> {
         config.get_options().map(|options| one.options(options));
         config.get_application_name().map(|name| one.application_name(name));
         config.get_connect_timeout().map(|timeout| one.connect_timeout(*timeout));
+        config.get_keepalives_interval().map(|interval| one.keepalives_interval(interval));
+        config.get_keepalives_retries().map(|retries| one.keepalives_retries(retries));
         config.get_tcp_user_timeout().map(|timeout| one.tcp_user_timeout(*timeout));
         one.ssl_mode(config.get_ssl_mode())
             .ssl_negotiation(config.get_ssl_negotiation())

@@ -33,6 +33,8 @@ impl Redis {
             Ok(Err(error)) => error,
             Err(_) => Error::new(ErrorKind::Timeout, "no answer came in time"),
         };
+        // Whatever of it still runs must not go on beside the one that comes after it.
+        let _ = timeout(CONNECT, client.quit()).await;
         let is_final = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config);
         Err(ConnectError { error, is_final })
     }
