@@ -95,10 +95,10 @@ pub struct StoreArgs {
     /// A file that holds `REDIS_URL`
     #[arg(long, env = "REDIS_URL_FILE")]
     pub redis_url_file: Option<PathBuf>,
-    /// How many connections to PostgreSQL may be open, beside four that every instance holds
+    /// Size of the connection pool, in addition to four dedicated connections and up to six for revocations and locks
     #[arg(long, env = "DB_POOL_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_pool_max: u32,
-    /// How long to wait at start for a store that is away, in seconds
+    /// Seconds to wait at start for PostgreSQL to be reachable and writable; Redis is not waited for
     #[arg(long, env = "STORE_WAIT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub store_wait_seconds: u32,
 }
