@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
 use super::house;
-use super::stores::{OpenStores, StartError, Time};
+use super::stores::{OpenStores, StartError, Time, wait_for};
 
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
@@ -23,9 +23,9 @@ use crate::adapters::http::front::Front;
 use crate::adapters::http::lifecycle::Lifecycle;
 use crate::adapters::http::{metrics, server};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
-use crate::app::bootstrap::Administrator;
-use crate::app::{App, Ports, Settings};
-use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, path_of};
+use crate::app::bootstrap::{Administrator, BootstrapError};
+use crate::app::{App, Ports, Settings, StoreError};
+use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, StoreArgs, path_of};
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids as _;
@@ -121,7 +121,7 @@ impl Service {
         let Documented { endpoint, routes, .. } =
             document::documented(&app, &issuer, &path_of(&issuer), lifecycle);
         if stores.are_durable() {
-            app.bootstrap.default_organization().await?;
+            make_default_organization(&app, &args.stores).await?;
         }
         front.open(Arc::new(Envelope {
             app: app.clone(),
@@ -176,6 +176,20 @@ impl Service {
             tracing::warn!("ended before the connections to the stores were closed");
         }
     }
+}
+
+/// Makes the organization `default`, where it is missing. A store that is too busy is waited for, as one that is away.
+async fn make_default_organization(app: &App, stores: &StoreArgs) -> Result<(), StartError> {
+    let made = || async {
+        match app.bootstrap.default_organization().await {
+            Err(BootstrapError::Store(error)) => Err(error),
+            outcome => Ok(outcome),
+        }
+    };
+    let patience = Duration::from_secs(stores.store_wait_seconds.into());
+    wait_for("PostgreSQL", patience, made, |error| !matches!(error, StoreError::Unavailable { .. }))
+        .await??;
+    Ok(())
 }
 
 /// Counts from now on. `None` where another service in this process began to before; that one tells both.

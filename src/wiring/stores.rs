@@ -181,7 +181,7 @@ async fn connect_redis(settings: &RedisSettings) -> Result<Arc<Redis>, StartErro
 }
 
 /// What `connect` gives, tried again for so long while it fails, and the failure is not final.
-async fn wait_for<T, F>(
+pub(super) async fn wait_for<T, F>(
     store: &str,
     patience: Duration,
     connect: impl Fn() -> F,
