@@ -258,10 +258,7 @@ fn write_error(error: &ApiError, context: &Context) -> Response {
     if let Some(cause) = &error.cause {
         tracing::error!(request_id = context.id, status = error.status.as_u16(), cause, "a request failed");
     }
-    let body = error.to_json(&context.id).to_string();
-    let mut response = Response::builder().status(error.status).content_type("application/json").body(body);
-    error.headers(response.headers_mut());
-    response
+    error.to_response(&context.id)
 }
 
 #[cfg(test)]

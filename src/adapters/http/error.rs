@@ -168,6 +168,15 @@ impl ApiError {
         self
     }
 
+    /// The answer to the request of that ID.
+    pub(super) fn to_response(&self, request_id: &str) -> poem::Response {
+        let body = self.to_json(request_id).to_string();
+        let mut response =
+            poem::Response::builder().status(self.status).content_type("application/json").body(body);
+        self.headers(response.headers_mut());
+        response
+    }
+
     /// The body, for the request of that id.
     pub(super) fn to_json(&self, request_id: &str) -> Value {
         match &self.body {

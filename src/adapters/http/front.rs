@@ -79,9 +79,7 @@ fn refuse_host(headers: &HeaderMap, version: Version) -> Option<ApiError> {
 }
 
 fn answer_error(error: &ApiError, id: &str) -> Response {
-    let body = error.to_json(id).to_string();
-    let mut response = Response::builder().status(error.status).content_type("application/json").body(body);
-    error.headers(response.headers_mut());
+    let mut response = error.to_response(id);
     name_request(&mut response, id);
     response
 }

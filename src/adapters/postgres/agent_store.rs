@@ -157,10 +157,8 @@ impl AgentStore for Postgres {
         events: &[EventDraft],
     ) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
-        let mut change = match after.generation > before.generation {
-            true => self.begin_kill(after.organization, events).await?,
-            false => self.begin_at_the_gate(after.organization, events).await?,
-        };
+        let is_kill = after.generation > before.generation;
+        let mut change = self.begin_at_the_gate(after.organization, is_kill, events).await?;
         let may_be_last = before.could_administer() && !after.could_administer();
         if may_be_last {
             change.lock_administrators().await?;

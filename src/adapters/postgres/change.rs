@@ -71,19 +71,10 @@ pub(super) struct Change<'a> {
     ends: Instant,
 }
 
-/// What tokens depend on that a change touches.
-enum Changed {
-    Nothing,
-    /// Something of that organization.
-    Organization(OrganizationId),
-    /// The same, to revoke tokens.
-    Tokens(OrganizationId),
-}
-
 impl Postgres {
     /// Begins a change that will record these events, where whoever asked for it still may.
     pub(super) async fn begin(&self, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
-        self.begin_at("BEGIN", Changed::Nothing, events).await
+        self.begin_at("BEGIN", None, false, events).await
     }
 
     /// The same behind a lock that it waits for first, so that it keeps nobody from a gate meanwhile.
@@ -92,39 +83,28 @@ impl Postgres {
         lock: &str,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
-        self.begin_at(&format!("BEGIN; {lock}"), Changed::Nothing, events).await
+        self.begin_at(&format!("BEGIN; {lock}"), None, false, events).await
     }
 
     /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
-    /// those that come later wait for it. Without this gate it might never find a moment in which nobody issues.
+    /// those that come later wait for it. Without this gate it might never find a moment in which nobody issues. One that
+    /// revokes tokens (`is_kill`) has connections of its own.
     pub(super) async fn begin_at_the_gate(
         &self,
         organization: OrganizationId,
+        is_kill: bool,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
-        self.begin_at("BEGIN", Changed::Organization(organization), events).await
-    }
-
-    /// The same for a change that revokes tokens. It has connections of its own.
-    pub(super) async fn begin_kill(
-        &self,
-        organization: OrganizationId,
-        events: &[EventDraft],
-    ) -> Result<Change<'_>, StoreError> {
-        self.begin_at("BEGIN", Changed::Tokens(organization), events).await
+        self.begin_at("BEGIN", Some(organization), is_kill, events).await
     }
 
     async fn begin_at(
         &self,
         begin: &str,
-        changed: Changed,
+        changed: Option<OrganizationId>,
+        is_kill: bool,
         events: &[EventDraft],
     ) -> Result<Change<'_>, StoreError> {
-        let (changed, is_kill) = match changed {
-            Changed::Nothing => (None, false),
-            Changed::Organization(id) => (Some(id), false),
-            Changed::Tokens(id) => (Some(id), true),
-        };
         // As the function `organization_gate` reckons it.
         let gate = |OrganizationId(id): OrganizationId| {
             let [.., a, b, c, d] = *id.as_bytes();

@@ -77,7 +77,7 @@ impl CredentialStore for Postgres {
         event: &EventDraft,
     ) -> Result<(), InsertCredentialError> {
         let events = std::slice::from_ref(event);
-        let mut change = self.begin_at_the_gate(agent.organization, events).await?;
+        let mut change = self.begin_at_the_gate(agent.organization, false, events).await?;
         if !change.lock_agent(agent).await? {
             return Err(InsertCredentialError::LostRace);
         }
@@ -136,10 +136,7 @@ impl CredentialStore for Postgres {
         let now = event.at;
         let events = std::slice::from_ref(event);
         let is_kill = after.revoked_at.is_some() || update.agent_after.is_some();
-        let mut change = match is_kill {
-            true => self.begin_kill(agent.organization, events).await?,
-            false => self.begin_at_the_gate(agent.organization, events).await?,
-        };
+        let mut change = self.begin_at_the_gate(agent.organization, is_kill, events).await?;
         let ends = before.works_longer_than(after, now).filter(|_| agent.could_administer());
         if ends.is_some() {
             change.lock_administrators().await?;
