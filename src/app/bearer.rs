@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::caller::Caller;
+use super::request_context::{NotAdmitted, RequestContext};
 use super::stranger::{Claimed, Strangers};
-use super::visit::{NotAdmitted, Visit};
 use crate::domain::token::Audience;
 use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
@@ -26,37 +26,41 @@ impl Bearer {
     /// The caller whose token this is, held to its rate.
     ///
     /// The token must be alive, and for this service: one for a resource server does not work here.
-    pub async fn authenticate(&self, visit: &Visit, token: Option<&str>) -> Result<Caller, BearerError> {
+    pub async fn authenticate(
+        &self,
+        context: &RequestContext,
+        token: Option<&str>,
+    ) -> Result<Caller, BearerError> {
         let Some(token) = token else {
-            self.strangers.count(visit).await?;
+            self.strangers.count(context).await?;
             return Err(BearerError::Missing);
         };
         let Some(claims) = self.signer.verify(token, self.clock.now()) else {
-            return Err(self.refused(visit, None).await);
+            return Err(self.refused(context, None).await);
         };
         let claimed = Some(Claimed { agent: claims.agent, organization: claims.organization });
         let standing = self.tokens.standing(&claims).await?;
         let Some(standing) = standing.filter(|standing| standing.keeps_alive(&claims)) else {
-            return Err(self.refused(visit, claimed).await);
+            return Err(self.refused(context, claimed).await);
         };
         if claims.audience != Audience::Issuer {
-            return Err(self.refused(visit, claimed).await);
+            return Err(self.refused(context, claimed).await);
         }
-        visit.comes_from(claims.organization);
+        context.set_organization(claims.organization);
         let limit = standing.organization.limits().requests_per_minute;
-        visit.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
+        context.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
         Ok(Caller {
             generation: claims.generation,
             scopes: standing.effective_scopes(&claims).management(),
             agent: standing.agent,
-            origin: visit.origin.clone(),
+            origin: context.origin.clone(),
             token: Some(claims.id),
         })
     }
 
     /// A token that we did not sign claims nothing that can be believed.
-    async fn refused(&self, visit: &Visit, claimed: Option<Claimed>) -> BearerError {
-        match self.strangers.failed(visit, claimed, "bearer").await {
+    async fn refused(&self, context: &RequestContext, claimed: Option<Claimed>) -> BearerError {
+        match self.strangers.failed(context, claimed, "bearer").await {
             Ok(()) => BearerError::Invalid,
             Err(failure) => failure.into(),
         }

@@ -10,8 +10,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Settings;
 use super::caller::Caller;
+use super::request_context::{NotAdmitted, RequestContext};
 use super::stranger::{Claimed, Strangers};
-use super::visit::{NotAdmitted, Visit};
 use crate::domain::agent::Agent;
 use crate::domain::credential::{Credential, Proof};
 use crate::domain::id::{AgentId, CredentialId};
@@ -74,26 +74,34 @@ pub struct ProvedClient {
 
 impl ClientAuth {
     /// The client whose proof this is. An assertion is not yet spent by that.
-    pub async fn prove(&self, visit: &Visit, proof: &ClientProof) -> Result<ProvedClient, ClientAuthError> {
+    pub async fn prove(
+        &self,
+        context: &RequestContext,
+        proof: &ClientProof,
+    ) -> Result<ProvedClient, ClientAuthError> {
         match proof {
             ClientProof::Secret { client, secret } => {
-                self.prove_by_secret(visit, *client, secret.as_ref()).await
+                self.prove_by_secret(context, *client, secret.as_ref()).await
             }
             ClientProof::Assertion { client, assertion } => {
-                self.prove_by_assertion(visit, *client, assertion.expose_secret()).await
+                self.prove_by_assertion(context, *client, assertion.expose_secret()).await
             }
         }
     }
 
     /// A caller that authenticates as a client where others use a bearer token. It has all its capabilities.
-    pub async fn authenticate(&self, visit: &Visit, proof: &ClientProof) -> Result<Caller, ClientAuthError> {
-        let client = self.prove(visit, proof).await?;
-        self.admit(visit, &client).await?;
+    pub async fn authenticate(
+        &self,
+        context: &RequestContext,
+        proof: &ClientProof,
+    ) -> Result<Caller, ClientAuthError> {
+        let client = self.prove(context, proof).await?;
+        self.admit(context, &client).await?;
         client.refuse_suspended()?;
         if let Some(assertion) = &client.assertion
             && !self.tokens.spend(client.agent.id, assertion).await?
         {
-            return Err(self.refused(visit, Some(client.claimed()), "private_key_jwt").await);
+            return Err(self.refused(context, Some(client.claimed()), "private_key_jwt").await);
         }
         let minute = self.clock.now().to_the_minute();
         if client.last_used_at != Some(minute) {
@@ -103,32 +111,36 @@ impl ClientAuth {
             generation: generation_of(&client.agent, &client.organization),
             scopes: client.agent.capabilities.management(),
             agent: client.agent,
-            origin: visit.origin.clone(),
+            origin: context.origin.clone(),
             token: None,
         })
     }
 
     /// Holds a proved client to its own rate.
-    pub(super) async fn admit(&self, visit: &Visit, client: &ProvedClient) -> Result<(), NotAdmitted> {
-        visit.comes_from(client.organization.id);
+    pub(super) async fn admit(
+        &self,
+        context: &RequestContext,
+        client: &ProvedClient,
+    ) -> Result<(), NotAdmitted> {
+        context.set_organization(client.organization.id);
         let limit = client.organization.limits().requests_per_minute;
-        visit.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
+        context.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
     }
 
     async fn prove_by_secret(
         &self,
-        visit: &Visit,
+        context: &RequestContext,
         client: Option<AgentId>,
         secret: Option<&ClientSecret>,
     ) -> Result<ProvedClient, ClientAuthError> {
         const HOW: &str = "client_secret";
         let (Some(id), Some(secret)) = (client, secret) else {
             let claimed = self.claimed(client).await?;
-            return Err(self.refused(visit, claimed, HOW).await);
+            return Err(self.refused(context, claimed, HOW).await);
         };
         let fingerprint = secret.fingerprint();
         let Some(known) = self.store.find_client(id, ProofKind::Secret(fingerprint)).await? else {
-            return Err(self.refused(visit, None, HOW).await);
+            return Err(self.refused(context, None, HOW).await);
         };
         let now = self.clock.now();
         let candidate = known
@@ -147,12 +159,12 @@ impl ClientAuth {
                 assertion: None,
             });
         }
-        Err(self.refused(visit, Some(claimed_by(&known)), HOW).await)
+        Err(self.refused(context, Some(claimed_by(&known)), HOW).await)
     }
 
     async fn prove_by_assertion(
         &self,
-        visit: &Visit,
+        context: &RequestContext,
         client: Option<Option<AgentId>>,
         assertion: &str,
     ) -> Result<ProvedClient, ClientAuthError> {
@@ -164,20 +176,20 @@ impl ClientAuth {
             .filter(|claimed| client.is_none_or(|named| named == Some(*claimed)));
         let (Some(read), Some(id)) = (read, claimed) else {
             let claimed = self.claimed(client.flatten()).await?;
-            return Err(self.refused(visit, claimed, HOW).await);
+            return Err(self.refused(context, claimed, HOW).await);
         };
         let now = self.clock.now();
         // What no signature could make acceptable costs none.
         if !self.accepts(&read.claims, id, now) {
             let claimed = self.claimed(Some(id)).await?;
-            return Err(self.refused(visit, claimed, HOW).await);
+            return Err(self.refused(context, claimed, HOW).await);
         }
         let Some(known) = self.store.find_client(id, ProofKind::Key).await? else {
-            return Err(self.refused(visit, None, HOW).await);
+            return Err(self.refused(context, None, HOW).await);
         };
         for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
             // A client with many keys that names none is checked further, unless its address has failed too often.
-            if place == FREE_SIGNATURES && self.strangers.is_full(visit) {
+            if place == FREE_SIGNATURES && self.strangers.is_full(context) {
                 break;
             }
             let Some(claims) = self.verifier.verify(assertion, key) else { continue };
@@ -193,7 +205,7 @@ impl ClientAuth {
                 assertion: Some(SpentAssertion { digest: claims.digest, until: claims.expires_at }),
             });
         }
-        Err(self.refused(visit, Some(claimed_by(&known)), HOW).await)
+        Err(self.refused(context, Some(claimed_by(&known)), HOW).await)
     }
 
     /// The client's live keys of the assertion's algorithm: the one that its `kid` names, else all, the last used first.
@@ -245,11 +257,11 @@ impl ClientAuth {
 
     pub(super) async fn refused(
         &self,
-        visit: &Visit,
+        context: &RequestContext,
         claimed: Option<Claimed>,
         how: &'static str,
     ) -> ClientAuthError {
-        match self.strangers.failed(visit, claimed, how).await {
+        match self.strangers.failed(context, claimed, how).await {
             Ok(()) => ClientAuthError::InvalidClient,
             Err(failure) => failure.into(),
         }

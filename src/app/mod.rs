@@ -17,11 +17,11 @@ pub mod keys;
 pub mod notices;
 pub mod organizations;
 pub mod readiness;
+pub mod request_context;
 pub mod revocation;
 pub mod stranger;
 pub mod token;
 pub mod usage;
-pub mod visit;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::audit_lane::AuditLane;
 use super::event::{Deed, Events};
-use super::visit::{NotAdmitted, Visit};
+use super::request_context::{NotAdmitted, RequestContext};
 use crate::domain::audit::{Action, AuditEvent, Metadata};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::plan::Limit;
@@ -60,26 +60,26 @@ impl Strangers {
     ///
     /// `Ok` lets the caller tell of the failure; otherwise the address has had its share. Who proves itself
     /// never comes here, so a full address stops nobody with a right secret behind the same NAT.
-    pub async fn count(&self, visit: &Visit) -> Result<(), NotAdmitted> {
-        let Some(address) = visit.origin.address else { return Ok(()) };
+    pub async fn count(&self, context: &RequestContext) -> Result<(), NotAdmitted> {
+        let Some(address) = context.origin.address else { return Ok(()) };
         let limit = Limit::AtMost(self.requests_per_minute);
-        let outcome = visit.admit(&*self.limiter, RateKey::of_address(address), limit).await;
-        if let (Err(NotAdmitted::RateLimited), Some(rate)) = (&outcome, visit.rate()) {
+        let outcome = context.admit(&*self.limiter, RateKey::of_address(address), limit).await;
+        if let (Err(NotAdmitted::RateLimited), Some(rate)) = (&outcome, context.rate_limit()) {
             self.full.note(network_of(address), rate.reset_at);
         }
         outcome
     }
 
     /// Whether the address has had its share of failures. It may still prove itself, but not at any cost.
-    pub(super) fn is_full(&self, visit: &Visit) -> bool {
-        let address = visit.origin.address.map(network_of);
+    pub(super) fn is_full(&self, context: &RequestContext) -> bool {
+        let address = context.origin.address.map(network_of);
         address.is_some_and(|network| self.full.has(network, self.clock.now()))
     }
 
     /// Counts a failed proof, and notes it in the audit log under the client that was claimed.
     pub(super) async fn failed(
         &self,
-        visit: &Visit,
+        context: &RequestContext,
         claimed: Option<Claimed>,
         how: &'static str,
     ) -> Result<(), NotAdmitted> {
@@ -88,13 +88,13 @@ impl Strangers {
             authority: None,
             action: Action::AuthFailed,
             resource: claimed.map(|claimed| claimed.agent.into()),
-            origin: &visit.origin,
+            origin: &context.origin,
             metadata: Metadata::default().with("method", how),
         };
         self.lane.failed(AuditEvent {
             organization: claimed.map(|claimed| claimed.organization),
             draft: self.events.failure(deed, self.clock.now()),
         });
-        self.count(visit).await
+        self.count(context).await
     }
 }

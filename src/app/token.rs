@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::Settings;
 use super::client_auth::{ClientAuth, ClientAuthError, ClientProof, ProvedClient};
 use super::event::{Deed, Events};
+use super::request_context::{NotAdmitted, RequestContext};
 use super::stranger::Strangers;
-use super::visit::{NotAdmitted, Visit};
 use crate::domain::audit::{Action, Metadata};
 use crate::domain::id::TokenId;
 use crate::domain::organization::Organization;
@@ -62,19 +62,19 @@ impl Tokens {
     /// 5. Only then is it signed and handed out.
     pub async fn issue(
         &self,
-        visit: &Visit,
+        context: &RequestContext,
         proof: &ClientProof,
         request: &TokenRequest,
     ) -> Result<IssuedToken, TokenError> {
         let scope = match request.scope.as_deref().map(RequestedScope::parse).transpose() {
             Ok(scope) => scope,
             Err(refusal) => {
-                self.strangers.count(visit).await?;
+                self.strangers.count(context).await?;
                 return Err(refusal.into());
             }
         };
-        let mut client = self.clients.prove(visit, proof).await?;
-        self.clients.admit(visit, &client).await?;
+        let mut client = self.clients.prove(context, proof).await?;
+        self.clients.admit(context, &client).await?;
         for _ in 0..ATTEMPTS {
             client.refuse_suspended()?;
             let audience = self.audience(&client.organization, &request.resources)?;
@@ -86,7 +86,7 @@ impl Tokens {
                 secret: client.secret,
                 revision: client.agent.revision + client.organization.revision,
                 assertion: client.assertion.clone(),
-                event: self.event(visit, &client, &claims),
+                event: self.event(context, &client, &claims),
             };
             match self.store.issue(issue).await {
                 Ok(_) => {
@@ -96,11 +96,11 @@ impl Tokens {
                         scopes: claims.scopes,
                     });
                 }
-                Err(IssueError::NoLongerAllowed) => client = self.clients.prove(visit, proof).await?,
+                Err(IssueError::NoLongerAllowed) => client = self.clients.prove(context, proof).await?,
                 Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
                 Err(IssueError::AssertionSpent) => {
                     let refusal =
-                        self.clients.refused(visit, Some(client.claimed()), "private_key_jwt").await;
+                        self.clients.refused(context, Some(client.claimed()), "private_key_jwt").await;
                     return Err(refusal.into());
                 }
                 Err(IssueError::Store(failure)) => return Err(failure.into()),
@@ -135,7 +135,7 @@ impl Tokens {
 
     fn event(
         &self,
-        visit: &Visit,
+        context: &RequestContext,
         client: &ProvedClient,
         claims: &Claims,
     ) -> crate::domain::audit::EventDraft {
@@ -151,7 +151,7 @@ impl Tokens {
             authority: None,
             action: Action::TokenIssued,
             resource: Some(claims.id.into()),
-            origin: &visit.origin,
+            origin: &context.origin,
             metadata,
         };
         self.events.success(deed, self.clock.now())

@@ -10,7 +10,7 @@ use agentidp::app::bootstrap::Administrator;
 use agentidp::app::caller::Caller;
 use agentidp::app::client_auth::ClientProof;
 use agentidp::app::credentials::{CredentialsError, NewCredential, NewCredentialKind, Rotation};
-use agentidp::app::visit::Visit;
+use agentidp::app::request_context::RequestContext;
 use agentidp::domain::agent::{Agent, AgentChange};
 use agentidp::domain::audit::{Action, Authority, EventDraft, Origin, Resource};
 use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
@@ -201,9 +201,9 @@ impl SecretHasher for PausedHasher {
 }
 
 async fn by_secret(app: &App, client: AgentId, secret: &str) -> Caller {
-    let visit = Visit::new(Origin { address: None, user_agent: None });
+    let context = RequestContext::new(Origin { address: None, user_agent: None });
     let proof = ClientProof::Secret { client: Some(client), secret: ClientSecret::parse(secret) };
-    app.clients.authenticate(&visit, &proof).await.expect("a caller")
+    app.clients.authenticate(&context, &proof).await.expect("a caller")
 }
 
 async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentidp::adapters::crypto::{JwtAssertionVerifier, generate_pem};
 use agentidp::app::client_auth::{ClientAuthError, ClientProof};
-use agentidp::app::visit::Visit;
+use agentidp::app::request_context::RequestContext;
 use agentidp::app::{App, Ports, Settings};
 use agentidp::domain::agent::Agent;
 use agentidp::domain::audit::{Action, Origin};
@@ -98,9 +98,9 @@ impl Target {
         let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref());
         let proof =
             ClientProof::Assertion { client: None, assertion: format!("{message}.{signature}").into() };
-        let visit = Visit::new(Origin { address: Some([192, 0, 2, 1].into()), user_agent: None });
+        let context = RequestContext::new(Origin { address: Some([192, 0, 2, 1].into()), user_agent: None });
         self.verifier.signatures.store(0, Ordering::SeqCst);
-        let outcome = self.app.clients.prove(&visit, &proof).await;
+        let outcome = self.app.clients.prove(&context, &proof).await;
         let outcome = outcome.map(|_| ()).map_err(|error: ClientAuthError| error.to_string());
         (outcome, self.verifier.signatures.load(Ordering::SeqCst))
     }

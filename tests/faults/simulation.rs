@@ -15,8 +15,8 @@ use agentidp::app::caller::Caller;
 use agentidp::app::client_auth::ClientProof;
 use agentidp::app::credentials::{NewCredential, NewCredentialKind};
 use agentidp::app::organizations::{NewOrganization, OrganizationsError};
+use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
-use agentidp::app::visit::Visit;
 use agentidp::domain::agent::{AgentChange, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::Origin;
 use agentidp::domain::id::{AgentId, OrganizationId};
@@ -134,8 +134,8 @@ impl Clock for VirtualClock {
     }
 }
 
-fn visit() -> Visit {
-    Visit::new(Origin { address: None, user_agent: None })
+fn context() -> RequestContext {
+    RequestContext::new(Origin { address: None, user_agent: None })
 }
 
 fn new_organization() -> NewOrganization {
@@ -166,7 +166,7 @@ async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
         client: Some(administrator.client_id),
         secret: ClientSecret::parse(administrator.client_secret.expose()),
     };
-    app.clients.authenticate(&visit(), &proof).await.ok()
+    app.clients.authenticate(&context(), &proof).await.ok()
 }
 
 struct World {
@@ -217,7 +217,7 @@ impl Hand {
 
     async fn issue(&mut self, app: &App) -> (Deed, Answer) {
         let request = TokenRequest { scope: Some("agents:read".to_owned()), resources: Vec::new() };
-        let answer = match app.tokens.issue(&visit(), &self.world.client, &request).await {
+        let answer = match app.tokens.issue(&context(), &self.world.client, &request).await {
             Ok(issued) => {
                 let text = issued.token.expose().to_owned();
                 let token = Token {
@@ -249,7 +249,7 @@ impl Hand {
     /// Whether one of its tokens is alive, as it is used here.
     async fn bear(&mut self, app: &App) -> (Deed, Answer) {
         let Some(token) = self.token() else { return NOTHING };
-        let answer = match app.bearer.authenticate(&visit(), Some(&token.text)).await {
+        let answer = match app.bearer.authenticate(&context(), Some(&token.text)).await {
             Ok(_) => Answer::Yes,
             Err(BearerError::Invalid) => Answer::No,
             Err(_) => Answer::Unknown,

@@ -17,8 +17,8 @@ use agentidp::adapters::http::lifecycle::Lifecycle;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::client_auth::ClientProof;
+use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
-use agentidp::app::visit::Visit;
 use agentidp::app::{App, Ports};
 use agentidp::domain::audit::Origin;
 use agentidp::domain::jwk::KeyType;
@@ -101,9 +101,9 @@ impl PlainService {
         let Administrator { client_id, client_secret, .. } = &self.administrator;
         let secret = ClientSecret::parse(client_secret.expose());
         let proof = ClientProof::Secret { client: Some(*client_id), secret };
-        let visit = Visit::new(Origin { address: None, user_agent: None });
+        let context = RequestContext::new(Origin { address: None, user_agent: None });
         let request = TokenRequest::default();
-        let issued = self.runtime.block_on(self.app.tokens.issue(&visit, &proof, &request));
+        let issued = self.runtime.block_on(self.app.tokens.issue(&context, &proof, &request));
         issued.expect("a token").token.expose().to_owned()
     }
 }

@@ -7,7 +7,7 @@ use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaOAuthFlow, MetaOAuthFlows, MetaOAuthScope, MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes};
 
-use super::context::Context;
+use super::context::HttpContext;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use crate::app::caller::Caller;
@@ -68,14 +68,14 @@ impl<'a> ApiExtractor<'a> for Bearer {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        let context = Context::of(request)?;
+        let context = HttpContext::of(request)?;
         let token = match Authorization::of(request.headers()) {
             Authorization::Bearer(token) => Some(token),
             // Two tokens are as one that is wrong.
             Authorization::Several => Some(String::new()),
             _ => None,
         };
-        let caller = context.app.bearer.authenticate(&context.visit, token.as_deref()).await;
+        let caller = context.app.bearer.authenticate(&context.request, token.as_deref()).await;
         Ok(Self(caller.map_err(ApiError::from)?))
     }
 }
@@ -149,16 +149,16 @@ impl EitherAuthorization {
     /// The caller, by its token or by client authentication, whichever there is; not by both.
     pub async fn authenticate<T: FormFields>(
         &self,
-        context: &Context,
+        context: &HttpContext,
         form: &Form<T>,
     ) -> Result<Caller, ApiError> {
-        let (app, visit) = (&context.app, &context.visit);
+        let (app, request_context) = (&context.app, &context.request);
         let has_form_proof = ["client_secret", "client_assertion", "client_assertion_type"]
             .iter()
             .any(|name| form.get(name).is_some());
         match &self.0 {
             Authorization::Bearer(token) if !has_form_proof => {
-                let caller = app.bearer.authenticate(visit, Some(token)).await?;
+                let caller = app.bearer.authenticate(request_context, Some(token)).await?;
                 match form.get("client_id").map(AgentId::parse) {
                     Some(named) if named != Some(caller.agent()) => {
                         Err(ApiError::invalid_request("client_id is not the client whose token this is"))
@@ -167,17 +167,17 @@ impl EitherAuthorization {
                 }
             }
             Authorization::None | Authorization::Other if !has_form_proof => {
-                Ok(app.bearer.authenticate(visit, None).await?)
+                Ok(app.bearer.authenticate(request_context, None).await?)
             }
             authorization => {
                 let proof = match proof(authorization, form) {
                     Ok(proof) => proof,
                     Err(refusal) => {
-                        app.strangers.count(visit).await.map_err(ClientAuthError::from)?;
+                        app.strangers.count(request_context).await.map_err(ClientAuthError::from)?;
                         return Err(refusal);
                     }
                 };
-                let caller = app.clients.authenticate(visit, &proof).await;
+                let caller = app.clients.authenticate(request_context, &proof).await;
                 caller.map_err(|error| {
                     let error = ApiError::from(error);
                     match authorization {

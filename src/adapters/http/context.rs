@@ -9,19 +9,19 @@ use poem::{FromRequest, Request, RequestBody, Result};
 
 use super::error::ApiError;
 use crate::app::App;
-use crate::app::visit::Visit;
+use crate::app::request_context::RequestContext;
 use crate::domain::audit::{MAX_USER_AGENT_BYTES, Origin};
 use crate::domain::time::Timestamp;
 
 /// What is known of a request before anything of it is judged.
-pub struct Context {
+pub struct HttpContext {
     pub id: String,
-    pub visit: Arc<Visit>,
+    pub request: Arc<RequestContext>,
     pub received_at: Timestamp,
     pub app: Arc<App>,
 }
 
-impl Context {
+impl HttpContext {
     /// The context of a request with these headers from that peer.
     pub fn new(app: Arc<App>, headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> Self {
         let origin = Origin {
@@ -29,7 +29,7 @@ impl Context {
             user_agent: headers.get(header::USER_AGENT).map(|value| readable(value.as_bytes())),
         };
         let id = given_id(headers).unwrap_or_else(|| app.new_request_id());
-        Self { id, visit: Arc::new(Visit::new(origin)), received_at: app.now(), app }
+        Self { id, request: Arc::new(RequestContext::new(origin)), received_at: app.now(), app }
     }
 
     /// The context that the envelope put there.
@@ -39,11 +39,11 @@ impl Context {
 }
 
 /// The context, for a handler.
-pub struct Here(pub Arc<Context>);
+pub struct Ctx(pub Arc<HttpContext>);
 
-impl<'a> FromRequest<'a> for Here {
+impl<'a> FromRequest<'a> for Ctx {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
-        Ok(Self(Context::of(request)?.clone()))
+        Ok(Self(HttpContext::of(request)?.clone()))
     }
 }
 

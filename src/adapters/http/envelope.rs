@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answers::{Answers, Reader};
 use super::body::Bodies;
-use super::context::Context;
+use super::context::HttpContext;
 use super::cors;
 use super::document::Routes;
 use super::error::{ApiError, Code};
@@ -53,7 +53,7 @@ impl Envelope {
     /// Answers a request of that peer.
     pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
-        let context = Context::new(self.app.clone(), request.headers(), peer, &self.trusted_proxies);
+        let context = HttpContext::new(self.app.clone(), request.headers(), peer, &self.trusted_proxies);
         let context = Arc::new(context);
         let origin = cors::allowed_origin(request.headers(), &self.cors_origins).cloned();
         let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
@@ -89,7 +89,7 @@ impl Envelope {
 
     /// Reads the body and runs the request, which goes on when the caller goes away: a change is made wholly or
     /// not at all.
-    async fn run(&self, mut request: Request, context: &Arc<Context>) -> Result<Response, ApiError> {
+    async fn run(&self, mut request: Request, context: &Arc<HttpContext>) -> Result<Response, ApiError> {
         let local = self.local_path(request.uri().path());
         if local != request.uri().path() {
             *request.uri_mut() = with_path(request.uri(), local)?;
@@ -158,7 +158,7 @@ impl Envelope {
     }
 
     /// The answer, with an error in this API's form whoever found it.
-    fn in_one_form(&self, response: Response, path: &str, context: &Context) -> Response {
+    fn in_one_form(&self, response: Response, path: &str, context: &HttpContext) -> Response {
         if let Some(error) = response.data::<ApiError>() {
             return write_error(error, context);
         }
@@ -189,17 +189,17 @@ impl Envelope {
     }
 
     /// The answer to a read, counted until it has been read. A change was made, so its answer is given in any case.
-    fn held(&self, response: Response, context: &Context) -> Response {
-        let visit = &context.visit;
-        let network = || visit.origin.address.map_or(IpAddr::from([0; 4]), network_of);
-        let reader = visit.organization().map_or_else(|| Reader::Network(network()), Reader::Organization);
+    fn held(&self, response: Response, context: &HttpContext) -> Response {
+        let request = &context.request;
+        let network = || request.origin.address.map_or(IpAddr::from([0; 4]), network_of);
+        let reader = request.organization().map_or_else(|| Reader::Network(network()), Reader::Organization);
         self.answers.hold(response, reader).unwrap_or_else(|| {
             let message = "too many answers wait to be read; read those, then try again";
             write_error(&ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1), context)
         })
     }
 
-    fn add_headers(path: &str, context: &Context, headers: &mut HeaderMap) {
+    fn add_headers(path: &str, context: &HttpContext, headers: &mut HeaderMap) {
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             headers.insert("x-request-id", id);
         }
@@ -208,7 +208,7 @@ impl Envelope {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
         }
-        if let Some(rate) = context.visit.rate() {
+        if let Some(rate) = context.request.rate_limit() {
             headers.insert("x-ratelimit-limit", rate.limit.into());
             headers.insert("x-ratelimit-remaining", rate.remaining.into());
             headers.insert("x-ratelimit-reset", rate.reset_at.into());
@@ -254,7 +254,7 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
     format!("{path}{query}").parse().map_err(|_| ApiError::internal("a path of ours is none"))
 }
 
-fn write_error(error: &ApiError, context: &Context) -> Response {
+fn write_error(error: &ApiError, context: &HttpContext) -> Response {
     if let Some(cause) = &error.cause {
         tracing::error!(request_id = context.id, status = error.status.as_u16(), cause, "a request failed");
     }

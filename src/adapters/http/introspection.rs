@@ -4,7 +4,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
 use super::authorization::EitherAuthorization;
-use super::context::Here;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
@@ -25,7 +25,7 @@ impl IntrospectionApi {
     #[oai(path = "/token/introspect", method = "post", operation_id = "introspectToken")]
     async fn introspect(
         &self,
-        here: Here,
+        here: Ctx,
         #[oai(scope = "Scope::TokensRead")] caller: EitherAuthorization,
         form: Form<IntrospectionForm>,
     ) -> Result<Json<IntrospectionBody>, ApiError> {

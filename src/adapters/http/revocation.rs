@@ -3,7 +3,7 @@
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::authorization::EitherAuthorization;
-use super::context::Here;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
@@ -23,7 +23,7 @@ impl RevocationApi {
     #[oai(path = "/token/revoke", method = "post", operation_id = "revokeToken")]
     async fn revoke(
         &self,
-        here: Here,
+        here: Ctx,
         caller: EitherAuthorization,
         form: Form<RevocationForm>,
     ) -> Result<RevokeResponse, ApiError> {

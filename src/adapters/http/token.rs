@@ -5,7 +5,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
 use super::authorization::ClientAuthorization;
-use super::context::Here;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
@@ -30,7 +30,7 @@ impl TokenApi {
     #[oai(path = "/token", method = "post", operation_id = "issueToken")]
     async fn issue(
         &self,
-        here: Here,
+        here: Ctx,
         client: ClientAuthorization,
         form: Form<TokenForm>,
     ) -> Result<Json<TokenBody>, ApiError> {
@@ -50,13 +50,13 @@ impl TokenApi {
         let proof = match read() {
             Ok(proof) => proof,
             Err(refusal) => {
-                context.app.strangers.count(&context.visit).await.map_err(ClientAuthError::from)?;
+                context.app.strangers.count(&context.request).await.map_err(ClientAuthError::from)?;
                 return Err(refusal);
             }
         };
         let request =
             TokenRequest { scope: form.get("scope").map(str::to_owned), resources: form.repeated().to_vec() };
-        let issued = self.tokens.issue(&context.visit, &proof, &request).await.map_err(|error| {
+        let issued = self.tokens.issue(&context.request, &proof, &request).await.map_err(|error| {
             let error = ApiError::from(error);
             if client.is_basic() { error.with_basic_challenge() } else { error }
         })?;

@@ -7,7 +7,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::media;
 use super::query::decode;
-use crate::adapters::http::context::Context;
+use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::ApiError;
 use crate::app::client_auth::ClientAuthError;
 
@@ -90,11 +90,11 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
         match form {
             Ok(form) => Ok(form),
             Err(description) => {
-                let context = Context::of(request)?;
+                let context = HttpContext::of(request)?;
                 context
                     .app
                     .strangers
-                    .count(&context.visit)
+                    .count(&context.request)
                     .await
                     .map_err(ClientAuthError::from)
                     .map_err(ApiError::from)?;

@@ -6,7 +6,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::strict_json::parse_object;
 use super::{Fields, Input, media};
-use crate::adapters::http::context::Context;
+use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::{ApiError, Code};
 
 const MEDIA_TYPE: &str = "application/json";
@@ -39,7 +39,7 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
         let bytes =
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
         let (fields, faults) = parse_object(&bytes).map_err(|fault| ApiError::validation(&[fault]))?;
-        let now = Context::of(request)?.received_at;
+        let now = HttpContext::of(request)?.received_at;
         let value = Fields::new(fields, faults, now).read::<T>();
         Ok(Self(value.map_err(|faults| ApiError::validation(&faults))?))
     }

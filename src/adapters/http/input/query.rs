@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::fields::MAX_FAULTS;
 use super::{Fault, Fields, Input};
-use crate::adapters::http::context::Context;
+use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::ApiError;
 
 /// Under this media type a query is registered; the document then shows its fields as parameters.
@@ -39,7 +39,7 @@ impl<'a, T: Input> ApiExtractor<'a> for Query<T> {
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let (fields, faults) = parse(request.uri().query().unwrap_or_default());
-        let now = Context::of(request)?.received_at;
+        let now = HttpContext::of(request)?.received_at;
         let value = Fields::new(fields, faults, now).read::<T>();
         Ok(Self(value.map_err(|faults| ApiError::validation(&faults))?))
     }

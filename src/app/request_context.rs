@@ -11,14 +11,14 @@ use crate::ports::store_error::StoreError;
 
 /// The circumstances of one request.
 #[derive(Debug)]
-pub struct Visit {
+pub struct RequestContext {
     /// Where it comes from.
     pub origin: Origin,
     rate: Mutex<Option<RateDecision>>,
     organization: OnceLock<OrganizationId>,
 }
 
-impl Visit {
+impl RequestContext {
     /// A request that comes from there.
     pub const fn new(origin: Origin) -> Self {
         Self { origin, rate: Mutex::new(None), organization: OnceLock::new() }
@@ -30,13 +30,13 @@ impl Visit {
     }
 
     /// Notes whose caller it is.
-    pub(super) fn comes_from(&self, organization: OrganizationId) {
+    pub(super) fn set_organization(&self, organization: OrganizationId) {
         // A caller has one organization, which never changes.
         let _ = self.organization.set(organization);
     }
 
     /// How the allowance that the request was held to stands, if it was held to one.
-    pub fn rate(&self) -> Option<RateDecision> {
+    pub fn rate_limit(&self) -> Option<RateDecision> {
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,7 +57,7 @@ impl Visit {
 /// Why a request may not go on now.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAdmitted {
-    /// Its allowance is used up; [`Visit::rate`] says when to come back.
+    /// Its allowance is used up; [`RequestContext::rate_limit`] says when to come back.
     #[error("too many requests")]
     RateLimited,
     #[error(transparent)]
