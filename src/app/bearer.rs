@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
 use super::request_context::{NotAdmitted, RequestContext};
-use super::stranger::{Claimed, Strangers};
 use crate::domain::token::Audience;
 use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
@@ -18,7 +18,7 @@ pub struct Bearer {
     pub(super) tokens: Arc<dyn TokenStore>,
     pub(super) signer: Arc<dyn TokenSigner>,
     pub(super) limiter: Arc<dyn RateLimiter>,
-    pub(super) strangers: Strangers,
+    pub(super) auth_failures: AuthFailures,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -32,13 +32,13 @@ impl Bearer {
         token: Option<&str>,
     ) -> Result<Caller, BearerError> {
         let Some(token) = token else {
-            self.strangers.count(context).await?;
+            self.auth_failures.count(context).await?;
             return Err(BearerError::Missing);
         };
         let Some(claims) = self.signer.verify(token, self.clock.now()) else {
             return Err(self.refused(context, None).await);
         };
-        let claimed = Some(Claimed { agent: claims.agent, organization: claims.organization });
+        let claimed = Some(ClaimedClient { agent: claims.agent, organization: claims.organization });
         let standing = self.tokens.standing(&claims).await?;
         let Some(standing) = standing.filter(|standing| standing.keeps_alive(&claims)) else {
             return Err(self.refused(context, claimed).await);
@@ -59,8 +59,8 @@ impl Bearer {
     }
 
     /// A token that we did not sign claims nothing that can be believed.
-    async fn refused(&self, context: &RequestContext, claimed: Option<Claimed>) -> BearerError {
-        match self.strangers.failed(context, claimed, "bearer").await {
+    async fn refused(&self, context: &RequestContext, claimed: Option<ClaimedClient>) -> BearerError {
+        match self.auth_failures.record(context, claimed, "bearer").await {
             Ok(()) => BearerError::Invalid,
             Err(failure) => failure.into(),
         }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Settings;
+use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
 use super::request_context::{NotAdmitted, RequestContext};
-use super::stranger::{Claimed, Strangers};
 use crate::domain::agent::Agent;
 use crate::domain::credential::{Credential, Proof};
 use crate::domain::id::{AgentId, CredentialId};
@@ -45,7 +45,7 @@ pub struct ClientAuth {
     pub(super) hasher: Arc<dyn SecretHasher>,
     pub(super) verifier: Arc<dyn AssertionVerifier>,
     pub(super) limiter: Arc<dyn RateLimiter>,
-    pub(super) strangers: Strangers,
+    pub(super) auth_failures: AuthFailures,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: Settings,
 }
@@ -189,7 +189,7 @@ impl ClientAuth {
         };
         for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
             // A client with many keys that names none is checked further, unless its address has failed too often.
-            if place == FREE_SIGNATURES && self.strangers.is_full(context) {
+            if place == FREE_SIGNATURES && self.auth_failures.is_exhausted(context) {
                 break;
             }
             let Some(claims) = self.verifier.verify(assertion, key) else { continue };
@@ -249,7 +249,7 @@ impl ClientAuth {
     }
 
     /// The client of that id, to note a failure under; looked up, so that time says nothing either.
-    async fn claimed(&self, client: Option<AgentId>) -> Result<Option<Claimed>, StoreError> {
+    async fn claimed(&self, client: Option<AgentId>) -> Result<Option<ClaimedClient>, StoreError> {
         let Some(id) = client else { return Ok(None) };
         let known = self.store.find_client(id, ProofKind::None).await?;
         Ok(known.as_ref().map(claimed_by))
@@ -258,10 +258,10 @@ impl ClientAuth {
     pub(super) async fn refused(
         &self,
         context: &RequestContext,
-        claimed: Option<Claimed>,
+        claimed: Option<ClaimedClient>,
         how: &'static str,
     ) -> ClientAuthError {
-        match self.strangers.failed(context, claimed, how).await {
+        match self.auth_failures.record(context, claimed, how).await {
             Ok(()) => ClientAuthError::InvalidClient,
             Err(failure) => failure.into(),
         }
@@ -278,13 +278,13 @@ impl ProvedClient {
         }
     }
 
-    pub(super) fn claimed(&self) -> Claimed {
-        Claimed { agent: self.agent.id, organization: self.organization.id }
+    pub(super) fn claimed(&self) -> ClaimedClient {
+        ClaimedClient { agent: self.agent.id, organization: self.organization.id }
     }
 }
 
-fn claimed_by(client: &Client) -> Claimed {
-    Claimed { agent: client.agent.id, organization: client.organization.id }
+fn claimed_by(client: &Client) -> ClaimedClient {
+    ClaimedClient { agent: client.agent.id, organization: client.organization.id }
 }
 
 /// Why a client is not known, or may not go on.

@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod audit;
 pub mod audit_lane;
+pub mod auth_failures;
 pub mod bearer;
 pub mod bootstrap;
 pub mod caller;
@@ -19,7 +20,6 @@ pub mod organizations;
 pub mod readiness;
 pub mod request_context;
 pub mod revocation;
-pub mod stranger;
 pub mod token;
 pub mod usage;
 
@@ -69,7 +69,7 @@ pub struct App {
     pub revocation: revocation::Revocations,
     pub bearer: bearer::Bearer,
     pub clients: client_auth::ClientAuth,
-    pub strangers: stranger::Strangers,
+    pub auth_failures: auth_failures::AuthFailures,
     pub audit: audit::Audit,
     pub audit_lane: Arc<audit_lane::AuditLane>,
     pub usage: usage::UsageReports,
@@ -91,13 +91,13 @@ impl App {
             ports.clock.clone(),
             ports.ids.clone(),
         ));
-        let strangers = stranger::Strangers {
+        let auth_failures = auth_failures::AuthFailures {
             limiter: stores.limiter.clone(),
             lane: audit_lane.clone(),
             events: events.clone(),
             clock: ports.clock.clone(),
             requests_per_minute: settings.address_requests_per_minute,
-            full: Arc::default(),
+            exhausted: Arc::default(),
         };
         let clients = client_auth::ClientAuth {
             store: stores.credentials.clone(),
@@ -105,7 +105,7 @@ impl App {
             hasher: ports.hasher.clone(),
             verifier: ports.assertions.clone(),
             limiter: stores.limiter.clone(),
-            strangers: strangers.clone(),
+            auth_failures: auth_failures.clone(),
             clock: ports.clock.clone(),
             settings: settings.clone(),
         };
@@ -136,7 +136,7 @@ impl App {
                 clients: clients.clone(),
                 store: stores.tokens.clone(),
                 signer: ports.signer.clone(),
-                strangers: strangers.clone(),
+                auth_failures: auth_failures.clone(),
                 events: events.clone(),
                 ids: ports.ids.clone(),
                 clock: ports.clock.clone(),
@@ -160,7 +160,7 @@ impl App {
                 tokens: stores.tokens.clone(),
                 signer: ports.signer.clone(),
                 limiter: stores.limiter.clone(),
-                strangers: strangers.clone(),
+                auth_failures: auth_failures.clone(),
                 clock: ports.clock.clone(),
             },
             audit: audit::Audit {
@@ -179,7 +179,7 @@ impl App {
             notices: notices::Notices { outbox: stores.outbox.clone(), board: stores.board.clone() },
             readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
             clients,
-            strangers,
+            auth_failures,
             audit_lane,
             clock: ports.clock.clone(),
             ids: ports.ids.clone(),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Settings;
+use super::auth_failures::AuthFailures;
 use super::client_auth::{ClientAuth, ClientAuthError, ClientProof, ProvedClient};
 use super::event::{Deed, Events};
 use super::request_context::{NotAdmitted, RequestContext};
-use super::stranger::Strangers;
 use crate::domain::audit::{Action, Metadata};
 use crate::domain::id::TokenId;
 use crate::domain::organization::Organization;
@@ -27,7 +27,7 @@ pub struct Tokens {
     pub(super) clients: ClientAuth,
     pub(super) store: Arc<dyn TokenStore>,
     pub(super) signer: Arc<dyn TokenSigner>,
-    pub(super) strangers: Strangers,
+    pub(super) auth_failures: AuthFailures,
     pub(super) events: Events,
     pub(super) ids: Arc<dyn Ids>,
     pub(super) clock: Arc<dyn Clock>,
@@ -69,7 +69,7 @@ impl Tokens {
         let scope = match request.scope.as_deref().map(RequestedScope::parse).transpose() {
             Ok(scope) => scope,
             Err(refusal) => {
-                self.strangers.count(context).await?;
+                self.auth_failures.count(context).await?;
                 return Err(refusal.into());
             }
         };

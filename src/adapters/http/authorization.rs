@@ -173,7 +173,7 @@ impl EitherAuthorization {
                 let proof = match proof(authorization, form) {
                     Ok(proof) => proof,
                     Err(refusal) => {
-                        app.strangers.count(request_context).await.map_err(ClientAuthError::from)?;
+                        app.auth_failures.count(request_context).await.map_err(ClientAuthError::from)?;
                         return Err(refusal);
                     }
                 };

@@ -50,7 +50,7 @@ impl TokenApi {
         let proof = match read() {
             Ok(proof) => proof,
             Err(refusal) => {
-                context.app.strangers.count(&context.request).await.map_err(ClientAuthError::from)?;
+                context.app.auth_failures.count(&context.request).await.map_err(ClientAuthError::from)?;
                 return Err(refusal);
             }
         };

@@ -93,7 +93,7 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
                 let context = HttpContext::of(request)?;
                 context
                     .app
-                    .strangers
+                    .auth_failures
                     .count(&context.request)
                     .await
                     .map_err(ClientAuthError::from)

@@ -17,70 +17,70 @@ use crate::ports::rate_limiter::{RateKey, RateLimiter};
 
 /// Deals with requests that fail to prove who they are.
 #[derive(Clone)]
-pub struct Strangers {
+pub struct AuthFailures {
     pub(super) limiter: Arc<dyn RateLimiter>,
     pub(super) lane: Arc<AuditLane>,
     pub(super) events: Events,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests_per_minute: u32,
-    pub(super) full: Arc<Full>,
+    pub(super) exhausted: Arc<ExhaustedNetworks>,
 }
 
 /// Networks that have had their share of failures, each until when. To know them costs no question to the limiter.
 #[derive(Default)]
-pub struct Full(Mutex<HashMap<IpAddr, i64>>);
+pub struct ExhaustedNetworks(Mutex<HashMap<IpAddr, i64>>);
 
 /// How many of them are known at once. Beyond that all are forgotten, and known again with their next failure.
-const MAX_FULL: usize = 10_000;
+const MAX_EXHAUSTED: usize = 10_000;
 
-impl Full {
+impl ExhaustedNetworks {
     fn note(&self, network: IpAddr, until: i64) {
-        let mut full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if full.len() >= MAX_FULL {
-            full.clear();
+        let mut exhausted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if exhausted.len() >= MAX_EXHAUSTED {
+            exhausted.clear();
         }
-        full.insert(network, until);
+        exhausted.insert(network, until);
     }
 
     fn has(&self, network: IpAddr, now: Timestamp) -> bool {
-        let full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        full.get(&network).is_some_and(|until| now.as_seconds() < *until)
+        let exhausted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        exhausted.get(&network).is_some_and(|until| now.as_seconds() < *until)
     }
 }
 
 /// The client that a stranger claims to be, where there is such a client.
 #[derive(Clone, Copy, Debug)]
-pub struct Claimed {
+pub struct ClaimedClient {
     pub agent: AgentId,
     pub organization: OrganizationId,
 }
 
-impl Strangers {
+impl AuthFailures {
     /// Counts a failure against the stranger's address.
     ///
     /// `Ok` lets the caller tell of the failure; otherwise the address has had its share. Who proves itself
-    /// never comes here, so a full address stops nobody with a right secret behind the same NAT.
+    /// never comes here, so a exhausted address stops nobody with a right secret behind the same NAT.
     pub async fn count(&self, context: &RequestContext) -> Result<(), NotAdmitted> {
         let Some(address) = context.origin.address else { return Ok(()) };
         let limit = Limit::AtMost(self.requests_per_minute);
         let outcome = context.admit(&*self.limiter, RateKey::of_address(address), limit).await;
         if let (Err(NotAdmitted::RateLimited), Some(rate)) = (&outcome, context.rate_limit()) {
-            self.full.note(network_of(address), rate.reset_at);
+            self.exhausted.note(network_of(address), rate.reset_at);
         }
         outcome
     }
 
     /// Whether the address has had its share of failures. It may still prove itself, but not at any cost.
-    pub(super) fn is_full(&self, context: &RequestContext) -> bool {
+    pub(super) fn is_exhausted(&self, context: &RequestContext) -> bool {
         let address = context.origin.address.map(network_of);
-        address.is_some_and(|network| self.full.has(network, self.clock.now()))
+        address.is_some_and(|network| self.exhausted.has(network, self.clock.now()))
     }
 
     /// Counts a failed proof, and notes it in the audit log under the client that was claimed.
-    pub(super) async fn failed(
+    pub(super) async fn record(
         &self,
         context: &RequestContext,
-        claimed: Option<Claimed>,
+        claimed: Option<ClaimedClient>,
         how: &'static str,
     ) -> Result<(), NotAdmitted> {
         let deed = Deed {
