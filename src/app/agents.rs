@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
-use super::event::Events;
+use super::events::Events;
 use crate::domain::agent::{
     Agent, AgentChange, AgentStatus, AgentType, Decommissioned, DeploymentEnv, Email, Owner, Version,
 };
-use crate::domain::audit::{Action, EventDraft, Metadata};
+use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::scope::{ManagementScope, Scopes};
@@ -55,8 +55,8 @@ impl Agents {
 
         let organization = new.organization.unwrap_or(caller.agent.organization);
         let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
-        let deed = caller.deed(Action::AgentCreated, agent.id, Metadata::default());
-        let event = self.events.success(deed, agent.created_at);
+        let details = caller.event(AuditAction::AgentCreated, agent.id, Metadata::default());
+        let event = self.events.success(details, agent.created_at);
         self.store.insert(caller.tenancy(), &agent, None, &[event]).await?;
         Ok(agent)
     }
@@ -101,8 +101,8 @@ impl Agents {
     /// Ends an agent's life, with its tokens and its credentials.
     pub async fn decommission(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
         self.update(caller, id, KILL_ATTEMPTS, |before, at| {
-            let deed = caller.deed(Action::AgentDecommissioned, before.id, Metadata::default());
-            Ok((before.decommissioned(at)?, vec![self.events.success(deed, at)]))
+            let details = caller.event(AuditAction::AgentDecommissioned, before.id, Metadata::default());
+            Ok((before.decommissioned(at)?, vec![self.events.success(details, at)]))
         })
         .await?;
         Ok(())
@@ -113,8 +113,8 @@ impl Agents {
         self.update(caller, id, KILL_ATTEMPTS, |before, at| {
             let after = before.without_its_tokens(at)?;
             let metadata = Metadata::default().with("generation", after.generation);
-            let deed = caller.deed(Action::TokenRevoked, before.id, metadata);
-            Ok((after, vec![self.events.success(deed, at)]))
+            let details = caller.event(AuditAction::TokenRevoked, before.id, metadata);
+            Ok((after, vec![self.events.success(details, at)]))
         })
         .await?;
         Ok(())
@@ -126,7 +126,7 @@ impl Agents {
         caller: &Caller,
         id: Option<AgentId>,
         attempts: usize,
-        decide: impl Fn(&Agent, Timestamp) -> Result<(Agent, Vec<EventDraft>), Decommissioned>,
+        decide: impl Fn(&Agent, Timestamp) -> Result<(Agent, Vec<NewAuditEvent>), Decommissioned>,
     ) -> Result<Agent, AgentsError> {
         caller.require(ManagementScope::AgentsWrite)?;
         for _ in 0..attempts {
@@ -153,7 +153,7 @@ impl Agents {
         before: &Agent,
         after: &Agent,
         at: Timestamp,
-    ) -> Vec<EventDraft> {
+    ) -> Vec<NewAuditEvent> {
         let named = [
             ("agentType", before.agent_type != after.agent_type),
             ("version", before.version != after.version),
@@ -164,20 +164,20 @@ impl Agents {
         let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
         let mut actions = Vec::new();
         if !fields.is_empty() {
-            actions.push((Action::AgentUpdated, Metadata::default().with("fields", fields)));
+            actions.push((AuditAction::AgentUpdated, Metadata::default().with("fields", fields)));
         }
         match (before.status, after.status) {
             (AgentStatus::Active, AgentStatus::Suspended) => {
-                actions.push((Action::AgentSuspended, Metadata::default()));
+                actions.push((AuditAction::AgentSuspended, Metadata::default()));
             }
             (AgentStatus::Suspended, AgentStatus::Active) => {
-                actions.push((Action::AgentReactivated, Metadata::default()));
+                actions.push((AuditAction::AgentReactivated, Metadata::default()));
             }
             _ => {}
         }
         actions
             .into_iter()
-            .map(|(action, metadata)| self.events.success(caller.deed(action, after.id, metadata), at))
+            .map(|(action, metadata)| self.events.success(caller.event(action, after.id, metadata), at))
             .collect()
     }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::domain::audit::{AuditEvent, EventDraft, MAX_IN_FULL, Metadata, Origin, Resource, Tally};
+use crate::domain::audit::{AuditEvent, MAX_IN_FULL, Metadata, NewAuditEvent, Origin, Resource, Tally};
 use crate::domain::id::{AgentId, EventId, OrganizationId};
 use crate::domain::rate::network_of;
 use crate::domain::time::Timestamp;
@@ -148,7 +148,7 @@ fn folded(event: AuditEvent, resource: Option<Resource>) -> AuditEvent {
     let AuditEvent { organization, draft } = event;
     let origin = Origin { address: None, user_agent: None };
     let metadata = Metadata::default().with("folded", true);
-    AuditEvent { organization, draft: EventDraft { actor: None, resource, origin, metadata, ..draft } }
+    AuditEvent { organization, draft: NewAuditEvent { actor: None, resource, origin, metadata, ..draft } }
 }
 
 /// A tally of this minute, and what of it has not been told.
@@ -368,7 +368,7 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::domain::audit::{Action, EventDraft, Metadata, Origin, Outcome};
+    use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome};
     use crate::domain::id::EventId;
     use crate::domain::tenancy::Tenancy;
     use crate::ports::audit_log::AuditQuery;
@@ -442,11 +442,11 @@ mod tests {
     }
 
     fn failure(address: [u8; 4]) -> AuditEvent {
-        let draft = EventDraft {
+        let draft = NewAuditEvent {
             id: EventId(Uuid::from_u128(u128::from(u32::from_be_bytes(address)))),
             actor: None,
             authority: None,
-            action: Action::AuthFailed,
+            action: AuditAction::AuthFailed,
             outcome: Outcome::Failure,
             resource: None,
             origin: Origin { address: Some(address.into()), user_agent: None },
@@ -460,7 +460,7 @@ mod tests {
     fn of(organization: u128, event: AuditEvent) -> AuditEvent {
         let resource = Some(AgentId(Uuid::from_u128(organization)).into());
         let organization = Some(OrganizationId(Uuid::from_u128(organization)));
-        AuditEvent { organization, draft: EventDraft { resource, ..event.draft } }
+        AuditEvent { organization, draft: NewAuditEvent { resource, ..event.draft } }
     }
 
     fn lane() -> (Arc<Log>, AuditLane) {

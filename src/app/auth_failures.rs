@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::audit_lane::AuditLane;
-use super::event::{Deed, Events};
+use super::events::{EventDetails, Events};
 use super::request_context::{NotAdmitted, RequestContext};
-use crate::domain::audit::{Action, AuditEvent, Metadata};
+use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::plan::Limit;
 use crate::domain::rate::network_of;
@@ -59,7 +59,7 @@ impl AuthFailures {
     /// Counts a failure against the stranger's address.
     ///
     /// `Ok` lets the caller tell of the failure; otherwise the address has had its share. Who proves itself
-    /// never comes here, so a exhausted address stops nobody with a right secret behind the same NAT.
+    /// never comes here, so an exhausted address stops nobody with a right secret behind the same NAT.
     pub async fn count(&self, context: &RequestContext) -> Result<(), NotAdmitted> {
         let Some(address) = context.origin.address else { return Ok(()) };
         let limit = Limit::AtMost(self.requests_per_minute);
@@ -83,17 +83,17 @@ impl AuthFailures {
         claimed: Option<ClaimedClient>,
         how: &'static str,
     ) -> Result<(), NotAdmitted> {
-        let deed = Deed {
+        let details = EventDetails {
             actor: None,
             authority: None,
-            action: Action::AuthFailed,
+            action: AuditAction::AuthFailed,
             resource: claimed.map(|claimed| claimed.agent.into()),
             origin: &context.origin,
             metadata: Metadata::default().with("method", how),
         };
         self.lane.failed(AuditEvent {
             organization: claimed.map(|claimed| claimed.organization),
-            draft: self.events.failure(deed, self.clock.now()),
+            draft: self.events.failure(details, self.clock.now()),
         });
         self.count(context).await
     }

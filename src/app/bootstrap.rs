@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::Ports;
 use super::agents::NewAgent;
-use super::event::{Deed, Events};
+use super::events::{EventDetails, Events};
 use super::organizations::NewOrganization;
 use crate::domain::agent::{AgentType, DeploymentEnv, Email, Owner, Version};
-use crate::domain::audit::{Action, Metadata, Origin, Resource};
-use crate::domain::credential::{Credential, Proof, StoredSecret};
+use crate::domain::audit::{AuditAction, Metadata, Origin, Resource};
+use crate::domain::credential::{Credential, CredentialKind, StoredSecret};
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::organization::{
     DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug,
@@ -60,8 +60,8 @@ impl Bootstrap {
         let at = self.ports.clock.now();
         let organization = new.into_organization(OrganizationId(self.ports.ids.next()), at);
         let metadata = Metadata::default().with("by", "operator");
-        let deed = by_operator(Action::OrganizationCreated, organization.id, &metadata);
-        let event = self.events.success(deed, at);
+        let details = by_operator(AuditAction::OrganizationCreated, organization.id, &metadata);
+        let event = self.events.success(details, at);
         match self.ports.stores.organizations.insert(&organization, &event).await {
             Ok(()) => Ok(Arc::new(organization)),
             Err(InsertOrganizationError::SlugTaken) => {
@@ -86,7 +86,7 @@ impl Bootstrap {
         if !before.is_active() {
             let status = Some(OrganizationStatus::Active);
             let change = OrganizationChange { status, ..OrganizationChange::default() };
-            self.change(&before, change, Action::OrganizationReactivated, &metadata).await?;
+            self.change(&before, change, AuditAction::OrganizationReactivated, &metadata).await?;
         }
         let id = AgentId(self.ports.ids.next());
         let email = format!("administrator-{id}@agentidp.internal");
@@ -98,7 +98,7 @@ impl Bootstrap {
         let overrides = LimitOverrides { max_agents: Some(Limit::Unlimited), ..before.overrides };
         let change = OrganizationChange { overrides: Some(overrides), ..OrganizationChange::default() };
         let of_limits = metadata.clone().with("fields", vec!["limits"]);
-        self.change(&before, change, Action::OrganizationUpdated, &of_limits).await?;
+        self.change(&before, change, AuditAction::OrganizationUpdated, &of_limits).await?;
         self.administrator(id, &email, &metadata).await
     }
 
@@ -106,7 +106,7 @@ impl Bootstrap {
         &self,
         before: &Organization,
         change: OrganizationChange,
-        action: Action,
+        action: AuditAction,
         metadata: &Metadata,
     ) -> Result<(), BootstrapError> {
         let at = self.ports.clock.now();
@@ -140,7 +140,7 @@ impl Bootstrap {
         let credential = Credential {
             id: CredentialId(self.ports.ids.next()),
             agent: agent.id,
-            proof: Proof::Secret { current, previous: None },
+            kind: CredentialKind::Secret { current, previous: None },
             created_at: at,
             expires_at: None,
             revoked_at: None,
@@ -148,8 +148,8 @@ impl Bootstrap {
             revision: 0,
         };
         let events = [
-            self.events.success(by_operator(Action::AgentCreated, agent.id, metadata), at),
-            self.events.success(by_operator(Action::CredentialGenerated, credential.id, metadata), at),
+            self.events.success(by_operator(AuditAction::AgentCreated, agent.id, metadata), at),
+            self.events.success(by_operator(AuditAction::CredentialGenerated, credential.id, metadata), at),
         ];
         self.ports.stores.agents.insert(Tenancy::All, &agent, Some(&credential), &events).await?;
         Ok(Administrator { client_id: agent.id, client_secret: secret })
@@ -157,9 +157,13 @@ impl Bootstrap {
 }
 
 /// Done by whoever operates the service, at the machine itself.
-fn by_operator(action: Action, resource: impl Into<Resource>, metadata: &Metadata) -> Deed<'static> {
+fn by_operator(
+    action: AuditAction,
+    resource: impl Into<Resource>,
+    metadata: &Metadata,
+) -> EventDetails<'static> {
     const AT_THE_MACHINE: Origin = Origin { address: None, user_agent: None };
-    Deed {
+    EventDetails {
         actor: None,
         authority: None,
         action,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::event::Deed;
+use super::events::EventDetails;
 use crate::domain::agent::Agent;
-use crate::domain::audit::{Action, Authority, Metadata, Origin, Resource};
+use crate::domain::audit::{AuditAction, Authority, Metadata, Origin, Resource};
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::scope::{ManagementScope, ManagementScopes};
 use crate::domain::tenancy::Tenancy;
@@ -60,8 +60,13 @@ impl Caller {
     }
 
     /// What the caller does, for the audit log.
-    pub(super) fn deed(&self, action: Action, resource: impl Into<Resource>, metadata: Metadata) -> Deed<'_> {
-        Deed {
+    pub(super) fn event(
+        &self,
+        action: AuditAction,
+        resource: impl Into<Resource>,
+        metadata: Metadata,
+    ) -> EventDetails<'_> {
+        EventDetails {
             actor: Some(self.agent.id),
             authority: Some(Authority {
                 agent: self.agent.id,

@@ -13,7 +13,7 @@ use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
 use super::request_context::{NotAdmitted, RequestContext};
 use crate::domain::agent::Agent;
-use crate::domain::credential::{Credential, Proof};
+use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::jwk::PublicKey;
 use crate::domain::organization::Organization;
@@ -22,7 +22,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::generation_of;
 use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
 use crate::ports::clock::Clock;
-use crate::ports::credential_store::{Client, CredentialStore, ProofKind};
+use crate::ports::credential_store::{Client, CredentialStore, PresentedKind};
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 use crate::ports::secret_hasher::{HasherError, SecretHasher};
 use crate::ports::store_error::StoreError;
@@ -52,7 +52,7 @@ pub struct ClientAuth {
 
 /// With what a client proves itself: exactly one kind.
 #[derive(Clone, Debug)]
-pub enum ClientProof {
+pub enum PresentedCredentials {
     /// A secret, by Basic or in the body. `None` where the text is no secret of ours.
     Secret { client: Option<AgentId>, secret: Option<ClientSecret> },
     /// An assertion; `client` is the body's `client_id`, where there is one.
@@ -61,7 +61,7 @@ pub enum ClientProof {
 
 /// A client that has proved itself. It may still be suspended: that is told only now.
 #[derive(Clone, Debug)]
-pub struct ProvedClient {
+pub struct AuthenticatedClient {
     pub(super) agent: Arc<Agent>,
     pub(super) organization: Arc<Organization>,
     pub(super) credential: CredentialId,
@@ -73,29 +73,29 @@ pub struct ProvedClient {
 }
 
 impl ClientAuth {
-    /// The client whose proof this is. An assertion is not yet spent by that.
-    pub async fn prove(
+    /// The client that presents these credentials. An assertion is not yet spent by that.
+    pub async fn authenticate(
         &self,
         context: &RequestContext,
-        proof: &ClientProof,
-    ) -> Result<ProvedClient, ClientAuthError> {
-        match proof {
-            ClientProof::Secret { client, secret } => {
-                self.prove_by_secret(context, *client, secret.as_ref()).await
+        presented: &PresentedCredentials,
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
+        match presented {
+            PresentedCredentials::Secret { client, secret } => {
+                self.authenticate_by_secret(context, *client, secret.as_ref()).await
             }
-            ClientProof::Assertion { client, assertion } => {
-                self.prove_by_assertion(context, *client, assertion.expose_secret()).await
+            PresentedCredentials::Assertion { client, assertion } => {
+                self.authenticate_by_assertion(context, *client, assertion.expose_secret()).await
             }
         }
     }
 
     /// A caller that authenticates as a client where others use a bearer token. It has all its capabilities.
-    pub async fn authenticate(
+    pub async fn authenticate_caller(
         &self,
         context: &RequestContext,
-        proof: &ClientProof,
+        presented: &PresentedCredentials,
     ) -> Result<Caller, ClientAuthError> {
-        let client = self.prove(context, proof).await?;
+        let client = self.authenticate(context, presented).await?;
         self.admit(context, &client).await?;
         client.refuse_suspended()?;
         if let Some(assertion) = &client.assertion
@@ -120,26 +120,26 @@ impl ClientAuth {
     pub(super) async fn admit(
         &self,
         context: &RequestContext,
-        client: &ProvedClient,
+        client: &AuthenticatedClient,
     ) -> Result<(), NotAdmitted> {
         context.set_organization(client.organization.id);
         let limit = client.organization.limits().requests_per_minute;
         context.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
     }
 
-    async fn prove_by_secret(
+    async fn authenticate_by_secret(
         &self,
         context: &RequestContext,
         client: Option<AgentId>,
         secret: Option<&ClientSecret>,
-    ) -> Result<ProvedClient, ClientAuthError> {
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
         const HOW: &str = "client_secret";
         let (Some(id), Some(secret)) = (client, secret) else {
             let claimed = self.claimed(client).await?;
             return Err(self.refused(context, claimed, HOW).await);
         };
         let fingerprint = secret.fingerprint();
-        let Some(known) = self.store.find_client(id, ProofKind::Secret(fingerprint)).await? else {
+        let Some(known) = self.store.find_client(id, PresentedKind::Secret(fingerprint)).await? else {
             return Err(self.refused(context, None, HOW).await);
         };
         let now = self.clock.now();
@@ -150,7 +150,7 @@ impl ClientAuth {
         if let Some((credential, hash)) = candidate
             && self.hasher.verify(secret, hash, known.organization.id).await?
         {
-            return Ok(ProvedClient {
+            return Ok(AuthenticatedClient {
                 credential: credential.id,
                 secret: Some(fingerprint),
                 last_used_at: credential.last_used_at,
@@ -162,12 +162,12 @@ impl ClientAuth {
         Err(self.refused(context, Some(claimed_by(&known)), HOW).await)
     }
 
-    async fn prove_by_assertion(
+    async fn authenticate_by_assertion(
         &self,
         context: &RequestContext,
         client: Option<Option<AgentId>>,
         assertion: &str,
-    ) -> Result<ProvedClient, ClientAuthError> {
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
         const HOW: &str = "private_key_jwt";
         let read = (assertion.len() <= MAX_ASSERTION_BYTES).then(|| self.verifier.read(assertion)).flatten();
         let claimed = read
@@ -184,7 +184,7 @@ impl ClientAuth {
             let claimed = self.claimed(Some(id)).await?;
             return Err(self.refused(context, claimed, HOW).await);
         }
-        let Some(known) = self.store.find_client(id, ProofKind::Key).await? else {
+        let Some(known) = self.store.find_client(id, PresentedKind::Key).await? else {
             return Err(self.refused(context, None, HOW).await);
         };
         for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
@@ -196,7 +196,7 @@ impl ClientAuth {
             if !self.accepts(&claims, id, now) {
                 break;
             }
-            return Ok(ProvedClient {
+            return Ok(AuthenticatedClient {
                 credential: credential.id,
                 secret: None,
                 last_used_at: credential.last_used_at,
@@ -219,8 +219,8 @@ impl ClientAuth {
             .candidates
             .iter()
             .filter(|credential| credential.is_live(now))
-            .filter_map(|credential| match &credential.proof {
-                Proof::Key(key) if key.algorithm() == read.algorithm => Some((&**credential, key)),
+            .filter_map(|credential| match &credential.kind {
+                CredentialKind::Key(key) if key.algorithm() == read.algorithm => Some((&**credential, key)),
                 _ => None,
             })
             .collect();
@@ -251,7 +251,7 @@ impl ClientAuth {
     /// The client of that id, to note a failure under; looked up, so that time says nothing either.
     async fn claimed(&self, client: Option<AgentId>) -> Result<Option<ClaimedClient>, StoreError> {
         let Some(id) = client else { return Ok(None) };
-        let known = self.store.find_client(id, ProofKind::None).await?;
+        let known = self.store.find_client(id, PresentedKind::None).await?;
         Ok(known.as_ref().map(claimed_by))
     }
 
@@ -268,7 +268,7 @@ impl ClientAuth {
     }
 }
 
-impl ProvedClient {
+impl AuthenticatedClient {
     /// Tells a suspended client that it is.
     pub(super) fn refuse_suspended(&self) -> Result<(), ClientAuthError> {
         if self.agent.is_active() && self.organization.is_active() {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
-use super::event::Events;
+use super::events::Events;
 use crate::domain::agent::{Agent, Decommissioned};
-use crate::domain::audit::{Action, Metadata};
+use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::credential::{
-    AlreadyRevoked, Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED, Proof,
+    AlreadyRevoked, Credential, CredentialKind, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED,
     RotationRefusal, StoredSecret,
 };
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
@@ -89,21 +89,21 @@ impl Credentials {
         refuse_inactive(&target)?;
         // What will be refused costs neither a hash nor the judgement of a key.
         self.store.check_room(target.id, MAX_LIVE_CREDENTIALS, self.clock.now()).await?;
-        let (proof, secret) = match new.kind {
+        let (kind, secret) = match new.kind {
             NewCredentialKind::Secret => {
                 let (stored, secret) = self.make_secret(target.organization).await?;
-                (Proof::Secret { current: stored, previous: None }, Some(secret))
+                (CredentialKind::Secret { current: stored, previous: None }, Some(secret))
             }
             NewCredentialKind::Key(key) => {
                 self.verifier.check_key(&key).map_err(CredentialsError::UnfitKey)?;
-                (Proof::Key(key), None)
+                (CredentialKind::Key(key), None)
             }
         };
         let at = self.clock.now();
         let credential = Credential {
             id: CredentialId(self.ids.next()),
             agent: target.id,
-            proof,
+            kind,
             created_at: at,
             expires_at: new.expires_at,
             revoked_at: None,
@@ -112,7 +112,7 @@ impl Credentials {
         };
         let metadata = Metadata::default().with("agentId", target.id.to_string());
         let event =
-            self.events.success(caller.deed(Action::CredentialGenerated, credential.id, metadata), at);
+            self.events.success(caller.event(AuditAction::CredentialGenerated, credential.id, metadata), at);
         for _ in 0..ATTEMPTS {
             match self.store.insert(&target, &credential, MAX_LIVE_CREDENTIALS, &event).await {
                 Ok(()) => return Ok(MadeCredential { credential, secret }),
@@ -165,7 +165,7 @@ impl Credentials {
             .with("agentId", target.id.to_string())
             .with("graceSeconds", rotation.grace_seconds)
             .with("revokeTokens", rotation.revoke_tokens);
-        let event = self.events.success(caller.deed(Action::CredentialRotated, after.id, metadata), at);
+        let event = self.events.success(caller.event(AuditAction::CredentialRotated, after.id, metadata), at);
         for _ in 0..ATTEMPTS {
             let killed = if rotation.revoke_tokens { Some(target.without_its_tokens(at)?) } else { None };
             let change = CredentialUpdate {
@@ -200,7 +200,8 @@ impl Credentials {
             let at = self.clock.now();
             let after = before.revoked(at)?;
             let metadata = Metadata::default().with("agentId", target.id.to_string());
-            let event = self.events.success(caller.deed(Action::CredentialRevoked, after.id, metadata), at);
+            let event =
+                self.events.success(caller.event(AuditAction::CredentialRevoked, after.id, metadata), at);
             let change = CredentialUpdate {
                 before: &before,
                 after: &after,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::audit_lane::AuditLane;
 use super::caller::{Caller, Forbidden};
-use super::event::Events;
-use crate::domain::audit::{Action, AuditEvent, Metadata};
+use super::events::Events;
+use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
 use crate::domain::scope::{ManagementScope, Scopes};
 use crate::domain::token::{Audience, Claims};
 use crate::ports::clock::Clock;
@@ -61,8 +61,8 @@ impl Introspection {
         });
         let Some(living) = living else { return Ok(None) };
         self.lane.introspected(caller.agent(), claims.agent, now, || {
-            let deed = caller.deed(Action::TokenIntrospected, claims.agent, Metadata::default());
-            AuditEvent { organization: Some(claims.organization), draft: self.events.success(deed, now) }
+            let details = caller.event(AuditAction::TokenIntrospected, claims.agent, Metadata::default());
+            AuditEvent { organization: Some(claims.organization), draft: self.events.success(details, now) }
         });
         let scopes = living.effective_scopes(&claims);
         Ok(Some(LivingToken { claims, scopes, issuer: self.issuer.clone() }))

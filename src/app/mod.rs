@@ -12,7 +12,7 @@ pub mod bootstrap;
 pub mod caller;
 pub mod client_auth;
 pub mod credentials;
-pub mod event;
+pub mod events;
 pub mod introspection;
 pub mod keys;
 pub mod notices;
@@ -85,7 +85,7 @@ impl App {
     /// Puts the core together on these ports.
     pub fn new(ports: &Ports, settings: &Settings) -> Self {
         let stores = &ports.stores;
-        let events = event::Events::new(ports.ids.clone());
+        let events = events::Events::new(ports.ids.clone());
         let audit_lane = Arc::new(audit_lane::AuditLane::new(
             stores.audit.clone(),
             ports.clock.clone(),

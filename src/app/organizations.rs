@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::agents::KILL_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
-use super::event::Events;
-use crate::domain::audit::{Action, EventDraft, Metadata};
+use super::events::Events;
+use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent};
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{
     Name, Organization, OrganizationChange, OrganizationStatus, ResourceUri, Slug,
@@ -47,8 +47,8 @@ impl Organizations {
     ) -> Result<Organization, OrganizationsError> {
         caller.require(ManagementScope::AdminOrgs)?;
         let organization = new.into_organization(OrganizationId(self.ids.next()), self.clock.now());
-        let deed = caller.deed(Action::OrganizationCreated, organization.id, Metadata::default());
-        let event = self.events.success(deed, organization.created_at);
+        let details = caller.event(AuditAction::OrganizationCreated, organization.id, Metadata::default());
+        let event = self.events.success(details, organization.created_at);
         self.store.insert(&organization, &event).await?;
         Ok(organization)
     }
@@ -106,7 +106,7 @@ impl Organizations {
         before: &Organization,
         after: &Organization,
         at: Timestamp,
-    ) -> Vec<EventDraft> {
+    ) -> Vec<NewAuditEvent> {
         let named = [
             ("name", before.name != after.name),
             ("plan", before.plan != after.plan),
@@ -116,18 +116,18 @@ impl Organizations {
         let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
         let mut actions = Vec::new();
         if !fields.is_empty() {
-            actions.push((Action::OrganizationUpdated, Metadata::default().with("fields", fields)));
+            actions.push((AuditAction::OrganizationUpdated, Metadata::default().with("fields", fields)));
         }
         if before.status != after.status {
             let action = match after.status {
-                OrganizationStatus::Suspended => Action::OrganizationSuspended,
-                OrganizationStatus::Active => Action::OrganizationReactivated,
+                OrganizationStatus::Suspended => AuditAction::OrganizationSuspended,
+                OrganizationStatus::Active => AuditAction::OrganizationReactivated,
             };
             actions.push((action, Metadata::default()));
         }
         actions
             .into_iter()
-            .map(|(action, metadata)| self.events.success(caller.deed(action, after.id, metadata), at))
+            .map(|(action, metadata)| self.events.success(caller.event(action, after.id, metadata), at))
             .collect()
     }
 }

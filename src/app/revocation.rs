@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
-use super::event::Events;
-use crate::domain::audit::{Action, Metadata};
+use super::events::Events;
+use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use crate::domain::token::REVOCATION_MARGIN_SECONDS;
@@ -46,7 +46,7 @@ impl Revocations {
             caller.may_write(standing.agent.capabilities.management())?;
         }
         let metadata = Metadata::default().with("agentId", claims.agent.to_string());
-        let event = self.events.success(caller.deed(Action::TokenRevoked, claims.id, metadata), now);
+        let event = self.events.success(caller.event(AuditAction::TokenRevoked, claims.id, metadata), now);
         let revocation = Revocation {
             token: claims.id,
             organization: claims.organization,

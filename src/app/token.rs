@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::auth_failures::AuthFailures;
-use super::client_auth::{ClientAuth, ClientAuthError, ClientProof, ProvedClient};
-use super::event::{Deed, Events};
+use super::client_auth::{AuthenticatedClient, ClientAuth, ClientAuthError, PresentedCredentials};
+use super::events::{EventDetails, Events};
 use super::request_context::{NotAdmitted, RequestContext};
-use crate::domain::audit::{Action, Metadata};
+use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::id::TokenId;
 use crate::domain::organization::Organization;
 use crate::domain::scope::{RequestedScope, ScopeRefusal, Scopes};
@@ -52,7 +52,7 @@ pub struct IssuedToken {
 }
 
 impl Tokens {
-    /// Issues a token to the client whose proof this is.
+    /// Issues a token to the client that presents these credentials.
     ///
     /// 1. A scope that no client could have is refused before anything is looked up.
     /// 2. The client proves itself, is held to its rate, and is told if it is suspended.
@@ -63,7 +63,7 @@ impl Tokens {
     pub async fn issue(
         &self,
         context: &RequestContext,
-        proof: &ClientProof,
+        presented: &PresentedCredentials,
         request: &TokenRequest,
     ) -> Result<IssuedToken, TokenError> {
         let scope = match request.scope.as_deref().map(RequestedScope::parse).transpose() {
@@ -73,7 +73,7 @@ impl Tokens {
                 return Err(refusal.into());
             }
         };
-        let mut client = self.clients.prove(context, proof).await?;
+        let mut client = self.clients.authenticate(context, presented).await?;
         self.clients.admit(context, &client).await?;
         for _ in 0..ATTEMPTS {
             client.refuse_suspended()?;
@@ -96,7 +96,9 @@ impl Tokens {
                         scopes: claims.scopes,
                     });
                 }
-                Err(IssueError::NoLongerAllowed) => client = self.clients.prove(context, proof).await?,
+                Err(IssueError::NoLongerAllowed) => {
+                    client = self.clients.authenticate(context, presented).await?
+                }
                 Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
                 Err(IssueError::AssertionSpent) => {
                     let refusal =
@@ -119,7 +121,7 @@ impl Tokens {
         }
     }
 
-    fn claims(&self, client: &ProvedClient, audience: Audience, scopes: Scopes) -> Claims {
+    fn claims(&self, client: &AuthenticatedClient, audience: Audience, scopes: Scopes) -> Claims {
         let issued_at = self.clock.now().as_seconds();
         Claims {
             agent: client.agent.id,
@@ -136,9 +138,9 @@ impl Tokens {
     fn event(
         &self,
         context: &RequestContext,
-        client: &ProvedClient,
+        client: &AuthenticatedClient,
         claims: &Claims,
-    ) -> crate::domain::audit::EventDraft {
+    ) -> crate::domain::audit::NewAuditEvent {
         let metadata = Metadata::default()
             .with("credentialId", client.credential.to_string())
             .with("scope", claims.scopes.as_str());
@@ -146,21 +148,21 @@ impl Tokens {
             Audience::Issuer => metadata,
             Audience::Resource(uri) => metadata.with("resource", &**uri),
         };
-        let deed = Deed {
+        let details = EventDetails {
             actor: Some(claims.agent),
             authority: None,
-            action: Action::TokenIssued,
+            action: AuditAction::TokenIssued,
             resource: Some(claims.id.into()),
             origin: &context.origin,
             metadata,
         };
-        self.events.success(deed, self.clock.now())
+        self.events.success(details, self.clock.now())
     }
 }
 
 /// What the token may do. One for a resource server never carries a management scope.
 fn granted(
-    client: &ProvedClient,
+    client: &AuthenticatedClient,
     audience: &Audience,
     asked: Option<&RequestedScope>,
 ) -> Result<Scopes, TokenError> {

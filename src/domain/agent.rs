@@ -99,7 +99,7 @@ pub struct AgentChange {
     pub capabilities: Option<Scopes>,
     pub owner: Option<Owner>,
     pub deployment_env: Option<DeploymentEnv>,
-    /// Active or suspended. Decommissioning is a deed of its own.
+    /// Active or suspended. Decommissioning is an operation of its own.
     pub is_active: Option<bool>,
 }
 

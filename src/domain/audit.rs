@@ -25,7 +25,7 @@ pub struct AuditEvent {
     /// Whose it is; `None` for a failed authentication that named no known client.
     pub organization: Option<OrganizationId>,
     /// What happened.
-    pub draft: EventDraft,
+    pub draft: NewAuditEvent,
 }
 
 impl AuditEvent {
@@ -37,14 +37,14 @@ impl AuditEvent {
 
 /// An event as a use case writes it. The store takes its organization from the row that changed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EventDraft {
+pub struct NewAuditEvent {
     pub id: EventId,
     /// Who acted; `None` for a stranger and for the operator of the service.
     pub actor: Option<AgentId>,
     /// By what right, where something is changed on somebody's behalf: it must still hold at the moment in which the change
     /// is stored. It is not kept.
     pub authority: Option<Authority>,
-    pub action: Action,
+    pub action: AuditAction,
     pub outcome: Outcome,
     /// What it was done to.
     pub resource: Option<Resource>,
@@ -100,7 +100,7 @@ impl Outcome {
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
+pub enum AuditAction {
     AgentCreated,
     AgentUpdated,
     AgentSuspended,
@@ -119,7 +119,7 @@ pub enum Action {
     OrganizationReactivated,
 }
 
-impl Action {
+impl AuditAction {
     /// Each action with its name.
     pub const ALL: [(&'static str, Self); 16] = [
         ("agent.created", Self::AgentCreated),
@@ -262,7 +262,7 @@ pub struct Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AuditFilter {
     pub actor: Option<AgentId>,
-    pub action: Option<Action>,
+    pub action: Option<AuditAction>,
     pub outcome: Option<Outcome>,
     pub resource_type: Option<ResourceType>,
     pub resource_id: Option<Uuid>,
@@ -274,7 +274,7 @@ pub struct AuditFilter {
 
 impl AuditFilter {
     /// Whether the event is one of those wanted.
-    pub fn admits(&self, event: &EventDraft) -> bool {
+    pub fn admits(&self, event: &NewAuditEvent) -> bool {
         fn holds<T: PartialEq + Copy>(wanted: Option<T>, have: Option<T>) -> bool {
             wanted.is_none() || wanted == have
         }
@@ -295,7 +295,7 @@ pub struct Position {
     pub id: EventId,
 }
 
-impl EventDraft {
+impl NewAuditEvent {
     /// Where the event stands in the log.
     pub const fn position(&self) -> Position {
         Position { at: self.at, id: self.id }
@@ -329,12 +329,12 @@ mod tests {
         assert_eq!(more.as_map().keys().collect::<Vec<_>>(), ["b", "truncated"]);
     }
 
-    fn draft() -> EventDraft {
-        EventDraft {
+    fn draft() -> NewAuditEvent {
+        NewAuditEvent {
             id: EventId(Uuid::from_u128(1)),
             actor: Some(AgentId(Uuid::from_u128(2))),
             authority: None,
-            action: Action::AgentUpdated,
+            action: AuditAction::AgentUpdated,
             outcome: Outcome::Success,
             resource: Some(AgentId(Uuid::from_u128(3)).into()),
             origin: Origin { address: None, user_agent: None },
@@ -347,7 +347,7 @@ mod tests {
     fn a_filter_admits_what_fits_in_everything_that_it_names() {
         let all = AuditFilter {
             actor: Some(AgentId(Uuid::from_u128(2))),
-            action: Some(Action::AgentUpdated),
+            action: Some(AuditAction::AgentUpdated),
             outcome: Some(Outcome::Success),
             resource_type: Some(ResourceType::Agent),
             resource_id: Some(Uuid::from_u128(3)),
@@ -357,7 +357,7 @@ mod tests {
         assert!(all.admits(&draft()) && AuditFilter::default().admits(&draft()));
         let other = [
             AuditFilter { actor: Some(AgentId(Uuid::from_u128(4))), ..all.clone() },
-            AuditFilter { action: Some(Action::AgentCreated), ..all.clone() },
+            AuditFilter { action: Some(AuditAction::AgentCreated), ..all.clone() },
             AuditFilter { outcome: Some(Outcome::Failure), ..all.clone() },
             AuditFilter { resource_type: Some(ResourceType::Token), ..all.clone() },
             AuditFilter { resource_id: Some(Uuid::from_u128(4)), ..all.clone() },

@@ -20,7 +20,7 @@ pub const MAX_GRACE_SECONDS: u32 = 604_800;
 pub struct Credential {
     pub id: CredentialId,
     pub agent: AgentId,
-    pub proof: Proof,
+    pub kind: CredentialKind,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
@@ -43,7 +43,7 @@ impl Credential {
 
     /// The hash that a secret with this fingerprint must match now, if there is one.
     pub fn hash_for(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<&SecretHash> {
-        let Proof::Secret { current, previous } = &self.proof else { return None };
+        let CredentialKind::Secret { current, previous } = &self.kind else { return None };
         if !self.is_live(now) {
             return None;
         }
@@ -57,10 +57,10 @@ impl Credential {
 
     /// The secret that a rotation replaces; why there is none otherwise.
     pub fn rotatable(&self) -> Result<&StoredSecret, RotationRefusal> {
-        match &self.proof {
+        match &self.kind {
             _ if self.revoked_at.is_some() => Err(RotationRefusal::Revoked),
-            Proof::Key(_) => Err(RotationRefusal::PublicKey),
-            Proof::Secret { current, .. } => Ok(current),
+            CredentialKind::Key(_) => Err(RotationRefusal::PublicKey),
+            CredentialKind::Secret { current, .. } => Ok(current),
         }
     }
 
@@ -77,7 +77,7 @@ impl Credential {
         let previous =
             grace_until.map(|until| PreviousSecret { secret: current.clone(), until: ends(until) });
         Ok(Self {
-            proof: Proof::Secret { current: secret, previous },
+            kind: CredentialKind::Secret { current: secret, previous },
             expires_at,
             revision: self.revision + 1,
             ..self.clone()
@@ -101,7 +101,7 @@ impl Credential {
 
 /// What a credential is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum CredentialKind {
     /// A client secret, and the one before it while its grace lasts.
     Secret { current: StoredSecret, previous: Option<PreviousSecret> },
     /// A public key, for `private_key_jwt`.
@@ -162,7 +162,7 @@ mod tests {
         Credential {
             id: CredentialId(Uuid::nil()),
             agent: AgentId(Uuid::nil()),
-            proof: Proof::Secret { current: secret(1), previous: None },
+            kind: CredentialKind::Secret { current: secret(1), previous: None },
             created_at: Timestamp::from_millis(0),
             expires_at: None,
             revoked_at: None,

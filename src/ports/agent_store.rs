@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, Owner};
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Listing, Page};
@@ -24,7 +24,7 @@ pub trait AgentStore: Send + Sync {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), InsertAgentError>;
 
     /// The agent with that id.
@@ -47,7 +47,7 @@ pub trait AgentStore: Send + Sync {
         &self,
         before: &Agent,
         after: &Agent,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateAgentError>;
 }
 

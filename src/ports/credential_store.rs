@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use crate::domain::agent::Agent;
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
@@ -36,7 +36,7 @@ pub trait CredentialStore: Send + Sync {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertCredentialError>;
 
     /// The credential with that id of that agent.
@@ -60,11 +60,11 @@ pub trait CredentialStore: Send + Sync {
         &self,
         agent: &Agent,
         change: &CredentialUpdate<'_>,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), UpdateCredentialError>;
 
     /// What is needed to authenticate a client, in one look-up; `None` for an unknown one.
-    async fn find_client(&self, agent: AgentId, proof: ProofKind) -> Result<Option<Client>, StoreError>;
+    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError>;
 
     /// Notes that the credential was used in that minute. Makes no event.
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError>;
@@ -82,7 +82,7 @@ pub struct CredentialUpdate<'a> {
 
 /// With what a client wants to prove itself.
 #[derive(Clone, Copy, Debug)]
-pub enum ProofKind {
+pub enum PresentedKind {
     /// A secret with this fingerprint, current or in its grace.
     Secret(Fingerprint),
     /// An assertion signed by one of its registered keys.
@@ -91,7 +91,7 @@ pub enum ProofKind {
     None,
 }
 
-/// A client as the stores know it: who it is, and the credentials that its proof may be held against.
+/// A client as the stores know it: who it is, and the credentials that may match what it presents.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub agent: Arc<Agent>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
@@ -18,7 +18,7 @@ pub trait OrganizationStore: Send + Sync {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertOrganizationError>;
 
     /// The organization with that id.
@@ -42,7 +42,7 @@ pub trait OrganizationStore: Send + Sync {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateOrganizationError>;
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
 use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
@@ -26,7 +26,7 @@ pub trait TokenStore: Send + Sync {
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError>;
 
     /// Revokes a token until it has been expired for a while, with its event. Again: no effect, no event.
-    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError>;
+    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError>;
 
     /// What is so now about the token with these claims and its agent; `None` where the agent is unknown or
     /// the token is known to be dead.
@@ -46,7 +46,7 @@ pub struct TokenIssue {
     /// The assertion that the client proved itself with.
     pub assertion: Option<SpentAssertion>,
     /// `token.issued`. Its time decides the month and whether the credential is live.
-    pub event: EventDraft,
+    pub event: NewAuditEvent,
 }
 
 /// A client assertion that may be used once ever (RFC 7523 section 3).

@@ -1,5 +1,5 @@
 use agentidp::domain::agent::{AgentChange, AgentStatus};
-use agentidp::domain::audit::Action;
+use agentidp::domain::audit::AuditAction;
 use agentidp::domain::credential::CredentialStatus;
 use agentidp::domain::page::Page;
 use agentidp::domain::plan::LimitOverrides;
@@ -34,27 +34,26 @@ async fn an_agent_reads_back_as_it_was_stored(stores: Stores) {
 
 async fn a_stored_agent_has_its_event_and_a_refused_one_has_none(stores: Stores) {
     let first = stores.agent().await;
-    assert_eq!(stores.count(Action::AgentCreated).await, 1);
+    assert_eq!(stores.count(AuditAction::AgentCreated).await, 1);
     let mut same = agent(first.organization);
     same.email = first.email.clone();
     let outcome =
-        stores.agents.insert(Tenancy::All, &same, None, &[event(Action::AgentCreated, same.id)]).await;
+        stores.agents.insert(Tenancy::All, &same, None, &[event(AuditAction::AgentCreated, same.id)]).await;
     assert!(matches!(outcome, Err(InsertAgentError::EmailTaken)));
-    assert_eq!(stores.count(Action::AgentCreated).await, 1);
+    assert_eq!(stores.count(AuditAction::AgentCreated).await, 1);
 }
 
 async fn an_address_is_taken_once_however_many_race(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     for round in 1..=ROUNDS {
         let email = agent(organization.id).email;
-        let callers =
-            (0..RACERS).map(|_| {
-                let (agents, mut new) = (stores.agents.clone(), agent(organization.id));
-                new.email = email.clone();
-                async move {
-                    agents.insert(Tenancy::All, &new, None, &[event(Action::AgentCreated, new.id)]).await
-                }
-            });
+        let callers = (0..RACERS).map(|_| {
+            let (agents, mut new) = (stores.agents.clone(), agent(organization.id));
+            new.email = email.clone();
+            async move {
+                agents.insert(Tenancy::All, &new, None, &[event(AuditAction::AgentCreated, new.id)]).await
+            }
+        });
         let stored = race(callers).await.iter().filter(|outcome| outcome.is_ok()).count();
         assert_eq!(stored, 1, "round {round}");
     }
@@ -63,12 +62,12 @@ async fn an_address_is_taken_once_however_many_race(stores: Stores) {
 async fn an_address_stays_taken_after_the_end(stores: Stores) {
     let first = stores.agent().await;
     let after = first.decommissioned(NOON).expect("alive");
-    let events = [event(Action::AgentDecommissioned, first.id)];
+    let events = [event(AuditAction::AgentDecommissioned, first.id)];
     stores.agents.update(&first, &after, &events).await.expect("changed");
     let mut same = agent(first.organization);
     same.email = first.email;
     let outcome =
-        stores.agents.insert(Tenancy::All, &same, None, &[event(Action::AgentCreated, same.id)]).await;
+        stores.agents.insert(Tenancy::All, &same, None, &[event(AuditAction::AgentCreated, same.id)]).await;
     assert!(matches!(outcome, Err(InsertAgentError::EmailTaken)));
 }
 
@@ -84,18 +83,17 @@ async fn the_limit_of_agents_holds_however_many_race(stores: Stores) {
     for round in 1..=ROUNDS {
         let overrides = LimitOverrides { max_agents: at_most(10), ..LimitOverrides::default() };
         let organization = stores.organization(overrides).await;
-        let callers =
-            (0..RACERS).map(|_| {
-                let (agents, new) = (stores.agents.clone(), agent(organization.id));
-                async move {
-                    agents.insert(Tenancy::All, &new, None, &[event(Action::AgentCreated, new.id)]).await
-                }
-            });
+        let callers = (0..RACERS).map(|_| {
+            let (agents, new) = (stores.agents.clone(), agent(organization.id));
+            async move {
+                agents.insert(Tenancy::All, &new, None, &[event(AuditAction::AgentCreated, new.id)]).await
+            }
+        });
         let outcomes = race(callers).await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
         let refused = |outcome: &&Result<(), _>| matches!(outcome, Err(InsertAgentError::LimitReached(10)));
         assert_eq!(outcomes.iter().filter(refused).count(), RACERS - 10, "round {round}");
-        assert_eq!(stores.count(Action::AgentCreated).await, 10 * round, "one event each");
+        assert_eq!(stores.count(AuditAction::AgentCreated).await, 10 * round, "one event each");
     }
 }
 
@@ -107,7 +105,7 @@ async fn a_decommissioned_agent_makes_room(stores: Stores) {
     let suspended = first.changed(suspension, NOON).expect("alive");
     stores.agents.update(&first, &suspended, &[]).await.expect("changed");
     let second = agent(organization.id);
-    let created = event(Action::AgentCreated, second.id);
+    let created = event(AuditAction::AgentCreated, second.id);
     let outcome = stores.agents.insert(Tenancy::All, &second, None, std::slice::from_ref(&created)).await;
     assert!(matches!(outcome, Err(InsertAgentError::LimitReached(1))), "a suspended one still counts");
     let gone = suspended.decommissioned(NOON).expect("alive");
@@ -136,7 +134,8 @@ async fn an_agent_of_an_unknown_organization_is_refused(stores: Stores) {
         [(Tenancy::All, organization().id), (Tenancy::Only(ours.organization), theirs.id)]
     {
         let new = agent(organization);
-        let outcome = stores.agents.insert(within, &new, None, &[event(Action::AgentCreated, new.id)]).await;
+        let outcome =
+            stores.agents.insert(within, &new, None, &[event(AuditAction::AgentCreated, new.id)]).await;
         assert!(matches!(outcome, Err(InsertAgentError::NoSuchOrganization)));
     }
 }
@@ -148,14 +147,14 @@ async fn of_two_changes_of_one_state_one_wins(stores: Stores) {
             let (agents, before) = (stores.agents.clone(), before.clone());
             async move {
                 let after = before.without_its_tokens(NOON).expect("alive");
-                agents.update(&before, &after, &[event(Action::TokenRevoked, before.id)]).await
+                agents.update(&before, &after, &[event(AuditAction::TokenRevoked, before.id)]).await
             }
         });
         let outcomes = race(callers).await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "round {round}");
         let lost = |outcome: &&Result<(), _>| matches!(outcome, Err(UpdateAgentError::LostRace));
         assert_eq!(outcomes.iter().filter(lost).count(), RACERS - 1, "round {round}");
-        assert_eq!(stores.count(Action::TokenRevoked).await, round, "one event, of the one that won");
+        assert_eq!(stores.count(AuditAction::TokenRevoked).await, round, "one event, of the one that won");
     }
 }
 
@@ -172,13 +171,13 @@ async fn the_last_administrator_stays_however_many_race(stores: Stores) {
         async move {
             let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
             let after = before.changed(suspension, NOON).expect("alive");
-            agents.update(&before, &after, &[event(Action::AgentSuspended, before.id)]).await
+            agents.update(&before, &after, &[event(AuditAction::AgentSuspended, before.id)]).await
         }
     });
     let outcomes = race(callers).await;
     let refused = |outcome: &&Result<(), _>| matches!(outcome, Err(UpdateAgentError::LastAdministrator));
     assert_eq!(outcomes.iter().filter(refused).count(), 1);
-    assert_eq!(stores.count(Action::AgentSuspended).await, RACERS - 1);
+    assert_eq!(stores.count(AuditAction::AgentSuspended).await, RACERS - 1);
 }
 
 async fn an_agent_with_another_administrator_beside_it_may_go(stores: Stores) {

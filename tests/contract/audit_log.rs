@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use agentidp::adapters::system::SystemClock;
 use agentidp::domain::audit::{
-    Action, AuditEvent, AuditFilter, EventDraft, MAX_IN_FULL, Outcome, ResourceType,
+    AuditAction, AuditEvent, AuditFilter, MAX_IN_FULL, NewAuditEvent, Outcome, ResourceType,
 };
 use agentidp::domain::id::{AgentId, EventId, OrganizationId};
 use agentidp::domain::organization::{Organization, OrganizationChange};
@@ -33,10 +33,10 @@ fn query(within: Tenancy) -> AuditQuery {
 }
 
 fn authentication_failure(organization: Option<OrganizationId>, second: i64) -> AuditEvent {
-    let draft = EventDraft {
+    let draft = NewAuditEvent {
         outcome: Outcome::Failure,
         at: NOON.plus_seconds(second),
-        ..event(Action::AuthFailed, AgentId(id()))
+        ..event(AuditAction::AuthFailed, AgentId(id()))
     };
     AuditEvent { organization, draft }
 }
@@ -89,13 +89,16 @@ async fn each_filter_admits_what_it_names_and_nothing_else(stores: Stores) {
     wanted.draft.actor = Some(AgentId(id()));
     let other = AuditEvent {
         organization: Some(organization.id),
-        draft: EventDraft { at: NOON.plus_seconds(20), ..event(Action::TokenIntrospected, organization.id) },
+        draft: NewAuditEvent {
+            at: NOON.plus_seconds(20),
+            ..event(AuditAction::TokenIntrospected, organization.id)
+        },
     };
     stores.append(&[wanted.clone(), other]).await;
     let draft = &wanted.draft;
     let filters = [
         AuditFilter { actor: draft.actor, ..AuditFilter::default() },
-        AuditFilter { action: Some(Action::AuthFailed), ..AuditFilter::default() },
+        AuditFilter { action: Some(AuditAction::AuthFailed), ..AuditFilter::default() },
         AuditFilter { outcome: Some(Outcome::Failure), ..AuditFilter::default() },
         AuditFilter { resource_type: Some(ResourceType::Agent), ..AuditFilter::default() },
         AuditFilter { resource_id: draft.resource.map(|resource| resource.id), ..AuditFilter::default() },
@@ -137,7 +140,7 @@ fn days_ago(days: u32) -> Timestamp {
 /// An event of that instant.
 fn event_of(organization: &Organization, at: Timestamp) -> AuditEvent {
     let event = authentication_failure(Some(organization.id), 0);
-    AuditEvent { draft: EventDraft { at, ..event.draft }, ..event }
+    AuditEvent { draft: NewAuditEvent { at, ..event.draft }, ..event }
 }
 
 async fn is_kept(stores: &Stores, event: &AuditEvent) -> bool {
@@ -238,7 +241,7 @@ async fn a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full(sto
         });
         race(callers).await;
         let before = stores.audit.list(&query).await.expect("an answer");
-        let is_failure = |event: &&Arc<AuditEvent>| event.draft.action == Action::AuthFailed;
+        let is_failure = |event: &&Arc<AuditEvent>| event.draft.action == AuditAction::AuthFailed;
         assert_eq!(before.iter().filter(is_failure).count(), MAX_IN_FULL, "round {round}");
         stores.audit.settle(NOON).await.expect("nothing to do");
         assert_eq!(stores.audit.list(&query).await.expect("an answer").len(), before.len(), "not over yet");
@@ -258,5 +261,5 @@ async fn a_tally_that_counted_nothing_is_no_event(stores: Stores) {
     let event = authentication_failure(None, 0);
     stores.audit.tally(&[tally("one", &[event], 0)]).await.expect("stored");
     stores.audit.settle(NOON.plus_seconds(60)).await.expect("settled");
-    assert_eq!(stores.count(Action::AuthFailed).await, 1, "it was written in full");
+    assert_eq!(stores.count(AuditAction::AuthFailed).await, 1, "it was written in full");
 }

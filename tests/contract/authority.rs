@@ -8,11 +8,11 @@ use agentidp::app::App;
 use agentidp::app::agents::NewAgent;
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::caller::Caller;
-use agentidp::app::client_auth::ClientProof;
+use agentidp::app::client_auth::PresentedCredentials;
 use agentidp::app::credentials::{CredentialsError, NewCredential, NewCredentialKind, Rotation};
 use agentidp::app::request_context::RequestContext;
 use agentidp::domain::agent::{Agent, AgentChange};
-use agentidp::domain::audit::{Action, Authority, EventDraft, Origin, Resource};
+use agentidp::domain::audit::{AuditAction, Authority, NewAuditEvent, Origin, Resource};
 use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
@@ -59,30 +59,30 @@ async fn caller(stores: &Stores) -> (Agent, Authority) {
 /// What is answered to each change there is, of things that were made for it.
 async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(), String>; CHANGES] {
     let deed =
-        |action, resource: Resource| EventDraft { authority: Some(authority), ..event(action, resource) };
+        |action, resource: Resource| NewAuditEvent { authority: Some(authority), ..event(action, resource) };
     let before = stores.organization(LimitOverrides::default()).await;
     let target = stores.add(agent(before.id)).await;
     let held = stores.credential(&target).await;
 
     let new = organization();
-    let created = deed(Action::OrganizationCreated, new.id.into());
+    let created = deed(AuditAction::OrganizationCreated, new.id.into());
     let made = stores.organizations.insert(&new, &created).await;
     let new = agent(before.id);
-    let created = [deed(Action::AgentCreated, new.id.into())];
+    let created = [deed(AuditAction::AgentCreated, new.id.into())];
     let registered = stores.agents.insert(Tenancy::All, &new, None, &created).await;
     let new = credential(target.id);
-    let generated = deed(Action::CredentialGenerated, new.id.into());
+    let generated = deed(AuditAction::CredentialGenerated, new.id.into());
     let given = stores.credentials.insert(&target, &new, 10, &generated).await;
     let after = held.revoked(NOON).expect("live");
     let change = CredentialUpdate { before: &held, after: &after, max_live: 10, agent_after: None };
-    let revoked = deed(Action::CredentialRevoked, held.id.into());
+    let revoked = deed(AuditAction::CredentialRevoked, held.id.into());
     let taken = stores.credentials.update(&target, &change, &revoked).await;
     let killed = target.without_its_tokens(NOON).expect("alive");
-    let revoked = [deed(Action::TokenRevoked, target.id.into())];
+    let revoked = [deed(AuditAction::TokenRevoked, target.id.into())];
     let stopped = stores.agents.update(&target, &killed, &revoked).await;
     let smaller =
         before.changed(OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() }, NOON);
-    let updated = [deed(Action::OrganizationUpdated, before.id.into())];
+    let updated = [deed(AuditAction::OrganizationUpdated, before.id.into())];
     let downgraded = stores.organizations.update(&before, &smaller, &updated).await;
     [said(made), said(registered), said(given), said(taken), said(stopped), said(downgraded)]
 }
@@ -132,11 +132,11 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
         organization: authority.organization,
         until: NOON.plus_seconds(3600),
     };
-    let revoked = event(Action::TokenRevoked, revocation.token);
+    let revoked = event(AuditAction::TokenRevoked, revocation.token);
     stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
     assert_eq!(change_everything(&stores, authority).await, refused, "its token revoked");
 
-    assert_eq!(stores.count(Action::OrganizationUpdated).await, 0, "a refusal stores nothing");
+    assert_eq!(stores.count(AuditAction::OrganizationUpdated).await, 0, "a refusal stores nothing");
 }
 
 async fn what_a_kill_leaves_alone_changes_on(stores: Stores) {
@@ -161,8 +161,8 @@ async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
             let (credentials, target) = (stores.credentials.clone(), target.clone());
             async move {
                 let new = credential(target.id);
-                let generated = event(Action::CredentialGenerated, new.id);
-                let generated = EventDraft { authority: Some(authority), ..generated };
+                let generated = event(AuditAction::CredentialGenerated, new.id);
+                let generated = NewAuditEvent { authority: Some(authority), ..generated };
                 credentials.insert(&target, &new, u32::MAX, &generated).await.is_ok()
             }
         }));
@@ -202,8 +202,9 @@ impl SecretHasher for PausedHasher {
 
 async fn by_secret(app: &App, client: AgentId, secret: &str) -> Caller {
     let context = RequestContext::new(Origin { address: None, user_agent: None });
-    let proof = ClientProof::Secret { client: Some(client), secret: ClientSecret::parse(secret) };
-    app.clients.authenticate(&context, &proof).await.expect("a caller")
+    let presented =
+        PresentedCredentials::Secret { client: Some(client), secret: ClientSecret::parse(secret) };
+    app.clients.authenticate_caller(&context, &presented).await.expect("a caller")
 }
 
 async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores) {
@@ -246,8 +247,12 @@ async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores
         let outcome = pending.await.expect("no panic");
         assert!(matches!(outcome, Err(CredentialsError::Store(StoreError::NoLongerAllowed))), "{outcome:?}");
     }
-    assert_eq!(stores.count(Action::CredentialGenerated).await, 2, "the administrator's and the known one");
-    assert_eq!(stores.count(Action::CredentialRotated).await, 0);
+    assert_eq!(
+        stores.count(AuditAction::CredentialGenerated).await,
+        2,
+        "the administrator's and the known one"
+    );
+    assert_eq!(stores.count(AuditAction::CredentialRotated).await, 0);
 }
 
 async fn admin_organization(stores: &Stores, id: AgentId) -> agentidp::domain::id::OrganizationId {

@@ -9,8 +9,10 @@ use agentidp::adapters::postgres::Postgres;
 use agentidp::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSettings};
 use agentidp::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
-use agentidp::domain::audit::{Action, AuditEvent, EventDraft, Metadata, Origin, Outcome, Resource, Tally};
-use agentidp::domain::credential::{Credential, Proof, StoredSecret};
+use agentidp::domain::audit::{
+    AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, Tally,
+};
+use agentidp::domain::credential::{Credential, CredentialKind, StoredSecret};
 use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
 use agentidp::domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use agentidp::domain::plan::{Limit, LimitOverrides, Plan};
@@ -201,7 +203,7 @@ pub fn credential(agent: AgentId) -> Credential {
     Credential {
         id,
         agent,
-        proof: Proof::Secret { current, previous: None },
+        kind: CredentialKind::Secret { current, previous: None },
         created_at: NOON,
         expires_at: None,
         revoked_at: None,
@@ -218,19 +220,19 @@ pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
         secret: secret_of(credential),
         revision: agent.revision,
         assertion: None,
-        event: event(Action::TokenIssued, TokenId(id())),
+        event: event(AuditAction::TokenIssued, TokenId(id())),
     }
 }
 
 fn secret_of(credential: &Credential) -> Option<Fingerprint> {
-    match &credential.proof {
-        Proof::Secret { current, .. } => Some(current.fingerprint),
-        Proof::Key(_) => None,
+    match &credential.kind {
+        CredentialKind::Secret { current, .. } => Some(current.fingerprint),
+        CredentialKind::Key(_) => None,
     }
 }
 
-pub fn event(action: Action, resource: impl Into<Resource>) -> EventDraft {
-    EventDraft {
+pub fn event(action: AuditAction, resource: impl Into<Resource>) -> NewAuditEvent {
+    NewAuditEvent {
         id: EventId(id()),
         actor: None,
         authority: None,
@@ -260,7 +262,7 @@ pub fn claims(agent: &Agent, token: TokenId) -> Claims {
 /// A tally of the minute of its first event.
 pub fn tally(key: &str, in_full: &[AuditEvent], count: u64) -> Tally {
     let event =
-        AuditEvent { draft: EventDraft { id: EventId(id()), ..in_full[0].draft.clone() }, ..in_full[0] };
+        AuditEvent { draft: NewAuditEvent { id: EventId(id()), ..in_full[0].draft.clone() }, ..in_full[0] };
     let minute = event.draft.at.to_the_minute();
     Tally { key: key.to_owned(), minute, event, in_full: in_full.to_vec(), count }
 }
@@ -273,7 +275,7 @@ impl Stores {
     /// A stored organization with these limits.
     pub async fn organization(&self, overrides: LimitOverrides) -> Organization {
         let organization = Organization { overrides, ..organization() };
-        let created = event(Action::OrganizationCreated, organization.id);
+        let created = event(AuditAction::OrganizationCreated, organization.id);
         self.organizations.insert(&organization, &created).await.expect("stored");
         organization
     }
@@ -286,7 +288,7 @@ impl Stores {
 
     /// That agent, stored.
     pub async fn add(&self, agent: Agent) -> Agent {
-        let created = event(Action::AgentCreated, agent.id);
+        let created = event(AuditAction::AgentCreated, agent.id);
         self.agents.insert(Tenancy::All, &agent, None, std::slice::from_ref(&created)).await.expect("stored");
         agent
     }
@@ -294,7 +296,7 @@ impl Stores {
     /// A stored credential of that agent.
     pub async fn credential(&self, agent: &Agent) -> Credential {
         let credential = credential(agent.id);
-        let generated = event(Action::CredentialGenerated, credential.id);
+        let generated = event(AuditAction::CredentialGenerated, credential.id);
         self.credentials.insert(agent, &credential, 10, &generated).await.expect("stored");
         credential
     }
@@ -313,7 +315,7 @@ impl Stores {
             let after = credential.revoked(at).expect("not yet");
             let update =
                 CredentialUpdate { before: &credential, after: &after, max_live: 10, agent_after: None };
-            let revoked = event(Action::CredentialRevoked, after.id);
+            let revoked = event(AuditAction::CredentialRevoked, after.id);
             self.credentials.update(agent, &update, &revoked).await.expect("revoked");
         }
     }
@@ -347,7 +349,7 @@ impl Stores {
     }
 
     /// How many events of that action there are.
-    pub async fn count(&self, action: Action) -> usize {
+    pub async fn count(&self, action: AuditAction) -> usize {
         let query = AuditQuery {
             within: Tenancy::All,
             filter: agentidp::domain::audit::AuditFilter { action: Some(action), ..Default::default() },

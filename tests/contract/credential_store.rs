@@ -1,14 +1,15 @@
 use agentidp::domain::agent::AgentChange;
-use agentidp::domain::audit::{Action, EventDraft};
+use agentidp::domain::audit::{AuditAction, NewAuditEvent};
 use agentidp::domain::credential::{
-    Credential, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_REVOKED, MAX_UNREVOKED, Proof, StoredSecret,
+    Credential, CredentialKind, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_REVOKED, MAX_UNREVOKED,
+    StoredSecret,
 };
 use agentidp::domain::jwk::PublicKey;
 use agentidp::domain::page::Page;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::{
-    CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+    CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 
 use crate::bench::*;
@@ -31,9 +32,9 @@ contract!([memory, postgres] [
 ]);
 
 fn fingerprint(credential: &Credential) -> Fingerprint {
-    match &credential.proof {
-        Proof::Secret { current, .. } => current.fingerprint,
-        Proof::Key(_) => panic!("a key has none"),
+    match &credential.kind {
+        CredentialKind::Secret { current, .. } => current.fingerprint,
+        CredentialKind::Key(_) => panic!("a key has none"),
     }
 }
 
@@ -49,11 +50,11 @@ async fn a_credential_reads_back_as_it_was_stored(stores: Stores) {
     let agent = stores.agent().await;
     let secret = stores.credential(&agent).await;
     let key = Credential {
-        proof: Proof::Key(PublicKey::Ed25519 { x: "eA".into() }),
+        kind: CredentialKind::Key(PublicKey::Ed25519 { x: "eA".into() }),
         expires_at: Some(NOON.plus_seconds(60)),
         ..credential(agent.id)
     };
-    let generated = event(Action::CredentialGenerated, key.id);
+    let generated = event(AuditAction::CredentialGenerated, key.id);
     stores.credentials.insert(&agent, &key, MAX_LIVE_CREDENTIALS, &generated).await.expect("stored");
     for stored in [secret, key] {
         let found = stores.credentials.find(agent.id, stored.id).await.expect("an answer");
@@ -70,12 +71,12 @@ async fn the_limit_of_live_credentials_holds_however_many_race(stores: Stores) {
             let (credentials, agent) = (stores.credentials.clone(), agent.clone());
             async move {
                 let new = credential(agent.id);
-                credentials.insert(&agent, &new, 10, &event(Action::CredentialGenerated, new.id)).await
+                credentials.insert(&agent, &new, 10, &event(AuditAction::CredentialGenerated, new.id)).await
             }
         });
         let outcomes = race(callers).await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
-        assert_eq!(stores.count(Action::CredentialGenerated).await, 10 * round, "one event each");
+        assert_eq!(stores.count(AuditAction::CredentialGenerated).await, 10 * round, "one event each");
     }
 }
 
@@ -83,7 +84,7 @@ async fn a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_
     let agent = stores.agent().await;
     let expired = Credential { expires_at: Some(NOON), ..credential(agent.id) };
     let insert = async |new: &Credential| {
-        stores.credentials.insert(&agent, new, 1, &event(Action::CredentialGenerated, new.id)).await
+        stores.credentials.insert(&agent, new, 1, &event(AuditAction::CredentialGenerated, new.id)).await
     };
     insert(&expired).await.expect("the first");
     insert(&credential(agent.id)).await.expect("an expired one takes no room");
@@ -92,16 +93,16 @@ async fn a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_
     let revived = expired.rotated(other_secret(), None, None).expect("not revoked");
     let change = CredentialUpdate { max_live: 1, ..update(&expired, &revived) };
     let outcome =
-        stores.credentials.update(&agent, &change, &event(Action::CredentialRotated, expired.id)).await;
+        stores.credentials.update(&agent, &change, &event(AuditAction::CredentialRotated, expired.id)).await;
     assert!(matches!(outcome, Err(UpdateCredentialError::LimitReached(1))));
 }
 
 async fn expired_credentials_do_not_pile_up(stores: Stores) {
     let agent = stores.agent().await;
     let expired = || Credential { expires_at: Some(NOON), ..credential(agent.id) };
-    let key = || Credential { proof: Proof::Key(PublicKey::Ed25519 { x: "eA".into() }), ..expired() };
+    let key = || Credential { kind: CredentialKind::Key(PublicKey::Ed25519 { x: "eA".into() }), ..expired() };
     let insert = async |new: &Credential| {
-        stores.credentials.insert(&agent, new, 10, &event(Action::CredentialGenerated, new.id)).await
+        stores.credentials.insert(&agent, new, 10, &event(AuditAction::CredentialGenerated, new.id)).await
     };
     for _ in 0..MAX_UNREVOKED {
         insert(&expired()).await.expect("an expired one is not live");
@@ -114,7 +115,7 @@ async fn expired_credentials_do_not_pile_up(stores: Stores) {
     }
     assert!(matches!(insert(&key()).await, Err(InsertCredentialError::TooManyUnrevoked)));
     let after = expired.revoked(NOON).expect("not yet");
-    let revoked = event(Action::CredentialRevoked, after.id);
+    let revoked = event(AuditAction::CredentialRevoked, after.id);
     stores.credentials.update(&agent, &update(&expired, &after), &revoked).await.expect("revoked");
     insert(&key()).await.expect("a revoked one makes room");
 
@@ -133,13 +134,13 @@ async fn a_credential_of_an_agent_that_has_changed_is_refused(stores: Stores) {
     stores.agents.update(&seen, &suspended, &[]).await.expect("changed");
     let new = credential(seen.id);
     let outcome =
-        stores.credentials.insert(&seen, &new, 10, &event(Action::CredentialGenerated, new.id)).await;
+        stores.credentials.insert(&seen, &new, 10, &event(AuditAction::CredentialGenerated, new.id)).await;
     assert!(matches!(outcome, Err(InsertCredentialError::LostRace)));
     let after = credential_of_it.revoked(NOON).expect("live");
-    let revoked = event(Action::CredentialRevoked, after.id);
+    let revoked = event(AuditAction::CredentialRevoked, after.id);
     let outcome = stores.credentials.update(&seen, &update(&credential_of_it, &after), &revoked).await;
     assert!(matches!(outcome, Err(UpdateCredentialError::LostRaceForAgent)));
-    assert_eq!(stores.count(Action::CredentialRevoked).await, 0);
+    assert_eq!(stores.count(AuditAction::CredentialRevoked).await, 0);
 }
 
 async fn of_two_rotations_of_one_state_one_wins(stores: Stores) {
@@ -150,14 +151,14 @@ async fn of_two_rotations_of_one_state_one_wins(stores: Stores) {
             let (credentials, agent, before) = (stores.credentials.clone(), agent.clone(), before.clone());
             async move {
                 let after = before.rotated(other_secret(), None, None).expect("live");
-                let rotated = event(Action::CredentialRotated, after.id);
+                let rotated = event(AuditAction::CredentialRotated, after.id);
                 credentials.update(&agent, &update(&before, &after), &rotated).await
             }
         });
         let outcomes = race(callers).await;
         let lost = |outcome: &&Result<(), _>| matches!(outcome, Err(UpdateCredentialError::LostRace));
         assert_eq!(outcomes.iter().filter(lost).count(), RACERS - 1, "round {round}");
-        assert_eq!(stores.count(Action::CredentialRotated).await, round, "one event");
+        assert_eq!(stores.count(AuditAction::CredentialRotated).await, round, "one event");
     }
 }
 
@@ -167,7 +168,7 @@ async fn tokens_die_with_the_old_secret_or_neither_does(stores: Stores) {
     let after = before.rotated(other_secret(), None, None).expect("live");
     let killed = agent.without_its_tokens(NOON).expect("alive");
     let change = CredentialUpdate { agent_after: Some(&killed), ..update(&before, &after) };
-    let rotated = event(Action::CredentialRotated, after.id);
+    let rotated = event(AuditAction::CredentialRotated, after.id);
     stores.credentials.update(&agent, &change, &rotated).await.expect("changed");
     let found =
         stores.agents.find(agentidp::domain::tenancy::Tenancy::All, agent.id).await.expect("an answer");
@@ -193,7 +194,7 @@ async fn the_last_administrators_credential_stays_however_many_race(stores: Stor
             let (store, agent) = (stores.credentials.clone(), agent.clone());
             async move {
                 let after = before.revoked(NOON).expect("live");
-                let revoked = event(Action::CredentialRevoked, after.id);
+                let revoked = event(AuditAction::CredentialRevoked, after.id);
                 store.update(&agent, &update(&before, &after), &revoked).await
             }
         });
@@ -201,7 +202,7 @@ async fn the_last_administrators_credential_stays_however_many_race(stores: Stor
         let refused =
             |outcome: &&Result<(), _>| matches!(outcome, Err(UpdateCredentialError::LastAdministrator));
         assert_eq!(outcomes.iter().filter(refused).count(), 1, "round {round}");
-        assert_eq!(stores.count(Action::CredentialRevoked).await, 4 * round);
+        assert_eq!(stores.count(AuditAction::CredentialRevoked).await, 4 * round);
     }
 }
 
@@ -209,17 +210,17 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
     let agent = stores.agent().await;
     let first = stores.credential(&agent).await;
     let second = stores.credential(&agent).await;
-    let proof = ProofKind::Secret(fingerprint(&second));
+    let proof = PresentedKind::Secret(fingerprint(&second));
     let client = stores.credentials.find_client(agent.id, proof).await.expect("an answer").expect("known");
     assert_eq!(*client.agent, agent);
     assert_eq!(client.organization.id, agent.organization);
     assert_eq!(client.candidates.iter().map(|one| one.id).collect::<Vec<_>>(), [second.id]);
 
     let after = first.rotated(other_secret(), None, Some(NOON.plus_seconds(60))).expect("live");
-    let rotated = event(Action::CredentialRotated, first.id);
+    let rotated = event(AuditAction::CredentialRotated, first.id);
     stores.credentials.update(&agent, &update(&first, &after), &rotated).await.expect("changed");
     for print in [fingerprint(&first), Fingerprint([9; 8])] {
-        let client = stores.credentials.find_client(agent.id, ProofKind::Secret(print)).await;
+        let client = stores.credentials.find_client(agent.id, PresentedKind::Secret(print)).await;
         let client = client.expect("an answer").expect("known");
         assert_eq!(
             client.candidates.iter().map(|one| one.id).collect::<Vec<_>>(),
@@ -227,10 +228,10 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
             "both secrets"
         );
     }
-    let unknown = stores.credentials.find_client(credential(agent.id).agent, ProofKind::Key).await;
+    let unknown = stores.credentials.find_client(credential(agent.id).agent, PresentedKind::Key).await;
     assert!(unknown.expect("an answer").expect("known").candidates.is_empty(), "it has no key");
     let nobody = crate::bench::agent(agent.organization).id;
-    assert!(stores.credentials.find_client(nobody, ProofKind::Key).await.expect("an answer").is_none());
+    assert!(stores.credentials.find_client(nobody, PresentedKind::Key).await.expect("an answer").is_none());
 }
 
 async fn a_use_is_noted_and_never_moves_back(stores: Stores) {
@@ -251,7 +252,7 @@ async fn a_rotation_does_not_forget_a_use(stores: Stores) {
     let before = stores.credential(&agent).await;
     stores.credentials.touch(agent.id, before.id, NOON).await.expect("noted");
     let after = before.rotated(other_secret(), None, None).expect("live");
-    let rotated = event(Action::CredentialRotated, before.id);
+    let rotated = event(AuditAction::CredentialRotated, before.id);
     stores.credentials.update(&agent, &update(&before, &after), &rotated).await.expect("changed");
     let found = stores.credentials.find(agent.id, before.id).await.expect("an answer").expect("stored");
     assert_eq!(found.last_used_at, Some(NOON));
@@ -262,11 +263,11 @@ async fn a_list_is_newest_first_and_filtered(stores: Stores) {
     let mut ids = Vec::new();
     for second in 0..3 {
         let new = Credential { created_at: NOON.plus_seconds(second), ..credential(agent.id) };
-        let generated = event(Action::CredentialGenerated, new.id);
+        let generated = event(AuditAction::CredentialGenerated, new.id);
         stores.credentials.insert(&agent, &new, 10, &generated).await.expect("stored");
         if second == 1 {
             let revoked = new.revoked(NOON).expect("live");
-            let event = event(Action::CredentialRevoked, new.id);
+            let event = event(AuditAction::CredentialRevoked, new.id);
             stores.credentials.update(&agent, &update(&new, &revoked), &event).await.expect("changed");
         }
         ids.insert(0, new.id);
@@ -286,7 +287,7 @@ async fn of_revoked_credentials_the_newest_are_kept(stores: Stores) {
     stores.credentials.touch(agent.id, oldest.id, NOON).await.expect("noted");
     let revoke = async |credential: &Credential, at: Timestamp| {
         let after = credential.revoked(at).expect("not yet");
-        let revoked = EventDraft { at, ..event(Action::CredentialRevoked, after.id) };
+        let revoked = NewAuditEvent { at, ..event(AuditAction::CredentialRevoked, after.id) };
         stores.credentials.update(&agent, &update(credential, &after), &revoked).await.expect("revoked");
     };
     revoke(&oldest, NOON).await;
@@ -306,14 +307,14 @@ async fn the_last_administrators_credential_is_given_no_end(stores: Stores) {
     let (_, agent, only) = stores.administrator().await;
     let rotate = async |before: &Credential, end: Option<Timestamp>| {
         let after = before.rotated(other_secret(), end, None).expect("not revoked");
-        let rotated = event(Action::CredentialRotated, after.id);
+        let rotated = event(AuditAction::CredentialRotated, after.id);
         stores.credentials.update(&agent, &update(before, &after), &rotated).await.map(|()| after)
     };
     let soon = Some(NOON.plus_seconds(1));
     assert!(matches!(rotate(&only, soon).await, Err(UpdateCredentialError::LastAdministrator)));
     let kept = rotate(&only, None).await.expect("it keeps working");
     let other = Credential { expires_at: Some(NOON.plus_seconds(60)), ..credential(agent.id) };
-    let generated = event(Action::CredentialGenerated, other.id);
+    let generated = event(AuditAction::CredentialGenerated, other.id);
     stores.credentials.insert(&agent, &other, 10, &generated).await.expect("stored");
     let late = Some(NOON.plus_seconds(60));
     assert!(matches!(rotate(&kept, late).await, Err(UpdateCredentialError::LastAdministrator)));

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentidp::adapters::crypto::{JwtAssertionVerifier, generate_pem};
-use agentidp::app::client_auth::{ClientAuthError, ClientProof};
+use agentidp::app::client_auth::{ClientAuthError, PresentedCredentials};
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::{App, Ports, Settings};
 use agentidp::domain::agent::Agent;
-use agentidp::domain::audit::{Action, Origin};
-use agentidp::domain::credential::{Credential, Proof};
+use agentidp::domain::audit::{AuditAction, Origin};
+use agentidp::domain::credential::{Credential, CredentialKind};
 use agentidp::domain::id::AgentId;
 use agentidp::domain::jwk::{KeyType, PublicKey};
 use agentidp::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
@@ -65,9 +65,9 @@ impl Target {
         for _ in 0..KEYS {
             let key = Ed25519KeyPair::generate().expect("a key");
             let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-            let proof = Proof::Key(PublicKey::Ed25519 { x });
-            let new = Credential { proof, ..credential(agent.id) };
-            let generated = event(Action::CredentialGenerated, new.id);
+            let kind = CredentialKind::Key(PublicKey::Ed25519 { x });
+            let new = Credential { kind, ..credential(agent.id) };
+            let generated = event(AuditAction::CredentialGenerated, new.id);
             stores.credentials.insert(&agent, &new, 10, &generated).await.expect("stored");
             keys.push(key);
         }
@@ -96,11 +96,13 @@ impl Target {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(&header), part(&claims));
         let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref());
-        let proof =
-            ClientProof::Assertion { client: None, assertion: format!("{message}.{signature}").into() };
+        let presented = PresentedCredentials::Assertion {
+            client: None,
+            assertion: format!("{message}.{signature}").into(),
+        };
         let context = RequestContext::new(Origin { address: Some([192, 0, 2, 1].into()), user_agent: None });
         self.verifier.signatures.store(0, Ordering::SeqCst);
-        let outcome = self.app.clients.prove(&context, &proof).await;
+        let outcome = self.app.clients.authenticate(&context, &presented).await;
         let outcome = outcome.map(|_| ()).map_err(|error: ClientAuthError| error.to_string());
         (outcome, self.verifier.signatures.load(Ordering::SeqCst))
     }

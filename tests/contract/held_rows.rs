@@ -1,7 +1,7 @@
 //! Rows that somebody holds: a kill is not overtaken by tokens, and whoever waits in vain fails alone.
 
 use agentidp::domain::agent::{Agent, AgentChange, Version};
-use agentidp::domain::audit::{Action, Authority, EventDraft};
+use agentidp::domain::audit::{AuditAction, Authority, NewAuditEvent};
 use agentidp::domain::id::{OrganizationId, TokenId};
 use agentidp::domain::page::Page;
 use agentidp::domain::plan::LimitOverrides;
@@ -79,7 +79,8 @@ async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored()
         scopes: ManagementScopes::default(),
         token: None,
     };
-    let generated = EventDraft { authority: Some(authority), ..event(Action::CredentialGenerated, new.id) };
+    let generated =
+        NewAuditEvent { authority: Some(authority), ..event(AuditAction::CredentialGenerated, new.id) };
     let credentials = stores.credentials.clone();
     let change = tokio::spawn(async move { credentials.insert(&target, &new, 10, &generated).await });
     until_waiting(&watcher, 1, &change).await;
@@ -187,12 +188,12 @@ async fn a_revocation_that_the_tables_refuse_fails_alone() {
         let token = TokenId(id());
         let revocation = Revocation { token, organization, until: NOON.plus_seconds(60) };
         let tokens = stores.tokens.clone();
-        async move { (is_wrong, tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await) }
+        async move { (is_wrong, tokens.revoke(&revocation, &event(AuditAction::TokenRevoked, token)).await) }
     });
     for (is_wrong, outcome) in race(callers).await {
         assert_eq!(outcome.is_err(), is_wrong, "{outcome:?}");
     }
-    assert_eq!(stores.count(Action::TokenRevoked).await, RACERS - RACERS.div_ceil(10));
+    assert_eq!(stores.count(AuditAction::TokenRevoked).await, RACERS - RACERS.div_ceil(10));
 }
 
 /// A tenant that holds its own lock, or floods the pool, does not keep other tenants' revocations, changes and lists from it.
@@ -243,7 +244,7 @@ async fn who_is_at_the_limit_is_refused_without_the_lock_of_registrations() {
     let organization = stores.organization(overrides).await;
     let first = stores.add(agent(organization.id)).await;
     let register = async |new: &Agent| {
-        let created = event(Action::AgentCreated, new.id);
+        let created = event(AuditAction::AgentCreated, new.id);
         stores.agents.insert(Tenancy::All, new, None, std::slice::from_ref(&created)).await
     };
     let refused = register(&agent(organization.id)).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentidp::domain::audit::{Action, EventDraft};
+use agentidp::domain::audit::{AuditAction, NewAuditEvent};
 use agentidp::domain::id::TokenId;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::organization_store::InsertOrganizationError;
@@ -29,7 +29,7 @@ async fn under_cuts<T: Send + 'static>(stores: &Stores, work: impl Future<Output
     work.await.expect("the work does not panic")
 }
 
-async fn has_event(stores: &Stores, event: &EventDraft) -> bool {
+async fn has_event(stores: &Stores, event: &NewAuditEvent) -> bool {
     let found = stores.audit.find(Tenancy::All, event.id, NOON).await;
     found.expect("an answer, now that nothing is cut").is_some()
 }
@@ -82,7 +82,7 @@ async fn a_change_that_was_acknowledged_is_there_and_one_that_was_refused_is_not
         for _ in 0..60 {
             let calls = (0..8).map(|_| {
                 let (organizations, new) = (organizations.clone(), organization());
-                let event = event(Action::OrganizationCreated, new.id);
+                let event = event(AuditAction::OrganizationCreated, new.id);
                 async move { (organizations.insert(&new, &event).await, new, event) }
             });
             outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);
@@ -116,7 +116,7 @@ async fn a_revocation_that_was_acknowledged_holds_with_one_event_and_one_that_wa
             let calls = (0..50).map(|_| {
                 let (tokens, token) = (tokens.clone(), TokenId(id()));
                 let revocation = Revocation { token, organization, until: NOON.plus_seconds(60) };
-                let event = event(Action::TokenRevoked, token);
+                let event = event(AuditAction::TokenRevoked, token);
                 async move { (tokens.revoke(&revocation, &event).await, token, event) }
             });
             outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);

@@ -1,4 +1,4 @@
-use agentidp::domain::audit::Action;
+use agentidp::domain::audit::AuditAction;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::page::Page;
 use agentidp::domain::plan::{LimitOverrides, Plan};
@@ -26,7 +26,7 @@ async fn an_organization_reads_back_by_id_and_by_slug(stores: Stores) {
     let by_slug = stores.organizations.find_by_slug(&organization.slug).await.expect("an answer");
     assert_eq!(by_id.as_deref(), Some(&organization));
     assert_eq!(by_slug.as_deref(), Some(&organization));
-    assert_eq!(stores.count(Action::OrganizationCreated).await, 1);
+    assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1);
 }
 
 async fn a_slug_is_taken_once_however_many_race(stores: Stores) {
@@ -35,12 +35,12 @@ async fn a_slug_is_taken_once_however_many_race(stores: Stores) {
         let callers = (0..RACERS).map(|_| {
             let (organizations, mut new) = (stores.organizations.clone(), organization());
             new.slug = slug.clone();
-            async move { organizations.insert(&new, &event(Action::OrganizationCreated, new.id)).await }
+            async move { organizations.insert(&new, &event(AuditAction::OrganizationCreated, new.id)).await }
         });
         let outcomes = race(callers).await;
         let taken = |outcome: &&Result<(), _>| matches!(outcome, Err(InsertOrganizationError::SlugTaken));
         assert_eq!(outcomes.iter().filter(taken).count(), RACERS - 1, "round {round}");
-        assert_eq!(stores.count(Action::OrganizationCreated).await, round, "one event");
+        assert_eq!(stores.count(AuditAction::OrganizationCreated).await, round, "one event");
     }
 }
 
@@ -60,13 +60,15 @@ async fn of_two_changes_of_one_state_one_wins(stores: Stores) {
                 let plan = if place % 2 == 0 { Plan::Free } else { Plan::Pro };
                 let change = OrganizationChange { plan: Some(plan), ..OrganizationChange::default() };
                 let after = before.changed(change, NOON);
-                organizations.update(&before, &after, &[event(Action::OrganizationUpdated, before.id)]).await
+                organizations
+                    .update(&before, &after, &[event(AuditAction::OrganizationUpdated, before.id)])
+                    .await
             }
         });
         let outcomes = race(callers).await;
         let lost = |outcome: &&Result<(), _>| matches!(outcome, Err(UpdateOrganizationError::LostRace));
         assert_eq!(outcomes.iter().filter(lost).count(), RACERS - 1, "round {round}");
-        assert_eq!(stores.count(Action::OrganizationUpdated).await, round, "one event");
+        assert_eq!(stores.count(AuditAction::OrganizationUpdated).await, round, "one event");
     }
 }
 
@@ -94,7 +96,11 @@ async fn a_list_is_newest_first_and_paged(stores: Stores) {
     for second in 0..5 {
         let mut new = organization();
         new.created_at = NOON.plus_seconds(second);
-        stores.organizations.insert(&new, &event(Action::OrganizationCreated, new.id)).await.expect("stored");
+        stores
+            .organizations
+            .insert(&new, &event(AuditAction::OrganizationCreated, new.id))
+            .await
+            .expect("stored");
         ids.insert(0, new.id);
     }
     let mut seen = Vec::new();

@@ -1,5 +1,5 @@
 use agentidp::domain::agent::AgentChange;
-use agentidp::domain::audit::Action;
+use agentidp::domain::audit::AuditAction;
 use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::plan::LimitOverrides;
@@ -34,7 +34,7 @@ async fn every_kill_puts_a_notice_in(stores: Stores) {
     let token = TokenId(id());
     let revocation = Revocation { token, organization: before.id, until: NOON.plus_seconds(60) };
     for _ in 0..2 {
-        stores.tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await.expect("revoked");
+        stores.tokens.revoke(&revocation, &event(AuditAction::TokenRevoked, token)).await.expect("revoked");
     }
     let expected = [
         Notice::of_agent(&killed, NOON),

@@ -1,6 +1,6 @@
 //! What PostgreSQL removes, and how: in steps, and in nobody's way.
 
-use agentidp::domain::audit::Action;
+use agentidp::domain::audit::AuditAction;
 use agentidp::domain::plan::{Limit, LimitOverrides};
 use agentidp::domain::time::Timestamp;
 use tokio_postgres::Client;
@@ -48,7 +48,7 @@ async fn all_that_is_past_goes_however_many_steps_it_takes() {
     let client = stores.database().client(OWNER).await;
     fill(&client, 1_203, 12_345).await;
     assert_eq!(stores.audit.purge(LATER).await.expect("purged"), 1_203 + 12_345);
-    assert_eq!(stores.count(Action::OrganizationCreated).await, 1, "it is kept for ever");
+    assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1, "it is kept for ever");
     assert_eq!((events(&client).await, months(&client).await), (1, 1));
 }
 

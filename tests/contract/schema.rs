@@ -3,7 +3,7 @@
 use agentidp::adapters::postgres::{migrate, powers};
 use agentidp::adapters::system::SystemClock;
 use agentidp::domain::agent::{AgentStatus, AgentType, Owner};
-use agentidp::domain::audit::{Action, AuditEvent, AuditFilter, EventDraft, Outcome, ResourceType};
+use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, NewAuditEvent, Outcome, ResourceType};
 use agentidp::domain::credential::CredentialStatus;
 use agentidp::domain::id::{AgentId, TokenId};
 use agentidp::domain::page::Page;
@@ -133,7 +133,7 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
     let tricked = "CREATE TEMP VIEW organization_retention AS SELECT organization_id, -100000 AS days FROM organizations;
         SELECT remove_past_audit_events(clock_timestamp(), 30, 1000, '00000000-0000-0000-0000-000000000000')";
     serves.batch_execute(tricked).await.expect("it looks at the tables that are its own");
-    assert_eq!(stores.count(Action::OrganizationCreated).await, 1, "nothing went");
+    assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1, "nothing went");
 }
 
 /// PostgreSQL before 15 lets everybody create in the schema `public`, which there is the superuser's.
@@ -177,7 +177,7 @@ async fn who_serves_cannot_become_the_owner_through_functions_of_its_own() {
             'development', 'active', now(), 0, 0 FROM organizations LIMIT 1";
     serves.batch_execute(calls).await.expect("they do what they should");
     migrate(&database.settings(OWNER), Some(SERVES)).await.expect("the owner falls for none of them either");
-    assert_eq!(stores.count(Action::OrganizationCreated).await, 1, "nothing went");
+    assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1, "nothing went");
     let taken = findings(&serves, "SELECT relname::text FROM pg_class WHERE relname = 'taken'").await;
     assert_eq!(taken, [""; 0]);
 }
@@ -222,7 +222,7 @@ async fn who_serves_removes_nothing_that_the_last_thirty_days_would_have_kept() 
     let now = SystemClock.now();
     let event = |days| AuditEvent {
         organization: Some(organization.id),
-        draft: EventDraft { at: now.minus_days(days), ..event(Action::AuthFailed, organization.id) },
+        draft: NewAuditEvent { at: now.minus_days(days), ..event(AuditAction::AuthFailed, organization.id) },
     };
     stores.append(&[event(3), event(35), event(100), event(800)]).await;
     let serves = database.client(SERVES).await;
@@ -283,8 +283,10 @@ async fn partitions_are_made_for_plausible_times_only() {
     );
     assert_eq!(partitions.await, [""; 0]);
     let stores = postgres().await;
-    let late =
-        EventDraft { at: SystemClock.now().minus_days(9_000), ..event(Action::AuthFailed, AgentId(id())) };
+    let late = NewAuditEvent {
+        at: SystemClock.now().minus_days(9_000),
+        ..event(AuditAction::AuthFailed, AgentId(id()))
+    };
     let outcome =
         stores.audit.tally(&[tally("late", &[AuditEvent { organization: None, draft: late }], 0)]).await;
     let Err(StoreError::Unavailable { source, .. }) = outcome else { panic!("{outcome:?}") };
@@ -299,7 +301,7 @@ async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     let now = SystemClock.now();
     let (token, until) = (TokenId(id()), now.plus_seconds(60));
     let revocation = Revocation { token, organization: agent.organization, until };
-    let revoked = EventDraft { at: now, ..event(Action::TokenRevoked, token) };
+    let revoked = NewAuditEvent { at: now, ..event(AuditAction::TokenRevoked, token) };
     stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
     let assertion = SpentAssertion { digest: [7; 32], until };
     assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
@@ -390,7 +392,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
         for filter in [
             AuditFilter::default(),
             AuditFilter { actor: Some(agent.id), ..AuditFilter::default() },
-            AuditFilter { action: Some(Action::AgentCreated), ..AuditFilter::default() },
+            AuditFilter { action: Some(AuditAction::AgentCreated), ..AuditFilter::default() },
             AuditFilter { outcome: Some(Outcome::Failure), ..AuditFilter::default() },
             AuditFilter { resource_type: Some(ResourceType::Agent), ..AuditFilter::default() },
             AuditFilter { resource_id: Some(agent.id.0), ..AuditFilter::default() },

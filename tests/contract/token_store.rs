@@ -1,5 +1,5 @@
 use agentidp::domain::agent::AgentChange;
-use agentidp::domain::audit::{Action, EventDraft};
+use agentidp::domain::audit::{AuditAction, NewAuditEvent};
 use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, StoredSecret};
 use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
@@ -41,7 +41,7 @@ async fn nothing_is_issued_to_a_secret_that_was_rotated_since(stores: Stores) {
         max_live: MAX_LIVE_CREDENTIALS,
         agent_after: None,
     };
-    let rotated = event(Action::CredentialRotated, after.id);
+    let rotated = event(AuditAction::CredentialRotated, after.id);
     stores.credentials.update(&agent, &change, &rotated).await.expect("changed");
     let outcome = stores.tokens.issue(issue(&agent, &before)).await;
     assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "the credential lives, the secret does not");
@@ -52,7 +52,7 @@ async fn an_issued_token_has_its_event_and_notes_the_use(stores: Stores) {
     let agent = stores.agent().await;
     let credential = stores.credential(&agent).await;
     stores.tokens.issue(issue(&agent, &credential)).await.expect("allowed");
-    assert_eq!(stores.count(Action::TokenIssued).await, 1);
+    assert_eq!(stores.count(AuditAction::TokenIssued).await, 1);
     let used = stores.credentials.find(agent.id, credential.id).await.expect("an answer").expect("stored");
     assert_eq!(used.last_used_at, Some(NOON.to_the_minute()));
 }
@@ -91,7 +91,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     refused(issue(&changed, &credential_of_it), "an organization that has changed").await;
 
     let expiring = Credential { expires_at: Some(NOON), ..crate::bench::credential(agent.id) };
-    let generated = event(Action::CredentialGenerated, expiring.id);
+    let generated = event(AuditAction::CredentialGenerated, expiring.id);
     stores.credentials.insert(&agent, &expiring, 10, &generated).await.expect("stored");
     refused(issue(&agent, &expiring), "an expired credential").await;
 
@@ -102,7 +102,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
         max_live: MAX_LIVE_CREDENTIALS,
         agent_after: None,
     };
-    let event = event(Action::CredentialRevoked, revoked.id);
+    let event = event(AuditAction::CredentialRevoked, revoked.id);
     stores.credentials.update(&agent, &change, &event).await.expect("changed");
     refused(issue(&agent, &credential), "a revoked credential").await;
 
@@ -117,7 +117,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     refused(issue(&other, &live), "a suspended organization").await;
     let current = TokenIssue { revision: suspended.revision, ..issue(&other, &live) };
     refused(current, "a suspended organization, of its own revision").await;
-    assert_eq!(stores.count(Action::TokenIssued).await, 0, "a refusal stores nothing");
+    assert_eq!(stores.count(AuditAction::TokenIssued).await, 0, "a refusal stores nothing");
 }
 
 /// Tokens and a suspension race: whatever is issued is issued before the suspension, or not at all.
@@ -158,7 +158,7 @@ async fn the_monthly_quota_is_exact_however_many_race(stores: Stores) {
         let refused = |outcome: &&Result<u64, _>| matches!(outcome, Err(IssueError::QuotaReached(10)));
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
         assert_eq!(outcomes.iter().filter(refused).count(), RACERS - 10, "round {round}");
-        assert_eq!(stores.count(Action::TokenIssued).await, 10 * round, "one event each");
+        assert_eq!(stores.count(AuditAction::TokenIssued).await, 10 * round, "one event each");
     }
 }
 
@@ -169,7 +169,7 @@ async fn a_month_begins_with_a_quota_of_its_own(stores: Stores) {
     let credential = stores.credential(&agent).await;
     let at = |at: Timestamp| {
         let issue = issue(&agent, &credential);
-        TokenIssue { event: EventDraft { at, ..issue.event }, ..issue }
+        TokenIssue { event: NewAuditEvent { at, ..issue.event }, ..issue }
     };
     const END_OF_JANUARY: Timestamp = Timestamp::from_millis(1_769_903_999_999);
     stores.tokens.issue(at(NOON)).await.expect("the first of January");
@@ -246,9 +246,9 @@ async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
     let (token, other) = (TokenId(id()), TokenId(id()));
     let revocation = Revocation { token, organization: agent.organization, until: NOON.plus_seconds(60) };
     for _ in 0..2 {
-        stores.tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await.expect("revoked");
+        stores.tokens.revoke(&revocation, &event(AuditAction::TokenRevoked, token)).await.expect("revoked");
     }
-    assert_eq!(stores.count(Action::TokenRevoked).await, 1);
+    assert_eq!(stores.count(AuditAction::TokenRevoked).await, 1);
     let is_revoked = async |token| {
         let standing =
             stores.tokens.standing(&claims(&agent, token)).await.expect("an answer").expect("known");
@@ -269,12 +269,12 @@ async fn revocations_at_once_have_one_event_a_token(stores: Stores) {
             let revocation =
                 Revocation { token, organization: agent.organization, until: NOON.plus_seconds(60) };
             let tokens = stores.tokens.clone();
-            async move { tokens.revoke(&revocation, &event(Action::TokenRevoked, token)).await }
+            async move { tokens.revoke(&revocation, &event(AuditAction::TokenRevoked, token)).await }
         });
         for outcome in race(callers).await {
             outcome.expect("revoked");
         }
-        assert_eq!(stores.count(Action::TokenRevoked).await, round * several.len());
+        assert_eq!(stores.count(AuditAction::TokenRevoked).await, round * several.len());
     }
 }
 

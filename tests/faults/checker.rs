@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::history::{Answer, Deed, Line, Subject, Token};
+use crate::history::{Answer, Line, Operation, Subject, Token};
 
 /// For how long after its lost answer a change may still come to be: longer than any request takes.
 const LATE: Duration = Duration::from_secs(10);
@@ -75,10 +75,10 @@ impl Changes {
 }
 
 /// All changes of some kind, by whom they are about.
-fn changes(lines: &[Line], wanted: fn(&Deed) -> Option<&Subject>) -> HashMap<&Subject, Changes> {
+fn changes(lines: &[Line], wanted: fn(&Operation) -> Option<&Subject>) -> HashMap<&Subject, Changes> {
     let mut by_subject: HashMap<&Subject, Vec<Change>> = HashMap::new();
     for line in lines {
-        let Some(subject) = wanted(&line.deed) else { continue };
+        let Some(subject) = wanted(&line.operation) else { continue };
         let (done, end) = match line.answer {
             Answer::No => continue,
             Answer::Unknown => (None, line.end + LATE),
@@ -99,8 +99,8 @@ struct Life<'a> {
 
 /// All changes that kill.
 fn kills(lines: &[Line]) -> HashMap<&Subject, Changes> {
-    changes(lines, |deed| match deed {
-        Deed::Kill(subject) | Deed::Suspend(subject) => Some(subject),
+    changes(lines, |operation| match operation {
+        Operation::Kill(subject) | Operation::Suspend(subject) => Some(subject),
         _ => None,
     })
 }
@@ -109,7 +109,7 @@ fn kills(lines: &[Line]) -> HashMap<&Subject, Changes> {
 fn lives<'a>(lines: &'a [Line], kills: &'a HashMap<&Subject, Changes>) -> impl Iterator<Item = Life<'a>> {
     let mut asked: HashMap<&str, Vec<&Line>> = HashMap::new();
     for line in lines {
-        if let Deed::Ask { token } = &line.deed {
+        if let Operation::Ask { token } = &line.operation {
             asked.entry(token).or_default().push(line);
         }
     }
@@ -125,12 +125,12 @@ fn lives<'a>(lines: &'a [Line], kills: &'a HashMap<&Subject, Changes>) -> impl I
 pub fn violations(lines: &[Line]) -> Vec<String> {
     let mut violations = Vec::new();
     let kills = kills(lines);
-    let suspensions = changes(lines, |deed| match deed {
-        Deed::Suspend(subject) => Some(subject),
+    let suspensions = changes(lines, |operation| match operation {
+        Operation::Suspend(subject) => Some(subject),
         _ => None,
     });
-    let reactivations = changes(lines, |deed| match deed {
-        Deed::Reactivate(subject) => Some(subject),
+    let reactivations = changes(lines, |operation| match operation {
+        Operation::Reactivate(subject) => Some(subject),
         _ => None,
     });
     for life in lives(lines, &kills) {
@@ -195,24 +195,24 @@ impl Life<'_> {
 /// Shows that each kind of violation is seen, and that what is allowed is not called one. Panics where not.
 pub fn prove() {
     let token = Token { id: "t".into(), agent: "a".into(), organization: "o".into(), text: String::new() };
-    let line = |start: u64, end: u64, deed: Deed, answer: Answer| Line {
+    let line = |start: u64, end: u64, operation: Operation, answer: Answer| Line {
         instance: 0,
-        deed,
+        operation,
         start: Duration::from_millis(start),
         end: Duration::from_millis(end),
         status: 0,
         answer,
     };
     let issue = |start, end| {
-        let deed = Deed::Issue { agent: "a".into() };
-        line(start, end, deed, Answer::Issued(token.clone()))
+        let operation = Operation::Issue { agent: "a".into() };
+        line(start, end, operation, Answer::Issued(token.clone()))
     };
-    let ask = |start, end, answer| line(start, end, Deed::Ask { token: "t".into() }, answer);
+    let ask = |start, end, answer| line(start, end, Operation::Ask { token: "t".into() }, answer);
     let agent = || Subject::Agent("a".into());
     let organization = || Subject::Organization("o".into());
-    let kill = |start, end, answer| line(start, end, Deed::Kill(agent()), answer);
-    let suspend = |start, end, answer| line(start, end, Deed::Suspend(organization()), answer);
-    let reactivate = |start, end, answer| line(start, end, Deed::Reactivate(organization()), answer);
+    let kill = |start, end, answer| line(start, end, Operation::Kill(agent()), answer);
+    let suspend = |start, end, answer| line(start, end, Operation::Suspend(organization()), answer);
+    let reactivate = |start, end, answer| line(start, end, Operation::Reactivate(organization()), answer);
     let (yes, no, unknown) = (|| Answer::Yes, || Answer::No, || Answer::Unknown);
 
     let wrong = [

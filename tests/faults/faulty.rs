@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentidp::domain::agent::Agent;
-use agentidp::domain::audit::EventDraft;
+use agentidp::domain::audit::NewAuditEvent;
 use agentidp::domain::credential::{Credential, CredentialStatus};
 use agentidp::domain::id::{AgentId, CredentialId, OrganizationId};
 use agentidp::domain::organization::{Organization, Slug};
@@ -14,7 +14,7 @@ use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Claims, Standing};
 use agentidp::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
 use agentidp::ports::credential_store::{
-    Client, CredentialStore, CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+    Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use agentidp::ports::organization_store::{
     InsertOrganizationError, OrganizationStore, UpdateOrganizationError,
@@ -102,7 +102,7 @@ impl TokenStore for Faulty {
         self.around(true, self.stores.tokens.spend(agent, assertion)).await
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
         self.around(true, self.stores.tokens.revoke(revocation, event)).await
     }
 
@@ -118,7 +118,7 @@ impl AgentStore for Faulty {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), InsertAgentError> {
         self.around(true, self.stores.agents.insert(within, agent, credential, events)).await
     }
@@ -140,7 +140,7 @@ impl AgentStore for Faulty {
         &self,
         before: &Agent,
         after: &Agent,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateAgentError> {
         self.around(true, self.stores.agents.update(before, after, events)).await
     }
@@ -151,7 +151,7 @@ impl OrganizationStore for Faulty {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertOrganizationError> {
         self.around(true, self.stores.organizations.insert(organization, event)).await
     }
@@ -176,7 +176,7 @@ impl OrganizationStore for Faulty {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateOrganizationError> {
         self.around(true, self.stores.organizations.update(before, after, events)).await
     }
@@ -198,7 +198,7 @@ impl CredentialStore for Faulty {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertCredentialError> {
         self.around(true, self.stores.credentials.insert(agent, credential, max_live, event)).await
     }
@@ -220,13 +220,13 @@ impl CredentialStore for Faulty {
         &self,
         agent: &Agent,
         change: &CredentialUpdate<'_>,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), UpdateCredentialError> {
         self.around(true, self.stores.credentials.update(agent, change, event)).await
     }
 
-    async fn find_client(&self, agent: AgentId, proof: ProofKind) -> Result<Option<Client>, StoreError> {
-        self.around(false, self.stores.credentials.find_client(agent, proof)).await
+    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {
+        self.around(false, self.stores.credentials.find_client(agent, kind)).await
     }
 
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::arena::{Arena, Client};
-use crate::history::{Answer, Deed, Line, Subject, Token};
+use crate::history::{Answer, Line, Operation, Subject, Token};
 use crate::pace::Dice;
 
 /// How many agents there are, in two organizations.
@@ -19,7 +19,7 @@ const AGENTS: usize = 12;
 const TOKENS: usize = 24;
 /// How many hands work at once.
 const HANDS: usize = 8;
-/// Of how many deeds the last twenty are rotations.
+/// Of how many operations the last twenty are rotations.
 const DEEDS: usize = 1000;
 const ROTATIONS: usize = 20;
 
@@ -91,7 +91,7 @@ impl Fleet {
         self.work_at(DEEDS - ROTATIONS, dice)
     }
 
-    fn work_at(self: &Arc<Self>, deeds: usize, dice: &mut Dice) -> JoinSet<()> {
+    fn work_at(self: &Arc<Self>, operations: usize, dice: &mut Dice) -> JoinSet<()> {
         let mut hands = JoinSet::new();
         for number in 0..HANDS {
             let (fleet, dice) = (self.clone(), dice.split());
@@ -99,7 +99,7 @@ impl Fleet {
                 let mut hand =
                     Hand { fleet: &fleet, dice, administrator: &fleet.administrators[number], admin: None };
                 while !fleet.is_over.load(Ordering::Acquire) {
-                    hand.work(deeds).await;
+                    hand.work(operations).await;
                 }
             });
         }
@@ -144,13 +144,13 @@ struct Hand<'a> {
 }
 
 impl Hand<'_> {
-    /// One of so many deeds, by the dice.
-    async fn work(&mut self, deeds: usize) {
+    /// One of so many operations, by the dice.
+    async fn work(&mut self, operations: usize) {
         let Some(admin) = self.admin().await else { return };
         let place = self.dice.below(AGENTS);
         let agent = self.fleet.agent(place).client.id.clone();
         let of_agent = format!("/api/v1/agents/{agent}");
-        match self.dice.below(deeds) {
+        match self.dice.below(operations) {
             0..300 => self.issue(place).await,
             300..700 => self.introspect(place, &admin).await,
             700..900 => self.bear(place).await,
@@ -162,13 +162,13 @@ impl Hand<'_> {
                         .post(arena.url(instance, &format!("{of_agent}/tokens/revoke")))
                         .bearer_auth(&admin)
                 };
-                self.change(Deed::Kill(Subject::Agent(agent.clone())), request).await;
+                self.change(Operation::Kill(Subject::Agent(agent.clone())), request).await;
             }
             946..950 => {
-                self.patch(Deed::Suspend(Subject::Agent(agent)), &of_agent, "suspended", &admin).await;
+                self.patch(Operation::Suspend(Subject::Agent(agent)), &of_agent, "suspended", &admin).await;
             }
             950..970 => {
-                self.patch(Deed::Reactivate(Subject::Agent(agent)), &of_agent, "active", &admin).await;
+                self.patch(Operation::Reactivate(Subject::Agent(agent)), &of_agent, "active", &admin).await;
             }
             970 => self.turn_organization(true, &admin).await,
             971..980 => self.turn_organization(false, &admin).await,
@@ -181,8 +181,8 @@ impl Hand<'_> {
         let path = format!("/api/v1/organizations/{id}");
         let subject = Subject::Organization(id);
         match is_off {
-            true => self.patch(Deed::Suspend(subject), &path, "suspended", admin).await,
-            false => self.patch(Deed::Reactivate(subject), &path, "active", admin).await,
+            true => self.patch(Operation::Suspend(subject), &path, "suspended", admin).await,
+            false => self.patch(Operation::Reactivate(subject), &path, "active", admin).await,
         }
     }
 
@@ -199,7 +199,7 @@ impl Hand<'_> {
                 request.basic_auth(&self.administrator.id, Some(&self.administrator.secret)).form(&form);
             let start = self.fleet.arena.history.now();
             let (status, body) = answer(request).await;
-            self.note(Deed::Other("admin"), instance, start, status, Answer::Unknown);
+            self.note(Operation::Other("admin"), instance, start, status, Answer::Unknown);
             self.admin = body["access_token"].as_str().map(str::to_owned);
         }
         self.admin.clone()
@@ -209,9 +209,16 @@ impl Hand<'_> {
         self.dice.below(self.fleet.arena.open.load(Ordering::Acquire))
     }
 
-    fn note(&self, deed: Deed, instance: usize, start: std::time::Duration, status: u16, answer: Answer) {
+    fn note(
+        &self,
+        operation: Operation,
+        instance: usize,
+        start: std::time::Duration,
+        status: u16,
+        answer: Answer,
+    ) {
         let end = self.fleet.arena.history.now();
-        self.fleet.arena.history.note(Line { instance, deed, start, end, status, answer });
+        self.fleet.arena.history.note(Line { instance, operation, start, end, status, answer });
     }
 
     async fn issue(&mut self, place: usize) {
@@ -241,7 +248,7 @@ impl Hand<'_> {
             None if status >= 500 || status == 0 => Answer::Unknown,
             None => Answer::No,
         };
-        self.note(Deed::Issue { agent: client.id }, instance, start, status, issued);
+        self.note(Operation::Issue { agent: client.id }, instance, start, status, issued);
     }
 
     /// One of the tokens that the agent has had.
@@ -263,7 +270,7 @@ impl Hand<'_> {
             (200, Some(false)) => Answer::No,
             _ => Answer::Unknown,
         };
-        self.note(Deed::Ask { token: token.id }, instance, start, status, said);
+        self.note(Operation::Ask { token: token.id }, instance, start, status, said);
     }
 
     async fn bear(&mut self, place: usize) {
@@ -279,7 +286,7 @@ impl Hand<'_> {
             401 => Answer::No,
             _ => Answer::Unknown,
         };
-        self.note(Deed::Ask { token: token.id }, instance, start, status, said);
+        self.note(Operation::Ask { token: token.id }, instance, start, status, said);
     }
 
     async fn revoke_one(&mut self, place: usize, admin: &str) {
@@ -288,17 +295,17 @@ impl Hand<'_> {
             let request = arena.http.post(arena.url(instance, "/api/v1/token/revoke")).bearer_auth(admin);
             request.form(&[("token", &token.text)])
         };
-        self.change(Deed::Kill(Subject::Token(token.id.clone())), request).await;
+        self.change(Operation::Kill(Subject::Token(token.id.clone())), request).await;
     }
 
-    async fn patch(&mut self, deed: Deed, path: &str, status: &str, admin: &str) {
+    async fn patch(&mut self, operation: Operation, path: &str, status: &str, admin: &str) {
         let request = |arena: &Arena, instance| {
             arena.http.patch(arena.url(instance, path)).bearer_auth(admin).json(&json!({ "status": status }))
         };
-        self.change(deed, request).await;
+        self.change(operation, request).await;
     }
 
-    async fn change(&mut self, deed: Deed, request: impl Fn(&Arena, usize) -> RequestBuilder) {
+    async fn change(&mut self, operation: Operation, request: impl Fn(&Arena, usize) -> RequestBuilder) {
         let instance = self.instance();
         let start = self.fleet.arena.history.now();
         let (status, _) = answer(request(&self.fleet.arena, instance)).await;
@@ -308,7 +315,7 @@ impl Hand<'_> {
             _ => Answer::Unknown,
         };
         self.forget_refused(status);
-        self.note(deed, instance, start, status, done);
+        self.note(operation, instance, start, status, done);
     }
 
     /// Rotates the secret. Where the answer was lost, the next rotation makes a new one.
@@ -328,7 +335,7 @@ impl Hand<'_> {
             self.fleet.handed.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
         }
         self.forget_refused(status);
-        self.note(Deed::Other("rotate"), instance, start, status, Answer::Unknown);
+        self.note(Operation::Other("rotate"), instance, start, status, Answer::Unknown);
     }
 
     fn forget_refused(&mut self, status: u16) {

@@ -38,7 +38,7 @@ impl Token {
 
 /// What was asked.
 #[derive(Clone, Debug)]
-pub enum Deed {
+pub enum Operation {
     /// A token of that agent.
     Issue { agent: String },
     /// Whether that token is alive.
@@ -70,7 +70,7 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 pub struct Line {
     pub instance: usize,
-    pub deed: Deed,
+    pub operation: Operation,
     pub start: Duration,
     pub end: Duration,
     pub status: u16,
@@ -106,8 +106,8 @@ impl History {
 
     /// Notes something that was asked until now, whose answer only must not be wrong.
     pub fn other(&self, name: &'static str, instance: usize, start: Duration, status: u16) {
-        let deed = Deed::Other(name);
-        self.note(Line { instance, deed, start, end: self.now(), status, answer: Answer::Unknown });
+        let operation = Operation::Other(name);
+        self.note(Line { instance, operation, start, end: self.now(), status, answer: Answer::Unknown });
     }
 
     /// All lines, by their starts.
@@ -127,13 +127,13 @@ impl History {
 pub fn write(lines: &[Line], path: &Path) {
     let mut text = Vec::new();
     for line in lines {
-        let (deed, subject) = match &line.deed {
-            Deed::Issue { agent } => ("issue", agent.clone()),
-            Deed::Ask { token } => ("ask", token.clone()),
-            Deed::Kill(subject) => ("kill", format!("{subject:?}")),
-            Deed::Suspend(subject) => ("suspend", format!("{subject:?}")),
-            Deed::Reactivate(subject) => ("reactivate", format!("{subject:?}")),
-            Deed::Other(name) => (*name, String::new()),
+        let (operation, subject) = match &line.operation {
+            Operation::Issue { agent } => ("issue", agent.clone()),
+            Operation::Ask { token } => ("ask", token.clone()),
+            Operation::Kill(subject) => ("kill", format!("{subject:?}")),
+            Operation::Suspend(subject) => ("suspend", format!("{subject:?}")),
+            Operation::Reactivate(subject) => ("reactivate", format!("{subject:?}")),
+            Operation::Other(name) => (*name, String::new()),
         };
         let answer = match &line.answer {
             Answer::Issued(token) => json!({ "issued": token.id }),
@@ -143,7 +143,7 @@ pub fn write(lines: &[Line], path: &Path) {
         };
         let (start, end) = (line.start.as_micros() as u64, line.end.as_micros() as u64);
         let line = json!({
-            "deed": deed, "subject": subject, "instance": line.instance, "start": start, "end": end,
+            "operation": operation, "subject": subject, "instance": line.instance, "start": start, "end": end,
             "status": line.status, "answer": answer,
         });
         writeln!(text, "{line}").expect("memory takes it");

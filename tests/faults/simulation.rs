@@ -12,7 +12,7 @@ use agentidp::app::agents::{AgentsError, NewAgent};
 use agentidp::app::bearer::BearerError;
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::caller::Caller;
-use agentidp::app::client_auth::ClientProof;
+use agentidp::app::client_auth::PresentedCredentials;
 use agentidp::app::credentials::{NewCredential, NewCredentialKind};
 use agentidp::app::organizations::{NewOrganization, OrganizationsError};
 use agentidp::app::request_context::RequestContext;
@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use crate::checker;
 use crate::faulty::Faulty;
 use crate::fleet::id_of;
-use crate::history::{self, Answer, Deed, Line, Subject, Token};
+use crate::history::{self, Answer, Line, Operation, Subject, Token};
 use crate::pace::Dice;
 use crate::plain_core::{PlainHasher, plain_core, plain_ports};
 use crate::report::{Report, Setting};
@@ -102,7 +102,7 @@ fn one(seed: u64) -> Vec<Line> {
         let agent = calm.agents.register(&admin, new_agent(organization)).await.expect("made").id;
         let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
         let made = calm.credentials.generate(&admin, Some(agent), secret).await.expect("made");
-        let client = ClientProof::Secret { client: Some(agent), secret: made.secret };
+        let client = PresentedCredentials::Secret { client: Some(agent), secret: made.secret };
         let faulty = |_| {
             plain_core(&plain_ports(
                 Arc::new(PlainHasher),
@@ -162,17 +162,17 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
 
 /// The administrator as a caller, where that can be found out now.
 async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
-    let proof = ClientProof::Secret {
+    let presented = PresentedCredentials::Secret {
         client: Some(administrator.client_id),
         secret: ClientSecret::parse(administrator.client_secret.expose()),
     };
-    app.clients.authenticate(&context(), &proof).await.ok()
+    app.clients.authenticate_caller(&context(), &presented).await.ok()
 }
 
 struct World {
     instances: Vec<App>,
     administrator: Administrator,
-    client: ClientProof,
+    client: PresentedCredentials,
     /// The agent that the client is, and its organization: killed, suspended, brought back.
     agent: AgentId,
     organization: OrganizationId,
@@ -196,26 +196,28 @@ impl Hand {
             let agent = Subject::Agent(world.agent.to_string());
             let organization = Subject::Organization(world.organization.to_string());
             let start = world.clock.0.elapsed();
-            let (deed, answer) = match self.dice.below(20) {
+            let (operation, answer) = match self.dice.below(20) {
                 0..6 => self.issue(app).await,
                 6..12 => self.ask(app).await,
                 12..14 => self.bear(app).await,
                 14 => self.revoke(app).await,
-                15 => (Deed::Kill(agent), self.change(app, Change::Kill).await),
-                16 => (Deed::Suspend(agent), self.change(app, Change::Agent(false)).await),
-                17 => (Deed::Reactivate(agent), self.change(app, Change::Agent(true)).await),
+                15 => (Operation::Kill(agent), self.change(app, Change::Kill).await),
+                16 => (Operation::Suspend(agent), self.change(app, Change::Agent(false)).await),
+                17 => (Operation::Reactivate(agent), self.change(app, Change::Agent(true)).await),
                 18 if self.dice.below(2) == 0 => {
-                    (Deed::Suspend(organization), self.change(app, Change::Organization(false)).await)
+                    (Operation::Suspend(organization), self.change(app, Change::Organization(false)).await)
                 }
-                _ => (Deed::Reactivate(organization), self.change(app, Change::Organization(true)).await),
+                _ => {
+                    (Operation::Reactivate(organization), self.change(app, Change::Organization(true)).await)
+                }
             };
             let end = world.clock.0.elapsed();
-            self.lines.push(Line { instance, deed, start, end, status: 0, answer });
+            self.lines.push(Line { instance, operation, start, end, status: 0, answer });
         }
         self.lines
     }
 
-    async fn issue(&mut self, app: &App) -> (Deed, Answer) {
+    async fn issue(&mut self, app: &App) -> (Operation, Answer) {
         let request = TokenRequest { scope: Some("agents:read".to_owned()), resources: Vec::new() };
         let answer = match app.tokens.issue(&context(), &self.world.client, &request).await {
             Ok(issued) => {
@@ -231,11 +233,11 @@ impl Hand {
             }
             Err(_) => Answer::Unknown,
         };
-        (Deed::Issue { agent: self.world.agent.to_string() }, answer)
+        (Operation::Issue { agent: self.world.agent.to_string() }, answer)
     }
 
     /// Whether one of its tokens is alive, to a resource server.
-    async fn ask(&mut self, app: &App) -> (Deed, Answer) {
+    async fn ask(&mut self, app: &App) -> (Operation, Answer) {
         let Some(token) = self.token() else { return NOTHING };
         let Some(admin) = caller(app, &self.world.administrator).await else { return NOTHING };
         let answer = match app.introspection.introspect(&admin, &token.text).await {
@@ -243,28 +245,28 @@ impl Hand {
             Ok(None) => Answer::No,
             Err(_) => Answer::Unknown,
         };
-        (Deed::Ask { token: token.id }, answer)
+        (Operation::Ask { token: token.id }, answer)
     }
 
     /// Whether one of its tokens is alive, as it is used here.
-    async fn bear(&mut self, app: &App) -> (Deed, Answer) {
+    async fn bear(&mut self, app: &App) -> (Operation, Answer) {
         let Some(token) = self.token() else { return NOTHING };
         let answer = match app.bearer.authenticate(&context(), Some(&token.text)).await {
             Ok(_) => Answer::Yes,
             Err(BearerError::Invalid) => Answer::No,
             Err(_) => Answer::Unknown,
         };
-        (Deed::Ask { token: token.id }, answer)
+        (Operation::Ask { token: token.id }, answer)
     }
 
-    async fn revoke(&mut self, app: &App) -> (Deed, Answer) {
+    async fn revoke(&mut self, app: &App) -> (Operation, Answer) {
         let Some(token) = self.token() else { return NOTHING };
         let Some(admin) = caller(app, &self.world.administrator).await else { return NOTHING };
         let answer = match app.revocation.revoke(&admin, &token.text).await {
             Ok(()) => Answer::Yes,
             Err(_) => Answer::Unknown,
         };
-        (Deed::Kill(Subject::Token(token.id)), answer)
+        (Operation::Kill(Subject::Token(token.id)), answer)
     }
 
     async fn change(&self, app: &App, change: Change) -> Answer {
@@ -304,7 +306,7 @@ enum Change {
     Organization(bool),
 }
 
-const NOTHING: (Deed, Answer) = (Deed::Other("nothing"), Answer::Unknown);
+const NOTHING: (Operation, Answer) = (Operation::Other("nothing"), Answer::Unknown);
 
 fn answer_of_agent(outcome: &Result<(), AgentsError>) -> Answer {
     match outcome {

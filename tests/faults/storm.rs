@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::arena::Arena;
 use crate::checker;
 use crate::fleet::Fleet;
-use crate::history::{Answer, Deed, History, Line};
+use crate::history::{Answer, History, Line, Operation};
 use crate::nemesis::Fault;
 use crate::pace::{Dice, wait};
 use crate::report::{Report, Setting, share};
@@ -67,11 +67,17 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
     let lines = history.lines();
     let count = |wanted: fn(&Line) -> bool| lines.iter().filter(|line| wanted(line)).count();
     report.figure("answers", lines.len());
-    report.figure("kills", count(|line| matches!(line.deed, Deed::Kill(_) | Deed::Suspend(_))));
-    report.figure("tokens", count(|line| matches!(line.answer, Answer::Issued(_))));
     report
-        .figure("alive", count(|line| matches!((&line.deed, &line.answer), (Deed::Ask { .. }, Answer::Yes))));
-    report.figure("dead", count(|line| matches!((&line.deed, &line.answer), (Deed::Ask { .. }, Answer::No))));
+        .figure("kills", count(|line| matches!(line.operation, Operation::Kill(_) | Operation::Suspend(_))));
+    report.figure("tokens", count(|line| matches!(line.answer, Answer::Issued(_))));
+    report.figure(
+        "alive",
+        count(|line| matches!((&line.operation, &line.answer), (Operation::Ask { .. }, Answer::Yes))),
+    );
+    report.figure(
+        "dead",
+        count(|line| matches!((&line.operation, &line.answer), (Operation::Ask { .. }, Answer::No))),
+    );
     report.figure("503", count(|line| line.status == 503));
     report.figure("no answer", count(|line| line.status == 0));
     report.violations.extend(checker::violations(&lines));
@@ -88,8 +94,9 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
         "longest",
         format!("{:.2} s", lines.iter().map(time).max().unwrap_or_default().as_secs_f64()),
     );
-    let is_kill =
-        |line: &&Line| matches!((&line.deed, &line.answer), (Deed::Kill(_) | Deed::Suspend(_), Answer::Yes));
+    let is_kill = |line: &&Line| {
+        matches!((&line.operation, &line.answer), (Operation::Kill(_) | Operation::Suspend(_), Answer::Yes))
+    };
     let mut kills: Vec<_> = lines.iter().filter(is_kill).map(time).collect();
     let [middle, most] = [0.5, 0.99].map(|part| share(&mut kills, part).as_secs_f64() * 1e3);
     report.figure("kills acknowledged after (p50/p99)", format!("{middle:.1} / {most:.1} ms"));

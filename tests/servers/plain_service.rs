@@ -16,7 +16,7 @@ use agentidp::adapters::http::envelope::Envelope;
 use agentidp::adapters::http::lifecycle::Lifecycle;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::bootstrap::Administrator;
-use agentidp::app::client_auth::ClientProof;
+use agentidp::app::client_auth::PresentedCredentials;
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
 use agentidp::app::{App, Ports};
@@ -100,10 +100,10 @@ impl PlainService {
     pub fn token(&self) -> String {
         let Administrator { client_id, client_secret, .. } = &self.administrator;
         let secret = ClientSecret::parse(client_secret.expose());
-        let proof = ClientProof::Secret { client: Some(*client_id), secret };
+        let presented = PresentedCredentials::Secret { client: Some(*client_id), secret };
         let context = RequestContext::new(Origin { address: None, user_agent: None });
         let request = TokenRequest::default();
-        let issued = self.runtime.block_on(self.app.tokens.issue(&context, &proof, &request));
+        let issued = self.runtime.block_on(self.app.tokens.issue(&context, &presented, &request));
         issued.expect("a token").token.expose().to_owned()
     }
 }

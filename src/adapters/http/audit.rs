@@ -12,7 +12,7 @@ use super::input::{Fields, Input, Query, one_of, text};
 use super::operations::Tag;
 use super::wire::{Instant, Name, PathId, organization_id, parse_instant};
 use crate::app::audit::{Audit, AuditRequest};
-use crate::domain::audit::{Action, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
+use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
 use crate::domain::id::{AgentId, EventId};
 use crate::domain::scope::ManagementScope as Scope;
 
@@ -58,7 +58,7 @@ impl AuditApi {
 struct AuditQueryParameters {
     /// Who acted
     agent_id: Option<Uuid>,
-    action: Option<Name<Action>>,
+    action: Option<Name<AuditAction>>,
     outcome: Option<Name<Outcome>>,
     resource_type: Option<Name<ResourceType>>,
     resource_id: Option<Uuid>,
@@ -84,7 +84,7 @@ impl Input for AuditQueryParameters {
     fn read(fields: &mut Fields) -> Option<AuditRequest> {
         let actor =
             fields.optional("agentId", text(|id| AgentId::parse(id).ok_or("must be an id of an agent")));
-        let action = fields.optional("action", one_of(&Action::ALL));
+        let action = fields.optional("action", one_of(&AuditAction::ALL));
         let outcome = fields.optional("outcome", one_of(&Outcome::ALL));
         let resource_type = fields.optional("resourceType", one_of(&ResourceType::ALL));
         let resource_id = fields
@@ -124,7 +124,7 @@ struct AuditEventBody {
     organization_id: Option<Uuid>,
     /// Who acted; null for a stranger and for the operator
     agent_id: Option<Uuid>,
-    action: Name<Action>,
+    action: Name<AuditAction>,
     outcome: Name<Outcome>,
     #[oai(skip_serializing_if_is_none)]
     resource: Option<ResourceBody>,

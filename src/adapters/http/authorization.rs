@@ -11,7 +11,7 @@ use super::context::HttpContext;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use crate::app::caller::Caller;
-use crate::app::client_auth::{ClientAuthError, ClientProof};
+use crate::app::client_auth::{ClientAuthError, PresentedCredentials};
 use crate::domain::id::AgentId;
 use crate::domain::scope::ManagementScope;
 use crate::domain::secret::ClientSecret;
@@ -112,9 +112,9 @@ impl ClientAuthorization {
         matches!(self.0, Authorization::Basic(_))
     }
 
-    /// The one proof in header and form.
-    pub fn proof<T: FormFields>(&self, form: &Form<T>) -> Result<ClientProof, ApiError> {
-        proof(&self.0, form)
+    /// The credentials in header and form, which are exactly one kind.
+    pub fn presented<T: FormFields>(&self, form: &Form<T>) -> Result<PresentedCredentials, ApiError> {
+        presented(&self.0, form)
     }
 }
 
@@ -170,14 +170,14 @@ impl EitherAuthorization {
                 Ok(app.bearer.authenticate(request_context, None).await?)
             }
             authorization => {
-                let proof = match proof(authorization, form) {
-                    Ok(proof) => proof,
+                let presented = match presented(authorization, form) {
+                    Ok(presented) => presented,
                     Err(refusal) => {
                         app.auth_failures.count(request_context).await.map_err(ClientAuthError::from)?;
                         return Err(refusal);
                     }
                 };
-                let caller = app.clients.authenticate(request_context, &proof).await;
+                let caller = app.clients.authenticate_caller(request_context, &presented).await;
                 caller.map_err(|error| {
                     let error = ApiError::from(error);
                     match authorization {
@@ -227,8 +227,11 @@ fn basic(encoded: &str) -> Option<(String, String)> {
     Some((super::input::decode(client)?.into_owned(), super::input::decode(secret)?.into_owned()))
 }
 
-/// Exactly one kind of proof; a `client_id` in the form must be the client that is proved.
-fn proof<T: FormFields>(authorization: &Authorization, form: &Form<T>) -> Result<ClientProof, ApiError> {
+/// The credentials of exactly one kind; a `client_id` in the form must be the client that is proved.
+fn presented<T: FormFields>(
+    authorization: &Authorization,
+    form: &Form<T>,
+) -> Result<PresentedCredentials, ApiError> {
     let several = || ApiError::invalid_request("a client must prove itself in exactly one way");
     let named = form.get("client_id");
     let secret = form.get("client_secret");
@@ -242,7 +245,7 @@ fn proof<T: FormFields>(authorization: &Authorization, form: &Form<T>) -> Result
         }
         Authorization::Basic(pair) => {
             let Some((client, secret)) = pair else {
-                return Ok(ClientProof::Secret { client: None, secret: None });
+                return Ok(PresentedCredentials::Secret { client: None, secret: None });
             };
             if named.is_some_and(|named| named != client) {
                 return Err(ApiError::invalid_request("client_id is not the client that proves itself"));
@@ -254,17 +257,18 @@ fn proof<T: FormFields>(authorization: &Authorization, form: &Form<T>) -> Result
     match assertion {
         (None, None) => Ok(secret_proof(named, secret)),
         _ if secret.is_some() => Err(several()),
-        (Some(assertion), Some(ASSERTION_TYPE)) => {
-            Ok(ClientProof::Assertion { client: named.map(AgentId::parse), assertion: assertion.into() })
-        }
+        (Some(assertion), Some(ASSERTION_TYPE)) => Ok(PresentedCredentials::Assertion {
+            client: named.map(AgentId::parse),
+            assertion: assertion.into(),
+        }),
         _ => Err(ApiError::invalid_request(
             "client_assertion and client_assertion_type go together, and the type is that of RFC 7523",
         )),
     }
 }
 
-fn secret_proof(client: Option<&str>, secret: Option<&str>) -> ClientProof {
-    ClientProof::Secret {
+fn secret_proof(client: Option<&str>, secret: Option<&str>) -> PresentedCredentials {
+    PresentedCredentials::Secret {
         client: client.and_then(AgentId::parse),
         secret: secret.and_then(ClientSecret::parse),
     }

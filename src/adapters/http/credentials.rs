@@ -13,7 +13,7 @@ use super::jwk::{Jwk, read_jwk};
 use super::operations::Tag;
 use super::wire::{self, Done, Instant, Name, PathId};
 use crate::app::credentials::{Credentials, MadeCredential, NewCredential, NewCredentialKind, Rotation};
-use crate::domain::credential::{Credential, CredentialStatus, MAX_GRACE_SECONDS, Proof};
+use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::Page;
 use crate::domain::scope::ManagementScope as Scope;
@@ -235,9 +235,9 @@ struct CredentialBody {
 
 impl CredentialBody {
     fn of(credential: &Credential, client_secret: Option<String>) -> Self {
-        let (kind, public_key) = match &credential.proof {
-            Proof::Secret { .. } => (CredentialType::ClientSecret, None),
-            Proof::Key(key) => (CredentialType::PublicKey, Some(Jwk::of(key, None))),
+        let (kind, public_key) = match &credential.kind {
+            CredentialKind::Secret { .. } => (CredentialType::ClientSecret, None),
+            CredentialKind::Key(key) => (CredentialType::PublicKey, Some(Jwk::of(key, None))),
         };
         Self {
             credential_id: credential.id.0,

@@ -45,10 +45,10 @@ impl TokenApi {
                     return Err(ApiError::oauth(status, "unsupported_grant_type", description));
                 }
             }
-            client.proof(&form)
+            client.presented(&form)
         };
-        let proof = match read() {
-            Ok(proof) => proof,
+        let presented = match read() {
+            Ok(presented) => presented,
             Err(refusal) => {
                 context.app.auth_failures.count(&context.request).await.map_err(ClientAuthError::from)?;
                 return Err(refusal);
@@ -56,7 +56,7 @@ impl TokenApi {
         };
         let request =
             TokenRequest { scope: form.get("scope").map(str::to_owned), resources: form.repeated().to_vec() };
-        let issued = self.tokens.issue(&context.request, &proof, &request).await.map_err(|error| {
+        let issued = self.tokens.issue(&context.request, &presented, &request).await.map_err(|error| {
             let error = ApiError::from(error);
             if client.is_basic() { error.with_basic_challenge() } else { error }
         })?;

@@ -11,7 +11,7 @@ use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseRe
 use serde_json::Value;
 
 use crate::domain::agent::{AgentStatus, AgentType, DeploymentEnv};
-use crate::domain::audit::{Action, Outcome, ResourceType};
+use crate::domain::audit::{AuditAction, Outcome, ResourceType};
 use crate::domain::credential::CredentialStatus;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::OrganizationStatus;
@@ -76,7 +76,7 @@ macro_rules! named {
     };
 }
 
-named!(AgentStatus, AgentType, DeploymentEnv, Action, Outcome, ResourceType, CredentialStatus);
+named!(AgentStatus, AgentType, DeploymentEnv, AuditAction, Outcome, ResourceType, CredentialStatus);
 named!(OrganizationStatus, Plan);
 
 /// A value by its name.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::Memory;
 use super::world::page_of;
 use crate::domain::agent::{Agent, AgentStatus};
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Listing, Page};
@@ -23,7 +23,7 @@ impl AgentStore for Memory {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), InsertAgentError> {
         let world = &mut *self.lock();
         world.allow(events)?;
@@ -70,7 +70,7 @@ impl AgentStore for Memory {
         &self,
         before: &Agent,
         after: &Agent,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateAgentError> {
         let world = &mut *self.lock();
         world.allow(events)?;

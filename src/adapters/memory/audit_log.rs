@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::world::{OpenTally, World};
-use crate::domain::audit::{AuditEvent, EventDraft, MAX_IN_FULL, Position, Tally};
+use crate::domain::audit::{AuditEvent, MAX_IN_FULL, NewAuditEvent, Position, Tally};
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::plan::{Limit, Plan};
 use crate::domain::tenancy::Tenancy;
@@ -41,7 +41,7 @@ impl AuditLog for Memory {
         let ended: Vec<_> = world.tallies.extract_if(|_, tally| tally.minute < end).collect();
         for (_, OpenTally { event, count, .. }) in ended.into_iter().filter(|(_, tally)| tally.count > 0) {
             let metadata = event.draft.metadata.with("count", count);
-            world.record(event.organization, EventDraft { metadata, ..event.draft });
+            world.record(event.organization, NewAuditEvent { metadata, ..event.draft });
         }
         Ok(())
     }

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use super::Memory;
 use super::world::{World, page_of};
 use crate::domain::agent::Agent;
-use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED, Proof};
+use crate::domain::audit::NewAuditEvent;
+use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
 use crate::ports::credential_store::{
-    Client, CredentialStore, CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+    Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use crate::ports::store_error::StoreError;
 
@@ -33,7 +33,7 @@ impl CredentialStore for Memory {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertCredentialError> {
         let world = &mut *self.lock();
         world.allow(std::slice::from_ref(event))?;
@@ -69,7 +69,7 @@ impl CredentialStore for Memory {
         &self,
         agent: &Agent,
         change: &CredentialUpdate<'_>,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), UpdateCredentialError> {
         let now = event.at;
         let world = &mut *self.lock();
@@ -106,18 +106,18 @@ impl CredentialStore for Memory {
         Ok(())
     }
 
-    async fn find_client(&self, agent: AgentId, proof: ProofKind) -> Result<Option<Client>, StoreError> {
+    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {
         let world = self.lock();
         let Some(agent) = world.agents.get(&agent).cloned() else { return Ok(None) };
         let Some(organization) = world.organizations.get(&agent.organization).cloned() else {
             return Ok(None);
         };
-        let fits = |credential: &&Arc<Credential>| match (&credential.proof, proof) {
-            (Proof::Secret { current, previous }, ProofKind::Secret(fingerprint)) => {
+        let fits = |credential: &&Arc<Credential>| match (&credential.kind, kind) {
+            (CredentialKind::Secret { current, previous }, PresentedKind::Secret(fingerprint)) => {
                 current.fingerprint == fingerprint
                     || previous.as_ref().is_some_and(|one| one.secret.fingerprint == fingerprint)
             }
-            (Proof::Key(_), ProofKind::Key) => true,
+            (CredentialKind::Key(_), PresentedKind::Key) => true,
             _ => false,
         };
         let candidates =
@@ -146,7 +146,7 @@ impl World {
 
     /// How many credentials of the agent are not revoked, of those that are of the same kind as this one.
     fn unrevoked_like(&self, new: &Credential) -> usize {
-        let is_key = |credential: &Credential| matches!(credential.proof, Proof::Key(_));
+        let is_key = |credential: &Credential| matches!(credential.kind, CredentialKind::Key(_));
         let known = self.credentials.get(&new.agent).into_iter().flatten();
         known.filter(|known| known.revoked_at.is_none() && is_key(known) == is_key(new)).count()
     }

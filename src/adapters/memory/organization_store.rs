@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::world::page_of;
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
@@ -20,7 +20,7 @@ impl OrganizationStore for Memory {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertOrganizationError> {
         let world = &mut *self.lock();
         world.allow(std::slice::from_ref(event))?;
@@ -57,7 +57,7 @@ impl OrganizationStore for Memory {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateOrganizationError> {
         let world = &mut *self.lock();
         world.allow(events)?;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::Memory;
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::AgentId;
 use crate::domain::plan::Limit;
 use crate::domain::token::{Claims, Kill, Notice, Standing};
@@ -54,7 +54,7 @@ impl TokenStore for Memory {
         Ok(world.assertions.insert((agent, assertion.digest), assertion.until).is_none())
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
         let world = &mut *self.lock();
         if world.revocations.insert(revocation.token, revocation.until).is_none() {
             world.notify(Notice { kill: Kill::Token(revocation.token), until: revocation.until });

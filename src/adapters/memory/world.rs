@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::domain::agent::{Agent, AgentStatus, Email};
-use crate::domain::audit::{AuditEvent, EventDraft, Position};
+use crate::domain::audit::{AuditEvent, NewAuditEvent, Position};
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, EventId, OrganizationId, TokenId};
 use crate::domain::organization::{Organization, Slug};
@@ -83,13 +83,13 @@ pub(super) struct OpenTally {
 }
 
 impl World {
-    pub(super) fn record(&mut self, organization: Option<OrganizationId>, draft: EventDraft) {
+    pub(super) fn record(&mut self, organization: Option<OrganizationId>, draft: NewAuditEvent) {
         self.event_times.insert(draft.id, draft.at);
         self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));
     }
 
     /// Refuses a change whose caller may no longer ask for it.
-    pub(super) fn allow(&self, drafts: &[EventDraft]) -> Result<(), StoreError> {
+    pub(super) fn allow(&self, drafts: &[NewAuditEvent]) -> Result<(), StoreError> {
         let Some(authority) = drafts.first().and_then(|draft| draft.authority) else { return Ok(()) };
         let is_revoked = authority.token.is_some_and(|token| self.revocations.contains_key(&token));
         let holds = self.agents.get(&authority.agent).is_some_and(|agent| {
@@ -99,7 +99,7 @@ impl World {
         if holds { Ok(()) } else { Err(StoreError::NoLongerAllowed) }
     }
 
-    pub(super) fn record_all(&mut self, organization: OrganizationId, drafts: &[EventDraft]) {
+    pub(super) fn record_all(&mut self, organization: OrganizationId, drafts: &[NewAuditEvent]) {
         for draft in drafts {
             self.record(Some(organization), draft.clone());
         }

@@ -10,7 +10,7 @@ use super::codec::{self, AGENT, ORGANIZATION, empty_listing, listing, name_of, n
 use super::store::{Parameter, Postgres};
 use super::wanted::Wanted;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Listing, Page};
@@ -53,7 +53,7 @@ impl AgentStore for Postgres {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), InsertAgentError> {
         self.refuse_if_full(within, agent).await?;
         let mut change = self.begin_behind(&lock_organization(agent.organization), events).await?;
@@ -154,7 +154,7 @@ impl AgentStore for Postgres {
         &self,
         before: &Agent,
         after: &Agent,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
         let is_kill = after.generation > before.generation;

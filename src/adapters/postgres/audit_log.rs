@@ -10,7 +10,9 @@ use super::codec::{column, name_of, number, signed};
 use super::events::{EVENT, EventColumns, event};
 use super::store::{Parameter, Postgres};
 use super::wanted::Wanted;
-use crate::domain::audit::{Action, AuditEvent, EventDraft, MAX_IN_FULL, Outcome, ResourceType, Tally};
+use crate::domain::audit::{
+    AuditAction, AuditEvent, MAX_IN_FULL, NewAuditEvent, Outcome, ResourceType, Tally,
+};
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
@@ -100,7 +102,7 @@ impl AuditLog for Postgres {
         let filter = &query.filter;
         let organization = query.within.organization().map(|id| id.0);
         let actor = filter.actor.map(|id| id.0);
-        let action = filter.action.map(|action| name_of(&Action::ALL, &action));
+        let action = filter.action.map(|action| name_of(&AuditAction::ALL, &action));
         let outcome = filter.outcome.map(|outcome| name_of(&Outcome::ALL, &outcome));
         let resource_type = filter.resource_type.map(|kind| name_of(&ResourceType::ALL, &kind));
         let after = query.after.map(|after| (after.at, after.id.0));
@@ -209,6 +211,6 @@ impl Postgres {
     }
 }
 
-fn columns_of(event: &AuditEvent) -> (Option<OrganizationId>, &EventDraft) {
+fn columns_of(event: &AuditEvent) -> (Option<OrganizationId>, &NewAuditEvent) {
     (event.organization, &event.draft)
 }

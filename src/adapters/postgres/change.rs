@@ -12,7 +12,7 @@ use super::codec::{column, signed};
 use super::events::{EventColumns, INSERT_EVENTS};
 use super::failure::{Lapse, failed, in_doubt, is_answer, is_read_only, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
-use crate::domain::audit::{Authority, EventDraft};
+use crate::domain::audit::{Authority, NewAuditEvent};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
@@ -73,7 +73,7 @@ pub(super) struct Change<'a> {
 
 impl Postgres {
     /// Begins a change that will record these events, where whoever asked for it still may.
-    pub(super) async fn begin(&self, events: &[EventDraft]) -> Result<Change<'_>, StoreError> {
+    pub(super) async fn begin(&self, events: &[NewAuditEvent]) -> Result<Change<'_>, StoreError> {
         self.begin_at("BEGIN", None, false, events).await
     }
 
@@ -81,7 +81,7 @@ impl Postgres {
     pub(super) async fn begin_behind(
         &self,
         lock: &str,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<Change<'_>, StoreError> {
         self.begin_at(&format!("BEGIN; {lock}"), None, false, events).await
     }
@@ -93,7 +93,7 @@ impl Postgres {
         &self,
         organization: OrganizationId,
         is_kill: bool,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<Change<'_>, StoreError> {
         self.begin_at("BEGIN", Some(organization), is_kill, events).await
     }
@@ -103,7 +103,7 @@ impl Postgres {
         begin: &str,
         changed: Option<OrganizationId>,
         is_kill: bool,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<Change<'_>, StoreError> {
         // As the function `organization_gate` reckons it.
         let gate = |OrganizationId(id): OrganizationId| {
@@ -134,7 +134,7 @@ impl Postgres {
         &self,
         sql: &str,
         is_kill: bool,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<Change<'_>, StoreError> {
         for event in events {
             self.make_room(event.at).await?;
@@ -245,7 +245,7 @@ impl Change<'_> {
     pub(super) async fn record(
         &mut self,
         organization: OrganizationId,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), StoreError> {
         let columns = EventColumns::of(events.iter().map(|event| (Some(organization), event)));
         let sql = format!(

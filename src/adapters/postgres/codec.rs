@@ -11,7 +11,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::failure::inconsistent;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
-use crate::domain::credential::{Credential, PreviousSecret, Proof, StoredSecret};
+use crate::domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::jwk::PublicKey;
 use crate::domain::organization::{Name, Organization, OrganizationStatus, ResourceUri, Slug};
@@ -145,10 +145,10 @@ pub(super) fn limit_column(limit: Option<Limit>) -> Option<i64> {
 
 /// A credential, of the columns [`CREDENTIAL`].
 pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
-    let proof = match column::<Option<Value>>(row, "public_key")? {
-        Some(jwk) => {
-            Proof::Key(public_key(&jwk).ok_or_else(|| inconsistent("public_key holds what is none"))?)
-        }
+    let kind = match column::<Option<Value>>(row, "public_key")? {
+        Some(jwk) => CredentialKind::Key(
+            public_key(&jwk).ok_or_else(|| inconsistent("public_key holds what is none"))?,
+        ),
         None => {
             let current = StoredSecret {
                 fingerprint: fingerprint(row, "fingerprint")?
@@ -162,13 +162,13 @@ pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
                     until: column(row, "previous_until")?,
                 }),
             };
-            Proof::Secret { current, previous }
+            CredentialKind::Secret { current, previous }
         }
     };
     Ok(Credential {
         id: CredentialId(column(row, "credential_id")?),
         agent: AgentId(column(row, "agent_id")?),
-        proof,
+        kind,
         created_at: column(row, "created_at")?,
         expires_at: column(row, "expires_at")?,
         revoked_at: column(row, "revoked_at")?,
@@ -183,8 +183,8 @@ fn fingerprint(row: &Row, name: &str) -> Result<Option<Fingerprint>, StoreError>
     Ok(Some(Fingerprint(bytes)))
 }
 
-/// The columns of a credential's proof.
-pub(super) struct ProofColumns<'a> {
+/// The columns that depend on a credential's kind.
+pub(super) struct KindColumns<'a> {
     pub public_key: Option<Value>,
     pub fingerprint: Option<&'a [u8]>,
     pub secret_hash: Option<&'a str>,
@@ -193,11 +193,11 @@ pub(super) struct ProofColumns<'a> {
     pub previous_until: Option<Timestamp>,
 }
 
-impl<'a> ProofColumns<'a> {
-    pub(super) fn of(proof: &'a Proof) -> Self {
-        let (current, previous, public_key) = match proof {
-            Proof::Secret { current, previous } => (Some(current), previous.as_ref(), None),
-            Proof::Key(key) => (None, None, Some(jwk(key))),
+impl<'a> KindColumns<'a> {
+    pub(super) fn of(kind: &'a CredentialKind) -> Self {
+        let (current, previous, public_key) = match kind {
+            CredentialKind::Secret { current, previous } => (Some(current), previous.as_ref(), None),
+            CredentialKind::Key(key) => (None, None, Some(jwk(key))),
         };
         Self {
             public_key,

@@ -6,16 +6,16 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::change::Change;
-use super::codec::{self, CREDENTIAL, ProofColumns, empty_listing, listing, number, signed};
+use super::codec::{self, CREDENTIAL, KindColumns, empty_listing, listing, number, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::agent::Agent;
-use crate::domain::audit::EventDraft;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED, Proof};
+use crate::domain::audit::NewAuditEvent;
+use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::time::Timestamp;
 use crate::ports::credential_store::{
-    Client, CredentialStore, CredentialUpdate, InsertCredentialError, ProofKind, UpdateCredentialError,
+    Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use crate::ports::store_error::StoreError;
 
@@ -74,7 +74,7 @@ impl CredentialStore for Postgres {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertCredentialError> {
         let events = std::slice::from_ref(event);
         let mut change = self.begin_at_the_gate(agent.organization, false, events).await?;
@@ -83,7 +83,7 @@ impl CredentialStore for Postgres {
         }
         let rows = change.query(COUNT, &[&agent.id.0, &event.at]).await?;
         refuse_without_room(&rows[0], max_live)?;
-        let kind = if matches!(credential.proof, Proof::Key(_)) { "keys" } else { "secrets" };
+        let kind = if matches!(credential.kind, CredentialKind::Key(_)) { "keys" } else { "secrets" };
         if number(&rows[0], kind)? >= MAX_UNREVOKED.into() {
             return Err(InsertCredentialError::TooManyUnrevoked);
         }
@@ -130,7 +130,7 @@ impl CredentialStore for Postgres {
         &self,
         agent: &Agent,
         update: &CredentialUpdate<'_>,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), UpdateCredentialError> {
         let (before, after) = (update.before, update.after);
         let now = event.at;
@@ -154,16 +154,16 @@ impl CredentialStore for Postgres {
         {
             last_until = None;
         }
-        let proof = ProofColumns::of(&after.proof);
+        let kind = KindColumns::of(&after.kind);
         let parameters: [Parameter<'_>; 11] = [
             &before.id.0,
             &agent.id.0,
             &signed(before.revision),
-            &proof.fingerprint,
-            &proof.secret_hash,
-            &proof.previous_fingerprint,
-            &proof.previous_hash,
-            &proof.previous_until,
+            &kind.fingerprint,
+            &kind.secret_hash,
+            &kind.previous_fingerprint,
+            &kind.previous_hash,
+            &kind.previous_until,
             &after.expires_at,
             &after.revoked_at,
             &signed(after.revision),
@@ -188,8 +188,8 @@ impl CredentialStore for Postgres {
         Ok(change.commit().await?)
     }
 
-    async fn find_client(&self, agent: AgentId, proof: ProofKind) -> Result<Option<Client>, StoreError> {
-        self.lookup.client(agent, proof).await
+    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {
+        self.lookup.client(agent, kind).await
     }
 
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {
@@ -221,17 +221,17 @@ impl Change<'_> {
 
     /// Stores a new credential.
     pub(super) async fn insert_credential(&mut self, credential: &Credential) -> Result<(), StoreError> {
-        let proof = ProofColumns::of(&credential.proof);
+        let kind = KindColumns::of(&credential.kind);
         let parameters: [Parameter<'_>; 12] = [
             &credential.id.0,
             &credential.agent.0,
-            &proof.public_key,
+            &kind.public_key,
             &credential.created_at,
-            &proof.fingerprint,
-            &proof.secret_hash,
-            &proof.previous_fingerprint,
-            &proof.previous_hash,
-            &proof.previous_until,
+            &kind.fingerprint,
+            &kind.secret_hash,
+            &kind.previous_fingerprint,
+            &kind.previous_hash,
+            &kind.previous_until,
             &credential.expires_at,
             &credential.revoked_at,
             &signed(credential.revision),

@@ -10,7 +10,7 @@ use super::codec::{column, name_of, named};
 use super::failure::inconsistent;
 use super::store::Parameter;
 use crate::domain::audit::{
-    Action, AuditEvent, EventDraft, Metadata, Origin, Outcome, Resource, ResourceType,
+    AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, ResourceType,
 };
 use crate::domain::id::{AgentId, EventId, OrganizationId};
 use crate::domain::time::Timestamp;
@@ -48,13 +48,13 @@ pub(super) struct EventColumns<'a> {
 
 impl<'a> EventColumns<'a> {
     /// The columns of these events, each of that organization.
-    pub(super) fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a EventDraft)>) -> Self {
+    pub(super) fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a NewAuditEvent)>) -> Self {
         let mut columns = Self::default();
         for (organization, draft) in events {
             columns.ids.push(draft.id.0);
             columns.organizations.push(organization.map(|id| id.0));
             columns.agents.push(draft.actor.map(|id| id.0));
-            columns.actions.push(name_of(&Action::ALL, &draft.action));
+            columns.actions.push(name_of(&AuditAction::ALL, &draft.action));
             columns.outcomes.push(name_of(&Outcome::ALL, &draft.outcome));
             let kind = draft.resource.map(|resource| name_of(&ResourceType::ALL, &resource.kind));
             columns.resource_types.push(kind);
@@ -103,11 +103,11 @@ pub(super) fn event(row: &Row) -> Result<AuditEvent, StoreError> {
     let Value::Object(metadata) = column(row, "metadata")? else { return Err(missing("metadata")) };
     Ok(AuditEvent {
         organization: column::<Option<Uuid>>(row, "organization_id")?.map(OrganizationId),
-        draft: EventDraft {
+        draft: NewAuditEvent {
             id: EventId(column(row, "event_id")?),
             actor: column::<Option<Uuid>>(row, "agent_id")?.map(AgentId),
             authority: None,
-            action: of(row, "action", &Action::ALL)?.ok_or_else(|| missing("action"))?,
+            action: of(row, "action", &AuditAction::ALL)?.ok_or_else(|| missing("action"))?,
             outcome: of(row, "outcome", &Outcome::ALL)?.ok_or_else(|| missing("outcome"))?,
             resource: kind.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
             origin: Origin { address: column(row, "ip_address")?, user_agent: column(row, "user_agent")? },

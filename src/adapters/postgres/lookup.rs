@@ -20,7 +20,7 @@ use crate::domain::id::{AgentId, TokenId};
 use crate::domain::organization::Organization;
 use crate::domain::secret::Fingerprint;
 use crate::domain::token::{Claims, Standing};
-use crate::ports::credential_store::{Client, ProofKind};
+use crate::ports::credential_store::{Client, PresentedKind};
 use crate::ports::store_error::StoreError;
 
 /// How many bytes of agents, and of organizations, are kept as they were read: of the usual size some 50,000 agents, of the
@@ -118,12 +118,12 @@ impl Lookup {
         Ok(self.standings.ask((id, None)).await??.map(|standing| standing.agent))
     }
 
-    /// The client of that id, with the credentials that its proof may be held against.
-    pub(super) async fn client(&self, agent: AgentId, proof: ProofKind) -> Answer<Client> {
-        let question = match proof {
-            ProofKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
-            ProofKind::Key => ClientQuestion::Keys(agent),
-            ProofKind::None => ClientQuestion::Identity(agent),
+    /// The client of that id, with the credentials that may match what it presents.
+    pub(super) async fn client(&self, agent: AgentId, kind: PresentedKind) -> Answer<Client> {
+        let question = match kind {
+            PresentedKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
+            PresentedKind::Key => ClientQuestion::Keys(agent),
+            PresentedKind::None => ClientQuestion::Identity(agent),
         };
         self.clients.ask(question).await?
     }

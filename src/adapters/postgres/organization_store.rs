@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::codec::{self, ORGANIZATION, empty_listing, limit_column, listing, name_of, signed};
 use super::store::{Parameter, Postgres};
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, OrganizationStatus, Slug};
 use crate::domain::page::{Listing, Page};
@@ -39,7 +39,7 @@ impl OrganizationStore for Postgres {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &EventDraft,
+        event: &NewAuditEvent,
     ) -> Result<(), InsertOrganizationError> {
         let events = std::slice::from_ref(event);
         let mut change = self.begin(events).await?;
@@ -108,7 +108,7 @@ impl OrganizationStore for Postgres {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[EventDraft],
+        events: &[NewAuditEvent],
     ) -> Result<(), UpdateOrganizationError> {
         let now = after.updated_at;
         let is_suspension = before.is_active() && !after.is_active();

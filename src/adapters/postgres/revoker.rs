@@ -14,7 +14,7 @@ use super::events::{EventColumns, INSERT_EVENTS};
 use super::failure::{in_doubt, is_one_rows_fault, same};
 use super::lane::{Lane, Lanes, Line, Waiting, Worker};
 use super::store::{Failure, Parameter};
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::Revocation;
@@ -47,7 +47,7 @@ JOIN revoked USING (token_id)"
 const PATIENCE: Duration = Duration::from_millis(3_500);
 
 type Outcome = Result<(), StoreError>;
-type Asked = (Revocation, EventDraft);
+type Asked = (Revocation, NewAuditEvent);
 
 /// The way to the writer.
 pub(super) struct Revoker(Lane<Asked, Outcome>);
@@ -58,7 +58,7 @@ impl Revoker {
     }
 
     /// Revokes a token, once that and its event are on disk.
-    pub(super) async fn revoke(&self, revocation: Revocation, event: EventDraft) -> Outcome {
+    pub(super) async fn revoke(&self, revocation: Revocation, event: NewAuditEvent) -> Outcome {
         self.0.ask((revocation, event)).await?
     }
 }

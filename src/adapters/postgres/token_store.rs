@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store::Postgres;
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::AgentId;
 use crate::domain::token::{Claims, Standing};
 use crate::ports::store_error::StoreError;
@@ -27,7 +27,7 @@ impl TokenStore for Postgres {
         Ok(!outcome?.is_empty())
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
         self.make_room(event.at).await?;
         self.revoker.revoke(*revocation, event.clone()).await
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use super::breaker::Breaker;
-use crate::domain::audit::EventDraft;
+use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::AgentId;
 use crate::domain::time::Month;
 use crate::domain::token::{Claims, Standing};
@@ -69,7 +69,7 @@ impl TokenStore for WatchfulTokenStore {
         self.store.spend(agent, assertion).await
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &EventDraft) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
         self.store.revoke(revocation, event).await
     }
 
