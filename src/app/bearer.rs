@@ -39,20 +39,20 @@ impl Bearer {
             return Err(self.refused(context, None).await);
         };
         let claimed = Some(ClaimedClient { agent: claims.agent, organization: claims.organization });
-        let standing = self.tokens.standing(&claims).await?;
-        let Some(standing) = standing.filter(|standing| standing.keeps_alive(&claims)) else {
+        let status = self.tokens.status(&claims).await?;
+        let Some(status) = status.filter(|status| status.is_active(&claims)) else {
             return Err(self.refused(context, claimed).await);
         };
         if claims.audience != Audience::Issuer {
             return Err(self.refused(context, claimed).await);
         }
         context.set_organization(claims.organization);
-        let limit = standing.organization.limits().requests_per_minute;
+        let limit = status.organization.limits().requests_per_minute;
         context.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
         Ok(Caller {
             generation: claims.generation,
-            scopes: standing.effective_scopes(&claims).management(),
-            agent: standing.agent,
+            scopes: status.effective_scopes(&claims).management(),
+            agent: status.agent,
             origin: context.origin.clone(),
             token: Some(claims.id),
         })

@@ -13,7 +13,7 @@ use crate::ports::store_error::StoreError;
 use crate::ports::token_signer::TokenSigner;
 use crate::ports::token_store::TokenStore;
 
-/// Tells the living tokens from the dead.
+/// Tells the active tokens from the rest.
 #[derive(Clone)]
 pub struct Introspection {
     pub(super) store: Arc<dyn TokenStore>,
@@ -24,16 +24,16 @@ pub struct Introspection {
     pub(super) issuer: Arc<str>,
 }
 
-/// What is told of a living token.
+/// What is said of an active token.
 #[derive(Clone, Debug)]
-pub struct LivingToken {
+pub struct ActiveToken {
     pub claims: Arc<Claims>,
     /// Its scopes, as far as the agent still has them.
     pub scopes: Scopes,
     pub issuer: Arc<str>,
 }
 
-impl LivingToken {
+impl ActiveToken {
     /// `aud`: whom the token is for.
     pub fn audience(&self) -> &str {
         match &self.claims.audience {
@@ -51,21 +51,20 @@ impl Introspection {
         &self,
         caller: &Caller,
         token: &str,
-    ) -> Result<Option<LivingToken>, IntrospectionError> {
+    ) -> Result<Option<ActiveToken>, IntrospectionError> {
         caller.require(ManagementScope::TokensRead)?;
         let now = self.clock.now();
         let Some(claims) = self.signer.verify(token, now) else { return Ok(None) };
-        let standing = self.store.standing(&claims).await?;
-        let living = standing.filter(|standing| {
-            standing.keeps_alive(&claims) && caller.tenancy().admits(standing.organization.id)
-        });
-        let Some(living) = living else { return Ok(None) };
+        let status = self.store.status(&claims).await?;
+        let status = status
+            .filter(|status| status.is_active(&claims) && caller.tenancy().admits(status.organization.id));
+        let Some(status) = status else { return Ok(None) };
         self.lane.introspected(caller.agent(), claims.agent, now, || {
             let details = caller.event(AuditAction::TokenIntrospected, claims.agent, Metadata::default());
             AuditEvent { organization: Some(claims.organization), draft: self.events.success(details, now) }
         });
-        let scopes = living.effective_scopes(&claims);
-        Ok(Some(LivingToken { claims, scopes, issuer: self.issuer.clone() }))
+        let scopes = status.effective_scopes(&claims);
+        Ok(Some(ActiveToken { claims, scopes, issuer: self.issuer.clone() }))
     }
 }
 

@@ -15,11 +15,11 @@ pub mod credentials;
 pub mod events;
 pub mod introspection;
 pub mod keys;
-pub mod notices;
 pub mod organizations;
 pub mod readiness;
 pub mod request_context;
 pub mod revocation;
+pub mod revocation_relay;
 pub mod token;
 pub mod usage;
 
@@ -75,7 +75,7 @@ pub struct App {
     pub usage: usage::UsageReports,
     pub keys: keys::Keys,
     pub bootstrap: bootstrap::Bootstrap,
-    pub notices: notices::Notices,
+    pub revocation_relay: revocation_relay::RevocationRelay,
     pub readiness: Arc<readiness::Readiness>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -176,7 +176,10 @@ impl App {
             },
             keys: keys::Keys { signer: ports.signer.clone() },
             bootstrap: bootstrap::Bootstrap::new(ports, events),
-            notices: notices::Notices { outbox: stores.outbox.clone(), board: stores.board.clone() },
+            revocation_relay: revocation_relay::RevocationRelay {
+                outbox: stores.outbox.clone(),
+                cache: stores.revocation_cache.clone(),
+            },
             readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
             clients,
             auth_failures,

@@ -81,8 +81,8 @@ impl Organizations {
         id: Option<OrganizationId>,
         change: OrganizationChange,
     ) -> Result<Organization, OrganizationsError> {
-        let is_kill = change.status == Some(OrganizationStatus::Suspended);
-        let attempts = if is_kill { KILL_ATTEMPTS } else { 1 };
+        let is_revocation = change.status == Some(OrganizationStatus::Suspended);
+        let attempts = if is_revocation { KILL_ATTEMPTS } else { 1 };
         for _ in 0..attempts {
             let before = self.find(caller, id).await?;
             let at = self.clock.now();

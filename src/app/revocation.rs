@@ -38,12 +38,12 @@ impl Revocations {
         if !caller.tenancy().admits(claims.organization) {
             return Ok(());
         }
-        let Some(standing) = self.store.standing(&claims).await? else { return Ok(()) };
+        let Some(status) = self.store.status(&claims).await? else { return Ok(()) };
         if caller.token != Some(claims.id) {
             if claims.agent != caller.agent() {
                 caller.require(ManagementScope::AgentsWrite)?;
             }
-            caller.may_write(standing.agent.capabilities.management())?;
+            caller.may_write(status.agent.capabilities.management())?;
         }
         let metadata = Metadata::default().with("agentId", claims.agent.to_string());
         let event = self.events.success(caller.event(AuditAction::TokenRevoked, claims.id, metadata), now);

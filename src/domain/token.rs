@@ -69,16 +69,16 @@ pub fn generation_after(before: u64, at: Timestamp) -> u64 {
 
 /// What the stores say, at this instant, about a token's agent and about the token itself.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct TokenStatus {
     pub agent: Arc<Agent>,
     pub organization: Arc<Organization>,
     /// Whether this very token was revoked.
     pub is_revoked: bool,
 }
 
-impl Standing {
+impl TokenStatus {
     /// Whether a token with these claims, whose signature and times hold, is alive.
-    pub fn keeps_alive(&self, claims: &Claims) -> bool {
+    pub fn is_active(&self, claims: &Claims) -> bool {
         let audience_holds = match &claims.audience {
             Audience::Issuer => true,
             Audience::Resource(uri) => self.organization.has_resource(uri),
@@ -100,15 +100,15 @@ impl Standing {
 
 /// Something that kills tokens, as it is told to whoever wants to know early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notice {
-    pub kill: Kill,
+pub struct RevocationNotice {
+    pub target: RevocationTarget,
     /// From when on nothing that it kills can be alive any more, so that it may be forgotten.
     pub until: Timestamp,
 }
 
 /// What kills tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kill {
+pub enum RevocationTarget {
     /// This one token was revoked.
     Token(TokenId),
     /// An agent has reached this generation.
@@ -117,15 +117,18 @@ pub enum Kill {
     Organization(OrganizationId, u64),
 }
 
-impl Notice {
+impl RevocationNotice {
     /// That an agent has reached a generation, at that instant.
     pub fn of_agent(agent: &Agent, at: Timestamp) -> Self {
-        Self { kill: Kill::Agent(agent.id, agent.generation), until: Self::end(at) }
+        Self { target: RevocationTarget::Agent(agent.id, agent.generation), until: Self::end(at) }
     }
 
     /// That an organization has reached a generation, at that instant.
     pub fn of_organization(organization: &Organization, at: Timestamp) -> Self {
-        Self { kill: Kill::Organization(organization.id, organization.generation), until: Self::end(at) }
+        Self {
+            target: RevocationTarget::Organization(organization.id, organization.generation),
+            until: Self::end(at),
+        }
     }
 
     /// When the last token that was issued before that instant has been expired for a while.
@@ -160,14 +163,14 @@ mod tests {
     use super::super::organization::tests::organization;
     use super::*;
 
-    fn standing() -> Standing {
+    fn token_status() -> TokenStatus {
         let organization = Organization { generation: 3, ..organization() };
         let agent = Agent { organization: organization.id, generation: 4, ..agent() };
-        Standing { agent: agent.into(), organization: organization.into(), is_revoked: false }
+        TokenStatus { agent: agent.into(), organization: organization.into(), is_revoked: false }
     }
 
     fn claims() -> Claims {
-        let Standing { agent, organization, .. } = standing();
+        let TokenStatus { agent, organization, .. } = token_status();
         Claims {
             agent: agent.id,
             organization: organization.id,
@@ -182,31 +185,31 @@ mod tests {
 
     #[test]
     fn a_token_is_alive_where_nothing_speaks_against_it() {
-        assert!(standing().keeps_alive(&claims()));
+        assert!(token_status().is_active(&claims()));
         let audience = Audience::Resource("https://api.example.com".into());
-        assert!(standing().keeps_alive(&Claims { audience, ..claims() }));
+        assert!(token_status().is_active(&Claims { audience, ..claims() }));
         for generation in [0, 6, 8] {
-            assert!(!standing().keeps_alive(&Claims { generation, ..claims() }), "{generation}");
+            assert!(!token_status().is_active(&Claims { generation, ..claims() }), "{generation}");
         }
         let other = OrganizationId(Uuid::from_u128(77));
-        assert!(!standing().keeps_alive(&Claims { organization: other, ..claims() }));
+        assert!(!token_status().is_active(&Claims { organization: other, ..claims() }));
         let other = AgentId(Uuid::from_u128(77));
-        assert!(!standing().keeps_alive(&Claims { agent: other, ..claims() }));
+        assert!(!token_status().is_active(&Claims { agent: other, ..claims() }));
         let audience = Audience::Resource("https://elsewhere.example.com".into());
-        assert!(!standing().keeps_alive(&Claims { audience, ..claims() }));
-        assert!(!Standing { is_revoked: true, ..standing() }.keeps_alive(&claims()));
+        assert!(!token_status().is_active(&Claims { audience, ..claims() }));
+        assert!(!TokenStatus { is_revoked: true, ..token_status() }.is_active(&claims()));
         for status in [AgentStatus::Suspended, AgentStatus::Decommissioned] {
-            let agent = Agent { status, ..Agent::clone(&standing().agent) };
-            assert!(!Standing { agent: agent.into(), ..standing() }.keeps_alive(&claims()));
+            let agent = Agent { status, ..Agent::clone(&token_status().agent) };
+            assert!(!TokenStatus { agent: agent.into(), ..token_status() }.is_active(&claims()));
         }
         let status = OrganizationStatus::Suspended;
-        let organization = Organization { status, ..Organization::clone(&standing().organization) };
-        assert!(!Standing { organization: organization.into(), ..standing() }.keeps_alive(&claims()));
+        let organization = Organization { status, ..Organization::clone(&token_status().organization) };
+        assert!(!TokenStatus { organization: organization.into(), ..token_status() }.is_active(&claims()));
     }
 
     #[test]
     fn no_revocation_after_a_restore_reaches_a_generation_from_before_it() {
-        let Standing { agent, organization, .. } = standing();
+        let TokenStatus { agent, organization, .. } = token_status();
         let at = |second: i64| Timestamp::from_millis(1_800_000_000_000).plus_seconds(second);
         let mut handed_out = Vec::new();
         let (mut lost_agent, mut lost_organization) =
@@ -258,10 +261,13 @@ mod tests {
     fn a_kill_is_told_until_no_token_from_before_can_live_anywhere() {
         let at = Timestamp::from_millis(1_000);
         let until = Timestamp::from_millis(1_000 + (86_400 + 300) * 1_000);
-        let Standing { agent, organization, .. } = standing();
-        assert_eq!(Notice::of_agent(&agent, at), Notice { kill: Kill::Agent(agent.id, 4), until });
-        let kill = Kill::Organization(organization.id, 3);
-        assert_eq!(Notice::of_organization(&organization, at), Notice { kill, until });
+        let TokenStatus { agent, organization, .. } = token_status();
+        assert_eq!(
+            RevocationNotice::of_agent(&agent, at),
+            RevocationNotice { target: RevocationTarget::Agent(agent.id, 4), until }
+        );
+        let target = RevocationTarget::Organization(organization.id, 3);
+        assert_eq!(RevocationNotice::of_organization(&organization, at), RevocationNotice { target, until });
     }
 
     #[test]

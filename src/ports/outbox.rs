@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::token::Notice;
+use crate::domain::token::RevocationNotice;
 
 /// Keeps notices of what kills tokens, from the change that makes them until they are told.
 ///
@@ -27,5 +27,5 @@ pub struct NoticeId(pub i64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingNotice {
     pub id: NoticeId,
-    pub notice: Notice,
+    pub notice: RevocationNotice,
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::agent_store::AgentStore;
 use super::audit_log::AuditLog;
 use super::credential_store::CredentialStore;
-use super::noticeboard::Noticeboard;
 use super::organization_store::OrganizationStore;
 use super::outbox::Outbox;
 use super::rate_limiter::RateLimiter;
+use super::revocation_cache::RevocationCache;
 use super::store_health::StoreHealth;
 use super::token_store::TokenStore;
 use super::usage_store::UsageStore;
@@ -24,7 +24,7 @@ pub struct Stores {
     pub usage: Arc<dyn UsageStore>,
     pub outbox: Arc<dyn Outbox>,
     /// Where instances tell one another of the dead; none where there is only one.
-    pub board: Option<Arc<dyn Noticeboard>>,
+    pub revocation_cache: Option<Arc<dyn RevocationCache>>,
     pub health: Vec<Arc<dyn StoreHealth>>,
     pub limiter: Arc<dyn RateLimiter>,
 }
@@ -51,7 +51,7 @@ impl Stores {
             audit: store.clone(),
             usage: store.clone(),
             outbox: store.clone(),
-            board: None,
+            revocation_cache: None,
             health: vec![store.clone()],
             limiter,
         }

@@ -7,7 +7,7 @@ use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
 use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{Claims, Standing};
+use crate::domain::token::{Claims, TokenStatus};
 
 /// Decides which tokens may be issued, and knows which are dead.
 #[async_trait]
@@ -30,7 +30,7 @@ pub trait TokenStore: Send + Sync {
 
     /// What is so now about the token with these claims and its agent; `None` where the agent is unknown or
     /// the token is known to be dead.
-    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError>;
+    async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError>;
 }
 
 /// A token that is to be issued.

@@ -17,14 +17,14 @@ const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Keeps house until the service ends, each chore by itself: a store that is away stops only what needs it.
 pub(super) fn keep(app: &Arc<App>, stores: &OpenStores, lifecycle: &Arc<Lifecycle>) {
-    for chore in [Chore::Audit, Chore::Notices, Chore::Usage, Chore::Purge] {
+    for chore in [Chore::Audit, Chore::RevocationRelay, Chore::Usage, Chore::Purge] {
         lifecycle.tasks().spawn(chore.keep(app.clone(), stores.clone(), lifecycle.clone()));
     }
 }
 
 /// Writes and tells everything, for an orderly end.
 pub(super) async fn finish(app: &App, stores: &OpenStores) {
-    for chore in [Chore::Audit, Chore::Notices, Chore::Usage] {
+    for chore in [Chore::Audit, Chore::RevocationRelay, Chore::Usage] {
         if let Err(error) = chore.run(app, stores).await {
             tracing::error!(error = &error as &dyn Error, "{} at the end", chore.failure());
         }
@@ -34,7 +34,7 @@ pub(super) async fn finish(app: &App, stores: &OpenStores) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chore {
     Audit,
-    Notices,
+    RevocationRelay,
     Usage,
     Purge,
 }
@@ -65,9 +65,9 @@ impl Chore {
     async fn run(self, app: &App, stores: &OpenStores) -> Result<(), StoreError> {
         match self {
             Self::Audit => app.audit_lane.flush().await,
-            Self::Notices => app.notices.relay().await,
-            Self::Usage => match &stores.watchful {
-                Some(watchful) => watchful.show_usage().await,
+            Self::RevocationRelay => app.revocation_relay.relay().await,
+            Self::Usage => match &stores.fallback {
+                Some(fallback) => fallback.show_usage().await,
                 None => Ok(()),
             },
             Self::Purge => {
@@ -84,7 +84,7 @@ impl Chore {
     const fn failure(self) -> &'static str {
         match self {
             Self::Audit => "audit events wait to be written",
-            Self::Notices => "notices of the dead wait to be told",
+            Self::RevocationRelay => "notices of the dead wait to be told",
             Self::Usage => "usage is not shown",
             Self::Purge => "what is past its time could not be removed",
         }

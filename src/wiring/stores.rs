@@ -11,8 +11,8 @@ use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::adapters::postgres::{
     self, MigrationError, PgSettings, Postgres, SchemaVersion, migrate, powers, schema_version,
 };
-use crate::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSettings};
-use crate::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
+use crate::adapters::redis::{Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings};
+use crate::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
 use crate::app::bootstrap::BootstrapError;
 use crate::config::{ConfigError, StoreArgs};
 use crate::ports::clock::Clock;
@@ -45,8 +45,8 @@ impl Time {
 #[derive(Clone)]
 pub(super) struct OpenStores {
     pub ports: Stores,
-    /// The token store that shows usage on the board, where there is one.
-    pub watchful: Option<Arc<WatchfulTokenStore>>,
+    /// The token store that shows usage on the revocation_cache, where there is one.
+    pub fallback: Option<Arc<FallbackTokenStore>>,
     postgres: Option<Arc<Postgres>>,
     redis: Option<Arc<Redis>>,
 }
@@ -56,7 +56,7 @@ impl OpenStores {
     pub(super) fn in_memory(time: &Time) -> Self {
         let limiter = Arc::new(MemoryRateLimiter::new(time.clock().clone()));
         let ports = Stores::of(&Arc::new(Memory::default()), limiter);
-        Self { ports, watchful: None, postgres: None, redis: None }
+        Self { ports, fallback: None, postgres: None, redis: None }
     }
 
     /// Those that the settings name, with tables that are up to date. One that is away is waited for.
@@ -97,12 +97,17 @@ impl OpenStores {
             Time::Driven(clock) => Some(clock.clone()),
         };
         let shared = Arc::new(RedisRateLimiter::new(redis.clone(), driven));
-        let board = Arc::new(RedisNoticeboard::new(redis.clone(), time.clock().clone()));
-        let watchful = Arc::new(WatchfulTokenStore::new(self.ports.tokens, board.clone()));
+        let revocation_cache = Arc::new(RedisRevocationCache::new(redis.clone(), time.clock().clone()));
+        let fallback = Arc::new(FallbackTokenStore::new(self.ports.tokens, revocation_cache.clone()));
         let limiter = Arc::new(FallbackRateLimiter::new(shared, self.ports.limiter));
         self.ports.health.push(limiter.clone());
-        let ports = Stores { tokens: watchful.clone(), limiter, board: Some(board), ..self.ports };
-        Self { ports, watchful: Some(watchful), redis: Some(redis), ..self }
+        let ports = Stores {
+            tokens: fallback.clone(),
+            limiter,
+            revocation_cache: Some(revocation_cache),
+            ..self.ports
+        };
+        Self { ports, fallback: Some(fallback), redis: Some(redis), ..self }
     }
 
     /// Whether what is stored outlives the process.

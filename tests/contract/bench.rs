@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::adapters::postgres::Postgres;
-use agentidp::adapters::redis::{Redis, RedisNoticeboard, RedisRateLimiter, RedisSettings};
-use agentidp::adapters::resilient::{FallbackRateLimiter, WatchfulTokenStore};
+use agentidp::adapters::redis::{Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings};
+use agentidp::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::{
     AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, Tally,
@@ -66,28 +66,31 @@ impl Deref for Stores {
 /// Rates and notices in Redis, the rest in memory.
 pub async fn redis() -> Stores {
     let stores = memory().await;
-    let (limiter, board) = in_redis(&stores.clock).await;
-    let ports = Ports { limiter, board: Some(board), ..stores.ports };
+    let (limiter, revocation_cache) = in_redis(&stores.clock).await;
+    let ports = Ports { limiter, revocation_cache: Some(revocation_cache), ..stores.ports };
     Stores { ports, ..stores }
 }
 
 /// The same in a Cluster, where a script must be sent to the node that has its key.
 pub async fn redis_cluster() -> Stores {
     let stores = memory().await;
-    let (limiter, board) = in_redis_at(&redis_cluster_url(), &stores.clock).await;
-    let ports = Ports { limiter, board: Some(board), ..stores.ports };
+    let (limiter, revocation_cache) = in_redis_at(&redis_cluster_url(), &stores.clock).await;
+    let ports = Ports { limiter, revocation_cache: Some(revocation_cache), ..stores.ports };
     Stores { ports, ..stores }
 }
 
-async fn in_redis(clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisNoticeboard>) {
+async fn in_redis(clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
     in_redis_at(&redis_url(), clock).await
 }
 
-async fn in_redis_at(url: &str, clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisNoticeboard>) {
+async fn in_redis_at(
+    url: &str,
+    clock: &Arc<HandClock>,
+) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
     let settings = RedisSettings::parse(&url.into()).expect("a URL");
     let redis = Redis::connect(&settings).await.expect("the private server");
     let limiter = RedisRateLimiter::new(redis.clone(), Some(clock.clone()));
-    (Arc::new(limiter), Arc::new(RedisNoticeboard::new(redis, clock.clone())))
+    (Arc::new(limiter), Arc::new(RedisRevocationCache::new(redis, clock.clone())))
 }
 
 /// Redis first, memory behind.
@@ -101,11 +104,11 @@ pub async fn resilient_postgres() -> Stores {
 }
 
 async fn beside_redis(stores: Stores) -> Stores {
-    let (limiter, board) = in_redis(&stores.clock).await;
+    let (limiter, revocation_cache) = in_redis(&stores.clock).await;
     let ports = Ports {
-        tokens: Arc::new(WatchfulTokenStore::new(stores.ports.tokens, board.clone())),
+        tokens: Arc::new(FallbackTokenStore::new(stores.ports.tokens, revocation_cache.clone())),
         limiter: Arc::new(FallbackRateLimiter::new(limiter, stores.ports.limiter)),
-        board: Some(board),
+        revocation_cache: Some(revocation_cache),
         ..stores.ports
     };
     Stores { ports, ..stores }

@@ -125,12 +125,11 @@ async fn a_revocation_that_was_acknowledged_holds_with_one_event_and_one_that_wa
     })
     .await;
     for (outcome, token, event) in outcomes {
-        let standing =
-            stores.tokens.standing(&claims(&agent, token)).await.expect("an answer").expect("known");
-        assert_eq!(standing.is_revoked, has_event(&stores, &event).await, "both or neither");
+        let status = stores.tokens.status(&claims(&agent, token)).await.expect("an answer").expect("known");
+        assert_eq!(status.is_revoked, has_event(&stores, &event).await, "both or neither");
         match outcome {
-            Ok(()) => assert!(standing.is_revoked, "it was acknowledged"),
-            Err(StoreError::Unavailable { .. }) => assert!(!standing.is_revoked, "nothing was changed"),
+            Ok(()) => assert!(status.is_revoked, "it was acknowledged"),
+            Err(StoreError::Unavailable { .. }) => assert!(!status.is_revoked, "nothing was changed"),
             Err(StoreError::InDoubt { .. }) => {}
             Err(other) => panic!("{other:?}"),
         }

@@ -11,7 +11,6 @@ mod credential_store;
 mod forgeries;
 mod held_rows;
 mod lost_connections;
-mod noticeboard;
 mod organization_store;
 mod outbox;
 #[path = "../servers/plain_core.rs"]
@@ -19,6 +18,7 @@ mod plain_core;
 mod rate_limiter;
 mod redis_cluster;
 mod retention;
+mod revocation_cache;
 mod schema;
 #[path = "../servers/mod.rs"]
 mod servers;

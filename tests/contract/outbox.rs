@@ -4,7 +4,7 @@ use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::time::CLOCK_SLACK_SECONDS;
-use agentidp::domain::token::{Kill, Notice};
+use agentidp::domain::token::{RevocationNotice, RevocationTarget};
 use agentidp::ports::token_store::Revocation;
 
 use crate::bench::*;
@@ -15,7 +15,7 @@ contract!([memory, postgres] [
     a_notice_stays_until_it_is_taken_out_or_past,
 ]);
 
-async fn notices(stores: &Stores) -> Vec<Notice> {
+async fn notices(stores: &Stores) -> Vec<RevocationNotice> {
     let pending = stores.outbox.pending(100).await.expect("an answer");
     pending.into_iter().map(|pending| pending.notice).collect()
 }
@@ -37,10 +37,10 @@ async fn every_kill_puts_a_notice_in(stores: Stores) {
         stores.tokens.revoke(&revocation, &event(AuditAction::TokenRevoked, token)).await.expect("revoked");
     }
     let expected = [
-        Notice::of_agent(&killed, NOON),
-        Notice::of_agent(&suspended, NOON),
-        Notice::of_organization(&after, NOON),
-        Notice { kill: Kill::Token(token), until: NOON.plus_seconds(60) },
+        RevocationNotice::of_agent(&killed, NOON),
+        RevocationNotice::of_agent(&suspended, NOON),
+        RevocationNotice::of_organization(&after, NOON),
+        RevocationNotice { target: RevocationTarget::Token(token), until: NOON.plus_seconds(60) },
     ];
     assert_eq!(notices(&stores).await, expected, "in the order in which they were made");
 }
@@ -62,7 +62,7 @@ async fn a_notice_stays_until_it_is_taken_out_or_past(stores: Stores) {
     let agent = stores.agent().await;
     let killed = agent.without_its_tokens(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
-    let notice = Notice::of_agent(&killed, NOON);
+    let notice = RevocationNotice::of_agent(&killed, NOON);
     assert_eq!((notices(&stores).await, notices(&stores).await), (vec![notice], vec![notice]));
     assert!(stores.outbox.pending(0).await.expect("an answer").is_empty(), "no more than was asked for");
     let late = notice.until.plus_seconds(CLOCK_SLACK_SECONDS);

@@ -309,9 +309,8 @@ async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     stores.database().client(OWNER).await.batch_execute(this_month).await.expect("counted");
     for ahead in [CLOCK_SLACK_SECONDS + 61, 86_400, 40 * 86_400] {
         stores.audit.purge(now.plus_seconds(ahead)).await.expect("purged");
-        let standing =
-            stores.tokens.standing(&claims(&agent, token)).await.expect("an answer").expect("known");
-        assert!(standing.is_revoked, "{ahead}");
+        let status = stores.tokens.status(&claims(&agent, token)).await.expect("an answer").expect("known");
+        assert!(status.is_revoked, "{ahead}");
         assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "{ahead}");
         assert_eq!(stores.outbox.pending(10).await.expect("an answer").len(), 1, "{ahead}");
         let query =

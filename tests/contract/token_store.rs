@@ -250,9 +250,8 @@ async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
     }
     assert_eq!(stores.count(AuditAction::TokenRevoked).await, 1);
     let is_revoked = async |token| {
-        let standing =
-            stores.tokens.standing(&claims(&agent, token)).await.expect("an answer").expect("known");
-        standing.is_revoked
+        let status = stores.tokens.status(&claims(&agent, token)).await.expect("an answer").expect("known");
+        status.is_revoked
     };
     assert!(is_revoked(token).await);
     assert!(!is_revoked(other).await);
@@ -282,13 +281,13 @@ async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores
     let agent = stores.agent().await;
     let killed = agent.without_its_tokens(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
-    let standing =
-        stores.tokens.standing(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");
+    let status =
+        stores.tokens.status(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");
     assert_eq!(
-        (&*standing.agent, generation_of(&standing.agent, &standing.organization)),
+        (&*status.agent, generation_of(&status.agent, &status.organization)),
         (&killed, killed.generation)
     );
-    assert_eq!(standing.organization.id, agent.organization);
+    assert_eq!(status.organization.id, agent.organization);
     let nobody = crate::bench::agent(agent.organization);
-    assert!(stores.tokens.standing(&claims(&nobody, TokenId(id()))).await.expect("an answer").is_none());
+    assert!(stores.tokens.status(&claims(&nobody, TokenId(id()))).await.expect("an answer").is_none());
 }

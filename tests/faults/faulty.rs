@@ -11,7 +11,7 @@ use agentidp::domain::organization::{Organization, Slug};
 use agentidp::domain::page::{Listing, Page};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
-use agentidp::domain::token::{Claims, Standing};
+use agentidp::domain::token::{Claims, TokenStatus};
 use agentidp::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
 use agentidp::ports::credential_store::{
     Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -106,8 +106,8 @@ impl TokenStore for Faulty {
         self.around(true, self.stores.tokens.revoke(revocation, event)).await
     }
 
-    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
-        self.around(false, self.stores.tokens.standing(claims)).await
+    async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
+        self.around(false, self.stores.tokens.status(claims)).await
     }
 }
 

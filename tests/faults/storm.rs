@@ -94,10 +94,10 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
         "longest",
         format!("{:.2} s", lines.iter().map(time).max().unwrap_or_default().as_secs_f64()),
     );
-    let is_kill = |line: &&Line| {
+    let is_revocation = |line: &&Line| {
         matches!((&line.operation, &line.answer), (Operation::Kill(_) | Operation::Suspend(_), Answer::Yes))
     };
-    let mut kills: Vec<_> = lines.iter().filter(is_kill).map(time).collect();
+    let mut kills: Vec<_> = lines.iter().filter(is_revocation).map(time).collect();
     let [middle, most] = [0.5, 0.99].map(|part| share(&mut kills, part).as_secs_f64() * 1e3);
     report.figure("kills acknowledged after (p50/p99)", format!("{middle:.1} / {most:.1} ms"));
     let is_in = |line: &Line| spans.iter().any(|(_, from, to)| line.start >= *from && line.start <= *to);

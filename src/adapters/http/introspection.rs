@@ -8,7 +8,7 @@ use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
-use crate::app::introspection::{Introspection, LivingToken};
+use crate::app::introspection::{ActiveToken, Introspection};
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The introspection endpoint.
@@ -31,8 +31,8 @@ impl IntrospectionApi {
     ) -> Result<Json<IntrospectionBody>, ApiError> {
         let caller = caller.authenticate(&here.0, &form).await?;
         let token = form.get("token").ok_or_else(|| ApiError::invalid_request("token is missing"))?;
-        let living = self.introspection.introspect(&caller, token).await?;
-        Ok(Json(living.map_or_else(IntrospectionBody::inactive, |token| (&token).into())))
+        let active = self.introspection.introspect(&caller, token).await?;
+        Ok(Json(active.map_or_else(IntrospectionBody::inactive, |token| (&token).into())))
     }
 }
 
@@ -76,8 +76,8 @@ impl IntrospectionBody {
     }
 }
 
-impl From<&LivingToken> for IntrospectionBody {
-    fn from(token: &LivingToken) -> Self {
+impl From<&ActiveToken> for IntrospectionBody {
+    fn from(token: &ActiveToken) -> Self {
         let claims = &token.claims;
         let agent = claims.agent.to_string();
         Self {

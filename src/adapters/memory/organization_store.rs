@@ -11,7 +11,7 @@ use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
 use crate::domain::tenancy::Tenancy;
-use crate::domain::token::Notice;
+use crate::domain::token::RevocationNotice;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
 use crate::ports::store_error::StoreError;
 
@@ -78,7 +78,7 @@ impl OrganizationStore for Memory {
             world.retention_fell(after.id, kept, now);
         }
         if after.generation > before.generation {
-            world.notify(Notice::of_organization(after, now));
+            world.notify(RevocationNotice::of_organization(after, now));
         }
         world.record_all(after.id, events);
         Ok(())

@@ -6,7 +6,7 @@ use super::Memory;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::AgentId;
 use crate::domain::plan::Limit;
-use crate::domain::token::{Claims, Kill, Notice, Standing};
+use crate::domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
@@ -57,17 +57,20 @@ impl TokenStore for Memory {
     async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
         let world = &mut *self.lock();
         if world.revocations.insert(revocation.token, revocation.until).is_none() {
-            world.notify(Notice { kill: Kill::Token(revocation.token), until: revocation.until });
+            world.notify(RevocationNotice {
+                target: RevocationTarget::Token(revocation.token),
+                until: revocation.until,
+            });
             world.record(Some(revocation.organization), event.clone());
         }
         Ok(())
     }
 
-    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
+    async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
         let world = self.lock();
         let Some(agent) = world.agents.get(&claims.agent) else { return Ok(None) };
         let organization = world.organizations.get(&agent.organization);
-        Ok(organization.map(|organization| Standing {
+        Ok(organization.map(|organization| TokenStatus {
             agent: agent.clone(),
             organization: organization.clone(),
             is_revoked: world.revocations.contains_key(&claims.id),

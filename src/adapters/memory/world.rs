@@ -13,7 +13,7 @@ use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Listing, Page};
 use crate::domain::plan::Limit;
 use crate::domain::time::{Month, Timestamp};
-use crate::domain::token::Notice;
+use crate::domain::token::RevocationNotice;
 use crate::ports::outbox::{NoticeId, PendingNotice};
 use crate::ports::store_error::StoreError;
 use crate::ports::store_health::StoreHealth;
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    pub(super) fn notify(&mut self, notice: Notice) {
+    pub(super) fn notify(&mut self, notice: RevocationNotice) {
         self.last_notice += 1;
         self.outbox.push_back(PendingNotice { id: NoticeId(self.last_notice), notice });
     }
@@ -113,7 +113,7 @@ impl World {
     /// Tells that an agent's generation rose, where it did.
     pub(super) fn announce(&mut self, generation_before: u64, after: &Agent) {
         if after.generation > generation_before {
-            self.notify(Notice::of_agent(after, after.updated_at));
+            self.notify(RevocationNotice::of_agent(after, after.updated_at));
         }
     }
 

@@ -16,7 +16,7 @@ use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Listing, Page};
 use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;
-use crate::domain::token::Notice;
+use crate::domain::token::RevocationNotice;
 use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
 use crate::ports::store_error::StoreError;
 
@@ -157,8 +157,8 @@ impl AgentStore for Postgres {
         events: &[NewAuditEvent],
     ) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
-        let is_kill = after.generation > before.generation;
-        let mut change = self.begin_at_the_gate(after.organization, is_kill, events).await?;
+        let is_revocation = after.generation > before.generation;
+        let mut change = self.begin_at_the_gate(after.organization, is_revocation, events).await?;
         let may_be_last = before.could_administer() && !after.could_administer();
         if may_be_last {
             change.lock_administrators().await?;
@@ -228,7 +228,7 @@ impl Change<'_> {
             return Ok(false);
         }
         if after.generation > before.generation {
-            self.notify(&Notice::of_agent(after, after.updated_at)).await?;
+            self.notify(&RevocationNotice::of_agent(after, after.updated_at)).await?;
         }
         Ok(true)
     }

@@ -16,7 +16,7 @@ use crate::domain::audit::{Authority, NewAuditEvent};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
-use crate::domain::token::{Kill, Notice};
+use crate::domain::token::{RevocationNotice, RevocationTarget};
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::shares::Place;
 
@@ -88,21 +88,21 @@ impl Postgres {
 
     /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
     /// those that come later wait for it. Without this gate it might never find a moment in which nobody issues. One that
-    /// revokes tokens (`is_kill`) has connections of its own.
+    /// revokes tokens (`is_revocation`) has connections of its own.
     pub(super) async fn begin_at_the_gate(
         &self,
         organization: OrganizationId,
-        is_kill: bool,
+        is_revocation: bool,
         events: &[NewAuditEvent],
     ) -> Result<Change<'_>, StoreError> {
-        self.begin_at("BEGIN", Some(organization), is_kill, events).await
+        self.begin_at("BEGIN", Some(organization), is_revocation, events).await
     }
 
     async fn begin_at(
         &self,
         begin: &str,
         changed: Option<OrganizationId>,
-        is_kill: bool,
+        is_revocation: bool,
         events: &[NewAuditEvent],
     ) -> Result<Change<'_>, StoreError> {
         // As the function `organization_gate` reckons it.
@@ -121,8 +121,8 @@ impl Postgres {
         let locks: String =
             gates.into_iter().map(|(gate, lock)| format!("; SELECT {lock}(1, {gate})")).collect();
         let whose = authority.map(|authority| authority.organization).or(changed);
-        let place = self.place(whose, is_kill).await?;
-        let mut change = self.begin_by(&format!("{begin}{locks}"), is_kill, events).await?;
+        let place = self.place(whose, is_revocation).await?;
+        let mut change = self.begin_by(&format!("{begin}{locks}"), is_revocation, events).await?;
         change.place = place;
         match authority {
             Some(authority) if !change.holds(&authority).await? => Err(StoreError::NoLongerAllowed),
@@ -133,7 +133,7 @@ impl Postgres {
     async fn begin_by(
         &self,
         sql: &str,
-        is_kill: bool,
+        is_revocation: bool,
         events: &[NewAuditEvent],
     ) -> Result<Change<'_>, StoreError> {
         for event in events {
@@ -141,7 +141,7 @@ impl Postgres {
         }
         let ends = Instant::now() + CHANGE;
         let begin = async || {
-            let connection = self.connection_for(is_kill).await?;
+            let connection = self.connection_for(is_revocation).await?;
             let mut change =
                 Change { store: self, connection: Some(connection), place: None, transaction: None, ends };
             let outcome = timeout_at(ends, change.connection()?.batch_execute(sql)).await;
@@ -232,11 +232,13 @@ impl Change<'_> {
     }
 
     /// Puts a notice into the outbox.
-    pub(super) async fn notify(&mut self, notice: &Notice) -> Result<(), StoreError> {
-        let (kind, subject, generation) = match notice.kill {
-            Kill::Token(id) => ("token", id.0, None),
-            Kill::Agent(id, generation) => ("agent", id.0, Some(signed(generation))),
-            Kill::Organization(id, generation) => ("organization", id.0, Some(signed(generation))),
+    pub(super) async fn notify(&mut self, notice: &RevocationNotice) -> Result<(), StoreError> {
+        let (kind, subject, generation) = match notice.target {
+            RevocationTarget::Token(id) => ("token", id.0, None),
+            RevocationTarget::Agent(id, generation) => ("agent", id.0, Some(signed(generation))),
+            RevocationTarget::Organization(id, generation) => {
+                ("organization", id.0, Some(signed(generation)))
+            }
         };
         self.execute(NOTIFY, &[&kind, &subject, &generation, &notice.until]).await.map(drop)
     }

@@ -135,8 +135,8 @@ impl CredentialStore for Postgres {
         let (before, after) = (update.before, update.after);
         let now = event.at;
         let events = std::slice::from_ref(event);
-        let is_kill = after.revoked_at.is_some() || update.agent_after.is_some();
-        let mut change = self.begin_at_the_gate(agent.organization, is_kill, events).await?;
+        let is_revocation = after.revoked_at.is_some() || update.agent_after.is_some();
+        let mut change = self.begin_at_the_gate(agent.organization, is_revocation, events).await?;
         let ends = before.works_longer_than(after, now).filter(|_| agent.could_administer());
         if ends.is_some() {
             change.lock_administrators().await?;

@@ -19,7 +19,7 @@ use crate::domain::agent::Agent;
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::organization::Organization;
 use crate::domain::secret::Fingerprint;
-use crate::domain::token::{Claims, Standing};
+use crate::domain::token::{Claims, TokenStatus};
 use crate::ports::credential_store::{Client, PresentedKind};
 use crate::ports::store_error::StoreError;
 
@@ -27,8 +27,8 @@ use crate::ports::store_error::StoreError;
 /// largest 6,000.
 const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
 
-const STANDING: &str = "\
--- token_store.standing
+const TOKEN_STATUS: &str = "\
+-- token_store.status
 SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
     o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
     EXISTS (SELECT FROM token_revocations r WHERE r.token_id = asked.token_id) AS is_revoked
@@ -63,7 +63,7 @@ SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'o
 
 /// The two lanes.
 pub(super) struct Lookup {
-    standings: Lane<(AgentId, Option<TokenId>), Answer<Standing>>,
+    statuses: Lane<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
     clients: Lane<ClientQuestion, Answer<Client>>,
 }
 
@@ -103,19 +103,19 @@ impl Lookup {
     pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
         let kept = Kept { agents: bounded(bytes_of_agent), organizations: bounded(bytes_of_organization) };
         Self {
-            standings: Lane::new(connector, lanes, STANDING, Standings(kept.clone())),
+            statuses: Lane::new(connector, lanes, TOKEN_STATUS, TokenStatuses(kept.clone())),
             clients: Lane::new(connector, lanes, FIND_CLIENT, Clients(kept)),
         }
     }
 
     /// How the token with these claims and its agent stand now.
-    pub(super) async fn standing(&self, claims: &Claims) -> Answer<Standing> {
-        self.standings.ask((claims.agent, Some(claims.id))).await?
+    pub(super) async fn status(&self, claims: &Claims) -> Answer<TokenStatus> {
+        self.statuses.ask((claims.agent, Some(claims.id))).await?
     }
 
     /// The agent of that id.
     pub(super) async fn agent(&self, id: AgentId) -> Answer<Arc<Agent>> {
-        Ok(self.standings.ask((id, None)).await??.map(|standing| standing.agent))
+        Ok(self.statuses.ask((id, None)).await??.map(|status| status.agent))
     }
 
     /// The client of that id, with the credentials that may match what it presents.
@@ -134,27 +134,27 @@ impl Lookup {
     }
 }
 
-struct Standings(Kept);
+struct TokenStatuses(Kept);
 
-impl Worker<(AgentId, Option<TokenId>), Answer<Standing>> for Standings {
+impl Worker<(AgentId, Option<TokenId>), Answer<TokenStatus>> for TokenStatuses {
     async fn serve(
         &mut self,
         line: &mut Line,
-        batch: Vec<Waiting<(AgentId, Option<TokenId>), Answer<Standing>>>,
+        batch: Vec<Waiting<(AgentId, Option<TokenId>), Answer<TokenStatus>>>,
     ) {
         let agents: Vec<Uuid> = batch.iter().map(|((agent, _), _)| agent.0).collect();
         let tokens: Vec<Option<Uuid>> = batch.iter().map(|((_, token), _)| token.map(|id| id.0)).collect();
         let look = async {
             let rows = line.read(&[&agents, &tokens]).await?;
-            let mut standings: Vec<Option<Standing>> = vec![None; batch.len()];
+            let mut statuses: Vec<Option<TokenStatus>> = vec![None; batch.len()];
             for (row, found) in rows.iter().zip(self.0.resolve(line, &rows).await?) {
                 let is_revoked = column(row, "is_revoked")?;
                 let Found { place, agent, organization } = found;
-                if let Some(standing) = standings.get_mut(place) {
-                    *standing = Some(Standing { agent, organization, is_revoked });
+                if let Some(status) = statuses.get_mut(place) {
+                    *status = Some(TokenStatus { agent, organization, is_revoked });
                 }
             }
-            Ok(standings)
+            Ok(statuses)
         };
         answer(look.await, batch);
     }

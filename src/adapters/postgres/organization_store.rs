@@ -12,7 +12,7 @@ use crate::domain::organization::{Organization, OrganizationStatus, Slug};
 use crate::domain::page::{Listing, Page};
 use crate::domain::plan::Plan;
 use crate::domain::tenancy::Tenancy;
-use crate::domain::token::Notice;
+use crate::domain::token::RevocationNotice;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
 use crate::ports::store_error::StoreError;
 
@@ -141,7 +141,7 @@ impl OrganizationStore for Postgres {
             return Err(UpdateOrganizationError::LastAdministrator);
         }
         if after.generation > before.generation {
-            change.notify(&Notice::of_organization(after, now)).await?;
+            change.notify(&RevocationNotice::of_organization(after, now)).await?;
         }
         change.record(after.id, events).await?;
         Ok(change.commit().await?)

@@ -7,7 +7,7 @@ use super::codec::{column, number};
 use super::failure::inconsistent;
 use super::store::Postgres;
 use crate::domain::id::{AgentId, OrganizationId, TokenId};
-use crate::domain::token::{Kill, Notice};
+use crate::domain::token::{RevocationNotice, RevocationTarget};
 use crate::ports::outbox::{NoticeId, Outbox, PendingNotice};
 use crate::ports::store_error::StoreError;
 
@@ -34,14 +34,14 @@ impl Outbox for Postgres {
 
 fn pending_notice(row: &Row) -> Result<PendingNotice, StoreError> {
     let subject = column(row, "subject_id")?;
-    let kill = match column(row, "kind")? {
-        "token" => Kill::Token(TokenId(subject)),
-        "agent" => Kill::Agent(AgentId(subject), number(row, "generation")?),
-        "organization" => Kill::Organization(OrganizationId(subject), number(row, "generation")?),
+    let target = match column(row, "kind")? {
+        "token" => RevocationTarget::Token(TokenId(subject)),
+        "agent" => RevocationTarget::Agent(AgentId(subject), number(row, "generation")?),
+        "organization" => RevocationTarget::Organization(OrganizationId(subject), number(row, "generation")?),
         other => return Err(inconsistent(format!("a notice of kind {other}"))),
     };
     Ok(PendingNotice {
         id: NoticeId(column(row, "notice_id")?),
-        notice: Notice { kill, until: column(row, "remembered_until")? },
+        notice: RevocationNotice { target, until: column(row, "remembered_until")? },
     })
 }

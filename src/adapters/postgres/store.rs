@@ -37,7 +37,7 @@ const BOTH_TRIES: Duration = Duration::from_secs(4);
 /// Of the connections one organization may have one in so many at once.
 const POOL_SHARE: usize = 3;
 /// How many connections only what revokes tokens may use.
-const KILLS: usize = 2;
+const REVOCATION_CONNECTIONS: usize = 2;
 /// How long a request may wait for those of its organization that came before it.
 const SHARE_WAIT: Duration = Duration::from_secs(2);
 /// How many organizations are known to be at their limit, and for how long.
@@ -57,8 +57,8 @@ pub struct Postgres {
     /// How much of the pool one organization may have.
     shares: Shares,
     /// Connections for what revokes tokens alone: no flood of other changes keeps them from it.
-    kills: Pool,
-    kill_shares: Shares,
+    revocation_pool: Pool,
+    revocation_shares: Shares,
     /// Organizations that were at their limit of agents when they last registered one.
     pub(super) full: Cache<Uuid, ()>,
     pub(super) lookup: Lookup,
@@ -96,8 +96,8 @@ impl Postgres {
             revoker: Revoker::new(&connector, &lanes),
             pool: pool_of(connections)?,
             shares: Shares::of(connections / POOL_SHARE),
-            kills: pool_of(KILLS)?,
-            kill_shares: Shares::of(1),
+            revocation_pool: pool_of(REVOCATION_CONNECTIONS)?,
+            revocation_shares: Shares::of(1),
             full: Cache::builder().max_capacity(MAX_FULL).time_to_live(FULL_FOR).build(),
             months: Mutex::default(),
             lanes,
@@ -108,7 +108,7 @@ impl Postgres {
     pub async fn close(&self) {
         self.lanes.close().await;
         self.pool.close();
-        self.kills.close();
+        self.revocation_pool.close();
     }
 
     async fn connection(&self) -> Result<Object, StoreError> {
@@ -116,8 +116,8 @@ impl Postgres {
     }
 
     /// A connection for a change, or for one that revokes tokens.
-    pub(super) async fn connection_for(&self, is_kill: bool) -> Result<Object, StoreError> {
-        let pool = if is_kill { &self.kills } else { &self.pool };
+    pub(super) async fn connection_for(&self, is_revocation: bool) -> Result<Object, StoreError> {
+        let pool = if is_revocation { &self.revocation_pool } else { &self.pool };
         pool.get().await.map_err(no_connection)
     }
 
@@ -126,10 +126,10 @@ impl Postgres {
     pub(super) async fn place(
         &self,
         organization: Option<OrganizationId>,
-        is_kill: bool,
+        is_revocation: bool,
     ) -> Result<Option<Place>, StoreError> {
         let Some(OrganizationId(organization)) = organization else { return Ok(None) };
-        let shares = if is_kill { &self.kill_shares } else { &self.shares };
+        let shares = if is_revocation { &self.revocation_shares } else { &self.shares };
         match timeout(SHARE_WAIT, shares.enter(organization)).await {
             Ok(place) => Ok(Some(place)),
             Err(_) => Err(unavailable("too many of the organization's requests wait")),
@@ -218,7 +218,7 @@ impl Postgres {
     pub(super) fn forget(&self, connection: Object) {
         drop(Object::take(connection));
         self.pool.retain(|_, _| false);
-        self.kills.retain(|_, _| false);
+        self.revocation_pool.retain(|_, _| false);
     }
 }
 

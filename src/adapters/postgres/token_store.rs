@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::store::Postgres;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::AgentId;
-use crate::domain::token::{Claims, Standing};
+use crate::domain::token::{Claims, TokenStatus};
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
@@ -32,7 +32,7 @@ impl TokenStore for Postgres {
         self.revoker.revoke(*revocation, event.clone()).await
     }
 
-    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
-        self.lookup.standing(claims).await
+    async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
+        self.lookup.status(claims).await
     }
 }

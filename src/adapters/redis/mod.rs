@@ -4,12 +4,12 @@
 //! again. Every script touches the keys of one slot, so a Cluster will do.
 
 mod client;
-mod noticeboard;
 mod rate_limiter;
+mod revocation_cache;
 mod script;
 mod settings;
 
 pub use client::Redis;
-pub use noticeboard::RedisNoticeboard;
 pub use rate_limiter::RedisRateLimiter;
+pub use revocation_cache::RedisRevocationCache;
 pub use settings::{RedisSettings, RedisSettingsError};

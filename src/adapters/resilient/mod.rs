@@ -5,4 +5,4 @@ mod rate_limiter;
 mod token_store;
 
 pub use rate_limiter::FallbackRateLimiter;
-pub use token_store::WatchfulTokenStore;
+pub use token_store::FallbackTokenStore;

@@ -1,4 +1,4 @@
-//! A token store with a noticeboard beside it.
+//! A token store with a revocation_cache beside it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +10,8 @@ use super::breaker::Breaker;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::AgentId;
 use crate::domain::time::Month;
-use crate::domain::token::{Claims, Standing};
-use crate::ports::noticeboard::{MonthlyUsage, Noticeboard};
+use crate::domain::token::{Claims, TokenStatus};
+use crate::ports::revocation_cache::{MonthlyUsage, RevocationCache};
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
@@ -22,22 +22,22 @@ const MAX_AT_ONCE: usize = 200;
 
 /// Answers from the store; where that cannot answer, a notice may still say that a token is dead.
 ///
-/// The board is not asked while the store answers: it could add nothing to the truth but a round trip.
-pub struct WatchfulTokenStore {
+/// The cache is not asked while the store answers: it could add nothing to the truth but a round trip.
+pub struct FallbackTokenStore {
     store: Arc<dyn TokenStore>,
-    board: Arc<dyn Noticeboard>,
+    cache: Arc<dyn RevocationCache>,
     breaker: Breaker,
     /// What clients have used since it was last shown.
     used: Mutex<HashMap<(AgentId, Month), u64>>,
 }
 
-impl WatchfulTokenStore {
-    /// A store with that board beside it.
-    pub fn new(store: Arc<dyn TokenStore>, board: Arc<dyn Noticeboard>) -> Self {
-        Self { store, board, breaker: Breaker::new("Redis, for notices"), used: Mutex::default() }
+impl FallbackTokenStore {
+    /// A store with that cache beside it.
+    pub fn new(store: Arc<dyn TokenStore>, cache: Arc<dyn RevocationCache>) -> Self {
+        Self { store, cache, breaker: Breaker::new("Redis, for notices"), used: Mutex::default() }
     }
 
-    /// Shows on the board what clients have used since the last time. What cannot be shown is shown with the
+    /// Shows on the cache what clients have used since the last time. What cannot be shown is shown with the
     /// client's next token.
     pub async fn show_usage(&self) -> Result<(), StoreError> {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
@@ -46,14 +46,14 @@ impl WatchfulTokenStore {
             .map(|((client, month), tokens)| MonthlyUsage { client, month, tokens })
             .collect();
         for usage in usage.chunks(MAX_AT_ONCE) {
-            try_join_all(usage.iter().map(|usage| self.board.show_usage(usage))).await?;
+            try_join_all(usage.iter().map(|usage| self.cache.show_usage(usage))).await?;
         }
         Ok(())
     }
 }
 
 #[async_trait]
-impl TokenStore for WatchfulTokenStore {
+impl TokenStore for FallbackTokenStore {
     async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
         let key = (issue.agent, issue.event.at.month());
         let tokens = self.store.issue(issue).await?;
@@ -73,12 +73,12 @@ impl TokenStore for WatchfulTokenStore {
         self.store.revoke(revocation, event).await
     }
 
-    async fn standing(&self, claims: &Claims) -> Result<Option<Standing>, StoreError> {
-        let failure = match self.store.standing(claims).await {
+    async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
+        let failure = match self.store.status(claims).await {
             Err(failure @ StoreError::Unavailable { .. }) if self.breaker.lets_through() => failure,
             outcome => return outcome,
         };
-        match self.board.says_dead(claims).await {
+        match self.cache.is_revoked(claims).await {
             Ok(is_dead) => {
                 self.breaker.close();
                 if is_dead { Ok(None) } else { Err(failure) }

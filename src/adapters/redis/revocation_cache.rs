@@ -1,4 +1,4 @@
-//! Notices of the dead, in Redis.
+//! Revocations, in Redis.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use super::client::{Redis, unavailable};
 use super::script::Script;
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::time::Timestamp;
-use crate::domain::token::{Claims, Kill, Notice};
+use crate::domain::token::{Claims, RevocationNotice, RevocationTarget};
 use crate::ports::clock::Clock;
-use crate::ports::noticeboard::{MonthlyUsage, Noticeboard};
+use crate::ports::revocation_cache::{MonthlyUsage, RevocationCache};
 use crate::ports::store_error::StoreError;
 
-/// The board that all instances share.
-pub struct RedisNoticeboard {
+/// The cache that all instances share.
+pub struct RedisRevocationCache {
     redis: Arc<Redis>,
     raise: Script,
     clock: Arc<dyn Clock>,
 }
 
-impl RedisNoticeboard {
-    /// A board whose notices live by this clock.
+impl RedisRevocationCache {
+    /// A cache whose notices live by this clock.
     pub fn new(redis: Arc<Redis>, clock: Arc<dyn Clock>) -> Self {
         Self { redis, raise: Script::new(include_str!("raise.lua")), clock }
     }
@@ -40,21 +40,22 @@ impl RedisNoticeboard {
 }
 
 #[async_trait]
-impl Noticeboard for RedisNoticeboard {
-    async fn post(&self, notice: &Notice) -> Result<(), StoreError> {
-        match notice.kill {
-            Kill::Token(id) => {
+impl RevocationCache for RedisRevocationCache {
+    async fn publish(&self, notice: &RevocationNotice) -> Result<(), StoreError> {
+        match notice.target {
+            RevocationTarget::Token(id) => {
                 let life = Some(Expiration::PX(self.life(notice.until)));
                 let set = self.redis.commands.set::<(), _, _>(format!("revoked:{id}"), 1, life, None, false);
                 set.await.map_err(unavailable)
             }
-            Kill::Agent(AgentId(id), generation) | Kill::Organization(OrganizationId(id), generation) => {
+            RevocationTarget::Agent(AgentId(id), generation)
+            | RevocationTarget::Organization(OrganizationId(id), generation) => {
                 self.raise(format!("gen:{id}"), generation, notice.until).await
             }
         }
     }
 
-    async fn says_dead(&self, claims: &Claims) -> Result<bool, StoreError> {
+    async fn is_revoked(&self, claims: &Claims) -> Result<bool, StoreError> {
         let commands = &self.redis.commands;
         let (revoked, agent, organization) = tokio::try_join!(
             commands.get::<Option<String>, _>(format!("revoked:{}", claims.id)),
