@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::audit_lane::AuditLane;
+use super::audit_buffer::AuditBuffer;
 use super::events::{EventDetails, Events};
 use super::request_context::{NotAdmitted, RequestContext};
 use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
@@ -19,7 +19,7 @@ use crate::ports::rate_limiter::{RateKey, RateLimiter};
 #[derive(Clone)]
 pub struct AuthFailures {
     pub(super) limiter: Arc<dyn RateLimiter>,
-    pub(super) lane: Arc<AuditLane>,
+    pub(super) buffer: Arc<AuditBuffer>,
     pub(super) events: Events,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests_per_minute: u32,
@@ -91,7 +91,7 @@ impl AuthFailures {
             origin: &context.origin,
             metadata: Metadata::default().with("method", how),
         };
-        self.lane.failed(AuditEvent {
+        self.buffer.failed(AuditEvent {
             organization: claimed.map(|claimed| claimed.organization),
             draft: self.events.failure(details, self.clock.now()),
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::audit_lane::AuditLane;
+use super::audit_buffer::AuditBuffer;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
@@ -18,7 +18,7 @@ use crate::ports::token_store::TokenStore;
 pub struct Introspection {
     pub(super) store: Arc<dyn TokenStore>,
     pub(super) signer: Arc<dyn TokenSigner>,
-    pub(super) lane: Arc<AuditLane>,
+    pub(super) buffer: Arc<AuditBuffer>,
     pub(super) events: Events,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) issuer: Arc<str>,
@@ -59,7 +59,7 @@ impl Introspection {
         let status = status
             .filter(|status| status.is_active(&claims) && caller.tenancy().admits(status.organization.id));
         let Some(status) = status else { return Ok(None) };
-        self.lane.introspected(caller.agent(), claims.agent, now, || {
+        self.buffer.introspected(caller.agent(), claims.agent, now, || {
             let details = caller.event(AuditAction::TokenIntrospected, claims.agent, Metadata::default());
             AuditEvent { organization: Some(claims.organization), draft: self.events.success(details, now) }
         });

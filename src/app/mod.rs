@@ -5,7 +5,7 @@
 
 pub mod agents;
 pub mod audit;
-pub mod audit_lane;
+pub mod audit_buffer;
 pub mod auth_failures;
 pub mod bearer;
 pub mod bootstrap;
@@ -71,7 +71,7 @@ pub struct App {
     pub clients: client_auth::ClientAuth,
     pub auth_failures: auth_failures::AuthFailures,
     pub audit: audit::Audit,
-    pub audit_lane: Arc<audit_lane::AuditLane>,
+    pub audit_buffer: Arc<audit_buffer::AuditBuffer>,
     pub usage: usage::UsageReports,
     pub keys: keys::Keys,
     pub bootstrap: bootstrap::Bootstrap,
@@ -86,14 +86,14 @@ impl App {
     pub fn new(ports: &Ports, settings: &Settings) -> Self {
         let stores = &ports.stores;
         let events = events::Events::new(ports.ids.clone());
-        let audit_lane = Arc::new(audit_lane::AuditLane::new(
+        let audit_buffer = Arc::new(audit_buffer::AuditBuffer::new(
             stores.audit.clone(),
             ports.clock.clone(),
             ports.ids.clone(),
         ));
         let auth_failures = auth_failures::AuthFailures {
             limiter: stores.limiter.clone(),
-            lane: audit_lane.clone(),
+            buffer: audit_buffer.clone(),
             events: events.clone(),
             clock: ports.clock.clone(),
             requests_per_minute: settings.address_requests_per_minute,
@@ -145,7 +145,7 @@ impl App {
             introspection: introspection::Introspection {
                 store: stores.tokens.clone(),
                 signer: ports.signer.clone(),
-                lane: audit_lane.clone(),
+                buffer: audit_buffer.clone(),
                 events: events.clone(),
                 clock: ports.clock.clone(),
                 issuer: settings.issuer.clone(),
@@ -183,7 +183,7 @@ impl App {
             readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
             clients,
             auth_failures,
-            audit_lane,
+            audit_buffer,
             clock: ports.clock.clone(),
             ids: ports.ids.clone(),
         }

@@ -239,12 +239,12 @@ fn json_bytes(value: &Value) -> usize {
 }
 
 /// How many events of one tally are kept in full: the first failures of a minute.
-pub const MAX_IN_FULL: usize = 5;
+pub const MAX_SAMPLES: usize = 5;
 
 /// What one instance has seen, since it last told, of something that is counted rather than written each time.
 ///
 /// Over all instances a tally becomes one event with a `count`, when its minute is over; before that the first
-/// [`MAX_IN_FULL`] events that want it are written in full, and those beyond are counted.
+/// [`MAX_SAMPLES`] events that want it are written in full, and those beyond are counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tally {
     /// What is counted together: of what kind, by whom, in which minute.
@@ -253,7 +253,7 @@ pub struct Tally {
     /// Stands for all that is counted, where it is the tally's first.
     pub event: AuditEvent,
     /// What wants to be written in full.
-    pub in_full: Vec<AuditEvent>,
+    pub samples: Vec<AuditEvent>,
     /// What is only counted.
     pub count: u64,
 }

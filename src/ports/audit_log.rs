@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 pub trait AuditLog: Send + Sync {
     /// Adds to tallies what one instance has seen, and writes of each the first events in full. All or none.
     ///
-    /// However many instances add to one tally, [`MAX_IN_FULL`](crate::domain::audit::MAX_IN_FULL) events of it
+    /// However many instances add to one tally, [`MAX_SAMPLES`](crate::domain::audit::MAX_SAMPLES) events of it
     /// are written in full, and the rest is counted.
     async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError>;
 

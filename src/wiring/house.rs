@@ -64,7 +64,7 @@ impl Chore {
 
     async fn run(self, app: &App, stores: &OpenStores) -> Result<(), StoreError> {
         match self {
-            Self::Audit => app.audit_lane.flush().await,
+            Self::Audit => app.audit_buffer.flush().await,
             Self::RevocationRelay => app.revocation_relay.relay().await,
             Self::Usage => match &stores.fallback {
                 Some(fallback) => fallback.show_usage().await,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use agentidp::adapters::system::SystemClock;
 use agentidp::domain::audit::{
-    AuditAction, AuditEvent, AuditFilter, MAX_IN_FULL, NewAuditEvent, Outcome, ResourceType,
+    AuditAction, AuditEvent, AuditFilter, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType,
 };
 use agentidp::domain::id::{AgentId, EventId, OrganizationId};
 use agentidp::domain::organization::{Organization, OrganizationChange};
@@ -242,7 +242,7 @@ async fn a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full(sto
         race(callers).await;
         let before = stores.audit.list(&query).await.expect("an answer");
         let is_failure = |event: &&Arc<AuditEvent>| event.draft.action == AuditAction::AuthFailed;
-        assert_eq!(before.iter().filter(is_failure).count(), MAX_IN_FULL, "round {round}");
+        assert_eq!(before.iter().filter(is_failure).count(), MAX_SAMPLES, "round {round}");
         stores.audit.settle(NOON).await.expect("nothing to do");
         assert_eq!(stores.audit.list(&query).await.expect("an answer").len(), before.len(), "not over yet");
         let callers = (0..RACERS).map(|_| {
@@ -253,7 +253,7 @@ async fn a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full(sto
         let after = stores.audit.list(&query).await.expect("an answer");
         let counts: Vec<_> =
             after.iter().filter_map(|event| event.draft.metadata.as_map().get("count")).collect();
-        assert_eq!(counts, [3 * RACERS - MAX_IN_FULL], "round {round}");
+        assert_eq!(counts, [3 * RACERS - MAX_SAMPLES], "round {round}");
     }
 }
 

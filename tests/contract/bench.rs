@@ -263,11 +263,11 @@ pub fn claims(agent: &Agent, token: TokenId) -> Claims {
 }
 
 /// A tally of the minute of its first event.
-pub fn tally(key: &str, in_full: &[AuditEvent], count: u64) -> Tally {
+pub fn tally(key: &str, samples: &[AuditEvent], count: u64) -> Tally {
     let event =
-        AuditEvent { draft: NewAuditEvent { id: EventId(id()), ..in_full[0].draft.clone() }, ..in_full[0] };
+        AuditEvent { draft: NewAuditEvent { id: EventId(id()), ..samples[0].draft.clone() }, ..samples[0] };
     let minute = event.draft.at.to_the_minute();
-    Tally { key: key.to_owned(), minute, event, in_full: in_full.to_vec(), count }
+    Tally { key: key.to_owned(), minute, event, samples: samples.to_vec(), count }
 }
 
 pub fn at_most(limit: u32) -> Option<Limit> {

@@ -270,10 +270,10 @@ impl World {
     /// The audit events that this query finds, newest first, once all that waits is written.
     pub async fn events(&self, token: &str, query: &str) -> Vec<Value> {
         for service in [Some(&self.service), self.other.as_ref()].into_iter().flatten() {
-            service.app.audit_lane.flush().await.expect("told");
+            service.app.audit_buffer.flush().await.expect("told");
         }
         let end = Timestamp::from_millis(i64::MAX);
-        self.service.app.audit_lane.settle(end).await.expect("written");
+        self.service.app.audit_buffer.settle(end).await.expect("written");
         let answer = self.get(token, &format!("/api/v1/audit?limit=200{query}")).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         answer.json()["data"].as_array().expect("a list").clone()

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::world::{OpenTally, World};
-use crate::domain::audit::{AuditEvent, MAX_IN_FULL, NewAuditEvent, Position, Tally};
+use crate::domain::audit::{AuditEvent, MAX_SAMPLES, NewAuditEvent, Position, Tally};
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::plan::{Limit, Plan};
 use crate::domain::tenancy::Tenancy;
@@ -23,13 +23,13 @@ impl AuditLog for Memory {
             let open = world.tallies.entry(tally.key.clone()).or_insert_with(|| OpenTally {
                 minute: tally.minute,
                 event: tally.event.clone(),
-                in_full: 0,
+                samples: 0,
                 count: 0,
             });
-            let room = (MAX_IN_FULL - open.in_full).min(tally.in_full.len());
-            open.in_full += room;
-            open.count += tally.count + (tally.in_full.len() - room) as u64;
-            for event in &tally.in_full[..room] {
+            let room = (MAX_SAMPLES - open.samples).min(tally.samples.len());
+            open.samples += room;
+            open.count += tally.count + (tally.samples.len() - room) as u64;
+            for event in &tally.samples[..room] {
                 world.record(event.organization, event.draft.clone());
             }
         }

@@ -78,7 +78,7 @@ pub(super) struct World {
 pub(super) struct OpenTally {
     pub minute: Timestamp,
     pub event: AuditEvent,
-    pub in_full: usize,
+    pub samples: usize,
     pub count: u64,
 }
 

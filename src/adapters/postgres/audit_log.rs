@@ -11,7 +11,7 @@ use super::events::{EVENT, EventColumns, event};
 use super::store::{Parameter, Postgres};
 use super::wanted::Wanted;
 use crate::domain::audit::{
-    AuditAction, AuditEvent, MAX_IN_FULL, NewAuditEvent, Outcome, ResourceType, Tally,
+    AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally,
 };
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::tenancy::Tenancy;
@@ -79,14 +79,14 @@ impl AuditLog for Postgres {
         let keys: Vec<&str> = tallies.iter().map(|tally| tally.key.as_str()).collect();
         let minutes: Vec<Timestamp> = tallies.iter().map(|tally| tally.minute).collect();
         let counts: Vec<i64> = tallies.iter().map(|tally| signed(tally.count)).collect();
-        let wanted: Vec<i64> = tallies.iter().map(|tally| signed(tally.in_full.len() as u64)).collect();
-        let most = signed(MAX_IN_FULL as u64);
+        let wanted: Vec<i64> = tallies.iter().map(|tally| signed(tally.samples.len() as u64)).collect();
+        let most = signed(MAX_SAMPLES as u64);
         let standing = EventColumns::of(tallies.iter().map(|tally| columns_of(&tally.event)));
-        let in_full =
-            || tallies.iter().flat_map(|tally| tally.in_full.iter().zip(1..).map(move |one| (tally, one)));
-        let full_keys: Vec<&str> = in_full().map(|(tally, _)| tally.key.as_str()).collect();
-        let seats: Vec<i64> = in_full().map(|(_, (_, seat))| seat).collect();
-        let full = EventColumns::of(in_full().map(|(_, (event, _))| columns_of(event)));
+        let samples =
+            || tallies.iter().flat_map(|tally| tally.samples.iter().zip(1..).map(move |one| (tally, one)));
+        let full_keys: Vec<&str> = samples().map(|(tally, _)| tally.key.as_str()).collect();
+        let seats: Vec<i64> = samples().map(|(_, (_, seat))| seat).collect();
+        let full = EventColumns::of(samples().map(|(_, (event, _))| columns_of(event)));
         let mut parameters: Vec<Parameter<'_>> = vec![&keys, &minutes, &counts, &wanted, &most];
         parameters.extend(standing.parameters());
         parameters.extend([&full_keys as Parameter<'_>, &seats]);

@@ -1,4 +1,4 @@
-//! A token store with a revocation_cache beside it.
+//! A token store with a revocation cache in addition.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

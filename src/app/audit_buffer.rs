@@ -1,4 +1,4 @@
-//! The side lane of the audit log: what reads and strangers leave behind, tallied so that they cannot flood
+//! The side buffer of the audit log: what reads and strangers leave behind, tallied so that they cannot flood
 //! the record or delay `token.issued`.
 //!
 //! * `token.introspected` is one event a caller, subject and minute, with a `count`;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::domain::audit::{AuditEvent, MAX_IN_FULL, Metadata, NewAuditEvent, Origin, Resource, Tally};
+use crate::domain::audit::{AuditEvent, MAX_SAMPLES, Metadata, NewAuditEvent, Origin, Resource, Tally};
 use crate::domain::id::{AgentId, EventId, OrganizationId};
 use crate::domain::rate::network_of;
 use crate::domain::time::Timestamp;
@@ -26,32 +26,32 @@ use crate::ports::ids::Ids;
 use crate::ports::store_error::StoreError;
 
 /// How many events may wait to be written in full.
-const MAX_WAITING: usize = 10_000;
+const MAX_SAMPLES_WAITING: usize = 10_000;
 /// How many tallies of either kind may run, and how many of them one organization's, or unknown clients'.
 const MAX_TALLIES: usize = 10_000;
 const MAX_OF_ONE: usize = 1_000;
 /// How many addresses are counted separately for failures that claim the same client.
 const MAX_OF_CLIENT: usize = 100;
-/// How many tallies are told at once.
-const MAX_TOLD: usize = 500;
-/// For how long after its end a minute's tallies stay open, for instances that have not told yet.
-const LATE_SECONDS: i64 = 2;
+/// How many tallies are written at once.
+const MAX_BATCH: usize = 500;
+/// For how long after its end a minute's tallies stay open, for instances that have not written yet.
+const GRACE_SECONDS: i64 = 2;
 
 /// Gathers what is not worth a row a request.
-pub struct AuditLane {
+pub struct AuditBuffer {
     log: Arc<dyn AuditLog>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     state: Mutex<State>,
-    /// One flush at a time, so that none is told twice.
+    /// One flush at a time, so that none is written twice.
     flushing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     /// Apart from the failures, so that strangers cannot crowd them out.
-    introspections: HashMap<Key, Running>,
-    failures: HashMap<Key, Running>,
+    introspections: HashMap<Key, RunningTally>,
+    failures: HashMap<Key, RunningTally>,
     /// How many events wait to be written in full.
     waiting: usize,
     /// How many tallies each has of this minute; by client for failures.
@@ -151,35 +151,35 @@ fn folded(event: AuditEvent, resource: Option<Resource>) -> AuditEvent {
     AuditEvent { organization, draft: NewAuditEvent { actor: None, resource, origin, metadata, ..draft } }
 }
 
-/// A tally of this minute, and what of it has not been told.
-struct Running {
+/// A tally of this minute, and what of it has not been written.
+struct RunningTally {
     event: AuditEvent,
     count: u64,
-    in_full: Vec<AuditEvent>,
-    /// How many were to be written in full, told or not.
-    wanted_in_full: usize,
+    samples: Vec<AuditEvent>,
+    /// How many were to be written in full, written or not.
+    sampled: usize,
 }
 
-impl Running {
+impl RunningTally {
     const fn new(event: AuditEvent) -> Self {
-        Self { event, count: 0, in_full: Vec::new(), wanted_in_full: 0 }
+        Self { event, count: 0, samples: Vec::new(), sampled: 0 }
     }
 
     /// Has an event written in full, if it is one of the first few and there is room, or counts it. Says how many more wait.
-    fn write_in_full(&mut self, event: AuditEvent, has_room: bool) -> usize {
-        if self.wanted_in_full < MAX_IN_FULL && has_room {
-            self.wanted_in_full += 1;
-            self.in_full.push(event);
+    fn sample(&mut self, event: AuditEvent, has_room: bool) -> usize {
+        if self.sampled < MAX_SAMPLES && has_room {
+            self.sampled += 1;
+            self.samples.push(event);
             return 1;
         }
         self.count += 1;
         0
     }
 
-    /// What has not been told; none where all was. Each time the event has another id: where the tally that it was
-    /// told to has been ended already, this is the beginning of another.
-    fn untold(&mut self, key: &Key, ids: &dyn Ids) -> Option<Tally> {
-        if self.count == 0 && self.in_full.is_empty() {
+    /// What has not been written; none where all was. Each time the event has another id: where the tally that it was
+    /// written to has been ended already, this is the beginning of another.
+    fn pending(&mut self, key: &Key, ids: &dyn Ids) -> Option<Tally> {
+        if self.count == 0 && self.samples.is_empty() {
             return None;
         }
         let mut event = self.event.clone();
@@ -188,13 +188,13 @@ impl Running {
             key: key.text(),
             minute: key.minute(),
             event,
-            in_full: std::mem::take(&mut self.in_full),
+            samples: std::mem::take(&mut self.samples),
             count: std::mem::take(&mut self.count),
         })
     }
 }
 
-impl AuditLane {
+impl AuditBuffer {
     pub(super) fn new(log: Arc<dyn AuditLog>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         Self { log, clock, ids, state: Mutex::default(), flushing: tokio::sync::Mutex::default() }
     }
@@ -210,8 +210,8 @@ impl AuditLane {
         let key = Key::Introspected { minute: at.to_the_minute(), caller, subject };
         let mut state = self.lock();
         let state = &mut *state;
-        if let Some(running) = state.introspections.get_mut(&key) {
-            running.count += 1;
+        if let Some(tally) = state.introspections.get_mut(&key) {
+            tally.count += 1;
             return;
         }
         let event = event();
@@ -222,7 +222,7 @@ impl AuditLane {
         } else {
             (Key::IntrospectedBeyond { minute: key.minute(), organization }, folded(event, None))
         };
-        add(&mut state.introspections, key, event, |running| running.count += 1);
+        add(&mut state.introspections, key, event, |tally| tally.count += 1);
     }
 
     /// Notes a failed authentication.
@@ -235,15 +235,15 @@ impl AuditLane {
         };
         let mut state = self.lock();
         let state = &mut *state;
-        let Some(running) = state.failures.get_mut(&key) else {
+        let Some(tally) = state.failures.get_mut(&key) else {
             let organization = event.organization;
             let claimed = draft.resource.map(|resource| resource.id);
             let mut shares = vec![(Share::Failures(organization), MAX_OF_ONE)];
             shares.extend(claimed.map(|claimed| (Share::FailuresOf(claimed), MAX_OF_CLIENT)));
             if state.failures.len() < MAX_TALLIES && state.enter(&shares) {
-                let mut running = Running::new(event.clone());
-                state.waiting += running.write_in_full(event, state.waiting < MAX_WAITING);
-                state.failures.insert(key, running);
+                let mut tally = RunningTally::new(event.clone());
+                state.waiting += tally.sample(event, state.waiting < MAX_SAMPLES_WAITING);
+                state.failures.insert(key, tally);
                 return;
             }
             // One tally for each client whose failures go beyond its share, as far as the organization's share goes; then
@@ -257,16 +257,16 @@ impl AuditLane {
                 true => (of_client, resource),
                 false => (Key::FailedBeyond { minute, organization, claimed: None }, None),
             };
-            add(&mut state.failures, key, folded(event, resource), |running| running.count += 1);
+            add(&mut state.failures, key, folded(event, resource), |tally| tally.count += 1);
             return;
         };
-        state.waiting += running.write_in_full(event, state.waiting < MAX_WAITING);
+        state.waiting += tally.sample(event, state.waiting < MAX_SAMPLES_WAITING);
     }
 
-    /// Tells what has not been told, and ends the tallies of minutes that are over. What cannot be told waits on.
+    /// Tells what has not been written, and ends the tallies of minutes that are over. What cannot be written waits on.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.tell().await?;
-        self.settle(self.clock.now().plus_seconds(-LATE_SECONDS).to_the_minute()).await
+        self.write().await?;
+        self.settle(self.clock.now().plus_seconds(-GRACE_SECONDS).to_the_minute()).await
     }
 
     /// Ends the tallies of minutes before `end`.
@@ -274,65 +274,65 @@ impl AuditLane {
         self.log.settle(end).await
     }
 
-    async fn tell(&self) -> Result<(), StoreError> {
+    async fn write(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock().await;
-        let mut untold = self.take_untold();
-        while !untold.is_empty() {
-            let rest = untold.split_off(untold.len().min(MAX_TOLD));
-            let tallies: Vec<Tally> = untold.iter().map(|(_, tally)| tally.clone()).collect();
+        let mut pending = self.take_pending();
+        while !pending.is_empty() {
+            let rest = pending.split_off(pending.len().min(MAX_BATCH));
+            let tallies: Vec<Tally> = pending.iter().map(|(_, tally)| tally.clone()).collect();
             let outcome = self.log.tally(&tallies).await;
             match &outcome {
                 Ok(()) => {}
-                Err(StoreError::Unavailable { .. }) => self.put_back(untold),
-                // It may be there, or can never be: told again it would count twice, or fail for ever.
-                Err(_) => dropped(untold.iter().map(|(_, tally)| events_of(tally)).sum()),
+                Err(StoreError::Unavailable { .. }) => self.put_back(pending),
+                // It may be there, or can never be: written again it would count twice, or fail for ever.
+                Err(_) => dropped(pending.iter().map(|(_, tally)| events_of(tally)).sum()),
             }
             if outcome.is_err() {
                 self.put_back(rest);
                 return outcome;
             }
-            untold = rest;
+            pending = rest;
         }
         Ok(())
     }
 
-    /// What has not been told. Tallies of minutes that are over are forgotten with it.
-    fn take_untold(&self) -> Vec<(Key, Tally)> {
+    /// What has not been written. Tallies of minutes that are over are forgotten with it.
+    fn take_pending(&self) -> Vec<(Key, Tally)> {
         let minute = self.clock.now().to_the_minute();
         let mut state = self.lock();
         let state = &mut *state;
-        let mut untold = Vec::new();
-        for running in [&mut state.introspections, &mut state.failures] {
-            untold.extend(
-                running.iter_mut().filter_map(|(key, one)| Some((*key, one.untold(key, &*self.ids)?))),
+        let mut pending = Vec::new();
+        for tally in [&mut state.introspections, &mut state.failures] {
+            pending.extend(
+                tally.iter_mut().filter_map(|(key, one)| Some((*key, one.pending(key, &*self.ids)?))),
             );
-            running.retain(|key, _| key.minute() >= minute);
+            tally.retain(|key, _| key.minute() >= minute);
         }
         if state.minute != Some(minute) {
             state.minute = Some(minute);
             state.shares.clear();
         }
         state.waiting = 0;
-        untold
+        pending
     }
 
-    fn put_back(&self, untold: Vec<(Key, Tally)>) {
+    fn put_back(&self, pending: Vec<(Key, Tally)>) {
         let mut state = self.lock();
         let state = &mut *state;
-        for (key, tally) in untold {
-            let running = match key {
+        for (key, tally) in pending {
+            let tallies = match key {
                 Key::Introspected { .. } | Key::IntrospectedBeyond { .. } => &mut state.introspections,
                 Key::Failed { .. } | Key::FailedBeyond { .. } => &mut state.failures,
             };
-            if running.len() >= 2 * MAX_TALLIES && !running.contains_key(&key) {
+            if tallies.len() >= 2 * MAX_TALLIES && !tallies.contains_key(&key) {
                 dropped(events_of(&tally));
                 continue;
             }
-            let running = running.entry(key).or_insert_with(|| Running::new(tally.event));
-            state.waiting += tally.in_full.len();
+            let running = tallies.entry(key).or_insert_with(|| RunningTally::new(tally.event));
+            state.waiting += tally.samples.len();
             running.count += tally.count;
-            running.wanted_in_full = running.wanted_in_full.max(tally.in_full.len());
-            running.in_full.extend(tally.in_full);
+            running.sampled = running.sampled.max(tally.samples.len());
+            running.samples.extend(tally.samples);
         }
     }
 
@@ -342,18 +342,23 @@ impl AuditLane {
 }
 
 /// Adds to the tally of that key, which begins with that event.
-fn add(tallies: &mut HashMap<Key, Running>, key: Key, event: AuditEvent, count: impl FnOnce(&mut Running)) {
+fn add(
+    tallies: &mut HashMap<Key, RunningTally>,
+    key: Key,
+    event: AuditEvent,
+    count: impl FnOnce(&mut RunningTally),
+) {
     // Folded ones are few, but their number is not bounded by the shares.
     if tallies.len() >= 2 * MAX_TALLIES && !tallies.contains_key(&key) {
         dropped(1);
         return;
     }
-    count(tallies.entry(key).or_insert_with(|| Running::new(event)));
+    count(tallies.entry(key).or_insert_with(|| RunningTally::new(event)));
 }
 
 /// How many events a tally stands for.
 fn events_of(tally: &Tally) -> u64 {
-    tally.count + tally.in_full.len() as u64
+    tally.count + tally.samples.len() as u64
 }
 
 fn dropped(events: u64) {
@@ -377,7 +382,7 @@ mod tests {
     struct Log {
         answers: AtomicUsize,
         is_in_doubt: AtomicBool,
-        told: Mutex<Vec<Tally>>,
+        written: Mutex<Vec<Tally>>,
     }
 
     impl Log {
@@ -398,7 +403,7 @@ mod tests {
                     false => StoreError::Unavailable { store, source },
                 });
             }
-            self.told.lock().expect("no panic").extend_from_slice(tallies);
+            self.written.lock().expect("no panic").extend_from_slice(tallies);
             Ok(())
         }
 
@@ -463,119 +468,119 @@ mod tests {
         AuditEvent { organization, draft: NewAuditEvent { resource, ..event.draft } }
     }
 
-    fn lane() -> (Arc<Log>, AuditLane) {
+    fn buffer() -> (Arc<Log>, AuditBuffer) {
         let log = Arc::new(Log {
             answers: AtomicUsize::new(usize::MAX),
             is_in_doubt: AtomicBool::new(false),
-            told: Mutex::default(),
+            written: Mutex::default(),
         });
-        (log.clone(), AuditLane::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
+        (log.clone(), AuditBuffer::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
     }
 
-    /// How many events were told of in full, and how many were counted.
-    fn told(log: &Log) -> (usize, u64) {
-        let told = log.told.lock().expect("no panic");
-        (told.iter().map(|tally| tally.in_full.len()).sum(), told.iter().map(|tally| tally.count).sum())
+    /// How many events were written of in full, and how many were counted.
+    fn written(log: &Log) -> (usize, u64) {
+        let written = log.written.lock().expect("no panic");
+        (written.iter().map(|tally| tally.samples.len()).sum(), written.iter().map(|tally| tally.count).sum())
     }
 
     #[tokio::test]
     async fn what_cannot_be_told_waits_and_is_told_once() {
-        let (log, lane) = lane();
+        let (log, buffer) = buffer();
         log.answers(0);
         for _ in 0..9 {
-            lane.failed(failure([192, 0, 2, 1]));
+            buffer.failed(failure([192, 0, 2, 1]));
         }
-        assert!(lane.flush().await.is_err());
-        lane.failed(failure([192, 0, 2, 1]));
-        assert!(lane.flush().await.is_err());
+        assert!(buffer.flush().await.is_err());
+        buffer.failed(failure([192, 0, 2, 1]));
+        assert!(buffer.flush().await.is_err());
         log.answers(usize::MAX);
-        lane.flush().await.expect("told");
-        lane.flush().await.expect("nothing is left");
-        assert_eq!(told(&log), (5, 5), "five in full, and the rest counted");
+        buffer.flush().await.expect("written");
+        buffer.flush().await.expect("nothing is left");
+        assert_eq!(written(&log), (5, 5), "five in full, and the rest counted");
     }
 
     #[tokio::test]
     async fn what_waits_of_a_minute_that_is_over_is_not_forgotten() {
-        let (log, lane) = lane();
+        let (log, buffer) = buffer();
         let mut late = failure([192, 0, 2, 1]);
         late.draft.at = Timestamp::from_millis(-1);
         log.answers(0);
-        lane.failed(late);
-        assert!(lane.flush().await.is_err());
+        buffer.failed(late);
+        assert!(buffer.flush().await.is_err());
         log.answers(usize::MAX);
-        lane.flush().await.expect("told");
-        assert_eq!(told(&log), (1, 0));
+        buffer.flush().await.expect("written");
+        assert_eq!(written(&log), (1, 0));
     }
 
     #[tokio::test]
     async fn five_of_a_minute_are_told_in_full_however_often_it_is_told() {
-        let (log, lane) = lane();
+        let (log, buffer) = buffer();
         for _ in 0..9 {
-            lane.failed(failure([192, 0, 2, 1]));
-            lane.flush().await.expect("told");
+            buffer.failed(failure([192, 0, 2, 1]));
+            buffer.flush().await.expect("written");
         }
-        assert_eq!(told(&log), (5, 4));
+        assert_eq!(written(&log), (5, 4));
     }
 
     #[tokio::test]
     async fn what_was_told_before_the_log_went_away_is_not_told_again() {
-        let (log, lane) = lane();
-        let many = 3 * MAX_TOLD + 1;
+        let (log, buffer) = buffer();
+        let many = 3 * MAX_BATCH + 1;
         for place in 0..many as u32 {
-            lane.failed(of(u128::from(place), failure(place.to_be_bytes())));
+            buffer.failed(of(u128::from(place), failure(place.to_be_bytes())));
         }
         log.answers(1);
-        assert!(lane.flush().await.is_err());
-        assert_eq!(told(&log).0, MAX_TOLD);
+        assert!(buffer.flush().await.is_err());
+        assert_eq!(written(&log).0, MAX_BATCH);
         log.answers(usize::MAX);
-        lane.flush().await.expect("told");
-        assert_eq!(told(&log), (many, 0));
+        buffer.flush().await.expect("written");
+        assert_eq!(written(&log), (many, 0));
     }
 
-    fn bounds(lane: &AuditLane) -> (usize, usize) {
-        let state = lane.lock();
+    fn bounds(buffer: &AuditBuffer) -> (usize, usize) {
+        let state = buffer.lock();
         (state.failures.len(), state.waiting)
     }
 
     #[tokio::test]
     async fn a_flood_from_everywhere_stays_within_its_bound() {
-        let (log, lane) = lane();
-        let flood = |lane: &AuditLane| {
+        let (log, buffer) = buffer();
+        let flood = |buffer: &AuditBuffer| {
             for place in 0..3 * MAX_TALLIES as u32 {
                 for _ in 0..2 {
-                    lane.failed(of(u128::from(place) / 100, failure(place.to_be_bytes())));
+                    buffer.failed(of(u128::from(place) / 100, failure(place.to_be_bytes())));
                 }
             }
         };
-        flood(&lane);
-        let (tallies, waiting) = bounds(&lane);
-        assert!(tallies <= 2 * MAX_TALLIES && waiting == MAX_WAITING, "{tallies} {waiting}");
+        flood(&buffer);
+        let (tallies, waiting) = bounds(&buffer);
+        assert!(tallies <= 2 * MAX_TALLIES && waiting == MAX_SAMPLES_WAITING, "{tallies} {waiting}");
         log.answers(0);
-        assert!(lane.flush().await.is_err());
-        flood(&lane);
-        assert!(lane.flush().await.is_err());
-        assert_eq!(bounds(&lane), (tallies, waiting));
+        assert!(buffer.flush().await.is_err());
+        flood(&buffer);
+        assert!(buffer.flush().await.is_err());
+        assert_eq!(bounds(&buffer), (tallies, waiting));
     }
 
     #[tokio::test]
     async fn failures_that_claim_one_client_from_everywhere_are_folded_and_push_nothing_out() {
-        let (log, lane) = lane();
+        let (log, buffer) = buffer();
         for place in 0..4 * MAX_TALLIES as u32 {
-            lane.failed(of(1, failure(place.to_be_bytes())));
-            lane.failed(failure(place.to_be_bytes()));
+            buffer.failed(of(1, failure(place.to_be_bytes())));
+            buffer.failed(failure(place.to_be_bytes()));
         }
-        lane.failed(of(2, failure([192, 0, 2, 1])));
-        lane.flush().await.expect("told");
-        let told = log.told.lock().expect("no panic");
+        buffer.failed(of(2, failure([192, 0, 2, 1])));
+        buffer.flush().await.expect("written");
+        let written = log.written.lock().expect("no panic");
         let count_of = |organization: Option<u128>| {
             let organization = organization.map(|id| OrganizationId(Uuid::from_u128(id)));
-            let own = told.iter().filter(|tally| tally.event.organization == organization);
+            let own = written.iter().filter(|tally| tally.event.organization == organization);
             own.fold((0, 0), |(tallies, events), tally| (tallies + 1, events + events_of(tally)))
         };
         assert_eq!(count_of(Some(1)), (MAX_OF_CLIENT + 1, 4 * MAX_TALLIES as u64), "each is counted");
         assert_eq!(count_of(None), (MAX_OF_ONE + 1, 4 * MAX_TALLIES as u64));
         assert_eq!(count_of(Some(2)), (1, 1), "another tenant's is there, in full");
-        let folded = told.iter().find(|tally| tally.event.draft.metadata.as_map().contains_key("folded"));
+        let folded = written.iter().find(|tally| tally.event.draft.metadata.as_map().contains_key("folded"));
         assert_eq!(folded.expect("one").event.draft.origin.address, None);
     }
 
@@ -583,27 +588,27 @@ mod tests {
     async fn introspections_of_one_organization_beyond_its_share_are_folded_and_push_nothing_out() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let _guard = metrics::set_default_local_recorder(&recorder);
-        let (log, lane) = lane();
+        let (log, buffer) = buffer();
         let caller = AgentId(Uuid::nil());
         // More organizations than could fill all tallies together, each beyond its share.
         for organization in 1..=12 {
             for subject in 0..MAX_OF_ONE as u128 + 100 {
                 let subject = AgentId(Uuid::from_u128(organization * 10_000 + subject));
                 let event = || of(organization, failure([192, 0, 2, 1]));
-                lane.introspected(caller, subject, Timestamp::from_millis(0), event);
+                buffer.introspected(caller, subject, Timestamp::from_millis(0), event);
             }
         }
-        lane.introspected(caller, caller, Timestamp::from_millis(0), || of(99, failure([192, 0, 2, 1])));
-        lane.flush().await.expect("told");
+        buffer.introspected(caller, caller, Timestamp::from_millis(0), || of(99, failure([192, 0, 2, 1])));
+        buffer.flush().await.expect("written");
         let events_of_all = 12 * (MAX_OF_ONE as u64 + 100) + 1;
         assert_eq!(
-            told(&log),
+            written(&log),
             (0, events_of_all),
             "each is counted, in a tally of its own or in its organization's"
         );
-        let told = log.told.lock().expect("no panic");
+        let written = log.written.lock().expect("no panic");
         let last = OrganizationId(Uuid::from_u128(99));
-        assert!(told.iter().any(|tally| tally.event.organization == Some(last)));
+        assert!(written.iter().any(|tally| tally.event.organization == Some(last)));
         let metrics = recorder.handle().render();
         assert!(!metrics.contains("agentidp_audit_dropped_total"), "{metrics}");
     }
@@ -612,16 +617,16 @@ mod tests {
     async fn what_may_have_been_told_is_dropped_and_each_event_of_it_counted() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let _guard = metrics::set_default_local_recorder(&recorder);
-        let (log, lane) = lane();
+        let (log, buffer) = buffer();
         log.answers(0);
         log.is_in_doubt.store(true, Ordering::SeqCst);
         for _ in 0..9 {
-            lane.failed(failure([192, 0, 2, 1]));
+            buffer.failed(failure([192, 0, 2, 1]));
         }
-        assert!(lane.flush().await.is_err());
+        assert!(buffer.flush().await.is_err());
         log.answers(usize::MAX);
-        lane.flush().await.expect("nothing is left");
-        assert_eq!(told(&log), (0, 0));
+        buffer.flush().await.expect("nothing is left");
+        assert_eq!(written(&log), (0, 0));
         let metrics = recorder.handle().render();
         assert!(metrics.contains("agentidp_audit_dropped_total 9\n"), "{metrics}");
     }
