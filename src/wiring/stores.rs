@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::adapters::postgres::{
-    self, MigrationError, PgSettings, Postgres, SchemaVersion, migrate, powers, schema_version,
+    self, MigrationError, PgSettings, Postgres, SchemaVersion, migrate, privileges, schema_version,
 };
 use crate::adapters::redis::{Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings};
 use crate::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
@@ -71,7 +71,7 @@ impl OpenStores {
         let mut stores = Self::in_memory(time);
         if let Some(database) = database {
             bring_up_to_date(&database, owner.as_ref(), patience).await?;
-            warn_of_power(&database).await;
+            warn_of_privileges(&database).await;
             let connections = usize::try_from(args.db_pool_max).unwrap_or(usize::MAX);
             let postgres = Arc::new(Postgres::new(&database, connections).map_err(StartError::Store)?);
             stores = stores.on_postgres(postgres);
@@ -134,7 +134,7 @@ pub(super) async fn bring_up_to_date(
     patience: Duration,
 ) -> Result<(), StartError> {
     let first = owner.unwrap_or(database);
-    wait_for("PostgreSQL", patience, || postgres::reach(first), postgres::is_final).await?;
+    wait_for("PostgreSQL", patience, || postgres::check_connection(first), postgres::is_permanent).await?;
     match owner {
         Some(owner) => migrate(owner, database.role()).await?,
         None if schema_version(database).await? == SchemaVersion::Older => {
@@ -146,13 +146,13 @@ pub(super) async fn bring_up_to_date(
 }
 
 /// Says so where the role that serves could undo the audit.
-async fn warn_of_power(database: &PgSettings) {
-    match powers(database).await {
-        Ok(powers) if powers.is_superuser || powers.may_change_the_audit => tracing::warn!(
+async fn warn_of_privileges(database: &PgSettings) {
+    match privileges(database).await {
+        Ok(privileges) if privileges.is_superuser || privileges.may_change_the_audit => tracing::warn!(
             role = database.role(),
             "the role of DATABASE_URL may change the audit log; give it a role of its own, and MIGRATION_DATABASE_URL the one that owns the tables"
         ),
-        Ok(powers) if powers.may_create => tracing::warn!(
+        Ok(privileges) if privileges.may_create => tracing::warn!(
             role = database.role(),
             "the role of DATABASE_URL may create objects in the schema of the tables; as the schema's owner run: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
         ),

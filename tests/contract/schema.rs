@@ -1,6 +1,6 @@
 //! What is true of the tables by themselves.
 
-use agentidp::adapters::postgres::{migrate, powers};
+use agentidp::adapters::postgres::{migrate, privileges};
 use agentidp::adapters::system::SystemClock;
 use agentidp::domain::agent::{AgentStatus, AgentType, Owner};
 use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, NewAuditEvent, Outcome, ResourceType};
@@ -199,9 +199,9 @@ async fn what_runs_as_the_owner_looks_up_nothing_where_others_may_create() {
 async fn a_migration_leaves_the_schema_to_its_owner_and_the_start_tells_where_it_cannot() {
     let database = Database::migrated().await;
     let may_create = async || {
-        let powers = powers(&database.settings(SERVES)).await.expect("an answer");
-        assert!(!powers.is_superuser && !powers.may_change_the_audit);
-        powers.may_create
+        let privileges = privileges(&database.settings(SERVES)).await.expect("an answer");
+        assert!(!privileges.is_superuser && !privileges.may_change_the_audit);
+        privileges.may_create
     };
     let owner = database.client(OWNER).await;
     owner.batch_execute("GRANT CREATE ON SCHEMA public TO PUBLIC").await.expect("opened");

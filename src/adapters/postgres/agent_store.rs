@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
-use super::change::Change;
 use super::codec::{self, AGENT, ORGANIZATION, empty_listing, listing, name_of, number, signed};
 use super::store::{Parameter, Postgres};
-use super::wanted::Wanted;
+use super::transaction::Transaction;
+use super::where_clause::WhereClause;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
@@ -56,7 +56,7 @@ impl AgentStore for Postgres {
         events: &[NewAuditEvent],
     ) -> Result<(), InsertAgentError> {
         self.refuse_if_full(within, agent).await?;
-        let mut change = self.begin_behind(&lock_organization(agent.organization), events).await?;
+        let mut change = self.begin_after(&lock_organization(agent.organization), events).await?;
         let sql = format!(
             "-- agent_store.organization_and_its_agents\n\
              SELECT {ORGANIZATION}, {LIVING} AS living FROM organizations WHERE organization_id = $1 FOR SHARE"
@@ -114,38 +114,38 @@ impl AgentStore for Postgres {
         let owner = filter.owner.as_ref().map(crate::domain::agent::Owner::as_str);
         let agent_type = filter.agent_type.map(|kind| name_of(&AgentType::ALL, &kind));
         let status = filter.status.map(|status| name_of(&AgentStatus::ALL, &status));
-        let mut wanted = Wanted::default();
+        let mut clause = WhereClause::default();
         if let Some(organization) = &organization {
-            wanted.add("organization_id", organization, Type::UUID);
+            clause.add("organization_id", organization, Type::UUID);
         }
         if let Some(agent_type) = agent_type {
-            wanted.add_word("agent_type", agent_type);
+            clause.add_word("agent_type", agent_type);
         }
         if let Some(status) = status {
-            wanted.add_word("status", status);
+            clause.add_word("status", status);
         }
         // Without an owner the counts say how many there are, with one the index does.
         let count = match &owner {
             None => {
-                format!("(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts {})", wanted.condition)
+                format!("(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts {})", clause.condition)
             }
             Some(owner) => {
-                wanted.add("owner", owner, Type::TEXT);
-                format!("(SELECT count(*) FROM agents {})", wanted.condition)
+                clause.add("owner", owner, Type::TEXT);
+                format!("(SELECT count(*) FROM agents {})", clause.condition)
             }
         };
         let sql = format!(
             "-- agent_store.list\nSELECT {AGENT}, {count} AS total FROM agents {} \
              ORDER BY created_at DESC, agent_id DESC LIMIT {} OFFSET {}",
-            wanted.condition,
+            clause.condition,
             page.limit,
             signed(page.offset())
         );
         let _place = self.place(within.organization(), false).await?;
-        let rows = self.read_planned(&sql, &wanted.parameters).await?;
+        let rows = self.read_planned(&sql, &clause.parameters).await?;
         if rows.is_empty() {
             let sql = format!("-- agent_store.count\nSELECT {count} AS total");
-            return empty_listing(&self.read_planned(&sql, &wanted.parameters).await?);
+            return empty_listing(&self.read_planned(&sql, &clause.parameters).await?);
         }
         listing(&rows, codec::agent)
     }
@@ -158,7 +158,7 @@ impl AgentStore for Postgres {
     ) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
         let is_revocation = after.generation > before.generation;
-        let mut change = self.begin_at_the_gate(after.organization, is_revocation, events).await?;
+        let mut change = self.begin_exclusive(after.organization, is_revocation, events).await?;
         let may_be_last = before.could_administer() && !after.could_administer();
         if may_be_last {
             change.lock_administrators().await?;
@@ -206,7 +206,7 @@ impl Postgres {
     }
 }
 
-impl Change<'_> {
+impl Transaction<'_> {
     /// Puts `after` in the place of `before`, and a notice into the outbox where its tokens die. `false` where the
     /// stored agent is no longer `before`.
     pub(super) async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::codec::{column, name_of, number, signed};
 use super::events::{EVENT, EventColumns, event};
 use super::store::{Parameter, Postgres};
-use super::wanted::Wanted;
+use super::where_clause::WhereClause;
 use crate::domain::audit::{
     AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally,
 };
@@ -74,12 +74,12 @@ const PRESENT: &str = "LEAST($1::timestamptz, now() - make_interval(secs => $2))
 impl AuditLog for Postgres {
     async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
         for tally in tallies {
-            self.make_room(tally.event.draft.at).await?;
+            self.ensure_partition(tally.event.draft.at).await?;
         }
         let keys: Vec<&str> = tallies.iter().map(|tally| tally.key.as_str()).collect();
         let minutes: Vec<Timestamp> = tallies.iter().map(|tally| tally.minute).collect();
         let counts: Vec<i64> = tallies.iter().map(|tally| signed(tally.count)).collect();
-        let wanted: Vec<i64> = tallies.iter().map(|tally| signed(tally.samples.len() as u64)).collect();
+        let clause: Vec<i64> = tallies.iter().map(|tally| signed(tally.samples.len() as u64)).collect();
         let most = signed(MAX_SAMPLES as u64);
         let standing = EventColumns::of(tallies.iter().map(|tally| columns_of(&tally.event)));
         let samples =
@@ -87,7 +87,7 @@ impl AuditLog for Postgres {
         let full_keys: Vec<&str> = samples().map(|(tally, _)| tally.key.as_str()).collect();
         let seats: Vec<i64> = samples().map(|(_, (_, seat))| seat).collect();
         let full = EventColumns::of(samples().map(|(_, (event, _))| columns_of(event)));
-        let mut parameters: Vec<Parameter<'_>> = vec![&keys, &minutes, &counts, &wanted, &most];
+        let mut parameters: Vec<Parameter<'_>> = vec![&keys, &minutes, &counts, &clause, &most];
         parameters.extend(standing.parameters());
         parameters.extend([&full_keys as Parameter<'_>, &seats]);
         parameters.extend(full.parameters());
@@ -110,46 +110,46 @@ impl AuditLog for Postgres {
             None => (EVENTS_AND_RETENTION, IS_SHOWN),
             Some(_) => ("audit_events", IS_SHOWN_OF_ONE),
         };
-        let mut wanted = Wanted { condition: format!("WHERE {is_shown} "), ..Wanted::default() };
-        wanted.parameters.push((&query.now, Type::TIMESTAMPTZ));
+        let mut clause = WhereClause { condition: format!("WHERE {is_shown} "), ..WhereClause::default() };
+        clause.parameters.push((&query.now, Type::TIMESTAMPTZ));
         if let Some(organization) = &organization {
-            wanted.parameters.push((organization, Type::UUID));
+            clause.parameters.push((organization, Type::UUID));
         }
         if let Some(actor) = &actor {
-            wanted.add("agent_id", actor, Type::UUID);
+            clause.add("agent_id", actor, Type::UUID);
         }
         if let Some(action) = action {
-            wanted.add_word("action", action);
+            clause.add_word("action", action);
         }
         if let Some(outcome) = outcome {
-            wanted.add_word("outcome", outcome);
+            clause.add_word("outcome", outcome);
         }
         if let Some(kind) = resource_type {
-            wanted.add_word("resource_type", kind);
+            clause.add_word("resource_type", kind);
         }
         if let Some(id) = &filter.resource_id {
-            wanted.add("resource_id", id, Type::UUID);
+            clause.add("resource_id", id, Type::UUID);
         }
         if let Some(from) = &filter.from {
-            wanted.add_as("occurred_at >=", from, Type::TIMESTAMPTZ);
+            clause.add_as("occurred_at >=", from, Type::TIMESTAMPTZ);
         }
         if let Some(to) = &filter.to {
-            wanted.add_as("occurred_at <", to, Type::TIMESTAMPTZ);
+            clause.add_as("occurred_at <", to, Type::TIMESTAMPTZ);
         }
         if let Some((at, id)) = &after {
             // The first says what the second implies, in a form that leaves whole partitions out.
-            wanted.add_as("occurred_at <=", at, Type::TIMESTAMPTZ);
-            let place = wanted.parameters.len();
-            wanted.add_as(&format!("(occurred_at, event_id) < (${place},"), id, Type::UUID);
-            wanted.condition.push(')');
+            clause.add_as("occurred_at <=", at, Type::TIMESTAMPTZ);
+            let place = clause.parameters.len();
+            clause.add_as(&format!("(occurred_at, event_id) < (${place},"), id, Type::UUID);
+            clause.condition.push(')');
         }
         let sql = format!(
             "-- audit_log.list\nSELECT {EVENT} FROM {from} {} \
              ORDER BY occurred_at DESC, event_id DESC LIMIT {}",
-            wanted.condition, query.limit
+            clause.condition, query.limit
         );
         // Prepared, of whatever shape: to plan a list takes longer than to read it, and longer with each month.
-        let values: Vec<Parameter<'_>> = wanted.parameters.iter().map(|(value, _)| *value).collect();
+        let values: Vec<Parameter<'_>> = clause.parameters.iter().map(|(value, _)| *value).collect();
         let _place = self.place(query.within.organization(), false).await?;
         let rows = self.read(&sql, &values).await?;
         rows.iter().map(|row| Ok(Arc::new(event(row)?))).collect()

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::failure::{Lapse, failed, unavailable};
+use super::failure::{Timeout, failed, unavailable};
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
 use crate::ports::store_error::StoreError;
 
@@ -25,12 +25,12 @@ impl Connector {
     pub(super) async fn open(&self) -> Result<(Client, JoinHandle<()>), OpenError> {
         let hosts = &self.0.hosts;
         let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
-        let mut last = OpenError::TimedOut(Lapse(CONNECT_TIMEOUT));
+        let mut last = OpenError::TimedOut(Timeout(CONNECT_TIMEOUT));
         for host in hosts {
             match timeout(share, self.open_host(host)).await {
                 Ok(Ok(opened)) => return Ok(opened),
                 Ok(Err(error)) => last = OpenError::Refused(error),
-                Err(_) => last = OpenError::TimedOut(Lapse(share)),
+                Err(_) => last = OpenError::TimedOut(Timeout(share)),
             }
         }
         Err(last)
@@ -84,12 +84,12 @@ impl Connect for Connector {
 }
 
 /// Whether the server lets this role in.
-pub async fn reach(settings: &PgSettings) -> Result<(), StoreError> {
+pub async fn check_connection(settings: &PgSettings) -> Result<(), StoreError> {
     Connector(settings.clone()).open_in_time().await.map(drop)
 }
 
 /// Whether waiting does not mend it: a password or a role that is wrong, a database that is not there.
-pub fn is_final(error: &StoreError) -> bool {
+pub fn is_permanent(error: &StoreError) -> bool {
     let StoreError::Unavailable { source, .. } = error else { return false };
     let state = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     state.is_some_and(|state| state.code().starts_with("28") || state.code().starts_with("3D"))
@@ -101,7 +101,7 @@ pub(super) enum OpenError {
     #[error(transparent)]
     Refused(tokio_postgres::Error),
     #[error(transparent)]
-    TimedOut(Lapse),
+    TimedOut(Timeout),
 }
 
 impl From<OpenError> for StoreError {

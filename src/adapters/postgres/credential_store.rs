@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::change::Change;
 use super::codec::{self, CREDENTIAL, KindColumns, empty_listing, listing, number, signed};
 use super::store::{Parameter, Postgres};
+use super::transaction::Transaction;
 use crate::domain::agent::Agent;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
@@ -77,7 +77,7 @@ impl CredentialStore for Postgres {
         event: &NewAuditEvent,
     ) -> Result<(), InsertCredentialError> {
         let events = std::slice::from_ref(event);
-        let mut change = self.begin_at_the_gate(agent.organization, false, events).await?;
+        let mut change = self.begin_exclusive(agent.organization, false, events).await?;
         if !change.lock_agent(agent).await? {
             return Err(InsertCredentialError::LostRace);
         }
@@ -136,7 +136,7 @@ impl CredentialStore for Postgres {
         let now = event.at;
         let events = std::slice::from_ref(event);
         let is_revocation = after.revoked_at.is_some() || update.agent_after.is_some();
-        let mut change = self.begin_at_the_gate(agent.organization, is_revocation, events).await?;
+        let mut change = self.begin_exclusive(agent.organization, is_revocation, events).await?;
         let ends = before.works_longer_than(after, now).filter(|_| agent.could_administer());
         if ends.is_some() {
             change.lock_administrators().await?;
@@ -206,7 +206,7 @@ fn refuse_without_room(counts: &Row, max_live: u32) -> Result<(), InsertCredenti
     }
 }
 
-impl Change<'_> {
+impl Transaction<'_> {
     /// Holds the agent's row to the end of the change. `false` where it is no longer what the caller saw.
     async fn lock_agent(&mut self, agent: &Agent) -> Result<bool, StoreError> {
         let rows = self.query(LOCK_AGENT, &[&agent.id.0]).await?;

@@ -41,7 +41,7 @@ pub(super) fn failed(error: Error) -> StoreError {
 
 /// Whether the server has answered that the statement failed. A connection that it ends may have done its work
 /// before that.
-pub(super) fn is_answer(error: &Error) -> bool {
+pub(super) fn is_server_error(error: &Error) -> bool {
     error.as_db_error().is_some_and(|state| {
         let code = state.code().code();
         let ends_the_connection = matches!(state.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
@@ -57,13 +57,13 @@ pub(super) fn is_read_only(error: &Error) -> bool {
 }
 
 /// Some row of the batch is not as the tables want it, or what it depends on is held by somebody.
-pub(super) fn is_one_rows_fault(error: &Error) -> bool {
+pub(super) fn is_row_error(error: &Error) -> bool {
     let Some(code) = error.code() else { return false };
     *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
 }
 
 /// One error, told to many.
-pub(super) fn same(error: &StoreError) -> StoreError {
+pub(super) fn copy_for_waiter(error: &StoreError) -> StoreError {
     match error {
         StoreError::NoLongerAllowed => StoreError::NoLongerAllowed,
         StoreError::Unavailable { source, .. } => unavailable(with_causes(&**source)),
@@ -75,4 +75,4 @@ pub(super) fn same(error: &StoreError) -> StoreError {
 /// No answer came in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {0:?}")]
-pub(super) struct Lapse(pub Duration);
+pub(super) struct Timeout(pub Duration);

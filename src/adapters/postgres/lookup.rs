@@ -11,10 +11,10 @@ use moka::sync::Cache;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
 use super::codec::{self, AGENT, ORGANIZATION, column, number};
 use super::connect::Connector;
-use super::failure::{inconsistent, same, unavailable};
-use super::lane::{Lane, Lanes, Line, Waiting, Worker};
+use super::failure::{copy_for_waiter, inconsistent, unavailable};
 use crate::domain::agent::Agent;
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::organization::Organization;
@@ -61,10 +61,10 @@ const IS_WRITABLE: &str = "\
 -- store_health.check
 SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS is_writable";
 
-/// The two lanes.
-pub(super) struct Lookup {
-    statuses: Lane<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
-    clients: Lane<ClientQuestion, Answer<Client>>,
+/// The two batchers.
+pub(super) struct LookupBatch {
+    statuses: Batcher<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
+    clients: Batcher<ClientQuestion, Answer<Client>>,
 }
 
 /// What is asked about a client.
@@ -87,7 +87,7 @@ impl ClientQuestion {
         }
     }
 
-    /// The fingerprint of the credentials that are wanted; `None` for keys. No fingerprint is empty.
+    /// The fingerprint of the credentials that are clause; `None` for keys. No fingerprint is empty.
     fn fingerprint(&self) -> Option<&[u8]> {
         match self {
             Self::Secret(_, fingerprint) => Some(&fingerprint.0),
@@ -99,12 +99,13 @@ impl ClientQuestion {
 
 type Answer<T> = Result<Option<T>, StoreError>;
 
-impl Lookup {
-    pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
-        let kept = Kept { agents: bounded(bytes_of_agent), organizations: bounded(bytes_of_organization) };
+impl LookupBatch {
+    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
+        let kept =
+            RevisionCache { agents: bounded(bytes_of_agent), organizations: bounded(bytes_of_organization) };
         Self {
-            statuses: Lane::new(connector, lanes, TOKEN_STATUS, TokenStatuses(kept.clone())),
-            clients: Lane::new(connector, lanes, FIND_CLIENT, Clients(kept)),
+            statuses: Batcher::new(connector, batchers, TOKEN_STATUS, TokenStatuses(kept.clone())),
+            clients: Batcher::new(connector, batchers, FIND_CLIENT, Clients(kept)),
         }
     }
 
@@ -134,20 +135,20 @@ impl Lookup {
     }
 }
 
-struct TokenStatuses(Kept);
+struct TokenStatuses(RevisionCache);
 
-impl Worker<(AgentId, Option<TokenId>), Answer<TokenStatus>> for TokenStatuses {
+impl BatchHandler<(AgentId, Option<TokenId>), Answer<TokenStatus>> for TokenStatuses {
     async fn serve(
         &mut self,
-        line: &mut Line,
-        batch: Vec<Waiting<(AgentId, Option<TokenId>), Answer<TokenStatus>>>,
+        connection: &mut BatchConnection,
+        batch: Vec<Pending<(AgentId, Option<TokenId>), Answer<TokenStatus>>>,
     ) {
         let agents: Vec<Uuid> = batch.iter().map(|((agent, _), _)| agent.0).collect();
         let tokens: Vec<Option<Uuid>> = batch.iter().map(|((_, token), _)| token.map(|id| id.0)).collect();
         let look = async {
-            let rows = line.read(&[&agents, &tokens]).await?;
+            let rows = connection.read(&[&agents, &tokens]).await?;
             let mut statuses: Vec<Option<TokenStatus>> = vec![None; batch.len()];
-            for (row, found) in rows.iter().zip(self.0.resolve(line, &rows).await?) {
+            for (row, found) in rows.iter().zip(self.0.resolve(connection, &rows).await?) {
                 let is_revoked = column(row, "is_revoked")?;
                 let Found { place, agent, organization } = found;
                 if let Some(status) = statuses.get_mut(place) {
@@ -160,16 +161,20 @@ impl Worker<(AgentId, Option<TokenId>), Answer<TokenStatus>> for TokenStatuses {
     }
 }
 
-struct Clients(Kept);
+struct Clients(RevisionCache);
 
-impl Worker<ClientQuestion, Answer<Client>> for Clients {
-    async fn serve(&mut self, line: &mut Line, batch: Vec<Waiting<ClientQuestion, Answer<Client>>>) {
+impl BatchHandler<ClientQuestion, Answer<Client>> for Clients {
+    async fn serve(
+        &mut self,
+        connection: &mut BatchConnection,
+        batch: Vec<Pending<ClientQuestion, Answer<Client>>>,
+    ) {
         let (checks, batch): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|(question, _)| matches!(question, ClientQuestion::Health));
         if !checks.is_empty() {
-            let outcome = is_writable(line).await;
+            let outcome = is_writable(connection).await;
             for (_, reply) in checks {
-                let _ = reply.send(outcome.as_ref().map(|()| None).map_err(same));
+                let _ = reply.send(outcome.as_ref().map(|()| None).map_err(copy_for_waiter));
             }
         }
         if batch.is_empty() {
@@ -179,9 +184,9 @@ impl Worker<ClientQuestion, Answer<Client>> for Clients {
         let fingerprints: Vec<Option<&[u8]>> =
             batch.iter().map(|(question, _)| question.fingerprint()).collect();
         let look = async {
-            let rows = line.read(&[&agents, &fingerprints]).await?;
+            let rows = connection.read(&[&agents, &fingerprints]).await?;
             let mut clients: Vec<Option<Client>> = vec![None; batch.len()];
-            for (row, found) in rows.iter().zip(self.0.resolve(line, &rows).await?) {
+            for (row, found) in rows.iter().zip(self.0.resolve(connection, &rows).await?) {
                 let Found { place, agent, organization } = found;
                 let Some(client) = clients.get_mut(place) else { continue };
                 let client =
@@ -196,10 +201,10 @@ impl Worker<ClientQuestion, Answer<Client>> for Clients {
     }
 }
 
-async fn is_writable(line: &mut Line) -> Result<(), StoreError> {
-    let rows = match line.read_other(IS_WRITABLE, &[]).await {
+async fn is_writable(connection: &mut BatchConnection) -> Result<(), StoreError> {
+    let rows = match connection.read_other(IS_WRITABLE, &[]).await {
         // The connection may have been dead for long.
-        Err(StoreError::Unavailable { .. }) => line.read_other(IS_WRITABLE, &[]).await?,
+        Err(StoreError::Unavailable { .. }) => connection.read_other(IS_WRITABLE, &[]).await?,
         outcome => outcome?,
     };
     match column(&rows[0], "is_writable")? {
@@ -209,7 +214,7 @@ async fn is_writable(line: &mut Line) -> Result<(), StoreError> {
 }
 
 /// Gives everybody in the batch their part, or why there is none.
-fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Waiting<Q, Answer<T>>>) {
+fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Pending<Q, Answer<T>>>) {
     match outcome {
         Ok(found) => {
             for (found, (_, reply)) in found.into_iter().zip(batch) {
@@ -219,7 +224,7 @@ fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Waiting<
         }
         Err(error) => {
             for (_, reply) in batch {
-                let _ = reply.send(Err(same(&error)));
+                let _ = reply.send(Err(copy_for_waiter(&error)));
             }
         }
     }
@@ -227,7 +232,7 @@ fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Waiting<
 
 /// Agents and organizations as they were read, each until its revision is another.
 #[derive(Clone)]
-struct Kept {
+struct RevisionCache {
     agents: Cache<Uuid, Arc<Agent>>,
     organizations: Cache<Uuid, Arc<Organization>>,
 }
@@ -258,12 +263,16 @@ struct Found {
     organization: Arc<Organization>,
 }
 
-impl Kept {
+impl RevisionCache {
     /// The agent and the organization of each row, as the row's revisions say or newer.
-    async fn resolve(&self, line: &mut Line, rows: &[Row]) -> Result<Vec<Found>, StoreError> {
-        let mut agents = Known::default();
-        let mut organizations = Known::default();
-        let mut wanted = Vec::with_capacity(rows.len());
+    async fn resolve(
+        &self,
+        connection: &mut BatchConnection,
+        rows: &[Row],
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut agents = BatchResult::default();
+        let mut organizations = BatchResult::default();
+        let mut clause = Vec::with_capacity(rows.len());
         for row in rows {
             let agent: Uuid = column(row, "agent_id")?;
             let organization: Uuid = column(row, "organization_id")?;
@@ -275,14 +284,16 @@ impl Kept {
                 Ok((kept.revision, kept.updated_at)
                     == (number(row, "organization_revision")?, column(row, "organization_updated_at")?))
             })?;
-            wanted.push((column::<i64>(row, "place")?, agent, organization));
+            clause.push((column::<i64>(row, "place")?, agent, organization));
         }
         let agent = |row: &Row| codec::agent(row).map(|agent| (agent.id.0, agent));
-        agents.read_missing(line, &agents_by_id(), &self.agents, agent).await?;
+        agents.read_missing(connection, &agents_by_id(), &self.agents, agent).await?;
         let organization = |row: &Row| codec::organization(row).map(|known| (known.id.0, known));
-        organizations.read_missing(line, &organizations_by_id(), &self.organizations, organization).await?;
+        organizations
+            .read_missing(connection, &organizations_by_id(), &self.organizations, organization)
+            .await?;
         let gone = || inconsistent("an agent or organization went while it was read");
-        wanted
+        clause
             .into_iter()
             .map(|(place, agent, organization)| {
                 Ok(Found {
@@ -297,18 +308,18 @@ impl Kept {
 }
 
 /// What of a batch is known already, and what must be read.
-struct Known<T> {
+struct BatchResult<T> {
     found: HashMap<Uuid, Arc<T>>,
     missing: HashSet<Uuid>,
 }
 
-impl<T> Default for Known<T> {
+impl<T> Default for BatchResult<T> {
     fn default() -> Self {
         Self { found: HashMap::new(), missing: HashSet::new() }
     }
 }
 
-impl<T: Send + Sync + 'static> Known<T> {
+impl<T: Send + Sync + 'static> BatchResult<T> {
     fn look(
         &mut self,
         id: Uuid,
@@ -329,7 +340,7 @@ impl<T: Send + Sync + 'static> Known<T> {
     /// Reads those that are missing, and keeps them for the next time.
     async fn read_missing(
         &mut self,
-        line: &mut Line,
+        connection: &mut BatchConnection,
         sql: &str,
         kept: &Cache<Uuid, Arc<T>>,
         decode: impl Fn(&Row) -> Result<(Uuid, T), StoreError>,
@@ -338,7 +349,7 @@ impl<T: Send + Sync + 'static> Known<T> {
             return Ok(());
         }
         let missing: Vec<Uuid> = self.missing.drain().collect();
-        for row in line.read_other(sql, &[&missing]).await? {
+        for row in connection.read_other(sql, &[&missing]).await? {
             let (id, read) = decode(&row)?;
             let read = Arc::new(read);
             kept.insert(id, read.clone());

@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
 use super::connect::Connector;
-use super::failure::{Lapse, failed, unavailable};
+use super::failure::{Timeout, failed, unavailable};
 use super::settings::PgSettings;
 use crate::ports::store_error::StoreError;
 
@@ -54,7 +54,7 @@ const LOCK_PARTITIONS: &str = "SELECT pg_catalog.pg_advisory_xact_lock(
     pg_catalog.hashtextextended('agentidp audit partitions', 0::bigint))";
 
 /// Only the owner may create objects in the schema of the tables. On PostgreSQL 14 and before, where the schema `public` is the
-/// superuser's, this changes nothing, and [`powers`] reports it.
+/// superuser's, this changes nothing, and [`privileges`] reports it.
 const CLOSE_SCHEMA: &str = "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC";
 
 const VERSION: &str = "\
@@ -84,7 +84,7 @@ pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), Mig
     let mut client = Connector(owner.patient()).open_in_time().await?;
     match timeout(PATIENCE, apply(&mut client, serves)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(unavailable(Lapse(PATIENCE)).into()),
+        Err(_) => Err(unavailable(Timeout(PATIENCE)).into()),
     }
 }
 
@@ -160,7 +160,7 @@ fn refuse_newer(version: i64) -> Result<(), MigrationError> {
 
 /// What a role may do beyond what serving needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Powers {
+pub struct RolePrivileges {
     pub is_superuser: bool,
     /// It owns the audit log, or may change it.
     pub may_change_the_audit: bool,
@@ -169,16 +169,16 @@ pub struct Powers {
 }
 
 /// What the role that connects may do.
-pub async fn powers(settings: &PgSettings) -> Result<Powers, StoreError> {
+pub async fn privileges(settings: &PgSettings) -> Result<RolePrivileges, StoreError> {
     const POWERS: &str = "\
--- powers
+-- privileges
 SELECT rolsuper AS is_superuser,
     pg_has_role(current_user, c.relowner, 'MEMBER') OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') AS may,
     has_schema_privilege(c.relnamespace, 'CREATE') AS may_create
 FROM pg_roles, pg_class c WHERE rolname = current_user AND c.oid = 'audit_events'::regclass";
     let row =
         Connector(settings.clone()).open_in_time().await?.query_one(POWERS, &[]).await.map_err(failed)?;
-    Ok(Powers {
+    Ok(RolePrivileges {
         is_superuser: row.get("is_superuser"),
         may_change_the_audit: row.get("may"),
         may_create: row.get("may_create"),

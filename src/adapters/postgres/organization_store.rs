@@ -112,7 +112,7 @@ impl OrganizationStore for Postgres {
     ) -> Result<(), UpdateOrganizationError> {
         let now = after.updated_at;
         let is_suspension = before.is_active() && !after.is_active();
-        let mut change = self.begin_at_the_gate(after.id, is_suspension, events).await?;
+        let mut change = self.begin_exclusive(after.id, is_suspension, events).await?;
         if is_suspension {
             change.lock_administrators().await?;
         }

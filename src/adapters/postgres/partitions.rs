@@ -11,12 +11,12 @@ use crate::ports::store_error::StoreError;
 const AHEAD: i32 = 3;
 
 const MAKE_ROOM: &str = "\
--- make_room
+-- ensure_partition
 SELECT make_audit_partitions($1, $2)";
 
 impl Postgres {
     /// Sees to it that events of that instant have a partition. It asks the database once a month.
-    pub(super) async fn make_room(&self, at: Timestamp) -> Result<(), StoreError> {
+    pub(super) async fn ensure_partition(&self, at: Timestamp) -> Result<(), StoreError> {
         if self.months.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.month()) {
             return Ok(());
         }

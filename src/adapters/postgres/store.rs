@@ -1,4 +1,4 @@
-//! The pool, the deadlines, and the lanes: what every method goes through.
+//! The pool, the deadlines, and the batchers: what every method goes through.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -14,14 +14,14 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
+use super::batcher::Batchers;
 use super::codec::number;
 use super::connect::Connector;
-use super::failure::{Lapse, failed, in_doubt, is_answer, is_read_only, unavailable};
-use super::issuer::Issuer;
-use super::lane::Lanes;
-use super::lookup::Lookup;
-use super::revoker::Revoker;
+use super::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
+use super::lookup::LookupBatch;
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
+use super::token_issue::TokenIssueBatch;
+use super::token_revocation::RevocationBatch;
 use crate::domain::id::OrganizationId;
 use crate::domain::time::Month;
 use crate::ports::store_error::{StoreError, with_causes};
@@ -61,16 +61,16 @@ pub struct Postgres {
     revocation_shares: Shares,
     /// Organizations that were at their limit of agents when they last registered one.
     pub(super) full: Cache<Uuid, ()>,
-    pub(super) lookup: Lookup,
-    pub(super) issuer: Issuer,
-    pub(super) revoker: Revoker,
+    pub(super) lookup: LookupBatch,
+    pub(super) issuer: TokenIssueBatch,
+    pub(super) revoker: RevocationBatch,
     /// Months whose partition of the audit log is known to be there.
     pub(super) months: Mutex<HashSet<Month>>,
-    lanes: Lanes,
+    batchers: Batchers,
 }
 
 impl Postgres {
-    /// A store with a pool of so many connections, four more for its lanes, and up to six for tokens that wait for locks and
+    /// A store with a pool of so many connections, four more for its batchers, and up to six for tokens that wait for locks and
     /// for revocations. Nothing is opened yet.
     pub fn new(settings: &PgSettings, connections: usize) -> Result<Self, StoreError> {
         let connector = Connector(settings.clone());
@@ -89,24 +89,24 @@ impl Postgres {
                 .build()
                 .map_err(unavailable)
         };
-        let lanes = Lanes::default();
+        let batchers = Batchers::default();
         Ok(Self {
-            lookup: Lookup::new(&connector, &lanes),
-            issuer: Issuer::new(&connector, &lanes),
-            revoker: Revoker::new(&connector, &lanes),
+            lookup: LookupBatch::new(&connector, &batchers),
+            issuer: TokenIssueBatch::new(&connector, &batchers),
+            revoker: RevocationBatch::new(&connector, &batchers),
             pool: pool_of(connections)?,
             shares: Shares::of(connections / POOL_SHARE),
             revocation_pool: pool_of(REVOCATION_CONNECTIONS)?,
             revocation_shares: Shares::of(1),
             full: Cache::builder().max_capacity(MAX_FULL).time_to_live(FULL_FOR).build(),
             months: Mutex::default(),
-            lanes,
+            batchers,
         })
     }
 
-    /// Closes the lanes, once what waits in them is done, and the pool.
+    /// Closes the batchers, once what waits in them is done, and the pool.
     pub async fn close(&self) {
-        self.lanes.close().await;
+        self.batchers.close().await;
         self.pool.close();
         self.revocation_pool.close();
     }
@@ -138,7 +138,7 @@ impl Postgres {
 
     /// The rows of a prepared statement that only reads. One whose connection was dead is asked once more.
     pub(super) async fn read(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
-        self.read_by(&Ask::Prepared(sql, parameters)).await
+        self.read_by(&Query::Prepared(sql, parameters)).await
     }
 
     /// The same for a statement that is put together for its occasion: it is planned for these very values.
@@ -147,13 +147,13 @@ impl Postgres {
         sql: &str,
         parameters: &[(Parameter<'_>, Type)],
     ) -> Result<Vec<Row>, StoreError> {
-        self.read_by(&Ask::Planned(sql, parameters)).await
+        self.read_by(&Query::Planned(sql, parameters)).await
     }
 
-    async fn read_by(&self, ask: &Ask<'_>) -> Result<Vec<Row>, StoreError> {
+    async fn read_by(&self, ask: &Query<'_>) -> Result<Vec<Row>, StoreError> {
         let ends = Instant::now() + BOTH_TRIES;
         match self.ask(ask, ends).await {
-            Err(Failure::Lost(_)) => Ok(self.ask(ask, ends).await?),
+            Err(QueryError::ConnectionLost(_)) => Ok(self.ask(ask, ends).await?),
             outcome => Ok(outcome?),
         }
     }
@@ -161,10 +161,12 @@ impl Postgres {
     /// Runs one statement that changes something, and that does nothing more when it is run twice: where the
     /// answer was lost, it is.
     pub(super) async fn run(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
-        let ask = Ask::Prepared(sql, parameters);
+        let ask = Query::Prepared(sql, parameters);
         let ends = Instant::now() + BOTH_TRIES;
         match self.ask(&ask, ends).await {
-            Err(Failure::Lost(_)) => self.ask(&ask, ends).await.map_err(|failure| in_doubt(failure.told())),
+            Err(QueryError::ConnectionLost(_)) => {
+                self.ask(&ask, ends).await.map_err(|failure| in_doubt(failure.into_source()))
+            }
             outcome => Ok(outcome?),
         }
     }
@@ -186,32 +188,32 @@ impl Postgres {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        match self.ask(&Ask::Prepared(sql, parameters), Instant::now() + BOTH_TRIES).await {
-            Err(Failure::Lost(error)) => Err(in_doubt(error)),
+        match self.ask(&Query::Prepared(sql, parameters), Instant::now() + BOTH_TRIES).await {
+            Err(QueryError::ConnectionLost(error)) => Err(in_doubt(error)),
             outcome => Ok(outcome?),
         }
     }
 
     /// The rows, asked for once. A connection that gave no answer is thrown away.
-    async fn ask(&self, ask: &Ask<'_>, ends: Instant) -> Result<Vec<Row>, Failure> {
+    async fn ask(&self, ask: &Query<'_>, ends: Instant) -> Result<Vec<Row>, QueryError> {
         let connection = match timeout_at(ends, self.connection()).await {
-            Ok(connection) => connection.map_err(Failure::NotAsked)?,
-            Err(_) => return Err(Failure::NotAsked(unavailable(Lapse(BOTH_TRIES)))),
+            Ok(connection) => connection.map_err(QueryError::NotSent)?,
+            Err(_) => return Err(QueryError::NotSent(unavailable(Timeout(BOTH_TRIES)))),
         };
         let lost = match timeout_at(ends.min(Instant::now() + STATEMENT), ask.of(&connection)).await {
             Ok(Ok(rows)) => return Ok(rows),
             Ok(Err(error)) if is_read_only(&error) => {
                 self.forget(connection);
-                return Err(Failure::NotAsked(unavailable(error)));
+                return Err(QueryError::NotSent(unavailable(error)));
             }
-            Ok(Err(error)) if is_answer(&error) => {
-                return Err(Failure::Said(error));
+            Ok(Err(error)) if is_server_error(&error) => {
+                return Err(QueryError::Rejected(error));
             }
             Ok(Err(error)) => unavailable(error),
-            Err(_) => unavailable(Lapse(STATEMENT)),
+            Err(_) => unavailable(Timeout(STATEMENT)),
         };
         drop(Object::take(connection));
-        Err(Failure::Lost(lost))
+        Err(QueryError::ConnectionLost(lost))
     }
 
     /// Throws that connection away, and with it all that lie idle in the pool: they lead to the same server.
@@ -223,12 +225,12 @@ impl Postgres {
 }
 
 /// A statement and its parameters.
-enum Ask<'a> {
+enum Query<'a> {
     Prepared(&'a str, &'a [Parameter<'a>]),
     Planned(&'a str, &'a [(Parameter<'a>, Type)]),
 }
 
-impl Ask<'_> {
+impl Query<'_> {
     async fn of(&self, connection: &Object) -> Result<Vec<Row>, Error> {
         match self {
             Self::Prepared(sql, parameters) => {
@@ -254,39 +256,39 @@ impl StoreHealth for Postgres {
         true
     }
 
-    /// Asks by the lane that every request goes through, as a busy pool is no reason to be sent no requests, and whether
+    /// Asks by the batcher that every request goes through, as a busy pool is no reason to be sent no requests, and whether
     /// the server can be written.
     async fn check(&self) -> Result<(), StoreError> {
         match timeout(CHECK, self.lookup.check()).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(unavailable(Lapse(CHECK))),
+            Err(_) => Err(unavailable(Timeout(CHECK))),
         }
     }
 }
 
 /// Why there is no answer to a statement.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum QueryError {
     /// The server said so: the statement has changed nothing.
-    Said(Error),
+    Rejected(Error),
     /// The connection went, or no answer came in time.
-    Lost(StoreError),
+    ConnectionLost(StoreError),
     /// There was no connection to ask by: nothing was sent.
-    NotAsked(StoreError),
+    NotSent(StoreError),
 }
 
-impl Failure {
+impl QueryError {
     /// What is to be told of it.
-    pub(super) fn told(self) -> String {
+    pub(super) fn into_source(self) -> String {
         with_causes(&StoreError::from(self))
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
+impl From<QueryError> for StoreError {
+    fn from(failure: QueryError) -> Self {
         match failure {
-            Failure::Said(error) => failed(error),
-            Failure::Lost(error) | Failure::NotAsked(error) => error,
+            QueryError::Rejected(error) => failed(error),
+            QueryError::ConnectionLost(error) | QueryError::NotSent(error) => error,
         }
     }
 }

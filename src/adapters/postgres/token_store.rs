@@ -18,7 +18,7 @@ RETURNING true";
 #[async_trait]
 impl TokenStore for Postgres {
     async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
-        self.make_room(issue.event.at).await?;
+        self.ensure_partition(issue.event.at).await?;
         self.issuer.issue(issue).await
     }
 
@@ -28,7 +28,7 @@ impl TokenStore for Postgres {
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
-        self.make_room(event.at).await?;
+        self.ensure_partition(event.at).await?;
         self.revoker.revoke(*revocation, event.clone()).await
     }
 

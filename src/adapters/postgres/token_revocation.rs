@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
 use super::connect::Connector;
 use super::events::{EventColumns, INSERT_EVENTS};
-use super::failure::{in_doubt, is_one_rows_fault, same};
-use super::lane::{Lane, Lanes, Line, Waiting, Worker};
-use super::store::{Failure, Parameter};
+use super::failure::{copy_for_waiter, in_doubt, is_row_error};
+use super::store::{Parameter, QueryError};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
@@ -50,11 +50,11 @@ type Outcome = Result<(), StoreError>;
 type Asked = (Revocation, NewAuditEvent);
 
 /// The way to the writer.
-pub(super) struct Revoker(Lane<Asked, Outcome>);
+pub(super) struct RevocationBatch(Batcher<Asked, Outcome>);
 
-impl Revoker {
-    pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
-        Self(Lane::new(connector, lanes, &REVOKE, Writer))
+impl RevocationBatch {
+    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
+        Self(Batcher::new(connector, batchers, &REVOKE, Writer))
     }
 
     /// Revokes a token, once that and its event are on disk.
@@ -65,28 +65,28 @@ impl Revoker {
 
 struct Writer;
 
-impl Worker<Asked, Outcome> for Writer {
-    async fn serve(&mut self, line: &mut Line, batch: Vec<Waiting<Asked, Outcome>>) {
+impl BatchHandler<Asked, Outcome> for Writer {
+    async fn serve(&mut self, connection: &mut BatchConnection, batch: Vec<Pending<Asked, Outcome>>) {
         let asked: Vec<&Asked> = batch.iter().map(|(asked, _)| asked).collect();
-        let outcome = write(line, &asked).await;
-        if let Err(Failure::Said(error)) = &outcome
-            && is_one_rows_fault(error)
+        let outcome = write(connection, &asked).await;
+        if let Err(QueryError::Rejected(error)) = &outcome
+            && is_row_error(error)
             && batch.len() > 1
         {
             for (asked, reply) in batch {
                 // Whoever does not wait any more needs no answer.
-                let _ = reply.send(write(line, &[&asked]).await.map_err(StoreError::from));
+                let _ = reply.send(write(connection, &[&asked]).await.map_err(StoreError::from));
             }
             return;
         }
         let outcome = outcome.map_err(StoreError::from);
         for (_, reply) in batch {
-            let _ = reply.send(outcome.as_ref().copied().map_err(same));
+            let _ = reply.send(outcome.as_ref().copied().map_err(copy_for_waiter));
         }
     }
 }
 
-async fn write(line: &mut Line, asked: &[&Asked]) -> Result<(), Failure> {
+async fn write(connection: &mut BatchConnection, asked: &[&Asked]) -> Result<(), QueryError> {
     let tokens: Vec<Uuid> = asked.iter().map(|(revocation, _)| revocation.token.0).collect();
     let untils: Vec<Timestamp> = asked.iter().map(|(revocation, _)| revocation.until).collect();
     let events =
@@ -96,11 +96,13 @@ async fn write(line: &mut Line, asked: &[&Asked]) -> Result<(), Failure> {
     let ends = Instant::now() + PATIENCE;
     let mut is_sent = false;
     loop {
-        match line.run(&parameters).await {
+        match connection.run(&parameters).await {
             Ok(_) => return Ok(()),
-            Err(Failure::Lost(_)) if Instant::now() < ends => is_sent = true,
-            Err(Failure::NotAsked(_)) if is_sent && Instant::now() < ends => line.rested().await,
-            Err(failure) if is_sent => return Err(Failure::Lost(in_doubt(failure.told()))),
+            Err(QueryError::ConnectionLost(_)) if Instant::now() < ends => is_sent = true,
+            Err(QueryError::NotSent(_)) if is_sent && Instant::now() < ends => connection.rested().await,
+            Err(failure) if is_sent => {
+                return Err(QueryError::ConnectionLost(in_doubt(failure.into_source())));
+            }
             Err(failure) => return Err(failure),
         }
     }

@@ -9,7 +9,7 @@
 //! * a unique key that somebody else's commit has taken (an assertion spent at the same time on another
 //!   instance, an event of such a late commit): the same, for now the statement sees it;
 //! * a row that PostgreSQL refuses: the batch is split until the row is alone, and it alone fails;
-//! * what another transaction has locked: the statement leaves it out, and [`patient`](super::patient) waits for it
+//! * what another transaction has locked: the statement leaves it out, and [`patient`](super::lock_waiters) waits for it
 //!   separately, so that one organization's changes do not delay another's tokens.
 
 use std::collections::HashMap;
@@ -21,13 +21,13 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
+use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
 use super::codec::{column, number, signed};
 use super::connect::Connector;
 use super::events::EventColumns;
-use super::failure::{in_doubt, is_one_rows_fault, same};
-use super::lane::{Lane, Lanes, Line, Waiting, Worker};
-use super::patient::Patient;
-use super::store::{Failure, Parameter};
+use super::failure::{copy_for_waiter, in_doubt, is_row_error};
+use super::lock_waiters::LockWaiters;
+use super::store::{Parameter, QueryError};
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::token_store::{IssueError, TokenIssue};
@@ -60,15 +60,15 @@ const PATIENCE: Duration = Duration::from_millis(3_500);
 const MAX_RACES: usize = 5;
 
 pub(super) type Outcome = Result<u64, IssueError>;
-pub(super) type Batch = Vec<Waiting<TokenIssue, Outcome>>;
+pub(super) type Batch = Vec<Pending<TokenIssue, Outcome>>;
 
 /// The way to the writer.
-pub(super) struct Issuer(Lane<TokenIssue, Outcome>);
+pub(super) struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
 
-impl Issuer {
-    pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
-        let patient = Patient::new(connector, lanes);
-        Self(Lane::new(connector, lanes, &HURRIED, Writer { patient }))
+impl TokenIssueBatch {
+    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
+        let patient = LockWaiters::new(connector, batchers);
+        Self(Batcher::new(connector, batchers, &HURRIED, Writer { patient }))
     }
 
     /// Lets a token be issued, once its event is on disk.
@@ -78,23 +78,23 @@ impl Issuer {
 }
 
 struct Writer {
-    patient: Patient,
+    patient: LockWaiters,
 }
 
-impl Worker<TokenIssue, Outcome> for Writer {
-    async fn serve(&mut self, line: &mut Line, batch: Batch) {
-        write_all(line, batch, Some(&self.patient)).await;
+impl BatchHandler<TokenIssue, Outcome> for Writer {
+    async fn serve(&mut self, connection: &mut BatchConnection, batch: Batch) {
+        write_all(connection, batch, Some(&self.patient)).await;
     }
 }
 
 /// Writes the batch and answers everybody in it, but for those that wait for a lock, where there is a place to do so.
-pub(super) async fn write_all(line: &mut Line, batch: Batch, patient: Option<&Patient>) {
+pub(super) async fn write_all(connection: &mut BatchConnection, batch: Batch, patient: Option<&LockWaiters>) {
     let ends = Instant::now() + PATIENCE;
     // Who has gone away before anything was sent needs no token.
-    let wanted = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
-    let mut batches = vec![Unwritten { batch: wanted, is_sent: false }];
+    let clause = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
+    let mut batches = vec![Unwritten { batch: clause, is_sent: false }];
     while let Some(unwritten) = batches.pop() {
-        batches.extend(write(line, unwritten, ends, patient).await);
+        batches.extend(write(connection, unwritten, ends, patient).await);
     }
 }
 
@@ -107,15 +107,15 @@ struct Unwritten {
 
 /// Writes the batch and answers everybody in it; or gives back its halves, where some row of it fails all.
 async fn write(
-    line: &mut Line,
+    connection: &mut BatchConnection,
     unwritten: Unwritten,
     ends: Instant,
-    patient: Option<&Patient>,
+    patient: Option<&LockWaiters>,
 ) -> Vec<Unwritten> {
     let Unwritten { mut batch, mut is_sent } = unwritten;
     let mut races = 0;
     while !batch.is_empty() {
-        match attempt(line, &batch).await {
+        match attempt(connection, &batch).await {
             Ok(judgements) => {
                 for ((issue, reply), judgement) in batch.into_iter().zip(judgements) {
                     match (judgement, patient) {
@@ -128,9 +128,9 @@ async fn write(
                 }
                 return Vec::new();
             }
-            Err(Failure::Said(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
-            Err(Failure::Said(error))
-                if is_one_rows_fault(&error)
+            Err(QueryError::Rejected(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
+            Err(QueryError::Rejected(error))
+                if is_row_error(&error)
                     && (patient.is_some() || error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE))
                     && batch.len() > 1
                     && Instant::now() < ends =>
@@ -138,18 +138,18 @@ async fn write(
                 let second = batch.split_off(batch.len() / 2);
                 return vec![Unwritten { batch: second, is_sent }, Unwritten { batch, is_sent }];
             }
-            Err(Failure::Lost(error)) if Instant::now() < ends => {
+            Err(QueryError::ConnectionLost(error)) if Instant::now() < ends => {
                 tracing::debug!(%error, "looks for the fate of a batch of tokens");
                 is_sent = true;
             }
-            Err(Failure::NotAsked(_)) if is_sent && Instant::now() < ends => line.rested().await,
+            Err(QueryError::NotSent(_)) if is_sent && Instant::now() < ends => connection.rested().await,
             Err(failure) => {
-                let is_sent = is_sent || matches!(failure, Failure::Lost(_));
+                let is_sent = is_sent || matches!(failure, QueryError::ConnectionLost(_));
                 refuse(batch, &failure.into(), is_sent);
                 return Vec::new();
             }
         }
-        batch = without_those_there(line, batch).await;
+        batch = without_those_there(connection, batch).await;
     }
     Vec::new()
 }
@@ -162,7 +162,7 @@ enum Judgement {
 }
 
 /// Runs the statement. The judgements are in the order of the batch.
-async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Judgement>, Failure> {
+async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<Judgement>, QueryError> {
     let issues = || batch.iter().map(|(issue, _)| issue);
     let agents: Vec<Uuid> = issues().map(|issue| issue.agent.0).collect();
     let credentials: Vec<Uuid> = issues().map(|issue| issue.credential.0).collect();
@@ -178,7 +178,7 @@ async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Judgement>, Failu
         vec![&agents, &credentials, &fingerprints, &revisions, &digests, &untils];
     parameters.extend(events.parameters_without_organization());
 
-    let rows = line.run(&parameters).await?;
+    let rows = connection.run(&parameters).await?;
     // An agent that is not there has no row at all.
     let nothing = || Judgement::Made(Err(IssueError::NoLongerAllowed));
     let mut judgements: Vec<Judgement> = batch.iter().map(|_| nothing()).collect();
@@ -218,12 +218,14 @@ async fn attempt(line: &mut Line, batch: &Batch) -> Result<Vec<Judgement>, Failu
 }
 
 /// Answers those whose events are there after all. Where that cannot be asked, all stay.
-async fn without_those_there(line: &mut Line, batch: Batch) -> Batch {
+async fn without_those_there(connection: &mut BatchConnection, batch: Batch) -> Batch {
     let issues = || batch.iter().map(|(issue, _)| issue);
     let events: Vec<Uuid> = issues().map(|issue| issue.event.id.0).collect();
     let times: Vec<Timestamp> = issues().map(|issue| issue.event.at).collect();
     let agents: Vec<Uuid> = issues().map(|issue| issue.agent.0).collect();
-    let Ok(rows) = line.read_other(WHICH_ARE_THERE, &[&events, &times, &agents]).await else { return batch };
+    let Ok(rows) = connection.read_other(WHICH_ARE_THERE, &[&events, &times, &agents]).await else {
+        return batch;
+    };
     let there: HashMap<Uuid, u64> = rows
         .iter()
         .filter_map(|row| Some((column(row, "event_id").ok()?, number(row, "tokens").ok()?)))
@@ -242,7 +244,7 @@ async fn without_those_there(line: &mut Line, batch: Batch) -> Batch {
 
 fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {
     for (_, reply) in batch {
-        let error = if is_sent { in_doubt(with_causes(error)) } else { same(error) };
+        let error = if is_sent { in_doubt(with_causes(error)) } else { copy_for_waiter(error) };
         let _ = reply.send(Err(error.into()));
     }
 }

@@ -6,10 +6,10 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
+use super::batcher::{BatchConnection, Batchers, Pending};
 use super::connect::Connector;
 use super::failure::unavailable;
-use super::issuer::{Batch, Outcome, PATIENT, write_all};
-use super::lane::{Lanes, Line, Waiting};
+use super::token_issue::{Batch, Outcome, PATIENT, write_all};
 use crate::ports::token_store::TokenIssue;
 
 /// How many organizations are waited for at once, each on a connection of its own.
@@ -18,24 +18,24 @@ const MAX_LINES: usize = 4;
 const MAX_WAITING: usize = 4_096;
 const MAX_OF_ONE: usize = 256;
 
-type Request = Waiting<TokenIssue, Outcome>;
+type Request = Pending<TokenIssue, Outcome>;
 
 /// The way to where tokens wait for locks.
-pub(super) struct Patient(mpsc::Sender<(i32, Request)>);
+pub(super) struct LockWaiters(mpsc::Sender<(i32, Request)>);
 
-impl Patient {
-    pub(super) fn new(connector: &Connector, lanes: &Lanes) -> Self {
+impl LockWaiters {
+    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
         let (sender, requests) = mpsc::channel(MAX_WAITING);
-        let lines = (0..MAX_LINES).map(|_| Line::patient(connector, &PATIENT)).collect();
+        let connections = (0..MAX_LINES).map(|_| BatchConnection::patient(connector, &PATIENT)).collect();
         let connector = connector.clone();
-        let room = WaitingRoom {
+        let room = LockQueue {
             connector,
-            lines,
+            connections,
             served: HashMap::new(),
             queues: HashMap::new(),
             turns: VecDeque::new(),
         };
-        lanes.tasks.spawn(room.keep(requests));
+        batchers.tasks.spawn(room.keep(requests));
         Self(sender)
     }
 
@@ -49,19 +49,19 @@ impl Patient {
 }
 
 /// Who waits, by the gate that is waited for.
-struct WaitingRoom {
+struct LockQueue {
     connector: Connector,
     /// The gates whose turn it is, each by the task that serves it.
     served: HashMap<Id, i32>,
-    /// Idle lines.
-    lines: Vec<Line>,
+    /// Idle connections.
+    connections: Vec<BatchConnection>,
     /// Gates that are waited for, each with those whose turn it is not yet.
     queues: HashMap<i32, Batch>,
     /// Gates whose turn it is next. One whose turn it is now stands in `queues` only.
     turns: VecDeque<i32>,
 }
 
-impl WaitingRoom {
+impl LockQueue {
     /// Serves all requests, until the channel is closed and none is left.
     async fn keep(mut self, mut requests: mpsc::Receiver<(i32, Request)>) {
         let mut tasks = JoinSet::new();
@@ -73,23 +73,23 @@ impl WaitingRoom {
                     None => is_open = false,
                 },
                 Some(done) = tasks.join_next_with_id() => {
-                    let (id, line) = match done {
-                        Ok((id, line)) => (id, line),
+                    let (id, connection) = match done {
+                        Ok((id, connection)) => (id, connection),
                         Err(error) => {
                             tracing::error!(%error, "tokens that waited for a lock were lost");
-                            (error.id(), Line::patient(&self.connector, &PATIENT))
+                            (error.id(), BatchConnection::patient(&self.connector, &PATIENT))
                         }
                     };
-                    self.done(id, line);
+                    self.done(id, connection);
                 }
             }
             while !self.turns.is_empty()
-                && let Some(mut line) = self.lines.pop()
+                && let Some(mut connection) = self.connections.pop()
             {
                 let Some((gate, batch)) = self.next() else { break };
                 let task = tasks.spawn(async move {
-                    write_all(&mut line, batch, None).await;
-                    line
+                    write_all(&mut connection, batch, None).await;
+                    connection
                 });
                 self.served.insert(task.id(), gate);
             }
@@ -104,7 +104,7 @@ impl WaitingRoom {
         if queue.len() < MAX_OF_ONE {
             queue.push(request);
         } else {
-            let _ = request.1.send(Err(unavailable("too many wait for the same lock").into()));
+            let _ = request.1.send(Err(unavailable("too many wait for the copy_for_waiter lock").into()));
         }
     }
 
@@ -114,8 +114,8 @@ impl WaitingRoom {
     }
 
     /// Those who came for the same gate meanwhile have their turn after all others.
-    fn done(&mut self, task: Id, line: Line) {
-        self.lines.push(line);
+    fn done(&mut self, task: Id, connection: BatchConnection) {
+        self.connections.push(connection);
         let Some(gate) = self.served.remove(&task) else { return };
         match self.queues.get(&gate).is_some_and(Vec::is_empty) {
             true => drop(self.queues.remove(&gate)),

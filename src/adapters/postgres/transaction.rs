@@ -10,7 +10,7 @@ use tokio_postgres::{Error, Row};
 
 use super::codec::{column, signed};
 use super::events::{EventColumns, INSERT_EVENTS};
-use super::failure::{Lapse, failed, in_doubt, is_answer, is_read_only, unavailable};
+use super::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
 use super::store::{Parameter, Postgres, STATEMENT};
 use crate::domain::audit::{Authority, NewAuditEvent};
 use crate::domain::id::{AgentId, OrganizationId};
@@ -25,7 +25,7 @@ const CHANGE: Duration = Duration::from_secs(3);
 /// How long one looks for the fate of a commit whose answer was lost.
 const SETTLE: Duration = Duration::from_millis(1_500);
 
-const FATE: &str = "\
+const TRANSACTION_STATUS: &str = "\
 -- change.settle
 SELECT pg_xact_status($1::text::xid8) AS fate";
 
@@ -60,7 +60,7 @@ SELECT EXISTS (
 ) AS holds";
 
 /// A change that is under way. Dropped before [`commit`](Self::commit), it leaves nothing.
-pub(super) struct Change<'a> {
+pub(super) struct Transaction<'a> {
     store: &'a Postgres,
     /// Until the end, or until the connection is lost.
     connection: Option<Object>,
@@ -73,28 +73,28 @@ pub(super) struct Change<'a> {
 
 impl Postgres {
     /// Begins a change that will record these events, where whoever asked for it still may.
-    pub(super) async fn begin(&self, events: &[NewAuditEvent]) -> Result<Change<'_>, StoreError> {
+    pub(super) async fn begin(&self, events: &[NewAuditEvent]) -> Result<Transaction<'_>, StoreError> {
         self.begin_at("BEGIN", None, false, events).await
     }
 
     /// The same behind a lock that it waits for first, so that it keeps nobody from a gate meanwhile.
-    pub(super) async fn begin_behind(
+    pub(super) async fn begin_after(
         &self,
         lock: &str,
         events: &[NewAuditEvent],
-    ) -> Result<Change<'_>, StoreError> {
+    ) -> Result<Transaction<'_>, StoreError> {
         self.begin_at(&format!("BEGIN; {lock}"), None, false, events).await
     }
 
     /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
     /// those that come later wait for it. Without this gate it might never find a moment in which nobody issues. One that
     /// revokes tokens (`is_revocation`) has connections of its own.
-    pub(super) async fn begin_at_the_gate(
+    pub(super) async fn begin_exclusive(
         &self,
         organization: OrganizationId,
         is_revocation: bool,
         events: &[NewAuditEvent],
-    ) -> Result<Change<'_>, StoreError> {
+    ) -> Result<Transaction<'_>, StoreError> {
         self.begin_at("BEGIN", Some(organization), is_revocation, events).await
     }
 
@@ -104,7 +104,7 @@ impl Postgres {
         changed: Option<OrganizationId>,
         is_revocation: bool,
         events: &[NewAuditEvent],
-    ) -> Result<Change<'_>, StoreError> {
+    ) -> Result<Transaction<'_>, StoreError> {
         // As the function `organization_gate` reckons it.
         let gate = |OrganizationId(id): OrganizationId| {
             let [.., a, b, c, d] = *id.as_bytes();
@@ -135,15 +135,20 @@ impl Postgres {
         sql: &str,
         is_revocation: bool,
         events: &[NewAuditEvent],
-    ) -> Result<Change<'_>, StoreError> {
+    ) -> Result<Transaction<'_>, StoreError> {
         for event in events {
-            self.make_room(event.at).await?;
+            self.ensure_partition(event.at).await?;
         }
         let ends = Instant::now() + CHANGE;
         let begin = async || {
             let connection = self.connection_for(is_revocation).await?;
-            let mut change =
-                Change { store: self, connection: Some(connection), place: None, transaction: None, ends };
+            let mut change = Transaction {
+                store: self,
+                connection: Some(connection),
+                place: None,
+                transaction: None,
+                ends,
+            };
             let outcome = timeout_at(ends, change.connection()?.batch_execute(sql)).await;
             change.judge(outcome).map(|()| change)
         };
@@ -155,7 +160,7 @@ impl Postgres {
     }
 }
 
-impl Change<'_> {
+impl Transaction<'_> {
     /// The rows of a statement.
     pub(super) async fn query(
         &mut self,
@@ -202,7 +207,7 @@ impl Change<'_> {
             Ok(outcome) => outcome.map_err(failed),
             Err(_) => {
                 drop(self.connection.take().map(Object::take));
-                Err(unavailable(Lapse(CHANGE)))
+                Err(unavailable(Timeout(CHANGE)))
             }
         }
     }
@@ -263,20 +268,20 @@ impl Change<'_> {
         let Some(connection) = self.connection.take() else { return Err(unavailable("the change is over")) };
         match timeout(STATEMENT, connection.batch_execute("COMMIT")).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if is_answer(&error) => Err(failed(error)),
+            Ok(Err(error)) if is_server_error(&error) => Err(failed(error)),
             Ok(Err(error)) => {
                 drop(Object::take(connection));
-                self.settle(with_causes(&error)).await
+                self.resolve_in_doubt(with_causes(&error)).await
             }
             Err(_) => {
                 drop(Object::take(connection));
-                self.settle(Lapse(STATEMENT).to_string()).await
+                self.resolve_in_doubt(Timeout(STATEMENT).to_string()).await
             }
         }
     }
 
     /// Asks, on another connection, what became of the transaction.
-    async fn settle(&self, cause: String) -> Result<(), StoreError> {
+    async fn resolve_in_doubt(&self, cause: String) -> Result<(), StoreError> {
         let Some(transaction) = &self.transaction else { return Err(in_doubt(cause)) };
         let look = async {
             let mut pause = interval(Duration::from_millis(20));
@@ -284,7 +289,7 @@ impl Change<'_> {
             loop {
                 pause.tick().await;
                 // The server may be on its way up again, or still busy with the commit.
-                let Ok(rows) = self.store.read(FATE, &[transaction]).await else { continue };
+                let Ok(rows) = self.store.read(TRANSACTION_STATUS, &[transaction]).await else { continue };
                 match column::<Option<&str>>(&rows[0], "fate")? {
                     Some("committed") => return Ok(()),
                     Some("aborted") => return Err(unavailable(cause.clone())),
@@ -299,7 +304,7 @@ impl Change<'_> {
     }
 }
 
-impl Drop for Change<'_> {
+impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         let (Some(connection), Ok(runtime)) = (self.connection.take(), Handle::try_current()) else { return };
         let place = self.place.take();

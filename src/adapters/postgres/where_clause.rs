@@ -8,12 +8,12 @@ use super::store::Parameter;
 
 /// A condition that grows, with its parameters.
 #[derive(Default)]
-pub(super) struct Wanted<'a> {
+pub(super) struct WhereClause<'a> {
     pub condition: String,
     pub parameters: Vec<(Parameter<'a>, Type)>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> WhereClause<'a> {
     /// That a column equals a value.
     pub(super) fn add(&mut self, column: &str, value: Parameter<'a>, kind: Type) {
         self.add_as(&format!("{column} ="), value, kind);

@@ -1,4 +1,4 @@
-//! Lanes: one connection, one statement, and whoever waits for it.
+//! Batchers: one connection, one statement, and whoever waits for it.
 //!
 //! While one round trip is under way the next requests gather, and all of them go in the next one. So a thousand
 //! requests a second cost a few round trips, and a few commits.
@@ -14,18 +14,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connect::Connector;
-use super::failure::{Lapse, failed, is_answer, is_read_only, unavailable};
+use super::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
 use super::settings::CONNECT_TIMEOUT;
-use super::store::{Failure, Parameter, STATEMENT};
+use super::store::{Parameter, QueryError, STATEMENT};
 use crate::ports::store_error::StoreError;
 
-/// How many may wait in a lane. More are told that the store is overloaded.
+/// How many may wait in a batcher. More are told that the store is overloaded.
 const MAX_WAITING: usize = 4_096;
 /// How many go in one round trip.
 const MAX_BATCH: usize = 256;
 /// For how long nobody tries again after a connection was lost or could not be made.
 const REST: Duration = Duration::from_millis(500);
-/// A lane's statement is planned once, for any batch, and never as if the tables were still small. It waits for
+/// A batcher's statement is planned once, for any batch, and never as if the tables were still small. It waits for
 /// others shortly, because all that gather behind it wait too.
 const SESSION: &str =
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '200ms'";
@@ -33,15 +33,15 @@ const SESSION: &str =
 const PATIENT_SESSION: &str =
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '1s'";
 
-/// The tasks of all lanes, and their end.
+/// The tasks of all batchers, and their end.
 #[derive(Default)]
-pub(super) struct Lanes {
+pub(super) struct Batchers {
     pub(super) tasks: TaskTracker,
     end: CancellationToken,
 }
 
-impl Lanes {
-    /// Lets each lane finish what waits in it, and end.
+impl Batchers {
+    /// Lets each batcher finish what waits in it, and end.
     pub(super) async fn close(&self) {
         self.end.cancel();
         self.tasks.close();
@@ -50,23 +50,23 @@ impl Lanes {
 }
 
 /// A question, and where its answer goes.
-pub(super) type Waiting<Q, A> = (Q, oneshot::Sender<A>);
+pub(super) type Pending<Q, A> = (Q, oneshot::Sender<A>);
 
-/// The way into a lane.
-pub(super) struct Lane<Q, A> {
-    queue: mpsc::Sender<Waiting<Q, A>>,
+/// The way into a batcher.
+pub(super) struct Batcher<Q, A> {
+    queue: mpsc::Sender<Pending<Q, A>>,
 }
 
-impl<Q: Send + 'static, A: Send + 'static> Lane<Q, A> {
-    /// A lane with a connection of its own for this statement. `worker` answers all that wait, whatever happens.
-    pub(super) fn new<W>(connector: &Connector, lanes: &Lanes, sql: &'static str, mut worker: W) -> Self
+impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
+    /// A batcher with a connection of its own for this statement. `worker` answers all that wait, whatever happens.
+    pub(super) fn new<W>(connector: &Connector, batchers: &Batchers, sql: &'static str, mut worker: W) -> Self
     where
-        W: Worker<Q, A>,
+        W: BatchHandler<Q, A>,
     {
         let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
-        let mut line = Line::new(connector, sql);
-        let end = lanes.end.clone();
-        lanes.tasks.spawn(async move {
+        let mut connection = BatchConnection::new(connector, sql);
+        let end = batchers.end.clone();
+        batchers.tasks.spawn(async move {
             let mut batch = Vec::new();
             loop {
                 let ended = tokio::select! {
@@ -77,7 +77,7 @@ impl<Q: Send + 'static, A: Send + 'static> Lane<Q, A> {
                 if ended {
                     return;
                 }
-                worker.serve(&mut line, std::mem::take(&mut batch)).await;
+                worker.serve(&mut connection, std::mem::take(&mut batch)).await;
             }
         });
         Self { queue }
@@ -87,18 +87,22 @@ impl<Q: Send + 'static, A: Send + 'static> Lane<Q, A> {
     pub(super) async fn ask(&self, question: Q) -> Result<A, StoreError> {
         let (sender, answer) = oneshot::channel();
         self.queue.try_send((question, sender)).map_err(|_| unavailable("too many wait, or it is closed"))?;
-        answer.await.map_err(|_| unavailable("the lane has ended"))
+        answer.await.map_err(|_| unavailable("the batcher has ended"))
     }
 }
 
 /// What is done with a batch.
-pub(super) trait Worker<Q, A>: Send + 'static {
+pub(super) trait BatchHandler<Q, A>: Send + 'static {
     /// Answers everybody in the batch.
-    fn serve(&mut self, line: &mut Line, batch: Vec<Waiting<Q, A>>) -> impl Future<Output = ()> + Send;
+    fn serve(
+        &mut self,
+        connection: &mut BatchConnection,
+        batch: Vec<Pending<Q, A>>,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// A connection that comes back by itself, with its statement.
-pub(super) struct Line {
+pub(super) struct BatchConnection {
     connector: Connector,
     sql: &'static str,
     session: &'static str,
@@ -106,7 +110,7 @@ pub(super) struct Line {
     rests_until: Option<Instant>,
 }
 
-impl Line {
+impl BatchConnection {
     fn new(connector: &Connector, sql: &'static str) -> Self {
         Self { connector: connector.clone(), sql, session: SESSION, live: None, rests_until: None }
     }
@@ -116,17 +120,17 @@ impl Line {
         Self { session: PATIENT_SESSION, ..Self::new(connector, sql) }
     }
 
-    /// Runs the lane's statement.
-    pub(super) async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
-        let (client, statement) = self.wake().await.map_err(Failure::NotAsked)?;
+    /// Runs the batcher's statement.
+    pub(super) async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
+        let (client, statement) = self.wake().await.map_err(QueryError::NotSent)?;
         let outcome = timeout(STATEMENT, client.query(statement, parameters)).await;
         self.judge(outcome)
     }
 
-    /// The rows of the lane's statement, which only reads: where the connection was dead it is asked once more.
+    /// The rows of the batcher's statement, which only reads: where the connection was dead it is asked once more.
     pub(super) async fn read(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         match self.run(parameters).await {
-            Err(Failure::Lost(_)) => Ok(self.run(parameters).await?),
+            Err(QueryError::ConnectionLost(_)) => Ok(self.run(parameters).await?),
             outcome => Ok(outcome?),
         }
     }
@@ -150,21 +154,21 @@ impl Line {
         }
     }
 
-    fn judge(&mut self, outcome: Result<Result<Vec<Row>, Error>, Elapsed>) -> Result<Vec<Row>, Failure> {
+    fn judge(&mut self, outcome: Result<Result<Vec<Row>, Error>, Elapsed>) -> Result<Vec<Row>, QueryError> {
         match outcome {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) if is_read_only(&error) => {
                 self.live = None;
-                Err(Failure::NotAsked(unavailable(error)))
+                Err(QueryError::NotSent(unavailable(error)))
             }
-            Ok(Err(error)) if is_answer(&error) => Err(Failure::Said(error)),
+            Ok(Err(error)) if is_server_error(&error) => Err(QueryError::Rejected(error)),
             Ok(Err(error)) => {
                 self.live = None;
-                Err(Failure::Lost(unavailable(error)))
+                Err(QueryError::ConnectionLost(unavailable(error)))
             }
             Err(_) => {
                 self.rest();
-                Err(Failure::Lost(unavailable(Lapse(STATEMENT))))
+                Err(QueryError::ConnectionLost(unavailable(Timeout(STATEMENT))))
             }
         }
     }
@@ -184,7 +188,7 @@ impl Line {
             };
             let opened = match timeout(CONNECT_TIMEOUT, open).await {
                 Ok(opened) => opened,
-                Err(_) => Err(unavailable(Lapse(CONNECT_TIMEOUT))),
+                Err(_) => Err(unavailable(Timeout(CONNECT_TIMEOUT))),
             };
             self.live = Some(opened.inspect_err(|_| self.rest())?);
             self.rests_until = None;
