@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::{core, key_error};
-use super::stores::{OpenStores, StartError, Time, bring_up_to_date, pg_settings};
+use super::stores::{ClockSource, OpenStores, StartError, bring_up_to_date, pg_settings};
 use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, generate_pem};
 use crate::adapters::http::document;
 use crate::adapters::system::SystemClock;
@@ -65,8 +65,8 @@ fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartEr
     Ok(core(stores, &machine_time(), signer, hasher, cursors, &settings))
 }
 
-fn machine_time() -> Time {
-    Time::Real(Arc::new(SystemClock))
+fn machine_time() -> ClockSource {
+    ClockSource::System(Arc::new(SystemClock))
 }
 
 fn needs_postgresql(command: &str, instead: &str) -> ConfigError {

@@ -1,7 +1,7 @@
 //! The one place that names concrete adapters: from the settings to the running service, and its end.
 
+mod background;
 mod command;
-mod house;
 mod service;
 mod stores;
 

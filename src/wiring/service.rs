@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use super::house;
-use super::stores::{OpenStores, StartError, Time, wait_for};
+use super::background;
+use super::stores::{ClockSource, OpenStores, StartError, wait_for};
 
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
@@ -20,7 +20,7 @@ use crate::adapters::http::body::Bodies;
 use crate::adapters::http::document::{self, Documented};
 use crate::adapters::http::envelope::Envelope;
 use crate::adapters::http::front::Front;
-use crate::adapters::http::lifecycle::Lifecycle;
+use crate::adapters::http::shutdown::Shutdown;
 use crate::adapters::http::{metrics, server};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
 use crate::app::bootstrap::{Administrator, BootstrapError};
@@ -51,34 +51,34 @@ pub struct Service {
     made_key: Option<SecretString>,
     signer: Arc<JwtSigner>,
     stores: OpenStores,
-    lifecycle: Arc<Lifecycle>,
+    shutdown: Arc<Shutdown>,
 }
 
 impl Service {
     /// Starts the service on the stores that the settings name, by the machine's clock.
     pub async fn start(args: &ServeArgs) -> Result<Self, StartError> {
-        Self::start_by(args, Time::Real(Arc::new(SystemClock))).await
+        Self::start_by(args, ClockSource::System(Arc::new(SystemClock))).await
     }
 
     /// Starts the service by that clock, which rates go by as well: for tests that drive it.
     pub async fn start_at(args: &ServeArgs, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        Self::start_by(args, Time::Driven(clock)).await
+        Self::start_by(args, ClockSource::Injected(clock)).await
     }
 
-    async fn start_by(args: &ServeArgs, time: Time) -> Result<Self, StartError> {
-        let lifecycle = Arc::new(Lifecycle::default());
-        let started = Self::start_within(args, time, &lifecycle).await;
+    async fn start_by(args: &ServeArgs, clock_source: ClockSource) -> Result<Self, StartError> {
+        let shutdown = Arc::new(Shutdown::default());
+        let started = Self::start_within(args, clock_source, &shutdown).await;
         if started.is_err() {
-            lifecycle.finish().await;
+            shutdown.drain().await;
         }
         started
     }
 
-    /// Starts what belongs to that lifecycle. It listens at once, and answers that it is starting until its stores are there.
+    /// Starts what belongs to that shutdown. It listens at once, and answers that it is starting until its stores are there.
     async fn start_within(
         args: &ServeArgs,
-        time: Time,
-        lifecycle: &Arc<Lifecycle>,
+        clock_source: ClockSource,
+        shutdown: &Arc<Shutdown>,
     ) -> Result<Self, StartError> {
         let made = match args.private_key()? {
             Some(_) => None,
@@ -102,11 +102,11 @@ impl Service {
         let hasher = BcryptHasher::new(args.bcrypt_cost).map_err(StartError::Io)?;
         let front = Arc::new(Front::new(|| SystemIds.next().to_string()));
         let pooled = usize::try_from(args.stores.db_pool_max).unwrap_or(usize::MAX / 2);
-        lifecycle.tasks().spawn(server::serve(listener, front.clone(), lifecycle.clone(), pooled));
+        shutdown.tasks().spawn(server::serve(listener, front.clone(), shutdown.clone(), pooled));
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
-            tokio::spawn(metrics::serve(listener, counts, lifecycle.clone()));
+            tokio::spawn(metrics::serve(listener, counts, shutdown.clone()));
         }
-        let stores = OpenStores::open(&args.stores, &time).await?;
+        let stores = OpenStores::open(&args.stores, &clock_source).await?;
         let token_endpoint = format!("{issuer}/api/v1/token");
         let settings = Settings {
             issuer: issuer.clone(),
@@ -117,9 +117,9 @@ impl Service {
             token_ttl_seconds: args.token_ttl_seconds,
             address_requests_per_minute: args.address_requests_per_minute,
         };
-        let app = Arc::new(core(&stores, &time, signer.clone(), hasher, cursors, &settings));
+        let app = Arc::new(core(&stores, &clock_source, signer.clone(), hasher, cursors, &settings));
         let Documented { endpoint, routes, .. } =
-            document::documented(&app, &issuer, &path_of(&issuer), lifecycle);
+            document::documented(&app, &issuer, &path_of(&issuer), shutdown);
         if stores.are_durable() {
             make_default_organization(&app, &args.stores).await?;
         }
@@ -127,14 +127,14 @@ impl Service {
             app: app.clone(),
             endpoint: Arc::new(endpoint),
             routes,
-            lifecycle: lifecycle.clone(),
+            shutdown: shutdown.clone(),
             bodies: Bodies::default(),
             answers: Answers::default(),
             trusted_proxies: args.trusted_proxies.0.clone(),
             cors_origins: args.cors_origin.0.clone(),
             issuer_path: path_of(&issuer),
         }));
-        house::keep(&app, &stores, lifecycle);
+        background::spawn(&app, &stores, shutdown);
         // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
         let administrator = match stores.are_durable() {
             true => None,
@@ -149,7 +149,7 @@ impl Service {
             made_key: made,
             signer,
             stores,
-            lifecycle: lifecycle.clone(),
+            shutdown: shutdown.clone(),
         })
     }
 
@@ -162,14 +162,14 @@ impl Service {
     /// The orderly end: not ready, serving on for the drain, then no new connections; what is under way
     /// finishes, what waits to be written and told is, and the stores are closed.
     pub async fn end(&self) {
-        self.lifecycle.begin_end();
+        self.shutdown.start_draining();
         let drain = Duration::from_secs(self.args.drain_seconds.into());
         #[expect(clippy::disallowed_methods, reason = "a drain is time that passes, and nothing else")]
         let drained = tokio::time::sleep_until(Instant::now() + drain);
         drained.await;
-        self.lifecycle.finish().await;
+        self.shutdown.drain().await;
         // Each step is bounded, so that the end takes less than the 30 s that supervisors usually allow.
-        if timeout(LONGEST_FLUSH, house::finish(&self.app, &self.stores)).await.is_err() {
+        if timeout(LONGEST_FLUSH, background::finish(&self.app, &self.stores)).await.is_err() {
             tracing::error!("ended before all audit events were written: a store is too slow");
         }
         if timeout(LONGEST_CLOSE, self.stores.close()).await.is_err() {
@@ -201,7 +201,7 @@ fn start_counting() -> Option<PrometheusHandle> {
 /// The core on those stores.
 pub(super) fn core(
     stores: &OpenStores,
-    time: &Time,
+    clock_source: &ClockSource,
     signer: Arc<JwtSigner>,
     hasher: BcryptHasher,
     cursors: HmacCursorSeal,
@@ -213,7 +213,7 @@ pub(super) fn core(
         signer,
         assertions: Arc::new(JwtAssertionVerifier::default()),
         cursors: Arc::new(cursors),
-        clock: time.clock().clone(),
+        clock: clock_source.clock().clone(),
         ids: Arc::new(SystemIds),
         secrets: Arc::new(SystemSecrets),
     };

@@ -25,18 +25,18 @@ const TRY_EVERY: Duration = Duration::from_millis(250);
 /// How often the log says what is waited for.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Whose time rate windows and notices go by.
+/// Whose clock_source rate windows and notices go by.
 #[derive(Clone)]
-pub(super) enum Time {
+pub(super) enum ClockSource {
     /// The machine's, and Redis's own where that counts.
-    Real(Arc<dyn Clock>),
+    System(Arc<dyn Clock>),
     /// A test's, everywhere.
-    Driven(Arc<dyn Clock>),
+    Injected(Arc<dyn Clock>),
 }
 
-impl Time {
+impl ClockSource {
     pub(super) fn clock(&self) -> &Arc<dyn Clock> {
-        let (Self::Real(clock) | Self::Driven(clock)) = self;
+        let (Self::System(clock) | Self::Injected(clock)) = self;
         clock
     }
 }
@@ -53,14 +53,14 @@ pub(super) struct OpenStores {
 
 impl OpenStores {
     /// All in memory.
-    pub(super) fn in_memory(time: &Time) -> Self {
-        let limiter = Arc::new(MemoryRateLimiter::new(time.clock().clone()));
+    pub(super) fn in_memory(clock_source: &ClockSource) -> Self {
+        let limiter = Arc::new(MemoryRateLimiter::new(clock_source.clock().clone()));
         let ports = Stores::of(&Arc::new(Memory::default()), limiter);
         Self { ports, fallback: None, postgres: None, redis: None }
     }
 
     /// Those that the settings name, with tables that are up to date. One that is away is waited for.
-    pub(super) async fn open(args: &StoreArgs, time: &Time) -> Result<Self, StartError> {
+    pub(super) async fn open(args: &StoreArgs, clock_source: &ClockSource) -> Result<Self, StartError> {
         let database = pg_settings("DATABASE_URL", args.database()?)?;
         let owner = pg_settings("MIGRATION_DATABASE_URL", args.migration_database()?)?;
         let redis = match args.redis()? {
@@ -68,7 +68,7 @@ impl OpenStores {
             Some(url) => Some(RedisSettings::parse(&url).map_err(|error| wrong("REDIS_URL", &error))?),
         };
         let patience = Duration::from_secs(args.store_wait_seconds.into());
-        let mut stores = Self::in_memory(time);
+        let mut stores = Self::in_memory(clock_source);
         if let Some(database) = database {
             bring_up_to_date(&database, owner.as_ref(), patience).await?;
             warn_of_privileges(&database).await;
@@ -81,7 +81,7 @@ impl OpenStores {
         }
         if let Some(settings) = redis {
             let redis = connect_redis(&settings).await?;
-            stores = stores.beside_redis(redis, time);
+            stores = stores.beside_redis(redis, clock_source);
         }
         Ok(stores)
     }
@@ -91,13 +91,14 @@ impl OpenStores {
         Self { ports, postgres: Some(postgres), ..self }
     }
 
-    fn beside_redis(mut self, redis: Arc<Redis>, time: &Time) -> Self {
-        let driven = match time {
-            Time::Real(_) => None,
-            Time::Driven(clock) => Some(clock.clone()),
+    fn beside_redis(mut self, redis: Arc<Redis>, clock_source: &ClockSource) -> Self {
+        let driven = match clock_source {
+            ClockSource::System(_) => None,
+            ClockSource::Injected(clock) => Some(clock.clone()),
         };
         let shared = Arc::new(RedisRateLimiter::new(redis.clone(), driven));
-        let revocation_cache = Arc::new(RedisRevocationCache::new(redis.clone(), time.clock().clone()));
+        let revocation_cache =
+            Arc::new(RedisRevocationCache::new(redis.clone(), clock_source.clock().clone()));
         let fallback = Arc::new(FallbackTokenStore::new(self.ports.tokens, revocation_cache.clone()));
         let limiter = Arc::new(FallbackRateLimiter::new(shared, self.ports.limiter));
         self.ports.health.push(limiter.clone());

@@ -13,7 +13,7 @@ use agentidp::adapters::http::answers::Answers;
 use agentidp::adapters::http::body::Bodies;
 use agentidp::adapters::http::document;
 use agentidp::adapters::http::envelope::Envelope;
-use agentidp::adapters::http::lifecycle::Lifecycle;
+use agentidp::adapters::http::shutdown::Shutdown;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::client_auth::PresentedCredentials;
@@ -75,13 +75,13 @@ impl PlainService {
         let ports = plain_ports(Arc::new(PlainHasher), &stores, repeatable.clone(), &pem);
         let app = Arc::new(plain_core(&Ports { ids: repeatable, ..ports }));
         let administrator = runtime.block_on(app.bootstrap.first_administrator()).expect("the first");
-        let lifecycle = Arc::new(Lifecycle::default());
-        let documented = document::documented(&app, &ISSUER.into(), "", &lifecycle);
+        let shutdown = Arc::new(Shutdown::default());
+        let documented = document::documented(&app, &ISSUER.into(), "", &shutdown);
         let envelope = Envelope {
             app: app.clone(),
             endpoint: Arc::new(documented.endpoint),
             routes: documented.routes,
-            lifecycle,
+            shutdown,
             bodies: Bodies::default(),
             answers: Answers::default(),
             trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use super::authorization::{CLIENT, OAUTH2, TOKEN_URL};
 use super::error::Code;
 use super::input::QUERY;
-use super::lifecycle::Lifecycle;
 use super::operations::{ANY, OPERATIONS, Operation};
+use super::shutdown::Shutdown;
 use super::{
     agents, audit, credentials, health, introspection, organizations, revocation, token, usage, well_known,
 };
@@ -44,7 +44,7 @@ pub struct Documented {
 /// Routes every operation of the core, and describes them.
 ///
 /// `base` is the path of the issuer's URL, under which those who come from outside find the service.
-pub fn documented(app: &App, issuer: &Arc<str>, base: &str, lifecycle: &Arc<Lifecycle>) -> Documented {
+pub fn documented(app: &App, issuer: &Arc<str>, base: &str, shutdown: &Arc<Shutdown>) -> Documented {
     let service = service((
         agents::AgentsApi { agents: app.agents.clone() },
         credentials::CredentialsApi { credentials: app.credentials.clone() },
@@ -55,7 +55,7 @@ pub fn documented(app: &App, issuer: &Arc<str>, base: &str, lifecycle: &Arc<Life
         usage::UsageApi { usage: app.usage.clone() },
         organizations::OrganizationsApi { organizations: app.organizations.clone() },
         well_known::WellKnownApi { keys: app.keys.clone(), issuer: issuer.clone() },
-        health::HealthApi { lifecycle: lifecycle.clone(), readiness: app.readiness.clone() },
+        health::HealthApi { shutdown: shutdown.clone(), readiness: app.readiness.clone() },
     ));
     let generated = service.spec();
     let document = serde_json::from_str(&generated).expect("poem-openapi writes JSON");

@@ -17,8 +17,8 @@ use super::context::HttpContext;
 use super::cors;
 use super::document::Routes;
 use super::error::{ApiError, Code};
-use super::lifecycle::Lifecycle;
 use super::metrics;
+use super::shutdown::Shutdown;
 use super::unabandoned::{Panicked, Unabandoned};
 use crate::app::App;
 use crate::domain::rate::network_of;
@@ -39,7 +39,7 @@ pub struct Envelope {
     pub app: Arc<App>,
     pub endpoint: Arc<BoxEndpoint<'static>>,
     pub routes: Routes,
-    pub lifecycle: Arc<Lifecycle>,
+    pub shutdown: Arc<Shutdown>,
     pub bodies: Bodies,
     pub answers: Answers,
     /// Whose `X-Forwarded-For` counts.
@@ -114,7 +114,7 @@ impl Envelope {
             let _room = room;
             endpoint.get_response(request).await
         };
-        let work = Unabandoned::new(work, self.lifecycle.tasks().clone());
+        let work = Unabandoned::new(work, self.shutdown.tasks().clone());
         let response = within_deadline(work, is_change).await?;
         // Whoever proves nothing is refused by its rate too, and was looked up before.
         let tells_what_there_is =

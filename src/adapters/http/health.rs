@@ -6,13 +6,13 @@ use std::sync::Arc;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::lifecycle::Lifecycle;
 use super::operations::Tag;
+use super::shutdown::Shutdown;
 use crate::app::readiness::Readiness;
 
 /// What probes ask.
 pub struct HealthApi {
-    pub lifecycle: Arc<Lifecycle>,
+    pub shutdown: Arc<Shutdown>,
     pub readiness: Arc<Readiness>,
 }
 
@@ -37,7 +37,7 @@ impl HealthApi {
         let components = report.stores.iter().map(|(name, answers)| ((*name).into(), state(*answers).into()));
         let told =
             |status: &str| Json(ReadyState { status: status.to_owned(), components: components.collect() });
-        if self.lifecycle.is_ending() {
+        if self.shutdown.is_draining() {
             ReadyResponse::NotReady(told("draining"))
         } else if !report.is_ready {
             ReadyResponse::NotReady(told("unavailable"))

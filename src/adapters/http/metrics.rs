@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::lifecycle::Lifecycle;
+use super::shutdown::Shutdown;
 
 /// How long a scraper may take to send its request.
 const HEAD: Duration = Duration::from_secs(5);
@@ -36,12 +36,12 @@ pub(super) fn request_answered(status: StatusCode, took: Duration) {
 }
 
 /// Tells the counts as Prometheus reads them, under `/metrics`, until the service ends.
-pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: Arc<Lifecycle>) {
+pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Arc<Shutdown>) {
     let places = Arc::new(Semaphore::new(SCRAPERS));
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
         let accepted = tokio::select! {
-            () = lifecycle.closed() => return,
+            () = shutdown.closing() => return,
             _ = upkeep.tick() => {
                 counts.run_upkeep();
                 continue;
@@ -51,7 +51,7 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: A
         let Ok((stream, _)) = accepted else {
             // Most likely no file is free. Nothing tells when one is.
             tokio::select! {
-                () = lifecycle.closed() => return,
+                () = shutdown.closing() => return,
                 _ = upkeep.tick() => counts.run_upkeep(),
             }
             continue;
@@ -69,13 +69,13 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, lifecycle: A
                     async move { Ok::<_, std::convert::Infallible>(answer) }
                 }),
             );
-        let lifecycle = lifecycle.clone();
+        let shutdown = shutdown.clone();
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
                 // A scraper that breaks off or is slow is no fault of ours.
                 _ = tokio::time::timeout(LONGEST, connection) => {}
-                () = lifecycle.closed() => {}
+                () = shutdown.closing() => {}
             }
         });
     }

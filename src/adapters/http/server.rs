@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::connection::{Watch, Watched};
 use super::front::Front;
-use super::lifecycle::Lifecycle;
+use super::shutdown::Shutdown;
 
 /// How many connections may be open at once. Further ones wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 8_192;
@@ -32,12 +32,12 @@ const LAST_CALL: Duration = Duration::from_secs(8);
 /// How long to wait when no file is free for another connection.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Serves every connection that comes until the lifecycle closes. So many connections to stores need files too.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, lifecycle: Arc<Lifecycle>, pooled: usize) {
+/// Serves every connection that comes until the shutdown closes. So many connections to stores need files too.
+pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutdown>, pooled: usize) {
     let places = Arc::new(Semaphore::new(places(most_files(), OTHER_FILES + pooled)));
     loop {
         let accepted = tokio::select! {
-            () = lifecycle.closed() => return,
+            () = shutdown.closing() => return,
             accepted = accept(&listener, &places) => accepted,
         };
         let (stream, peer, place) = match accepted {
@@ -50,8 +50,8 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, lifecycle: Arc<Life
                 continue;
             }
         };
-        let (front, closing) = (front.clone(), lifecycle.clone());
-        lifecycle.tasks().spawn(async move {
+        let (front, closing) = (front.clone(), shutdown.clone());
+        shutdown.tasks().spawn(async move {
             serve_connection(stream, peer, front, closing).await;
             drop(place);
         });
@@ -103,7 +103,7 @@ async fn accept(
     Ok((stream, peer, place))
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, lifecycle: Arc<Lifecycle>) {
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdown: Arc<Shutdown>) {
     // Answers are written whole; waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
@@ -140,7 +140,7 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>
         biased;
         _ = connection.as_mut() => return,
         () = watch.expired() => return,
-        () = lifecycle.closed() => connection.as_mut().graceful_shutdown(),
+        () = shutdown.closing() => connection.as_mut().graceful_shutdown(),
     }
     #[expect(clippy::disallowed_methods, reason = "what is waited for is that a peer does nothing")]
     let last_call = tokio::time::sleep_until(tokio::time::Instant::now() + LAST_CALL);

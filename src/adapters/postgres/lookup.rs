@@ -87,7 +87,7 @@ impl ClientQuestion {
         }
     }
 
-    /// The fingerprint of the credentials that are clause; `None` for keys. No fingerprint is empty.
+    /// The fingerprint of the credentials asked for; `None` for keys. No fingerprint is empty.
     fn fingerprint(&self) -> Option<&[u8]> {
         match self {
             Self::Secret(_, fingerprint) => Some(&fingerprint.0),

@@ -1,6 +1,6 @@
 //! PostgreSQL, the durable store: it alone says that something is alive.
 //!
-//! One file a port, each with its statements beside the methods that use them; a statement's first connection names
+//! One file a port, each with its statements beside the methods that use them; a statement's first line names
 //! its method. Reads and changes go through [`Postgres`], which knows connections, deadlines and what a failure
 //! means. What every request needs goes through a batcher of its own, where one round trip serves all that wait:
 //! [`lookup`] gathers reads, [`issuer`] and [`revoker`] commit tokens and revocations in groups.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::stores::OpenStores;
-use crate::adapters::http::lifecycle::Lifecycle;
+use crate::adapters::http::shutdown::Shutdown;
 use crate::app::{App, StoreError};
 
 /// How often what waits is written and told.
@@ -15,44 +15,44 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How often what is past its retention is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Keeps house until the service ends, each chore by itself: a store that is away stops only what needs it.
-pub(super) fn keep(app: &Arc<App>, stores: &OpenStores, lifecycle: &Arc<Lifecycle>) {
-    for chore in [Chore::Audit, Chore::RevocationRelay, Chore::Usage, Chore::Purge] {
-        lifecycle.tasks().spawn(chore.keep(app.clone(), stores.clone(), lifecycle.clone()));
+/// Keeps house until the service ends, each task by itself: a store that is away stops only what needs it.
+pub(super) fn spawn(app: &Arc<App>, stores: &OpenStores, shutdown: &Arc<Shutdown>) {
+    for task in [Task::Audit, Task::RevocationRelay, Task::Usage, Task::Purge] {
+        shutdown.tasks().spawn(task.repeat(app.clone(), stores.clone(), shutdown.clone()));
     }
 }
 
 /// Writes and tells everything, for an orderly end.
 pub(super) async fn finish(app: &App, stores: &OpenStores) {
-    for chore in [Chore::Audit, Chore::RevocationRelay, Chore::Usage] {
-        if let Err(error) = chore.run(app, stores).await {
-            tracing::error!(error = &error as &dyn Error, "{} at the end", chore.failure());
+    for task in [Task::Audit, Task::RevocationRelay, Task::Usage] {
+        if let Err(error) = task.run(app, stores).await {
+            tracing::error!(error = &error as &dyn Error, "{} at the end", task.failure());
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Chore {
+enum Task {
     Audit,
     RevocationRelay,
     Usage,
     Purge,
 }
 
-impl Chore {
-    /// Does the chore again and again. A failure is told of once, until it works again.
-    async fn keep(self, app: Arc<App>, stores: OpenStores, lifecycle: Arc<Lifecycle>) {
+impl Task {
+    /// Does the task again and again. A failure is told of once, until it works again.
+    async fn repeat(self, app: Arc<App>, stores: OpenStores, shutdown: Arc<Shutdown>) {
         let mut pace = interval(if self == Self::Purge { PURGE_EVERY } else { FLUSH_EVERY });
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fails = false;
         loop {
             tokio::select! {
-                () = lifecycle.closed() => return,
+                () = shutdown.closing() => return,
                 _ = pace.tick() => {}
             }
             let outcome = tokio::select! {
                 // A purge may take long, and may be cut; the others have something in hand.
-                () = lifecycle.closed(), if self == Self::Purge => return,
+                () = shutdown.closing(), if self == Self::Purge => return,
                 outcome = self.run(&app, &stores) => outcome,
             };
             if let (Err(error), false) = (&outcome, fails) {
@@ -80,7 +80,7 @@ impl Chore {
         }
     }
 
-    /// What it means that the chore fails.
+    /// What it means that the task fails.
     const fn failure(self) -> &'static str {
         match self {
             Self::Audit => "audit events wait to be written",
