@@ -16,10 +16,10 @@ use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
 use crate::adapters::http::answers::Answers;
-use crate::adapters::http::body::Bodies;
-use crate::adapters::http::document::{self, Documented};
-use crate::adapters::http::envelope::Envelope;
+use crate::adapters::http::body::BodyReader;
+use crate::adapters::http::document::{self, Router};
 use crate::adapters::http::front::Front;
+use crate::adapters::http::pipeline::Pipeline;
 use crate::adapters::http::shutdown::Shutdown;
 use crate::adapters::http::{metrics, server};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
@@ -118,17 +118,17 @@ impl Service {
             address_requests_per_minute: args.address_requests_per_minute,
         };
         let app = Arc::new(core(&stores, &clock_source, signer.clone(), hasher, cursors, &settings));
-        let Documented { endpoint, routes, .. } =
+        let Router { endpoint, routes, .. } =
             document::documented(&app, &issuer, &path_of(&issuer), shutdown);
         if stores.are_durable() {
             make_default_organization(&app, &args.stores).await?;
         }
-        front.open(Arc::new(Envelope {
+        front.open(Arc::new(Pipeline {
             app: app.clone(),
             endpoint: Arc::new(endpoint),
             routes,
             shutdown: shutdown.clone(),
-            bodies: Bodies::default(),
+            bodies: BodyReader::default(),
             answers: Answers::default(),
             trusted_proxies: args.trusted_proxies.0.clone(),
             cors_origins: args.cors_origin.0.clone(),

@@ -152,7 +152,7 @@ async fn every_body_is_taken_whole_or_not_at_all() {
     try_all(&arena, rows).await;
 }
 
-/// Bodies that do not say that they are JSON, or say more.
+/// BodyReader that do not say that they are JSON, or say more.
 fn media(bearer: &str, body: &str) -> Vec<Row> {
     let row = |name: &str, headers: &[(&str, &str)], expected| {
         let headers = [&[("Authorization", bearer)], headers].concat();

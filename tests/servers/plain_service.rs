@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::answers::Answers;
-use agentidp::adapters::http::body::Bodies;
+use agentidp::adapters::http::body::BodyReader;
 use agentidp::adapters::http::document;
-use agentidp::adapters::http::envelope::Envelope;
+use agentidp::adapters::http::pipeline::Pipeline;
 use agentidp::adapters::http::shutdown::Shutdown;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::bootstrap::Administrator;
@@ -59,7 +59,7 @@ impl Ids for Repeatable {
 pub struct PlainService {
     pub app: Arc<App>,
     pub administrator: Administrator,
-    envelope: Envelope,
+    envelope: Pipeline,
     runtime: Runtime,
 }
 
@@ -77,12 +77,12 @@ impl PlainService {
         let administrator = runtime.block_on(app.bootstrap.first_administrator()).expect("the first");
         let shutdown = Arc::new(Shutdown::default());
         let documented = document::documented(&app, &ISSUER.into(), "", &shutdown);
-        let envelope = Envelope {
+        let envelope = Pipeline {
             app: app.clone(),
             endpoint: Arc::new(documented.endpoint),
             routes: documented.routes,
             shutdown,
-            bodies: Bodies::default(),
+            bodies: BodyReader::default(),
             answers: Answers::default(),
             trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
             cors_origins: Vec::new(),

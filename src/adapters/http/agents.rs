@@ -9,7 +9,7 @@ use super::authorization::Bearer;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
 use super::operations::Tag;
-use super::wire::{self, Done, Instant, Name, PathId, organization_id};
+use super::wire::{self, EnumName, Instant, NoContent, PathId, organization_id};
 use crate::app::agents::{AgentFilter, Agents};
 use crate::domain::agent::{
     Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
@@ -91,9 +91,9 @@ impl AgentsApi {
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId>,
-    ) -> Result<Done, ApiError> {
+    ) -> Result<NoContent, ApiError> {
         self.agents.decommission(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
-        Ok(Done::NoContent)
+        Ok(NoContent::NoContent)
     }
 
     /// Kill an agent's tokens
@@ -105,9 +105,9 @@ impl AgentsApi {
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId>,
-    ) -> Result<Done, ApiError> {
+    ) -> Result<NoContent, ApiError> {
         self.agents.revoke_tokens(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
-        Ok(Done::NoContent)
+        Ok(NoContent::NoContent)
     }
 }
 
@@ -133,7 +133,7 @@ struct NewAgentBody {
     /// Unique in the organization for ever; kept trimmed, in NFC and in lower case
     #[oai(validator(max_length = 255))]
     email: String,
-    agent_type: Name<AgentType>,
+    agent_type: EnumName<AgentType>,
     /// A version of SemVer 2.0.0
     #[oai(validator(max_length = 64))]
     version: String,
@@ -143,7 +143,7 @@ struct NewAgentBody {
     /// Who answers for it
     #[oai(validator(min_length = 1, max_length = 128))]
     owner: String,
-    deployment_env: Name<DeploymentEnv>,
+    deployment_env: EnumName<DeploymentEnv>,
 }
 
 impl Input for NewAgentBody {
@@ -176,16 +176,16 @@ impl Input for NewAgentBody {
 #[derive(Object)]
 #[oai(rename = "AgentChange", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
 struct AgentChangeBody {
-    agent_type: Option<Name<AgentType>>,
+    agent_type: Option<EnumName<AgentType>>,
     #[oai(validator(max_length = 64))]
     version: Option<String>,
     #[oai(validator(min_items = 1, max_items = 64, unique_items = true))]
     capabilities: Option<Vec<String>>,
     #[oai(validator(min_length = 1, max_length = 128))]
     owner: Option<String>,
-    deployment_env: Option<Name<DeploymentEnv>>,
+    deployment_env: Option<EnumName<DeploymentEnv>>,
     /// `active` or `suspended`
-    status: Option<Name<AgentStatus>>,
+    status: Option<EnumName<AgentStatus>>,
 }
 
 impl Input for AgentChangeBody {
@@ -237,8 +237,8 @@ struct AgentsQuery {
     #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
     owner: Option<String>,
-    agent_type: Option<Name<AgentType>>,
-    status: Option<Name<AgentStatus>>,
+    agent_type: Option<EnumName<AgentType>>,
+    status: Option<EnumName<AgentStatus>>,
     organization_id: Option<Uuid>,
 }
 
@@ -269,12 +269,12 @@ struct AgentBody {
     agent_id: Uuid,
     organization_id: Uuid,
     email: String,
-    agent_type: Name<AgentType>,
+    agent_type: EnumName<AgentType>,
     version: String,
     capabilities: Vec<String>,
     owner: String,
-    deployment_env: Name<DeploymentEnv>,
-    status: Name<AgentStatus>,
+    deployment_env: EnumName<DeploymentEnv>,
+    status: EnumName<AgentStatus>,
     created_at: Instant,
     updated_at: Instant,
 }
@@ -285,12 +285,12 @@ impl From<&Agent> for AgentBody {
             agent_id: agent.id.0,
             organization_id: agent.organization.0,
             email: agent.email.as_str().to_owned(),
-            agent_type: Name(agent.agent_type),
+            agent_type: EnumName(agent.agent_type),
             version: agent.version.as_str().to_owned(),
             capabilities: agent.capabilities.iter().map(str::to_owned).collect(),
             owner: agent.owner.as_str().to_owned(),
-            deployment_env: Name(agent.deployment_env),
-            status: Name(agent.status),
+            deployment_env: EnumName(agent.deployment_env),
+            status: EnumName(agent.status),
             created_at: Instant(agent.created_at),
             updated_at: Instant(agent.updated_at),
         }

@@ -10,7 +10,7 @@ use super::authorization::Bearer;
 use super::error::ApiError;
 use super::input::{Fields, Input, Query, one_of, text};
 use super::operations::Tag;
-use super::wire::{Instant, Name, PathId, organization_id, parse_instant};
+use super::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
 use crate::app::audit::{Audit, AuditRequest};
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
 use crate::domain::id::{AgentId, EventId};
@@ -58,9 +58,9 @@ impl AuditApi {
 struct AuditQueryParameters {
     /// Who acted
     agent_id: Option<Uuid>,
-    action: Option<Name<AuditAction>>,
-    outcome: Option<Name<Outcome>>,
-    resource_type: Option<Name<ResourceType>>,
+    action: Option<EnumName<AuditAction>>,
+    outcome: Option<EnumName<Outcome>>,
+    resource_type: Option<EnumName<ResourceType>>,
     resource_id: Option<Uuid>,
     /// From this instant on
     from_date: Option<Instant>,
@@ -124,8 +124,8 @@ struct AuditEventBody {
     organization_id: Option<Uuid>,
     /// Who acted; null for a stranger and for the operator
     agent_id: Option<Uuid>,
-    action: Name<AuditAction>,
-    outcome: Name<Outcome>,
+    action: EnumName<AuditAction>,
+    outcome: EnumName<Outcome>,
     #[oai(skip_serializing_if_is_none)]
     resource: Option<ResourceBody>,
     ip_address: Option<String>,
@@ -139,13 +139,13 @@ struct AuditEventBody {
 #[oai(rename = "Resource")]
 struct ResourceBody {
     #[oai(rename = "type")]
-    kind: Name<ResourceType>,
+    kind: EnumName<ResourceType>,
     id: Uuid,
 }
 
 impl From<Resource> for ResourceBody {
     fn from(resource: Resource) -> Self {
-        Self { kind: Name(resource.kind), id: resource.id }
+        Self { kind: EnumName(resource.kind), id: resource.id }
     }
 }
 
@@ -156,8 +156,8 @@ impl From<&AuditEvent> for AuditEventBody {
             event_id: draft.id.0,
             organization_id: event.organization.map(|id| id.0),
             agent_id: draft.actor.map(|id| id.0),
-            action: Name(draft.action),
-            outcome: Name(draft.outcome),
+            action: EnumName(draft.action),
+            outcome: EnumName(draft.outcome),
             resource: draft.resource.map(ResourceBody::from),
             ip_address: draft.origin.address.map(|address| address.to_string()),
             user_agent: draft.origin.user_agent.clone(),

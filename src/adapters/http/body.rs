@@ -16,7 +16,7 @@ use super::input::Fault;
 /// The largest body.
 const MAX_BYTES: usize = 1024 * 1024;
 /// The longest that a body may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// A body up to this size takes no room from others. Hardly any is larger.
 const SMALL_BYTES: usize = 16 * 1024;
 /// How much all larger ones may take together: whoever sends many, and keeps back the end of each, must not fill the memory.
@@ -25,15 +25,15 @@ const ROOM_BYTES: usize = 64 * 1024 * 1024;
 const UNIT_BYTES: usize = 1024;
 
 /// Reads bodies.
-pub struct Bodies(Arc<Semaphore>);
+pub struct BodyReader(Arc<Semaphore>);
 
-impl Default for Bodies {
+impl Default for BodyReader {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(ROOM_BYTES / UNIT_BYTES)))
     }
 }
 
-impl Bodies {
+impl BodyReader {
     /// The bytes of a body, and the room that they take for as long as it is kept.
     pub(super) async fn read(
         &self,
@@ -42,7 +42,7 @@ impl Bodies {
     ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        match timeout(PATIENCE, self.receive(announced, body)).await {
+        match timeout(TIMEOUT, self.receive(announced, body)).await {
             Ok(received) => received,
             Err(_) => Err(ApiError::validation(&[Fault::new("body", "did not arrive within 30 s")])),
         }
@@ -90,7 +90,7 @@ mod tests {
     async fn a_body_that_does_not_come_is_waited_for_thirty_seconds() {
         let (theirs, ours) = tokio::io::duplex(64);
         let began = Instant::now();
-        let outcome = Bodies::default().read(&HeaderMap::new(), Body::from_async_read(ours)).await;
+        let outcome = BodyReader::default().read(&HeaderMap::new(), Body::from_async_read(ours)).await;
         assert_eq!(outcome.expect_err("refused").status, StatusCode::BAD_REQUEST);
         assert_eq!(began.elapsed().as_secs(), 30);
         drop(theirs);
@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bodies_that_keep_back_their_ends_leave_room_for_small_ones_and_go() {
-        let bodies = Arc::new(Bodies::default());
+        let bodies = Arc::new(BodyReader::default());
         let mut senders = Vec::new();
         let mut waiting = JoinSet::new();
         let began = Instant::now();

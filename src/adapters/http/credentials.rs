@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of};
 use super::jwk::{Jwk, read_jwk};
 use super::operations::Tag;
-use super::wire::{self, Done, Instant, Name, PathId};
+use super::wire::{self, EnumName, Instant, NoContent, PathId};
 use crate::app::credentials::{Credentials, MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use crate::domain::id::{AgentId, CredentialId};
@@ -95,11 +95,11 @@ impl CredentialsApi {
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId>,
         #[oai(name = "credentialId")] credential_id: Path<PathId>,
-    ) -> Result<Done, ApiError> {
+    ) -> Result<NoContent, ApiError> {
         let agent = AgentId::parse(&agent_id.0.0);
         let credential = CredentialId::parse(&credential_id.0.0);
         self.credentials.revoke(&caller.0, agent, credential).await?;
-        Ok(Done::NoContent)
+        Ok(NoContent::NoContent)
     }
 }
 
@@ -117,7 +117,7 @@ enum CredentialType {
     PublicKey,
 }
 
-impl wire::Named for CredentialType {
+impl wire::WireEnum for CredentialType {
     const TYPE: &'static str = "CredentialType";
     const NAMES: &'static [(&'static str, Self)] =
         &[("client_secret", Self::ClientSecret), ("public_key", Self::PublicKey)];
@@ -129,7 +129,7 @@ impl wire::Named for CredentialType {
 struct NewCredentialBody {
     /// A client secret where nothing is said
     #[oai(rename = "type")]
-    kind: Option<Name<CredentialType>>,
+    kind: Option<EnumName<CredentialType>>,
     /// The public part of the agent's key; with `"type": "public_key"`
     public_key: Option<Jwk>,
     /// When it ends; never, where nothing is said
@@ -140,7 +140,7 @@ impl Input for NewCredentialBody {
     type Value = NewCredential;
 
     fn read(fields: &mut Fields) -> Option<NewCredential> {
-        let kind = fields.optional("type", one_of(<CredentialType as wire::Named>::NAMES));
+        let kind = fields.optional("type", one_of(<CredentialType as wire::WireEnum>::NAMES));
         let key = fields.object("publicKey", read_jwk);
         let expires_at = fields.future("expiresAt");
         let kind = match (kind?.unwrap_or(CredentialType::ClientSecret), key?) {
@@ -200,7 +200,7 @@ struct CredentialsQuery {
     /// Credentials a page
     #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
-    status: Option<Name<CredentialStatus>>,
+    status: Option<EnumName<CredentialStatus>>,
 }
 
 impl Input for CredentialsQuery {
@@ -221,8 +221,8 @@ struct CredentialBody {
     /// The agent's id
     client_id: Uuid,
     #[oai(rename = "type")]
-    kind: Name<CredentialType>,
-    status: Name<CredentialStatus>,
+    kind: EnumName<CredentialType>,
+    status: EnumName<CredentialStatus>,
     created_at: Instant,
     expires_at: Option<Instant>,
     revoked_at: Option<Instant>,
@@ -242,8 +242,8 @@ impl CredentialBody {
         Self {
             credential_id: credential.id.0,
             client_id: credential.agent.0,
-            kind: Name(kind),
-            status: Name(credential.status()),
+            kind: EnumName(kind),
+            status: EnumName(credential.status()),
             created_at: Instant(credential.created_at),
             expires_at: credential.expires_at.map(Instant),
             revoked_at: credential.revoked_at.map(Instant),

@@ -34,7 +34,7 @@ const NULLABLE: &[(&str, &[&str])] = &[
 ];
 
 /// The service's routes as one endpoint, with the document that describes them.
-pub struct Documented {
+pub struct Router {
     pub endpoint: BoxEndpoint<'static>,
     pub routes: Routes,
     /// The OpenAPI document.
@@ -44,7 +44,7 @@ pub struct Documented {
 /// Routes every operation of the core, and describes them.
 ///
 /// `base` is the path of the issuer's URL, under which those who come from outside find the service.
-pub fn documented(app: &App, issuer: &Arc<str>, base: &str, shutdown: &Arc<Shutdown>) -> Documented {
+pub fn documented(app: &App, issuer: &Arc<str>, base: &str, shutdown: &Arc<Shutdown>) -> Router {
     let service = service((
         agents::AgentsApi { agents: app.agents.clone() },
         credentials::CredentialsApi { credentials: app.credentials.clone() },
@@ -69,7 +69,7 @@ pub fn documented(app: &App, issuer: &Arc<str>, base: &str, shutdown: &Arc<Shutd
         .nest("/", service)
         .into_endpoint()
         .boxed();
-    Documented { endpoint: endpoint.map_to_response().boxed(), routes: Routes::of(&document), document }
+    Router { endpoint: endpoint.map_to_response().boxed(), routes: Routes::of(&document), document }
 }
 
 fn service<T: OpenApi + 'static>(api: T) -> OpenApiService<T, ()> {

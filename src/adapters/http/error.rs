@@ -1,7 +1,7 @@
 //! Errors on the wire: this API's own form, and OAuth's.
 //!
 //! A use case says *what* it refuses; here that becomes a code, a status and the headers that belong to it.
-//! The body is written by the [`envelope`](super::envelope), which knows the request's id.
+//! The body is written by the [`pipeline`](super::pipeline), which knows the request's id.
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};

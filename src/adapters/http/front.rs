@@ -1,4 +1,4 @@
-//! What is behind the listener: nothing yet while the service starts, then the [`Envelope`].
+//! What is behind the listener: nothing yet while the service starts, then the [`Pipeline`].
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -8,13 +8,13 @@ use poem::{Request, Response};
 use serde_json::json;
 
 use super::context::given_id;
-use super::envelope::{Envelope, OAUTH_PATHS};
 use super::error::{ApiError, Code};
 use super::input::Fault;
+use super::pipeline::{OAUTH_PATHS, Pipeline};
 
 /// Answers for the service, from the moment that it listens.
 pub struct Front {
-    envelope: OnceLock<Arc<Envelope>>,
+    envelope: OnceLock<Arc<Pipeline>>,
     /// Makes the ID of a request that brings none.
     new_request_id: fn() -> String,
 }
@@ -26,7 +26,7 @@ impl Front {
     }
 
     /// Lets requests through to the service from now on.
-    pub fn open(&self, envelope: Arc<Envelope>) {
+    pub fn open(&self, envelope: Arc<Pipeline>) {
         // It is opened once; a second time would change nothing.
         let _ = self.envelope.set(envelope);
     }

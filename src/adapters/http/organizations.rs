@@ -12,7 +12,7 @@ use super::authorization::Bearer;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
 use super::operations::Tag;
-use super::wire::{Instant, Name, PageQuery, PathId};
+use super::wire::{EnumName, Instant, PageQuery, PathId};
 use crate::app::organizations::{NewOrganization, Organizations};
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{
@@ -115,7 +115,7 @@ struct NewOrganizationBody {
     #[oai(validator(pattern = "^[a-z0-9-]{2,50}$"))]
     slug: String,
     /// `free` where nothing is said
-    plan: Option<Name<Plan>>,
+    plan: Option<EnumName<Plan>>,
     #[oai(validator(max_items = 50, unique_items = true))]
     resources: Option<Vec<String>>,
     limits: Option<LimitsBody>,
@@ -151,8 +151,8 @@ impl Input for NewOrganizationBody {
 struct OrganizationChangeBody {
     #[oai(validator(min_length = 2, max_length = 100))]
     name: Option<String>,
-    plan: Option<Name<Plan>>,
-    status: Option<Name<OrganizationStatus>>,
+    plan: Option<EnumName<Plan>>,
+    status: Option<EnumName<OrganizationStatus>>,
     /// Replaces all of them
     #[oai(validator(max_items = 50, unique_items = true))]
     resources: Option<Vec<String>>,
@@ -238,8 +238,8 @@ struct OrganizationBody {
     organization_id: Uuid,
     name: String,
     slug: String,
-    plan: Name<Plan>,
-    status: Name<OrganizationStatus>,
+    plan: EnumName<Plan>,
+    status: EnumName<OrganizationStatus>,
     resources: Vec<String>,
     /// Where it departs from its plan; null is unlimited
     limits: Option<Value>,
@@ -253,8 +253,8 @@ impl From<&Organization> for OrganizationBody {
             organization_id: organization.id.0,
             name: organization.name.as_str().to_owned(),
             slug: organization.slug.as_str().to_owned(),
-            plan: Name(organization.plan),
-            status: Name(organization.status),
+            plan: EnumName(organization.plan),
+            status: EnumName(organization.status),
             resources: organization.resources.iter().map(|uri| uri.as_str().to_owned()).collect(),
             limits: limits_body(organization.overrides),
             created_at: Instant(organization.created_at),

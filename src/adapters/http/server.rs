@@ -16,7 +16,7 @@ use poem::{Addr, Request};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::connection::{Watch, Watched};
+use super::connection_deadline::{ConnectionDeadline, TimedStream};
 use super::front::Front;
 use super::shutdown::Shutdown;
 
@@ -30,7 +30,7 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// had its time.
 const LAST_CALL: Duration = Duration::from_secs(8);
 /// How long to wait when no file is free for another connection.
-const BREATH: Duration = Duration::from_millis(50);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Serves every connection that comes until the shutdown closes. So many connections to stores need files too.
 pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutdown>, pooled: usize) {
@@ -45,7 +45,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutd
             Err(error) => {
                 tracing::warn!(%error, "no connection could be taken");
                 #[expect(clippy::disallowed_methods, reason = "nothing tells when a file is free again")]
-                let breath = tokio::time::sleep_until(tokio::time::Instant::now() + BREATH);
+                let breath = tokio::time::sleep_until(tokio::time::Instant::now() + ACCEPT_BACKOFF);
                 breath.await;
                 continue;
             }
@@ -107,10 +107,10 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>
     // Answers are written whole; waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
-    let watch = Watch::new();
-    let handled = watch.clone();
+    let deadline = ConnectionDeadline::new();
+    let handled = deadline.clone();
     let service = service_fn(move |request| {
-        handled.busy();
+        handled.request_started();
         let is_too_long = head_bytes(&request) > MAX_HEAD_BYTES;
         let addresses =
             (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(peer)), Scheme::HTTP);
@@ -121,25 +121,25 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>
                 let mut refusal = hyper::Response::new(poem::Body::empty().into());
                 *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                handled.silent();
+                handled.response_sent();
                 return Ok(refusal);
             }
             let response = front.handle(request, peer.ip()).await;
-            handled.silent();
+            handled.response_sent();
             Ok::<_, Infallible>(hyper::Response::<_>::from(response))
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Watched::new(stream, watch.clone())), service);
+        .serve_connection(TokioIo::new(TimedStream::new(stream, deadline.clone())), service);
     tokio::pin!(connection);
-    // A connection that breaks is its peer's affair; dropping it closes it. It is polled before its watch, which
+    // A connection that breaks is its peer's affair; dropping it closes it. It is polled before its deadline, which
     // must see what happened on it.
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = watch.expired() => return,
+        () = deadline.expired() => return,
         () = shutdown.closing() => connection.as_mut().graceful_shutdown(),
     }
     #[expect(clippy::disallowed_methods, reason = "what is waited for is that a peer does nothing")]
@@ -147,7 +147,7 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>
     tokio::select! {
         biased;
         _ = connection => {}
-        () = watch.expired() => {}
+        () = deadline.expired() => {}
         () = last_call => {}
     }
 }

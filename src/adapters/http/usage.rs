@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::input::{Fields, Input, Query, text};
 use super::operations::Tag;
 use super::organizations::limit_value;
-use super::wire::Name;
+use super::wire::EnumName;
 use crate::app::usage::{UsageReport, UsageReports};
 use crate::domain::id::AgentId;
 use crate::domain::plan::Plan;
@@ -58,7 +58,7 @@ impl Input for UsageQueryParameters {
 #[oai(rename = "Usage", rename_all = "camelCase")]
 struct UsageBody {
     organization_id: Uuid,
-    plan: Name<Plan>,
+    plan: EnumName<Plan>,
     /// `YYYY-MM`, in UTC
     month: String,
     agents: AgentsUsed,
@@ -101,7 +101,7 @@ impl From<&UsageReport> for UsageBody {
         };
         Self {
             organization_id: report.organization.id.0,
-            plan: Name(report.organization.plan),
+            plan: EnumName(report.organization.plan),
             month: report.month.to_string(),
             agents: AgentsUsed { used: report.usage.agents, limit: limit_value(limits.max_agents) },
             tokens: TokensUsed {

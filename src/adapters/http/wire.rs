@@ -54,7 +54,7 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, &'static str> {
 }
 
 /// Values that have names on the wire.
-pub trait Named: Copy + PartialEq + Send + Sync + 'static {
+pub trait WireEnum: Copy + PartialEq + Send + Sync + 'static {
     /// What the type is called in the document.
     const TYPE: &'static str;
     /// Each value with its name.
@@ -69,7 +69,7 @@ pub trait Named: Copy + PartialEq + Send + Sync + 'static {
 
 macro_rules! named {
     ($($type:ty),+ $(,)?) => {
-        $(impl Named for $type {
+        $(impl WireEnum for $type {
             const TYPE: &'static str = stringify!($type);
             const NAMES: &'static [(&'static str, Self)] = &<$type>::ALL;
         })+
@@ -81,7 +81,7 @@ named!(OrganizationStatus, Plan);
 
 /// A value by its name.
 #[derive(Clone, Copy, Debug)]
-pub struct Name<T>(pub T);
+pub struct EnumName<T>(pub T);
 
 /// An instant.
 #[derive(Clone, Copy, Debug)]
@@ -118,20 +118,20 @@ macro_rules! string_on_the_wire {
     };
 }
 
-string_on_the_wire!([T: Named] Name<T>, T::TYPE, MetaSchema {
+string_on_the_wire!([T: WireEnum] EnumName<T>, T::TYPE, MetaSchema {
     enum_items: T::NAMES.iter().map(|(name, _)| Value::from(*name)).collect(),
     ..MetaSchema::new("string")
 });
 string_on_the_wire!([] Instant, "Instant", MetaSchema::new_with_format("string", "date-time"));
 string_on_the_wire!([] PathId, "PathId", MetaSchema::new_with_format("string", "uuid"));
 
-impl<T: Named> ToJSON for Name<T> {
+impl<T: WireEnum> ToJSON for EnumName<T> {
     fn to_json(&self) -> Option<Value> {
         Some(self.0.name().into())
     }
 }
 
-impl<T: Named> ParseFromJSON for Name<T> {
+impl<T: WireEnum> ParseFromJSON for EnumName<T> {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
         let found = value.as_ref().and_then(Value::as_str);
         let found = T::NAMES.iter().find(|(name, _)| Some(*name) == found);
@@ -160,8 +160,8 @@ impl ParseFromParameter for PathId {
 
 /// The answer to what has nothing to say
 #[derive(ApiResponse)]
-pub enum Done {
-    /// Done
+pub enum NoContent {
+    /// NoContent
     #[oai(status = 204)]
     NoContent,
 }

@@ -24,7 +24,7 @@ const MAX_WAITING: usize = 4_096;
 /// How many go in one round trip.
 const MAX_BATCH: usize = 256;
 /// For how long nobody tries again after a connection was lost or could not be made.
-const REST: Duration = Duration::from_millis(500);
+const BACKOFF: Duration = Duration::from_millis(500);
 /// A batcher's statement is planned once, for any batch, and never as if the tables were still small. It waits for
 /// others shortly, because all that gather behind it wait too.
 const SESSION: &str =
@@ -198,6 +198,6 @@ impl BatchConnection {
 
     fn rest(&mut self) {
         self.live = None;
-        self.rests_until = Some(Instant::now() + REST);
+        self.rests_until = Some(Instant::now() + BACKOFF);
     }
 }

@@ -33,7 +33,7 @@ pub(super) const CREDENTIAL: &str = "credential_id, agent_id, public_key, finger
     previous_fingerprint, previous_hash, previous_until, created_at, expires_at, revoked_at, last_used_at, revision";
 
 /// The years 4000 before to 294,000 after Christ, within which `timestamptz` lies safely.
-const CALENDAR: (i64, i64) = (-188_000_000_000_000, 9_200_000_000_000_000);
+const TIMESTAMPTZ_RANGE: (i64, i64) = (-188_000_000_000_000, 9_200_000_000_000_000);
 
 /// A column of a row.
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreError> {
@@ -232,7 +232,7 @@ fn public_key(jwk: &Value) -> Option<PublicKey> {
 impl ToSql for Timestamp {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         // What lies outside of PostgreSQL's calendar is as good as its first or last day.
-        let millis = self.as_millis().clamp(CALENDAR.0, CALENDAR.1);
+        let millis = self.as_millis().clamp(TIMESTAMPTZ_RANGE.0, TIMESTAMPTZ_RANGE.1);
         let distance = Duration::from_millis(millis.unsigned_abs());
         let at = if millis < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance };
         at.to_sql(kind, out)

@@ -31,7 +31,7 @@ const TRY_EVERY: Duration = Duration::from_millis(250);
 /// How often the log says who holds it.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// How long one waits for another instance that migrates, and for the migrations themselves.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One instance at a time. What the owner runs names PostgreSQL's functions by their schema and their exact types: others
 /// may have made functions of the same names that fit better.
@@ -82,9 +82,9 @@ const GRANTS: [&str; 9] = [
 /// `owner` connects as the role that owns the tables; `serves` is the role that serves, where it is another.
 pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), MigrationError> {
     let mut client = Connector(owner.patient()).open_in_time().await?;
-    match timeout(PATIENCE, apply(&mut client, serves)).await {
+    match timeout(TIMEOUT, apply(&mut client, serves)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(unavailable(Timeout(PATIENCE)).into()),
+        Err(_) => Err(unavailable(Timeout(TIMEOUT)).into()),
     }
 }
 

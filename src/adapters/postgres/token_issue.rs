@@ -55,7 +55,7 @@ JOIN monthly_tokens m ON m.agent_id = asked.agent_id
     AND m.month = (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date";
 
 /// For how long one looks for the fate of a batch whose answer was lost.
-const PATIENCE: Duration = Duration::from_millis(3_500);
+const TIMEOUT: Duration = Duration::from_millis(3_500);
 /// How often a batch is tried again that always loses to somebody else.
 const MAX_RACES: usize = 5;
 
@@ -89,7 +89,7 @@ impl BatchHandler<TokenIssue, Outcome> for Writer {
 
 /// Writes the batch and answers everybody in it, but for those that wait for a lock, where there is a place to do so.
 pub(super) async fn write_all(connection: &mut BatchConnection, batch: Batch, patient: Option<&LockWaiters>) {
-    let ends = Instant::now() + PATIENCE;
+    let ends = Instant::now() + TIMEOUT;
     // Who has gone away before anything was sent needs no token.
     let clause = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
     let mut batches = vec![Unwritten { batch: clause, is_sent: false }];

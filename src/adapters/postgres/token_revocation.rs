@@ -44,7 +44,7 @@ JOIN revoked USING (token_id)"
 });
 
 /// For how long a batch is tried again whose answer was lost.
-const PATIENCE: Duration = Duration::from_millis(3_500);
+const TIMEOUT: Duration = Duration::from_millis(3_500);
 
 type Outcome = Result<(), StoreError>;
 type Asked = (Revocation, NewAuditEvent);
@@ -93,7 +93,7 @@ async fn write(connection: &mut BatchConnection, asked: &[&Asked]) -> Result<(),
         EventColumns::of(asked.iter().map(|(revocation, event)| (Some(revocation.organization), event)));
     let mut parameters = events.parameters().to_vec();
     parameters.extend([&tokens as Parameter<'_>, &untils]);
-    let ends = Instant::now() + PATIENCE;
+    let ends = Instant::now() + TIMEOUT;
     let mut is_sent = false;
     loop {
         match connection.run(&parameters).await {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// For how long nobody asks after a failure.
-const REST: Duration = Duration::from_secs(1);
+const BACKOFF: Duration = Duration::from_secs(1);
 
 /// Stands between callers and a store that may be away.
 pub(super) struct Breaker {
@@ -28,7 +28,7 @@ impl Breaker {
             None => true,
             Some(until) if now < until => false,
             Some(_) => {
-                *rests_until = Some(now + REST);
+                *rests_until = Some(now + BACKOFF);
                 true
             }
         }
@@ -44,7 +44,7 @@ impl Breaker {
 
     /// Notes that none came.
     pub(super) fn open(&self, error: &(dyn std::error::Error + 'static)) {
-        let until = Some(Instant::now() + REST);
+        let until = Some(Instant::now() + BACKOFF);
         let before = {
             let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *rests_until, until)
@@ -66,7 +66,7 @@ mod tests {
         assert!(breaker.lets_through() && breaker.lets_through());
         breaker.open(&std::fmt::Error);
         assert!(!breaker.lets_through());
-        tokio::time::advance(REST).await;
+        tokio::time::advance(BACKOFF).await;
         assert!(breaker.lets_through(), "one tries");
         assert!(!breaker.lets_through(), "the others rest on");
         breaker.close();

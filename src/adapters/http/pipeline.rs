@@ -12,14 +12,14 @@ use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
 
 use super::answers::{Answers, Reader};
-use super::body::Bodies;
+use super::body::BodyReader;
 use super::context::HttpContext;
 use super::cors;
+use super::detach_on_drop::{DetachOnDrop, Panicked};
 use super::document::Routes;
 use super::error::{ApiError, Code};
 use super::metrics;
 use super::shutdown::Shutdown;
-use super::unabandoned::{Panicked, Unabandoned};
 use crate::app::App;
 use crate::domain::rate::network_of;
 
@@ -28,19 +28,19 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Who is refused for what there is, or is not, is answered after a multiple of this time. A client that is there is
 /// looked up some microseconds longer than one that is not, and that must not be told.
-const EVEN: Duration = Duration::from_millis(5);
+const REFUSAL_QUANTUM: Duration = Duration::from_millis(5);
 
 /// Where clients of OAuth's own kind call.
 pub(super) const OAUTH_PATHS: [&str; 3] =
     ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
 
 /// Everything around the routes.
-pub struct Envelope {
+pub struct Pipeline {
     pub app: Arc<App>,
     pub endpoint: Arc<BoxEndpoint<'static>>,
     pub routes: Routes,
     pub shutdown: Arc<Shutdown>,
-    pub bodies: Bodies,
+    pub bodies: BodyReader,
     pub answers: Answers,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
@@ -49,7 +49,7 @@ pub struct Envelope {
     pub issuer_path: String,
 }
 
-impl Envelope {
+impl Pipeline {
     /// Answers a request of that peer.
     pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
@@ -63,7 +63,7 @@ impl Envelope {
             StatusCode::NO_CONTENT.into()
         } else {
             match self.run(request, &context).await {
-                Ok(response) => self.in_one_form(response, &path, &context),
+                Ok(response) => self.normalize_error(response, &path, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
                     write_error(&error.into_oauth(), &context)
                 }
@@ -74,7 +74,7 @@ impl Envelope {
             response = self.held(response, &context);
         }
         Self::add_headers(&path, &context, response.headers_mut());
-        self.place_under_issuer(response.headers_mut());
+        self.prefix_location(response.headers_mut());
         if !self.cors_origins.is_empty() {
             response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
         }
@@ -114,13 +114,13 @@ impl Envelope {
             let _room = room;
             endpoint.get_response(request).await
         };
-        let work = Unabandoned::new(work, self.shutdown.tasks().clone());
+        let work = DetachOnDrop::new(work, self.shutdown.tasks().clone());
         let response = within_deadline(work, is_change).await?;
         // Whoever proves nothing is refused by its rate too, and was looked up before.
         let tells_what_there_is =
             [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
         if tells_what_there_is.contains(&response.status()) {
-            even_out(arrived).await;
+            pad_refusal(arrived).await;
         }
         Ok(response)
     }
@@ -149,7 +149,7 @@ impl Envelope {
     }
 
     /// A place of ours, as those know it who know the issuer's path.
-    fn place_under_issuer(&self, headers: &mut HeaderMap) {
+    fn prefix_location(&self, headers: &mut HeaderMap) {
         let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok());
         let placed = place.map(|place| format!("{}{place}", self.issuer_path));
         if let Some(Ok(placed)) = placed.map(HeaderValue::try_from) {
@@ -158,7 +158,7 @@ impl Envelope {
     }
 
     /// The answer, with an error in this API's form whoever found it.
-    fn in_one_form(&self, response: Response, path: &str, context: &HttpContext) -> Response {
+    fn normalize_error(&self, response: Response, path: &str, context: &HttpContext) -> Response {
         if let Some(error) = response.data::<ApiError>() {
             return write_error(error, context);
         }
@@ -219,12 +219,13 @@ impl Envelope {
     }
 }
 
-/// Waits until a multiple of [`EVEN`] has passed since the request had arrived: since its body was there, as the
+/// Waits until a multiple of [`REFUSAL_QUANTUM`] has passed since the request had arrived: since its body was there, as the
 /// caller chooses when to send it.
-async fn even_out(arrived: Instant) {
-    let multiples = arrived.elapsed().as_micros() / EVEN.as_micros() + 1;
+async fn pad_refusal(arrived: Instant) {
+    let multiples = arrived.elapsed().as_micros() / REFUSAL_QUANTUM.as_micros() + 1;
     #[expect(clippy::disallowed_methods, reason = "time that passes is all that is wanted")]
-    let evened = tokio::time::sleep_until(arrived + EVEN * u32::try_from(multiples).unwrap_or(u32::MAX));
+    let evened =
+        tokio::time::sleep_until(arrived + REFUSAL_QUANTUM * u32::try_from(multiples).unwrap_or(u32::MAX));
     evened.await;
 }
 
@@ -272,7 +273,7 @@ mod tests {
         for (is_change, words) in [(true, "may still be made"), (false, "nothing was changed")] {
             let (finish, finished) = tokio::sync::oneshot::channel::<()>();
             let (done, is_done) = tokio::sync::oneshot::channel();
-            let work = Unabandoned::new(
+            let work = DetachOnDrop::new(
                 async move {
                     finished.await.expect("told to finish");
                     done.send(()).expect("somebody waits");
@@ -291,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_panics_is_an_error_that_says_nothing_of_the_inside() {
-        let work = Unabandoned::new(async { panic!("hunter2") }, TaskTracker::new());
+        let work = DetachOnDrop::new(async { panic!("hunter2") }, TaskTracker::new());
         let error = within_deadline(work, true).await.expect_err("it panicked");
         assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!error.to_json("id").to_string().contains("hunter2"));

@@ -19,14 +19,14 @@ use tokio::time::Instant;
 /// The longest that the head of a request may take to arrive.
 const HEAD: Duration = Duration::from_secs(10);
 /// The longest that a connection may be silent between two requests.
-const SILENCE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(60);
 /// The longest that what is written to a peer may wait for it to read.
 const UNREAD: Duration = Duration::from_secs(10);
 /// No deadline: a request is being handled, and has one of its own.
 const NONE: u64 = u64::MAX;
 
 /// The deadline of a connection, which moves with what happens on it.
-pub struct Watch {
+pub struct ConnectionDeadline {
     opened: Instant,
     /// In milliseconds from `opened`; the lowest bit tells a head (1) from silence (0).
     deadline: AtomicU64,
@@ -34,27 +34,27 @@ pub struct Watch {
     unread: AtomicU64,
 }
 
-impl Watch {
-    /// The watch of a connection that opens now.
+impl ConnectionDeadline {
+    /// The deadline of a connection that opens now.
     pub fn new() -> Arc<Self> {
         let (deadline, unread) = (AtomicU64::new(NONE), AtomicU64::new(NONE));
-        let watch = Self { opened: Instant::now(), deadline, unread };
-        watch.silent();
-        Arc::new(watch)
+        let deadline = Self { opened: Instant::now(), deadline, unread };
+        deadline.response_sent();
+        Arc::new(deadline)
     }
 
     /// A request is being handled.
-    pub fn busy(&self) {
+    pub fn request_started(&self) {
         self.deadline.store(NONE, Ordering::Release);
     }
 
     /// The last request is answered.
-    pub fn silent(&self) {
-        self.deadline.store(self.millis_until(SILENCE) & !1, Ordering::Release);
+    pub fn response_sent(&self) {
+        self.deadline.store(self.millis_until(IDLE) & !1, Ordering::Release);
     }
 
     /// Bytes have come. Those of a body, or of a head that has begun already, move nothing.
-    fn heard(&self) {
+    fn bytes_received(&self) {
         let now = self.deadline.load(Ordering::Acquire);
         if now != NONE && now & 1 == 0 {
             let head = self.millis_until(HEAD) | 1;
@@ -84,7 +84,7 @@ impl Watch {
     /// It must be polled whenever the connection was: a deadline that moves nearer wakes nobody by itself.
     pub async fn expired(&self) {
         #[expect(clippy::disallowed_methods, reason = "what is waited for is that nothing happens")]
-        let mut alarm = pin!(tokio::time::sleep_until(self.opened + SILENCE));
+        let mut alarm = pin!(tokio::time::sleep_until(self.opened + IDLE));
         poll_fn(|context| {
             loop {
                 let (watched, unread) =
@@ -109,19 +109,19 @@ impl Watch {
 }
 
 /// A connection whose bytes are watched.
-pub struct Watched<T> {
+pub struct TimedStream<T> {
     inner: T,
-    watch: Arc<Watch>,
+    deadline: Arc<ConnectionDeadline>,
 }
 
-impl<T> Watched<T> {
-    /// The connection, under that watch.
-    pub const fn new(inner: T, watch: Arc<Watch>) -> Self {
-        Self { inner, watch }
+impl<T> TimedStream<T> {
+    /// The connection, under that deadline.
+    pub const fn new(inner: T, deadline: Arc<ConnectionDeadline>) -> Self {
+        Self { inner, deadline }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -130,23 +130,23 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let filled = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
         if buffer.filled().len() > filled {
-            self.watch.heard();
+            self.deadline.bytes_received();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncWrite + Unpin> Watched<T> {
+impl<T: AsyncWrite + Unpin> TimedStream<T> {
     /// What a write came to: it stalls where the peer takes nothing.
     fn note<R>(&self, outcome: Poll<R>) -> Poll<R> {
         if outcome.is_pending() {
-            self.watch.stalled();
+            self.deadline.stalled();
         }
         outcome
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -158,7 +158,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(context))?;
-        self.watch.flushed();
+        self.deadline.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -186,36 +186,36 @@ mod tests {
 
     use super::*;
 
-    async fn expires_within(watch: &Watch, time: Duration) -> bool {
-        tokio::time::timeout(time, watch.expired()).await.is_ok()
+    async fn expires_within(deadline: &ConnectionDeadline, time: Duration) -> bool {
+        tokio::time::timeout(time, deadline.expired()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_has_a_minute() {
-        let watch = Watch::new();
-        assert!(!expires_within(&watch, Duration::from_secs(59)).await);
-        assert!(expires_within(&watch, Duration::from_secs(2)).await);
+        let deadline = ConnectionDeadline::new();
+        assert!(!expires_within(&deadline, Duration::from_secs(59)).await);
+        assert!(expires_within(&deadline, Duration::from_secs(2)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_head_has_ten_seconds_however_its_bytes_trickle() {
-        let watch = Watch::new();
+        let deadline = ConnectionDeadline::new();
         tokio::time::advance(Duration::from_secs(30)).await;
         for _ in 0..9 {
-            watch.heard();
-            assert!(!expires_within(&watch, Duration::from_secs(1)).await);
+            deadline.bytes_received();
+            assert!(!expires_within(&deadline, Duration::from_secs(1)).await);
         }
-        watch.heard();
-        assert!(expires_within(&watch, Duration::from_millis(1_100)).await);
+        deadline.bytes_received();
+        assert!(expires_within(&deadline, Duration::from_millis(1_100)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_begins_late_in_a_silence_has_its_ten_seconds_and_no_more() {
-        let watch = Watch::new();
-        let mut expired = pin!(watch.expired());
+        let deadline = ConnectionDeadline::new();
+        let mut expired = pin!(deadline.expired());
         let began = Instant::now();
         assert!(tokio::time::timeout(Duration::from_secs(30), &mut expired).await.is_err());
-        watch.heard();
+        deadline.bytes_received();
         expired.await;
         assert_eq!(began.elapsed().as_secs(), 40);
     }
@@ -223,29 +223,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_nothing_of_its_answer_has_ten_seconds() {
         let (mut theirs, ours) = tokio::io::duplex(8);
-        let watch = Watch::new();
-        let mut connection = Watched::new(ours, watch.clone());
+        let deadline = ConnectionDeadline::new();
+        let mut connection = TimedStream::new(ours, deadline.clone());
         connection.write_all(b"answered").await.expect("there is room");
         connection.flush().await.expect("sent");
-        assert!(!expires_within(&watch, Duration::from_secs(30)).await);
+        assert!(!expires_within(&deadline, Duration::from_secs(30)).await);
         let stalled = tokio::time::timeout(Duration::from_secs(9), connection.write_all(b", but more"));
-        assert!(stalled.await.is_err() && !expires_within(&watch, Duration::from_millis(500)).await);
-        assert!(expires_within(&watch, Duration::from_secs(1)).await, "nothing was read");
+        assert!(stalled.await.is_err() && !expires_within(&deadline, Duration::from_millis(500)).await);
+        assert!(expires_within(&deadline, Duration::from_secs(1)).await, "nothing was read");
         theirs.read_exact(&mut [0; 8]).await.expect("there is something");
         connection.write_all(b"the rest").await.expect("there is room again");
         connection.flush().await.expect("sent");
-        assert!(!expires_within(&watch, Duration::from_secs(15)).await);
+        assert!(!expires_within(&deadline, Duration::from_secs(15)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_handled_stops_the_watch_and_its_answer_starts_it_anew() {
-        let watch = Watch::new();
-        watch.heard();
-        watch.busy();
-        watch.heard();
-        assert!(!expires_within(&watch, Duration::from_secs(600)).await);
-        watch.silent();
-        assert!(!expires_within(&watch, Duration::from_secs(59)).await);
-        assert!(expires_within(&watch, Duration::from_secs(12)).await);
+        let deadline = ConnectionDeadline::new();
+        deadline.bytes_received();
+        deadline.request_started();
+        deadline.bytes_received();
+        assert!(!expires_within(&deadline, Duration::from_secs(600)).await);
+        deadline.response_sent();
+        assert!(!expires_within(&deadline, Duration::from_secs(59)).await);
+        assert!(expires_within(&deadline, Duration::from_secs(12)).await);
     }
 }

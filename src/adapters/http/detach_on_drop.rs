@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 ///
 /// A framework drops a handler when its connection is reset, between two awaits. Here a change is made wholly or
 /// not at all.
-pub struct Unabandoned<F: Future + Send + 'static> {
+pub struct DetachOnDrop<F: Future + Send + 'static> {
     future: Option<Pin<Box<F>>>,
     tasks: TaskTracker,
 }
@@ -22,14 +22,14 @@ pub struct Unabandoned<F: Future + Send + 'static> {
 #[error("it panicked")]
 pub struct Panicked;
 
-impl<F: Future + Send + 'static> Unabandoned<F> {
+impl<F: Future + Send + 'static> DetachOnDrop<F> {
     /// The future; what is left of it when it is dropped goes on among these tasks.
     pub fn new(future: F, tasks: TaskTracker) -> Self {
         Self { future: Some(Box::pin(future)), tasks }
     }
 }
 
-impl<F: Future + Send + 'static> Future for Unabandoned<F> {
+impl<F: Future + Send + 'static> Future for DetachOnDrop<F> {
     type Output = Result<F::Output, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -44,7 +44,7 @@ impl<F: Future + Send + 'static> Future for Unabandoned<F> {
     }
 }
 
-impl<F: Future + Send + 'static> Drop for Unabandoned<F> {
+impl<F: Future + Send + 'static> Drop for DetachOnDrop<F> {
     fn drop(&mut self) {
         if let (Some(rest), Ok(runtime)) = (self.future.take(), Handle::try_current()) {
             self.tasks.spawn_on(async move { drop(rest.await) }, &runtime);
