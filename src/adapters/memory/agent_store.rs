@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Memory;
-use super::world::page_of;
+use super::state::page_of;
 use crate::domain::agent::{Agent, AgentStatus};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
@@ -25,33 +25,33 @@ impl AgentStore for Memory {
         credential: Option<&Credential>,
         events: &[NewAuditEvent],
     ) -> Result<(), InsertAgentError> {
-        let world = &mut *self.lock();
-        world.allow(events)?;
-        let organization = world.organizations.get(&agent.organization);
+        let state = &mut *self.lock();
+        state.allow(events)?;
+        let organization = state.organizations.get(&agent.organization);
         let Some(organization) = organization.filter(|found| within.admits(found.id)) else {
             return Err(InsertAgentError::NoSuchOrganization);
         };
         let address = (agent.organization, agent.email.clone());
-        if world.emails.contains_key(&address) {
+        if state.emails.contains_key(&address) {
             return Err(InsertAgentError::EmailTaken);
         }
-        let living = world.living_agents.get(&agent.organization).copied().unwrap_or(0);
+        let living = state.living_agents.get(&agent.organization).copied().unwrap_or(0);
         if let Limit::AtMost(limit) = organization.limits().max_agents
             && living >= limit
         {
             return Err(InsertAgentError::LimitReached(limit));
         }
-        world.emails.insert(address, agent.id);
-        world.agents_by_age.insert((agent.created_at, agent.id));
-        world.put_agent(Arc::new(agent.clone()));
-        world.credentials.entry(agent.id).or_default().extend(credential.cloned().map(Arc::new));
-        world.record_all(agent.organization, events);
+        state.emails.insert(address, agent.id);
+        state.agents_by_age.insert((agent.created_at, agent.id));
+        state.put_agent(Arc::new(agent.clone()));
+        state.credentials.entry(agent.id).or_default().extend(credential.cloned().map(Arc::new));
+        state.record_all(agent.organization, events);
         Ok(())
     }
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
-        let world = self.lock();
-        Ok(world.agents.get(&id).filter(|agent| within.admits(agent.organization)).cloned())
+        let state = self.lock();
+        Ok(state.agents.get(&id).filter(|agent| within.admits(agent.organization)).cloned())
     }
 
     async fn list(
@@ -60,8 +60,8 @@ impl AgentStore for Memory {
         filter: &AgentFilter,
         page: Page,
     ) -> Result<Listing<Arc<Agent>>, StoreError> {
-        let world = self.lock();
-        let newest_first = world.agents_by_age.iter().rev().filter_map(|(_, id)| world.agents.get(id));
+        let state = self.lock();
+        let newest_first = state.agents_by_age.iter().rev().filter_map(|(_, id)| state.agents.get(id));
         let wanted = newest_first.filter(|agent| within.admits(agent.organization) && filter.admits(agent));
         Ok(page_of(wanted.cloned(), page))
     }
@@ -72,21 +72,21 @@ impl AgentStore for Memory {
         after: &Agent,
         events: &[NewAuditEvent],
     ) -> Result<(), UpdateAgentError> {
-        let world = &mut *self.lock();
-        world.allow(events)?;
-        let stored = world.agents.get(&before.id);
+        let state = &mut *self.lock();
+        state.allow(events)?;
+        let stored = state.agents.get(&before.id);
         let Some(stored) = stored.filter(|stored| stored.revision == before.revision).cloned() else {
             return Err(UpdateAgentError::LostRace);
         };
         let now = after.updated_at;
-        let was_administrator = world.is_administrator(&stored, now);
-        world.put_agent(Arc::new(after.clone()));
-        if was_administrator && !world.has_administrator(now) {
-            world.put_agent(stored);
+        let was_administrator = state.is_administrator(&stored, now);
+        state.put_agent(Arc::new(after.clone()));
+        if was_administrator && !state.has_administrator(now) {
+            state.put_agent(stored);
             return Err(UpdateAgentError::LastAdministrator);
         }
         if after.status == AgentStatus::Decommissioned
-            && let Some(credentials) = world.credentials.get_mut(&after.id)
+            && let Some(credentials) = state.credentials.get_mut(&after.id)
         {
             for credential in credentials {
                 if let Ok(revoked) = credential.revoked(now) {
@@ -94,8 +94,8 @@ impl AgentStore for Memory {
                 }
             }
         }
-        world.announce(before.generation, after);
-        world.record_all(after.organization, events);
+        state.announce(before.generation, after);
+        state.record_all(after.organization, events);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Memory;
-use super::world::{OpenTally, World};
+use super::state::{OpenTally, State};
 use crate::domain::audit::{AuditEvent, MAX_SAMPLES, NewAuditEvent, Position, Tally};
 use crate::domain::id::{EventId, OrganizationId};
 use crate::domain::plan::{Limit, Plan};
@@ -18,9 +18,9 @@ use crate::ports::store_error::StoreError;
 #[async_trait]
 impl AuditLog for Memory {
     async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
-        let world = &mut *self.lock();
+        let state = &mut *self.lock();
         for tally in tallies {
-            let open = world.tallies.entry(tally.key.clone()).or_insert_with(|| OpenTally {
+            let open = state.tallies.entry(tally.key.clone()).or_insert_with(|| OpenTally {
                 minute: tally.minute,
                 event: tally.event.clone(),
                 samples: 0,
@@ -30,29 +30,29 @@ impl AuditLog for Memory {
             open.samples += room;
             open.count += tally.count + (tally.samples.len() - room) as u64;
             for event in &tally.samples[..room] {
-                world.record(event.organization, event.draft.clone());
+                state.record(event.organization, event.draft.clone());
             }
         }
         Ok(())
     }
 
     async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
-        let world = &mut *self.lock();
-        let ended: Vec<_> = world.tallies.extract_if(|_, tally| tally.minute < end).collect();
+        let state = &mut *self.lock();
+        let ended: Vec<_> = state.tallies.extract_if(|_, tally| tally.minute < end).collect();
         for (_, OpenTally { event, count, .. }) in ended.into_iter().filter(|(_, tally)| tally.count > 0) {
             let metadata = event.draft.metadata.with("count", count);
-            world.record(event.organization, NewAuditEvent { metadata, ..event.draft });
+            state.record(event.organization, NewAuditEvent { metadata, ..event.draft });
         }
         Ok(())
     }
 
     async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
-        let world = self.lock();
+        let state = self.lock();
         let upper = query.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let newest_first = world.events.range((Bound::Unbounded, upper)).rev().map(|(_, event)| event);
+        let newest_first = state.events.range((Bound::Unbounded, upper)).rev().map(|(_, event)| event);
         Ok(newest_first
             .filter(|event| event.is_within(query.within) && query.filter.admits(&event.draft))
-            .filter(|event| world.shows(event, query.now))
+            .filter(|event| state.shows(event, query.now))
             .take(query.limit as usize)
             .cloned()
             .collect())
@@ -64,33 +64,33 @@ impl AuditLog for Memory {
         id: EventId,
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError> {
-        let world = self.lock();
-        let event = world.event_times.get(&id).and_then(|at| world.events.get(&Position { at: *at, id }));
-        Ok(event.filter(|event| event.is_within(within) && world.shows(event, now)).cloned())
+        let state = self.lock();
+        let event = state.event_times.get(&id).and_then(|at| state.events.get(&Position { at: *at, id }));
+        Ok(event.filter(|event| event.is_within(within) && state.shows(event, now)).cloned())
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let world = &mut *self.lock();
-        let past: Vec<Position> = world
+        let state = &mut *self.lock();
+        let past: Vec<Position> = state
             .events
             .values()
-            .filter(|event| !world.keeps(event, now))
+            .filter(|event| !state.keeps(event, now))
             .map(|event| event.draft.position())
             .collect();
         for position in &past {
-            world.events.remove(position);
-            world.event_times.remove(&position.id);
+            state.events.remove(position);
+            state.event_times.remove(&position.id);
         }
         let now = now.plus_seconds(-CLOCK_SLACK_SECONDS);
-        world.revocations.retain(|_, until| *until > now);
-        world.outbox.retain(|pending| pending.notice.until > now);
-        world.assertions.retain(|_, until| *until > now);
-        world.monthly.retain(|(_, month), _| *month >= now.month());
+        state.revocations.retain(|_, until| *until > now);
+        state.outbox.retain(|pending| pending.notice.until > now);
+        state.assertions.retain(|_, until| *until > now);
+        state.monthly.retain(|(_, month), _| *month >= now.month());
         Ok(past.len() as u64)
     }
 }
 
-impl World {
+impl State {
     /// Whether the event is within its organization's retention. One of no organization is kept as on the
     /// plan with the least.
     fn shows(&self, event: &AuditEvent, now: Timestamp) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Memory;
-use super::world::{World, page_of};
+use super::state::{State, page_of};
 use crate::domain::agent::Agent;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
@@ -35,17 +35,17 @@ impl CredentialStore for Memory {
         max_live: u32,
         event: &NewAuditEvent,
     ) -> Result<(), InsertCredentialError> {
-        let world = &mut *self.lock();
-        world.allow(std::slice::from_ref(event))?;
-        if !world.is_still(agent) {
+        let state = &mut *self.lock();
+        state.allow(std::slice::from_ref(event))?;
+        if !state.is_still(agent) {
             return Err(InsertCredentialError::LostRace);
         }
-        world.check_room(agent.id, max_live, event.at)?;
-        if world.unrevoked_like(credential) >= MAX_UNREVOKED as usize {
+        state.check_room(agent.id, max_live, event.at)?;
+        if state.unrevoked_like(credential) >= MAX_UNREVOKED as usize {
             return Err(InsertCredentialError::TooManyUnrevoked);
         }
-        world.credentials.entry(agent.id).or_default().push(Arc::new(credential.clone()));
-        world.record(Some(agent.organization), event.clone());
+        state.credentials.entry(agent.id).or_default().push(Arc::new(credential.clone()));
+        state.record(Some(agent.organization), event.clone());
         Ok(())
     }
 
@@ -59,8 +59,8 @@ impl CredentialStore for Memory {
         status: Option<CredentialStatus>,
         page: Page,
     ) -> Result<Listing<Arc<Credential>>, StoreError> {
-        let world = self.lock();
-        let newest_first = world.credentials.get(&agent).into_iter().flatten().rev();
+        let state = self.lock();
+        let newest_first = state.credentials.get(&agent).into_iter().flatten().rev();
         let wanted = newest_first.filter(|one| status.is_none_or(|status| status == one.status()));
         Ok(page_of(wanted.cloned(), page))
     }
@@ -72,18 +72,18 @@ impl CredentialStore for Memory {
         event: &NewAuditEvent,
     ) -> Result<(), UpdateCredentialError> {
         let now = event.at;
-        let world = &mut *self.lock();
-        world.allow(std::slice::from_ref(event))?;
-        if !world.is_still(agent) {
+        let state = &mut *self.lock();
+        state.allow(std::slice::from_ref(event))?;
+        if !state.is_still(agent) {
             return Err(UpdateCredentialError::LostRaceForAgent);
         }
         let comes_alive = !change.before.is_live(now) && change.after.is_live(now);
-        if comes_alive && world.live_credentials(agent.id, now) >= change.max_live {
+        if comes_alive && state.live_credentials(agent.id, now) >= change.max_live {
             return Err(UpdateCredentialError::LimitReached(change.max_live));
         }
         let ends = change.before.works_longer_than(change.after, now);
-        let was_administrator = ends.is_some_and(|end| world.is_administrator(agent, end));
-        let Some(stored) = world.credential(agent.id, change.before.id) else {
+        let was_administrator = ends.is_some_and(|end| state.is_administrator(agent, end));
+        let Some(stored) = state.credential(agent.id, change.before.id) else {
             return Err(UpdateCredentialError::LostRace);
         };
         if stored.revision != change.before.revision {
@@ -91,25 +91,25 @@ impl CredentialStore for Memory {
         }
         let last_used_at = stored.last_used_at;
         let before = std::mem::replace(stored, Arc::new(Credential { last_used_at, ..change.after.clone() }));
-        if was_administrator && ends.is_some_and(|end| !world.has_administrator(end)) {
-            if let Some(stored) = world.credential(agent.id, change.before.id) {
+        if was_administrator && ends.is_some_and(|end| !state.has_administrator(end)) {
+            if let Some(stored) = state.credential(agent.id, change.before.id) {
                 *stored = before;
             }
             return Err(UpdateCredentialError::LastAdministrator);
         }
-        world.forget_revoked(agent.id);
+        state.forget_revoked(agent.id);
         if let Some(agent_after) = change.agent_after {
-            world.put_agent(Arc::new(agent_after.clone()));
-            world.announce(agent.generation, agent_after);
+            state.put_agent(Arc::new(agent_after.clone()));
+            state.announce(agent.generation, agent_after);
         }
-        world.record(Some(agent.organization), event.clone());
+        state.record(Some(agent.organization), event.clone());
         Ok(())
     }
 
     async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {
-        let world = self.lock();
-        let Some(agent) = world.agents.get(&agent).cloned() else { return Ok(None) };
-        let Some(organization) = world.organizations.get(&agent.organization).cloned() else {
+        let state = self.lock();
+        let Some(agent) = state.agents.get(&agent).cloned() else { return Ok(None) };
+        let Some(organization) = state.organizations.get(&agent.organization).cloned() else {
             return Ok(None);
         };
         let fits = |credential: &&Arc<Credential>| match (&credential.kind, kind) {
@@ -121,7 +121,7 @@ impl CredentialStore for Memory {
             _ => false,
         };
         let candidates =
-            world.credentials.get(&agent.id).into_iter().flatten().filter(fits).cloned().collect();
+            state.credentials.get(&agent.id).into_iter().flatten().filter(fits).cloned().collect();
         Ok(Some(Client { agent, organization, candidates }))
     }
 
@@ -131,7 +131,7 @@ impl CredentialStore for Memory {
     }
 }
 
-impl World {
+impl State {
     fn is_still(&self, agent: &Agent) -> bool {
         self.agents.get(&agent.id).is_some_and(|stored| stored.revision == agent.revision)
     }

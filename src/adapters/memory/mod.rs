@@ -9,9 +9,9 @@ mod credential_store;
 mod organization_store;
 mod outbox;
 mod rate_limiter;
+mod state;
 mod token_store;
 mod usage_store;
-mod world;
 
 pub use rate_limiter::MemoryRateLimiter;
-pub use world::Memory;
+pub use state::Memory;

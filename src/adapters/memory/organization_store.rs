@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Memory;
-use super::world::page_of;
+use super::state::page_of;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
@@ -22,15 +22,15 @@ impl OrganizationStore for Memory {
         organization: &Organization,
         event: &NewAuditEvent,
     ) -> Result<(), InsertOrganizationError> {
-        let world = &mut *self.lock();
-        world.allow(std::slice::from_ref(event))?;
-        if world.slugs.contains_key(&organization.slug) {
+        let state = &mut *self.lock();
+        state.allow(std::slice::from_ref(event))?;
+        if state.slugs.contains_key(&organization.slug) {
             return Err(InsertOrganizationError::SlugTaken);
         }
-        world.slugs.insert(organization.slug.clone(), organization.id);
-        world.organizations_by_age.insert((organization.created_at, organization.id));
-        world.organizations.insert(organization.id, Arc::new(organization.clone()));
-        world.record(Some(organization.id), event.clone());
+        state.slugs.insert(organization.slug.clone(), organization.id);
+        state.organizations_by_age.insert((organization.created_at, organization.id));
+        state.organizations.insert(organization.id, Arc::new(organization.clone()));
+        state.record(Some(organization.id), event.clone());
         Ok(())
     }
 
@@ -43,14 +43,14 @@ impl OrganizationStore for Memory {
     }
 
     async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError> {
-        let world = self.lock();
-        Ok(world.slugs.get(slug).and_then(|id| world.organizations.get(id)).cloned())
+        let state = self.lock();
+        Ok(state.slugs.get(slug).and_then(|id| state.organizations.get(id)).cloned())
     }
 
     async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError> {
-        let world = self.lock();
-        let newest_first = world.organizations_by_age.iter().rev();
-        Ok(page_of(newest_first.filter_map(|(_, id)| world.organizations.get(id).cloned()), page))
+        let state = self.lock();
+        let newest_first = state.organizations_by_age.iter().rev();
+        Ok(page_of(newest_first.filter_map(|(_, id)| state.organizations.get(id).cloned()), page))
     }
 
     async fn update(
@@ -59,28 +59,28 @@ impl OrganizationStore for Memory {
         after: &Organization,
         events: &[NewAuditEvent],
     ) -> Result<(), UpdateOrganizationError> {
-        let world = &mut *self.lock();
-        world.allow(events)?;
-        let stored = world.organizations.get(&before.id).cloned();
+        let state = &mut *self.lock();
+        state.allow(events)?;
+        let stored = state.organizations.get(&before.id).cloned();
         let Some(stored) = stored.filter(|stored| stored.revision == before.revision) else {
             return Err(UpdateOrganizationError::LostRace);
         };
         let now = after.updated_at;
         let (kept, keeps) = (before.audit_keeping(), after.audit_keeping());
         let is_suspension = before.is_active() && !after.is_active();
-        let had_administrator = is_suspension && world.has_administrator(now);
-        world.organizations.insert(after.id, Arc::new(after.clone()));
-        if had_administrator && !world.has_administrator(now) {
-            world.organizations.insert(before.id, stored);
+        let had_administrator = is_suspension && state.has_administrator(now);
+        state.organizations.insert(after.id, Arc::new(after.clone()));
+        if had_administrator && !state.has_administrator(now) {
+            state.organizations.insert(before.id, stored);
             return Err(UpdateOrganizationError::LastAdministrator);
         }
         if kept.or_more(keeps) != keeps {
-            world.retention_fell(after.id, kept, now);
+            state.retention_fell(after.id, kept, now);
         }
         if after.generation > before.generation {
-            world.notify(RevocationNotice::of_organization(after, now));
+            state.notify(RevocationNotice::of_organization(after, now));
         }
-        world.record_all(after.id, events);
+        state.record_all(after.id, events);
         Ok(())
     }
 }

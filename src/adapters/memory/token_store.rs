@@ -14,14 +14,14 @@ use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIss
 impl TokenStore for Memory {
     async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
         let now = issue.event.at;
-        let world = &mut *self.lock();
-        let agent = world.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
+        let state = &mut *self.lock();
+        let agent = state.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
         let organization =
-            world.organizations.get(&agent.organization).ok_or(IssueError::NoLongerAllowed)?.clone();
+            state.organizations.get(&agent.organization).ok_or(IssueError::NoLongerAllowed)?.clone();
         let still_holds = agent.is_active()
             && organization.is_active()
             && agent.revision + organization.revision == issue.revision
-            && world.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
+            && state.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
                 Some(fingerprint) => credential.hash_for(fingerprint, now).is_some(),
                 None => credential.is_live(now),
             });
@@ -29,10 +29,10 @@ impl TokenStore for Memory {
             return Err(IssueError::NoLongerAllowed);
         }
         let assertion = issue.assertion.as_ref().map(|assertion| (issue.agent, assertion.digest));
-        if assertion.is_some_and(|key| world.assertions.contains_key(&key)) {
+        if assertion.is_some_and(|key| state.assertions.contains_key(&key)) {
             return Err(IssueError::AssertionSpent);
         }
-        let count = world.monthly.entry((issue.agent, now.month())).or_default();
+        let count = state.monthly.entry((issue.agent, now.month())).or_default();
         let quota = organization.limits().max_tokens_per_month;
         if let Limit::AtMost(limit) = quota
             && *count >= limit
@@ -42,38 +42,38 @@ impl TokenStore for Memory {
         *count += 1;
         let tokens = u64::from(*count);
         if let (Some(key), Some(assertion)) = (assertion, &issue.assertion) {
-            world.assertions.insert(key, assertion.until);
+            state.assertions.insert(key, assertion.until);
         }
-        world.touch(issue.agent, issue.credential, now.to_the_minute());
-        world.record(Some(organization.id), issue.event);
+        state.touch(issue.agent, issue.credential, now.to_the_minute());
+        state.record(Some(organization.id), issue.event);
         Ok(tokens)
     }
 
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        let mut world = self.lock();
-        Ok(world.assertions.insert((agent, assertion.digest), assertion.until).is_none())
+        let mut state = self.lock();
+        Ok(state.assertions.insert((agent, assertion.digest), assertion.until).is_none())
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
-        let world = &mut *self.lock();
-        if world.revocations.insert(revocation.token, revocation.until).is_none() {
-            world.notify(RevocationNotice {
+        let state = &mut *self.lock();
+        if state.revocations.insert(revocation.token, revocation.until).is_none() {
+            state.notify(RevocationNotice {
                 target: RevocationTarget::Token(revocation.token),
                 until: revocation.until,
             });
-            world.record(Some(revocation.organization), event.clone());
+            state.record(Some(revocation.organization), event.clone());
         }
         Ok(())
     }
 
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
-        let world = self.lock();
-        let Some(agent) = world.agents.get(&claims.agent) else { return Ok(None) };
-        let organization = world.organizations.get(&agent.organization);
+        let state = self.lock();
+        let Some(agent) = state.agents.get(&claims.agent) else { return Ok(None) };
+        let organization = state.organizations.get(&agent.organization);
         Ok(organization.map(|organization| TokenStatus {
             agent: agent.clone(),
             organization: organization.clone(),
-            is_revoked: world.revocations.contains_key(&claims.id),
+            is_revoked: state.revocations.contains_key(&claims.id),
         }))
     }
 }

@@ -12,11 +12,11 @@ use crate::ports::usage_store::{Usage, UsageQuery, UsageStore};
 #[async_trait]
 impl UsageStore for Memory {
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, StoreError> {
-        let world = self.lock();
+        let state = self.lock();
         let of_organization = |agent: &AgentId| {
-            world.agents.get(agent).is_some_and(|agent| agent.organization == query.organization)
+            state.agents.get(agent).is_some_and(|agent| agent.organization == query.organization)
         };
-        let mut by_client: Vec<(AgentId, u32)> = world
+        let mut by_client: Vec<(AgentId, u32)> = state
             .monthly
             .iter()
             .filter(|((agent, month), _)| *month == query.month && of_organization(agent))
@@ -31,7 +31,7 @@ impl UsageStore for Memory {
         }
         by_client.sort_by_key(|(agent, count)| (Reverse(*count), *agent));
         by_client.truncate(query.clients as usize);
-        let agents = world.living_agents.get(&query.organization).copied().unwrap_or(0).into();
+        let agents = state.living_agents.get(&query.organization).copied().unwrap_or(0).into();
         Ok(Usage { agents, tokens, by_client })
     }
 }

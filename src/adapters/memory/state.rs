@@ -21,12 +21,12 @@ use crate::ports::store_health::StoreHealth;
 /// All stores of one service, in memory.
 #[derive(Default)]
 pub struct Memory {
-    world: Mutex<World>,
+    state: Mutex<State>,
 }
 
 impl Memory {
-    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,7 +46,7 @@ impl StoreHealth for Memory {
 }
 
 #[derive(Default)]
-pub(super) struct World {
+pub(super) struct State {
     pub organizations: HashMap<OrganizationId, Arc<Organization>>,
     pub organizations_by_age: BTreeSet<(Timestamp, OrganizationId)>,
     pub slugs: HashMap<Slug, OrganizationId>,
@@ -82,7 +82,7 @@ pub(super) struct OpenTally {
     pub count: u64,
 }
 
-impl World {
+impl State {
     pub(super) fn record(&mut self, organization: Option<OrganizationId>, draft: NewAuditEvent) {
         self.event_times.insert(draft.id, draft.at);
         self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));
