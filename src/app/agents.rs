@@ -51,7 +51,7 @@ impl Agents {
         if new.organization.is_some() {
             caller.require(ManagementScope::AdminOrgs)?;
         }
-        caller.may_write(new.capabilities.management())?;
+        caller.ensure_may_manage(new.capabilities.management())?;
 
         let organization = new.organization.unwrap_or(caller.agent.organization);
         let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
@@ -111,7 +111,7 @@ impl Agents {
     /// The kill switch: every token that the agent has is dead from now on; the next one works.
     pub async fn revoke_tokens(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
         self.update(caller, id, KILL_ATTEMPTS, |before, at| {
-            let after = before.without_its_tokens(at)?;
+            let after = before.with_tokens_revoked(at)?;
             let metadata = Metadata::default().with("generation", after.generation);
             let details = caller.event(AuditAction::TokenRevoked, before.id, metadata);
             Ok((after, vec![self.events.success(details, at)]))
@@ -131,9 +131,9 @@ impl Agents {
         caller.require(ManagementScope::AgentsWrite)?;
         for _ in 0..attempts {
             let before = self.lookup(caller, id).await?;
-            caller.may_write(before.capabilities.management())?;
+            caller.ensure_may_manage(before.capabilities.management())?;
             let (after, events) = decide(&before, self.clock.now())?;
-            caller.may_write(after.capabilities.management())?;
+            caller.ensure_may_manage(after.capabilities.management())?;
             if after == *before {
                 return Ok(after);
             }

@@ -54,8 +54,8 @@ impl Caller {
 
     /// The rule against escalation: refuses a write on an agent whose management scopes, before or after,
     /// are not all among the caller's. It holds for the caller's own agent too.
-    pub(super) fn may_write(&self, target: ManagementScopes) -> Result<(), Forbidden> {
-        let missing = target.missing_from(self.scopes);
+    pub(super) fn ensure_may_manage(&self, target: ManagementScopes) -> Result<(), Forbidden> {
+        let missing = target.difference(self.scopes);
         if missing.is_empty() { Ok(()) } else { Err(Forbidden { missing }) }
     }
 

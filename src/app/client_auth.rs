@@ -97,7 +97,7 @@ impl ClientAuth {
     ) -> Result<Caller, ClientAuthError> {
         let client = self.authenticate(context, presented).await?;
         self.admit(context, &client).await?;
-        client.refuse_suspended()?;
+        client.ensure_active()?;
         if let Some(assertion) = &client.assertion
             && !self.tokens.spend(client.agent.id, assertion).await?
         {
@@ -270,7 +270,7 @@ impl ClientAuth {
 
 impl AuthenticatedClient {
     /// Tells a suspended client that it is.
-    pub(super) fn refuse_suspended(&self) -> Result<(), ClientAuthError> {
+    pub(super) fn ensure_active(&self) -> Result<(), ClientAuthError> {
         if self.agent.is_active() && self.organization.is_active() {
             Ok(())
         } else {

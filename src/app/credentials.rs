@@ -88,7 +88,7 @@ impl Credentials {
         let mut target = self.writable(caller, agent).await?;
         refuse_inactive(&target)?;
         // What will be refused costs neither a hash nor the judgement of a key.
-        self.store.check_room(target.id, MAX_LIVE_CREDENTIALS, self.clock.now()).await?;
+        self.store.check_capacity(target.id, MAX_LIVE_CREDENTIALS, self.clock.now()).await?;
         let (kind, secret) = match new.kind {
             NewCredentialKind::Secret => {
                 let (stored, secret) = self.make_secret(target.organization).await?;
@@ -148,7 +148,7 @@ impl Credentials {
         rotation: Rotation,
     ) -> Result<MadeCredential, CredentialsError> {
         let mut target = self.writable(caller, agent).await?;
-        target.refuse_if_final()?;
+        target.ensure_not_decommissioned()?;
         let before = self.lookup_credential(&target, id).await?;
         // No hash is spent on what will be refused.
         before.rotatable()?;
@@ -167,7 +167,7 @@ impl Credentials {
             .with("revokeTokens", rotation.revoke_tokens);
         let event = self.events.success(caller.event(AuditAction::CredentialRotated, after.id, metadata), at);
         for _ in 0..ATTEMPTS {
-            let killed = if rotation.revoke_tokens { Some(target.without_its_tokens(at)?) } else { None };
+            let killed = if rotation.revoke_tokens { Some(target.with_tokens_revoked(at)?) } else { None };
             let change = CredentialUpdate {
                 before: &before,
                 after: &after,
@@ -178,7 +178,7 @@ impl Credentials {
                 Ok(()) => return Ok(MadeCredential { credential: after, secret: Some(secret) }),
                 Err(UpdateCredentialError::LostRaceForAgent) => {
                     target = self.writable(caller, agent).await?;
-                    target.refuse_if_final()?;
+                    target.ensure_not_decommissioned()?;
                 }
                 Err(refused) => return Err(refused.into()),
             }
@@ -195,7 +195,7 @@ impl Credentials {
     ) -> Result<(), CredentialsError> {
         for _ in 0..ATTEMPTS {
             let target = self.writable(caller, agent).await?;
-            target.refuse_if_final()?;
+            target.ensure_not_decommissioned()?;
             let before = self.lookup_credential(&target, id).await?;
             let at = self.clock.now();
             let after = before.revoked(at)?;
@@ -235,7 +235,7 @@ impl Credentials {
     ) -> Result<Arc<Agent>, CredentialsError> {
         use ManagementScope::{AgentsWrite, CredentialsWrite};
         let target = self.lookup_as(caller, agent, AgentsWrite, CredentialsWrite).await?;
-        caller.may_write(target.capabilities.management())?;
+        caller.ensure_may_manage(target.capabilities.management())?;
         Ok(target)
     }
 
@@ -265,7 +265,7 @@ impl Credentials {
 }
 
 fn refuse_inactive(agent: &Agent) -> Result<(), CredentialsError> {
-    agent.refuse_if_final()?;
+    agent.ensure_not_decommissioned()?;
     if agent.is_active() { Ok(()) } else { Err(CredentialsError::NotActive) }
 }
 

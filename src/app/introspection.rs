@@ -57,7 +57,7 @@ impl Introspection {
         let Some(claims) = self.signer.verify(token, now) else { return Ok(None) };
         let status = self.store.status(&claims).await?;
         let status = status
-            .filter(|status| status.is_active(&claims) && caller.tenancy().admits(status.organization.id));
+            .filter(|status| status.is_active(&claims) && caller.tenancy().contains(status.organization.id));
         let Some(status) = status else { return Ok(None) };
         self.buffer.introspected(caller.agent(), claims.agent, now, || {
             let details = caller.event(AuditAction::TokenIntrospected, claims.agent, Metadata::default());

@@ -35,7 +35,7 @@ impl Revocations {
         if ends_at.plus_seconds(CLOCK_SLACK_SECONDS) <= now {
             return Ok(());
         }
-        if !caller.tenancy().admits(claims.organization) {
+        if !caller.tenancy().contains(claims.organization) {
             return Ok(());
         }
         let Some(status) = self.store.status(&claims).await? else { return Ok(()) };
@@ -43,7 +43,7 @@ impl Revocations {
             if claims.agent != caller.agent() {
                 caller.require(ManagementScope::AgentsWrite)?;
             }
-            caller.may_write(status.agent.capabilities.management())?;
+            caller.ensure_may_manage(status.agent.capabilities.management())?;
         }
         let metadata = Metadata::default().with("agentId", claims.agent.to_string());
         let event = self.events.success(caller.event(AuditAction::TokenRevoked, claims.id, metadata), now);

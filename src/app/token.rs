@@ -76,7 +76,7 @@ impl Tokens {
         let mut client = self.clients.authenticate(context, presented).await?;
         self.clients.admit(context, &client).await?;
         for _ in 0..ATTEMPTS {
-            client.refuse_suspended()?;
+            client.ensure_active()?;
             let audience = self.audience(&client.organization, &request.resources)?;
             let scopes = granted(&client, &audience, scope.as_ref())?;
             let claims = self.claims(&client, audience, scopes);

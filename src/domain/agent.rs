@@ -38,7 +38,7 @@ pub struct Agent {
 impl Agent {
     /// The agent with these fields replaced; itself, unchanged, where nothing differs.
     pub fn changed(&self, change: AgentChange, at: Timestamp) -> Result<Self, Decommissioned> {
-        self.refuse_if_final()?;
+        self.ensure_not_decommissioned()?;
         let mut after = self.clone();
         after.agent_type = change.agent_type.unwrap_or(after.agent_type);
         after.version = change.version.unwrap_or(after.version);
@@ -53,13 +53,13 @@ impl Agent {
 
     /// The agent at its end. It keeps its row and its e-mail address, and never comes back.
     pub fn decommissioned(&self, at: Timestamp) -> Result<Self, Decommissioned> {
-        self.refuse_if_final()?;
+        self.ensure_not_decommissioned()?;
         Ok(Self { status: AgentStatus::Decommissioned, ..self.clone() }.stamped(self, at))
     }
 
     /// The agent without the tokens it has: the kill switch.
-    pub fn without_its_tokens(&self, at: Timestamp) -> Result<Self, Decommissioned> {
-        self.refuse_if_final()?;
+    pub fn with_tokens_revoked(&self, at: Timestamp) -> Result<Self, Decommissioned> {
+        self.ensure_not_decommissioned()?;
         let generation = generation_after(self.generation, at);
         Ok(Self { generation, ..self.clone() }.stamped(self, at))
     }
@@ -75,7 +75,7 @@ impl Agent {
     }
 
     /// Refuses where the agent has come to its end: nothing of it changes any more.
-    pub fn refuse_if_final(&self) -> Result<(), Decommissioned> {
+    pub fn ensure_not_decommissioned(&self) -> Result<(), Decommissioned> {
         if self.status == AgentStatus::Decommissioned { Err(Decommissioned) } else { Ok(()) }
     }
 
@@ -335,7 +335,7 @@ pub(super) mod tests {
                     0 => now.changed(status(true), at),
                     1 => now.changed(status(false), at),
                     2 => now.decommissioned(at),
-                    3 => now.without_its_tokens(at),
+                    3 => now.with_tokens_revoked(at),
                     _ => now.changed(AgentChange::default(), at),
                 };
                 match next {

@@ -31,7 +31,7 @@ pub struct AuditEvent {
 impl AuditEvent {
     /// Whether it may be seen from there. One of no organization is seen only with all of them.
     pub fn is_within(&self, tenancy: Tenancy) -> bool {
-        self.organization.map_or(tenancy == Tenancy::All, |organization| tenancy.admits(organization))
+        self.organization.map_or(tenancy == Tenancy::All, |organization| tenancy.contains(organization))
     }
 }
 
@@ -73,7 +73,7 @@ impl Authority {
             && agent.is_active()
             && organization.is_active()
             && generation_of(agent, organization) == self.generation
-            && self.scopes.missing_from(agent.capabilities.management()).is_empty()
+            && self.scopes.difference(agent.capabilities.management()).is_empty()
     }
 }
 
@@ -274,7 +274,7 @@ pub struct AuditFilter {
 
 impl AuditFilter {
     /// Whether the event is one of those wanted.
-    pub fn admits(&self, event: &NewAuditEvent) -> bool {
+    pub fn matches(&self, event: &NewAuditEvent) -> bool {
         fn holds<T: PartialEq + Copy>(wanted: Option<T>, have: Option<T>) -> bool {
             wanted.is_none() || wanted == have
         }
@@ -354,7 +354,7 @@ mod tests {
             from: Some(Timestamp::from_millis(10)),
             to: Some(Timestamp::from_millis(11)),
         };
-        assert!(all.admits(&draft()) && AuditFilter::default().admits(&draft()));
+        assert!(all.matches(&draft()) && AuditFilter::default().matches(&draft()));
         let other = [
             AuditFilter { actor: Some(AgentId(Uuid::from_u128(4))), ..all.clone() },
             AuditFilter { action: Some(AuditAction::AgentCreated), ..all.clone() },
@@ -365,7 +365,7 @@ mod tests {
             AuditFilter { to: Some(Timestamp::from_millis(10)), ..all },
         ];
         for filter in other {
-            assert!(!filter.admits(&draft()), "{filter:?}");
+            assert!(!filter.matches(&draft()), "{filter:?}");
         }
     }
 

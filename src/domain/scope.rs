@@ -77,7 +77,7 @@ impl ManagementScopes {
 
     /// Those of this set that `other` lacks. The rule against escalation is that none are missing.
     #[must_use]
-    pub const fn missing_from(self, other: Self) -> Self {
+    pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
@@ -411,8 +411,8 @@ mod tests {
         #[test]
         fn what_missing_from_finds_is_exactly_what_the_union_adds(a in 0u8..64, b in 0u8..64) {
             let (a, b) = (ManagementScopes(a), ManagementScopes(b));
-            prop_assert_eq!(b.union(a.missing_from(b)), a.union(b));
-            prop_assert_eq!(a.missing_from(b).is_empty(), a.union(b) == b);
+            prop_assert_eq!(b.union(a.difference(b)), a.union(b));
+            prop_assert_eq!(a.difference(b).is_empty(), a.union(b) == b);
         }
     }
 }

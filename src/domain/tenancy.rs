@@ -16,7 +16,7 @@ pub enum Tenancy {
 
 impl Tenancy {
     /// Whether something of that organization may be seen.
-    pub fn admits(self, organization: OrganizationId) -> bool {
+    pub fn contains(self, organization: OrganizationId) -> bool {
         match self {
             Self::Only(own) => own == organization,
             Self::All => true,
@@ -37,7 +37,7 @@ impl Tenancy {
     pub fn narrowed_to(self, organization: Option<OrganizationId>) -> Option<Self> {
         match organization {
             None => Some(self),
-            Some(named) => self.admits(named).then_some(Self::Only(named)),
+            Some(named) => self.contains(named).then_some(Self::Only(named)),
         }
     }
 }
@@ -52,7 +52,7 @@ mod tests {
     fn a_reach_never_grows_by_being_narrowed() {
         let (own, other) = (OrganizationId(Uuid::from_u128(1)), OrganizationId(Uuid::from_u128(2)));
         let only = Tenancy::Only(own);
-        assert!(only.admits(own) && !only.admits(other) && Tenancy::All.admits(other));
+        assert!(only.contains(own) && !only.contains(other) && Tenancy::All.contains(other));
         assert_eq!((only.organization(), Tenancy::All.organization()), (Some(own), None));
         assert_eq!((only.narrowed_to(None), only.narrowed_to(Some(own))), (Some(only), Some(only)));
         assert_eq!(only.narrowed_to(Some(other)), None);

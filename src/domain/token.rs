@@ -219,7 +219,7 @@ mod tests {
             if second % 3 == 0 {
                 lost_organization.generation = generation_after(lost_organization.generation, at(second));
             } else {
-                lost_agent = lost_agent.without_its_tokens(at(second)).expect("not final");
+                lost_agent = lost_agent.with_tokens_revoked(at(second)).expect("not final");
             }
         }
         // All of it restored, or one of the two tables.
@@ -232,7 +232,7 @@ mod tests {
                 if second % 2 == 0 {
                     organization.generation = generation_after(organization.generation, at(second));
                 } else {
-                    agent = agent.without_its_tokens(at(second)).expect("not final");
+                    agent = agent.with_tokens_revoked(at(second)).expect("not final");
                 }
                 let generation = generation_of(&agent, &organization);
                 assert!(!handed_out.contains(&generation), "{second}: {generation}");

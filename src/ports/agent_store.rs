@@ -61,7 +61,7 @@ pub struct AgentFilter {
 
 impl AgentFilter {
     /// Whether the agent is one of those wanted.
-    pub fn admits(&self, agent: &Agent) -> bool {
+    pub fn matches(&self, agent: &Agent) -> bool {
         self.owner.as_ref().is_none_or(|owner| *owner == agent.owner)
             && self.agent_type.is_none_or(|agent_type| agent_type == agent.agent_type)
             && self.status.is_none_or(|status| status == agent.status)

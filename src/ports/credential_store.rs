@@ -21,7 +21,7 @@ use crate::domain::time::Timestamp;
 #[async_trait]
 pub trait CredentialStore: Send + Sync {
     /// Refuses, before a hash is spent on it, a secret that [`insert`](Self::insert) would refuse now for want of room.
-    async fn check_room(
+    async fn check_capacity(
         &self,
         agent: AgentId,
         max_live: u32,

@@ -146,7 +146,7 @@ async fn of_two_changes_of_one_state_one_wins(stores: Stores) {
         let callers = (0..RACERS).map(|_| {
             let (agents, before) = (stores.agents.clone(), before.clone());
             async move {
-                let after = before.without_its_tokens(NOON).expect("alive");
+                let after = before.with_tokens_revoked(NOON).expect("alive");
                 agents.update(&before, &after, &[event(AuditAction::TokenRevoked, before.id)]).await
             }
         });

@@ -77,7 +77,7 @@ async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(),
     let change = CredentialUpdate { before: &held, after: &after, max_live: 10, agent_after: None };
     let revoked = deed(AuditAction::CredentialRevoked, held.id.into());
     let taken = stores.credentials.update(&target, &change, &revoked).await;
-    let killed = target.without_its_tokens(NOON).expect("alive");
+    let killed = target.with_tokens_revoked(NOON).expect("alive");
     let revoked = [deed(AuditAction::TokenRevoked, target.id.into())];
     let stopped = stores.agents.update(&target, &killed, &revoked).await;
     let smaller =
@@ -104,7 +104,7 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
     assert_eq!(change_everything(&stores, authority).await, refused, "suspended");
 
     let (agent, authority) = caller(&stores).await;
-    let killed = agent.without_its_tokens(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
     assert_eq!(change_everything(&stores, authority).await, refused, "its tokens revoked");
 
@@ -167,7 +167,7 @@ async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
             }
         }));
         let racing = tokio::spawn(race(changes));
-        let killed = caller.without_its_tokens(NOON).expect("alive");
+        let killed = caller.with_tokens_revoked(NOON).expect("alive");
         stores.agents.update(&caller, &killed, &[]).await.expect("changed");
         let page = Page { number: 1, limit: 1 };
         let at_the_kill = stores.credentials.list(target.id, None, page).await.expect("an answer").total;

@@ -120,9 +120,9 @@ async fn expired_credentials_do_not_pile_up(stores: Stores) {
     insert(&key()).await.expect("a revoked one makes room");
 
     let agent = stores.agent().await;
-    stores.credentials.check_room(agent.id, 1, NOON).await.expect("none is live");
+    stores.credentials.check_capacity(agent.id, 1, NOON).await.expect("none is live");
     stores.credential(&agent).await;
-    let outcome = stores.credentials.check_room(agent.id, 1, NOON).await;
+    let outcome = stores.credentials.check_capacity(agent.id, 1, NOON).await;
     assert!(matches!(outcome, Err(InsertCredentialError::LimitReached(1))), "one is live");
 }
 
@@ -166,7 +166,7 @@ async fn tokens_die_with_the_old_secret_or_neither_does(stores: Stores) {
     let agent = stores.agent().await;
     let before = stores.credential(&agent).await;
     let after = before.rotated(other_secret(), None, None).expect("live");
-    let killed = agent.without_its_tokens(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("alive");
     let change = CredentialUpdate { agent_after: Some(&killed), ..update(&before, &after) };
     let rotated = event(AuditAction::CredentialRotated, after.id);
     stores.credentials.update(&agent, &change, &rotated).await.expect("changed");

@@ -84,7 +84,7 @@ async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored()
     let credentials = stores.credentials.clone();
     let change = tokio::spawn(async move { credentials.insert(&target, &new, 10, &generated).await });
     until_waiting(&watcher, 1, &change).await;
-    let killed = caller.without_its_tokens(NOON).expect("alive");
+    let killed = caller.with_tokens_revoked(NOON).expect("alive");
     let agents = stores.agents.clone();
     let kill = tokio::spawn(async move { agents.update(&caller, &killed, &[]).await });
     until_waiting(&watcher, 2, &kill).await;
@@ -221,7 +221,7 @@ async fn one_organization_leaves_most_of_the_pool_to_others() {
     for _ in 0..20 {
         let after = changed(&agent, "3.0.0");
         stores.agents.update(&agent, &after, &[]).await.expect("there is a connection");
-        let killed = after.without_its_tokens(NOON).expect("not final");
+        let killed = after.with_tokens_revoked(NOON).expect("not final");
         stores.agents.update(&after, &killed, &[]).await.expect("there is one for kills");
         let page = Page { number: 1, limit: 1 };
         let within = Tenancy::Only(agent.organization);

@@ -22,7 +22,7 @@ async fn notices(stores: &Stores) -> Vec<RevocationNotice> {
 
 async fn every_kill_puts_a_notice_in(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.without_its_tokens(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
     let suspended = killed.changed(suspension, NOON).expect("alive");
@@ -47,7 +47,7 @@ async fn every_kill_puts_a_notice_in(stores: Stores) {
 
 async fn what_kills_nothing_puts_none_in(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.without_its_tokens(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
     let taken_out = stores.outbox.pending(100).await.expect("an answer")[0].id;
     stores.outbox.remove(&[taken_out]).await.expect("removed");
@@ -60,7 +60,7 @@ async fn what_kills_nothing_puts_none_in(stores: Stores) {
 
 async fn a_notice_stays_until_it_is_taken_out_or_past(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.without_its_tokens(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
     let notice = RevocationNotice::of_agent(&killed, NOON);
     assert_eq!((notices(&stores).await, notices(&stores).await), (vec![notice], vec![notice]));

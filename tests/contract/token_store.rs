@@ -279,7 +279,7 @@ async fn revocations_at_once_have_one_event_a_token(stores: Stores) {
 
 async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.without_its_tokens(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("alive");
     stores.agents.update(&agent, &killed, &[]).await.expect("changed");
     let status =
         stores.tokens.status(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");

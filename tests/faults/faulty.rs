@@ -184,13 +184,13 @@ impl OrganizationStore for Faulty {
 
 #[async_trait]
 impl CredentialStore for Faulty {
-    async fn check_room(
+    async fn check_capacity(
         &self,
         agent: AgentId,
         max_live: u32,
         now: Timestamp,
     ) -> Result<(), InsertCredentialError> {
-        self.around(false, self.stores.credentials.check_room(agent, max_live, now)).await
+        self.around(false, self.stores.credentials.check_capacity(agent, max_live, now)).await
     }
 
     async fn insert(

@@ -161,7 +161,7 @@ impl ParseFromParameter for PathId {
 /// The answer to what has nothing to say
 #[derive(ApiResponse)]
 pub enum NoContent {
-    /// NoContent
+    /// No content
     #[oai(status = 204)]
     NoContent,
 }

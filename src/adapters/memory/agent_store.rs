@@ -28,7 +28,7 @@ impl AgentStore for Memory {
         let state = &mut *self.lock();
         state.allow(events)?;
         let organization = state.organizations.get(&agent.organization);
-        let Some(organization) = organization.filter(|found| within.admits(found.id)) else {
+        let Some(organization) = organization.filter(|found| within.contains(found.id)) else {
             return Err(InsertAgentError::NoSuchOrganization);
         };
         let address = (agent.organization, agent.email.clone());
@@ -51,7 +51,7 @@ impl AgentStore for Memory {
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
         let state = self.lock();
-        Ok(state.agents.get(&id).filter(|agent| within.admits(agent.organization)).cloned())
+        Ok(state.agents.get(&id).filter(|agent| within.contains(agent.organization)).cloned())
     }
 
     async fn list(
@@ -62,7 +62,8 @@ impl AgentStore for Memory {
     ) -> Result<Listing<Arc<Agent>>, StoreError> {
         let state = self.lock();
         let newest_first = state.agents_by_age.iter().rev().filter_map(|(_, id)| state.agents.get(id));
-        let wanted = newest_first.filter(|agent| within.admits(agent.organization) && filter.admits(agent));
+        let wanted =
+            newest_first.filter(|agent| within.contains(agent.organization) && filter.matches(agent));
         Ok(page_of(wanted.cloned(), page))
     }
 

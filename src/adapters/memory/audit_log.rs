@@ -51,7 +51,7 @@ impl AuditLog for Memory {
         let upper = query.after.map_or(Bound::Unbounded, Bound::Excluded);
         let newest_first = state.events.range((Bound::Unbounded, upper)).rev().map(|(_, event)| event);
         Ok(newest_first
-            .filter(|event| event.is_within(query.within) && query.filter.admits(&event.draft))
+            .filter(|event| event.is_within(query.within) && query.filter.matches(&event.draft))
             .filter(|event| state.shows(event, query.now))
             .take(query.limit as usize)
             .cloned()

@@ -19,13 +19,13 @@ use crate::ports::store_error::StoreError;
 
 #[async_trait]
 impl CredentialStore for Memory {
-    async fn check_room(
+    async fn check_capacity(
         &self,
         agent: AgentId,
         max_live: u32,
         now: Timestamp,
     ) -> Result<(), InsertCredentialError> {
-        self.lock().check_room(agent, max_live, now)
+        self.lock().check_capacity(agent, max_live, now)
     }
 
     async fn insert(
@@ -40,7 +40,7 @@ impl CredentialStore for Memory {
         if !state.is_still(agent) {
             return Err(InsertCredentialError::LostRace);
         }
-        state.check_room(agent.id, max_live, event.at)?;
+        state.check_capacity(agent.id, max_live, event.at)?;
         if state.unrevoked_like(credential) >= MAX_UNREVOKED as usize {
             return Err(InsertCredentialError::TooManyUnrevoked);
         }
@@ -136,7 +136,12 @@ impl State {
         self.agents.get(&agent.id).is_some_and(|stored| stored.revision == agent.revision)
     }
 
-    fn check_room(&self, agent: AgentId, max_live: u32, now: Timestamp) -> Result<(), InsertCredentialError> {
+    fn check_capacity(
+        &self,
+        agent: AgentId,
+        max_live: u32,
+        now: Timestamp,
+    ) -> Result<(), InsertCredentialError> {
         if self.live_credentials(agent, now) < max_live {
             Ok(())
         } else {

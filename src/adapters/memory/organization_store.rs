@@ -39,7 +39,7 @@ impl OrganizationStore for Memory {
         within: Tenancy,
         id: OrganizationId,
     ) -> Result<Option<Arc<Organization>>, StoreError> {
-        Ok(self.lock().organizations.get(&id).filter(|_| within.admits(id)).cloned())
+        Ok(self.lock().organizations.get(&id).filter(|_| within.contains(id)).cloned())
     }
 
     async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError> {

@@ -62,7 +62,7 @@ impl AgentStore for Postgres {
              SELECT {ORGANIZATION}, {LIVING} AS living FROM organizations WHERE organization_id = $1 FOR SHARE"
         );
         let rows = change.query(&sql, &[&agent.organization.0]).await?;
-        let Some(row) = rows.first().filter(|_| within.admits(agent.organization)) else {
+        let Some(row) = rows.first().filter(|_| within.contains(agent.organization)) else {
             return Err(InsertAgentError::NoSuchOrganization);
         };
         let limit = codec::organization(row)?.limits().max_agents;
@@ -101,7 +101,7 @@ impl AgentStore for Postgres {
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
         let agent = self.lookup.agent(id).await?;
-        Ok(agent.filter(|agent| within.admits(agent.organization)))
+        Ok(agent.filter(|agent| within.contains(agent.organization)))
     }
 
     async fn list(
@@ -182,7 +182,7 @@ impl Postgres {
     /// Refuses an agent of an organization that was at its limit a moment ago and still is, without the lock that
     /// registrations wait for: a tenant that goes on trying must not keep its own, or others, from the pool.
     async fn refuse_if_full(&self, within: Tenancy, agent: &Agent) -> Result<(), InsertAgentError> {
-        if !within.admits(agent.organization) || !self.full.contains_key(&agent.organization.0) {
+        if !within.contains(agent.organization) || !self.full.contains_key(&agent.organization.0) {
             return Ok(());
         }
         let sql = format!(

@@ -60,7 +60,7 @@ ON CONFLICT ON CONSTRAINT credential_uses_pkey
 
 #[async_trait]
 impl CredentialStore for Postgres {
-    async fn check_room(
+    async fn check_capacity(
         &self,
         agent: AgentId,
         max_live: u32,

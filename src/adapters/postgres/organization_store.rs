@@ -73,7 +73,7 @@ impl OrganizationStore for Postgres {
         within: Tenancy,
         id: OrganizationId,
     ) -> Result<Option<Arc<Organization>>, StoreError> {
-        if !within.admits(id) {
+        if !within.contains(id) {
             return Ok(None);
         }
         let sql = format!(
