@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::audit_buffer::AuditBuffer;
 use super::events::{EventDetails, Events};
-use super::request_context::{NotAdmitted, RequestContext};
+use super::request_context::{AdmissionError, RequestContext};
 use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::plan::Limit;
@@ -60,11 +60,11 @@ impl AuthFailures {
     ///
     /// `Ok` lets the caller tell of the failure; otherwise the address has had its share. Who proves itself
     /// never comes here, so an exhausted address stops nobody with a right secret behind the same NAT.
-    pub async fn count(&self, context: &RequestContext) -> Result<(), NotAdmitted> {
+    pub async fn count(&self, context: &RequestContext) -> Result<(), AdmissionError> {
         let Some(address) = context.origin.address else { return Ok(()) };
         let limit = Limit::AtMost(self.requests_per_minute);
         let outcome = context.admit(&*self.limiter, RateKey::of_address(address), limit).await;
-        if let (Err(NotAdmitted::RateLimited), Some(rate)) = (&outcome, context.rate_limit()) {
+        if let (Err(AdmissionError::RateLimited), Some(rate)) = (&outcome, context.rate_limit()) {
             self.exhausted.note(network_of(address), rate.reset_at);
         }
         outcome
@@ -82,7 +82,7 @@ impl AuthFailures {
         context: &RequestContext,
         claimed: Option<ClaimedClient>,
         how: &'static str,
-    ) -> Result<(), NotAdmitted> {
+    ) -> Result<(), AdmissionError> {
         let details = EventDetails {
             actor: None,
             authority: None,

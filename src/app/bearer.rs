@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
-use super::request_context::{NotAdmitted, RequestContext};
+use super::request_context::{AdmissionError, RequestContext};
 use crate::domain::token::Audience;
 use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
@@ -80,11 +80,11 @@ pub enum BearerError {
     Store(#[from] StoreError),
 }
 
-impl From<NotAdmitted> for BearerError {
-    fn from(failure: NotAdmitted) -> Self {
+impl From<AdmissionError> for BearerError {
+    fn from(failure: AdmissionError) -> Self {
         match failure {
-            NotAdmitted::RateLimited => Self::RateLimited,
-            NotAdmitted::Store(failure) => Self::Store(failure),
+            AdmissionError::RateLimited => Self::RateLimited,
+            AdmissionError::Store(failure) => Self::Store(failure),
         }
     }
 }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::Settings;
 use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
-use super::request_context::{NotAdmitted, RequestContext};
+use super::request_context::{AdmissionError, RequestContext};
 use crate::domain::agent::Agent;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::id::{AgentId, CredentialId};
@@ -121,7 +121,7 @@ impl ClientAuth {
         &self,
         context: &RequestContext,
         client: &AuthenticatedClient,
-    ) -> Result<(), NotAdmitted> {
+    ) -> Result<(), AdmissionError> {
         context.set_organization(client.organization.id);
         let limit = client.organization.limits().requests_per_minute;
         context.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
@@ -302,11 +302,11 @@ pub enum ClientAuthError {
     Store(#[from] StoreError),
 }
 
-impl From<NotAdmitted> for ClientAuthError {
-    fn from(failure: NotAdmitted) -> Self {
+impl From<AdmissionError> for ClientAuthError {
+    fn from(failure: AdmissionError) -> Self {
         match failure {
-            NotAdmitted::RateLimited => Self::RateLimited,
-            NotAdmitted::Store(failure) => Self::Store(failure),
+            AdmissionError::RateLimited => Self::RateLimited,
+            AdmissionError::Store(failure) => Self::Store(failure),
         }
     }
 }

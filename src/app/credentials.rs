@@ -7,8 +7,8 @@ use super::events::Events;
 use crate::domain::agent::{Agent, Decommissioned};
 use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::credential::{
-    AlreadyRevoked, Credential, CredentialKind, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED,
-    RotationRefusal, StoredSecret,
+    AlreadyRevokedError, Credential, CredentialKind, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED,
+    RotationError, StoredSecret,
 };
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::jwk::PublicKey;
@@ -293,9 +293,9 @@ pub enum CredentialsError {
     #[error("the credential has expired; name a new end")]
     Expired,
     #[error(transparent)]
-    NotASecret(RotationRefusal),
+    NotASecret(RotationError),
     #[error(transparent)]
-    AlreadyRevoked(#[from] AlreadyRevoked),
+    AlreadyRevoked(#[from] AlreadyRevokedError),
     #[error("the agent was changed at the same time; try again")]
     AgentChanged,
     #[error("the credential was changed at the same time; read it and try again")]
@@ -308,11 +308,11 @@ pub enum CredentialsError {
     Store(#[from] StoreError),
 }
 
-impl From<RotationRefusal> for CredentialsError {
-    fn from(refusal: RotationRefusal) -> Self {
+impl From<RotationError> for CredentialsError {
+    fn from(refusal: RotationError) -> Self {
         match refusal {
-            RotationRefusal::Revoked => Self::AlreadyRevoked(AlreadyRevoked),
-            RotationRefusal::PublicKey => Self::NotASecret(refusal),
+            RotationError::Revoked => Self::AlreadyRevoked(AlreadyRevokedError),
+            RotationError::PublicKey => Self::NotASecret(refusal),
         }
     }
 }

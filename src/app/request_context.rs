@@ -46,17 +46,17 @@ impl RequestContext {
         limiter: &dyn RateLimiter,
         key: RateKey,
         limit: Limit,
-    ) -> Result<(), NotAdmitted> {
+    ) -> Result<(), AdmissionError> {
         let Limit::AtMost(limit) = limit else { return Ok(()) };
         let decision = limiter.admit(key, limit).await?;
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
-        if decision.admitted { Ok(()) } else { Err(NotAdmitted::RateLimited) }
+        if decision.admitted { Ok(()) } else { Err(AdmissionError::RateLimited) }
     }
 }
 
 /// Why a request may not go on now.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAdmitted {
+pub enum AdmissionError {
     /// Its allowance is used up; [`RequestContext::rate_limit`] says when to come back.
     #[error("too many requests")]
     RateLimited,

@@ -6,11 +6,11 @@ use super::Settings;
 use super::auth_failures::AuthFailures;
 use super::client_auth::{AuthenticatedClient, ClientAuth, ClientAuthError, PresentedCredentials};
 use super::events::{EventDetails, Events};
-use super::request_context::{NotAdmitted, RequestContext};
+use super::request_context::{AdmissionError, RequestContext};
 use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::id::TokenId;
 use crate::domain::organization::Organization;
-use crate::domain::scope::{RequestedScope, ScopeRefusal, Scopes};
+use crate::domain::scope::{RequestedScope, ScopeError, Scopes};
 use crate::domain::token::{AccessToken, Audience, Claims, generation_of};
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
@@ -183,7 +183,7 @@ pub enum TokenError {
     #[error(transparent)]
     Client(#[from] ClientAuthError),
     #[error(transparent)]
-    InvalidScope(#[from] ScopeRefusal),
+    InvalidScope(#[from] ScopeError),
     #[error("a token for a resource cannot carry a scope of this service")]
     ManagementScopeForResource,
     #[error("the resource is not one of the client's organization, or more than one was named")]
@@ -198,8 +198,8 @@ pub enum TokenError {
     Store(#[from] StoreError),
 }
 
-impl From<NotAdmitted> for TokenError {
-    fn from(failure: NotAdmitted) -> Self {
+impl From<AdmissionError> for TokenError {
+    fn from(failure: AdmissionError) -> Self {
         Self::Client(failure.into())
     }
 }

@@ -56,10 +56,10 @@ impl Credential {
     }
 
     /// The secret that a rotation replaces; why there is none otherwise.
-    pub fn rotatable(&self) -> Result<&StoredSecret, RotationRefusal> {
+    pub fn rotatable(&self) -> Result<&StoredSecret, RotationError> {
         match &self.kind {
-            _ if self.revoked_at.is_some() => Err(RotationRefusal::Revoked),
-            CredentialKind::Key(_) => Err(RotationRefusal::PublicKey),
+            _ if self.revoked_at.is_some() => Err(RotationError::Revoked),
+            CredentialKind::Key(_) => Err(RotationError::PublicKey),
             CredentialKind::Secret { current, .. } => Ok(current),
         }
     }
@@ -70,7 +70,7 @@ impl Credential {
         secret: StoredSecret,
         expires_at: Option<Timestamp>,
         grace_until: Option<Timestamp>,
-    ) -> Result<Self, RotationRefusal> {
+    ) -> Result<Self, RotationError> {
         let current = self.rotatable()?;
         // The old secret never outlives its own end: a grace shortens nothing and wakes nothing.
         let ends = |until: Timestamp| self.expires_at.map_or(until, |end| end.min(until));
@@ -91,9 +91,9 @@ impl Credential {
     }
 
     /// The credential at its end.
-    pub fn revoked(&self, at: Timestamp) -> Result<Self, AlreadyRevoked> {
+    pub fn revoked(&self, at: Timestamp) -> Result<Self, AlreadyRevokedError> {
         if self.revoked_at.is_some() {
-            return Err(AlreadyRevoked);
+            return Err(AlreadyRevokedError);
         }
         Ok(Self { revoked_at: Some(at), revision: self.revision + 1, ..self.clone() })
     }
@@ -137,11 +137,11 @@ impl CredentialStatus {
 /// A revoked credential takes no change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the credential is already revoked")]
-pub struct AlreadyRevoked;
+pub struct AlreadyRevokedError;
 
 /// Why a credential cannot be rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RotationRefusal {
+pub enum RotationError {
     #[error("the credential is already revoked")]
     Revoked,
     #[error("a public key cannot be rotated: add another and revoke this one")]
@@ -221,12 +221,12 @@ mod tests {
         assert!(expiring.hash_for(Fingerprint([1; 8]), end).is_none());
         let revoked = credential().revoked(end).expect("a live secret");
         assert!(revoked.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(0)).is_none());
-        assert_eq!(revoked.revoked(end), Err(AlreadyRevoked));
+        assert_eq!(revoked.revoked(end), Err(AlreadyRevokedError));
     }
 
     #[test]
     fn what_is_revoked_is_not_rotated() {
         let revoked = credential().revoked(Timestamp::from_millis(1)).expect("a live secret");
-        assert_eq!(revoked.rotated(secret(2), None, None), Err(RotationRefusal::Revoked));
+        assert_eq!(revoked.rotated(secret(2), None, None), Err(RotationError::Revoked));
     }
 }

@@ -128,21 +128,21 @@ impl Scopes {
     /// The capabilities of an agent: 1 to 64, well formed, no two the same, at most 4,096 bytes together.
     ///
     /// All faults are named, each with the place it stands at, or without one where it is the list's.
-    pub fn capabilities<T: AsRef<str>>(values: &[T]) -> Result<Self, Vec<CapabilityFault>> {
+    pub fn capabilities<T: AsRef<str>>(values: &[T]) -> Result<Self, Vec<CapabilityError>> {
         let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
         let mut faults = Vec::new();
         if values.is_empty() || values.len() > MAX_CAPABILITIES {
-            faults.push(CapabilityFault { at: None, what: "must have 1 to 64 entries" });
+            faults.push(CapabilityError { at: None, what: "must have 1 to 64 entries" });
         }
         if values.iter().map(|value| value.len()).sum::<usize>() > MAX_CAPABILITIES_BYTES {
-            faults.push(CapabilityFault { at: None, what: "must be at most 4096 bytes together" });
+            faults.push(CapabilityError { at: None, what: "must be at most 4096 bytes together" });
         }
         let mut seen = std::collections::HashSet::new();
         for (at, value) in values.iter().enumerate() {
             if let Err(what) = check_capability(value) {
-                faults.push(CapabilityFault { at: Some(at), what });
+                faults.push(CapabilityError { at: Some(at), what });
             } else if !seen.insert(value) {
-                faults.push(CapabilityFault { at: Some(at), what: "is repeated" });
+                faults.push(CapabilityError { at: Some(at), what: "is repeated" });
             }
         }
         if faults.is_empty() { Ok(Self::of(values)) } else { Err(faults) }
@@ -154,11 +154,11 @@ impl Scopes {
     }
 
     /// The scopes that were asked for; refused where one is not among these. One named twice counts once.
-    pub fn grant(&self, asked: &RequestedScope) -> Result<Self, ScopeRefusal> {
+    pub fn grant(&self, asked: &RequestedScope) -> Result<Self, ScopeError> {
         let mut granted: Vec<&str> = Vec::new();
         for value in asked.0.split(' ') {
             if !self.contains(value) {
-                return Err(ScopeRefusal::NotACapability);
+                return Err(ScopeError::NotACapability);
             }
             if !granted.contains(&value) {
                 granted.push(value);
@@ -221,20 +221,20 @@ impl RequestedScope {
     pub const MAX_BYTES: usize = 2 * (MAX_CAPABILITIES_BYTES + MAX_CAPABILITIES);
 
     /// The parameter; refused where it is longer than any grant could be, or not of the grammar.
-    pub fn parse(text: &str) -> Result<Self, ScopeRefusal> {
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
         if text.len() > Self::MAX_BYTES {
-            return Err(ScopeRefusal::TooLong);
+            return Err(ScopeError::TooLong);
         }
         let is_value = |value: &str| {
             !value.is_empty() && value.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
         };
-        if text.split(' ').all(is_value) { Ok(Self(text.into())) } else { Err(ScopeRefusal::Malformed) }
+        if text.split(' ').all(is_value) { Ok(Self(text.into())) } else { Err(ScopeError::Malformed) }
     }
 }
 
 /// What is wrong with one capability, or with their list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CapabilityFault {
+pub struct CapabilityError {
     /// Its place in the list; none where the fault is the list's.
     pub at: Option<usize>,
     /// A sentence that follows the field's name.
@@ -243,7 +243,7 @@ pub struct CapabilityFault {
 
 /// Why a requested scope is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScopeRefusal {
+pub enum ScopeError {
     #[error("the scope is longer than any grant to this client could be")]
     TooLong,
     #[error("the scope is not a list of scope values with one space between them")]
@@ -280,20 +280,20 @@ mod tests {
 
     use super::*;
 
-    fn capabilities(values: &[&str]) -> Result<Scopes, Vec<CapabilityFault>> {
+    fn capabilities(values: &[&str]) -> Result<Scopes, Vec<CapabilityError>> {
         Scopes::capabilities(values)
     }
 
-    fn request(capabilities: &Scopes, text: &str) -> Result<Scopes, ScopeRefusal> {
+    fn request(capabilities: &Scopes, text: &str) -> Result<Scopes, ScopeError> {
         capabilities.grant(&RequestedScope::parse(text)?)
     }
 
     #[test]
     fn a_scope_is_values_with_one_space_between() {
         for text in ["", " ", "a:b  c:d", " a:b", "a:b ", "a:b\tc:d", "a\"b", "a\\b", "\u{e9}:b"] {
-            assert_eq!(RequestedScope::parse(text).err(), Some(ScopeRefusal::Malformed), "{text:?}");
+            assert_eq!(RequestedScope::parse(text).err(), Some(ScopeError::Malformed), "{text:?}");
         }
-        assert_eq!(RequestedScope::parse(&"a".repeat(100_000)).err(), Some(ScopeRefusal::TooLong));
+        assert_eq!(RequestedScope::parse(&"a".repeat(100_000)).err(), Some(ScopeError::TooLong));
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn a_star_in_a_capability_matches_only_itself() {
         let star = capabilities(&["files:*"]).expect("valid");
-        assert_eq!(request(&star, "files:read"), Err(ScopeRefusal::NotACapability));
+        assert_eq!(request(&star, "files:read"), Err(ScopeError::NotACapability));
         assert!(request(&star, "files:*").is_ok());
     }
 
@@ -395,7 +395,7 @@ mod tests {
                 }
                 Err(refusal) => {
                     prop_assert!(!all_there);
-                    prop_assert_eq!(refusal, ScopeRefusal::NotACapability);
+                    prop_assert_eq!(refusal, ScopeError::NotACapability);
                 }
             }
         }

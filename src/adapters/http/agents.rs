@@ -156,7 +156,7 @@ impl Input for NewAgentBody {
         let version = fields.required("version", text(Version::parse));
         let capabilities = capabilities(fields);
         if matches!(capabilities, Some(None)) {
-            fields.fault("capabilities", "is missing");
+            fields.field_error("capabilities", "is missing");
         }
         let owner = fields.required("owner", text(Owner::parse));
         let deployment_env = fields.required("deploymentEnv", one_of(&DeploymentEnv::ALL));
@@ -216,10 +216,10 @@ fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
     let (places, values): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
     match Scopes::capabilities(&values) {
         Ok(capabilities) => Some(Some(capabilities)),
-        Err(faults) => {
-            for fault in faults {
-                let place = fault.at.map_or(String::new(), |at| format!("[{}]", places[at]));
-                fields.fault(&format!("capabilities{place}"), fault.what);
+        Err(field_errors) => {
+            for field_error in field_errors {
+                let place = field_error.at.map_or(String::new(), |at| format!("[{}]", places[at]));
+                fields.field_error(&format!("capabilities{place}"), field_error.what);
             }
             None
         }

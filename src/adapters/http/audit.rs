@@ -97,7 +97,7 @@ impl Input for AuditQueryParameters {
         if let (Some(Some(from)), Some(Some(to))) = (from, to)
             && from > to
         {
-            fields.fault("fromDate", "must not be after toDate");
+            fields.field_error("fromDate", "must not be after toDate");
         }
         Some(AuditRequest {
             organization: organization?,

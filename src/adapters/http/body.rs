@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::error::{ApiError, Code};
-use super::input::Fault;
+use super::input::FieldError;
 
 /// The largest body.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -44,7 +44,7 @@ impl BodyReader {
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         match timeout(TIMEOUT, self.receive(announced, body)).await {
             Ok(received) => received,
-            Err(_) => Err(ApiError::validation(&[Fault::new("body", "did not arrive within 30 s")])),
+            Err(_) => Err(ApiError::validation(&[FieldError::new("body", "did not arrive within 30 s")])),
         }
     }
 
@@ -54,7 +54,7 @@ impl BodyReader {
         body: Body,
     ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
         let too_large = || ApiError::new(Code::PayloadTooLarge, "a body may have at most 1 MiB");
-        let broke_off = |_: io::Error| ApiError::validation(&[Fault::new("body", "broke off")]);
+        let broke_off = |_: io::Error| ApiError::validation(&[FieldError::new("body", "broke off")]);
         let most = announced.unwrap_or(MAX_BYTES);
         if most > MAX_BYTES {
             return Err(too_large());

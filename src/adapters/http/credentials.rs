@@ -147,11 +147,11 @@ impl Input for NewCredentialBody {
             (CredentialType::ClientSecret, None) => NewCredentialKind::Secret,
             (CredentialType::PublicKey, Some(key)) => NewCredentialKind::Key(key),
             (CredentialType::ClientSecret, Some(_)) => {
-                fields.fault("publicKey", "goes with \"type\": \"public_key\" only");
+                fields.field_error("publicKey", "goes with \"type\": \"public_key\" only");
                 return None;
             }
             (CredentialType::PublicKey, None) => {
-                fields.fault("publicKey", "is missing");
+                fields.field_error("publicKey", "is missing");
                 return None;
             }
         };

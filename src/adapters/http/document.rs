@@ -238,7 +238,7 @@ fn error_schema() -> Value {
         "properties": {
             "code": { "type": "string" },
             "message": { "type": "string" },
-            "details": { "type": "object", "description": "What is at fault: errors, missingScopes or limit" },
+            "details": { "type": "object", "description": "What is at field_error: errors, missingScopes or limit" },
             "requestId": { "type": "string", "description": "The same as in X-Request-Id; the log has it" },
             "error": { "type": "string", "description": "OAuth's word for it, at the OAuth endpoints" },
             "error_description": { "type": "string" },

@@ -7,7 +7,7 @@ use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
 use serde_json::{Value, json};
 
-use super::input::Fault;
+use super::input::FieldError;
 use crate::app::agents::AgentsError;
 use crate::app::audit::AuditError;
 use crate::app::bearer::BearerError;
@@ -106,13 +106,15 @@ impl ApiError {
         Self::oauth(StatusCode::BAD_REQUEST, "invalid_request", description)
     }
 
-    /// `VALIDATION_ERROR` with every fault there is.
-    pub(super) fn validation(faults: &[Fault]) -> Self {
-        let errors: Vec<Value> =
-            faults.iter().map(|fault| json!({ "field": fault.field, "message": fault.message })).collect();
-        let message = match faults {
+    /// `VALIDATION_ERROR` with every field_error there is.
+    pub(super) fn validation(field_errors: &[FieldError]) -> Self {
+        let errors: Vec<Value> = field_errors
+            .iter()
+            .map(|field_error| json!({ "field": field_error.field, "message": field_error.message }))
+            .collect();
+        let message = match field_errors {
             [one] => format!("{} {}", one.field, one.message),
-            _ => format!("the request has {} faults", faults.len()),
+            _ => format!("the request has {} field_errors", field_errors.len()),
         };
         Self::new(Code::ValidationError, message).with_details(json!({ "errors": errors }))
     }
@@ -321,8 +323,8 @@ impl From<CredentialsError> for ApiError {
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
             E::NotActive => Self::new(Code::AgentNotActive, message),
             E::LimitReached(_) | E::TooManyUnrevoked => Self::new(Code::CredentialLimitReached, message),
-            E::UnfitKey(what) => Self::validation(&[Fault::new("publicKey", what)]),
-            E::Expired => Self::validation(&[Fault::new(
+            E::UnfitKey(what) => Self::validation(&[FieldError::new("publicKey", what)]),
+            E::Expired => Self::validation(&[FieldError::new(
                 "expiresAt",
                 "is missing: the credential has expired, and the new secret needs an end of its own",
             )]),
@@ -357,7 +359,7 @@ impl From<AuditError> for ApiError {
         match error {
             E::Forbidden(refusal) => refusal.into(),
             E::NoSuchEvent => Self::new(Code::AuditEventNotFound, message),
-            E::InvalidCursor => Self::validation(&[Fault::new(
+            E::InvalidCursor => Self::validation(&[FieldError::new(
                 "cursor",
                 "is not one that was given for these filters; begin again without it",
             )]),

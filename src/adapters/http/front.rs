@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::context::given_id;
 use super::error::{ApiError, Code};
-use super::input::Fault;
+use super::input::FieldError;
 use super::pipeline::{OAUTH_PATHS, Pipeline};
 
 /// Answers for the service, from the moment that it listens.
@@ -75,7 +75,7 @@ fn refuse_host(headers: &HeaderMap, version: Version) -> Option<ApiError> {
         0 | 1 => return None,
         _ => "must be sent once",
     };
-    Some(ApiError::validation(&[Fault::new("Host", problem)]))
+    Some(ApiError::validation(&[FieldError::new("Host", problem)]))
 }
 
 fn answer_error(error: &ApiError, id: &str) -> Response {

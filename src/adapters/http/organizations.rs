@@ -220,12 +220,12 @@ fn read_limits(fields: &mut Fields) -> Option<LimitOverrides> {
 fn resources(fields: &mut Fields) -> Option<Option<Vec<ResourceUri>>> {
     let Some(resources) = fields.texts("resources", ResourceUri::parse)? else { return Some(None) };
     if resources.len() > MAX_RESOURCES {
-        fields.fault("resources", format!("must have at most {MAX_RESOURCES} entries"));
+        fields.field_error("resources", format!("must have at most {MAX_RESOURCES} entries"));
     }
     let mut seen = HashSet::new();
     for (place, uri) in &resources {
         if !seen.insert(uri) {
-            fields.fault(&format!("resources[{place}]"), "is repeated");
+            fields.field_error(&format!("resources[{place}]"), "is repeated");
         }
     }
     Some(Some(resources.into_iter().map(|(_, uri)| uri).collect()))

@@ -1,24 +1,24 @@
-//! The fields of one input, taken one by one, their faults gathered.
+//! The fields of one input, taken one by one, their field_errors gathered.
 
 use poem_openapi::types::Type;
 use serde_json::{Map, Value};
 
 use crate::domain::time::Timestamp;
 
-/// The most faults that are told.
+/// The most field_errors that are told.
 pub(super) const MAX_FAULTS: usize = 100;
 
 /// Something that is wrong with an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct FieldError {
     /// The field, by its path: `limits.maxAgents`, `capabilities[3]`.
     pub field: String,
     /// Words that follow the field's name.
     pub message: String,
 }
 
-impl Fault {
-    /// A fault of that field. A name that a stranger made up is cut to a length that can be told back.
+impl FieldError {
+    /// A field_error of that field. A name that a stranger made up is cut to a length that can be told back.
     pub fn new(field: &str, message: impl Into<String>) -> Self {
         const LONGEST: usize = 200;
         let kept = field.floor_char_boundary(LONGEST);
@@ -31,7 +31,7 @@ pub trait Input: Type {
     /// What it is read as.
     type Value: Send;
 
-    /// Takes the fields. `None` only where a fault was noted.
+    /// Takes the fields. `None` only where a field_error was noted.
     fn read(fields: &mut Fields) -> Option<Self::Value>;
 }
 
@@ -39,30 +39,30 @@ pub trait Input: Type {
 pub struct Fields {
     prefix: String,
     values: Map<String, Value>,
-    faults: Vec<Fault>,
+    field_errors: Vec<FieldError>,
     now: Timestamp,
 }
 
 impl Fields {
-    /// The fields of this object, beside faults that are known already. `now` judges what must lie ahead.
-    pub fn new(values: Map<String, Value>, faults: Vec<Fault>, now: Timestamp) -> Self {
-        Self { prefix: String::new(), values, faults, now }
+    /// The fields of this object, beside field_errors that are known already. `now` judges what must lie ahead.
+    pub fn new(values: Map<String, Value>, field_errors: Vec<FieldError>, now: Timestamp) -> Self {
+        Self { prefix: String::new(), values, field_errors, now }
     }
 
-    /// Reads an input whole: its value, or every fault that it has.
-    pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<Fault>> {
+    /// Reads an input whole: its value, or every field_error that it has.
+    pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<FieldError>> {
         let value = T::read(&mut self);
         self.refuse_rest();
         match value {
-            Some(value) if self.faults.is_empty() => Ok(value),
-            _ => Err(self.faults),
+            Some(value) if self.field_errors.is_empty() => Ok(value),
+            _ => Err(self.field_errors),
         }
     }
 
-    /// Notes a fault of a field.
-    pub fn fault(&mut self, name: &str, message: impl Into<String>) {
-        if self.faults.len() < MAX_FAULTS {
-            self.faults.push(Fault::new(&format!("{}{name}", self.prefix), message));
+    /// Notes a field_error of a field.
+    pub fn field_error(&mut self, name: &str, message: impl Into<String>) {
+        if self.field_errors.len() < MAX_FAULTS {
+            self.field_errors.push(FieldError::new(&format!("{}{name}", self.prefix), message));
         }
     }
 
@@ -74,13 +74,13 @@ impl Fields {
     /// A field that must be there.
     pub fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         if !self.values.contains_key(name) {
-            self.fault(name, "is missing");
+            self.field_error(name, "is missing");
             return None;
         }
         self.optional(name, read).flatten()
     }
 
-    /// A field that may be absent. `None` where it is at fault; `Some(None)` where it is absent.
+    /// A field that may be absent. `None` where it is at field_error; `Some(None)` where it is absent.
     pub fn optional<T>(
         &mut self,
         name: &str,
@@ -90,14 +90,14 @@ impl Fields {
         match read(&value) {
             Ok(value) => Some(Some(value)),
             Err(message) => {
-                self.fault(name, message);
+                self.field_error(name, message);
                 None
             }
         }
     }
 
-    /// A list of texts, each with its place; faults of others are noted under theirs. `None` where it is no
-    /// list; what is at fault is left out of it, so that the rest can be judged too.
+    /// A list of texts, each with its place; field_errors of others are noted under theirs. `None` where it is no
+    /// list; what is at field_error is left out of it, so that the rest can be judged too.
     pub fn texts<T>(
         &mut self,
         name: &str,
@@ -105,14 +105,14 @@ impl Fields {
     ) -> Option<Option<Vec<(usize, T)>>> {
         let Some(value) = self.take(name) else { return Some(None) };
         let Value::Array(entries) = value else {
-            self.fault(name, "must be a list");
+            self.field_error(name, "must be a list");
             return None;
         };
         let mut sound = Vec::with_capacity(entries.len());
         for (place, entry) in entries.iter().enumerate() {
             match text(&parse)(entry) {
                 Ok(entry) => sound.push((place, entry)),
-                Err(message) => self.fault(&format!("{name}[{place}]"), message),
+                Err(message) => self.field_error(&format!("{name}[{place}]"), message),
             }
         }
         Some(Some(sound))
@@ -122,16 +122,16 @@ impl Fields {
     pub fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         let Some(value) = self.take(name) else { return Some(None) };
         let Value::Object(values) = value else {
-            self.fault(name, "must be an object");
+            self.field_error(name, "must be an object");
             return None;
         };
         let mut inner = Self::new(values, Vec::new(), self.now);
         inner.prefix = format!("{}{name}.", self.prefix);
         let value = read(&mut inner);
         inner.refuse_rest();
-        let is_sound = inner.faults.is_empty();
-        self.faults.append(&mut inner.faults);
-        self.faults.truncate(MAX_FAULTS);
+        let is_sound = inner.field_errors.is_empty();
+        self.field_errors.append(&mut inner.field_errors);
+        self.field_errors.truncate(MAX_FAULTS);
         value.filter(|_| is_sound).map(Some)
     }
 
@@ -160,7 +160,7 @@ impl Fields {
 
     fn refuse_rest(&mut self) {
         for name in std::mem::take(&mut self.values).keys() {
-            self.fault(name, "is not a field of this request");
+            self.field_error(name, "is not a field of this request");
         }
     }
 }

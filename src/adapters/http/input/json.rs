@@ -38,9 +38,10 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
             .map_err(|message| ApiError::new(Code::UnsupportedMediaType, message))?;
         let bytes =
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
-        let (fields, faults) = parse_object(&bytes).map_err(|fault| ApiError::validation(&[fault]))?;
+        let (fields, field_errors) =
+            parse_object(&bytes).map_err(|field_error| ApiError::validation(&[field_error]))?;
         let now = HttpContext::of(request)?.received_at;
-        let value = Fields::new(fields, faults, now).read::<T>();
-        Ok(Self(value.map_err(|faults| ApiError::validation(&faults))?))
+        let value = Fields::new(fields, field_errors, now).read::<T>();
+        Ok(Self(value.map_err(|field_errors| ApiError::validation(&field_errors))?))
     }
 }

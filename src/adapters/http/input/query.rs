@@ -8,14 +8,14 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 
 use super::fields::MAX_FAULTS;
-use super::{Fault, Fields, Input};
+use super::{FieldError, Fields, Input};
 use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::ApiError;
 
 /// Under this media type a query is registered; the document then shows its fields as parameters.
 pub const QUERY: &str = "query";
 
-/// The query of a request, read as `T` is read: a parameter that is unknown, empty or there twice is a fault.
+/// The query of a request, read as `T` is read: a parameter that is unknown, empty or there twice is a field_error.
 pub struct Query<T: Input>(pub T::Value);
 
 impl<'a, T: Input> ApiExtractor<'a> for Query<T> {
@@ -38,20 +38,20 @@ impl<'a, T: Input> ApiExtractor<'a> for Query<T> {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        let (fields, faults) = parse(request.uri().query().unwrap_or_default());
+        let (fields, field_errors) = parse(request.uri().query().unwrap_or_default());
         let now = HttpContext::of(request)?.received_at;
-        let value = Fields::new(fields, faults, now).read::<T>();
-        Ok(Self(value.map_err(|faults| ApiError::validation(&faults))?))
+        let value = Fields::new(fields, field_errors, now).read::<T>();
+        Ok(Self(value.map_err(|field_errors| ApiError::validation(&field_errors))?))
     }
 }
 
-fn parse(query: &str) -> (Map<String, Value>, Vec<Fault>) {
+fn parse(query: &str) -> (Map<String, Value>, Vec<FieldError>) {
     let mut fields = Map::new();
-    let mut faults = Vec::new();
+    let mut field_errors = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(name), Some(value)) = (decode(name), decode(value)) else {
-            faults.push(Fault::new(name, "is not valid UTF-8 in percent-encoding"));
+            field_errors.push(FieldError::new(name, "is not valid UTF-8 in percent-encoding"));
             continue;
         };
         let value = match value.parse::<u64>() {
@@ -60,11 +60,11 @@ fn parse(query: &str) -> (Map<String, Value>, Vec<Fault>) {
             _ => Value::String(value.into_owned()),
         };
         if fields.insert(name.clone().into_owned(), value).is_some() {
-            faults.push(Fault::new(&name, "is repeated"));
+            field_errors.push(FieldError::new(&name, "is repeated"));
         }
     }
-    faults.truncate(MAX_FAULTS);
-    (fields, faults)
+    field_errors.truncate(MAX_FAULTS);
+    (fields, field_errors)
 }
 
 /// The parameters that are numbers; all others are texts.

@@ -1,4 +1,4 @@
-//! JSON without the liberties that `serde_json::Value` takes: a key twice and a NUL are faults.
+//! JSON without the liberties that `serde_json::Value` takes: a key twice and a NUL are field_errors.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -6,31 +6,31 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::Fault;
+use super::FieldError;
 
 /// How many values a body may have, each entry of a list and each field of an object being one. No operation takes a
 /// tenth of it, and each costs seventy bytes and more.
 pub const MAX_VALUES: usize = 4_096;
 
-/// What stands for the whole body where a fault is not one field's.
+/// What stands for the whole body where a field_error is not one field's.
 const BODY: &str = "body";
 
-/// The object in this text, and the faults that lie in its form; or why there is no object.
+/// The object in this text, and the field_errors that lie in its form; or why there is no object.
 ///
 /// Invalid UTF-8, lone surrogates, numbers beyond what a double holds, more than 128 levels and anything
 /// after the object are refused by the parser itself.
-pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<Fault>), Fault> {
-    let (faults, values) = (RefCell::new(Vec::new()), Cell::new(0));
+pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<FieldError>), FieldError> {
+    let (field_errors, values) = (RefCell::new(Vec::new()), Cell::new(0));
     let mut parser = serde_json::Deserializer::from_slice(body);
-    let seed = Strict { place: None, faults: &faults, values: &values };
+    let seed = Strict { place: None, field_errors: &field_errors, values: &values };
     let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
     match value {
-        Ok(Value::Object(fields)) => Ok((fields, faults.into_inner())),
-        Ok(_) => Err(Fault::new(BODY, "must be a JSON object")),
+        Ok(Value::Object(fields)) => Ok((fields, field_errors.into_inner())),
+        Ok(_) => Err(FieldError::new(BODY, "must be a JSON object")),
         Err(_) if values.get() > MAX_VALUES => {
-            Err(Fault::new(BODY, format!("must not have more than {MAX_VALUES} values")))
+            Err(FieldError::new(BODY, format!("must not have more than {MAX_VALUES} values")))
         }
-        Err(error) => Err(Fault::new(BODY, format!("is not valid JSON: {error}"))),
+        Err(error) => Err(FieldError::new(BODY, format!("is not valid JSON: {error}"))),
     }
 }
 
@@ -38,12 +38,12 @@ pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<Fault>), Fau
 struct Strict<'a> {
     /// The field that is being read; the whole body at first.
     place: Option<&'a Place<'a>>,
-    faults: &'a RefCell<Vec<Fault>>,
+    field_errors: &'a RefCell<Vec<FieldError>>,
     /// How many values there were so far.
     values: &'a Cell<usize>,
 }
 
-/// A field, by its name and the field it stands in. Written out only where it is at fault, since a deep body
+/// A field, by its name and the field it stands in. Written out only where it is at field_error, since a deep body
 /// has long paths everywhere.
 struct Place<'a> {
     within: Option<&'a Place<'a>>,
@@ -62,16 +62,16 @@ impl Place<'_> {
 }
 
 impl Strict<'_> {
-    fn fault(&self, message: &str) {
-        let mut faults = self.faults.borrow_mut();
-        if faults.len() < super::fields::MAX_FAULTS {
-            faults.push(Fault::new(&self.place.map_or(BODY.to_owned(), Place::path), message));
+    fn field_error(&self, message: &str) {
+        let mut field_errors = self.field_errors.borrow_mut();
+        if field_errors.len() < super::fields::MAX_FAULTS {
+            field_errors.push(FieldError::new(&self.place.map_or(BODY.to_owned(), Place::path), message));
         }
     }
 
     fn check(&self, text: &str) {
         if text.contains('\0') {
-            self.fault("must not contain the NUL character");
+            self.field_error("must not contain the NUL character");
         }
     }
 }
@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
             field.check(&name);
             let value = fields.next_value_seed(field)?;
             if map.contains_key(&name) {
-                field.fault("is repeated");
+                field.field_error("is repeated");
             }
             map.insert(name, value);
         }
@@ -160,8 +160,11 @@ mod tests {
             format!(r#"{{"a":[{}[]]}}"#, "[],".repeat(300_000)),
             format!(r#"{{{}"z":0}}"#, (0..MAX_VALUES).map(|n| format!(r#""{n}":0,"#)).collect::<String>()),
         ] {
-            let fault = parse_object(body.as_bytes()).expect_err("too many");
-            assert_eq!(fault, Fault::new(BODY, format!("must not have more than {MAX_VALUES} values")));
+            let field_error = parse_object(body.as_bytes()).expect_err("too many");
+            assert_eq!(
+                field_error,
+                FieldError::new(BODY, format!("must not have more than {MAX_VALUES} values"))
+            );
         }
     }
 
@@ -173,9 +176,9 @@ mod tests {
             (r#"{"a":"\u0000"}"#, "a"),
             (r#"{"a":["\u0000"]}"#, "a"),
         ] {
-            let (_, faults) = parse_object(body.as_bytes()).expect("well formed");
+            let (_, field_errors) = parse_object(body.as_bytes()).expect("well formed");
             assert_eq!(
-                faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(),
+                field_errors.iter().map(|field_error| field_error.field.as_str()).collect::<Vec<_>>(),
                 [field],
                 "{body}"
             );
@@ -199,8 +202,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic_and_what_is_read_is_what_serde_json_reads(body: Vec<u8>) {
-            if let Ok((fields, faults)) = parse_object(&body)
-                && faults.is_empty()
+            if let Ok((fields, field_errors)) = parse_object(&body)
+                && field_errors.is_empty()
             {
                 let lenient: Value = serde_json::from_slice(&body).expect("serde_json takes more");
                 prop_assert_eq!(Value::Object(fields), lenient);
