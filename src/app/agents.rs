@@ -9,7 +9,7 @@ use crate::domain::agent::{
 };
 use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent};
 use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::scope::{ManagementScope, Scopes};
 use crate::domain::time::Timestamp;
 pub use crate::ports::agent_store::AgentFilter;
@@ -73,12 +73,12 @@ impl Agents {
         caller: &Caller,
         organization: Option<OrganizationId>,
         filter: &AgentFilter,
-        page: Page,
-    ) -> Result<Listing<Arc<Agent>>, AgentsError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Agent>>, AgentsError> {
         caller.require(ManagementScope::AgentsRead)?;
         match caller.tenancy().narrowed_to(organization) {
             Some(within) => Ok(self.store.list(within, filter, page).await?),
-            None => Ok(Listing { items: Vec::new(), total: 0 }),
+            None => Ok(Page { items: Vec::new(), total: 0 }),
         }
     }
 

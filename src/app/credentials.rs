@@ -1,4 +1,4 @@
-//! Credentials: making, listing, rotating and revoking them.
+//! Credentials: making, page, rotating and revoking them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::domain::credential::{
 };
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::jwk::PublicKey;
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::scope::ManagementScope;
 use crate::domain::secret::ClientSecret;
 use crate::domain::time::Timestamp;
@@ -132,8 +132,8 @@ impl Credentials {
         caller: &Caller,
         agent: Option<AgentId>,
         status: Option<CredentialStatus>,
-        page: Page,
-    ) -> Result<Listing<Arc<Credential>>, CredentialsError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, CredentialsError> {
         use ManagementScope::{AgentsRead, CredentialsWrite};
         let id = self.lookup_as(caller, agent, AgentsRead, CredentialsWrite).await?.id;
         Ok(self.store.list(id, status, page).await?)

@@ -10,7 +10,7 @@ use crate::domain::id::OrganizationId;
 use crate::domain::organization::{
     Name, Organization, OrganizationChange, OrganizationStatus, ResourceUri, Slug,
 };
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::{LimitOverrides, Plan};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
@@ -68,8 +68,8 @@ impl Organizations {
     pub async fn list(
         &self,
         caller: &Caller,
-        page: Page,
-    ) -> Result<Listing<Arc<Organization>>, OrganizationsError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Organization>>, OrganizationsError> {
         caller.require(ManagementScope::AdminOrgs)?;
         Ok(self.store.list(page).await?)
     }

@@ -2,14 +2,14 @@
 
 /// Which part of a list is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct PageRequest {
     /// From 1.
     pub number: u32,
     /// Entries a page, from 1.
     pub limit: u32,
 }
 
-impl Page {
+impl PageRequest {
     /// How many entries stand before this page.
     pub const fn offset(self) -> u64 {
         (self.number as u64 - 1) * self.limit as u64
@@ -18,7 +18,7 @@ impl Page {
 
 /// One page of a list, and how long the whole list is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<T> {
+pub struct Page<T> {
     /// The entries of the page, newest first.
     pub items: Vec<T>,
     /// How many entries there are on all pages.
@@ -31,8 +31,8 @@ mod tests {
 
     #[test]
     fn as_many_entries_stand_before_a_page_as_the_pages_before_it_hold() {
-        assert_eq!(Page { number: 1, limit: 20 }.offset(), 0);
-        assert_eq!(Page { number: 4, limit: 20 }.offset(), 60);
-        assert_eq!(Page { number: u32::MAX, limit: 100 }.offset(), 429_496_729_400);
+        assert_eq!(PageRequest { number: 1, limit: 20 }.offset(), 0);
+        assert_eq!(PageRequest { number: 4, limit: 20 }.offset(), 60);
+        assert_eq!(PageRequest { number: u32::MAX, limit: 100 }.offset(), 429_496_729_400);
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::agent::{Agent, AgentStatus, AgentType, Owner};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::tenancy::Tenancy;
 
 /// Keeps agents. Beside the common promises: an e-mail address is taken once in its organization, for ever;
@@ -35,8 +35,8 @@ pub trait AgentStore: Send + Sync {
         &self,
         within: Tenancy,
         filter: &AgentFilter,
-        page: Page,
-    ) -> Result<Listing<Arc<Agent>>, StoreError>;
+        page: PageRequest,
+    ) -> Result<Page<Arc<Agent>>, StoreError>;
 
     /// Replaces `before` by `after`, with the events of the change.
     ///

@@ -10,7 +10,7 @@ use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
 
@@ -47,8 +47,8 @@ pub trait CredentialStore: Send + Sync {
         &self,
         agent: AgentId,
         status: Option<CredentialStatus>,
-        page: Page,
-    ) -> Result<Listing<Arc<Credential>>, StoreError>;
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError>;
 
     /// Replaces `before` by `after` and, where `agent_after` is given, the agent by that, with the event.
     ///

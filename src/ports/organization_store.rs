@@ -8,7 +8,7 @@ use super::store_error::StoreError;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::tenancy::Tenancy;
 
 /// Keeps organizations. Beside the common promises: a slug is taken once, and the last administrator stays.
@@ -32,7 +32,7 @@ pub trait OrganizationStore: Send + Sync {
     async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError>;
 
     /// A page of all organizations, newest first.
-    async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError>;
+    async fn list(&self, page: PageRequest) -> Result<Page<Arc<Organization>>, StoreError>;
 
     /// Replaces `before` by `after`, with the events of the change.
     ///

@@ -1,7 +1,7 @@
 use agentidp::domain::agent::{AgentChange, AgentStatus};
 use agentidp::domain::audit::AuditAction;
 use agentidp::domain::credential::CredentialStatus;
-use agentidp::domain::page::Page;
+use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::agent_store::{AgentFilter, InsertAgentError, UpdateAgentError};
@@ -121,7 +121,8 @@ async fn another_organizations_agent_is_not_found(stores: Stores) {
     let (ours, theirs) = (stores.agent().await, stores.agent().await);
     let within = Tenancy::Only(ours.organization);
     assert_eq!(stores.agents.find(within, theirs.id).await.expect("an answer"), None);
-    let listing = stores.agents.list(within, &AgentFilter::default(), Page { number: 1, limit: 10 }).await;
+    let listing =
+        stores.agents.list(within, &AgentFilter::default(), PageRequest { number: 1, limit: 10 }).await;
     let listing = listing.expect("an answer");
     assert_eq!(listing.items.iter().map(|agent| agent.id).collect::<Vec<_>>(), [ours.id]);
     assert_eq!(listing.total, 1);
@@ -218,7 +219,8 @@ async fn a_list_is_newest_first_filtered_and_paged(stores: Stores) {
     let within = Tenancy::Only(organization.id);
     let mut seen = Vec::new();
     for number in 1..=3 {
-        let listing = stores.agents.list(within, &AgentFilter::default(), Page { number, limit: 2 }).await;
+        let listing =
+            stores.agents.list(within, &AgentFilter::default(), PageRequest { number, limit: 2 }).await;
         let listing = listing.expect("an answer");
         assert_eq!(listing.total, 5);
         seen.extend(listing.items.iter().map(|agent| agent.id));
@@ -226,7 +228,7 @@ async fn a_list_is_newest_first_filtered_and_paged(stores: Stores) {
     assert_eq!(seen, ids);
     let filter = AgentFilter { status: Some(AgentStatus::Suspended), ..AgentFilter::default() };
     let listing =
-        stores.agents.list(within, &filter, Page { number: 1, limit: 10 }).await.expect("an answer");
+        stores.agents.list(within, &filter, PageRequest { number: 1, limit: 10 }).await.expect("an answer");
     assert_eq!(listing.items.iter().map(|agent| agent.id).collect::<Vec<_>>(), [ids[2]]);
     assert_eq!(listing.total, 1);
 }
@@ -256,7 +258,7 @@ async fn agents_that_change_places_do_not_wait_for_each_other(stores: Stores) {
             .collect();
     }
     let filter = AgentFilter { status: Some(AgentStatus::Active), ..AgentFilter::default() };
-    let page = Page { number: 1, limit: 20 };
+    let page = PageRequest { number: 1, limit: 20 };
     let list = stores.agents.list(Tenancy::Only(organization.id), &filter, page).await.expect("an answer");
     assert_eq!((list.total, list.items.len()), (4, 4));
 }

@@ -16,7 +16,7 @@ use agentidp::domain::audit::{AuditAction, Authority, NewAuditEvent, Origin, Res
 use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
-use agentidp::domain::page::Page;
+use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::{ManagementScope, ManagementScopes, Scopes};
 use agentidp::domain::secret::{ClientSecret, SecretHash};
@@ -169,7 +169,7 @@ async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
         let racing = tokio::spawn(race(changes));
         let killed = caller.with_tokens_revoked(NOON).expect("alive");
         stores.agents.update(&caller, &killed, &[]).await.expect("changed");
-        let page = Page { number: 1, limit: 1 };
+        let page = PageRequest { number: 1, limit: 1 };
         let at_the_kill = stores.credentials.list(target.id, None, page).await.expect("an answer").total;
         let made = racing.await.expect("no panic").into_iter().filter(|made| *made).count();
         assert_eq!(u64::try_from(made).expect("few"), at_the_kill, "round {round}");

@@ -5,7 +5,7 @@ use agentidp::domain::credential::{
     StoredSecret,
 };
 use agentidp::domain::jwk::PublicKey;
-use agentidp::domain::page::Page;
+use agentidp::domain::page::PageRequest;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::{
@@ -273,7 +273,7 @@ async fn a_list_is_newest_first_and_filtered(stores: Stores) {
         ids.insert(0, new.id);
     }
     let list = async |status| {
-        let listing = stores.credentials.list(agent.id, status, Page { number: 1, limit: 10 }).await;
+        let listing = stores.credentials.list(agent.id, status, PageRequest { number: 1, limit: 10 }).await;
         listing.expect("an answer").items.iter().map(|one| one.id).collect::<Vec<_>>()
     };
     assert_eq!(list(None).await, ids);
@@ -293,7 +293,7 @@ async fn of_revoked_credentials_the_newest_are_kept(stores: Stores) {
     revoke(&oldest, NOON).await;
     stores.revoked_credentials(&agent, MAX_REVOKED - 1, NOON.plus_seconds(1)).await;
     let kept = async || {
-        let page = Page { number: 1, limit: 1 };
+        let page = PageRequest { number: 1, limit: 1 };
         let listing = stores.credentials.list(agent.id, Some(CredentialStatus::Revoked), page).await;
         let is_there = stores.credentials.find(agent.id, oldest.id).await.expect("an answer").is_some();
         (listing.expect("a page").total, is_there)

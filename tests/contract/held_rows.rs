@@ -3,7 +3,7 @@
 use agentidp::domain::agent::{Agent, AgentChange, Version};
 use agentidp::domain::audit::{AuditAction, Authority, NewAuditEvent};
 use agentidp::domain::id::{OrganizationId, TokenId};
-use agentidp::domain::page::Page;
+use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::scope::ManagementScopes;
 use agentidp::domain::tenancy::Tenancy;
@@ -223,7 +223,7 @@ async fn one_organization_leaves_most_of_the_pool_to_others() {
         stores.agents.update(&agent, &after, &[]).await.expect("there is a connection");
         let killed = after.with_tokens_revoked(NOON).expect("not final");
         stores.agents.update(&after, &killed, &[]).await.expect("there is one for kills");
-        let page = Page { number: 1, limit: 1 };
+        let page = PageRequest { number: 1, limit: 1 };
         let within = Tenancy::Only(agent.organization);
         let listing = stores.agents.list(within, &Default::default(), page).await.expect("and one for lists");
         assert_eq!(listing.total, 1);

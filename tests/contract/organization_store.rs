@@ -1,6 +1,6 @@
 use agentidp::domain::audit::AuditAction;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
-use agentidp::domain::page::Page;
+use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::organization_store::{InsertOrganizationError, UpdateOrganizationError};
@@ -105,7 +105,7 @@ async fn a_list_is_newest_first_and_paged(stores: Stores) {
     }
     let mut seen = Vec::new();
     for number in 1..=3 {
-        let listing = stores.organizations.list(Page { number, limit: 2 }).await.expect("an answer");
+        let listing = stores.organizations.list(PageRequest { number, limit: 2 }).await.expect("an answer");
         assert_eq!(listing.total, 5);
         seen.extend(listing.items.iter().map(|organization| organization.id));
     }

@@ -6,7 +6,7 @@ use agentidp::domain::agent::{AgentStatus, AgentType, Owner};
 use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, NewAuditEvent, Outcome, ResourceType};
 use agentidp::domain::credential::CredentialStatus;
 use agentidp::domain::id::{AgentId, TokenId};
-use agentidp::domain::page::Page;
+use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{Limit, LimitOverrides, Limits, Plan};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::CLOCK_SLACK_SECONDS;
@@ -377,7 +377,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
     let agent = stores.agent().await;
     let superuser = stores.database().client("postgres").await;
     explain(&superuser, plan_cache_mode).await;
-    let page = Page { number: 2, limit: 20 };
+    let page = PageRequest { number: 2, limit: 20 };
     let owner = Owner::parse("team").ok();
     for within in [Tenancy::All, Tenancy::Only(agent.organization)] {
         for filter in [

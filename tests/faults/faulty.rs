@@ -8,7 +8,7 @@ use agentidp::domain::audit::NewAuditEvent;
 use agentidp::domain::credential::{Credential, CredentialStatus};
 use agentidp::domain::id::{AgentId, CredentialId, OrganizationId};
 use agentidp::domain::organization::{Organization, Slug};
-use agentidp::domain::page::{Listing, Page};
+use agentidp::domain::page::{Page, PageRequest};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Claims, TokenStatus};
@@ -131,8 +131,8 @@ impl AgentStore for Faulty {
         &self,
         within: Tenancy,
         filter: &AgentFilter,
-        page: Page,
-    ) -> Result<Listing<Arc<Agent>>, StoreError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Agent>>, StoreError> {
         self.around(false, self.stores.agents.list(within, filter, page)).await
     }
 
@@ -168,7 +168,7 @@ impl OrganizationStore for Faulty {
         self.around(false, self.stores.organizations.find_by_slug(slug)).await
     }
 
-    async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError> {
+    async fn list(&self, page: PageRequest) -> Result<Page<Arc<Organization>>, StoreError> {
         self.around(false, self.stores.organizations.list(page)).await
     }
 
@@ -211,8 +211,8 @@ impl CredentialStore for Faulty {
         &self,
         agent: AgentId,
         status: Option<CredentialStatus>,
-        page: Page,
-    ) -> Result<Listing<Arc<Credential>>, StoreError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError> {
         self.around(false, self.stores.credentials.list(agent, status, page)).await
     }
 

@@ -15,7 +15,7 @@ use crate::domain::agent::{
     Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
 };
 use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::scope::ManagementScope as Scope;
 use crate::domain::scope::Scopes;
 
@@ -245,7 +245,7 @@ struct AgentsQuery {
 struct AgentsRequest {
     organization: Option<OrganizationId>,
     filter: AgentFilter,
-    page: Page,
+    page: PageRequest,
 }
 
 impl Input for AgentsQuery {
@@ -308,7 +308,7 @@ struct AgentPage {
 }
 
 impl AgentPage {
-    fn of(listing: &Listing<std::sync::Arc<Agent>>, page: Page) -> Self {
+    fn of(listing: &Page<std::sync::Arc<Agent>>, page: PageRequest) -> Self {
         Self {
             data: listing.items.iter().map(|agent| (&**agent).into()).collect(),
             total: listing.total,

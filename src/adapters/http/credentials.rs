@@ -15,7 +15,7 @@ use super::wire::{self, EnumName, Instant, NoContent, PathId};
 use crate::app::credentials::{Credentials, MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::page::Page;
+use crate::domain::page::PageRequest;
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on credentials.
@@ -204,7 +204,7 @@ struct CredentialsQuery {
 }
 
 impl Input for CredentialsQuery {
-    type Value = (Option<CredentialStatus>, Page);
+    type Value = (Option<CredentialStatus>, PageRequest);
 
     fn read(fields: &mut Fields) -> Option<Self::Value> {
         let page = wire::page(fields);

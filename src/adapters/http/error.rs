@@ -106,7 +106,7 @@ impl ApiError {
         Self::oauth(StatusCode::BAD_REQUEST, "invalid_request", description)
     }
 
-    /// `VALIDATION_ERROR` with every field_error there is.
+    /// `VALIDATION_ERROR` with every error there is.
     pub(super) fn validation(field_errors: &[FieldError]) -> Self {
         let errors: Vec<Value> = field_errors
             .iter()

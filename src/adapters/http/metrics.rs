@@ -73,7 +73,7 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Ar
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                // A scraper that breaks off or is slow is no field_error of ours.
+                // A scraper that breaks off or is slow is no error of ours.
                 _ = tokio::time::timeout(LONGEST, connection) => {}
                 () = shutdown.closing() => {}
             }

@@ -15,7 +15,7 @@ use crate::domain::audit::{AuditAction, Outcome, ResourceType};
 use crate::domain::credential::CredentialStatus;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::OrganizationStatus;
-use crate::domain::page::Page;
+use crate::domain::page::PageRequest;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
 
@@ -172,10 +172,10 @@ pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
 }
 
 /// The page that a list's `page` and `limit` ask for.
-pub fn page(fields: &mut Fields) -> Option<Page> {
+pub fn page(fields: &mut Fields) -> Option<PageRequest> {
     let number = fields.number("page", 1..=u32::MAX);
     let limit = fields.number("limit", 1..=100);
-    Some(Page { number: number?.unwrap_or(first_page()), limit: limit?.unwrap_or(default_limit()) })
+    Some(PageRequest { number: number?.unwrap_or(first_page()), limit: limit?.unwrap_or(default_limit()) })
 }
 
 /// Which page of a list is wanted
@@ -190,9 +190,9 @@ pub struct PageQuery {
 }
 
 impl Input for PageQuery {
-    type Value = Page;
+    type Value = PageRequest;
 
-    fn read(fields: &mut Fields) -> Option<Page> {
+    fn read(fields: &mut Fields) -> Option<PageRequest> {
         page(fields)
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::agent::{Agent, AgentStatus};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;
 use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
@@ -58,8 +58,8 @@ impl AgentStore for Memory {
         &self,
         within: Tenancy,
         filter: &AgentFilter,
-        page: Page,
-    ) -> Result<Listing<Arc<Agent>>, StoreError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Agent>>, StoreError> {
         let state = self.lock();
         let newest_first = state.agents_by_age.iter().rev().filter_map(|(_, id)| state.agents.get(id));
         let wanted =

@@ -10,7 +10,7 @@ use crate::domain::agent::Agent;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::time::Timestamp;
 use crate::ports::credential_store::{
     Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -57,8 +57,8 @@ impl CredentialStore for Memory {
         &self,
         agent: AgentId,
         status: Option<CredentialStatus>,
-        page: Page,
-    ) -> Result<Listing<Arc<Credential>>, StoreError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError> {
         let state = self.lock();
         let newest_first = state.credentials.get(&agent).into_iter().flatten().rev();
         let wanted = newest_first.filter(|one| status.is_none_or(|status| status == one.status()));

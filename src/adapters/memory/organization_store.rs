@@ -9,7 +9,7 @@ use super::state::page_of;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::tenancy::Tenancy;
 use crate::domain::token::RevocationNotice;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
@@ -47,7 +47,7 @@ impl OrganizationStore for Memory {
         Ok(state.slugs.get(slug).and_then(|id| state.organizations.get(id)).cloned())
     }
 
-    async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError> {
+    async fn list(&self, page: PageRequest) -> Result<Page<Arc<Organization>>, StoreError> {
         let state = self.lock();
         let newest_first = state.organizations_by_age.iter().rev();
         Ok(page_of(newest_first.filter_map(|(_, id)| state.organizations.get(id).cloned()), page))

@@ -10,7 +10,7 @@ use crate::domain::audit::{AuditEvent, NewAuditEvent, Position};
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, EventId, OrganizationId, TokenId};
 use crate::domain::organization::{Organization, Slug};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Limit;
 use crate::domain::time::{Month, Timestamp};
 use crate::domain::token::RevocationNotice;
@@ -155,7 +155,7 @@ impl State {
 }
 
 /// The page of a list that is walked newest first.
-pub(super) fn page_of<T>(newest_first: impl Iterator<Item = T>, page: Page) -> Listing<T> {
+pub(super) fn page_of<T>(newest_first: impl Iterator<Item = T>, page: PageRequest) -> Page<T> {
     let (offset, limit) = (page.offset(), u64::from(page.limit));
     let mut total = 0;
     let mut items = Vec::new();
@@ -165,5 +165,5 @@ pub(super) fn page_of<T>(newest_first: impl Iterator<Item = T>, page: Page) -> L
         }
         total += 1;
     }
-    Listing { items, total }
+    Page { items, total }
 }

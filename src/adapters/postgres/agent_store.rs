@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
-use super::codec::{self, AGENT, ORGANIZATION, empty_listing, listing, name_of, number, signed};
+use super::codec::{self, AGENT, ORGANIZATION, empty_page, name_of, number, page_of, signed};
 use super::store::{Parameter, Postgres};
 use super::transaction::Transaction;
 use super::where_clause::WhereClause;
@@ -13,7 +13,7 @@ use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::token::RevocationNotice;
@@ -108,8 +108,8 @@ impl AgentStore for Postgres {
         &self,
         within: Tenancy,
         filter: &AgentFilter,
-        page: Page,
-    ) -> Result<Listing<Arc<Agent>>, StoreError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Agent>>, StoreError> {
         let organization = within.organization().map(|id| id.0);
         let owner = filter.owner.as_ref().map(crate::domain::agent::Owner::as_str);
         let agent_type = filter.agent_type.map(|kind| name_of(&AgentType::ALL, &kind));
@@ -145,9 +145,9 @@ impl AgentStore for Postgres {
         let rows = self.read_planned(&sql, &clause.parameters).await?;
         if rows.is_empty() {
             let sql = format!("-- agent_store.count\nSELECT {count} AS total");
-            return empty_listing(&self.read_planned(&sql, &clause.parameters).await?);
+            return empty_page(&self.read_planned(&sql, &clause.parameters).await?);
         }
-        listing(&rows, codec::agent)
+        page_of(&rows, codec::agent)
     }
 
     async fn update(

@@ -15,7 +15,7 @@ use crate::domain::credential::{Credential, CredentialKind, PreviousSecret, Stor
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
 use crate::domain::jwk::PublicKey;
 use crate::domain::organization::{Name, Organization, OrganizationStatus, ResourceUri, Slug};
-use crate::domain::page::Listing;
+use crate::domain::page::Page;
 use crate::domain::plan::{Limit, LimitOverrides, Plan};
 use crate::domain::scope::Scopes;
 use crate::domain::secret::{Fingerprint, SecretHash};
@@ -56,18 +56,18 @@ pub(super) fn signed(number: u64) -> i64 {
 }
 
 /// A page of rows that each know the `total`.
-pub(super) fn listing<T>(
+pub(super) fn page_of<T>(
     rows: &[Row],
     read: impl Fn(&Row) -> Result<T, StoreError>,
-) -> Result<Listing<Arc<T>>, StoreError> {
+) -> Result<Page<Arc<T>>, StoreError> {
     let items = rows.iter().map(|row| read(row).map(Arc::new)).collect::<Result<_, _>>()?;
-    Ok(Listing { items, ..empty_listing(rows)? })
+    Ok(Page { items, ..empty_page(rows)? })
 }
 
 /// A page with nothing on it, of a row that knows the `total`.
-pub(super) fn empty_listing<T>(rows: &[Row]) -> Result<Listing<Arc<T>>, StoreError> {
+pub(super) fn empty_page<T>(rows: &[Row]) -> Result<Page<Arc<T>>, StoreError> {
     let first = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
-    Ok(Listing { items: Vec::new(), total: number(first, "total")? })
+    Ok(Page { items: Vec::new(), total: number(first, "total")? })
 }
 
 /// The name of a value.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::codec::{self, CREDENTIAL, KindColumns, empty_listing, listing, number, signed};
+use super::codec::{self, CREDENTIAL, KindColumns, empty_page, number, page_of, signed};
 use super::store::{Parameter, Postgres};
 use super::transaction::Transaction;
 use crate::domain::agent::Agent;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::time::Timestamp;
 use crate::ports::credential_store::{
     Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -105,8 +105,8 @@ impl CredentialStore for Postgres {
         &self,
         agent: AgentId,
         status: Option<CredentialStatus>,
-        page: Page,
-    ) -> Result<Listing<Arc<Credential>>, StoreError> {
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError> {
         let condition = match status {
             None => "agent_id = $1",
             Some(CredentialStatus::Active) => "agent_id = $1 AND revoked_at IS NULL",
@@ -121,9 +121,9 @@ impl CredentialStore for Postgres {
         let rows = self.read(&sql, &[&agent.0, &i64::from(page.limit), &signed(page.offset())]).await?;
         if rows.is_empty() {
             let sql = format!("-- credential_store.count\nSELECT ({count}) AS total");
-            return empty_listing(&self.read(&sql, &[&agent.0]).await?);
+            return empty_page(&self.read(&sql, &[&agent.0]).await?);
         }
-        listing(&rows, codec::credential)
+        page_of(&rows, codec::credential)
     }
 
     async fn update(

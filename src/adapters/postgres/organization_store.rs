@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::codec::{self, ORGANIZATION, empty_listing, limit_column, listing, name_of, signed};
+use super::codec::{self, ORGANIZATION, empty_page, limit_column, name_of, page_of, signed};
 use super::store::{Parameter, Postgres};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, OrganizationStatus, Slug};
-use crate::domain::page::{Listing, Page};
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Plan;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::token::RevocationNotice;
@@ -91,7 +91,7 @@ impl OrganizationStore for Postgres {
         Ok(rows.first().map(codec::organization).transpose()?.map(Arc::new))
     }
 
-    async fn list(&self, page: Page) -> Result<Listing<Arc<Organization>>, StoreError> {
+    async fn list(&self, page: PageRequest) -> Result<Page<Arc<Organization>>, StoreError> {
         let sql = format!(
             "-- organization_store.list\n\
              SELECT {ORGANIZATION}, (SELECT count(*) FROM organizations) AS total FROM organizations \
@@ -99,8 +99,8 @@ impl OrganizationStore for Postgres {
         );
         let rows = self.read(&sql, &[&i64::from(page.limit), &signed(page.offset())]).await?;
         match rows.is_empty() {
-            true => empty_listing(&self.read(COUNT, &[]).await?),
-            false => listing(&rows, codec::organization),
+            true => empty_page(&self.read(COUNT, &[]).await?),
+            false => page_of(&rows, codec::organization),
         }
     }
 

@@ -1,11 +1,11 @@
-//! The fields of one input, taken one by one, their field_errors gathered.
+//! The fields of one input, taken one by one, their errors gathered.
 
 use poem_openapi::types::Type;
 use serde_json::{Map, Value};
 
 use crate::domain::time::Timestamp;
 
-/// The most field_errors that are told.
+/// The most errors that are told.
 pub(super) const MAX_FAULTS: usize = 100;
 
 /// Something that is wrong with an input.
@@ -18,7 +18,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// A field_error of that field. A name that a stranger made up is cut to a length that can be told back.
+    /// A error of that field. A name that a stranger made up is cut to a length that can be told back.
     pub fn new(field: &str, message: impl Into<String>) -> Self {
         const LONGEST: usize = 200;
         let kept = field.floor_char_boundary(LONGEST);
@@ -31,7 +31,7 @@ pub trait Input: Type {
     /// What it is read as.
     type Value: Send;
 
-    /// Takes the fields. `None` only where a field_error was noted.
+    /// Takes the fields. `None` only where a error was noted.
     fn read(fields: &mut Fields) -> Option<Self::Value>;
 }
 
@@ -44,12 +44,12 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The fields of this object, beside field_errors that are known already. `now` judges what must lie ahead.
+    /// The fields of this object, beside errors that are known already. `now` judges what must lie ahead.
     pub fn new(values: Map<String, Value>, field_errors: Vec<FieldError>, now: Timestamp) -> Self {
         Self { prefix: String::new(), values, field_errors, now }
     }
 
-    /// Reads an input whole: its value, or every field_error that it has.
+    /// Reads an input whole: its value, or every error that it has.
     pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<FieldError>> {
         let value = T::read(&mut self);
         self.refuse_rest();
@@ -59,7 +59,7 @@ impl Fields {
         }
     }
 
-    /// Notes a field_error of a field.
+    /// Notes a error of a field.
     pub fn field_error(&mut self, name: &str, message: impl Into<String>) {
         if self.field_errors.len() < MAX_FAULTS {
             self.field_errors.push(FieldError::new(&format!("{}{name}", self.prefix), message));
@@ -80,7 +80,7 @@ impl Fields {
         self.optional(name, read).flatten()
     }
 
-    /// A field that may be absent. `None` where it is at field_error; `Some(None)` where it is absent.
+    /// A field that may be absent. `None` where it is at error; `Some(None)` where it is absent.
     pub fn optional<T>(
         &mut self,
         name: &str,
@@ -96,8 +96,8 @@ impl Fields {
         }
     }
 
-    /// A list of texts, each with its place; field_errors of others are noted under theirs. `None` where it is no
-    /// list; what is at field_error is left out of it, so that the rest can be judged too.
+    /// A list of texts, each with its place; errors of others are noted under theirs. `None` where it is no
+    /// list; what is at error is left out of it, so that the rest can be judged too.
     pub fn texts<T>(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! What strangers send, read strictly: every field_error is found, and all are named at once.
+//! What strangers send, read strictly: every error is found, and all are named at once.
 //!
 //! JSON bodies and query strings are read by the same [`Fields`]; each type of input says once how it is
 //! read ([`Input`]) and once how it is described (its OpenAPI schema).

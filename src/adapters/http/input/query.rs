@@ -15,7 +15,7 @@ use crate::adapters::http::error::ApiError;
 /// Under this media type a query is registered; the document then shows its fields as parameters.
 pub const QUERY: &str = "query";
 
-/// The query of a request, read as `T` is read: a parameter that is unknown, empty or there twice is a field_error.
+/// The query of a request, read as `T` is read: a parameter that is unknown, empty or there twice is a error.
 pub struct Query<T: Input>(pub T::Value);
 
 impl<'a, T: Input> ApiExtractor<'a> for Query<T> {

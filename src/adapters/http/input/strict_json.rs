@@ -1,4 +1,4 @@
-//! JSON without the liberties that `serde_json::Value` takes: a key twice and a NUL are field_errors.
+//! JSON without the liberties that `serde_json::Value` takes: a key twice and a NUL are errors.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,10 +12,10 @@ use super::FieldError;
 /// tenth of it, and each costs seventy bytes and more.
 pub const MAX_VALUES: usize = 4_096;
 
-/// What stands for the whole body where a field_error is not one field's.
+/// What stands for the whole body where a error is not one field's.
 const BODY: &str = "body";
 
-/// The object in this text, and the field_errors that lie in its form; or why there is no object.
+/// The object in this text, and the errors that lie in its form; or why there is no object.
 ///
 /// Invalid UTF-8, lone surrogates, numbers beyond what a double holds, more than 128 levels and anything
 /// after the object are refused by the parser itself.
@@ -43,7 +43,7 @@ struct Strict<'a> {
     values: &'a Cell<usize>,
 }
 
-/// A field, by its name and the field it stands in. Written out only where it is at field_error, since a deep body
+/// A field, by its name and the field it stands in. Written out only where it is at error, since a deep body
 /// has long paths everywhere.
 struct Place<'a> {
     within: Option<&'a Place<'a>>,
