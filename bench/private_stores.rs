@@ -4,10 +4,10 @@ use std::process::Command;
 
 use crate::Outcome;
 
-#[path = "../tests/servers/leash.rs"]
-mod leash;
+#[path = "../tests/servers/supervised.rs"]
+mod supervised;
 
-use leash::Server;
+use supervised::Server;
 
 const START: &str = "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D data && \
     pg_ctl -w -D data -o \"-c listen_addresses='' -c unix_socket_directories='$folder' -c shared_buffers=512MB \

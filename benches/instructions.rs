@@ -29,7 +29,7 @@ const WARM_UP: u32 = 50;
 const COUNTED: u32 = 400;
 
 /// What a request is made of.
-type Make = fn(&World) -> RequestBuilder;
+type Make = fn(&TestServer) -> RequestBuilder;
 
 const PATHS: [(&str, Make, &str); 4] = [
     ("token", token, "grant_type=client_credentials"),
@@ -39,7 +39,7 @@ const PATHS: [(&str, Make, &str); 4] = [
 ];
 
 /// A service, and what is asked of it.
-struct World {
+struct TestServer {
     service: PlainService,
     basic: String,
     bearer: String,
@@ -126,7 +126,7 @@ fn run(name: &str) {
     let service = PlainService::start();
     let administrator = &service.administrator;
     let pair = format!("{}:{}", administrator.client_id, administrator.client_secret.expose());
-    let world = World {
+    let world = TestServer {
         basic: format!("Basic {}", STANDARD.encode(pair)),
         bearer: format!("Bearer {}", service.token()),
         agent: administrator.client_id.to_string(),
@@ -154,20 +154,20 @@ fn send_counted_requests(send: &dyn Fn()) {
     }
 }
 
-fn token(world: &World) -> RequestBuilder {
+fn token(world: &TestServer) -> RequestBuilder {
     form("/api/v1/token").header(AUTHORIZATION, &world.basic)
 }
 
-fn introspection(world: &World) -> RequestBuilder {
+fn introspection(world: &TestServer) -> RequestBuilder {
     form("/api/v1/token/introspect").header(AUTHORIZATION, &world.bearer)
 }
 
-fn bearer_read(world: &World) -> RequestBuilder {
+fn bearer_read(world: &TestServer) -> RequestBuilder {
     let uri = format!("/api/v1/agents/{}", world.agent);
     Request::builder().uri(uri.parse().expect("a path")).header(AUTHORIZATION, &world.bearer)
 }
 
-fn refusal(_: &World) -> RequestBuilder {
+fn refusal(_: &TestServer) -> RequestBuilder {
     Request::builder().uri("/api/v1/agents".parse().expect("a path")).header(AUTHORIZATION, "Bearer a.b.c")
 }
 

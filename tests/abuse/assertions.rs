@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::arena::{Arena, ISSUER, NOBODY, claims_of, now, part, part_of, unique};
+use crate::fixtures::{Fixtures, ISSUER, NOBODY, claims_of, now, part, part_of, unique};
 use crate::wire::{Answer, Expected, FORM, JSON, Row, ask, request, try_all};
 use Expected::{AnyOf, Done, Refused};
 
@@ -19,12 +19,12 @@ struct Signer {
 }
 
 impl Signer {
-    async fn of(arena: &Arena) -> Self {
-        let agent = arena.client(&["files:read"], None).await.id;
+    async fn of(fixtures: &Fixtures) -> Self {
+        let agent = fixtures.client(&["files:read"], None).await.id;
         let key = Ed25519KeyPair::generate().expect("a key");
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": part_of(key.public_key().as_ref()) });
         let body = json!({ "type": "public_key", "publicKey": jwk }).to_string();
-        let made = arena.call("POST", &format!("/agents/{agent}/credentials"), &body).await;
+        let made = fixtures.call("POST", &format!("/agents/{agent}/credentials"), &body).await;
         assert_eq!(made.status, 201, "{made:?}");
         Self { agent, key }
     }
@@ -61,9 +61,9 @@ fn sent(assertion: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_assertion_is_believed_only_if_all_of_it_is_right() {
-    let arena = Arena::in_memory().await;
-    let signer = Signer::of(&arena).await;
-    let other = Signer::of(&arena).await;
+    let fixtures = Fixtures::in_memory().await;
+    let signer = Signer::of(&fixtures).await;
+    let other = Signer::of(&fixtures).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/jwks", listener.local_addr().expect("bound"));
     let now = now();
@@ -163,7 +163,7 @@ async fn an_assertion_is_believed_only_if_all_of_it_is_right() {
         ("a line end after it", format!("{good}%0A"), CLIENT),
         ("JSON serialization", "%7B%22payload%22%3A%22x%22%7D".to_owned(), CLIENT),
         ("a megabyte", "a".repeat(1_000_000), CLIENT),
-        ("one of our own access tokens", arena.admin.clone(), CLIENT),
+        ("one of our own access tokens", fixtures.admin.clone(), CLIENT),
     ] {
         rows.push(Row { name: name.to_owned(), request: sent(&assertion), expected });
     }
@@ -191,17 +191,17 @@ async fn an_assertion_is_believed_only_if_all_of_it_is_right() {
     ] {
         rows.push(Row { name: name.to_owned(), request: typed(&kind), expected });
     }
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
     let fetched = tokio::time::timeout(std::time::Duration::from_millis(50), listener.accept()).await;
     assert!(fetched.is_err(), "something was fetched");
 }
 
 #[tokio::test]
 async fn no_key_is_registered_that_is_not_a_good_public_one() {
-    let arena = Arena::in_memory().await;
-    let agent = arena.client(&["files:read"], None).await.id;
+    let fixtures = Fixtures::in_memory().await;
+    let agent = fixtures.client(&["files:read"], None).await.id;
     let path = format!("POST /api/v1/agents/{agent}/credentials");
-    let bearer = format!("Bearer {}", arena.admin);
+    let bearer = format!("Bearer {}", fixtures.admin);
     let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
     let y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
     let odd = |bytes: usize| part_of(&vec![0xc5; bytes]);
@@ -252,26 +252,26 @@ async fn no_key_is_registered_that_is_not_a_good_public_one() {
             Row { name: name.to_owned(), request: request(&path, &headers, body.as_bytes()), expected }
         })
         .collect();
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 /// The same assertion again: on the other instance, at once many times, and by introspection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_assertion_that_was_used_is_used_up_everywhere() {
-    let arena = std::sync::Arc::new(Arena::on_stores().await);
-    let signer = Signer::of(&arena).await;
+    let fixtures = std::sync::Arc::new(Fixtures::on_stores().await);
+    let signer = Signer::of(&fixtures).await;
     for round in 0..20 {
         let assertion = signer.assertion(&json!({}));
         let racers: tokio::task::JoinSet<Answer> = (0..12)
             .map(|_| {
-                let (arena, request) = (arena.clone(), sent(&assertion));
-                async move { ask(arena.address(), &request).await }
+                let (fixtures, request) = (fixtures.clone(), sent(&assertion));
+                async move { ask(fixtures.address(), &request).await }
             })
             .collect();
         let answers = racers.join_all().await;
         let passed = answers.iter().filter(|answer| answer.status == 200).count();
         assert_eq!(passed, 1, "round {round}: {answers:?}");
-        let again = ask(arena.address(), &sent(&assertion)).await;
+        let again = ask(fixtures.address(), &sent(&assertion)).await;
         assert_eq!(again.status, 401, "{again:?}");
         let token = answers.iter().find(|answer| answer.status == 200).expect("one").json();
         assert_eq!(claims_of(token["access_token"].as_str().expect("a token"))["sub"], signer.agent);

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use jsonwebtoken::Header;
 use serde_json::{Value, json};
 
-use crate::arena::{ALL_SCOPES, Arena, KEY, NOBODY, claims_of, header_of, now, part, part_of, signed};
+use crate::fixtures::{ALL_SCOPES, Fixtures, KEY, NOBODY, claims_of, header_of, now, part, part_of, signed};
 use crate::wire::{Expected, Row, ask, request, try_all};
 use Expected::{AnyOf, Done, Refused};
 
@@ -17,16 +17,16 @@ fn sent(token: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_token_is_believed_only_if_all_of_it_is_right() {
-    tokens(&Arena::in_memory().await).await;
+    tokens(&Fixtures::in_memory().await).await;
 }
 
 #[tokio::test]
 async fn a_token_is_believed_only_if_all_of_it_is_right_on_two_instances() {
-    tokens(&Arena::on_stores().await).await;
+    tokens(&Fixtures::on_stores().await).await;
 }
 
-async fn tokens(arena: &Arena) {
-    let good = arena.admin.clone();
+async fn tokens(fixtures: &Fixtures) {
+    let good = fixtures.admin.clone();
     let header = header_of(&good);
     let claims = claims_of(&good);
     let with = |name: &str, value: Value| {
@@ -60,7 +60,7 @@ async fn tokens(arena: &Arena) {
             part(&json!({ "alg": algorithm, "typ": "at+jwt", "kid": header.kid }))
         )
     };
-    let public = ask(arena.address(), &request("GET /.well-known/jwks.json", &[], b"")).await.body;
+    let public = ask(fixtures.address(), &request("GET /.well-known/jwks.json", &[], b"")).await.body;
     let now = now();
     let rows: Vec<(&str, String, Expected)> = vec![
         ("a good one", good.clone(), Done),
@@ -139,7 +139,7 @@ async fn tokens(arena: &Arena) {
         .map(|(name, token, expected)| Row { name: name.to_owned(), request: sent(&token), expected })
         .chain(headers(&good))
         .collect();
-    try_all(arena, rows).await;
+    try_all(fixtures, rows).await;
 }
 
 /// The same token in other headers, and places that take none.
@@ -182,44 +182,48 @@ fn headers(good: &str) -> Vec<Row> {
 /// A token that is dead stays dead: revoked, killed, suspended and brought back, decommissioned, and for a resource.
 #[tokio::test]
 async fn what_was_killed_stays_dead_on_every_instance() {
-    let arena = Arena::on_stores().await;
-    let organization = arena.organization(json!({})).await;
+    let fixtures = Fixtures::on_stores().await;
+    let organization = fixtures.organization(json!({})).await;
     let client = async || {
-        let client = arena.client(&["agents:read"], Some(&organization)).await;
-        let token = arena.token_of(&client, "agents:read").await;
+        let client = fixtures.client(&["agents:read"], Some(&organization)).await;
+        let token = fixtures.token_of(&client, "agents:read").await;
         (client, token)
     };
     let mut rows = Vec::new();
     let (_, revoked) = client().await;
     let form = format!("token={revoked}");
-    let bearer = format!("Bearer {}", arena.admin);
+    let bearer = format!("Bearer {}", fixtures.admin);
     let headers = [("Authorization", bearer.as_str()), crate::wire::FORM];
-    let answer = ask(arena.address(), &request("POST /api/v1/token/revoke", &headers, form.as_bytes())).await;
+    let answer =
+        ask(fixtures.address(), &request("POST /api/v1/token/revoke", &headers, form.as_bytes())).await;
     assert_eq!(answer.status, 200);
     rows.push(("revoked", revoked));
     let (agent, killed) = client().await;
-    arena.call("POST", &format!("/agents/{}/tokens/revoke", agent.id), "").await;
+    fixtures.call("POST", &format!("/agents/{}/tokens/revoke", agent.id), "").await;
     rows.push(("killed", killed));
     let (agent, suspended) = client().await;
     for status in ["suspended", "active"] {
         let body = json!({ "status": status }).to_string();
-        assert_eq!(arena.call("PATCH", &format!("/agents/{}", agent.id), &body).await.status, 200);
+        assert_eq!(fixtures.call("PATCH", &format!("/agents/{}", agent.id), &body).await.status, 200);
     }
     rows.push(("suspended and brought back", suspended));
     let (agent, gone) = client().await;
-    assert_eq!(arena.call("DELETE", &format!("/agents/{}", agent.id), "").await.status, 204);
+    assert_eq!(fixtures.call("DELETE", &format!("/agents/{}", agent.id), "").await.status, 204);
     rows.push(("decommissioned", gone));
     let (agent, rotated) = client().await;
     let path = format!("/agents/{}/credentials/{}/rotate", agent.id, agent.credential);
-    assert_eq!(arena.call("POST", &path, r#"{"revokeTokens":true}"#).await.status, 200);
+    assert_eq!(fixtures.call("POST", &path, r#"{"revokeTokens":true}"#).await.status, 200);
     rows.push(("rotated away", rotated));
     let (agent, _) = client().await;
-    let resource = arena.ask_token(&agent, "&resource=https://api.example.com").await;
+    let resource = fixtures.ask_token(&agent, "&resource=https://api.example.com").await;
     assert_eq!(resource.status, 400, "a management scope is for this service only");
     let (_, tenant) = client().await;
     for status in ["suspended", "active"] {
         let body = json!({ "status": status }).to_string();
-        assert_eq!(arena.call("PATCH", &format!("/organizations/{organization}"), &body).await.status, 200);
+        assert_eq!(
+            fixtures.call("PATCH", &format!("/organizations/{organization}"), &body).await.status,
+            200
+        );
     }
     rows.push(("of a tenant that was suspended and brought back", tenant));
     let twice = rows.iter().chain(&rows);
@@ -228,18 +232,18 @@ async fn what_was_killed_stays_dead_on_every_instance() {
         request: request("GET /api/v1/agents", &[("Authorization", &format!("Bearer {token}"))], b""),
         expected: TOKEN,
     });
-    try_all(&arena, rows.collect()).await;
+    try_all(&fixtures, rows.collect()).await;
 }
 
 /// The largest token that can be fits into a header.
 #[tokio::test]
 async fn a_token_of_all_that_an_agent_may_have_works() {
-    let arena = Arena::in_memory().await;
+    let fixtures = Fixtures::in_memory().await;
     let mut capabilities: Vec<String> =
         (0..58).map(|place| format!("files:{place:02}{}", "a".repeat(56))).collect();
     capabilities.extend(ALL_SCOPES.split(' ').map(str::to_owned));
     let names: Vec<&str> = capabilities.iter().map(String::as_str).collect();
-    let client = arena.client(&names, None).await;
-    let token = arena.token_of(&client, &names.join(" ")).await;
-    assert_eq!(arena.call_as(&token, "GET", "/agents", "").await.status, 200, "{} bytes", token.len());
+    let client = fixtures.client(&names, None).await;
+    let token = fixtures.token_of(&client, &names.join(" ")).await;
+    assert_eq!(fixtures.call_as(&token, "GET", "/agents", "").await.status, 200, "{} bytes", token.len());
 }

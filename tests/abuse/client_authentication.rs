@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 
-use crate::arena::{Arena, Client, NOBODY, basic};
+use crate::fixtures::{Client, Fixtures, NOBODY, basic};
 use crate::wire::{Expected, FORM, JSON, Row, ask, request, try_all};
 use Expected::{AnyOf, Closed, Done, Refused};
 
@@ -20,23 +20,23 @@ struct Clients {
     rotated: Client,
 }
 
-async fn clients(arena: &Arena) -> Clients {
-    let client = async || arena.client(&["files:read"], None).await;
+async fn clients(fixtures: &Fixtures) -> Clients {
+    let client = async || fixtures.client(&["files:read"], None).await;
     let (good, revoked, gone, suspended, rotated) =
         (client().await, client().await, client().await, client().await, client().await);
     let of = |client: &Client| format!("/agents/{}/credentials/{}", client.id, client.credential);
-    assert_eq!(arena.call("DELETE", &of(&revoked), "").await.status, 204);
-    assert_eq!(arena.call("DELETE", &format!("/agents/{}", gone.id), "").await.status, 204);
+    assert_eq!(fixtures.call("DELETE", &of(&revoked), "").await.status, 204);
+    assert_eq!(fixtures.call("DELETE", &format!("/agents/{}", gone.id), "").await.status, 204);
     let path = format!("/agents/{}", suspended.id);
-    assert_eq!(arena.call("PATCH", &path, r#"{"status":"suspended"}"#).await.status, 200);
-    assert_eq!(arena.call("POST", &format!("{}/rotate", of(&rotated)), "{}").await.status, 200);
+    assert_eq!(fixtures.call("PATCH", &path, r#"{"status":"suspended"}"#).await.status, 200);
+    assert_eq!(fixtures.call("POST", &format!("{}/rotate", of(&rotated)), "{}").await.status, 200);
     Clients { good, revoked, gone, suspended, rotated }
 }
 
 #[tokio::test]
 async fn nobody_is_let_in_who_does_not_prove_it() {
-    let arena = Arena::in_memory().await;
-    let Clients { good, revoked, gone, suspended, rotated } = clients(&arena).await;
+    let fixtures = Fixtures::in_memory().await;
+    let Clients { good, revoked, gone, suspended, rotated } = clients(&fixtures).await;
     let with = |id: &str, secret: &str| {
         let authorization = basic(id, secret);
         request("POST /api/v1/token", &[("Authorization", &authorization), FORM], PLAIN.as_bytes())
@@ -89,7 +89,7 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
         ("no UTF-8 inside", format!("Basic {}", STANDARD.encode(b"\xff\xfe:\xff")), AnyOf(&[400, 401])),
         ("basic in small letters", format!("basic {}", STANDARD.encode(&pair)), Done),
         ("two in one", format!("Basic {}, Bearer x", STANDARD.encode(&pair)), AnyOf(&[400, 401])),
-        ("a bearer token only", format!("Bearer {}", arena.admin), AnyOf(&[400, 401])),
+        ("a bearer token only", format!("Bearer {}", fixtures.admin), AnyOf(&[400, 401])),
         ("Digest", "Digest username=\"a\"".to_owned(), AnyOf(&[400, 401])),
         ("a value of 300 KB", format!("Basic {}", "QUFB".repeat(75_000)), Closed),
     ] {
@@ -120,19 +120,19 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
     ] {
         rows.push(Row { name: name.to_owned(), request, expected });
     }
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 /// Unknown, wrong, revoked, decommissioned: the same words, whoever asks.
 #[tokio::test]
 async fn a_refusal_says_the_same_of_all() {
-    let arena = Arena::on_stores().await;
-    let Clients { good, revoked, gone, rotated, .. } = clients(&arena).await;
+    let fixtures = Fixtures::on_stores().await;
+    let Clients { good, revoked, gone, rotated, .. } = clients(&fixtures).await;
     let unknown = Client { id: NOBODY.to_owned(), ..good.clone() };
     let wrong = Client { secret: revoked.secret.clone(), ..good };
     let mut told = Vec::new();
     for client in [unknown, wrong, revoked, gone, rotated] {
-        let answer = arena.ask_token(&client, "").await;
+        let answer = fixtures.ask_token(&client, "").await;
         let mut body = answer.json();
         body.as_object_mut().expect("an object").remove("requestId");
         told.push((answer.status, body, answer.header("www-authenticate").map(str::to_owned)));
@@ -144,12 +144,12 @@ async fn a_refusal_says_the_same_of_all() {
 /// What is asked for by a secret is asked for by no other path.
 #[tokio::test]
 async fn a_secret_opens_the_token_endpoint_and_nothing_else() {
-    let arena = Arena::in_memory().await;
-    let client = arena.client(&["agents:read", "tokens:read"], None).await;
+    let fixtures = Fixtures::in_memory().await;
+    let client = fixtures.client(&["agents:read", "tokens:read"], None).await;
     let authorization = basic(&client.id, &client.secret);
     for line in ["GET /api/v1/agents", "GET /api/v1/audit", "POST /api/v1/agents", "GET /api/v1/usage"] {
         let answer =
-            ask(arena.address(), &request(line, &[("Authorization", &authorization), JSON], b"")).await;
+            ask(fixtures.address(), &request(line, &[("Authorization", &authorization), JSON], b"")).await;
         assert_eq!(answer.status, 401, "{line}: {answer:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The form of the token endpoint.
 
-use crate::arena::{Arena, basic};
+use crate::fixtures::{Fixtures, basic};
 use crate::wire::{Expected, FORM, Row, ask, request, try_all};
 use Expected::{AnyOf, Done, Refused};
 
@@ -10,9 +10,9 @@ const TARGET: Expected = Refused(400, "invalid_target");
 
 #[tokio::test]
 async fn every_form_is_answered_as_oauth_has_it() {
-    let arena = Arena::in_memory().await;
-    let organization = arena.organization(serde_json::json!({})).await;
-    let client = arena.client(&["files:read", "files:write", "agents:read"], Some(&organization)).await;
+    let fixtures = Fixtures::in_memory().await;
+    let organization = fixtures.organization(serde_json::json!({})).await;
+    let client = fixtures.client(&["files:read", "files:write", "agents:read"], Some(&organization)).await;
     let authorization = basic(&client.id, &client.secret);
     let huge_scope = format!("grant_type=client_credentials&scope={}", "files:read+".repeat(9_000));
     let many_scopes = format!("grant_type=client_credentials&scope={}", "a:b+".repeat(20_000));
@@ -113,14 +113,14 @@ async fn every_form_is_answered_as_oauth_has_it() {
         let request = request(&format!("{method} /api/v1/token"), &[], b"");
         rows.push(Row { name: method.to_owned(), request, expected: AnyOf(&[405]) });
     }
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 #[tokio::test]
 async fn a_success_has_all_that_rfc_6749_wants_and_no_more() {
-    let arena = Arena::in_memory().await;
-    let client = arena.client(&["files:read"], None).await;
-    let answer = arena.ask_token(&client, "").await;
+    let fixtures = Fixtures::in_memory().await;
+    let client = fixtures.client(&["files:read"], None).await;
+    let answer = fixtures.ask_token(&client, "").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("pragma"), Some("no-cache"));
@@ -128,6 +128,6 @@ async fn a_success_has_all_that_rfc_6749_wants_and_no_more() {
     let names: Vec<&str> = body.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(names, ["access_token", "token_type", "expires_in", "scope"], "no refresh token");
     assert_eq!(body["token_type"], "Bearer");
-    let wrong = ask(arena.address(), &request("GET /api/v1/token", &[], b"")).await;
+    let wrong = ask(fixtures.address(), &request("GET /api/v1/token", &[], b"")).await;
     assert_eq!(wrong.header("allow"), Some("POST"));
 }

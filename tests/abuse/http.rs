@@ -1,6 +1,6 @@
 //! HTTP itself: framing, paths, headers.
 
-use crate::arena::{Arena, NOBODY};
+use crate::fixtures::{Fixtures, NOBODY};
 use crate::wire::{Expected, JSON, Row, ask, request, try_all};
 use Expected::{AnyOf, Closed, Done, Refused};
 
@@ -8,7 +8,7 @@ const NONE: Expected = Refused(404, "NOT_FOUND");
 
 #[tokio::test]
 async fn what_is_framed_wrongly_is_refused_and_nothing_is_smuggled() {
-    let arena = Arena::in_memory().await;
+    let fixtures = Fixtures::in_memory().await;
     let smuggled = "GET /api/v1/agents HTTP/1.1\r\nHost: a\r\n\r\n";
     let post = |headers: &str, body: &str| {
         format!(
@@ -52,13 +52,13 @@ async fn what_is_framed_wrongly_is_refused_and_nothing_is_smuggled() {
         .into_iter()
         .map(|(name, text)| Row { name: name.to_owned(), request: text.into_bytes(), expected: Closed })
         .collect();
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 /// RFC 9112 section 3.2.
 #[tokio::test]
 async fn a_request_without_one_host_is_refused() {
-    let arena = Arena::in_memory().await;
+    let fixtures = Fixtures::in_memory().await;
     let rows = [
         ("no host", "GET /health HTTP/1.1\r\n\r\n", Refused(400, "VALIDATION_ERROR")),
         ("two hosts", "GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refused(400, "VALIDATION_ERROR")),
@@ -78,14 +78,14 @@ async fn a_request_without_one_host_is_refused() {
             expected,
         })
         .collect();
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 #[tokio::test]
 async fn every_path_that_is_none_is_a_missing_one() {
-    let arena = Arena::in_memory().await;
-    let bearer = format!("Bearer {}", arena.admin);
-    let id = arena.client(&["files:read"], None).await.id;
+    let fixtures = Fixtures::in_memory().await;
+    let bearer = format!("Bearer {}", fixtures.admin);
+    let id = fixtures.client(&["files:read"], None).await.id;
     let long = format!("/api/v1/{}", "a".repeat(8_000));
     let agent = |tail: &str| format!("/api/v1/agents/{id}{tail}");
     let paths: Vec<(String, Expected)> = vec![
@@ -131,13 +131,13 @@ async fn every_path_that_is_none_is_a_missing_one() {
             expected,
         })
         .collect();
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 #[tokio::test]
 async fn headers_are_taken_for_what_they_are() {
-    let arena = Arena::in_memory().await;
-    let bearer = format!("Bearer {}", arena.admin);
+    let fixtures = Fixtures::in_memory().await;
+    let bearer = format!("Bearer {}", fixtures.admin);
     let long = "a".repeat(10_000);
     let rows = [
         ("X-Forwarded-For", "1.1.1.1, evil, , 999.1.1.1, [::1]:80"),
@@ -170,13 +170,13 @@ async fn headers_are_taken_for_what_they_are() {
             expected: Done,
         })
         .collect();
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 /// What is echoed is harmless, and what is not harmless is not echoed.
 #[tokio::test]
 async fn no_header_of_a_stranger_comes_back_unless_it_is_harmless() {
-    let arena = Arena::in_memory().await;
+    let fixtures = Fixtures::in_memory().await;
     for (sent, is_taken) in [
         ("abc-123._X", true),
         ("", false),
@@ -186,18 +186,18 @@ async fn no_header_of_a_stranger_comes_back_unless_it_is_harmless() {
         ("\u{e4}", false),
         (&"a".repeat(65), false),
     ] {
-        let answer = ask(arena.address(), &request("GET /health", &[("X-Request-Id", sent)], b"")).await;
+        let answer = ask(fixtures.address(), &request("GET /health", &[("X-Request-Id", sent)], b"")).await;
         assert_eq!(answer.header("x-request-id") == Some(sent), is_taken, "{sent:?}: {answer:?}");
     }
     let headers = [("Origin", "https://evil.example.com"), ("Access-Control-Request-Method", "DELETE")];
-    let answer = ask(arena.address(), &request("OPTIONS /api/v1/agents", &headers, b"")).await;
+    let answer = ask(fixtures.address(), &request("OPTIONS /api/v1/agents", &headers, b"")).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
 /// What needs no token tells nothing that a stranger should not know.
 #[tokio::test]
 async fn what_is_open_tells_no_secret() {
-    let arena = Arena::on_stores().await;
+    let fixtures = Fixtures::on_stores().await;
     for path in [
         "/health",
         "/health/ready",
@@ -210,14 +210,14 @@ async fn what_is_open_tells_no_secret() {
         "/.well-known/oauth-protected-resource",
         "/api/v1/authorize",
     ] {
-        let answer = ask(arena.address(), &request(&format!("GET {path}"), &[], b"")).await;
+        let answer = ask(fixtures.address(), &request(&format!("GET {path}"), &[], b"")).await;
         assert!(answer.status < 500, "{path}");
         assert!(!path.ends_with("jwks.json") || !answer.body.contains("\"d\""), "a private key is told");
-        for word in ["PRIVATE", "postgres://", "redis+unix", &arena.administrator.secret, "/tmp/"] {
+        for word in ["PRIVATE", "postgres://", "redis+unix", &fixtures.administrator.secret, "/tmp/"] {
             assert!(!answer.body.contains(word), "{path} tells {word}");
         }
     }
-    let bearer = format!("Bearer {}", arena.admin);
+    let bearer = format!("Bearer {}", fixtures.admin);
     let headers = [("Authorization", bearer.as_str()), JSON];
     let too_large = request("POST /api/v1/agents", &headers, "a".repeat(1_100_000).as_bytes());
     let rows = vec![Row {
@@ -225,5 +225,5 @@ async fn what_is_open_tells_no_secret() {
         request: too_large,
         expected: AnyOf(&[413]),
     }];
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }

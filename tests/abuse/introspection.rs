@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::arena::{Arena, basic, claims_of, header_of, now, signed};
+use crate::fixtures::{Fixtures, basic, claims_of, header_of, now, signed};
 use crate::wire::{Expected, FORM, JSON, Row, ask, request, try_all};
 use Expected::{AnyOf, Dead, Done, Refused};
 
@@ -10,29 +10,29 @@ const INVALID: Expected = Refused(400, "invalid_request");
 
 #[tokio::test]
 async fn nothing_is_told_of_what_is_dead_foreign_or_no_token() {
-    rows(&Arena::in_memory().await).await;
+    rows(&Fixtures::in_memory().await).await;
 }
 
 #[tokio::test]
 async fn nothing_is_told_of_what_is_dead_foreign_or_no_token_on_two_instances() {
-    rows(&Arena::on_stores().await).await;
+    rows(&Fixtures::on_stores().await).await;
 }
 
-async fn rows(arena: &Arena) {
-    let organization = arena.organization(json!({})).await;
-    let reader = arena.client(&["tokens:read"], Some(&organization)).await;
-    let own = arena.client(&["files:read", "agents:read"], Some(&organization)).await;
-    let suspended = arena.client(&["files:read"], Some(&organization)).await;
-    let (own_token, foreign) = (arena.token_of(&own, "files:read").await, arena.admin.clone());
-    let of_suspended = arena.token_of(&suspended, "files:read").await;
+async fn rows(fixtures: &Fixtures) {
+    let organization = fixtures.organization(json!({})).await;
+    let reader = fixtures.client(&["tokens:read"], Some(&organization)).await;
+    let own = fixtures.client(&["files:read", "agents:read"], Some(&organization)).await;
+    let suspended = fixtures.client(&["files:read"], Some(&organization)).await;
+    let (own_token, foreign) = (fixtures.token_of(&own, "files:read").await, fixtures.admin.clone());
+    let of_suspended = fixtures.token_of(&suspended, "files:read").await;
     let path = format!("/agents/{}", suspended.id);
-    assert_eq!(arena.call("PATCH", &path, r#"{"status":"suspended"}"#).await.status, 200);
+    assert_eq!(fixtures.call("PATCH", &path, r#"{"status":"suspended"}"#).await.status, 200);
     let header = header_of(&own_token);
     let mut claims = claims_of(&own_token);
     claims["exp"] = json!(now() - 1);
     let expired = signed(&header, &claims);
-    let bearer = format!("Bearer {}", arena.token_of(&reader, "tokens:read").await);
-    let unable = format!("Bearer {}", arena.token_of(&own, "agents:read").await);
+    let bearer = format!("Bearer {}", fixtures.token_of(&reader, "tokens:read").await);
+    let unable = format!("Bearer {}", fixtures.token_of(&own, "agents:read").await);
     let sent = |authorization: &str, body: &str| {
         let headers = [("Authorization", authorization), FORM];
         request("POST /api/v1/token/introspect", &headers, body.as_bytes())
@@ -87,18 +87,18 @@ async fn rows(arena: &Arena) {
     ] {
         rows.push(Row { name: name.to_owned(), request, expected });
     }
-    try_all(arena, rows).await;
+    try_all(fixtures, rows).await;
 }
 
 #[tokio::test]
 async fn a_revocation_of_what_is_not_ones_own_stores_nothing() {
-    let arena = Arena::on_stores().await;
-    let organization = arena.organization(json!({})).await;
-    let client = async |capabilities: &[&str]| arena.client(capabilities, Some(&organization)).await;
+    let fixtures = Fixtures::on_stores().await;
+    let organization = fixtures.organization(json!({})).await;
+    let client = async |capabilities: &[&str]| fixtures.client(capabilities, Some(&organization)).await;
     let own = client(&["files:read"]).await;
     let neighbour = client(&["files:read"]).await;
-    let of_neighbour = arena.token_of(&neighbour, "files:read").await;
-    let foreign = arena.admin.clone();
+    let of_neighbour = fixtures.token_of(&neighbour, "files:read").await;
+    let foreign = fixtures.admin.clone();
     let authorization = basic(&own.id, &own.secret);
     let sent = |body: &str| {
         let headers = [("Authorization", authorization.as_str()), FORM];
@@ -118,15 +118,15 @@ async fn a_revocation_of_what_is_not_ones_own_stores_nothing() {
         .into_iter()
         .map(|(name, body, expected)| Row { name: name.to_owned(), request: sent(&body), expected })
         .collect();
-    try_all(&arena, rows).await;
-    let database = arena.database.as_ref().expect("it is on stores").client("postgres").await;
+    try_all(&fixtures, rows).await;
+    let database = fixtures.database.as_ref().expect("it is on stores").client("postgres").await;
     let stored = database.query_one("SELECT count(*) FROM token_revocations", &[]).await.expect("an answer");
     assert_eq!(stored.get::<_, i64>(0), 0, "what revoked nothing has stored nothing");
-    assert_eq!(arena.call("GET", "/agents", "").await.status, 200, "the foreign token lives");
+    assert_eq!(fixtures.call("GET", "/agents", "").await.status, 200, "the foreign token lives");
     let about = format!("token={of_neighbour}");
-    let bearer = format!("Bearer {}", arena.admin);
+    let bearer = format!("Bearer {}", fixtures.admin);
     let headers = [("Authorization", bearer.as_str()), FORM];
     let told =
-        ask(arena.address(), &request("POST /api/v1/token/introspect", &headers, about.as_bytes())).await;
+        ask(fixtures.address(), &request("POST /api/v1/token/introspect", &headers, about.as_bytes())).await;
     assert_eq!(told.json()["active"], true, "the neighbour's lives");
 }

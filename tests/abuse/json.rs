@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::arena::{Arena, agent};
+use crate::fixtures::{Fixtures, agent};
 use crate::wire::{Expected, Row, ask, request, try_all};
 use Expected::{AnyOf, Done, Refused};
 
@@ -10,8 +10,8 @@ const WRONG: Expected = Refused(400, "VALIDATION_ERROR");
 
 #[tokio::test]
 async fn every_body_is_taken_whole_or_not_at_all() {
-    let arena = Arena::in_memory().await;
-    let bearer = format!("Bearer {}", arena.admin);
+    let fixtures = Fixtures::in_memory().await;
+    let bearer = format!("Bearer {}", fixtures.admin);
     let with = |name: &str, value: Value| {
         let mut body = agent(&["files:read"]);
         body[name] = value;
@@ -147,9 +147,9 @@ async fn every_body_is_taken_whole_or_not_at_all() {
             Row { name, request: request("POST /api/v1/agents", &headers, body.as_bytes()), expected }
         })
         .chain(media(&bearer, &good()))
-        .chain(changes(&arena, &bearer).await)
+        .chain(changes(&fixtures, &bearer).await)
         .collect();
-    try_all(&arena, rows).await;
+    try_all(&fixtures, rows).await;
 }
 
 /// BodyReader that do not say that they are JSON, or say more.
@@ -179,9 +179,9 @@ fn media(bearer: &str, body: &str) -> Vec<Row> {
 }
 
 /// Changes of an agent, its credentials and an organization.
-async fn changes(arena: &Arena, bearer: &str) -> Vec<Row> {
-    let client = arena.client(&["files:read"], None).await;
-    let organization = arena.organization(json!({})).await;
+async fn changes(fixtures: &Fixtures, bearer: &str) -> Vec<Row> {
+    let client = fixtures.client(&["files:read"], None).await;
+    let organization = fixtures.organization(json!({})).await;
     let agent = format!("PATCH /api/v1/agents/{}", client.id);
     let credentials = format!("POST /api/v1/agents/{}/credentials", client.id);
     let rotate = format!("{credentials}/{}/rotate", client.credential);
@@ -236,14 +236,15 @@ async fn changes(arena: &Arena, bearer: &str) -> Vec<Row> {
 /// Every fault is told at once, each by its field.
 #[tokio::test]
 async fn all_faults_of_a_body_are_told_together() {
-    let arena = Arena::in_memory().await;
+    let fixtures = Fixtures::in_memory().await;
     let body = json!({ "email": 1, "version": "x", "capabilities": ["files:read"], "agentType": "custom", "owner": "o",
         "deploymentEnv": "production", "one": 1, "two": 2, "three": 3 });
-    let bearer = format!("Bearer {}", arena.admin);
+    let bearer = format!("Bearer {}", fixtures.admin);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let answer = ask(arena.address(), &request("POST /api/v1/agents", &headers, body.to_string().as_bytes()))
-        .await
-        .json();
+    let answer =
+        ask(fixtures.address(), &request("POST /api/v1/agents", &headers, body.to_string().as_bytes()))
+            .await
+            .json();
     let faults = answer["details"]["errors"].as_array().expect("a list");
     let mut fields: Vec<&str> = faults.iter().map(|fault| fault["field"].as_str().expect("text")).collect();
     fields.sort_unstable();

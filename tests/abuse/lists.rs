@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::arena::{Arena, NOBODY};
+use crate::fixtures::{Fixtures, NOBODY};
 use crate::wire::{Expected, Row, request, try_all};
 use Expected::{AnyOf, Done, Refused};
 
@@ -10,28 +10,28 @@ const WRONG: Expected = Refused(400, "VALIDATION_ERROR");
 
 #[tokio::test]
 async fn every_query_is_read_strictly() {
-    rows(&Arena::in_memory().await).await;
+    rows(&Fixtures::in_memory().await).await;
 }
 
 #[tokio::test]
 async fn every_query_is_read_strictly_on_two_instances() {
-    rows(&Arena::on_stores().await).await;
+    rows(&Fixtures::on_stores().await).await;
 }
 
-async fn rows(arena: &Arena) {
+async fn rows(fixtures: &Fixtures) {
     for _ in 0..3 {
-        arena.client(&["files:read"], None).await;
+        fixtures.client(&["files:read"], None).await;
     }
-    let organization = arena.organization(json!({})).await;
-    let reader = arena.client(&["audit:read"], Some(&organization)).await;
-    let other = arena.token_of(&reader, "audit:read").await;
-    let page = arena.call("GET", "/audit?limit=2", "").await.json();
+    let organization = fixtures.organization(json!({})).await;
+    let reader = fixtures.client(&["audit:read"], Some(&organization)).await;
+    let other = fixtures.token_of(&reader, "audit:read").await;
+    let page = fixtures.call("GET", "/audit?limit=2", "").await.json();
     let cursor = page["nextCursor"].as_str().expect("there is more").to_owned();
     let changed = |place: usize| {
         let with = if cursor.as_bytes()[place] == b'A' { "B" } else { "A" };
         format!("{}{with}{}", &cursor[..place], &cursor[place + 1..])
     };
-    let bearer = format!("Bearer {}", arena.admin);
+    let bearer = format!("Bearer {}", fixtures.admin);
     let (wrong, long) = (WRONG, "a".repeat(10_000));
     let queries: Vec<(String, Expected)> = vec![
         ("/audit".into(), Done),
@@ -110,5 +110,5 @@ async fn rows(arena: &Arena) {
     let stolen =
         request(&format!("GET /api/v1/audit?limit=2&cursor={cursor}"), &[("Authorization", &others)], b"");
     rows.push(Row { name: "another's cursor".to_owned(), request: stolen, expected: WRONG });
-    try_all(arena, rows).await;
+    try_all(fixtures, rows).await;
 }

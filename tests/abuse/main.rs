@@ -3,10 +3,10 @@
 //! Of every answer it is asked beside that that nothing broke: no 5xx, JSON and no text of the inside, an id, and a
 //! connection that can be used again or was closed. All rows are tried before any failure is told.
 
-mod arena;
 mod assertions;
 mod bearer;
 mod client_authentication;
+mod fixtures;
 mod form;
 mod http;
 mod introspection;

@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::arena::{ALL_SCOPES, Arena, NOBODY, agent};
+use crate::fixtures::{ALL_SCOPES, Fixtures, NOBODY, agent};
 
 /// Every call that names an agent, a credential, an event or an organization, by a stranger to it.
 #[tokio::test]
 async fn what_is_foreign_answers_as_what_is_missing() {
-    let arena = Arena::on_stores().await;
-    let (mine, theirs) = (arena.organization(json!({})).await, arena.organization(json!({})).await);
+    let fixtures = Fixtures::on_stores().await;
+    let (mine, theirs) = (fixtures.organization(json!({})).await, fixtures.organization(json!({})).await);
     let scopes = ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read"];
-    let me = arena.client(&scopes, Some(&mine)).await;
-    let token = arena.token_of(&me, &scopes.join(" ")).await;
-    let them = arena.client(&["files:read"], Some(&theirs)).await;
-    let events = arena.call("GET", &format!("/audit?organizationId={theirs}"), "").await.json();
+    let me = fixtures.client(&scopes, Some(&mine)).await;
+    let token = fixtures.token_of(&me, &scopes.join(" ")).await;
+    let them = fixtures.client(&["files:read"], Some(&theirs)).await;
+    let events = fixtures.call("GET", &format!("/audit?organizationId={theirs}"), "").await.json();
     let event = events["data"][0]["eventId"].as_str().expect("an event").to_owned();
     let calls = [
         ("GET", "/agents/AGENT", ""),
@@ -43,7 +43,7 @@ async fn what_is_foreign_answers_as_what_is_missing() {
                 .replace("CREDENTIAL", credential)
                 .replace("EVENT", event)
                 .replace("ORGANIZATION", organization);
-            let answer = arena.call_as(&token, method, &path, body).await;
+            let answer = fixtures.call_as(&token, method, &path, body).await;
             let mut said = answer.json();
             if let Some(said) = said.as_object_mut() {
                 said.remove("requestId");
@@ -57,18 +57,19 @@ async fn what_is_foreign_answers_as_what_is_missing() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(arena.ask_token(&them, "").await.status, 200, "nothing was done to them");
+    assert_eq!(fixtures.ask_token(&them, "").await.status, 200, "nothing was done to them");
 }
 
 /// Every way that there is to get what one has not.
 #[tokio::test]
 async fn nobody_makes_or_takes_an_agent_with_more_scopes_than_theirs() {
-    let arena = Arena::in_memory().await;
-    let organization = arena.organization(json!({})).await;
-    let writer = arena.client(&["agents:write", "credentials:write"], Some(&organization)).await;
-    let token = arena.token_of(&writer, "agents:write").await;
-    let strong = arena.client(&ALL_SCOPES.split(' ').take(5).collect::<Vec<_>>(), Some(&organization)).await;
-    let weak = arena.client(&["files:read"], Some(&organization)).await;
+    let fixtures = Fixtures::in_memory().await;
+    let organization = fixtures.organization(json!({})).await;
+    let writer = fixtures.client(&["agents:write", "credentials:write"], Some(&organization)).await;
+    let token = fixtures.token_of(&writer, "agents:write").await;
+    let strong =
+        fixtures.client(&ALL_SCOPES.split(' ').take(5).collect::<Vec<_>>(), Some(&organization)).await;
+    let weak = fixtures.client(&["files:read"], Some(&organization)).await;
     let credential = format!("/agents/{}/credentials/{}", strong.id, strong.credential);
     let key = json!({ "type": "public_key", "publicKey":
         { "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } });
@@ -106,11 +107,11 @@ async fn nobody_makes_or_takes_an_agent_with_more_scopes_than_theirs() {
     ];
     let mut wrong = Vec::new();
     for (method, path, body) in tries {
-        let answer = arena.call_as(&token, method, &path, &body).await;
+        let answer = fixtures.call_as(&token, method, &path, &body).await;
         if answer.status != 403 {
             wrong.push(format!("{method} {path} {body}: {} {}", answer.status, answer.body));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(arena.ask_token(&strong, "").await.status, 200, "nothing was done to it");
+    assert_eq!(fixtures.ask_token(&strong, "").await.status, 200, "nothing was done to it");
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::arena::Arena;
+use crate::fixtures::Fixtures;
 
 /// An answer that takes longer is none.
 const HANG: Duration = Duration::from_secs(20);
@@ -57,11 +57,11 @@ impl Answer {
 }
 
 /// Tries every row, and tells all that were wrong.
-pub async fn try_all(arena: &Arena, rows: Vec<Row>) {
+pub async fn try_all(fixtures: &Fixtures, rows: Vec<Row>) {
     assert!(!rows.is_empty());
     let mut wrong = Vec::new();
     for row in &rows {
-        if let Err(fault) = try_one(arena, row).await {
+        if let Err(fault) = try_one(fixtures, row).await {
             wrong.push(format!("{}: {fault}", row.name));
         }
     }
@@ -69,8 +69,8 @@ pub async fn try_all(arena: &Arena, rows: Vec<Row>) {
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
-async fn try_one(arena: &Arena, row: &Row) -> Result<(), String> {
-    let mut stream = TcpStream::connect(arena.address()).await.map_err(|error| error.to_string())?;
+async fn try_one(fixtures: &Fixtures, row: &Row) -> Result<(), String> {
+    let mut stream = TcpStream::connect(fixtures.address()).await.map_err(|error| error.to_string())?;
     // What was refused is read no further, so that writing may break off.
     let _ = timeout(HANG, stream.write_all(&row.request)).await.map_err(|_| "it is not read")?;
     let answer = match timeout(HANG, read(&mut stream)).await.map_err(|_| "it hangs")? {

@@ -1,11 +1,11 @@
 //! A newcomer's first minutes: the program is started, its page opened in a real browser without internet,
 //! and clicked through. With `UPDATE_SCREENSHOT` set, what the page shows at last is kept as a picture.
 
-mod bench;
+mod fixtures;
 
 use std::time::Duration;
 
-use bench::{Browser, Service};
+use fixtures::{Browser, Service};
 use serde_json::Value;
 
 /// How long the whole may take.

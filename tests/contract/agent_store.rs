@@ -6,7 +6,7 @@ use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::agent_store::{AgentFilter, InsertAgentError, UpdateAgentError};
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory, postgres] [
     an_agent_reads_back_as_it_was_stored,

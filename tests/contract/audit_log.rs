@@ -12,7 +12,7 @@ use agentidp::domain::time::Timestamp;
 use agentidp::ports::audit_log::{AuditQuery, GRACE_DAYS};
 use agentidp::ports::clock::Clock as _;
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory, postgres] [
     an_event_reads_back_as_it_was_stored,

@@ -28,7 +28,7 @@ use agentidp::ports::token_store::Revocation;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use crate::bench::*;
+use crate::fixtures::*;
 use crate::plain_core::{PlainHasher, plain_core, plain_ports};
 
 contract!([memory, postgres] [

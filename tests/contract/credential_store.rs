@@ -12,7 +12,7 @@ use agentidp::ports::credential_store::{
     CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory, postgres] [
     a_credential_reads_back_as_it_was_stored,
@@ -230,7 +230,7 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
     }
     let unknown = stores.credentials.find_client(credential(agent.id).agent, PresentedKind::Key).await;
     assert!(unknown.expect("an answer").expect("known").candidates.is_empty(), "it has no key");
-    let nobody = crate::bench::agent(agent.organization).id;
+    let nobody = crate::fixtures::agent(agent.organization).id;
     assert!(stores.credentials.find_client(nobody, PresentedKind::Key).await.expect("an answer").is_none());
 }
 

@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::bench::*;
+use crate::fixtures::*;
 use crate::plain_core::{ISSUER, PlainHasher, plain_ports};
 
 /// How many keys the client has: as many as may be live.

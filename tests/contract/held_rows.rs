@@ -13,7 +13,7 @@ use agentidp::ports::token_store::{IssueError, Revocation};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 /// The gate of an agent's organization, as `organization_gate` has it.
 fn gate_of(agent: &Agent) -> i32 {

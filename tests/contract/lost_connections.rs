@@ -11,7 +11,7 @@ use agentidp::ports::token_store::{IssueError, Revocation};
 use agentidp::ports::usage_store::UsageQuery;
 use tokio::task::JoinSet;
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 /// Cuts all connections of whoever serves, again and again, until the work is done.
 async fn under_cuts<T: Send + 'static>(stores: &Stores, work: impl Future<Output = T> + Send + 'static) -> T {

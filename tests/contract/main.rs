@@ -1,13 +1,13 @@
 //! The promises of the ports, held on every adapter there is.
 //!
-//! A clause is a function over [`Stores`](bench::Stores); `contract!` makes it a test on each adapter. One
+//! A clause is a function over [`Stores`](fixtures::Stores); `contract!` makes it a test on each adapter. One
 //! that is left out of its list is dead code, and denied.
 
 mod agent_store;
 mod audit_log;
 mod authority;
-mod bench;
 mod credential_store;
+mod fixtures;
 mod forgeries;
 mod held_rows;
 mod lost_connections;

@@ -5,7 +5,7 @@ use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::organization_store::{InsertOrganizationError, UpdateOrganizationError};
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory, postgres] [
     an_organization_reads_back_by_id_and_by_slug,

@@ -7,7 +7,7 @@ use agentidp::domain::time::CLOCK_SLACK_SECONDS;
 use agentidp::domain::token::{RevocationNotice, RevocationTarget};
 use agentidp::ports::token_store::Revocation;
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory, postgres] [
     every_kill_puts_a_notice_in,

@@ -3,7 +3,7 @@ use agentidp::domain::rate::{WINDOW_MILLIS, WindowCounts};
 use agentidp::ports::clock::Clock as _;
 use agentidp::ports::rate_limiter::RateKey;
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory, redis, redis_cluster, resilient] [
     exactly_the_limit_passes_however_many_race,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::servers::leash::Server;
+use crate::servers::supervised::Server;
 
 /// A Cluster speaks TCP only. It has a loopback address of its own, made of a process id: on 127.0.0.1 any port may
 /// be that of somebody's outgoing connection.

@@ -5,7 +5,7 @@ use agentidp::domain::plan::{Limit, LimitOverrides};
 use agentidp::domain::time::Timestamp;
 use tokio_postgres::Client;
 
-use crate::bench::*;
+use crate::fixtures::*;
 use crate::servers::OWNER;
 
 /// Past the retention of all but the plan enterprise, and its grace.

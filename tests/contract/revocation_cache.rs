@@ -5,7 +5,7 @@ use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::token::{Claims, RevocationNotice, RevocationTarget};
 use agentidp::ports::revocation_cache::RevocationCache;
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([redis, redis_cluster] [
     a_notice_says_that_its_token_is_dead_and_no_other,

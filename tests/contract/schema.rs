@@ -18,7 +18,7 @@ use agentidp::ports::token_store::{Revocation, SpentAssertion};
 use agentidp::ports::usage_store::UsageQuery;
 use tokio_postgres::Client;
 
-use crate::bench::*;
+use crate::fixtures::*;
 use crate::servers::{Database, OWNER, SERVES};
 
 /// What a query over the catalogue finds, a line a row: nothing, where all is as it should be.

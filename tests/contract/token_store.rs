@@ -12,7 +12,7 @@ use agentidp::domain::token::generation_of;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory, postgres, resilient, resilient_postgres] [
     an_issued_token_has_its_event_and_notes_the_use,
@@ -66,7 +66,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     let credential = stores.credential(&agent).await;
 
     let unknown =
-        TokenIssue { agent: crate::bench::agent(agent.organization).id, ..issue(&agent, &credential) };
+        TokenIssue { agent: crate::fixtures::agent(agent.organization).id, ..issue(&agent, &credential) };
     refused(unknown, "an unknown agent").await;
     let foreign = stores.credential(&stores.agent().await).await;
     refused(issue(&agent, &foreign), "another agent's credential").await;
@@ -90,7 +90,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     stores.organizations.update(&before, &after, &[]).await.expect("changed");
     refused(issue(&changed, &credential_of_it), "an organization that has changed").await;
 
-    let expiring = Credential { expires_at: Some(NOON), ..crate::bench::credential(agent.id) };
+    let expiring = Credential { expires_at: Some(NOON), ..crate::fixtures::credential(agent.id) };
     let generated = event(AuditAction::CredentialGenerated, expiring.id);
     stores.credentials.insert(&agent, &expiring, 10, &generated).await.expect("stored");
     refused(issue(&agent, &expiring), "an expired credential").await;
@@ -288,6 +288,6 @@ async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores
         (&killed, killed.generation)
     );
     assert_eq!(status.organization.id, agent.organization);
-    let nobody = crate::bench::agent(agent.organization);
+    let nobody = crate::fixtures::agent(agent.organization);
     assert!(stores.tokens.status(&claims(&nobody, TokenId(id()))).await.expect("an answer").is_none());
 }

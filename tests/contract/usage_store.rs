@@ -1,7 +1,7 @@
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::ports::usage_store::{Usage, UsageQuery};
 
-use crate::bench::*;
+use crate::fixtures::*;
 
 contract!([memory][usage_counts_the_organizations_own_agents_and_tokens_busiest_first]);
 

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::arena::Arena;
+use crate::cluster::Cluster;
 use crate::report::{Report, Setting};
 
 /// Where the event fails: when it is stored, and when it is committed.
@@ -37,19 +37,19 @@ struct Call {
 
 /// Every call that changes something, in both ways of failing.
 pub async fn run(setting: &Setting) -> Report {
-    let arena = Arena::start(1, &[], &setting.folder).await;
-    let superuser = arena.stores.superuser().await;
+    let cluster = Cluster::start(1, &[], &setting.folder).await;
+    let superuser = cluster.stores.superuser().await;
     superuser.batch_execute(REFUSE).await.expect("made");
     let mut report = Report::default();
     let mut held = 0;
     let mut calls = 0;
     for (fault, trigger) in FAULTS {
-        let admin = admin_token(&arena).await;
-        for call in every_call(&arena, &admin).await {
+        let admin = admin_token(&cluster).await;
+        for call in every_call(&cluster, &admin).await {
             calls += 1;
             let name = format!("{} whose event cannot be {fault}", call.name);
             let violations = report.violations.len();
-            try_it(&arena, &superuser, &admin, trigger, &call, &name, &mut report).await;
+            try_it(&cluster, &superuser, &admin, trigger, &call, &name, &mut report).await;
             held += usize::from(report.violations.len() == violations);
         }
     }
@@ -58,7 +58,7 @@ pub async fn run(setting: &Setting) -> Report {
 }
 
 async fn try_it(
-    arena: &Arena,
+    cluster: &Cluster,
     superuser: &Client,
     admin: &str,
     trigger: &str,
@@ -67,20 +67,21 @@ async fn try_it(
     report: &mut Report,
 ) {
     let ask = async || {
-        let request = arena.http.request(call.method.clone(), arena.url(0, &call.path)).bearer_auth(admin);
+        let request =
+            cluster.http.request(call.method.clone(), cluster.url(0, &call.path)).bearer_auth(admin);
         let request = match call.path.contains("/token") && call.body["token"].is_string() {
             true => request.form(&call.body),
             false if call.path.ends_with("/token") => {
                 let (id, secret) = (call.body["id"].as_str(), call.body["secret"].as_str());
-                arena
+                cluster
                     .http
-                    .post(arena.url(0, &call.path))
+                    .post(cluster.url(0, &call.path))
                     .basic_auth(id.expect("an id"), secret)
                     .form(&[("grant_type", "client_credentials")])
             }
             false => request.json(&call.body),
         };
-        arena.status(call.name, 0, request).await
+        cluster.status(call.name, 0, request).await
     };
     let before = state(superuser).await;
     superuser.batch_execute(trigger).await.expect("made");
@@ -97,24 +98,24 @@ async fn state(superuser: &Client) -> String {
     superuser.query_one(STATE, &[]).await.expect("an answer").get(0)
 }
 
-async fn admin_token(arena: &Arena) -> String {
+async fn admin_token(cluster: &Cluster) -> String {
     let scopes = "admin:orgs agents:read agents:write credentials:write tokens:read audit:read";
     let form = [("grant_type", "client_credentials"), ("scope", scopes)];
-    let (id, secret) = (&arena.administrator.id, &arena.administrator.secret);
-    let request = arena.http.post(arena.url(0, "/api/v1/token")).basic_auth(id, Some(secret)).form(&form);
-    arena.told(request).await["access_token"].as_str().expect("a token").to_owned()
+    let (id, secret) = (&cluster.administrator.id, &cluster.administrator.secret);
+    let request = cluster.http.post(cluster.url(0, "/api/v1/token")).basic_auth(id, Some(secret)).form(&form);
+    cluster.told(request).await["access_token"].as_str().expect("a token").to_owned()
 }
 
 /// Every call that changes something, each on something of its own.
-async fn every_call(arena: &Arena, admin: &str) -> Vec<Call> {
+async fn every_call(cluster: &Cluster, admin: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut add = |name, method, path: &str, body| {
         calls.push(Call { name, method, path: format!("/api/v1{path}"), body });
     };
-    let client = async || arena.client(admin, None, &["files:read"]).await;
+    let client = async || cluster.client(admin, None, &["files:read"]).await;
     let credential_of = async |agent: &str| {
         let path = format!("/api/v1/agents/{agent}/credentials");
-        let list = arena.told(arena.get(admin, &path)).await;
+        let list = cluster.told(cluster.get(admin, &path)).await;
         list["data"][0]["credentialId"].as_str().expect("an id").to_owned()
     };
     let status = |status: &str| json!({ "status": status });
@@ -142,12 +143,12 @@ async fn every_call(arena: &Arena, admin: &str) -> Vec<Call> {
     add("a credential revoked", Method::DELETE, &of_credential, json!({}));
     add("an agent decommissioned", Method::DELETE, &format!("/agents/{id}"), json!({}));
     let other = client().await;
-    let token = arena.told(arena.ask_token(0, &other)).await["access_token"].clone();
+    let token = cluster.told(cluster.ask_token(0, &other)).await["access_token"].clone();
     add("a token issued", Method::POST, "/token", json!({ "id": other.id, "secret": other.secret }));
     add("a token revoked", Method::POST, "/token/revoke", json!({ "token": token }));
     let organization = json!({ "name": "Example", "slug": &slug[..40], "plan": "free" });
     add("an organization made", Method::POST, "/organizations", organization);
-    let id = arena.organization(admin, json!({})).await;
+    let id = cluster.organization(admin, json!({})).await;
     let path = format!("/organizations/{id}");
     add("an organization changed", Method::PATCH, &path, json!({ "name": "Another" }));
     add("an organization suspended", Method::PATCH, &path, status("suspended"));

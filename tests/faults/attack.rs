@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::arena::{Arena, Client};
+use crate::cluster::{Client, Cluster};
 use crate::report::{Report, Setting, share};
 use crate::wire::{Wire, basic, bearer, form, json as json_request, token_request};
 
@@ -23,32 +23,32 @@ const MOST_MEMORY: f64 = 250.0;
 
 /// Every attack in turn.
 pub async fn run(setting: &Setting) -> Report {
-    let arena = Arc::new(Arena::start(1, &[("BCRYPT_COST", "10")], &setting.folder).await);
-    let admin = arena.admin_token().await;
-    let good = arena.client(&admin, None, &["files:read"]).await;
-    arena.told(arena.ask_token(0, &good)).await;
-    let suspended = arena.client(&admin, None, &["files:read"]).await;
+    let cluster = Arc::new(Cluster::start(1, &[("BCRYPT_COST", "10")], &setting.folder).await);
+    let admin = cluster.admin_token().await;
+    let good = cluster.client(&admin, None, &["files:read"]).await;
+    cluster.told(cluster.ask_token(0, &good)).await;
+    let suspended = cluster.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}", suspended.id);
     let body = json!({ "status": "suspended" });
-    arena.told(arena.http.patch(arena.url(0, &path)).bearer_auth(&admin).json(&body)).await;
+    cluster.told(cluster.http.patch(cluster.url(0, &path)).bearer_auth(&admin).json(&body)).await;
     let mut report = Report::default();
     let attacks = attacks(&good, &suspended, &admin);
     let each = setting.time / u32::try_from(attacks.len() + 4).expect("few");
 
-    let calm = behave(&arena, &good, each, &mut report, "nothing").await;
+    let calm = behave(&cluster, &good, each, &mut report, "nothing").await;
     report.figure("nothing", calm);
     for (name, request) in attacks {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut attackers = JoinSet::new();
         for _ in 0..ATTACKERS {
-            attackers.spawn(flood(arena.clone(), request.clone(), is_over.clone()));
+            attackers.spawn(flood(cluster.clone(), request.clone(), is_over.clone()));
         }
-        let told = behave(&arena, &good, each, &mut report, name).await;
+        let told = behave(&cluster, &good, each, &mut report, name).await;
         is_over.store(true, Ordering::Release);
         let sent: usize = attackers.join_all().await.into_iter().sum();
         report.figure(name, format!("{told}, {sent} attacks"));
     }
-    let told = cold_starts(&arena, &admin, &good, each, &mut report).await;
+    let told = cold_starts(&cluster, &admin, &good, each, &mut report).await;
     report.figure("first logins at once", told);
     for (name, number, part) in [
         ("heads that never end", 500, "POST /api/v1/token HTTP/1.1\r\nHost: agentidp.test\r\nX-Slow: "),
@@ -56,15 +56,15 @@ pub async fn run(setting: &Setting) -> Report {
     ] {
         let mut wires = Vec::new();
         for _ in 0..number {
-            let mut wire = Wire::to(&arena, 0).await.expect("a connection");
+            let mut wire = Wire::to(&cluster, 0).await.expect("a connection");
             // The service may have closed it already: that is what it should do.
             let _ = wire.begin(part.as_bytes()).await;
             wires.push(wire);
         }
-        let told = behave(&arena, &good, each, &mut report, name).await;
+        let told = behave(&cluster, &good, each, &mut report, name).await;
         report.figure(name, told);
     }
-    let memory = resident(arena.instances[0].id());
+    let memory = resident(cluster.instances[0].id());
     report.hold(memory < MOST_MEMORY, || format!("it needs {memory:.0} MB after the attacks"));
     report.figure("memory after all", format!("{memory:.0} MB"));
     report
@@ -101,10 +101,10 @@ fn wrong_secret() -> String {
 }
 
 /// Sends a request again and again. How often.
-async fn flood(arena: Arc<Arena>, request: Vec<u8>, is_over: Arc<AtomicBool>) -> usize {
+async fn flood(cluster: Arc<Cluster>, request: Vec<u8>, is_over: Arc<AtomicBool>) -> usize {
     let mut sent = 0;
     while !is_over.load(Ordering::Acquire) {
-        let Ok(mut wire) = Wire::to(&arena, 0).await else { continue };
+        let Ok(mut wire) = Wire::to(&cluster, 0).await else { continue };
         while !is_over.load(Ordering::Acquire) && wire.ask(&request).await.is_ok() {
             sent += 1;
         }
@@ -113,7 +113,13 @@ async fn flood(arena: Arc<Arena>, request: Vec<u8>, is_over: Arc<AtomicBool>) ->
 }
 
 /// Asks for tokens as a good client does. How that went.
-async fn behave(arena: &Arena, good: &Client, time: Duration, report: &mut Report, attack: &str) -> String {
+async fn behave(
+    cluster: &Cluster,
+    good: &Client,
+    time: Duration,
+    report: &mut Report,
+    attack: &str,
+) -> String {
     let request = token_request(good);
     let mut pace = interval(PACE);
     let mut times = Vec::new();
@@ -121,10 +127,10 @@ async fn behave(arena: &Arena, good: &Client, time: Duration, report: &mut Repor
     while asked == 0 || PACE * asked < time {
         pace.tick().await;
         asked += 1;
-        let Ok(mut wire) = Wire::to(arena, 0).await else { continue };
-        let start = arena.history.now();
+        let Ok(mut wire) = Wire::to(cluster, 0).await else { continue };
+        let start = cluster.history.now();
         let answer = wire.ask(&request).await;
-        arena.history.other("token", 0, start, answer.as_ref().map_or(0, |(status, _)| *status));
+        cluster.history.other("token", 0, start, answer.as_ref().map_or(0, |(status, _)| *status));
         if let Ok((200, time)) = answer {
             times.push(time);
         }
@@ -137,7 +143,7 @@ async fn behave(arena: &Arena, good: &Client, time: Duration, report: &mut Repor
 
 /// The first logins of new secrets, each of which costs a bcrypt, all at once.
 async fn cold_starts(
-    arena: &Arc<Arena>,
+    cluster: &Arc<Cluster>,
     admin: &str,
     good: &Client,
     time: Duration,
@@ -146,14 +152,14 @@ async fn cold_starts(
     let number = usize::try_from(time.as_secs() * 20).expect("few").clamp(20, 1_000);
     let mut new = Vec::new();
     for _ in 0..number {
-        new.push(arena.client(admin, None, &["files:read"]).await);
+        new.push(cluster.client(admin, None, &["files:read"]).await);
     }
     let mut logins = JoinSet::new();
     for client in new {
-        let request = arena.ask_token(0, &client);
+        let request = cluster.ask_token(0, &client);
         logins.spawn(async move { request.send().await.map_or(0, |answer| answer.status().as_u16()) });
     }
-    let told = behave(arena, good, time, report, "first logins at once").await;
+    let told = behave(cluster, good, time, report, "first logins at once").await;
     let answers = logins.join_all().await;
     let wrong = answers.iter().filter(|status| !matches!(status, 200 | 503)).count();
     report.hold(wrong == 0, || format!("{wrong} first logins were answered neither 200 nor 503"));

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::arena::{Arena, Instance};
+use crate::cluster::{Cluster, Instance};
 use crate::fleet::Fleet;
 use crate::nemesis::Fault;
-use crate::pace::{Dice, wait};
+use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting};
 
 /// How much of a secret it is found by.
@@ -14,27 +14,27 @@ const BEGINNING: usize = 20;
 
 /// The fleet at work while both stores fail, everything logged that can be; then all is read.
 pub async fn run(setting: &Setting) -> Report {
-    let mut dice = Dice::new(setting.seed);
+    let mut rng = Rng::new(setting.seed);
     let settings = [("RUST_LOG", "trace"), ("METRICS_ADDR", "127.0.0.1:0")];
-    let arena = Arc::new(Arena::start(2, &settings, &setting.folder).await);
-    let fleet = Fleet::gather(&arena).await;
-    let hands = fleet.work(&mut dice);
+    let cluster = Arc::new(Cluster::start(2, &settings, &setting.folder).await);
+    let fleet = Fleet::gather(&cluster).await;
+    let workers = fleet.work(&mut rng);
     wait(setting.time / 3).await;
-    Fault::RedisKilled.strike(&arena, setting.time / 3, &mut dice).await;
-    Fault::PostgresEnds.strike(&arena, setting.time / 3, &mut dice).await;
-    fleet.end(hands).await;
+    Fault::RedisKilled.strike(&cluster, setting.time / 3, &mut rng).await;
+    Fault::PostgresEnds.strike(&cluster, setting.time / 3, &mut rng).await;
+    fleet.end(workers).await;
     let mut secrets = fleet.secrets();
-    secrets.push(("the first administrator's secret".into(), arena.administrator.secret.clone()));
+    secrets.push(("the first administrator's secret".into(), cluster.administrator.secret.clone()));
     secrets.extend(Instance::secrets());
     // The last line of a key may be shorter, and is nothing by itself.
     secrets.retain(|(_, secret)| secret.len() >= BEGINNING);
     // What is searched for can be found.
     assert_eq!(found(&secrets, format!("{}{}", "-".repeat(99), secrets[0].1).as_bytes()).count(), 1);
     let mut places = vec![
-        ("PostgreSQL".to_owned(), arena.stores.dump_postgres()),
-        ("Redis".to_owned(), arena.stores.dump_redis()),
+        ("PostgreSQL".to_owned(), cluster.stores.dump_postgres()),
+        ("Redis".to_owned(), cluster.stores.dump_redis()),
     ];
-    for instance in &arena.instances {
+    for instance in &cluster.instances {
         places.push((instance.log.display().to_string(), std::fs::read(&instance.log).expect("a log")));
     }
     let mut report = Report::default();

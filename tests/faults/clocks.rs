@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::arena::{Arena, WrongClock};
 use crate::checker;
+use crate::cluster::{Cluster, WrongClock};
 use crate::fleet::Fleet;
 use crate::history::{Answer, Line};
-use crate::pace::{Dice, wait};
+use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting};
 
 /// By how many seconds the clock of each instance is wrong.
@@ -36,20 +36,20 @@ pub async fn run(setting: &Setting) -> Report {
 async fn work(setting: &Setting, turns: &[Offsets], report: &mut Report) -> Vec<Line> {
     let clocks = turns[0].map(|offset| Arc::new(WrongClock::by(offset)));
     let folder = setting.folder.join(format!("{}-turns-{}", turns.len(), turns[0][1]));
-    let arena = Arc::new(Arena::start_by(&clocks, &folder).await);
-    let fleet = Fleet::gather(&arena).await;
-    let hands = fleet.work(&mut Dice::new(setting.seed));
+    let cluster = Arc::new(Cluster::start_by(&clocks, &folder).await);
+    let fleet = Fleet::gather(&cluster).await;
+    let workers = fleet.work(&mut Rng::new(setting.seed));
     for offsets in turns {
         for (clock, offset) in clocks.iter().zip(offsets) {
             clock.set(*offset);
         }
         wait(setting.time / 3 / u32::try_from(turns.len()).expect("few")).await;
     }
-    fleet.end(hands).await;
-    for instance in &arena.instances {
+    fleet.end(workers).await;
+    for instance in &cluster.instances {
         instance.end().await;
     }
-    let lines = arena.history.lines();
+    let lines = cluster.history.lines();
     let mut seen = HashSet::new();
     for line in &lines {
         if let Answer::Issued(token) = &line.answer {

@@ -6,8 +6,8 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::arena::Arena;
 use crate::attack::resident;
+use crate::cluster::Cluster;
 use crate::report::{Report, Setting};
 
 /// How many connections of each kind: a few less than the service takes.
@@ -20,11 +20,11 @@ const SMALL_BUFFER: u32 = 2_048;
 /// All kinds at once.
 pub async fn run(setting: &Setting) -> Report {
     let mut report = Report::default();
-    let arena = Arc::new(Arena::start(1, &[], &setting.folder).await);
-    let admin = arena.admin_token().await;
-    let organization = arena.organization(&admin, json!({ "requestsPerMinute": null })).await;
-    let reader = arena.client(&admin, Some(&organization), &["agents:read"]).await;
-    let token = arena.told(arena.ask_token(0, &reader)).await;
+    let cluster = Arc::new(Cluster::start(1, &[], &setting.folder).await);
+    let admin = cluster.admin_token().await;
+    let organization = cluster.organization(&admin, json!({ "requestsPerMinute": null })).await;
+    let reader = cluster.client(&admin, Some(&organization), &["agents:read"]).await;
+    let token = cluster.told(cluster.ask_token(0, &reader)).await;
     let token = token["access_token"].as_str().expect("a token").to_owned();
     // Lists of half a megabyte.
     let long = |number: usize| format!("{number:03}{}:read", "x".repeat(118));
@@ -35,9 +35,9 @@ pub async fn run(setting: &Setting) -> Report {
             "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
             "organizationId": organization,
         });
-        arena.told(arena.post(&admin, "/api/v1/agents", &body)).await;
+        cluster.told(cluster.post(&admin, "/api/v1/agents", &body)).await;
     }
-    let process = arena.instances[0].id();
+    let process = cluster.instances[0].id();
     report.figure("memory before", format!("{:.0} MB", resident(process)));
     let list =
         format!("GET /api/v1/agents?limit=100 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
@@ -57,7 +57,7 @@ pub async fn run(setting: &Setting) -> Report {
     let mut most: f64 = 0.0;
     for (name, part) in kinds {
         for _ in 0..OF_EACH {
-            let Ok(mut stream) = connect(&arena).await else { continue };
+            let Ok(mut stream) = connect(&cluster).await else { continue };
             // It may be refused at once: that is a way to bound it.
             let _ = stream.write_all(part.as_bytes()).await;
             open.push(stream);
@@ -65,15 +65,15 @@ pub async fn run(setting: &Setting) -> Report {
         }
         report.figure(name, format!("{} connections so far, {:.0} MB at most", open.len(), most));
     }
-    let answers = arena.told(arena.get(&token, "/api/v1/agents?limit=1")).await;
+    let answers = cluster.told(cluster.get(&token, "/api/v1/agents?limit=1")).await;
     report.hold(answers["data"].is_array(), || "it does not answer any more".to_owned());
     report.hold(most < MOST_MEMORY, || format!("it needs {most:.0} MB under {} connections", open.len()));
     drop(open);
     report
 }
 
-async fn connect(arena: &Arena) -> std::io::Result<TcpStream> {
-    let address = arena.instances[0].url.trim_start_matches("http://").parse().expect("an address");
+async fn connect(cluster: &Cluster) -> std::io::Result<TcpStream> {
+    let address = cluster.instances[0].url.trim_start_matches("http://").parse().expect("an address");
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(SMALL_BUFFER)?;
     socket.connect(address).await

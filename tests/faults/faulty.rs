@@ -24,7 +24,7 @@ use agentidp::ports::stores::Stores;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 use async_trait::async_trait;
 
-use crate::pace::{Dice, wait};
+use crate::pace::{Rng, wait};
 
 /// Of a hundred calls so many fail before they did anything, and so many after they did it.
 const FAILS: usize = 5;
@@ -34,10 +34,10 @@ const LONGEST: usize = 40;
 /// The stores behind one instance, faulty in its own way.
 pub struct Faulty {
     stores: Stores,
-    dice: Mutex<Dice>,
+    rng: Mutex<Rng>,
 }
 
-/// What the dice say of one call.
+/// What the rng say of one call.
 struct Fate {
     before: Duration,
     after: Duration,
@@ -46,9 +46,9 @@ struct Fate {
 }
 
 impl Faulty {
-    /// Those stores, by these dice.
-    pub fn of(stores: &Stores, dice: Dice) -> Stores {
-        let faulty = Arc::new(Self { stores: stores.clone(), dice: Mutex::new(dice) });
+    /// Those stores, by these rng.
+    pub fn of(stores: &Stores, rng: Rng) -> Stores {
+        let faulty = Arc::new(Self { stores: stores.clone(), rng: Mutex::new(rng) });
         Stores {
             agents: faulty.clone(),
             organizations: faulty.clone(),
@@ -59,10 +59,10 @@ impl Faulty {
     }
 
     fn fate(&self) -> Fate {
-        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut time = || Duration::from_millis(dice.below(LONGEST) as u64);
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut time = || Duration::from_millis(rng.below(LONGEST) as u64);
         let (before, after) = (time(), time());
-        let chance = dice.below(100);
+        let chance = rng.below(100);
         let fails_after = (FAILS..2 * FAILS).contains(&chance);
         Fate { before, after, fails_before: chance < FAILS, fails_after }
     }

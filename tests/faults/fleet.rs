@@ -1,4 +1,4 @@
-//! The agents that work in an arena, and the hands that ask, kill and bring back.
+//! The agents that work in an cluster, and the workers that ask, kill and bring back.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,23 +9,23 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::arena::{Arena, Client};
+use crate::cluster::{Client, Cluster};
 use crate::history::{Answer, Line, Operation, Subject, Token};
-use crate::pace::Dice;
+use crate::pace::Rng;
 
 /// How many agents there are, in two organizations.
 const AGENTS: usize = 12;
 /// How many tokens of each are asked about.
 const TOKENS: usize = 24;
-/// How many hands work at once.
+/// How many workers work at once.
 const HANDS: usize = 8;
 /// Of how many operations the last twenty are rotations.
 const DEEDS: usize = 1000;
 const ROTATIONS: usize = 20;
 
-/// What works in an arena.
+/// What works in an cluster.
 pub struct Fleet {
-    arena: Arc<Arena>,
+    cluster: Arc<Cluster>,
     agents: Vec<Mutex<Agent>>,
     organizations: Vec<String>,
     administrators: Vec<Client>,
@@ -43,18 +43,18 @@ struct Agent {
 
 impl Fleet {
     /// Agents with a secret each, in organizations of their own.
-    pub async fn gather(arena: &Arc<Arena>) -> Arc<Self> {
-        let admin = arena.admin_token().await;
+    pub async fn gather(cluster: &Arc<Cluster>) -> Arc<Self> {
+        let admin = cluster.admin_token().await;
         let organizations = vec![
-            arena.organization(&admin, json!({ "requestsPerMinute": null })).await,
-            arena.organization(&admin, json!({ "requestsPerMinute": null })).await,
+            cluster.organization(&admin, json!({ "requestsPerMinute": null })).await,
+            cluster.organization(&admin, json!({ "requestsPerMinute": null })).await,
         ];
         let (mut agents, mut handed) = (Vec::new(), Vec::new());
         for place in 0..AGENTS {
             let organization = organizations[place % organizations.len()].clone();
-            let client = arena.client(&admin, Some(&organization), &["agents:read"]).await;
+            let client = cluster.client(&admin, Some(&organization), &["agents:read"]).await;
             let path = format!("/api/v1/agents/{}/credentials", client.id);
-            let credentials = arena.told(arena.get(&admin, &path)).await;
+            let credentials = cluster.told(cluster.get(&admin, &path)).await;
             let credential = credentials["data"][0]["credentialId"].as_str().expect("an id").to_owned();
             handed.push(client.secret.clone());
             agents.push(Mutex::new(Agent { client, credential, organization, tokens: VecDeque::new() }));
@@ -69,10 +69,10 @@ impl Fleet {
                 "tokens:read",
                 "audit:read",
             ];
-            administrators.push(arena.client(&admin, None, &scopes).await);
+            administrators.push(cluster.client(&admin, None, &scopes).await);
         }
         Arc::new(Self {
-            arena: arena.clone(),
+            cluster: cluster.clone(),
             agents,
             organizations,
             administrators,
@@ -81,40 +81,40 @@ impl Fleet {
         })
     }
 
-    /// Sets all hands to work, until [`end`](Self::end).
-    pub fn work(self: &Arc<Self>, dice: &mut Dice) -> JoinSet<()> {
-        self.work_at(DEEDS, dice)
+    /// Sets all workers to work, until [`end`](Self::end).
+    pub fn work(self: &Arc<Self>, rng: &mut Rng) -> JoinSet<()> {
+        self.work_at(DEEDS, rng)
     }
 
     /// As [`work`](Self::work), but every secret stays.
-    pub fn work_without_rotations(self: &Arc<Self>, dice: &mut Dice) -> JoinSet<()> {
-        self.work_at(DEEDS - ROTATIONS, dice)
+    pub fn work_without_rotations(self: &Arc<Self>, rng: &mut Rng) -> JoinSet<()> {
+        self.work_at(DEEDS - ROTATIONS, rng)
     }
 
-    fn work_at(self: &Arc<Self>, operations: usize, dice: &mut Dice) -> JoinSet<()> {
-        let mut hands = JoinSet::new();
+    fn work_at(self: &Arc<Self>, operations: usize, rng: &mut Rng) -> JoinSet<()> {
+        let mut workers = JoinSet::new();
         for number in 0..HANDS {
-            let (fleet, dice) = (self.clone(), dice.split());
-            hands.spawn(async move {
-                let mut hand =
-                    Hand { fleet: &fleet, dice, administrator: &fleet.administrators[number], admin: None };
+            let (fleet, rng) = (self.clone(), rng.split());
+            workers.spawn(async move {
+                let mut worker =
+                    Worker { fleet: &fleet, rng, administrator: &fleet.administrators[number], admin: None };
                 while !fleet.is_over.load(Ordering::Acquire) {
-                    hand.work(operations).await;
+                    worker.work(operations).await;
                 }
             });
         }
-        hands
+        workers
     }
 
-    /// Lets all hands finish what they do, and waits for them.
-    pub async fn end(&self, hands: JoinSet<()>) {
+    /// Lets all workers finish what they do, and waits for them.
+    pub async fn end(&self, workers: JoinSet<()>) {
         self.is_over.store(true, Ordering::Release);
-        hands.join_all().await;
+        workers.join_all().await;
     }
 
     /// Every secret and token that anybody was handed, by what it is.
     pub fn secrets(&self) -> Vec<(String, String)> {
-        let tokens = self.arena.history.lines().into_iter().filter_map(|line| match line.answer {
+        let tokens = self.cluster.history.lines().into_iter().filter_map(|line| match line.answer {
             // Without its signature a token opens nothing, with it it does.
             Answer::Issued(token) => {
                 Some(("the signature of a token".to_owned(), token.text.rsplit_once('.')?.1.to_owned()))
@@ -136,30 +136,30 @@ impl Fleet {
     }
 }
 
-struct Hand<'a> {
+struct Worker<'a> {
     fleet: &'a Fleet,
-    dice: Dice,
+    rng: Rng,
     administrator: &'a Client,
     admin: Option<String>,
 }
 
-impl Hand<'_> {
-    /// One of so many operations, by the dice.
+impl Worker<'_> {
+    /// One of so many operations, by the rng.
     async fn work(&mut self, operations: usize) {
         let Some(admin) = self.admin().await else { return };
-        let place = self.dice.below(AGENTS);
+        let place = self.rng.below(AGENTS);
         let agent = self.fleet.agent(place).client.id.clone();
         let of_agent = format!("/api/v1/agents/{agent}");
-        match self.dice.below(operations) {
+        match self.rng.below(operations) {
             0..300 => self.issue(place).await,
             300..700 => self.introspect(place, &admin).await,
             700..900 => self.bear(place).await,
             900..940 => self.revoke_one(place, &admin).await,
             940..946 => {
-                let request = |arena: &Arena, instance| {
-                    arena
+                let request = |cluster: &Cluster, instance| {
+                    cluster
                         .http
-                        .post(arena.url(instance, &format!("{of_agent}/tokens/revoke")))
+                        .post(cluster.url(instance, &format!("{of_agent}/tokens/revoke")))
                         .bearer_auth(&admin)
                 };
                 self.change(Operation::Kill(Subject::Agent(agent.clone())), request).await;
@@ -177,7 +177,7 @@ impl Hand<'_> {
     }
 
     async fn turn_organization(&mut self, is_off: bool, admin: &str) {
-        let id = self.fleet.organizations[self.dice.below(self.fleet.organizations.len())].clone();
+        let id = self.fleet.organizations[self.rng.below(self.fleet.organizations.len())].clone();
         let path = format!("/api/v1/organizations/{id}");
         let subject = Subject::Organization(id);
         match is_off {
@@ -194,10 +194,10 @@ impl Hand<'_> {
                 ("grant_type", "client_credentials"),
                 ("scope", "admin:orgs agents:read agents:write credentials:write tokens:read audit:read"),
             ];
-            let request = self.fleet.arena.http.post(self.fleet.arena.url(instance, "/api/v1/token"));
+            let request = self.fleet.cluster.http.post(self.fleet.cluster.url(instance, "/api/v1/token"));
             let request =
                 request.basic_auth(&self.administrator.id, Some(&self.administrator.secret)).form(&form);
-            let start = self.fleet.arena.history.now();
+            let start = self.fleet.cluster.history.now();
             let (status, body) = answer(request).await;
             self.note(Operation::Other("admin"), instance, start, status, Answer::Unknown);
             self.admin = body["access_token"].as_str().map(str::to_owned);
@@ -206,7 +206,7 @@ impl Hand<'_> {
     }
 
     fn instance(&mut self) -> usize {
-        self.dice.below(self.fleet.arena.open.load(Ordering::Acquire))
+        self.rng.below(self.fleet.cluster.open.load(Ordering::Acquire))
     }
 
     fn note(
@@ -217,8 +217,8 @@ impl Hand<'_> {
         status: u16,
         answer: Answer,
     ) {
-        let end = self.fleet.arena.history.now();
-        self.fleet.arena.history.note(Line { instance, operation, start, end, status, answer });
+        let end = self.fleet.cluster.history.now();
+        self.fleet.cluster.history.note(Line { instance, operation, start, end, status, answer });
     }
 
     async fn issue(&mut self, place: usize) {
@@ -227,8 +227,8 @@ impl Hand<'_> {
             (agent.client.clone(), agent.organization.clone())
         };
         let instance = self.instance();
-        let start = self.fleet.arena.history.now();
-        let (status, body) = answer(self.fleet.arena.ask_token(instance, &client)).await;
+        let start = self.fleet.cluster.history.now();
+        let (status, body) = answer(self.fleet.cluster.ask_token(instance, &client)).await;
         let issued = match body["access_token"].as_str() {
             Some(text) => {
                 let id = id_of(text);
@@ -255,15 +255,15 @@ impl Hand<'_> {
     fn token(&mut self, place: usize) -> Option<Token> {
         let agent = self.fleet.agent(place);
         let number = agent.tokens.len();
-        if number == 0 { None } else { agent.tokens.get(self.dice.below(number)).cloned() }
+        if number == 0 { None } else { agent.tokens.get(self.rng.below(number)).cloned() }
     }
 
     async fn introspect(&mut self, place: usize, admin: &str) {
         let Some(token) = self.token(place) else { return };
         let instance = self.instance();
-        let arena = &self.fleet.arena;
-        let request = arena.http.post(arena.url(instance, "/api/v1/token/introspect")).bearer_auth(admin);
-        let start = self.fleet.arena.history.now();
+        let cluster = &self.fleet.cluster;
+        let request = cluster.http.post(cluster.url(instance, "/api/v1/token/introspect")).bearer_auth(admin);
+        let start = self.fleet.cluster.history.now();
         let (status, body) = answer(request.form(&[("token", &token.text)])).await;
         let said = match (status, body["active"].as_bool()) {
             (200, Some(true)) => Answer::Yes,
@@ -277,9 +277,9 @@ impl Hand<'_> {
         let Some(token) = self.token(place) else { return };
         let instance = self.instance();
         let path = format!("/api/v1/agents/{}", token.agent);
-        let arena = &self.fleet.arena;
-        let request = arena.http.get(arena.url(instance, &path)).bearer_auth(&token.text);
-        let start = self.fleet.arena.history.now();
+        let cluster = &self.fleet.cluster;
+        let request = cluster.http.get(cluster.url(instance, &path)).bearer_auth(&token.text);
+        let start = self.fleet.cluster.history.now();
         let (status, _) = answer(request).await;
         let said = match status {
             200 => Answer::Yes,
@@ -291,24 +291,28 @@ impl Hand<'_> {
 
     async fn revoke_one(&mut self, place: usize, admin: &str) {
         let Some(token) = self.token(place) else { return };
-        let request = |arena: &Arena, instance| {
-            let request = arena.http.post(arena.url(instance, "/api/v1/token/revoke")).bearer_auth(admin);
+        let request = |cluster: &Cluster, instance| {
+            let request = cluster.http.post(cluster.url(instance, "/api/v1/token/revoke")).bearer_auth(admin);
             request.form(&[("token", &token.text)])
         };
         self.change(Operation::Kill(Subject::Token(token.id.clone())), request).await;
     }
 
     async fn patch(&mut self, operation: Operation, path: &str, status: &str, admin: &str) {
-        let request = |arena: &Arena, instance| {
-            arena.http.patch(arena.url(instance, path)).bearer_auth(admin).json(&json!({ "status": status }))
+        let request = |cluster: &Cluster, instance| {
+            cluster
+                .http
+                .patch(cluster.url(instance, path))
+                .bearer_auth(admin)
+                .json(&json!({ "status": status }))
         };
         self.change(operation, request).await;
     }
 
-    async fn change(&mut self, operation: Operation, request: impl Fn(&Arena, usize) -> RequestBuilder) {
+    async fn change(&mut self, operation: Operation, request: impl Fn(&Cluster, usize) -> RequestBuilder) {
         let instance = self.instance();
-        let start = self.fleet.arena.history.now();
-        let (status, _) = answer(request(&self.fleet.arena, instance)).await;
+        let start = self.fleet.cluster.history.now();
+        let (status, _) = answer(request(&self.fleet.cluster, instance)).await;
         let done = match status {
             200..300 => Answer::Yes,
             400..500 => Answer::No,
@@ -326,9 +330,9 @@ impl Hand<'_> {
         };
         let path = format!("/api/v1/agents/{}/credentials/{credential}/rotate", client.id);
         let instance = self.instance();
-        let arena = &self.fleet.arena;
-        let start = self.fleet.arena.history.now();
-        let request = arena.http.post(arena.url(instance, &path)).bearer_auth(admin).json(&json!({}));
+        let cluster = &self.fleet.cluster;
+        let start = self.fleet.cluster.history.now();
+        let request = cluster.http.post(cluster.url(instance, &path)).bearer_auth(admin).json(&json!({}));
         let (status, body) = answer(request).await;
         if let Some(secret) = body["clientSecret"].as_str() {
             self.fleet.agent(place).client.secret = secret.to_owned();

@@ -8,18 +8,16 @@
 //! It fails where there is a violation. Without `--seconds` each is short, and those that go by time alone, which a busy
 //! machine would fail, only run when they are named.
 
-mod arena;
 mod atomic;
 mod attack;
 mod canary;
 mod checker;
 mod clocks;
+mod cluster;
 mod crowd;
 mod faulty;
 mod fleet;
 mod history;
-#[path = "../servers/leash.rs"]
-mod leash;
 mod neighbours;
 mod nemesis;
 mod once;
@@ -34,6 +32,8 @@ mod soak;
 mod stores;
 mod storm;
 mod strangers;
+#[path = "../servers/supervised.rs"]
+mod supervised;
 mod upgrade;
 mod wire;
 

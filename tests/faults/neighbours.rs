@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::arena::{Arena, Client};
+use crate::cluster::{Client, Cluster};
 use crate::report::{Report, Setting, share};
 
 /// How many clients of the noisy tenant ask at once, and how often each.
@@ -63,17 +63,17 @@ pub async fn run(setting: &Setting) -> Report {
     let each = setting.time / u32::try_from(parts).expect("few");
     for (instances, pool, house) in HOUSES {
         let settings = [("DB_POOL_MAX", pool), ("BCRYPT_COST", "10")];
-        let arena = Arc::new(Arena::start(instances, &settings, &setting.folder).await);
-        let admin = arena.admin_token().await;
+        let cluster = Arc::new(Cluster::start(instances, &settings, &setting.folder).await);
+        let admin = cluster.admin_token().await;
         let noisy =
-            tenant(&arena, &admin, NOISY, json!({ "requestsPerMinute": null, "maxAgents": NOISY })).await;
-        let quiet = tenant(&arena, &admin, 4, json!({ "requestsPerMinute": null })).await;
-        let calm = ask(&arena, &quiet.1, each).await;
+            tenant(&cluster, &admin, NOISY, json!({ "requestsPerMinute": null, "maxAgents": NOISY })).await;
+        let quiet = tenant(&cluster, &admin, 4, json!({ "requestsPerMinute": null })).await;
+        let calm = ask(&cluster, &quiet.1, each).await;
         report.figure(house, told(&calm, None));
         for (name, noise) in NOISES {
             let is_over = Arc::new(AtomicBool::new(false));
-            let made = make_noise(&arena, &noisy, noise, &is_over).await;
-            let under = ask(&arena, &quiet.1, each).await;
+            let made = make_noise(&cluster, &noisy, noise, &is_over).await;
+            let under = ask(&cluster, &quiet.1, each).await;
             is_over.store(true, Ordering::Release);
             let sent: usize = made.join_all().await.into_iter().sum();
             report.figure(name, format!("{}; {sent} of the other's", told(&under, Some(&calm))));
@@ -98,20 +98,20 @@ pub async fn run(setting: &Setting) -> Report {
 
 /// An organization with so many clients, each of which may do what it likes to itself.
 async fn tenant(
-    arena: &Arc<Arena>,
+    cluster: &Arc<Cluster>,
     admin: &str,
     clients: usize,
     limits: serde_json::Value,
 ) -> (String, Arc<Vec<Caller>>) {
-    let organization = arena.organization(admin, limits).await;
+    let organization = cluster.organization(admin, limits).await;
     let scopes = ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read"];
     let mut callers = Vec::new();
     for _ in 0..clients {
-        let client = arena.client(admin, Some(&organization), &scopes).await;
-        let answer = arena.told(arena.ask_token(0, &client)).await;
+        let client = cluster.client(admin, Some(&organization), &scopes).await;
+        let answer = cluster.told(cluster.ask_token(0, &client)).await;
         let token = answer["access_token"].as_str().expect("a token").to_owned();
         let path = format!("/api/v1/agents/{}/credentials", client.id);
-        let credential = arena.told(arena.get(&token, &path)).await["data"][0]["credentialId"].clone();
+        let credential = cluster.told(cluster.get(&token, &path)).await["data"][0]["credentialId"].clone();
         let credential = credential.as_str().expect("an id").to_owned();
         callers.push(Caller { client, token, credential });
     }
@@ -119,14 +119,14 @@ async fn tenant(
 }
 
 async fn make_noise(
-    arena: &Arc<Arena>,
+    cluster: &Arc<Cluster>,
     (organization, callers): &(String, Arc<Vec<Caller>>),
     noise: Noise,
     is_over: &Arc<AtomicBool>,
 ) -> JoinSet<usize> {
     let mut made = JoinSet::new();
     if noise == Noise::Lock {
-        let lock = arena.stores.superuser().await;
+        let lock = cluster.stores.superuser().await;
         let sql = format!("SELECT pg_advisory_lock(1, organization_gate('{organization}'))");
         lock.batch_execute(&sql).await.expect("held");
         let is_over = is_over.clone();
@@ -140,14 +140,14 @@ async fn make_noise(
         });
     }
     for place in 0..callers.len() {
-        let (arena, callers, is_over) = (arena.clone(), callers.clone(), is_over.clone());
+        let (cluster, callers, is_over) = (cluster.clone(), callers.clone(), is_over.clone());
         made.spawn(async move {
             let mut pace = interval(NOISY_PACE);
             let mut sent = 0;
             while !is_over.load(Ordering::Acquire) {
                 pace.tick().await;
-                let instance = (place + sent) % arena.instances.len();
-                let request = noise_request(&arena, instance, &callers, place, sent, noise);
+                let instance = (place + sent) % cluster.instances.len();
+                let request = noise_request(&cluster, instance, &callers, place, sent, noise);
                 // Whatever is answered: it is the other who must not notice.
                 let answer = request.send().await;
                 if noise == Noise::Credentials
@@ -157,7 +157,7 @@ async fn make_noise(
                 {
                     let path = format!("/api/v1/agents/{}/credentials/{id}", callers[place].client.id);
                     let revoke =
-                        arena.http.delete(arena.url(instance, &path)).bearer_auth(&callers[place].token);
+                        cluster.http.delete(cluster.url(instance, &path)).bearer_auth(&callers[place].token);
                     let _ = revoke.send().await;
                 }
                 sent += 1;
@@ -169,7 +169,7 @@ async fn make_noise(
 }
 
 fn noise_request(
-    arena: &Arena,
+    cluster: &Cluster,
     instance: usize,
     callers: &[Caller],
     place: usize,
@@ -177,26 +177,26 @@ fn noise_request(
     noise: Noise,
 ) -> RequestBuilder {
     let caller = &callers[place];
-    let own = arena.url(instance, &format!("/api/v1/agents/{}", caller.client.id));
+    let own = cluster.url(instance, &format!("/api/v1/agents/{}", caller.client.id));
     let as_caller = |request: RequestBuilder| request.bearer_auth(&caller.token);
     match noise {
         Noise::Changes => {
-            as_caller(arena.http.patch(own)).json(&json!({ "version": format!("1.0.{sent}") }))
+            as_caller(cluster.http.patch(own)).json(&json!({ "version": format!("1.0.{sent}") }))
         }
-        Noise::Registrations => as_caller(arena.http.post(arena.url(instance, "/api/v1/agents"))).json(&json!({
+        Noise::Registrations => as_caller(cluster.http.post(cluster.url(instance, "/api/v1/agents"))).json(&json!({
             "email": format!("more-{place}-{sent}@example.com"), "agentType": "custom", "version": "1.0.0",
             "capabilities": ["files:read"], "owner": "tests", "deploymentEnv": "development",
         })),
         Noise::Rotations => {
             let path = format!("{own}/credentials/{}/rotate", caller.credential);
-            as_caller(arena.http.post(path)).json(&json!({ "graceSeconds": 600 }))
+            as_caller(cluster.http.post(path)).json(&json!({ "graceSeconds": 600 }))
         }
-        Noise::Credentials => as_caller(arena.http.post(format!("{own}/credentials"))).json(&json!({})),
+        Noise::Credentials => as_caller(cluster.http.post(format!("{own}/credentials"))).json(&json!({})),
         Noise::Introspections => {
             let of = &callers[(place + sent) % callers.len()].token;
-            as_caller(arena.http.post(arena.url(instance, "/api/v1/token/introspect"))).form(&[("token", of)])
+            as_caller(cluster.http.post(cluster.url(instance, "/api/v1/token/introspect"))).form(&[("token", of)])
         }
-        Noise::Lock => as_caller(arena.http.post(format!("{own}/tokens/revoke"))),
+        Noise::Lock => as_caller(cluster.http.post(format!("{own}/tokens/revoke"))),
     }
 }
 
@@ -214,21 +214,21 @@ impl Kind {
 }
 
 /// Tokens, revocations, rotations and lists of the quiet tenant, each at its pace.
-async fn ask(arena: &Arc<Arena>, callers: &Arc<Vec<Caller>>, time: Duration) -> Vec<Kind> {
+async fn ask(cluster: &Arc<Cluster>, callers: &Arc<Vec<Caller>>, time: Duration) -> Vec<Kind> {
     let turn = Arc::new(AtomicUsize::new(0));
     let mut asked = JoinSet::new();
     for (place, name) in ["token", "revocation", "rotation", "list"].into_iter().enumerate() {
-        let (arena, callers, turn) = (arena.clone(), callers.clone(), turn.clone());
+        let (cluster, callers, turn) = (cluster.clone(), callers.clone(), turn.clone());
         asked.spawn(async move {
             let mut kind = Kind { name, times: Vec::new(), refused: 0 };
             let mut pace = interval(if name == "rotation" { 5 * QUIET_PACE } else { QUIET_PACE });
             let begun = Instant::now();
             while kind.times.is_empty() || begun.elapsed() < time {
                 pace.tick().await;
-                let instance = turn.fetch_add(1, Ordering::Relaxed) % arena.instances.len();
-                let request = quiet_request(&arena, instance, &callers, place);
+                let instance = turn.fetch_add(1, Ordering::Relaxed) % cluster.instances.len();
+                let request = quiet_request(&cluster, instance, &callers, place);
                 let start = Instant::now();
-                let status = arena.status(name, instance, request).await;
+                let status = cluster.status(name, instance, request).await;
                 kind.times.push(start.elapsed());
                 kind.refused += usize::from(!(200..300).contains(&status));
             }
@@ -241,19 +241,19 @@ async fn ask(arena: &Arc<Arena>, callers: &Arc<Vec<Caller>>, time: Duration) -> 
 }
 
 /// The first caller gets tokens, the second's are revoked, the third's secret is rotated, the fourth asks for all of that.
-fn quiet_request(arena: &Arena, instance: usize, callers: &[Caller], place: usize) -> RequestBuilder {
+fn quiet_request(cluster: &Cluster, instance: usize, callers: &[Caller], place: usize) -> RequestBuilder {
     let asker = &callers[3].token;
     let about = |place: usize, rest: &str| {
-        arena.url(instance, &format!("/api/v1/agents/{}{rest}", callers[place].client.id))
+        cluster.url(instance, &format!("/api/v1/agents/{}{rest}", callers[place].client.id))
     };
     match place {
-        0 => arena.ask_token(instance, &callers[0].client),
-        1 => arena.http.post(about(1, "/tokens/revoke")).bearer_auth(asker),
+        0 => cluster.ask_token(instance, &callers[0].client),
+        1 => cluster.http.post(about(1, "/tokens/revoke")).bearer_auth(asker),
         2 => {
             let path = about(2, &format!("/credentials/{}/rotate", callers[2].credential));
-            arena.http.post(path).bearer_auth(asker).json(&json!({}))
+            cluster.http.post(path).bearer_auth(asker).json(&json!({}))
         }
-        _ => arena.http.get(arena.url(instance, "/api/v1/agents?limit=20")).bearer_auth(asker),
+        _ => cluster.http.get(cluster.url(instance, "/api/v1/agents?limit=20")).bearer_auth(asker),
     }
 }
 

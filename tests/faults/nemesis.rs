@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::arena::Arena;
-use crate::pace::{Dice, wait};
+use crate::cluster::Cluster;
+use crate::pace::{Rng, wait};
 use crate::proxy::Mode;
 
 /// How often a fault that comes in blows strikes.
@@ -63,10 +63,10 @@ impl Fault {
     ];
 
     /// Does it for so long, and heals it.
-    pub async fn strike(self, arena: &Arena, time: Duration, dice: &mut Dice) {
+    pub async fn strike(self, cluster: &Cluster, time: Duration, rng: &mut Rng) {
         let ends = Instant::now() + time;
-        let stores = &arena.stores;
-        let one = dice.below(arena.instances.len());
+        let stores = &cluster.stores;
+        let one = rng.below(cluster.instances.len());
         match self {
             Self::RedisEmptied => blows(ends, async || stores.redis("FLUSHALL")).await,
             Self::RedisKilled => {
@@ -98,12 +98,12 @@ impl Fault {
                 stores.redis("CONFIG SET min-replicas-to-write 0");
             }
             Self::RedisGoneForOne => {
-                arena.instances[one].redis.set(Mode::Blackhole);
+                cluster.instances[one].redis.set(Mode::Blackhole);
                 wait(time).await;
-                arena.instances[one].redis.set(Mode::Pass);
+                cluster.instances[one].redis.set(Mode::Pass);
             }
             Self::RedisCut => {
-                cut(ends, dice, |mode| arena.instances.iter().for_each(|each| each.redis.set(mode))).await;
+                cut(ends, rng, |mode| cluster.instances.iter().for_each(|each| each.redis.set(mode))).await;
             }
             Self::PostgresKilled => {
                 blows(ends, async || {
@@ -118,18 +118,19 @@ impl Fault {
                 stores.thaw_postgres();
             }
             Self::PostgresGoneForOne => {
-                arena.instances[one].postgres.set(Mode::Blackhole);
+                cluster.instances[one].postgres.set(Mode::Blackhole);
                 wait(time).await;
-                arena.instances[one].postgres.set(Mode::Pass);
+                cluster.instances[one].postgres.set(Mode::Pass);
             }
             Self::PostgresMuteForOne => {
-                arena.instances[one].postgres.set(Mode::OneWay);
+                cluster.instances[one].postgres.set(Mode::OneWay);
                 wait(time).await;
-                arena.instances[one].postgres.set(Mode::Reset);
-                arena.instances[one].postgres.set(Mode::Pass);
+                cluster.instances[one].postgres.set(Mode::Reset);
+                cluster.instances[one].postgres.set(Mode::Pass);
             }
             Self::PostgresCut => {
-                cut(ends, dice, |mode| arena.instances.iter().for_each(|each| each.postgres.set(mode))).await;
+                cut(ends, rng, |mode| cluster.instances.iter().for_each(|each| each.postgres.set(mode)))
+                    .await;
             }
             Self::PostgresEnds => {
                 let superuser = stores.superuser().await;
@@ -143,18 +144,18 @@ impl Fault {
                 superuser.batch_execute("DROP FUNCTION is_full CASCADE").await.expect("healed");
             }
             Self::Slow => {
-                for instance in &arena.instances {
+                for instance in &cluster.instances {
                     instance.postgres.set(Mode::Delay(Duration::from_millis(20)));
                     instance.redis.set(Mode::Delay(Duration::from_millis(20)));
                 }
                 wait(time).await;
-                for instance in &arena.instances {
+                for instance in &cluster.instances {
                     instance.postgres.set(Mode::Pass);
                     instance.redis.set(Mode::Pass);
                 }
             }
             Self::InstanceKilled => {
-                let instance = &arena.instances[one];
+                let instance = &cluster.instances[one];
                 instance.kill().await;
                 instance.start();
             }
@@ -177,9 +178,9 @@ async fn blows(ends: Instant, mut blow: impl AsyncFnMut()) {
 }
 
 /// Cuts connections after now this, now that many bytes.
-async fn cut(ends: Instant, dice: &mut Dice, set: impl Fn(Mode)) {
+async fn cut(ends: Instant, rng: &mut Rng, set: impl Fn(Mode)) {
     while Instant::now() < ends {
-        set(Mode::CutAfter(20 + dice.below(20_000)));
+        set(Mode::CutAfter(20 + rng.below(20_000)));
         wait(BLOWS).await;
     }
     set(Mode::Pass);

@@ -8,8 +8,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::arena::{Arena, Client};
-use crate::pace::Dice;
+use crate::cluster::{Client, Cluster};
+use crate::pace::Rng;
 use crate::report::{Report, Setting};
 
 /// A key of RFC 8037's appendix A, as PKCS#8 and as JWK.
@@ -23,39 +23,39 @@ const RACERS: usize = 50;
 
 /// The same assertion, many times at once over two instances, and again after all that may forget it.
 pub async fn assertions(setting: &Setting) -> Report {
-    let arena = Arc::new(Arena::start(2, &[], &setting.folder).await);
-    let admin = arena.admin_token().await;
-    let client = arena.client(&admin, None, &["files:read"]).await;
+    let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
+    let admin = cluster.admin_token().await;
+    let client = cluster.client(&admin, None, &["files:read"]).await;
     let key = json!({ "type": "public_key", "publicKey": { "kty": "OKP", "crv": "Ed25519", "x": PUBLIC } });
     let path = format!("/api/v1/agents/{}/credentials", client.id);
-    arena.told(arena.post(&admin, &path, &key)).await;
+    cluster.told(cluster.post(&admin, &path, &key)).await;
     let mut report = Report::default();
-    let mut dice = Dice::new(setting.seed);
+    let mut rng = Rng::new(setting.seed);
     let rounds = (setting.time.as_secs() * 2).clamp(5, 200);
     let mut most = 0;
     let mut assertions = Vec::new();
     for round in 0..rounds {
-        let assertion = assertion(&client, &format!("{}-{round}", dice.next()));
+        let assertion = assertion(&client, &format!("{}-{round}", rng.next()));
         let is_frozen = round == rounds / 2;
         if is_frozen {
-            arena.stores.freeze_redis();
+            cluster.stores.freeze_redis();
         }
-        let accepted = race(&arena, &assertion).await;
+        let accepted = race(&cluster, &assertion).await;
         if is_frozen {
-            arena.stores.thaw_redis();
+            cluster.stores.thaw_redis();
         }
         most = most.max(accepted);
         report.hold(accepted == 1, || format!("an assertion was accepted {accepted} times in round {round}"));
         assertions.push(assertion);
     }
-    arena.stores.redis("FLUSHALL");
-    for number in 0..arena.instances.len() {
-        arena.instances[number].kill().await;
-        arena.instances[number].start();
-        arena.until_whole(number).await;
+    cluster.stores.redis("FLUSHALL");
+    for number in 0..cluster.instances.len() {
+        cluster.instances[number].kill().await;
+        cluster.instances[number].start();
+        cluster.until_whole(number).await;
     }
     for assertion in &assertions {
-        let again = race(&arena, assertion).await;
+        let again = race(&cluster, assertion).await;
         report.hold(again == 0, || {
             "an assertion was accepted again after the stores and instances forgot".into()
         });
@@ -66,17 +66,17 @@ pub async fn assertions(setting: &Setting) -> Report {
 }
 
 /// How many of those who send it at once get a token.
-async fn race(arena: &Arc<Arena>, assertion: &str) -> usize {
+async fn race(cluster: &Arc<Cluster>, assertion: &str) -> usize {
     let racers = (0..RACERS).map(|racer| {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
             ("client_assertion", assertion),
         ];
-        let instance = racer % arena.instances.len();
-        let request = arena.http.post(arena.url(instance, "/api/v1/token")).form(&form);
-        let arena = arena.clone();
-        async move { arena.status("token", instance, request).await }
+        let instance = racer % cluster.instances.len();
+        let request = cluster.http.post(cluster.url(instance, "/api/v1/token")).form(&form);
+        let cluster = cluster.clone();
+        async move { cluster.status("token", instance, request).await }
     });
     let statuses = racers.collect::<JoinSet<_>>().join_all().await;
     statuses.into_iter().filter(|status| *status == 200).count()
@@ -95,28 +95,28 @@ fn assertion(client: &Client, id: &str) -> String {
 /// A quota of 100, asked for 300 times over two instances, while Redis is emptied and PostgreSQL killed.
 pub async fn quota(setting: &Setting) -> Report {
     const QUOTA: usize = 100;
-    let arena = Arc::new(Arena::start(2, &[], &setting.folder).await);
-    let admin = arena.admin_token().await;
+    let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
+    let admin = cluster.admin_token().await;
     let limits = json!({ "maxTokensPerMonth": QUOTA, "requestsPerMinute": null });
-    let organization = arena.organization(&admin, limits).await;
-    let client = arena.client(&admin, Some(&organization), &["files:read"]).await;
+    let organization = cluster.organization(&admin, limits).await;
+    let client = cluster.client(&admin, Some(&organization), &["files:read"]).await;
     let mut report = Report::default();
     let mut tokens = 0;
     let mut unknown = 0;
     for part in 0..6 {
         let racers: JoinSet<_> = (0..QUOTA / 2)
             .map(|racer| {
-                let (arena, client) = (arena.clone(), client.clone());
-                async move { arena.status("token", racer % 2, arena.ask_token(racer % 2, &client)).await }
+                let (cluster, client) = (cluster.clone(), client.clone());
+                async move { cluster.status("token", racer % 2, cluster.ask_token(racer % 2, &client)).await }
             })
             .collect();
         match part {
-            0 => arena.stores.redis("FLUSHALL"),
+            0 => cluster.stores.redis("FLUSHALL"),
             1 => {
-                arena.stores.kill_postgres();
-                arena.stores.start_postgres();
-                arena.until_whole(0).await;
-                arena.until_whole(1).await;
+                cluster.stores.kill_postgres();
+                cluster.stores.start_postgres();
+                cluster.until_whole(0).await;
+                cluster.until_whole(1).await;
             }
             _ => {}
         }
@@ -130,7 +130,7 @@ pub async fn quota(setting: &Setting) -> Report {
     }
     let counts = "SELECT (SELECT sum(tokens)::bigint FROM monthly_tokens WHERE agent_id = $1::text::uuid),
         (SELECT count(*) FROM audit_events WHERE agent_id = $1::text::uuid AND action = 'token.issued')";
-    let row = arena.stores.superuser().await.query_one(counts, &[&client.id]).await.expect("an answer");
+    let row = cluster.stores.superuser().await.query_one(counts, &[&client.id]).await.expect("an answer");
     let (counted, events): (i64, i64) = (row.get(0), row.get(1));
     let quota = i64::try_from(QUOTA).expect("few");
     report.hold(counted == quota && events == quota, || format!("{counted} counted, {events} events"));
@@ -146,26 +146,26 @@ pub async fn quota(setting: &Setting) -> Report {
 /// A rate of 100 a minute, asked for by far more over two instances, while Redis is lost and comes back.
 pub async fn rate(setting: &Setting) -> Report {
     const LIMIT: usize = 100;
-    let arena = Arc::new(Arena::start(2, &[], &setting.folder).await);
-    let admin = arena.admin_token().await;
-    let organization = arena.organization(&admin, json!({ "requestsPerMinute": LIMIT })).await;
-    let client = arena.client(&admin, Some(&organization), &["files:read"]).await;
+    let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
+    let admin = cluster.admin_token().await;
+    let organization = cluster.organization(&admin, json!({ "requestsPerMinute": LIMIT })).await;
+    let client = cluster.client(&admin, Some(&organization), &["files:read"]).await;
     let mut report = Report::default();
     let mut passed = Vec::new();
     for part in ["with Redis", "without it", "with it again"] {
         match part {
-            "without it" => arena.stores.kill_redis(),
+            "without it" => cluster.stores.kill_redis(),
             "with it again" => {
-                arena.stores.start_redis();
-                arena.until_whole(0).await;
-                arena.until_whole(1).await;
+                cluster.stores.start_redis();
+                cluster.until_whole(0).await;
+                cluster.until_whole(1).await;
             }
             _ => {}
         }
         let racers: JoinSet<_> = (0..3 * LIMIT)
             .map(|racer| {
-                let (arena, client) = (arena.clone(), client.clone());
-                async move { arena.status("token", racer % 2, arena.ask_token(racer % 2, &client)).await }
+                let (cluster, client) = (cluster.clone(), client.clone());
+                async move { cluster.status("token", racer % 2, cluster.ask_token(racer % 2, &client)).await }
             })
             .collect();
         let answers = racers.join_all().await;

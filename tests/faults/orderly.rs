@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::arena::Arena;
+use crate::cluster::Cluster;
 use crate::pace::wait;
 use crate::report::{Report, Setting, share};
 
@@ -19,26 +19,27 @@ const PACE: Duration = Duration::from_millis(5);
 
 /// Each instance ended and started in turn, behind a simple balancer, while 200 requests a second come.
 pub async fn rolling_restart(setting: &Setting) -> Report {
-    let arena = Arc::new(Arena::start(2, &[("DRAIN_SECONDS", "2")], &setting.folder).await);
-    let admin = arena.admin_token().await;
-    let client = arena.client(&admin, None, &["files:read"]).await;
+    let cluster = Arc::new(Cluster::start(2, &[("DRAIN_SECONDS", "2")], &setting.folder).await);
+    let admin = cluster.admin_token().await;
+    let client = cluster.client(&admin, None, &["files:read"]).await;
     let ready: Arc<Vec<AtomicBool>> = Arc::new((0..2).map(|_| AtomicBool::new(true)).collect());
     let is_over = Arc::new(AtomicBool::new(false));
     let mut balancer = JoinSet::new();
     for number in 0..2 {
-        let (arena, ready, is_over) = (arena.clone(), ready.clone(), is_over.clone());
+        let (cluster, ready, is_over) = (cluster.clone(), ready.clone(), is_over.clone());
         balancer.spawn(async move {
             let mut pace = interval(PROBE);
             while !is_over.load(Ordering::Acquire) {
                 pace.tick().await;
-                let answer = arena.http.get(arena.url(number, "/health/ready")).send().await;
+                let answer = cluster.http.get(cluster.url(number, "/health/ready")).send().await;
                 let is_ready = answer.is_ok_and(|answer| answer.status() == StatusCode::OK);
                 ready[number].store(is_ready, Ordering::Release);
             }
         });
     }
     let asker = {
-        let (arena, ready, is_over, client) = (arena.clone(), ready.clone(), is_over.clone(), client.clone());
+        let (cluster, ready, is_over, client) =
+            (cluster.clone(), ready.clone(), is_over.clone(), client.clone());
         tokio::spawn(async move {
             let mut pace = interval(PACE);
             let mut answers = JoinSet::new();
@@ -49,9 +50,9 @@ pub async fn rolling_restart(setting: &Setting) -> Report {
                 let instance =
                     (turn..turn + 2).map(|turn| turn % 2).find(|one| ready[*one].load(Ordering::Acquire));
                 let Some(instance) = instance else { continue };
-                let (arena, client) = (arena.clone(), client.clone());
+                let (cluster, client) = (cluster.clone(), client.clone());
                 answers.spawn(async move {
-                    arena.status("token", instance, arena.ask_token(instance, &client)).await
+                    cluster.status("token", instance, cluster.ask_token(instance, &client)).await
                 });
             }
             answers.join_all().await
@@ -60,9 +61,9 @@ pub async fn rolling_restart(setting: &Setting) -> Report {
     let rounds = (setting.time.as_secs() / 6).clamp(2, 10);
     for _ in 0..rounds {
         for number in 0..2 {
-            arena.instances[number].end().await;
-            arena.instances[number].start();
-            arena.until_whole(number).await;
+            cluster.instances[number].end().await;
+            cluster.instances[number].start();
+            cluster.until_whole(number).await;
             // The balancer must have seen that it is back before the other goes.
             while !ready[number].load(Ordering::Acquire) {
                 wait(PROBE).await;
@@ -89,9 +90,9 @@ pub async fn joint_starts(setting: &Setting) -> Report {
     let mut rounds = 0;
     while rounds == 0 || (begun.elapsed() < setting.time && rounds < 20) {
         let folder = setting.folder.join(rounds.to_string());
-        let arena = Arena::start(6, &[("DB_POOL_MAX", "2")], &folder).await;
-        times.extend(arena.history.lines().into_iter().map(|line| line.end));
-        for instance in &arena.instances {
+        let cluster = Cluster::start(6, &[("DB_POOL_MAX", "2")], &folder).await;
+        times.extend(cluster.history.lines().into_iter().map(|line| line.end));
+        for instance in &cluster.instances {
             instance.end().await;
         }
         rounds += 1;

@@ -10,14 +10,14 @@ pub async fn wait(time: Duration) {
 
 /// Numbers of one seed, by `SplitMix64`.
 #[derive(Clone)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Other dice, for another hand.
+    /// Other rng, for another worker.
     pub fn split(&mut self) -> Self {
         Self(self.next())
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy between one instance and one store, with a hand on it.
+//! A TCP proxy between one instance and one store, with a worker on it.
 
 use std::io;
 use std::path::{Path, PathBuf};

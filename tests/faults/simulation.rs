@@ -1,4 +1,4 @@
-//! Orders that nobody thought of: two cores on one set of stores, with time and faults by the dice.
+//! Orders that nobody thought of: two cores on one set of stores, with time and faults by the rng.
 //!
 //! No process, no network and no clock but one that is driven: thousands of runs a minute, each of which comes again
 //! with its seed. The histories are held against the same rules as those of real processes.
@@ -35,11 +35,11 @@ use crate::checker;
 use crate::faulty::Faulty;
 use crate::fleet::id_of;
 use crate::history::{self, Answer, Line, Operation, Subject, Token};
-use crate::pace::Dice;
+use crate::pace::Rng;
 use crate::plain_core::{PlainHasher, plain_core, plain_ports};
 use crate::report::{Report, Setting};
 
-/// How many hands work at once, and how much each does.
+/// How many workers work at once, and how much each does.
 const HANDS: usize = 4;
 const DEEDS: usize = 25;
 /// 2026-01-15T12:00:00Z.
@@ -91,7 +91,7 @@ fn kept() -> impl Iterator<Item = u64> {
 fn one(seed: u64) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let clock = Arc::new(VirtualClock(Instant::now()));
         let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
         let stores = Stores::of(&Arc::new(Memory::default()), limiter);
@@ -106,20 +106,20 @@ fn one(seed: u64) -> Vec<Line> {
         let faulty = |_| {
             plain_core(&plain_ports(
                 Arc::new(PlainHasher),
-                &Faulty::of(&stores, dice.split()),
+                &Faulty::of(&stores, rng.split()),
                 clock.clone(),
                 &KEY,
             ))
         };
         let instances = (0..2).map(faulty).collect();
-        let world = Arc::new(World { instances, administrator, client, agent, organization, clock });
-        let mut hands = JoinSet::new();
+        let world = Arc::new(TestServer { instances, administrator, client, agent, organization, clock });
+        let mut workers = JoinSet::new();
         for _ in 0..HANDS {
-            let hand =
-                Hand { world: world.clone(), dice: dice.split(), lines: Vec::new(), tokens: Vec::new() };
-            hands.spawn(hand.work());
+            let worker =
+                Worker { world: world.clone(), rng: rng.split(), lines: Vec::new(), tokens: Vec::new() };
+            workers.spawn(worker.work());
         }
-        let mut lines = hands.join_all().await.concat();
+        let mut lines = workers.join_all().await.concat();
         lines.sort_by_key(|line| line.start);
         lines
     })
@@ -169,7 +169,7 @@ async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
     app.clients.authenticate_caller(&context(), &presented).await.ok()
 }
 
-struct World {
+struct TestServer {
     instances: Vec<App>,
     administrator: Administrator,
     client: PresentedCredentials,
@@ -179,24 +179,24 @@ struct World {
     clock: Arc<VirtualClock>,
 }
 
-struct Hand {
-    world: Arc<World>,
-    dice: Dice,
+struct Worker {
+    world: Arc<TestServer>,
+    rng: Rng,
     lines: Vec<Line>,
     tokens: Vec<Token>,
 }
 
-impl Hand {
-    /// All that this hand does, and what came of it.
+impl Worker {
+    /// All that this worker does, and what came of it.
     async fn work(mut self) -> Vec<Line> {
         for _ in 0..DEEDS {
-            let instance = self.dice.below(2);
+            let instance = self.rng.below(2);
             let world = self.world.clone();
             let app = &world.instances[instance];
             let agent = Subject::Agent(world.agent.to_string());
             let organization = Subject::Organization(world.organization.to_string());
             let start = world.clock.0.elapsed();
-            let (operation, answer) = match self.dice.below(20) {
+            let (operation, answer) = match self.rng.below(20) {
                 0..6 => self.issue(app).await,
                 6..12 => self.ask(app).await,
                 12..14 => self.bear(app).await,
@@ -204,7 +204,7 @@ impl Hand {
                 15 => (Operation::Kill(agent), self.change(app, Change::Kill).await),
                 16 => (Operation::Suspend(agent), self.change(app, Change::Agent(false)).await),
                 17 => (Operation::Reactivate(agent), self.change(app, Change::Agent(true)).await),
-                18 if self.dice.below(2) == 0 => {
+                18 if self.rng.below(2) == 0 => {
                     (Operation::Suspend(organization), self.change(app, Change::Organization(false)).await)
                 }
                 _ => {
@@ -294,7 +294,7 @@ impl Hand {
 
     fn token(&mut self) -> Option<Token> {
         let number = self.tokens.len();
-        if number == 0 { None } else { self.tokens.get(self.dice.below(number)).cloned() }
+        if number == 0 { None } else { self.tokens.get(self.rng.below(number)).cloned() }
     }
 }
 

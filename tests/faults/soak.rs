@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::arena::Arena;
 use crate::attack::resident;
 use crate::checker;
+use crate::cluster::Cluster;
 use crate::fleet::Fleet;
-use crate::pace::{Dice, wait};
+use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting, share};
 
 /// How often it is measured.
@@ -19,23 +19,23 @@ const LONG_ENOUGH: Duration = Duration::from_secs(600);
 /// The fleet at work, undisturbed. Nobody rotates: an instance remembers up to 100,000 proved secrets, at some 330
 /// bytes, and a dozen agents that rotate thirty times a second do nothing but fill that for an hour.
 pub async fn run(setting: &Setting) -> Report {
-    let mut dice = Dice::new(setting.seed);
-    let arena = Arc::new(Arena::start(1, &[], &setting.folder).await);
-    let fleet = Fleet::gather(&arena).await;
-    let hands = fleet.work_without_rotations(&mut dice);
-    let process = arena.instances[0].id();
-    let superuser = arena.stores.superuser().await;
+    let mut rng = Rng::new(setting.seed);
+    let cluster = Arc::new(Cluster::start(1, &[], &setting.folder).await);
+    let fleet = Fleet::gather(&cluster).await;
+    let workers = fleet.work_without_rotations(&mut rng);
+    let process = cluster.instances[0].id();
+    let superuser = cluster.stores.superuser().await;
     let mut samples = Vec::new();
     let (mut files, mut connections) = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
         wait(setting.time / SAMPLES).await;
-        samples.push((arena.history.now().as_secs_f64() / 3600.0, resident(process)));
+        samples.push((cluster.history.now().as_secs_f64() / 3600.0, resident(process)));
         files.push(std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs").count());
         let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agentidp'";
         connections.push(superuser.query_one(count, &[]).await.expect("an answer").get::<_, i64>(0));
     }
-    fleet.end(hands).await;
-    let lines = arena.history.lines();
+    fleet.end(workers).await;
+    let lines = cluster.history.lines();
     let mut report = Report::default();
     report.violations.extend(checker::violations(&lines));
     report.figure("answers", lines.len());

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use tokio_postgres::{Client, NoTls};
 
-use crate::leash::{Server, shell};
+use crate::supervised::{Server, shell};
 
 /// The role that owns the tables, and the one that serves.
 pub const OWNER: &str = "agentidp_owner";
 pub const SERVES: &str = "agentidp";
 
-/// Both stores of one arena, on Unix sockets of their own.
+/// Both stores of one cluster, on Unix sockets of their own.
 pub struct Stores(Server);
 
 const START_POSTGRES: &str = "pg_ctl -w -D data -l server.log start";

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::arena::Arena;
 use crate::checker;
+use crate::cluster::Cluster;
 use crate::fleet::Fleet;
 use crate::history::{Answer, History, Line, Operation};
 use crate::nemesis::Fault;
-use crate::pace::{Dice, wait};
+use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting, share};
 
 /// How long the fleet works undisturbed before each fault.
@@ -33,32 +33,32 @@ pub async fn instances(setting: &Setting) -> Report {
 }
 
 async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report {
-    let mut dice = Dice::new(setting.seed);
-    let arena = Arc::new(Arena::start(instances, &[], &setting.folder).await);
-    arena.stores.redis("SAVE");
-    let fleet = Fleet::gather(&arena).await;
+    let mut rng = Rng::new(setting.seed);
+    let cluster = Arc::new(Cluster::start(instances, &[], &setting.folder).await);
+    cluster.stores.redis("SAVE");
+    let fleet = Fleet::gather(&cluster).await;
     let mut report = Report::default();
-    let hands = fleet.work(&mut dice);
+    let workers = fleet.work(&mut rng);
     let each = setting.time / u32::try_from(faults.len()).expect("few");
     let mut returns = Vec::new();
     let mut spans = Vec::new();
     for fault in faults {
         wait(CALM.min(each / 2)).await;
-        let begun = arena.history.now();
-        fault.strike(&arena, each.saturating_sub(CALM).max(each / 2), &mut dice).await;
-        spans.push((*fault, begun, arena.history.now()));
+        let begun = cluster.history.now();
+        fault.strike(&cluster, each.saturating_sub(CALM).max(each / 2), &mut rng).await;
+        spans.push((*fault, begun, cluster.history.now()));
         let mut longest = Duration::ZERO;
         for number in 0..instances {
-            longest = longest.max(arena.until_whole(number).await);
+            longest = longest.max(cluster.until_whole(number).await);
         }
         returns.push(longest);
     }
     wait(CALM / 2).await;
-    fleet.end(hands).await;
-    report_on(&mut report, &arena.history, &spans);
+    fleet.end(workers).await;
+    report_on(&mut report, &cluster.history, &spans);
     let back = share_of(&mut returns);
     report.figure("whole again after (p50/max)", back);
-    settle(&arena, &arena.history, &mut report).await;
+    settle(&cluster, &cluster.history, &mut report).await;
     report
 }
 
@@ -108,7 +108,7 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
 }
 
 /// What the database says, once all is whole again.
-async fn settle(arena: &Arena, history: &History, report: &mut Report) {
+async fn settle(cluster: &Cluster, history: &History, report: &mut Report) {
     let issued: Vec<String> = history
         .lines()
         .iter()
@@ -117,7 +117,7 @@ async fn settle(arena: &Arena, history: &History, report: &mut Report) {
             _ => None,
         })
         .collect();
-    let superuser = arena.stores.superuser().await;
+    let superuser = cluster.stores.superuser().await;
     let missing = superuser
         .query(
             "SELECT id FROM unnest($1::text[]) AS told (id) WHERE NOT EXISTS (

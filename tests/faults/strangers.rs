@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::arena::{Arena, Client};
-use crate::pace::Dice;
+use crate::cluster::{Client, Cluster};
+use crate::pace::Rng;
 use crate::report::{Report, Setting};
 use crate::wire::{Wire, bearer, form, get, token_request};
 
@@ -17,37 +17,37 @@ const CROP: f64 = 0.9;
 
 /// Pairs of requests that must take the same time.
 pub async fn run(setting: &Setting) -> Report {
-    let arena = Arc::new(Arena::start(1, &[], &setting.folder).await);
+    let cluster = Arc::new(Cluster::start(1, &[], &setting.folder).await);
     let mut report = Report::default();
-    let mut dice = Dice::new(setting.seed);
-    let pairs = pairs(&arena).await;
+    let mut rng = Rng::new(setting.seed);
+    let pairs = pairs(&cluster).await;
     let each = setting.time / u32::try_from(pairs.len()).expect("few");
     for (name, first, second) in pairs {
-        let (t, told) = compare(&arena, &first, &second, each, &mut dice).await;
+        let (t, told) = compare(&cluster, &first, &second, each, &mut rng).await;
         report.hold(t.abs() < BOUND, || format!("{name}: t = {t:.2}"));
         report.figure(name, told);
     }
     report
 }
 
-/// Two requests that get the same answer, sent in turn by the dice: Welch's t, and what to tell.
+/// Two requests that get the same answer, sent in turn by the rng: Welch's t, and what to tell.
 async fn compare(
-    arena: &Arena,
+    cluster: &Cluster,
     first: &[u8],
     second: &[u8],
     time: Duration,
-    dice: &mut Dice,
+    rng: &mut Rng,
 ) -> (f64, String) {
-    let mut wire = Wire::to(arena, 0).await.expect("a connection");
+    let mut wire = Wire::to(cluster, 0).await.expect("a connection");
     let requests = [first, second];
     let mut times: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     let begun = std::time::Instant::now();
     let mut statuses = [0; 2];
     while begun.elapsed() < time || times[0].len() < 100 {
-        let which = dice.below(2);
-        let start = arena.history.now();
+        let which = rng.below(2);
+        let start = cluster.history.now();
         let (status, took) = wire.ask(requests[which]).await.expect("an answer");
-        arena.history.other(["first", "second"][which], 0, start, status);
+        cluster.history.other(["first", "second"][which], 0, start, status);
         statuses[which] = status;
         times[which].push(took.as_secs_f64() * 1e6);
     }
@@ -87,33 +87,33 @@ impl Sample {
 }
 
 /// What strangers, and tenants of one another, must not be able to tell apart.
-async fn pairs(arena: &Arc<Arena>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
-    let admin = arena.admin_token().await;
-    let client = async || arena.client(&admin, None, &["files:read"]).await;
+async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let admin = cluster.admin_token().await;
+    let client = async || cluster.client(&admin, None, &["files:read"]).await;
     let known = client().await;
     let secret = client().await.secret;
     let wrong = Client { secret: secret.clone(), ..known.clone() };
     let unknown = Client { id: "01920000-0000-7000-8000-000000000000".into(), secret };
     let revoked = client().await;
     let path = format!("/api/v1/agents/{}/credentials", revoked.id);
-    let list = arena.told(arena.get(&admin, &path)).await;
+    let list = cluster.told(cluster.get(&admin, &path)).await;
     let credential = list["data"][0]["credentialId"].as_str().expect("an id");
-    let request = arena.http.delete(arena.url(0, &format!("{path}/{credential}"))).bearer_auth(&admin);
-    arena.told(request).await;
+    let request = cluster.http.delete(cluster.url(0, &format!("{path}/{credential}"))).bearer_auth(&admin);
+    cluster.told(request).await;
     let gone = client().await;
-    arena
-        .told(arena.http.delete(arena.url(0, &format!("/api/v1/agents/{}", gone.id))).bearer_auth(&admin))
+    cluster
+        .told(cluster.http.delete(cluster.url(0, &format!("/api/v1/agents/{}", gone.id))).bearer_auth(&admin))
         .await;
 
     let expired = client().await;
     let past = "UPDATE credentials SET expires_at = now() WHERE agent_id = $1::text::uuid";
-    arena.stores.superuser().await.execute(past, &[&expired.id]).await.expect("expired");
+    cluster.stores.superuser().await.execute(past, &[&expired.id]).await.expect("expired");
     let malformed = Client { secret: "hunter2".to_owned(), ..known.clone() };
 
-    let organization = arena.organization(&admin, json!({ "requestsPerMinute": null })).await;
-    let reader = arena.client(&admin, Some(&organization), &["agents:read", "tokens:read"]).await;
+    let organization = cluster.organization(&admin, json!({ "requestsPerMinute": null })).await;
+    let reader = cluster.client(&admin, Some(&organization), &["agents:read", "tokens:read"]).await;
     let token = async |client: &Client| {
-        let answer = arena.told(arena.ask_token(0, client)).await;
+        let answer = cluster.told(cluster.ask_token(0, client)).await;
         answer["access_token"].as_str().expect("a token").to_owned()
     };
     let (reading, foreign) = (bearer(&token(&reader).await), token(&known).await);
@@ -122,7 +122,7 @@ async fn pairs(arena: &Arc<Arena>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let killed = client().await;
     let dead = token(&killed).await;
     let path = format!("/api/v1/agents/{}/tokens/revoke", killed.id);
-    arena.told(arena.post(&admin, &path, &json!({}))).await;
+    cluster.told(cluster.post(&admin, &path, &json!({}))).await;
     let (introspect, revoke) = ("/api/v1/token/introspect", "/api/v1/token/revoke");
     let unknown = (token_request(&unknown), agent(&unknown.id));
     vec![

@@ -3,37 +3,37 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::arena::Arena;
 use crate::checker;
+use crate::cluster::Cluster;
 use crate::fleet::Fleet;
-use crate::pace::{Dice, wait};
+use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting};
 
 /// The fleet at work on the older version, then on both, then on the newer one beside the older one's end.
 pub async fn run(setting: &Setting) -> Report {
     let older = setting.older.as_ref().expect("--older names a program of an older version");
-    let mut dice = Dice::new(setting.seed);
-    let arena = Arc::new(Arena::start_older(older, &setting.folder).await);
-    let superuser = arena.stores.superuser().await;
+    let mut rng = Rng::new(setting.seed);
+    let cluster = Arc::new(Cluster::start_older(older, &setting.folder).await);
+    let superuser = cluster.stores.superuser().await;
     let version = async || {
         let version = "SELECT max(version) FROM refinery_schema_history";
         superuser.query_one(version, &[]).await.expect("an answer").get::<_, i32>(0)
     };
     let before = version().await;
-    let fleet = Fleet::gather(&arena).await;
-    let hands = fleet.work(&mut dice);
+    let fleet = Fleet::gather(&cluster).await;
+    let workers = fleet.work(&mut rng);
     wait(setting.time / 3).await;
-    arena.instances[1].start();
-    arena.until_whole(1).await;
+    cluster.instances[1].start();
+    cluster.until_whole(1).await;
     let after = version().await;
-    let both_from = arena.history.now();
-    arena.open.store(2, Ordering::Release);
+    let both_from = cluster.history.now();
+    cluster.open.store(2, Ordering::Release);
     wait(setting.time * 2 / 3).await;
-    fleet.end(hands).await;
-    for instance in &arena.instances {
+    fleet.end(workers).await;
+    for instance in &cluster.instances {
         instance.end().await;
     }
-    let lines = arena.history.lines();
+    let lines = cluster.history.lines();
     let mut report = Report::default();
     report.violations.extend(checker::violations(&lines));
     let failed = lines.iter().filter(|line| line.is_failure());

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::arena::{Arena, Client, PATIENCE};
+use crate::cluster::{Client, Cluster, PATIENCE};
 
 /// A connection that stays open.
 pub struct Wire {
@@ -17,8 +17,8 @@ pub struct Wire {
 
 impl Wire {
     /// A connection to that instance.
-    pub async fn to(arena: &Arena, instance: usize) -> std::io::Result<Self> {
-        let address = arena.instances[instance].url.trim_start_matches("http://");
+    pub async fn to(cluster: &Cluster, instance: usize) -> std::io::Result<Self> {
+        let address = cluster.instances[instance].url.trim_start_matches("http://");
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: vec![0; 64 * 1024] })

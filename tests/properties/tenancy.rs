@@ -55,7 +55,7 @@ fn tries() -> impl Strategy<Value = Try> {
 
 /// What the crews have in hand. Tenants are 0 and 1.
 struct Crews<'a> {
-    world: &'a World,
+    world: &'a TestServer,
     tenants: [String; 2],
     /// The management scopes that each crew may have between them.
     may: [BTreeSet<&'static str>; 2],
@@ -65,7 +65,7 @@ struct Crews<'a> {
     agents: Vec<(usize, String, String)>,
 }
 
-struct World {
+struct TestServer {
     http: reqwest::Client,
     url: String,
     admin: String,
@@ -74,7 +74,7 @@ struct World {
 #[test]
 fn no_tenant_sees_another_and_nobody_rises() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let world = Arc::new(runtime.block_on(World::start()));
+    let world = Arc::new(runtime.block_on(TestServer::start()));
     let config = Config { failure_persistence: None, ..Config::with_cases(cases()) };
     let mut runner = TestRunner::new(config);
     let crew = || btree_set(0..CREW_SCOPES, 1..4);
@@ -99,7 +99,7 @@ fn cases() -> u32 {
     if config.cases == 256 { CASES } else { config.cases }
 }
 
-impl World {
+impl TestServer {
     async fn start() -> Self {
         let flags = [
             "agentidp",
@@ -161,7 +161,7 @@ impl World {
 }
 
 impl<'a> Crews<'a> {
-    async fn gather(world: &'a World, scopes: [&BTreeSet<usize>; 2]) -> Self {
+    async fn gather(world: &'a TestServer, scopes: [&BTreeSet<usize>; 2]) -> Self {
         let mut tenants = [String::new(), String::new()];
         let may = scopes.map(|scopes| scopes.iter().map(|scope| SCOPES[*scope]).collect::<BTreeSet<_>>());
         let (mut tokens, mut secrets, mut agents) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{Wiring, World, new_agent, scenarios};
+use crate::server::{TestServer, Wiring, new_agent, scenarios};
 
 scenarios!(every_wiring [
     a_registered_agent_reads_back_and_has_a_place,
@@ -20,28 +20,28 @@ scenarios!(every_wiring [
 ]);
 
 async fn a_registered_agent_reads_back_and_has_a_place(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let mut body = new_agent();
     body["email"] = json!("  Agent@Example.COM ");
-    let answer = world.post(&admin, "/api/v1/agents", body).await;
+    let answer = server.post(&admin, "/api/v1/agents", body).await;
     assert_eq!(answer.status, StatusCode::CREATED);
     let agent = answer.json();
     assert_eq!(agent["email"], "agent@example.com");
     assert_eq!(agent["status"], "active");
     assert_eq!(agent["createdAt"], "2026-01-15T12:00:00.000Z");
-    let found = world.get(&admin, answer.header("location").expect("a place")).await;
+    let found = server.get(&admin, answer.header("location").expect("a place")).await;
     assert_eq!(found.json(), agent);
 }
 
 async fn every_fault_of_a_body_is_named_at_once(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let body = json!({
         "email": "a@b", "agentType": "robot", "version": 1, "capabilities": ["A", "a:b", "a:b", "agents:*", 5],
         "owner": "", "one": 1, "two": null, "three": [],
     });
-    let mut faults = world.post(&admin, "/api/v1/agents", body).await.faults();
+    let mut faults = server.post(&admin, "/api/v1/agents", body).await.faults();
     faults.sort();
     assert_eq!(
         faults,
@@ -63,65 +63,67 @@ async fn every_fault_of_a_body_is_named_at_once(wiring: Wiring) {
 }
 
 async fn a_field_of_a_wrong_type_is_never_taken_for_a_right_one(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     for field in ["email", "agentType", "version", "owner", "deploymentEnv", "organizationId"] {
         for wrong in [json!(null), json!(1), json!(true), json!({}), json!([]), json!(["a"])] {
             let mut body = new_agent();
             body[field] = wrong.clone();
-            assert_eq!(world.post(&admin, "/api/v1/agents", body).await.faults(), [field], "{wrong}");
+            assert_eq!(server.post(&admin, "/api/v1/agents", body).await.faults(), [field], "{wrong}");
         }
     }
     for wrong in [json!(null), json!("a:b"), json!({}), json!([]), json!(vec!["a:b"; 65])] {
         let mut body = new_agent();
         body["capabilities"] = wrong.clone();
-        assert!(!world.post(&admin, "/api/v1/agents", body).await.faults().is_empty(), "{wrong}");
+        assert!(!server.post(&admin, "/api/v1/agents", body).await.faults().is_empty(), "{wrong}");
     }
 }
 
 async fn an_address_is_taken_for_ever_in_every_spelling(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let with = |email: &str| {
         let mut body = new_agent();
         body["email"] = json!(email);
         body
     };
-    let first = world.post(&admin, "/api/v1/agents", with("kelvin@example.com")).await.json();
+    let first = server.post(&admin, "/api/v1/agents", with("kelvin@example.com")).await.json();
     let path = format!("/api/v1/agents/{}", first["agentId"].as_str().expect("an id"));
-    assert_eq!(world.delete(&admin, &path).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.delete(&admin, &path).await.status, StatusCode::NO_CONTENT);
     for spelling in ["kelvin@example.com", "KELVIN@EXAMPLE.COM", "\u{212a}elvin@example.com"] {
-        let answer = world.post(&admin, "/api/v1/agents", with(spelling)).await;
+        let answer = server.post(&admin, "/api/v1/agents", with(spelling)).await;
         answer.assert_error(409, "AGENT_ALREADY_EXISTS");
     }
 }
 
 async fn a_change_replaces_what_it_names_and_an_empty_one_changes_nothing(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read", "files:write"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read", "files:write"]).await;
     let path = format!("/api/v1/agents/{agent}");
-    let before = world.get(&admin, &path).await.json();
-    world.advance(1);
-    assert_eq!(world.patch(&admin, &path, json!({})).await.json(), before);
+    let before = server.get(&admin, &path).await.json();
+    server.advance(1);
+    assert_eq!(server.patch(&admin, &path, json!({})).await.json(), before);
     let same = json!({ "version": "1.0.0", "status": "active" });
-    assert_eq!(world.patch(&admin, &path, same).await.json(), before);
-    let after =
-        world.patch(&admin, &path, json!({ "capabilities": ["mail:send"], "version": "1.1.0" })).await.json();
+    assert_eq!(server.patch(&admin, &path, same).await.json(), before);
+    let after = server
+        .patch(&admin, &path, json!({ "capabilities": ["mail:send"], "version": "1.1.0" }))
+        .await
+        .json();
     let mut expected = before;
     expected["capabilities"] = json!(["mail:send"]);
     expected["version"] = json!("1.1.0");
     expected["updatedAt"] = json!("2026-01-15T12:00:01.000Z");
     assert_eq!(after, expected);
-    let actions = world.events(&admin, &format!("&resourceId={agent}")).await;
+    let actions = server.events(&admin, &format!("&resourceId={agent}")).await;
     let actions: Vec<_> = actions.iter().map(|event| event["action"].as_str().expect("a name")).collect();
     assert_eq!(actions, ["agent.updated", "agent.created"], "what changes nothing leaves no event");
 }
 
 async fn the_event_of_a_change_names_the_fields_that_it_changed_and_no_others(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     let changes = [
         ("agentType", json!("router")),
         ("version", json!("1.1.0")),
@@ -131,117 +133,117 @@ async fn the_event_of_a_change_names_the_fields_that_it_changed_and_no_others(wi
     ];
     for (field, value) in changes {
         let body = json!({ field: value });
-        world.advance(1);
-        world.patch(&admin, &format!("/api/v1/agents/{agent}"), body).await.json();
-        let events = world.events(&admin, &format!("&action=agent.updated&resourceId={agent}")).await;
+        server.advance(1);
+        server.patch(&admin, &format!("/api/v1/agents/{agent}"), body).await.json();
+        let events = server.events(&admin, &format!("&action=agent.updated&resourceId={agent}")).await;
         assert_eq!(events[0]["metadata"]["fields"], json!([field]));
     }
 }
 
 async fn what_may_not_be_changed_is_refused(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let path = format!("/api/v1/agents/{}", world.agent(&admin, None, &["files:read"]).await);
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let path = format!("/api/v1/agents/{}", server.agent(&admin, None, &["files:read"]).await);
     for field in ["agentId", "email", "organizationId", "createdAt", "unknown"] {
         let body = json!({ field: "x" });
-        assert_eq!(world.patch(&admin, &path, body).await.faults(), [field]);
+        assert_eq!(server.patch(&admin, &path, body).await.faults(), [field]);
     }
-    assert_eq!(world.patch(&admin, &path, json!({ "status": "decommissioned" })).await.faults(), ["status"]);
+    assert_eq!(server.patch(&admin, &path, json!({ "status": "decommissioned" })).await.faults(), ["status"]);
     for body in [json!(null), json!([]), json!("x"), json!(1)] {
-        assert_eq!(world.patch(&admin, &path, body).await.faults(), ["body"]);
+        assert_eq!(server.patch(&admin, &path, body).await.faults(), ["body"]);
     }
     let empty =
-        world.request(Method::PATCH, &path).bearer_auth(&admin).header("content-type", "application/json");
-    assert_eq!(world.send(empty).await.faults(), ["body"]);
+        server.request(Method::PATCH, &path).bearer_auth(&admin).header("content-type", "application/json");
+    assert_eq!(server.send(empty).await.faults(), ["body"]);
 }
 
 async fn leaving_active_kills_tokens_for_good(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}", client.id);
-    let token = world.token(&client, &[]).await;
-    assert!(world.is_active(&token).await);
-    assert_eq!(world.patch(&admin, &path, json!({ "status": "suspended" })).await.status, StatusCode::OK);
-    assert!(!world.is_active(&token).await);
-    world.ask_token(&client, &[]).await.assert_error(400, "unauthorized_client");
-    assert_eq!(world.patch(&admin, &path, json!({ "status": "active" })).await.status, StatusCode::OK);
-    assert!(!world.is_active(&token).await, "reactivation wakes no dead token");
-    assert!(world.is_active(&world.token(&client, &[]).await).await);
+    let token = server.token(&client, &[]).await;
+    assert!(server.is_active(&token).await);
+    assert_eq!(server.patch(&admin, &path, json!({ "status": "suspended" })).await.status, StatusCode::OK);
+    assert!(!server.is_active(&token).await);
+    server.ask_token(&client, &[]).await.assert_error(400, "unauthorized_client");
+    assert_eq!(server.patch(&admin, &path, json!({ "status": "active" })).await.status, StatusCode::OK);
+    assert!(!server.is_active(&token).await, "reactivation wakes no dead token");
+    assert!(server.is_active(&server.token(&client, &[]).await).await);
 }
 
 async fn the_kill_switch_kills_what_there_is_and_nothing_that_comes(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let (one, two) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
-    let kill = world.request(Method::POST, &format!("/api/v1/agents/{}/tokens/revoke", client.id));
-    assert_eq!(world.send(kill.bearer_auth(&admin)).await.status, StatusCode::NO_CONTENT);
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let (one, two) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
+    let kill = server.request(Method::POST, &format!("/api/v1/agents/{}/tokens/revoke", client.id));
+    assert_eq!(server.send(kill.bearer_auth(&admin)).await.status, StatusCode::NO_CONTENT);
     // In the same millisecond, by the clock that stands.
-    let next = world.token(&client, &[]).await;
-    assert!(!world.is_active(&one).await && !world.is_active(&two).await);
-    assert!(world.is_active(&next).await);
+    let next = server.token(&client, &[]).await;
+    assert!(!server.is_active(&one).await && !server.is_active(&two).await);
+    assert!(server.is_active(&next).await);
 }
 
 async fn a_decommissioned_agent_stays_and_takes_no_change(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&client, &[]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&client, &[]).await;
     let path = format!("/api/v1/agents/{}", client.id);
-    assert_eq!(world.delete(&admin, &path).await.status, StatusCode::NO_CONTENT);
-    assert!(!world.is_active(&token).await);
-    world.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
-    assert_eq!(world.get(&admin, &path).await.json()["status"], "decommissioned");
+    assert_eq!(server.delete(&admin, &path).await.status, StatusCode::NO_CONTENT);
+    assert!(!server.is_active(&token).await);
+    server.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
+    assert_eq!(server.get(&admin, &path).await.json()["status"], "decommissioned");
 
     let gone = "AGENT_ALREADY_DECOMMISSIONED";
-    world.delete(&admin, &path).await.assert_error(409, gone);
-    world.patch(&admin, &path, json!({ "status": "active" })).await.assert_error(409, gone);
+    server.delete(&admin, &path).await.assert_error(409, gone);
+    server.patch(&admin, &path, json!({ "status": "active" })).await.assert_error(409, gone);
     let credential = format!("{path}/credentials/{}", client.credential);
-    world.post(&admin, &format!("{path}/credentials"), json!({})).await.assert_error(409, gone);
-    world.post(&admin, &format!("{credential}/rotate"), json!({})).await.assert_error(409, gone);
-    world.delete(&admin, &credential).await.assert_error(409, gone);
-    world.post(&admin, &format!("{path}/tokens/revoke"), json!({})).await.assert_error(409, gone);
-    let credentials = world.get(&admin, &format!("{path}/credentials")).await.json();
+    server.post(&admin, &format!("{path}/credentials"), json!({})).await.assert_error(409, gone);
+    server.post(&admin, &format!("{credential}/rotate"), json!({})).await.assert_error(409, gone);
+    server.delete(&admin, &credential).await.assert_error(409, gone);
+    server.post(&admin, &format!("{path}/tokens/revoke"), json!({})).await.assert_error(409, gone);
+    let credentials = server.get(&admin, &format!("{path}/credentials")).await.json();
     assert_eq!(credentials["data"][0]["status"], "revoked");
 }
 
 async fn the_last_administrator_cannot_go_in_any_way(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let id = world.administrator().id;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let id = server.administrator().id;
     let path = format!("/api/v1/agents/{id}");
-    let agent = world.get(&admin, &path).await.json();
+    let agent = server.get(&admin, &path).await.json();
     let organization = format!("/api/v1/organizations/{}", agent["organizationId"].as_str().expect("an id"));
-    let credentials = world.get(&admin, &format!("{path}/credentials")).await.json();
+    let credentials = server.get(&admin, &format!("{path}/credentials")).await.json();
     let credential = credentials["data"][0]["credentialId"].as_str().expect("an id").to_owned();
 
     let last = "LAST_ADMINISTRATOR";
-    world.delete(&admin, &path).await.assert_error(409, last);
-    world.patch(&admin, &path, json!({ "status": "suspended" })).await.assert_error(409, last);
-    world.patch(&admin, &path, json!({ "capabilities": ["agents:read"] })).await.assert_error(409, last);
-    world.patch(&admin, &organization, json!({ "status": "suspended" })).await.assert_error(409, last);
-    world.delete(&admin, &format!("{path}/credentials/{credential}")).await.assert_error(409, last);
-    assert_eq!(world.get(&admin, &path).await.json(), agent, "nothing of it was done");
+    server.delete(&admin, &path).await.assert_error(409, last);
+    server.patch(&admin, &path, json!({ "status": "suspended" })).await.assert_error(409, last);
+    server.patch(&admin, &path, json!({ "capabilities": ["agents:read"] })).await.assert_error(409, last);
+    server.patch(&admin, &organization, json!({ "status": "suspended" })).await.assert_error(409, last);
+    server.delete(&admin, &format!("{path}/credentials/{credential}")).await.assert_error(409, last);
+    assert_eq!(server.get(&admin, &path).await.json(), agent, "nothing of it was done");
 
-    world.client(&admin, None, &["admin:orgs"]).await;
+    server.client(&admin, None, &["admin:orgs"]).await;
     let all = ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read"];
-    let answer = world.patch(&admin, &path, json!({ "capabilities": all })).await;
+    let answer = server.patch(&admin, &path, json!({ "capabilities": all })).await;
     assert_eq!(answer.status, StatusCode::OK, "another is there: {}", answer.text);
 }
 
 async fn a_list_is_newest_first_paged_and_filtered(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let mut ids = Vec::new();
     for number in 0..5 {
-        world.advance(1);
+        server.advance(1);
         let mut body = new_agent();
         body["owner"] = json!(format!("owner-{}", number % 2));
-        let id = world.post(&admin, "/api/v1/agents", body).await.json()["agentId"].clone();
+        let id = server.post(&admin, "/api/v1/agents", body).await.json()["agentId"].clone();
         ids.insert(0, id);
     }
-    let page = world.get(&admin, "/api/v1/agents?limit=2&page=2").await.json();
+    let page = server.get(&admin, "/api/v1/agents?limit=2&page=2").await.json();
     assert_eq!((&page["total"], &page["page"], &page["limit"]), (&json!(6), &json!(2), &json!(2)));
     let listed = |page: &Value| {
         page["data"]
@@ -253,15 +255,15 @@ async fn a_list_is_newest_first_paged_and_filtered(wiring: Wiring) {
     };
     assert_eq!(listed(&page), ids[2..4]);
     let filtered =
-        world.get(&admin, "/api/v1/agents?owner=owner-1&status=active&agentType=custom").await.json();
+        server.get(&admin, "/api/v1/agents?owner=owner-1&status=active&agentType=custom").await.json();
     assert_eq!(listed(&filtered), [ids[1].clone(), ids[3].clone()]);
-    let beyond = world.get(&admin, "/api/v1/agents?page=4294967295&limit=100").await.json();
+    let beyond = server.get(&admin, "/api/v1/agents?page=4294967295&limit=100").await.json();
     assert_eq!((listed(&beyond).len(), &beyond["total"]), (0, &json!(6)));
 }
 
 async fn a_query_is_read_as_strictly_as_a_body(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     for (query, faults) in [
         (
             "page=0&limit=101&status=on&agentType=x&unknown=1",
@@ -278,7 +280,7 @@ async fn a_query_is_read_as_strictly_as_a_body(wiring: Wiring) {
         ("owner=%ff", vec!["owner"]),
         ("organizationId=x", vec!["organizationId"]),
     ] {
-        let mut found = world.get(&admin, &format!("/api/v1/agents?{query}")).await.faults();
+        let mut found = server.get(&admin, &format!("/api/v1/agents?{query}")).await.faults();
         found.sort();
         assert_eq!(found, faults, "{query}");
     }

@@ -1,7 +1,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{Client, Wiring, World, scenarios};
+use crate::server::{Client, TestServer, Wiring, scenarios};
 
 scenarios!(every_wiring [
     every_change_leaves_its_event_with_who_what_and_whence,
@@ -16,20 +16,20 @@ fn actions(events: &[Value]) -> Vec<&str> {
 }
 
 async fn every_change_leaves_its_event_with_who_what_and_whence(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}", client.id);
     let credential = format!("{path}/credentials/{}", client.credential);
-    let token = world.token(&client, &[]).await;
-    world.is_active(&token).await;
-    world.patch(&admin, &path, json!({ "version": "2.0.0", "status": "suspended" })).await;
-    world.patch(&admin, &path, json!({ "status": "active" })).await;
-    world.post(&admin, &format!("{credential}/rotate"), json!({})).await;
-    world.post(&admin, &format!("{path}/tokens/revoke"), json!({})).await;
-    world.delete(&admin, &credential).await;
-    world.delete(&admin, &path).await;
-    let events = world.events(&admin, "").await;
+    let token = server.token(&client, &[]).await;
+    server.is_active(&token).await;
+    server.patch(&admin, &path, json!({ "version": "2.0.0", "status": "suspended" })).await;
+    server.patch(&admin, &path, json!({ "status": "active" })).await;
+    server.post(&admin, &format!("{credential}/rotate"), json!({})).await;
+    server.post(&admin, &format!("{path}/tokens/revoke"), json!({})).await;
+    server.delete(&admin, &credential).await;
+    server.delete(&admin, &path).await;
+    let events = server.events(&admin, "").await;
     for action in [
         "agent.created",
         "agent.updated",
@@ -50,24 +50,24 @@ async fn every_change_leaves_its_event_with_who_what_and_whence(wiring: Wiring) 
         .iter()
         .find(|event| event["action"] == "agent.created" && event["resource"]["id"] == client.id.as_str());
     let created = created.expect("an event");
-    assert_eq!(created["agentId"], world.administrator().id);
+    assert_eq!(created["agentId"], server.administrator().id);
     assert_eq!((&created["outcome"], &created["ipAddress"]), (&json!("success"), &json!("127.0.0.1")));
     let by_id =
-        world.get(&admin, &format!("/api/v1/audit/{}", created["eventId"].as_str().expect("an id"))).await;
+        server.get(&admin, &format!("/api/v1/audit/{}", created["eventId"].as_str().expect("an id"))).await;
     assert_eq!(by_id.json(), *created);
-    world.get(&admin, "/api/v1/audit/x").await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
+    server.get(&admin, "/api/v1/audit/x").await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
 }
 
 async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_flood(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
     let stranger = Client { secret: "x".into(), ..client.clone() };
     for _ in 0..20 {
-        world.ask_token(&stranger, &[]).await.assert_error(401, "invalid_client");
+        server.ask_token(&stranger, &[]).await.assert_error(401, "invalid_client");
     }
     let query = format!("&action=auth.failed&resourceId={}", client.id);
-    let events = world.events(&admin, &query).await;
+    let events = server.events(&admin, &query).await;
     assert_eq!(events.len(), 6, "five in full, and one for the rest");
     let counts: Vec<_> = events.iter().filter_map(|event| event["metadata"]["count"].as_u64()).collect();
     assert_eq!(counts, [15]);
@@ -75,31 +75,31 @@ async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_f
         assert_eq!((&event["agentId"], &event["outcome"]), (&json!(null), &json!("failure")));
         assert_ne!(event["organizationId"], json!(null));
     }
-    world.advance(60);
-    world.ask_token(&stranger, &[]).await.assert_error(401, "invalid_client");
-    assert_eq!(world.events(&admin, &query).await.len(), 7, "another minute");
+    server.advance(60);
+    server.ask_token(&stranger, &[]).await.assert_error(401, "invalid_client");
+    assert_eq!(server.events(&admin, &query).await.len(), 7, "another minute");
 
-    world.get("x", "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
-    let stray = world.events(&admin, "&action=auth.failed").await;
+    server.get("x", "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    let stray = server.events(&admin, "&action=auth.failed").await;
     assert!(stray.iter().any(|event| event["organizationId"].is_null()), "seen with admin:orgs");
 
-    let token = world.token(&client, &[]).await;
-    world.post(&admin, &format!("/api/v1/agents/{}/tokens/revoke", client.id), json!({})).await;
-    world.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
-    let dead = world.events(&admin, &query).await;
+    let token = server.token(&client, &[]).await;
+    server.post(&admin, &format!("/api/v1/agents/{}/tokens/revoke", client.id), json!({})).await;
+    server.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    let dead = server.events(&admin, &query).await;
     assert_eq!(dead[0]["metadata"]["method"], "bearer", "a dead token of ours is told of under its agent");
 }
 
 async fn cursors_show_each_event_once_and_serve_no_one_else(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let reader = world.client(&admin, None, &["audit:read"]).await;
-    let reader = world.token(&reader, &[]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let reader = server.client(&admin, None, &["audit:read"]).await;
+    let reader = server.token(&reader, &[]).await;
     for _ in 0..10 {
-        world.agent(&admin, None, &["files:read"]).await;
+        server.agent(&admin, None, &["files:read"]).await;
     }
-    let expected = world.events(&admin, "").await;
-    let all = world.get(&admin, &format!("/api/v1/audit?limit={}", expected.len())).await.json();
+    let expected = server.events(&admin, "").await;
+    let all = server.get(&admin, &format!("/api/v1/audit?limit={}", expected.len())).await.json();
     assert_eq!(
         (&all["data"], &all["nextCursor"]),
         (&json!(expected), &json!(null)),
@@ -109,9 +109,9 @@ async fn cursors_show_each_event_once_and_serve_no_one_else(wiring: Wiring) {
     let mut cursor = String::new();
     let mut first_cursor = None;
     loop {
-        let page = world.get(&admin, &format!("/api/v1/audit?limit=3{cursor}")).await.json();
+        let page = server.get(&admin, &format!("/api/v1/audit?limit=3{cursor}")).await.json();
         seen.extend(page["data"].as_array().expect("a list").clone());
-        world.agent(&admin, None, &["files:read"]).await;
+        server.agent(&admin, None, &["files:read"]).await;
         let Some(next) = page["nextCursor"].as_str() else { break };
         first_cursor.get_or_insert(next.to_owned());
         cursor = format!("&cursor={next}");
@@ -128,15 +128,19 @@ async fn cursors_show_each_event_once_and_serve_no_one_else(wiring: Wiring) {
         (&admin, format!("cursor={}", "A".repeat(5_000))),
         (&admin, "cursor=JyBPUiAxPTEgLS0".to_owned()),
     ] {
-        assert_eq!(world.get(token, &format!("/api/v1/audit?{query}")).await.faults(), ["cursor"], "{query}");
+        assert_eq!(
+            server.get(token, &format!("/api/v1/audit?{query}")).await.faults(),
+            ["cursor"],
+            "{query}"
+        );
     }
-    let again = world.get(&admin, &format!("/api/v1/audit?limit=200&cursor={cursor}")).await;
+    let again = server.get(&admin, &format!("/api/v1/audit?limit=200&cursor={cursor}")).await;
     assert_eq!(again.status, StatusCode::OK, "a page may be of another size");
 }
 
 async fn filters_are_read_strictly_and_hold(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     for (query, faults) in [
         ("limit=0", vec!["limit"]),
         ("limit=201", vec!["limit"]),
@@ -146,29 +150,29 @@ async fn filters_are_read_strictly_and_hold(wiring: Wiring) {
         ("fromDate=2026-01-02T00:00:00", vec!["fromDate"]),
         ("toDate=300000-01-01T00:00:00Z", vec!["toDate"]),
     ] {
-        let mut found = world.get(&admin, &format!("/api/v1/audit?{query}")).await.faults();
+        let mut found = server.get(&admin, &format!("/api/v1/audit?{query}")).await.faults();
         found.sort();
         assert_eq!(found, faults, "{query}");
     }
-    world.advance(60);
-    world.agent(&admin, None, &["files:read"]).await;
+    server.advance(60);
+    server.agent(&admin, None, &["files:read"]).await;
     let from = "&fromDate=2026-01-15T12:01:00Z";
-    assert_eq!(actions(&world.events(&admin, from).await), ["agent.created"]);
+    assert_eq!(actions(&server.events(&admin, from).await), ["agent.created"]);
     let empty = "&fromDate=2026-01-15T12:01:00Z&toDate=2026-01-15T12:01:00Z";
-    assert!(world.events(&admin, empty).await.is_empty(), "the end is not within");
+    assert!(server.events(&admin, empty).await.is_empty(), "the end is not within");
 }
 
 async fn an_event_is_shown_for_as_long_as_the_plan_says(wiring: Wiring) {
-    let world = World::start_with(wiring, &["--token-ttl-seconds", "86400"]).await;
-    let admin = world.admin_token().await;
-    let organization = world.organization(&admin, json!({ "limits": { "auditRetentionDays": 1 } })).await;
+    let server = TestServer::start_with(wiring, &["--token-ttl-seconds", "86400"]).await;
+    let admin = server.admin_token().await;
+    let organization = server.organization(&admin, json!({ "limits": { "auditRetentionDays": 1 } })).await;
     let query = format!("&organizationId={organization}");
-    let event = world.events(&admin, &query).await[0].clone();
+    let event = server.events(&admin, &query).await[0].clone();
     let path = format!("/api/v1/audit/{}", event["eventId"].as_str().expect("an id"));
-    world.advance(86_400 - 1);
-    assert_eq!(world.get(&admin, &path).await.status, StatusCode::OK);
-    world.advance(2);
-    let admin = world.admin_token().await;
-    assert!(world.events(&admin, &query).await.is_empty());
-    world.get(&admin, &path).await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
+    server.advance(86_400 - 1);
+    assert_eq!(server.get(&admin, &path).await.status, StatusCode::OK);
+    server.advance(2);
+    let admin = server.admin_token().await;
+    assert!(server.events(&admin, &query).await.is_empty());
+    server.get(&admin, &path).await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
 }

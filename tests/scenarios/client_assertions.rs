@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, NOON_SECONDS, Wiring, World, scenarios, together, unique};
+use crate::server::{Answer, NOON_SECONDS, TestServer, Wiring, scenarios, together, unique};
 
 scenarios!(every_wiring [
     each_kind_of_key_gets_a_token,
@@ -34,18 +34,18 @@ struct Signer {
 }
 
 impl Signer {
-    async fn new(world: &World, admin: &str) -> Self {
-        let agent = world.agent(admin, None, &["files:read", "tokens:read"]).await;
+    async fn new(server: &TestServer, admin: &str) -> Self {
+        let agent = server.agent(admin, None, &["files:read", "tokens:read"]).await;
         let key = Ed25519KeyPair::generate().expect("a key");
         let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
-        let credential = register(world, admin, &agent, jwk).await;
+        let credential = register(server, admin, &agent, jwk).await;
         Self { agent, credential, key }
     }
 
-    fn claims(&self, world: &World) -> Value {
+    fn claims(&self, server: &TestServer) -> Value {
         json!({
-            "iss": self.agent, "sub": self.agent, "aud": world.issuer(),
+            "iss": self.agent, "sub": self.agent, "aud": server.issuer(),
             "exp": NOON_SECONDS + 60, "iat": NOON_SECONDS, "jti": format!("jti-{}", unique()),
         })
     }
@@ -62,25 +62,25 @@ impl Signer {
     }
 }
 
-async fn register(world: &World, admin: &str, agent: &str, jwk: Value) -> String {
+async fn register(server: &TestServer, admin: &str, agent: &str, jwk: Value) -> String {
     let path = format!("/api/v1/agents/{agent}/credentials");
-    let answer = world.post(admin, &path, json!({ "type": "public_key", "publicKey": jwk })).await;
+    let answer = server.post(admin, &path, json!({ "type": "public_key", "publicKey": jwk })).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
     answer.json()["credentialId"].as_str().expect("an id").to_owned()
 }
 
-async fn present(world: &World, assertion: &str) -> Answer {
+async fn present(server: &TestServer, assertion: &str) -> Answer {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_assertion_type", TYPE),
         ("client_assertion", assertion),
     ];
-    world.send(world.request(Method::POST, "/api/v1/token").form(&form)).await
+    server.send(server.request(Method::POST, "/api/v1/token").form(&form)).await
 }
 
 async fn each_kind_of_key_gets_a_token(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     for (kind, algorithm) in [
         (KeyType::Rsa, Algorithm::RS256),
         (KeyType::P256, Algorithm::ES256),
@@ -102,35 +102,35 @@ async fn each_kind_of_key_gets_a_token(wiring: Wiring) {
                 (json!({ "kty": "OKP", "crv": "Ed25519", "x": x }), EncodingKey::from_ed_pem(pem.as_bytes()))
             }
         };
-        let agent = world.agent(&admin, None, &["files:read"]).await;
-        register(&world, &admin, &agent, jwk).await;
+        let agent = server.agent(&admin, None, &["files:read"]).await;
+        register(&server, &admin, &agent, jwk).await;
         let claims = json!({
-            "iss": agent, "sub": agent, "aud": world.issuer(), "exp": NOON_SECONDS + 60, "jti": "first",
+            "iss": agent, "sub": agent, "aud": server.issuer(), "exp": NOON_SECONDS + 60, "jti": "first",
         });
         let assertion = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key.expect("a key"));
-        let answer = present(&world, &assertion.expect("signed")).await;
+        let answer = present(&server, &assertion.expect("signed")).await;
         assert_eq!(answer.status, StatusCode::OK, "{algorithm:?}: {}", answer.text);
     }
 }
 
 async fn the_types_of_an_assertion_pass_and_no_other(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
     for (typ, passes) in
         [("JWT", true), ("client-authentication+jwt", true), ("at+jwt", false), ("x", false), ("", false)]
     {
-        let assertion = signer.sign(&json!({ "alg": "EdDSA", "typ": typ }), &signer.claims(&world));
-        assert_eq!(present(&world, &assertion).await.status.is_success(), passes, "{typ}");
+        let assertion = signer.sign(&json!({ "alg": "EdDSA", "typ": typ }), &signer.claims(&server));
+        assert_eq!(present(&server, &assertion).await.status.is_success(), passes, "{typ}");
     }
 }
 
 async fn what_is_said_wrongly_is_an_invalid_client(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
-    let other = Signer::new(&world, &admin).await;
-    let issuer = world.issuer();
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
+    let other = Signer::new(&server, &admin).await;
+    let issuer = server.issuer();
     let wrong = [
         ("aud", json!(null)),
         ("aud", json!("")),
@@ -156,63 +156,63 @@ async fn what_is_said_wrongly_is_an_invalid_client(wiring: Wiring) {
         ("jti", json!("x".repeat(10_000))),
     ];
     for (claim, value) in wrong {
-        let mut claims = signer.claims(&world);
+        let mut claims = signer.claims(&server);
         match &value {
             Value::Null => claims.as_object_mut().expect("an object").remove(claim).map_or((), drop),
             value => claims[claim] = value.clone(),
         }
-        let answer = present(&world, &signer.assertion(&claims)).await;
+        let answer = present(&server, &signer.assertion(&claims)).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{claim}: {value}");
     }
-    let mut early = signer.claims(&world);
+    let mut early = signer.claims(&server);
     (early["nbf"], early["iat"], early["exp"]) =
         (json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 3_600));
-    assert_eq!(present(&world, &signer.assertion(&early)).await.status, StatusCode::OK, "within the leeway");
-    let mut long = signer.claims(&world);
+    assert_eq!(present(&server, &signer.assertion(&early)).await.status, StatusCode::OK, "within the leeway");
+    let mut long = signer.claims(&server);
     long["jti"] = json!("x".repeat(5_000));
-    assert_eq!(present(&world, &signer.assertion(&long)).await.status, StatusCode::OK, "less than 8 KB");
+    assert_eq!(present(&server, &signer.assertion(&long)).await.status, StatusCode::OK, "less than 8 KB");
 }
 
 async fn the_body_may_name_the_client_that_the_assertion_names_and_no_other(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
-    let other = Signer::new(&world, &admin).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
+    let other = Signer::new(&server, &admin).await;
     for (named, passes) in [(&*signer.agent, true), (&*other.agent, false), ("x", false)] {
-        let assertion = signer.assertion(&signer.claims(&world));
+        let assertion = signer.assertion(&signer.claims(&server));
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", named),
             ("client_assertion_type", TYPE),
             ("client_assertion", &assertion),
         ];
-        let answer = world.send(world.request(Method::POST, "/api/v1/token").form(&form)).await;
+        let answer = server.send(server.request(Method::POST, "/api/v1/token").form(&form)).await;
         assert_eq!(answer.status.is_success(), passes, "{named}: {}", answer.text);
     }
 }
 
 async fn no_key_and_no_algorithm_that_comes_along_is_believed(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
     let attacker = Ed25519KeyPair::generate().expect("a key");
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(attacker.public_key().as_ref()) });
     let forged = Signer { agent: signer.agent.clone(), credential: String::new(), key: attacker };
     let headers = [
         json!({ "alg": "EdDSA" }),
         json!({ "alg": "EdDSA", "jwk": jwk }),
-        json!({ "alg": "EdDSA", "jku": format!("http://{}/jwks", world.service.address) }),
+        json!({ "alg": "EdDSA", "jku": format!("http://{}/jwks", server.service.address) }),
         json!({ "alg": "EdDSA", "x5u": "https://example.com" }),
         json!({ "alg": "EdDSA", "x5c": ["x"] }),
         json!({ "alg": "none" }),
         json!({ "alg": "HS256" }),
     ];
     for header in headers {
-        let assertion = forged.sign(&header, &forged.claims(&world));
-        present(&world, &assertion).await.assert_error(401, "invalid_client");
+        let assertion = forged.sign(&header, &forged.claims(&server));
+        present(&server, &assertion).await.assert_error(401, "invalid_client");
         if header != json!({ "alg": "EdDSA" }) {
-            let own = signer.sign(&header, &signer.claims(&world));
-            present(&world, &own).await.assert_error(401, "invalid_client");
+            let own = signer.sign(&header, &signer.claims(&server));
+            present(&server, &own).await.assert_error(401, "invalid_client");
         }
     }
     for header in [
@@ -224,72 +224,72 @@ async fn no_key_and_no_algorithm_that_comes_along_is_believed(wiring: Wiring) {
         json!({ "alg": "ES256" }),
         json!({}),
     ] {
-        let assertion = signer.sign(&header, &signer.claims(&world));
-        present(&world, &assertion).await.assert_error(401, "invalid_client");
+        let assertion = signer.sign(&header, &signer.claims(&server));
+        present(&server, &assertion).await.assert_error(401, "invalid_client");
     }
-    let unsigned = signer.assertion(&signer.claims(&world));
+    let unsigned = signer.assertion(&signer.claims(&server));
     let unsigned = &unsigned[..=unsigned.rfind('.').expect("a signature")];
     for garbage in ["x", "a.b.c", "....", unsigned, &"x".repeat(1_000_000 / 2)] {
-        present(&world, garbage).await.assert_error(401, "invalid_client");
+        present(&server, garbage).await.assert_error(401, "invalid_client");
     }
 }
 
 async fn an_assertion_works_once_wherever_it_is_used(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
     for _ in 0..8 {
-        let assertion = signer.assertion(&signer.claims(&world));
-        let answers = together((0..10).map(|_| present(&world, &assertion))).await;
+        let assertion = signer.assertion(&signer.claims(&server));
+        let answers = together((0..10).map(|_| present(&server, &assertion))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::OK).count(), 1);
     }
-    let assertion = signer.assertion(&signer.claims(&world));
+    let assertion = signer.assertion(&signer.claims(&server));
     let introspect = || {
         let form = [("token", "x"), ("client_assertion_type", TYPE), ("client_assertion", &assertion)];
-        world.request(Method::POST, "/api/v1/token/introspect").form(&form)
+        server.request(Method::POST, "/api/v1/token/introspect").form(&form)
     };
-    assert_eq!(world.send(introspect()).await.status, StatusCode::OK);
-    world.send(introspect()).await.assert_error(401, "invalid_client");
-    present(&world, &assertion).await.assert_error(401, "invalid_client");
+    assert_eq!(server.send(introspect()).await.status, StatusCode::OK);
+    server.send(introspect()).await.assert_error(401, "invalid_client");
+    present(&server, &assertion).await.assert_error(401, "invalid_client");
 }
 
 async fn a_refused_request_does_not_spend_the_assertion(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
-    let assertion = signer.assertion(&signer.claims(&world));
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
+    let assertion = signer.assertion(&signer.claims(&server));
     let form = [
         ("grant_type", "client_credentials"),
         ("scope", "mail:send"),
         ("client_assertion_type", TYPE),
         ("client_assertion", &assertion),
     ];
-    let answer = world.send(world.request(Method::POST, "/api/v1/token").form(&form)).await;
+    let answer = server.send(server.request(Method::POST, "/api/v1/token").form(&form)).await;
     answer.assert_error(400, "invalid_scope");
-    assert_eq!(present(&world, &assertion).await.status, StatusCode::OK);
+    assert_eq!(present(&server, &assertion).await.status, StatusCode::OK);
 }
 
 async fn a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
     let path = format!("/api/v1/agents/{}", signer.agent);
-    world.patch(&admin, &path, json!({ "status": "suspended" })).await;
-    let assertion = signer.assertion(&signer.claims(&world));
-    present(&world, &assertion).await.assert_error(400, "unauthorized_client");
-    world.patch(&admin, &path, json!({ "status": "active" })).await;
-    world.delete(&admin, &format!("{path}/credentials/{}", signer.credential)).await;
-    let assertion = signer.assertion(&signer.claims(&world));
-    present(&world, &assertion).await.assert_error(401, "invalid_client");
+    server.patch(&admin, &path, json!({ "status": "suspended" })).await;
+    let assertion = signer.assertion(&signer.claims(&server));
+    present(&server, &assertion).await.assert_error(400, "unauthorized_client");
+    server.patch(&admin, &path, json!({ "status": "active" })).await;
+    server.delete(&admin, &format!("{path}/credentials/{}", signer.credential)).await;
+    let assertion = signer.assertion(&signer.claims(&server));
+    present(&server, &assertion).await.assert_error(401, "invalid_client");
 }
 
 async fn the_token_endpoint_is_an_audience_only_where_that_is_set(wiring: Wiring) {
-    let world = World::start_with(wiring, &["--client-assertion-audience", "token-endpoint"]).await;
-    let admin = world.admin_token().await;
-    let signer = Signer::new(&world, &admin).await;
-    let mut claims = signer.claims(&world);
-    claims["aud"] = json!(format!("{}/api/v1/token", world.issuer()));
-    assert_eq!(present(&world, &signer.assertion(&claims)).await.status, StatusCode::OK);
-    let assertion = signer.assertion(&signer.claims(&world));
-    assert_eq!(present(&world, &assertion).await.status, StatusCode::OK);
+    let server = TestServer::start_with(wiring, &["--client-assertion-audience", "token-endpoint"]).await;
+    let admin = server.admin_token().await;
+    let signer = Signer::new(&server, &admin).await;
+    let mut claims = signer.claims(&server);
+    claims["aud"] = json!(format!("{}/api/v1/token", server.issuer()));
+    assert_eq!(present(&server, &signer.assertion(&claims)).await.status, StatusCode::OK);
+    let assertion = signer.assertion(&signer.claims(&server));
+    assert_eq!(present(&server, &assertion).await.status, StatusCode::OK);
 }

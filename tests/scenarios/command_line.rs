@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::world::{RSA_PEM, settings};
+use crate::server::{RSA_PEM, settings};
 
 const LONG: Duration = Duration::from_secs(120);
 

@@ -1,7 +1,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{Client, Wiring, World, scenarios};
+use crate::server::{Client, TestServer, Wiring, scenarios};
 
 scenarios!(every_wiring [
     a_secret_is_shown_once_and_kept_as_a_hash,
@@ -19,31 +19,31 @@ scenarios!(every_wiring [
 ]);
 
 async fn a_secret_is_shown_once_and_kept_as_a_hash(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
     assert!(client.secret.starts_with("aidp_sk_") && client.secret.len() == 64);
-    let listed = world.get(&admin, &format!("/api/v1/agents/{}/credentials", client.id)).await;
+    let listed = server.get(&admin, &format!("/api/v1/agents/{}/credentials", client.id)).await;
     assert!(!listed.text.contains(&client.secret) && !listed.text.contains("$2"));
     let credential = &listed.json()["data"][0];
     assert_eq!(credential["credentialId"], client.credential.as_str());
     assert_eq!((&credential["type"], &credential["status"]), (&json!("client_secret"), &json!("active")));
-    assert!(world.events(&admin, "").await.iter().all(|event| !event.to_string().contains("aidp_sk_")));
+    assert!(server.events(&admin, "").await.iter().all(|event| !event.to_string().contains("aidp_sk_")));
 }
 
 async fn use_is_noted_to_the_minute(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    world.advance(90);
-    world.token(&client, &[]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    server.advance(90);
+    server.token(&client, &[]).await;
     let path = format!("/api/v1/agents/{}/credentials", client.id);
-    let listed = world.get(&admin, &path).await.json();
+    let listed = server.get(&admin, &path).await.json();
     assert_eq!(listed["data"][0]["lastUsedAt"], "2026-01-15T12:01:00.000Z");
-    world.advance(60);
-    let revocation = world.request(Method::POST, "/api/v1/token/revoke").form(&[("token", "x")]);
-    world.send(revocation.basic_auth(&client.id, Some(&client.secret))).await;
-    let listed = world.get(&admin, &path).await.json();
+    server.advance(60);
+    let revocation = server.request(Method::POST, "/api/v1/token/revoke").form(&[("token", "x")]);
+    server.send(revocation.basic_auth(&client.id, Some(&client.secret))).await;
+    let listed = server.get(&admin, &path).await.json();
     assert_eq!(
         listed["data"][0]["lastUsedAt"], "2026-01-15T12:02:00.000Z",
         "by a client without a token too"
@@ -51,61 +51,61 @@ async fn use_is_noted_to_the_minute(wiring: Wiring) {
 }
 
 async fn an_agent_has_ten_live_credentials_and_no_more(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
     let mut first = None;
     for _ in 0..10 {
-        first.get_or_insert(world.secret(&admin, &agent).await);
+        first.get_or_insert(server.secret(&admin, &agent).await);
     }
-    world.post(&admin, &path, json!({})).await.assert_error(409, "CREDENTIAL_LIMIT_REACHED");
+    server.post(&admin, &path, json!({})).await.assert_error(409, "CREDENTIAL_LIMIT_REACHED");
     let first = first.expect("ten");
-    let revoked = world.delete(&admin, &format!("{path}/{}", first.credential)).await;
+    let revoked = server.delete(&admin, &format!("{path}/{}", first.credential)).await;
     assert_eq!(revoked.status, StatusCode::NO_CONTENT);
-    world.secret(&admin, &agent).await;
-    let again = world.delete(&admin, &format!("{path}/{}", first.credential)).await;
+    server.secret(&admin, &agent).await;
+    let again = server.delete(&admin, &format!("{path}/{}", first.credential)).await;
     again.assert_error(409, "CREDENTIAL_ALREADY_REVOKED");
-    let revoked = world.get(&admin, &format!("{path}?status=revoked")).await.json();
+    let revoked = server.get(&admin, &format!("{path}?status=revoked")).await.json();
     assert_eq!(revoked["total"], 1);
 }
 
 async fn a_suspended_agent_gets_no_credential(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
-    world.patch(&admin, &format!("/api/v1/agents/{agent}"), json!({ "status": "suspended" })).await;
-    let answer = world.post(&admin, &format!("/api/v1/agents/{agent}/credentials"), json!({})).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
+    server.patch(&admin, &format!("/api/v1/agents/{agent}"), json!({ "status": "suspended" })).await;
+    let answer = server.post(&admin, &format!("/api/v1/agents/{agent}/credentials"), json!({})).await;
     answer.assert_error(409, "AGENT_NOT_ACTIVE");
 }
 
 async fn a_credential_ends_when_it_says(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
     for past in ["2026-01-15T12:00:00Z", "2020-01-01T00:00:00Z", "soon", "2026-02-01T00:00:00"] {
         assert_eq!(
-            world.post(&admin, &path, json!({ "expiresAt": past })).await.faults(),
+            server.post(&admin, &path, json!({ "expiresAt": past })).await.faults(),
             ["expiresAt"],
             "{past}"
         );
     }
-    let made = world.post(&admin, &path, json!({ "expiresAt": "2026-01-15T13:00:30+01:00" })).await.json();
+    let made = server.post(&admin, &path, json!({ "expiresAt": "2026-01-15T13:00:30+01:00" })).await.json();
     assert_eq!(made["expiresAt"], "2026-01-15T12:00:30.000Z");
     let client = Client {
         id: agent,
         secret: made["clientSecret"].as_str().expect("a secret").to_owned(),
         credential: String::new(),
     };
-    world.token(&client, &[]).await;
-    world.advance(30);
-    world.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
+    server.token(&client, &[]).await;
+    server.advance(30);
+    server.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
 }
 
-async fn rotate(world: &World, admin: &str, client: &Client, body: Value) -> Client {
+async fn rotate(server: &TestServer, admin: &str, client: &Client, body: Value) -> Client {
     let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
-    let answer = world.post(admin, &path, body).await;
+    let answer = server.post(admin, &path, body).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     assert_eq!(answer.json()["credentialId"], client.credential.as_str(), "the same id");
     let secret = answer.json()["clientSecret"].as_str().expect("a secret").to_owned();
@@ -113,103 +113,103 @@ async fn rotate(world: &World, admin: &str, client: &Client, body: Value) -> Cli
 }
 
 async fn a_rotated_secret_dies_at_once_or_after_its_grace(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let first = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&first, &[]).await;
-    let second = rotate(&world, &admin, &first, json!({})).await;
-    world.ask_token(&first, &[]).await.assert_error(401, "invalid_client");
-    assert!(world.is_active(&token).await, "tokens outlive the secret, unless told otherwise");
-    let third = rotate(&world, &admin, &second, json!({ "graceSeconds": 60 })).await;
-    world.token(&second, &[]).await;
-    world.advance(60);
-    world.ask_token(&second, &[]).await.assert_error(401, "invalid_client");
-    world.token(&third, &[]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let first = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&first, &[]).await;
+    let second = rotate(&server, &admin, &first, json!({})).await;
+    server.ask_token(&first, &[]).await.assert_error(401, "invalid_client");
+    assert!(server.is_active(&token).await, "tokens outlive the secret, unless told otherwise");
+    let third = rotate(&server, &admin, &second, json!({ "graceSeconds": 60 })).await;
+    server.token(&second, &[]).await;
+    server.advance(60);
+    server.ask_token(&second, &[]).await.assert_error(401, "invalid_client");
+    server.token(&third, &[]).await;
 }
 
 async fn a_rotation_kills_tokens_when_it_is_told_to(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&client, &[]).await;
-    let client = rotate(&world, &admin, &client, json!({ "revokeTokens": true })).await;
-    assert!(!world.is_active(&token).await);
-    assert!(world.is_active(&world.token(&client, &[]).await).await);
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&client, &[]).await;
+    let client = rotate(&server, &admin, &client, json!({ "revokeTokens": true })).await;
+    assert!(!server.is_active(&token).await);
+    assert!(server.is_active(&server.token(&client, &[]).await).await);
 }
 
 async fn a_rotation_is_read_strictly(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
     let body = json!({ "graceSeconds": 604_801, "revokeTokens": "yes", "expiresAt": "2020-01-01T00:00:00Z", "x": 1 });
-    let mut faults = world.post(&admin, &path, body).await.faults();
+    let mut faults = server.post(&admin, &path, body).await.faults();
     faults.sort();
     assert_eq!(faults, ["expiresAt", "graceSeconds", "revokeTokens", "x"]);
 }
 
 async fn of_two_rotations_at_once_one_succeeds(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     for round in 0..8 {
-        let client = world.client(&admin, None, &["files:read"]).await;
+        let client = server.client(&admin, None, &["files:read"]).await;
         let path = format!("/api/v1/agents/{}/credentials/{}/rotate", client.id, client.credential);
         let (one, two) =
-            tokio::join!(world.post(&admin, &path, json!({})), world.post(&admin, &path, json!({})));
+            tokio::join!(server.post(&admin, &path, json!({})), server.post(&admin, &path, json!({})));
         let mut working = 0;
         for answer in [one, two] {
             match answer.status {
                 StatusCode::OK => {
                     let secret = answer.json()["clientSecret"].as_str().expect("a secret").to_owned();
                     let rotated = Client { secret, ..client.clone() };
-                    working += u32::from(world.ask_token(&rotated, &[]).await.status == StatusCode::OK);
+                    working += u32::from(server.ask_token(&rotated, &[]).await.status == StatusCode::OK);
                 }
                 _ => answer.assert_error(409, "CONFLICT"),
             }
         }
         // Where they happen not to meet, both are answered 200, one after the other.
         assert_eq!(working, 1, "one secret works, in round {round}");
-        world.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
+        server.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
     }
 }
 
 async fn a_rotation_keeps_the_end_unless_it_names_another(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
-    let made = world.post(&admin, &path, json!({ "expiresAt": "2026-01-15T12:10:00Z" })).await.json();
+    let made = server.post(&admin, &path, json!({ "expiresAt": "2026-01-15T12:10:00Z" })).await.json();
     let id = made["credentialId"].as_str().expect("an id").to_owned();
-    let rotate = async |body: Value| world.post(&admin, &format!("{path}/{id}/rotate"), body).await;
+    let rotate = async |body: Value| server.post(&admin, &format!("{path}/{id}/rotate"), body).await;
     assert_eq!(rotate(json!({})).await.json()["expiresAt"], "2026-01-15T12:10:00.000Z");
     let old = rotate(json!({})).await.json()["clientSecret"].as_str().expect("a secret").to_owned();
     let old = Client { id: agent.clone(), secret: old, credential: id.clone() };
-    world.advance(600);
+    server.advance(600);
     assert_eq!(rotate(json!({})).await.faults(), ["expiresAt"], "it would be dead at once");
     let new_end = json!({ "expiresAt": "2026-01-15T13:00:00Z", "graceSeconds": 600 });
     assert_eq!(rotate(new_end).await.json()["expiresAt"], "2026-01-15T13:00:00.000Z");
-    world.ask_token(&old, &[]).await.assert_error(401, "invalid_client");
+    server.ask_token(&old, &[]).await.assert_error(401, "invalid_client");
 }
 
 async fn a_public_key_is_listed_and_not_rotated(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
     let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
-    let made = world.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
+    let made = server.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let made = made.json();
     assert_eq!((&made["type"], &made["publicKey"]["x"]), (&json!("public_key"), &key["x"]));
     assert!(made.get("clientSecret").is_none());
     let id = made["credentialId"].as_str().expect("an id");
-    world.post(&admin, &format!("{path}/{id}/rotate"), json!({})).await.assert_error(409, "CONFLICT");
+    server.post(&admin, &format!("{path}/{id}/rotate"), json!({})).await.assert_error(409, "CONFLICT");
 }
 
 async fn what_is_no_public_key_of_ours_is_refused_by_name(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     let zero = "A".repeat(43);
@@ -230,11 +230,11 @@ async fn what_is_no_public_key_of_ours_is_refused_by_name(wiring: Wiring) {
         (json!({ "kty": "RSA", "n": "w".repeat(2731), "e": "AQAB" }), "publicKey.n"),
         (json!("key"), "publicKey"),
     ] {
-        let answer = world.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
+        let answer = server.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
         assert!(answer.faults().contains(&fault.to_owned()), "{key}: {}", answer.text);
     }
-    let missing = world.post(&admin, &path, json!({ "type": "public_key" })).await;
+    let missing = server.post(&admin, &path, json!({ "type": "public_key" })).await;
     assert_eq!(missing.faults(), ["publicKey"]);
     let without_type = json!({ "publicKey": { "kty": "OKP", "crv": "Ed25519", "x": x } });
-    assert_eq!(world.post(&admin, &path, without_type).await.faults(), ["publicKey"]);
+    assert_eq!(server.post(&admin, &path, without_type).await.faults(), ["publicKey"]);
 }

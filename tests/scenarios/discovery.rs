@@ -1,7 +1,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{Wiring, World, scenarios};
+use crate::server::{TestServer, Wiring, scenarios};
 
 scenarios!(every_wiring [
     what_discovery_names_is_there,
@@ -9,33 +9,33 @@ scenarios!(every_wiring [
     an_issuer_with_a_path_is_found_where_the_rfcs_say,
 ]);
 
-async fn read(world: &World, path: &str) -> Value {
-    let answer = world.send(world.request(Method::GET, path)).await;
+async fn read(server: &TestServer, path: &str) -> Value {
+    let answer = server.send(server.request(Method::GET, path)).await;
     assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
     answer.json()
 }
 
 async fn what_discovery_names_is_there(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let issuer = world.issuer();
-    let server = read(&world, "/.well-known/oauth-authorization-server").await;
-    assert_eq!(server, read(&world, "/.well-known/openid-configuration").await);
-    assert_eq!(server["issuer"], issuer);
-    assert_eq!(server["response_types_supported"], json!([]));
-    assert_eq!(server["grant_types_supported"], json!(["client_credentials"]));
+    let server = TestServer::start(wiring).await;
+    let issuer = server.issuer();
+    let metadata = read(&server, "/.well-known/oauth-authorization-server").await;
+    assert_eq!(metadata, read(&server, "/.well-known/openid-configuration").await);
+    assert_eq!(metadata["issuer"], issuer);
+    assert_eq!(metadata["response_types_supported"], json!([]));
+    assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
     for (endpoint, status) in
         [("token_endpoint", 400), ("introspection_endpoint", 401), ("revocation_endpoint", 401)]
     {
-        let url = server[endpoint].as_str().expect("a URL");
+        let url = metadata[endpoint].as_str().expect("a URL");
         let path = url.strip_prefix(&issuer).expect("of the issuer");
-        let answer = world.send(world.request(Method::POST, path).form(&[("token", "x")])).await;
+        let answer = server.send(server.request(Method::POST, path).form(&[("token", "x")])).await;
         assert_eq!(answer.status.as_u16(), status, "{endpoint}");
     }
-    let authorize = server["authorization_endpoint"].as_str().expect("a URL");
+    let authorize = metadata["authorization_endpoint"].as_str().expect("a URL");
     let path = authorize.strip_prefix(&issuer).expect("of the issuer");
-    let answer = world.send(world.request(Method::GET, path)).await;
+    let answer = server.send(server.request(Method::GET, path)).await;
     answer.assert_error(400, "unsupported_response_type");
-    let resource = read(&world, "/.well-known/oauth-protected-resource").await;
+    let resource = read(&server, "/.well-known/oauth-protected-resource").await;
     assert_eq!(
         (&resource["resource"], &resource["authorization_servers"]),
         (&json!(issuer), &json!([issuer]))
@@ -43,8 +43,8 @@ async fn what_discovery_names_is_there(wiring: Wiring) {
 }
 
 async fn the_keys_may_be_kept_for_five_minutes(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let answer = world.send(world.request(Method::GET, "/.well-known/jwks.json")).await;
+    let server = TestServer::start(wiring).await;
+    let answer = server.send(server.request(Method::GET, "/.well-known/jwks.json")).await;
     assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
     let keys = answer.json();
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1));
@@ -52,29 +52,29 @@ async fn the_keys_may_be_kept_for_five_minutes(wiring: Wiring) {
 }
 
 async fn an_issuer_with_a_path_is_found_where_the_rfcs_say(wiring: Wiring) {
-    let world = World::start_with(wiring, &["--issuer-url", "https://id.example.com/agents"]).await;
-    let server = read(&world, "/.well-known/oauth-authorization-server/agents").await;
-    assert_eq!(server["issuer"], "https://id.example.com/agents");
-    assert_eq!(server["token_endpoint"], "https://id.example.com/agents/api/v1/token");
-    read(&world, "/agents/.well-known/openid-configuration").await;
-    read(&world, "/.well-known/openid-configuration/agents").await;
-    read(&world, "/.well-known/openid-configuration").await;
-    read(&world, "/.well-known/oauth-protected-resource/agents").await;
-    read(&world, "/agents/.well-known/jwks.json").await;
-    read(&world, "/agents/health").await;
-    let other = world.request(Method::GET, "/.well-known/oauth-authorization-server").send().await;
+    let server = TestServer::start_with(wiring, &["--issuer-url", "https://id.example.com/agents"]).await;
+    let metadata = read(&server, "/.well-known/oauth-authorization-server/agents").await;
+    assert_eq!(metadata["issuer"], "https://id.example.com/agents");
+    assert_eq!(metadata["token_endpoint"], "https://id.example.com/agents/api/v1/token");
+    read(&server, "/agents/.well-known/openid-configuration").await;
+    read(&server, "/.well-known/openid-configuration/agents").await;
+    read(&server, "/.well-known/openid-configuration").await;
+    read(&server, "/.well-known/oauth-protected-resource/agents").await;
+    read(&server, "/agents/.well-known/jwks.json").await;
+    read(&server, "/agents/health").await;
+    let other = server.request(Method::GET, "/.well-known/oauth-authorization-server").send().await;
     assert_eq!(other.expect("an answer").status(), StatusCode::NOT_FOUND, "the metadata of another issuer");
     let token =
-        world.request(Method::POST, "/agents/api/v1/token").form(&[("grant_type", "client_credentials")]);
-    let administrator = world.administrator();
-    let answer = world.send(token.basic_auth(administrator.id, Some(administrator.secret))).await;
+        server.request(Method::POST, "/agents/api/v1/token").form(&[("grant_type", "client_credentials")]);
+    let administrator = server.administrator();
+    let answer = server.send(token.basic_auth(administrator.id, Some(administrator.secret))).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
-    let made = world.post(&token, "/agents/api/v1/agents", crate::world::new_agent()).await;
+    let made = server.post(&token, "/agents/api/v1/agents", crate::server::new_agent()).await;
     let place = made.header("location").expect("a place");
     assert!(place.starts_with("/agents/api/v1/agents/"), "{place}");
-    assert_eq!(world.get(&token, place).await.json(), made.json());
-    let document = read(&world, "/agents/openapi.json").await;
+    assert_eq!(server.get(&token, place).await.json(), made.json());
+    let document = read(&server, "/agents/openapi.json").await;
     assert_eq!(document["servers"][0]["url"], "/agents");
     let flow = &document["components"]["securitySchemes"]["OAuth2"]["flows"]["clientCredentials"];
     assert_eq!(flow["tokenUrl"], "/agents/api/v1/token");

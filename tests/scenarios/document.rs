@@ -3,7 +3,7 @@ use agentidp::wiring;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::world::{Wiring, World, operations, scenarios};
+use crate::server::{TestServer, Wiring, operations, scenarios};
 
 scenarios!(every_wiring [
     the_examples_of_the_document_work_when_they_are_pasted,
@@ -47,10 +47,10 @@ fn every_operation_says_what_it_does_needs_and_answers() {
 }
 
 async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let target = world.client(&admin, None, &["files:read"]).await;
-    let organization = world.organization(&admin, serde_json::json!({})).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let target = server.client(&admin, None, &["files:read"]).await;
+    let organization = server.organization(&admin, serde_json::json!({})).await;
     for (method, path, operation) in operations() {
         let path = path
             .replace("{agentId}", &target.id)
@@ -58,30 +58,30 @@ async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) 
             .replace("{organizationId}", &organization);
         for (media, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
             let example = &content["example"];
-            let request = world.request(method.clone(), &path);
+            let request = server.request(method.clone(), &path);
             let request = if media == "application/json" {
                 request.bearer_auth(&admin).json(example)
             } else if path.ends_with("/token") {
-                let administrator = world.administrator();
+                let administrator = server.administrator();
                 request.basic_auth(administrator.id, Some(administrator.secret)).form(example)
             } else {
                 request.bearer_auth(&admin).form(example)
             };
-            let answer = world.send(request).await;
+            let answer = server.send(request).await;
             assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
         }
     }
 }
 
 async fn the_document_and_its_page_need_nothing_from_elsewhere(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let page = world.send(world.request(Method::GET, "/docs")).await;
+    let server = TestServer::start(wiring).await;
+    let page = server.send(server.request(Method::GET, "/docs")).await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.header("content-security-policy").expect("a policy").contains("default-src 'none'"));
     assert!(!page.text.contains("<script src") && !page.text.contains("<link"), "all of it is in the page");
-    let json: Value = world.send(world.request(Method::GET, "/openapi.json")).await.json();
-    let yaml_text = world.send(world.request(Method::GET, "/openapi.yaml")).await.text;
+    let json: Value = server.send(server.request(Method::GET, "/openapi.json")).await.json();
+    let yaml_text = server.send(server.request(Method::GET, "/openapi.yaml")).await.text;
     assert_eq!(yaml_text, yaml(&json));
-    let head = world.send(world.request(Method::HEAD, "/openapi.json")).await;
+    let head = server.send(server.request(Method::HEAD, "/openapi.json")).await;
     assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
 }

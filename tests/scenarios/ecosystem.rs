@@ -7,7 +7,7 @@ use oauth2::{ClientId, ClientSecret, Scope, TokenResponse as _, TokenUrl};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::world::{Wiring, World, scenarios};
+use crate::server::{TestServer, Wiring, scenarios};
 
 scenarios!(every_wiring [
     the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline,
@@ -31,12 +31,12 @@ async fn carry(request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, req
 }
 
 async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read", "files:write"]).await;
-    let server =
-        world.send(world.request(Method::GET, "/.well-known/oauth-authorization-server")).await.json();
-    let url = server["token_endpoint"].as_str().expect("a URL").to_owned();
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read", "files:write"]).await;
+    let metadata =
+        server.send(server.request(Method::GET, "/.well-known/oauth-authorization-server")).await.json();
+    let url = metadata["token_endpoint"].as_str().expect("a URL").to_owned();
     let library = BasicClient::new(ClientId::new(client.id.clone()))
         .set_client_secret(ClientSecret::new(client.secret.clone()))
         .set_token_uri(TokenUrl::new(url).expect("a URL"));
@@ -46,15 +46,15 @@ async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline(wiring
     assert_eq!(token.expires_in().map(|time| time.as_secs()), Some(3600));
 
     let keys: JwkSet =
-        serde_json::from_str(&world.send(world.request(Method::GET, "/.well-known/jwks.json")).await.text)
+        serde_json::from_str(&server.send(server.request(Method::GET, "/.well-known/jwks.json")).await.text)
             .expect("a key set");
     let token = token.access_token().secret();
     let header = jsonwebtoken::decode_header(token).expect("a header");
     assert_eq!((header.alg, header.typ.as_deref()), (Algorithm::RS256, Some("at+jwt")));
     let key = keys.find(header.kid.as_deref().expect("a key id")).expect("published");
     let mut validation = Validation::new(header.alg);
-    validation.set_issuer(&[world.issuer()]);
-    validation.set_audience(&[world.issuer()]);
+    validation.set_issuer(&[server.issuer()]);
+    validation.set_audience(&[server.issuer()]);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     // The service's clock stands in the past; the library's does not.
     validation.validate_exp = false;
@@ -72,11 +72,11 @@ async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline(wiring
 }
 
 async fn the_oauth2_crate_reads_a_refusal(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let administrator = world.administrator();
+    let server = TestServer::start(wiring).await;
+    let administrator = server.administrator();
     let library = BasicClient::new(ClientId::new(administrator.id))
         .set_client_secret(ClientSecret::new("wrong".into()))
-        .set_token_uri(TokenUrl::new(world.url("/api/v1/token")).expect("a URL"));
+        .set_token_uri(TokenUrl::new(server.url("/api/v1/token")).expect("a URL"));
     let refusal = library.exchange_client_credentials().request_async(&carry).await.expect_err("refused");
     let oauth2::RequestTokenError::ServerResponse(response) = refusal else { panic!("{refusal:?}") };
     assert_eq!(*response.error(), oauth2::basic::BasicErrorResponseType::InvalidClient);

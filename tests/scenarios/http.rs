@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{Client, Wiring, World, new_agent, scenarios};
+use crate::server::{Client, TestServer, Wiring, new_agent, scenarios};
 
 scenarios!(every_wiring [
     json_is_taken_as_json_and_as_nothing_else,
@@ -28,8 +28,8 @@ scenarios!(every_wiring [
 ]);
 
 /// What comes back on a connection of its own until the service closes it, or has answered so many bytes.
-async fn exchange(world: &World, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(world.service.address).await.expect("a connection");
+async fn exchange(server: &TestServer, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.service.address).await.expect("a connection");
     // What was refused is read no further, so that writing may break off.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
@@ -48,15 +48,16 @@ fn statuses(answer: &str) -> Vec<&str> {
 }
 
 async fn json_is_taken_as_json_and_as_nothing_else(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let send = async |media: Option<&str>, body: &str| {
-        let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body.to_owned());
+        let request =
+            server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body.to_owned());
         let request = match media {
             Some(media) => request.header("content-type", media),
             None => request,
         };
-        world.send(request).await
+        server.send(request).await
     };
     let body = new_agent().to_string();
     for media in [
@@ -70,8 +71,8 @@ async fn json_is_taken_as_json_and_as_nothing_else(wiring: Wiring) {
         send(media, &body).await.assert_error(415, "UNSUPPORTED_MEDIA_TYPE");
     }
     assert_eq!(send(Some("Application/JSON; charset=UTF-8"), &body).await.status, StatusCode::CREATED);
-    let encoded = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
-    let answer = world.send(encoded.header("content-encoding", "gzip")).await;
+    let encoded = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
+    let answer = server.send(encoded.header("content-encoding", "gzip")).await;
     answer.assert_error(415, "UNSUPPORTED_MEDIA_TYPE");
     for malformed in [
         "",
@@ -95,16 +96,16 @@ async fn json_is_taken_as_json_and_as_nothing_else(wiring: Wiring) {
     let nul = body.replace("\"team\"", "\"a\\u0000\"");
     assert!(send(Some("application/json"), &nul).await.faults().contains(&"owner".to_owned()));
     let invalid = [body.as_bytes(), b"\xff"].concat();
-    let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(invalid);
-    assert_eq!(world.send(request.header("content-type", "application/json")).await.faults(), ["body"]);
+    let request = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(invalid);
+    assert_eq!(server.send(request.header("content-type", "application/json")).await.faults(), ["body"]);
 }
 
 async fn a_megabyte_of_anything_is_refused_and_more_is_not_read(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let send = async |body: String| {
-        let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body);
-        world.send(request.header("content-type", "application/json")).await
+        let request = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body);
+        server.send(request.header("content-type", "application/json")).await
     };
     let wide = |part: &str, length: usize| format!("{{\"a\":[{}1]}}", part.repeat(length / part.len()));
     for body in [
@@ -121,7 +122,7 @@ async fn a_megabyte_of_anything_is_refused_and_more_is_not_read(wiring: Wiring) 
     send("x".repeat(1024 * 1024 + 1)).await.assert_error(413, "PAYLOAD_TOO_LARGE");
 
     let announced = "POST /api/v1/token HTTP/1.1\r\nhost: x\r\ncontent-length: 1048577\r\n\r\n";
-    let answer = exchange(&world, announced.as_bytes()).await;
+    let answer = exchange(&server, announced.as_bytes()).await;
     assert_eq!(statuses(&answer), ["413"], "refused before anything of it came");
     let mut chunked =
         b"POST /api/v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
@@ -130,35 +131,35 @@ async fn a_megabyte_of_anything_is_refused_and_more_is_not_read(wiring: Wiring) 
         chunked.extend_from_slice(&[b'x'; 0x10000]);
         chunked.extend_from_slice(b"\r\n");
     }
-    assert_eq!(statuses(&exchange(&world, &chunked).await), ["413"]);
+    assert_eq!(statuses(&exchange(&server, &chunked).await), ["413"]);
 }
 
 async fn a_deep_body_of_long_names_is_read_quickly_and_not_told_back(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let name = "n".repeat(8_000);
     let deep = format!("{{\"{name}\":").repeat(120) + "1" + &"}".repeat(120);
     let twice = format!("{{\"{name}\":{{\"a\":1,{}\"z\":1}}}}", "\"a\":1,".repeat(1_000));
     for body in [deep, twice] {
-        let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body);
-        let answer = world.send(request.header("content-type", "application/json")).await;
+        let request = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).body(body);
+        let answer = server.send(request.header("content-type", "application/json")).await;
         assert!(answer.faults().len() <= 100);
         assert!(answer.text.len() < 100_000, "{} bytes came back", answer.text.len());
     }
 }
 
 async fn a_query_of_thousands_of_faults_is_told_a_hundred(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     for many in ["&a".repeat(12_000), (0..5_000).map(|place| format!("&{place}")).collect()] {
-        let answer = world.get(&admin, &format!("/api/v1/agents?{many}")).await;
+        let answer = server.get(&admin, &format!("/api/v1/agents?{many}")).await;
         answer.assert_error(400, "VALIDATION_ERROR");
         assert_eq!(answer.faults().len(), 100);
     }
 }
 
 async fn what_is_framed_in_two_ways_is_answered_at_most_once(wiring: Wiring) {
-    let world = World::start(wiring).await;
+    let server = TestServer::start(wiring).await;
     let smuggled = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
     for headers in [
         "content-length: 5\r\ntransfer-encoding: chunked",
@@ -174,7 +175,7 @@ async fn what_is_framed_in_two_ways_is_answered_at_most_once(wiring: Wiring) {
     ] {
         let request =
             format!("POST /api/v1/token HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n0\r\n\r\n{smuggled}");
-        let answer = exchange(&world, request.as_bytes()).await;
+        let answer = exchange(&server, request.as_bytes()).await;
         assert!(matches!(statuses(&answer)[..], ["400"]), "{headers}: {answer}");
         assert!(!answer.contains("\"status\":\"ok\""), "{headers}: the second request was served");
         assert!(!answer.contains(" 500 "), "{headers}");
@@ -182,21 +183,21 @@ async fn what_is_framed_in_two_ways_is_answered_at_most_once(wiring: Wiring) {
     let overflow = format!(
         "POST /api/v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{smuggled}"
     );
-    assert!(!exchange(&world, overflow.as_bytes()).await.contains("\"status\":\"ok\""));
+    assert!(!exchange(&server, overflow.as_bytes()).await.contains("\"status\":\"ok\""));
 }
 
 async fn http_2_is_not_spoken_and_a_huge_head_is_refused(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let answer = exchange(&world, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let server = TestServer::start(wiring).await;
+    let answer = exchange(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(!answer.starts_with('\0') && statuses(&answer).iter().all(|status| *status == "400"), "{answer}");
     let huge = format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(40 * 1024));
-    assert_eq!(statuses(&exchange(&world, huge.as_bytes()).await), ["431"]);
+    assert_eq!(statuses(&exchange(&server, huge.as_bytes()).await), ["431"]);
     let large = format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20 * 1024));
-    assert_eq!(statuses(&exchange(&world, large.as_bytes()).await), ["200"]);
+    assert_eq!(statuses(&exchange(&server, large.as_bytes()).await), ["200"]);
 }
 
 async fn every_path_that_is_none_is_a_404_in_json(wiring: Wiring) {
-    let world = World::start(wiring).await;
+    let server = TestServer::start(wiring).await;
     for path in [
         "//",
         "/api/v1//agents",
@@ -213,7 +214,7 @@ async fn every_path_that_is_none_is_a_404_in_json(wiring: Wiring) {
         "/health/",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        let answer = exchange(&world, request.as_bytes()).await;
+        let answer = exchange(&server, request.as_bytes()).await;
         assert_eq!(statuses(&answer), ["404"], "{path}: {answer}");
         assert!(
             answer.contains("\"code\":\"NOT_FOUND\"") && answer.contains("application/json"),
@@ -221,13 +222,13 @@ async fn every_path_that_is_none_is_a_404_in_json(wiring: Wiring) {
         );
     }
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "x".repeat(8_000));
-    assert_eq!(statuses(&exchange(&world, long.as_bytes()).await), ["404"]);
+    assert_eq!(statuses(&exchange(&server, long.as_bytes()).await), ["404"]);
     let absolute = "GET http://elsewhere.example/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    assert_eq!(statuses(&exchange(&world, absolute.as_bytes()).await), ["200"]);
+    assert_eq!(statuses(&exchange(&server, absolute.as_bytes()).await), ["200"]);
 }
 
 async fn a_method_that_a_path_does_not_take_is_told_those_that_it_does(wiring: Wiring) {
-    let world = World::start(wiring).await;
+    let server = TestServer::start(wiring).await;
     for (method, path, allow) in [
         (Method::GET, "/api/v1/token", "POST"),
         (Method::PUT, "/api/v1/token", "POST"),
@@ -240,7 +241,7 @@ async fn a_method_that_a_path_does_not_take_is_told_those_that_it_does(wiring: W
         (Method::POST, "/docs", "GET, HEAD"),
         (Method::POST, "/health", "GET, HEAD"),
     ] {
-        let answer = world.send(world.request(method.clone(), path)).await;
+        let answer = server.send(server.request(method.clone(), path)).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
         assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
         if method != Method::HEAD {
@@ -250,53 +251,56 @@ async fn a_method_that_a_path_does_not_take_is_told_those_that_it_does(wiring: W
 }
 
 async fn a_request_id_is_taken_if_it_is_harmless_and_made_if_not(wiring: Wiring) {
-    let world = World::start(wiring).await;
+    let server = TestServer::start(wiring).await;
     let with = |id: &[u8]| {
         let value = reqwest::header::HeaderValue::from_bytes(id).expect("a value");
-        world.request(Method::GET, "/api/v1/agents").header("x-request-id", value)
+        server.request(Method::GET, "/api/v1/agents").header("x-request-id", value)
     };
-    let answer = world.send(with(b"Harmless.id_1-2")).await;
+    let answer = server.send(with(b"Harmless.id_1-2")).await;
     assert_eq!(answer.header("x-request-id"), Some("Harmless.id_1-2"));
     assert_eq!(answer.json()["requestId"], "Harmless.id_1-2");
     for wrong in [&b""[..], b"a b", b"<script>", &[b'x'; 65], b"\xc3\xa9", b"a\tb", b"%0d%0a"] {
-        let answer = world.send(with(wrong)).await;
+        let answer = server.send(with(wrong)).await;
         let made = answer.header("x-request-id").expect("an id");
         assert!(made.len() == 36 && answer.json()["requestId"] == made, "{wrong:?}");
     }
     let twice = with(b"a").header("x-request-id", "b");
-    assert_eq!(world.send(twice).await.header("x-request-id").map(str::len), Some(36));
+    assert_eq!(server.send(twice).await.header("x-request-id").map(str::len), Some(36));
 }
 
 async fn a_user_agent_of_any_bytes_is_kept_as_readable_text(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let agent = reqwest::header::HeaderValue::from_bytes(&[&b"a\xff\t"[..], &[b'x'; 2000]].concat());
-    let request = world.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
-    world.send(request.header("user-agent", agent.expect("a value"))).await;
-    let event = world.events(&admin, "&action=agent.created").await[0].clone();
+    let request = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
+    server.send(request.header("user-agent", agent.expect("a value"))).await;
+    let event = server.events(&admin, "&action=agent.created").await[0].clone();
     let kept = event["userAgent"].as_str().expect("text");
     assert!(kept.starts_with("a\u{fffd}x") && kept.len() <= 512);
 }
 
 async fn scripts_of_named_origins_may_call_and_of_no_others(wiring: Wiring) {
-    let world =
-        World::start_with(wiring, &["--cors-origin", "https://ok.example,http://localhost:5173"]).await;
+    let server =
+        TestServer::start_with(wiring, &["--cors-origin", "https://ok.example,http://localhost:5173"]).await;
     let preflight = |origin: &str| {
-        let request = world.request(Method::OPTIONS, "/api/v1/agents").header("origin", origin);
+        let request = server.request(Method::OPTIONS, "/api/v1/agents").header("origin", origin);
         request.header("access-control-request-method", "POST")
     };
-    let allowed = world.http.execute(preflight("https://ok.example").build().expect("a request")).await;
+    let allowed = server.http.execute(preflight("https://ok.example").build().expect("a request")).await;
     let allowed = allowed.expect("an answer");
     assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
     assert_eq!(allowed.headers()["access-control-allow-origin"], "https://ok.example");
-    let simple = world.request(Method::GET, "/health").header("origin", "http://localhost:5173");
-    assert_eq!(world.send(simple).await.header("access-control-allow-origin"), Some("http://localhost:5173"));
+    let simple = server.request(Method::GET, "/health").header("origin", "http://localhost:5173");
+    assert_eq!(
+        server.send(simple).await.header("access-control-allow-origin"),
+        Some("http://localhost:5173")
+    );
     for origin in ["https://ok.example.evil", "https://OK.example", "http://ok.example", "null", "*", ""] {
-        let answer = world.send(preflight(origin)).await;
+        let answer = server.send(preflight(origin)).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{origin}");
         assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
     }
-    let closed = World::start(wiring).await;
+    let closed = TestServer::start(wiring).await;
     let answer =
         closed.send(closed.request(Method::GET, "/health").header("origin", "https://ok.example")).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
@@ -304,25 +308,25 @@ async fn scripts_of_named_origins_may_call_and_of_no_others(wiring: Wiring) {
 
 /// Whoever is not there is found out sooner: the answer waits until that is no longer to be seen.
 async fn what_there_is_cannot_be_told_by_how_fast_a_refusal_comes(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let nobody = Client {
         id: "01920000-0000-7000-8000-000000000000".to_owned(),
-        secret: world.administrator().secret,
+        secret: server.administrator().secret,
         credential: String::new(),
     };
     for _ in 0..5 {
         let asked = Instant::now();
-        world.ask_token(&nobody, &[]).await.assert_error(401, "invalid_client");
+        server.ask_token(&nobody, &[]).await.assert_error(401, "invalid_client");
         assert!(asked.elapsed() >= Duration::from_millis(5));
         let asked = Instant::now();
-        world
+        server
             .get(&admin, &format!("/api/v1/agents/{}", nobody.id))
             .await
             .assert_error(404, "AGENT_NOT_FOUND");
         assert!(asked.elapsed() >= Duration::from_millis(5));
     }
-    let strict = World::start_with(wiring, &["--address-requests-per-minute", "1"]).await;
+    let strict = TestServer::start_with(wiring, &["--address-requests-per-minute", "1"]).await;
     let mut looked_up = 0;
     for _ in 0..10 {
         let asked = Instant::now();
@@ -335,9 +339,9 @@ async fn what_there_is_cannot_be_told_by_how_fast_a_refusal_comes(wiring: Wiring
 }
 
 async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {
-    let world = World::start_with(wiring, &["--bcrypt-cost", "12"]).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start_with(wiring, &["--bcrypt-cost", "12"]).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     for round in 1..=8_u64 {
         let body = json!({}).to_string();
         let request = format!(
@@ -345,16 +349,16 @@ async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len(),
         );
-        let mut stream = TcpStream::connect(world.service.address).await.expect("a connection");
+        let mut stream = TcpStream::connect(server.service.address).await.expect("a connection");
         stream.write_all(request.as_bytes()).await.expect("sent");
         // One answer later the request above has reached its task; its hash takes much longer.
-        world.send(world.request(Method::GET, "/health")).await;
+        server.send(server.request(Method::GET, "/health")).await;
         // Without lingering, closing resets the connection while the secret is being hashed.
         stream.set_zero_linger().expect("an option");
         drop(stream);
         let made = async {
             loop {
-                let listed = world.get(&admin, &format!("/api/v1/agents/{agent}/credentials")).await.json();
+                let listed = server.get(&admin, &format!("/api/v1/agents/{agent}/credentials")).await.json();
                 if listed["total"].as_u64() == Some(round) {
                     return;
                 }
@@ -362,35 +366,35 @@ async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {
         };
         let made = tokio::time::timeout(Duration::from_secs(60), made).await;
         made.unwrap_or_else(|_| panic!("the change of round {round} was lost"));
-        let events = world.events(&admin, "&action=credential.generated").await;
+        let events = server.events(&admin, "&action=credential.generated").await;
         let noted = events.iter().filter(|event| event["metadata"]["agentId"] == agent.as_str()).count();
         assert_eq!(noted as u64, round, "and it has its event");
     }
 }
 
 async fn what_is_under_way_at_the_end_finishes(wiring: Wiring) {
-    let world = World::start_with(wiring, &["--bcrypt-cost", "12"]).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
+    let server = TestServer::start_with(wiring, &["--bcrypt-cost", "12"]).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");
-    let (answer, ()) = tokio::join!(world.post(&admin, &path, json!({})), async {
+    let (answer, ()) = tokio::join!(server.post(&admin, &path, json!({})), async {
         // The request has a head start of one answer.
-        world.get(&admin, "/api/v1/agents").await;
-        world.service.end().await;
+        server.get(&admin, "/api/v1/agents").await;
+        server.service.end().await;
     });
     assert_eq!(answer.status, StatusCode::CREATED);
 }
 
 async fn probes_are_told_of_the_end_before_it_comes(wiring: Wiring) {
     // An address of its own, so that nobody else takes the port when it is free.
-    let world = World::start_with(wiring, &["--host", "127.77.0.2"]).await;
-    let ready = || world.request(Method::GET, "/health/ready");
-    assert_eq!(world.send(ready()).await.json()["status"], "ok");
-    assert_eq!(world.send(world.request(Method::GET, "/health")).await.json(), json!({ "status": "ok" }));
-    let idle = TcpStream::connect(world.service.address).await.expect("a connection");
-    tokio::time::timeout(Duration::from_secs(30), world.service.end())
+    let server = TestServer::start_with(wiring, &["--host", "127.77.0.2"]).await;
+    let ready = || server.request(Method::GET, "/health/ready");
+    assert_eq!(server.send(ready()).await.json()["status"], "ok");
+    assert_eq!(server.send(server.request(Method::GET, "/health")).await.json(), json!({ "status": "ok" }));
+    let idle = TcpStream::connect(server.service.address).await.expect("a connection");
+    tokio::time::timeout(Duration::from_secs(30), server.service.end())
         .await
         .expect("an idle connection is closed");
-    assert!(TcpStream::connect(world.service.address).await.is_err(), "no new ones are taken");
+    assert!(TcpStream::connect(server.service.address).await.is_err(), "no new ones are taken");
     drop(idle);
 }

@@ -3,7 +3,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::world::{Answer, Wiring, World, scenarios};
+use crate::server::{Answer, TestServer, Wiring, scenarios};
 
 scenarios!(every_wiring [
     a_living_token_says_all_that_rfc_7662_names,
@@ -12,22 +12,22 @@ scenarios!(every_wiring [
     introspections_are_one_event_a_caller_subject_and_minute,
 ]);
 
-async fn introspect(world: &World, caller: &str, form: &[(&str, &str)]) -> Answer {
-    let request = world.request(Method::POST, "/api/v1/token/introspect").bearer_auth(caller);
-    world.send(request.form(form)).await
+async fn introspect(server: &TestServer, caller: &str, form: &[(&str, &str)]) -> Answer {
+    let request = server.request(Method::POST, "/api/v1/token/introspect").bearer_auth(caller);
+    server.send(request.form(form)).await
 }
 
 async fn a_living_token_says_all_that_rfc_7662_names(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&client, &[]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&client, &[]).await;
     let hints = [
         [("token", token.as_str()), ("token_type_hint", "refresh_token")],
         [("token", &token), ("token_type_hint", "x")],
     ];
     for form in hints {
-        let answer = introspect(&world, &admin, &form).await;
+        let answer = introspect(&server, &admin, &form).await;
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         let body = answer.json();
         assert_eq!(body["active"], true);
@@ -40,10 +40,10 @@ async fn a_living_token_says_all_that_rfc_7662_names(wiring: Wiring) {
 }
 
 async fn what_is_no_living_token_is_exactly_inactive(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&client, &[]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&client, &[]).await;
     let parts: Vec<&str> = token.split('.').collect();
     let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"at+jwt"}"#);
     let forged = [
@@ -59,54 +59,54 @@ async fn what_is_no_living_token_is_exactly_inactive(wiring: Wiring) {
         "x".repeat(500_000),
     ];
     for token in forged {
-        let answer = introspect(&world, &admin, &[("token", &token)]).await;
+        let answer = introspect(&server, &admin, &[("token", &token)]).await;
         assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, r#"{"active":false}"#));
     }
-    introspect(&world, &admin, &[("token", "")]).await.assert_error(400, "invalid_request");
-    introspect(&world, &admin, &[]).await.assert_error(400, "invalid_request");
-    introspect(&world, &admin, &[("token", "a"), ("token", "b")]).await.assert_error(400, "invalid_request");
+    introspect(&server, &admin, &[("token", "")]).await.assert_error(400, "invalid_request");
+    introspect(&server, &admin, &[]).await.assert_error(400, "invalid_request");
+    introspect(&server, &admin, &[("token", "a"), ("token", "b")]).await.assert_error(400, "invalid_request");
     let unknown_here = [("token", "a"), ("scope", "x"), ("scope", "y")];
-    assert_eq!(introspect(&world, &admin, &unknown_here).await.json(), json!({ "active": false }));
+    assert_eq!(introspect(&server, &admin, &unknown_here).await.json(), json!({ "active": false }));
     let somebody_else = [("token", "a"), ("client_id", client.id.as_str())];
-    introspect(&world, &admin, &somebody_else).await.assert_error(400, "invalid_request");
+    introspect(&server, &admin, &somebody_else).await.assert_error(400, "invalid_request");
 }
 
 async fn a_client_may_authenticate_instead_of_bringing_a_token(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let reader = world.client(&admin, None, &["tokens:read"]).await;
-    let other = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&other, &[]).await;
-    let request = || world.request(Method::POST, "/api/v1/token/introspect");
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let reader = server.client(&admin, None, &["tokens:read"]).await;
+    let other = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&other, &[]).await;
+    let request = || server.request(Method::POST, "/api/v1/token/introspect");
     let by_basic = request().basic_auth(&reader.id, Some(&reader.secret)).form(&[("token", &token)]);
-    assert_eq!(world.send(by_basic).await.json()["active"], true);
+    assert_eq!(server.send(by_basic).await.json()["active"], true);
     let form = [("token", &token), ("client_id", &reader.id), ("client_secret", &reader.secret)];
     let form = form.map(|(name, value)| (name, value.as_str()));
-    assert_eq!(world.send(request().form(&form)).await.json()["active"], true);
-    world.send(request().bearer_auth(&admin).form(&form)).await.assert_error(400, "invalid_request");
+    assert_eq!(server.send(request().form(&form)).await.json()["active"], true);
+    server.send(request().bearer_auth(&admin).form(&form)).await.assert_error(400, "invalid_request");
 
     let wrong = request().basic_auth(&reader.id, Some("x")).form(&[("token", &token)]);
-    let answer = world.send(wrong).await;
+    let answer = server.send(wrong).await;
     answer.assert_error(401, "invalid_client");
     assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Basic ")));
-    let nobody = world.send(request().form(&[("token", &token)])).await;
+    let nobody = server.send(request().form(&[("token", &token)])).await;
     nobody.assert_error(401, "UNAUTHORIZED");
     assert_eq!(nobody.header("www-authenticate"), Some("Bearer"));
     let without_scope = request().basic_auth(&other.id, Some(&other.secret)).form(&[("token", &token)]);
-    world.send(without_scope).await.assert_error(403, "FORBIDDEN");
+    server.send(without_scope).await.assert_error(403, "FORBIDDEN");
 }
 
 async fn introspections_are_one_event_a_caller_subject_and_minute(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&client, &[]).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&client, &[]).await;
     for _ in 0..7 {
-        introspect(&world, &admin, &[("token", &token)]).await;
+        introspect(&server, &admin, &[("token", &token)]).await;
     }
-    world.advance(60);
-    introspect(&world, &admin, &[("token", &token)]).await;
-    let events = world.events(&admin, "&action=token.introspected").await;
+    server.advance(60);
+    introspect(&server, &admin, &[("token", &token)]).await;
+    let events = server.events(&admin, "&action=token.introspected").await;
     let counts: Vec<_> = events.iter().map(|event| event["metadata"]["count"].clone()).collect();
     assert_eq!(counts, [json!(1), json!(7)]);
     assert_eq!(events[0]["resource"], json!({ "type": "agent", "id": client.id }));

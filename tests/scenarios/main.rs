@@ -18,6 +18,7 @@ mod own_stores;
 mod rate;
 mod revocation;
 mod scopes;
+mod server;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod standby;
@@ -25,4 +26,3 @@ mod stores;
 mod tenancy;
 mod token;
 mod usage;
-mod world;

@@ -1,7 +1,7 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::world::{Wiring, World, scenarios};
+use crate::server::{TestServer, Wiring, scenarios};
 
 scenarios!(every_wiring [
     an_organization_reads_back_and_has_a_place,
@@ -12,49 +12,49 @@ scenarios!(every_wiring [
 ]);
 
 async fn an_organization_reads_back_and_has_a_place(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let body = json!({ "name": "Acme", "slug": "acme", "resources": ["urn:a"], "limits": { "maxAgents": 5, "requestsPerMinute": null } });
-    let answer = world.post(&admin, "/api/v1/organizations", body.clone()).await;
+    let answer = server.post(&admin, "/api/v1/organizations", body.clone()).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
     let organization = answer.json();
     assert_eq!((&organization["plan"], &organization["status"]), (&json!("free"), &json!("active")));
     assert_eq!(organization["limits"], body["limits"]);
-    let found = world.get(&admin, answer.header("location").expect("a place")).await;
+    let found = server.get(&admin, answer.header("location").expect("a place")).await;
     assert_eq!(found.json(), organization);
-    world.post(&admin, "/api/v1/organizations", body).await.assert_error(409, "ORGANIZATION_ALREADY_EXISTS");
-    let page = world.get(&admin, "/api/v1/organizations?limit=1").await.json();
+    server.post(&admin, "/api/v1/organizations", body).await.assert_error(409, "ORGANIZATION_ALREADY_EXISTS");
+    let page = server.get(&admin, "/api/v1/organizations?limit=1").await.json();
     assert_eq!((&page["total"], &page["data"][0]), (&json!(2), &organization));
 }
 
 async fn limits_are_positive_whole_numbers_or_null(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let path = format!("/api/v1/organizations/{}", world.organization(&admin, json!({})).await);
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let path = format!("/api/v1/organizations/{}", server.organization(&admin, json!({})).await);
     for wrong in
         [json!(0), json!(-1), json!(2_147_483_648_u64), json!(1.5), json!("1"), json!(true), json!(1e300)]
     {
         for name in ["maxAgents", "maxTokensPerMonth", "requestsPerMinute", "auditRetentionDays"] {
-            let answer = world.patch(&admin, &path, json!({ "limits": { name: wrong } })).await;
+            let answer = server.patch(&admin, &path, json!({ "limits": { name: wrong } })).await;
             assert_eq!(answer.faults(), [format!("limits.{name}")], "{wrong}");
         }
     }
-    assert_eq!(world.patch(&admin, &path, json!({ "limits": { "x": 1 } })).await.faults(), ["limits.x"]);
-    assert_eq!(world.patch(&admin, &path, json!({ "limits": null })).await.faults(), ["limits"]);
-    let set = world.patch(&admin, &path, json!({ "limits": { "maxAgents": 2_147_483_647 } })).await.json();
+    assert_eq!(server.patch(&admin, &path, json!({ "limits": { "x": 1 } })).await.faults(), ["limits.x"]);
+    assert_eq!(server.patch(&admin, &path, json!({ "limits": null })).await.faults(), ["limits"]);
+    let set = server.patch(&admin, &path, json!({ "limits": { "maxAgents": 2_147_483_647 } })).await.json();
     assert_eq!(set["limits"], json!({ "maxAgents": 2_147_483_647 }));
-    let cleared = world.patch(&admin, &path, json!({ "limits": {} })).await.json();
+    let cleared = server.patch(&admin, &path, json!({ "limits": {} })).await.json();
     assert!(cleared.get("limits").is_none(), "replaced whole");
 }
 
 async fn every_fault_is_named(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let body = json!({
         "name": "x", "slug": "No Slug", "plan": "gold", "limits": { "maxAgents": 0, "y": 1 }, "z": 1,
         "resources": ["/relative", "https://example.com/#f", "urn:a", "urn:a"],
     });
-    let mut faults = world.post(&admin, "/api/v1/organizations", body).await.faults();
+    let mut faults = server.post(&admin, "/api/v1/organizations", body).await.faults();
     faults.sort();
     assert_eq!(
         faults,
@@ -71,28 +71,28 @@ async fn every_fault_is_named(wiring: Wiring) {
         ]
     );
     let twice = json!({ "name": "Acme", "slug": "acme", "resources": ["urn:a", "urn:a"] });
-    assert_eq!(world.post(&admin, "/api/v1/organizations", twice).await.faults(), ["resources[1]"]);
+    assert_eq!(server.post(&admin, "/api/v1/organizations", twice).await.faults(), ["resources[1]"]);
 }
 
 async fn suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let organization = world.organization(&admin, json!({})).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let organization = server.organization(&admin, json!({})).await;
     let path = format!("/api/v1/organizations/{organization}");
-    let one = world.client(&admin, Some(&organization), &["files:read"]).await;
-    let two = world.client(&admin, Some(&organization), &["files:read"]).await;
-    let tokens = [world.token(&one, &[]).await, world.token(&two, &[]).await];
-    world.patch(&admin, &path, json!({ "status": "suspended" })).await;
+    let one = server.client(&admin, Some(&organization), &["files:read"]).await;
+    let two = server.client(&admin, Some(&organization), &["files:read"]).await;
+    let tokens = [server.token(&one, &[]).await, server.token(&two, &[]).await];
+    server.patch(&admin, &path, json!({ "status": "suspended" })).await;
     for token in &tokens {
-        assert!(!world.is_active(token).await);
+        assert!(!server.is_active(token).await);
     }
-    world.ask_token(&one, &[]).await.assert_error(400, "unauthorized_client");
-    world.patch(&admin, &path, json!({ "status": "active" })).await;
+    server.ask_token(&one, &[]).await.assert_error(400, "unauthorized_client");
+    server.patch(&admin, &path, json!({ "status": "active" })).await;
     for token in &tokens {
-        assert!(!world.is_active(token).await, "reactivation wakes no dead token");
+        assert!(!server.is_active(token).await, "reactivation wakes no dead token");
     }
-    assert!(world.is_active(&world.token(&one, &[]).await).await);
-    let events = world.events(&admin, &format!("&resourceId={organization}")).await;
+    assert!(server.is_active(&server.token(&one, &[]).await).await);
+    let events = server.events(&admin, &format!("&resourceId={organization}")).await;
     let actions: Vec<_> = events.iter().map(|event| event["action"].as_str().expect("a name")).collect();
     assert_eq!(actions, ["organization.reactivated", "organization.suspended", "organization.created"]);
     assert!(
@@ -102,16 +102,16 @@ async fn suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good(
 }
 
 async fn a_plan_limits_agents_and_says_how_many(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let organization = world.organization(&admin, json!({ "limits": { "maxAgents": 2 } })).await;
-    let first = world.agent(&admin, Some(&organization), &["files:read"]).await;
-    world.agent(&admin, Some(&organization), &["files:read"]).await;
-    let mut body = crate::world::new_agent();
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let organization = server.organization(&admin, json!({ "limits": { "maxAgents": 2 } })).await;
+    let first = server.agent(&admin, Some(&organization), &["files:read"]).await;
+    server.agent(&admin, Some(&organization), &["files:read"]).await;
+    let mut body = crate::server::new_agent();
     body["organizationId"] = json!(organization);
-    let refused = world.post(&admin, "/api/v1/agents", body.clone()).await;
+    let refused = server.post(&admin, "/api/v1/agents", body.clone()).await;
     refused.assert_error(403, "FREE_TIER_LIMIT_EXCEEDED");
     assert_eq!(refused.json()["details"]["limit"], 2);
-    world.delete(&admin, &format!("/api/v1/agents/{first}")).await;
-    assert_eq!(world.post(&admin, "/api/v1/agents", body).await.status, StatusCode::CREATED);
+    server.delete(&admin, &format!("/api/v1/agents/{first}")).await;
+    assert_eq!(server.post(&admin, "/api/v1/agents", body).await.status, StatusCode::CREATED);
 }

@@ -1,6 +1,6 @@
 //! Stores that a test may stop and start again.
 
-use crate::servers::leash::{Server, shell};
+use crate::servers::supervised::{Server, shell};
 
 /// Stores that a test may stop and start again, with a password.
 pub struct OwnStores(Server);

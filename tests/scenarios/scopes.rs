@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Wiring, World, new_agent, operations, scenarios, unique};
+use crate::server::{TestServer, Wiring, new_agent, operations, scenarios, unique};
 
 scenarios!(every_wiring [
     each_operation_answers_by_the_scope_it_takes,
@@ -79,8 +79,8 @@ const TABLE: [Row; 27] = [
 ];
 
 async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let operations = operations();
     let id_of = |operation: &Value| operation["operationId"].as_str().expect("an id").to_owned();
     let mut described: Vec<String> = operations.iter().map(|(_, _, operation)| id_of(operation)).collect();
@@ -92,16 +92,16 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
     for row in TABLE {
         let found = operations.iter().find(|(_, _, operation)| id_of(operation) == row.operation);
         let (method, template, described) = found.expect("a row");
-        let target = world.client(&admin, None, &["files:read"]).await;
-        let event = world.events(&admin, "&action=agent.created").await[0]["eventId"].clone();
-        let organization = world.organization(&admin, json!({})).await;
+        let target = server.client(&admin, None, &["files:read"]).await;
+        let event = server.events(&admin, "&action=agent.created").await[0]["eventId"].clone();
+        let organization = server.organization(&admin, json!({})).await;
         let path = template
             .replace("{agentId}", &target.id)
             .replace("{credentialId}", &target.credential)
             .replace("{eventId}", event.as_str().expect("an id"))
             .replace("{organizationId}", &organization);
         let call = async |token: Option<&str>| {
-            let request = world.request(method.clone(), &path);
+            let request = server.request(method.clone(), &path);
             let request = match ((row.body)(), *method == Method::POST && path.contains("/token")) {
                 (Some(body), _) => request.json(&body),
                 (None, true) => request.form(&[("token", "x")]),
@@ -111,7 +111,7 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
                 Some(token) => request.bearer_auth(token),
                 None => request,
             };
-            world.send(request).await
+            server.send(request).await
         };
         let Some(scope) = row.scope else {
             assert_eq!(call(None).await.status.as_u16(), row.with, "{}", row.operation);
@@ -120,11 +120,11 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
         call(None).await.assert_error(401, "UNAUTHORIZED");
         call(Some("x")).await.assert_error(401, "UNAUTHORIZED");
         let others: Vec<&str> = ALL.into_iter().filter(|other| *other != scope).collect();
-        let with_others = world.client(&admin, None, &ALL).await;
-        let with_others = world.token(&with_others, &[("scope", &others.join(" "))]).await;
+        let with_others = server.client(&admin, None, &ALL).await;
+        let with_others = server.token(&with_others, &[("scope", &others.join(" "))]).await;
         if scope.is_empty() {
-            let nothing = world.client(&admin, None, &["files:read"]).await;
-            let nothing = world.token(&nothing, &[]).await;
+            let nothing = server.client(&admin, None, &["files:read"]).await;
+            let nothing = server.token(&nothing, &[]).await;
             assert_eq!(call(Some(&nothing)).await.status.as_u16(), row.with, "{}", row.operation);
         } else {
             let documented = described["security"].as_array().expect("a list").iter().any(|requirement| {
@@ -135,8 +135,8 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
             refused.assert_error(403, "FORBIDDEN");
             assert_eq!(refused.json()["details"]["missingScopes"], json!([scope]), "{}", row.operation);
             assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
-            let just_that = world.client(&admin, None, &[scope]).await;
-            let just_that = world.token(&just_that, &[]).await;
+            let just_that = server.client(&admin, None, &[scope]).await;
+            let just_that = server.token(&just_that, &[]).await;
             let answer = call(Some(&just_that)).await;
             assert_eq!(answer.status.as_u16(), row.with, "{}: {}", row.operation, answer.text);
         }

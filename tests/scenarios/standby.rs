@@ -3,9 +3,9 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::servers::leash::{Server, shell};
+use crate::server::{TestServer, Wiring, settings};
+use crate::servers::supervised::{Server, shell};
 use crate::stores::{readiness, until};
-use crate::world::{Wiring, World, settings};
 
 /// How far the standby lags behind, in seconds.
 const LAG: u32 = 3;
@@ -50,21 +50,21 @@ impl Pair {
     }
 }
 
-async fn start_on(pair: &Pair) -> World {
+async fn start_on(pair: &Pair) -> TestServer {
     let mut args = settings(&["--store-wait-seconds", "10", "--db-pool-max", "4"]);
     args.stores.database_url = Some(pair.url().into());
-    World::start_by(Wiring::postgres, &args, None).await
+    TestServer::start_by(Wiring::postgres, &args, None).await
 }
 
-async fn kill(world: &World, admin: &str, client: &str) -> StatusCode {
-    world.post(admin, &format!("/api/v1/agents/{client}/tokens/revoke"), json!({})).await.status
+async fn kill(server: &TestServer, admin: &str, client: &str) -> StatusCode {
+    server.post(admin, &format!("/api/v1/agents/{client}/tokens/revoke"), json!({})).await.status
 }
 
 /// The state of a token, or `null` while it is unknown (503).
-async fn active(world: &World, token: &str) -> Value {
-    let caller = world.administrator();
-    let request = world.request(reqwest::Method::POST, "/api/v1/token/introspect").form(&[("token", token)]);
-    let answer = world.send(request.basic_auth(caller.id, Some(caller.secret))).await;
+async fn active(server: &TestServer, token: &str) -> Value {
+    let caller = server.administrator();
+    let request = server.request(reqwest::Method::POST, "/api/v1/token/introspect").form(&[("token", token)]);
+    let answer = server.send(request.basic_auth(caller.id, Some(caller.secret))).await;
     match answer.status {
         StatusCode::SERVICE_UNAVAILABLE => Value::Null,
         StatusCode::OK => answer.json()["active"].clone(),
@@ -75,63 +75,63 @@ async fn active(world: &World, token: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_lags_is_never_asked_however_the_primary_goes_and_comes() {
     let pair = Pair::start();
-    let world = start_on(&pair).await;
-    let admin = world.admin_token().await;
+    let server = start_on(&pair).await;
+    let admin = server.admin_token().await;
     for _ in 0..2 {
         // Registered just now, so the standby does not know it yet.
-        let client = world.client(&admin, None, &["files:read"]).await;
-        let (killed, living) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
-        let other = world.client(&admin, None, &["files:read"]).await;
-        let kept = world.token(&other, &[]).await;
+        let client = server.client(&admin, None, &["files:read"]).await;
+        let (killed, living) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
+        let other = server.client(&admin, None, &["files:read"]).await;
+        let kept = server.token(&other, &[]).await;
         pair.kill_primary();
         // Reconnecting, it meets the standby first.
         for token in [&killed, &living, &kept] {
-            assert_eq!(active(&world, token).await, Value::Null, "503 is the only true answer");
+            assert_eq!(active(&server, token).await, Value::Null, "503 is the only true answer");
         }
         let agent = format!("/api/v1/agents/{}", other.id);
-        world.get(&admin, &agent).await.assert_error(503, "SERVICE_UNAVAILABLE");
-        assert_eq!(readiness(&world).await.0, 503);
+        server.get(&admin, &agent).await.assert_error(503, "SERVICE_UNAVAILABLE");
+        assert_eq!(readiness(&server).await.0, 503);
         pair.run("pg_ctl -w -D primary -l primary.log start");
-        until(|| readiness(&world), |(status, _)| *status == 200).await;
-        until(|| kill(&world, &admin, &client.id), |status| *status == 204).await;
-        assert_eq!(active(&world, &killed).await, json!(false));
-        assert_eq!(active(&world, &living).await, json!(false));
-        assert_eq!(active(&world, &kept).await, json!(true));
+        until(|| readiness(&server), |(status, _)| *status == 200).await;
+        until(|| kill(&server, &admin, &client.id), |status| *status == 204).await;
+        assert_eq!(active(&server, &killed).await, json!(false));
+        assert_eq!(active(&server, &living).await, json!(false));
+        assert_eq!(active(&server, &kept).await, json!(true));
         // Every connection that the pool has leads to the primary.
         for _ in 0..8 {
-            let change = world.patch(&admin, &agent, json!({ "owner": "somebody else" })).await;
+            let change = server.patch(&admin, &agent, json!({ "owner": "somebody else" })).await;
             assert_eq!(change.status, StatusCode::OK, "{}", change.text);
-            assert_eq!(world.get(&admin, &agent).await.json()["owner"], "somebody else");
-            world.patch(&admin, &agent, json!({ "owner": "team" })).await;
+            assert_eq!(server.get(&admin, &agent).await.json()["owner"], "somebody else");
+            server.patch(&admin, &agent, json!({ "owner": "team" })).await;
         }
     }
-    world.service.end().await;
+    server.service.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_is_promoted_is_served_on_by_itself() {
     let pair = Pair::start();
-    let world = start_on(&pair).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let killed = world.token(&client, &[]).await;
-    assert_eq!(kill(&world, &admin, &client.id).await, 204);
-    let kept = world.token(&client, &[]).await;
+    let server = start_on(&pair).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let killed = server.token(&client, &[]).await;
+    assert_eq!(kill(&server, &admin, &client.id).await, 204);
+    let kept = server.token(&client, &[]).await;
     // What the primary acknowledged is on its way; an asynchronous standby may be promoted without its end. Here all of it has arrived, and waits to be applied.
     pair.run(
         "wait_until sh -c '[ \"$(psql -h \"'$folder'\" -U postgres -Atc \
          \"SELECT count(*) FROM pg_stat_replication WHERE flush_lsn = pg_current_wal_lsn()\")\" = 1 ]'",
     );
     pair.kill_primary();
-    assert_eq!(active(&world, &killed).await, Value::Null);
+    assert_eq!(active(&server, &killed).await, Value::Null);
     pair.run("pg_ctl -w -D standby promote");
-    until(|| readiness(&world), |(status, _)| *status == 200).await;
-    until(|| active(&world, &kept), |active| *active == json!(true)).await;
-    assert_eq!(active(&world, &killed).await, json!(false));
-    until(|| kill(&world, &admin, &client.id), |status| *status == 204).await;
-    assert_eq!(active(&world, &kept).await, json!(false));
-    assert!(world.is_active(&world.token(&client, &[]).await).await);
-    world.service.end().await;
+    until(|| readiness(&server), |(status, _)| *status == 200).await;
+    until(|| active(&server, &kept), |active| *active == json!(true)).await;
+    assert_eq!(active(&server, &killed).await, json!(false));
+    until(|| kill(&server, &admin, &client.id), |status| *status == 204).await;
+    assert_eq!(active(&server, &kept).await, json!(false));
+    assert!(server.is_active(&server.token(&client, &[]).await).await);
+    server.service.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,17 +139,17 @@ async fn a_server_that_takes_no_writes_is_not_ready_and_comes_back_by_itself() {
     let pair = Pair::start();
     pair.run("pg_ctl -w -D standby promote");
     pair.kill_primary();
-    let world = start_on(&pair).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
+    let server = start_on(&pair).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
     pair.ask_standby("ALTER SYSTEM SET default_transaction_read_only = on");
     pair.ask_standby("SELECT pg_reload_conf()");
-    until(|| readiness(&world), |(status, body)| *status == 503 && body["status"] == "unavailable").await;
-    world.ask_token(&client, &[]).await.assert_error(503, "temporarily_unavailable");
-    assert_eq!(kill(&world, &admin, &client.id).await, 503);
+    until(|| readiness(&server), |(status, body)| *status == 503 && body["status"] == "unavailable").await;
+    server.ask_token(&client, &[]).await.assert_error(503, "temporarily_unavailable");
+    assert_eq!(kill(&server, &admin, &client.id).await, 503);
     pair.run("sed -i /read_only/d standby/postgresql.auto.conf && pg_ctl -D standby reload");
-    until(|| readiness(&world), |(status, _)| *status == 200).await;
-    until(|| kill(&world, &admin, &client.id), |status| *status == 204).await;
-    until(|| world.ask_token(&client, &[]), |answer| answer.status == StatusCode::OK).await;
-    world.service.end().await;
+    until(|| readiness(&server), |(status, _)| *status == 200).await;
+    until(|| kill(&server, &admin, &client.id), |status| *status == 204).await;
+    until(|| server.ask_token(&client, &[]), |answer| answer.status == StatusCode::OK).await;
+    server.service.end().await;
 }

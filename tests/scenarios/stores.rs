@@ -11,8 +11,8 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::own_stores::{OwnStores, PASSWORD};
+use crate::server::{RSA_PEM, TestServer, Wiring, settings};
 use crate::servers::{Database, OWNER, SERVES};
-use crate::world::{RSA_PEM, Wiring, World, settings};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -64,61 +64,61 @@ async fn a_store_that_is_not_there_is_named_in_one_line() {
 async fn it_starts_without_redis_and_joins_it_later() {
     let stores = OwnStores::start();
     stores.stop_redis();
-    let world = start_on(&stores).await;
-    let (status, degraded) = readiness(&world).await;
+    let server = start_on(&stores).await;
+    let (status, degraded) = readiness(&server).await;
     assert_eq!((status, &degraded["status"]), (200, &json!("degraded")));
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
-    world.post(&admin, &format!("/api/v1/agents/{agent}/tokens/revoke"), json!({})).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
+    server.post(&admin, &format!("/api/v1/agents/{agent}/tokens/revoke"), json!({})).await;
     stores.start_redis();
-    until(|| readiness(&world), |(_, body)| body["status"] == "ok").await;
+    until(|| readiness(&server), |(_, body)| body["status"] == "ok").await;
     let key = format!("gen:{agent}");
     until(|| stores.redis_value(&key), |value| !value.is_empty()).await;
-    world.service.end().await;
+    server.service.end().await;
 }
 
 /// What counts rates alone is degraded, whatever the reason: here Redis answers, and takes no writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_says_ok_only_while_it_counts_with_the_others() {
     let stores = OwnStores::start();
-    let world = start_on(&stores).await;
-    assert_eq!(readiness(&world).await.1["status"], "ok");
+    let server = start_on(&stores).await;
+    assert_eq!(readiness(&server).await.1["status"], "ok");
     stores.redis_command(&["config", "set", "min-replicas-to-write", "1"]);
-    assert_eq!(readiness(&world).await.1["status"], "degraded");
-    world.admin_token().await;
+    assert_eq!(readiness(&server).await.1["status"], "degraded");
+    server.admin_token().await;
     stores.redis_command(&["config", "set", "min-replicas-to-write", "0"]);
     // A check that succeeds is all it takes: from then on each request is counted with the others.
-    assert_eq!(readiness(&world).await.1["status"], "ok");
-    let counted = || stores.redis_command(&["keys", &format!("rate:*{}*", world.administrator().id)]);
+    assert_eq!(readiness(&server).await.1["status"], "ok");
+    let counted = || stores.redis_command(&["keys", &format!("rate:*{}*", server.administrator().id)]);
     assert_eq!(counted(), "");
-    world.admin_token().await;
+    server.admin_token().await;
     assert_ne!(counted(), "");
-    world.service.end().await;
+    server.service.end().await;
 }
 
 /// A key that another program wrote must not affect other keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_in_redis_spoils_no_other_key() {
     let stores = OwnStores::start();
-    let world = start_on(&stores).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let window = crate::world::NOON_SECONDS / 60;
+    let server = start_on(&stores).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let window = crate::server::NOON_SECONDS / 60;
     for garbage in ["-1", "1e3", "many", "99999999999999999999", ""] {
         for window in [window - 1, window] {
             stores.redis_command(&["set", &format!("rate:{{{}}}:{window}", client.id), garbage]);
         }
-        world.token(&client, &[]).await;
-        assert_eq!(readiness(&world).await.1["status"], "ok", "{garbage}");
+        server.token(&client, &[]).await;
+        assert_eq!(readiness(&server).await.1["status"], "ok", "{garbage}");
     }
     for window in [window - 1, window] {
         let key = format!("rate:{{{}}}:{window}", client.id);
         stores.redis_command(&["del", &key]);
         stores.redis_command(&["lpush", &key, "not", "a", "number"]);
     }
-    world.token(&client, &[]).await;
-    assert_eq!(readiness(&world).await.1["status"], "ok");
-    world.service.end().await;
+    server.token(&client, &[]).await;
+    assert_eq!(readiness(&server).await.1["status"], "ok");
+    server.service.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,36 +309,36 @@ async fn the_first_administrator_is_made_once_and_another_by_recovery() {
 }
 
 /// A service on stores of its own, its first administrator, and what to ask it with.
-async fn start_on(stores: &OwnStores) -> World {
+async fn start_on(stores: &OwnStores) -> TestServer {
     let mut args = settings(&["--store-wait-seconds", "10"]);
     args.stores.database_url = Some(stores.database_url(PASSWORD).into());
     args.stores.redis_url = Some(stores.redis_url(PASSWORD).into());
-    World::start_by(Wiring::postgres_and_redis, &args, None).await
+    TestServer::start_by(Wiring::postgres_and_redis, &args, None).await
 }
 
-pub async fn readiness(world: &World) -> (u16, Value) {
-    let answer = world.send(world.request(reqwest::Method::GET, "/health/ready")).await;
+pub async fn readiness(server: &TestServer) -> (u16, Value) {
+    let answer = server.send(server.request(reqwest::Method::GET, "/health/ready")).await;
     (answer.status.as_u16(), answer.json())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_it_is_degraded_and_serves_on() {
     let stores = OwnStores::start();
-    let world = start_on(&stores).await;
-    let admin = world.admin_token().await;
-    let (status, whole) = readiness(&world).await;
+    let server = start_on(&stores).await;
+    let admin = server.admin_token().await;
+    let (status, whole) = readiness(&server).await;
     assert_eq!((status, &whole["status"]), (200, &json!("ok")));
     stores.stop_redis();
-    let (status, degraded) = readiness(&world).await;
+    let (status, degraded) = readiness(&server).await;
     assert_eq!((status, &degraded["status"]), (200, &json!("degraded")));
     assert_eq!(degraded["components"], json!({ "postgresql": "ok", "redis": "unavailable" }));
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let token = world.token(&client, &[]).await;
-    assert!(world.is_active(&token).await);
-    world.post(&admin, &format!("/api/v1/agents/{}/tokens/revoke", client.id), json!({})).await;
-    assert!(!world.is_active(&token).await, "Redis is not needed to kill");
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let token = server.token(&client, &[]).await;
+    assert!(server.is_active(&token).await);
+    server.post(&admin, &format!("/api/v1/agents/{}/tokens/revoke", client.id), json!({})).await;
+    assert!(!server.is_active(&token).await, "Redis is not needed to kill");
     stores.start_redis();
-    until(|| readiness(&world), |(_, body)| body["status"] == "ok").await;
+    until(|| readiness(&server), |(_, body)| body["status"] == "ok").await;
     let key = format!("gen:{}", client.id);
     until(|| stores.redis_value(&key), |value| !value.is_empty()).await;
 }
@@ -346,30 +346,30 @@ async fn without_redis_it_is_degraded_and_serves_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_postgresql_it_answers_503_and_comes_back_by_itself() {
     let stores = OwnStores::start();
-    let world = start_on(&stores).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let (living, dead) = (world.token(&client, &[]).await, world.token(&client, &[]).await);
-    let revoke = world.request(reqwest::Method::POST, "/api/v1/token/revoke").form(&[("token", &dead)]);
-    let answer = world.send(revoke.basic_auth(&client.id, Some(&client.secret))).await;
+    let server = start_on(&stores).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let (living, dead) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
+    let revoke = server.request(reqwest::Method::POST, "/api/v1/token/revoke").form(&[("token", &dead)]);
+    let answer = server.send(revoke.basic_auth(&client.id, Some(&client.secret))).await;
     assert_eq!(answer.status, StatusCode::OK);
     let key = format!("revoked:{}", token_id(&dead));
     until(|| stores.redis_value(&key), |value| !value.is_empty()).await;
 
     stores.stop_postgres();
-    let (status, away) = readiness(&world).await;
+    let (status, away) = readiness(&server).await;
     assert_eq!((status, &away["status"]), (503, &json!("unavailable")));
     assert_eq!(away["components"], json!({ "postgresql": "unavailable", "redis": "ok" }));
-    let asked = world.ask_token(&client, &[]).await;
+    let asked = server.ask_token(&client, &[]).await;
     asked.assert_error(503, "temporarily_unavailable");
     assert!(asked.header("retry-after").is_some());
-    world.get(&admin, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
-    world.get(&living, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
-    world.get(&dead, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    server.get(&admin, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
+    server.get(&living, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
+    server.get(&dead, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
     stores.start_postgres();
-    until(|| readiness(&world), |(_, body)| body["status"] == "ok").await;
-    until(|| world.ask_token(&client, &[]), |answer| answer.status == StatusCode::OK).await;
-    assert!(world.is_active(&living).await && !world.is_active(&dead).await);
+    until(|| readiness(&server), |(_, body)| body["status"] == "ok").await;
+    until(|| server.ask_token(&client, &[]), |answer| answer.status == StatusCode::OK).await;
+    assert!(server.is_active(&living).await && !server.is_active(&dead).await);
 }
 
 fn token_id(token: &str) -> String {
@@ -386,10 +386,10 @@ async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
     let stores = OwnStores::start();
     let mut alone = settings(&[]);
     alone.stores.database_url = Some(stores.database_url(PASSWORD).into());
-    let world = World::start_by(Wiring::postgres, &alone, None).await;
-    let admin = world.admin_token().await;
-    let agent = world.agent(&admin, None, &["files:read"]).await;
-    world.post(&admin, &format!("/api/v1/agents/{agent}/tokens/revoke"), json!({})).await;
+    let server = TestServer::start_by(Wiring::postgres, &alone, None).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
+    server.post(&admin, &format!("/api/v1/agents/{agent}/tokens/revoke"), json!({})).await;
     let key = format!("gen:{agent}");
     assert_eq!(stores.redis_value(&key).await, "", "it knows no Redis");
     let _next = start_on(&stores).await;
@@ -404,19 +404,19 @@ async fn a_revocation_after_a_restore_makes_no_token_active_again() {
         let mut args = settings(&[]);
         args.stores.database_url = Some(database.url(SERVES).into());
         let owner = database.client(OWNER).await;
-        let world = World::start_by(Wiring::postgres, &args, Some(database)).await;
-        let admin = world.admin_token().await;
-        let organization = world.organization(&admin, json!({})).await;
-        let client = world.client(&admin, Some(&organization), &["files:read"]).await;
+        let server = TestServer::start_by(Wiring::postgres, &args, Some(database)).await;
+        let admin = server.admin_token().await;
+        let organization = server.organization(&admin, json!({})).await;
+        let client = server.client(&admin, Some(&organization), &["files:read"]).await;
         let revoke = async || {
-            world.advance(60);
+            server.advance(60);
             let path = format!("/api/v1/agents/{}/tokens/revoke", client.id);
             match table {
-                "agents" => assert_eq!(world.post(&admin, &path, json!({})).await.status, 204),
+                "agents" => assert_eq!(server.post(&admin, &path, json!({})).await.status, 204),
                 _ => {
                     for status in ["suspended", "active"] {
                         let path = format!("/api/v1/organizations/{organization}");
-                        let answer = world.patch(&admin, &path, json!({ "status": status })).await;
+                        let answer = server.patch(&admin, &path, json!({ "status": status })).await;
                         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
                     }
                 }
@@ -424,10 +424,10 @@ async fn a_revocation_after_a_restore_makes_no_token_active_again() {
         };
         owner.batch_execute(&format!("CREATE TABLE backup AS TABLE {table}")).await.expect("kept");
         revoke().await;
-        let stolen = world.token(&client, &[]).await;
-        assert!(world.is_active(&stolen).await);
+        let stolen = server.token(&client, &[]).await;
+        assert!(server.is_active(&stolen).await);
         revoke().await;
-        assert!(!world.is_active(&stolen).await);
+        assert!(!server.is_active(&stolen).await);
         let restore = format!(
             "UPDATE {table} t SET generation = b.generation, revision = b.revision, updated_at = b.updated_at
              FROM backup b WHERE t.{id} = b.{id}",
@@ -436,8 +436,8 @@ async fn a_revocation_after_a_restore_makes_no_token_active_again() {
         owner.batch_execute(&restore).await.expect("restored");
         for _ in 0..3 {
             revoke().await;
-            assert!(!world.is_active(&stolen).await, "{table}: a token from before the restore");
-            assert!(world.is_active(&world.token(&client, &[]).await).await);
+            assert!(!server.is_active(&stolen).await, "{table}: a token from before the restore");
+            assert!(server.is_active(&server.token(&client, &[]).await).await);
         }
     }
 }

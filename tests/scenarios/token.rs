@@ -1,7 +1,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::world::{Answer, Client, Wiring, World, scenarios, together};
+use crate::server::{Answer, Client, TestServer, Wiring, scenarios, together};
 
 scenarios!(every_wiring [
     a_token_is_what_rfc_6749_says_and_is_never_stored,
@@ -18,17 +18,17 @@ scenarios!(every_wiring [
     a_token_from_before_the_start_is_dead_in_memory_whatever_key_signs,
 ]);
 
-async fn form(world: &World, body: &str) -> Answer {
-    let request = world
+async fn form(server: &TestServer, body: &str) -> Answer {
+    let request = server
         .request(Method::POST, "/api/v1/token")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(body.to_owned());
-    world.send(request).await
+    server.send(request).await
 }
 
 async fn a_token_is_what_rfc_6749_says_and_is_never_stored(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let answer = world.ask_token(&world.administrator(), &[("scope", "agents:read")]).await;
+    let server = TestServer::start(wiring).await;
+    let answer = server.ask_token(&server.administrator(), &[("scope", "agents:read")]).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(
         (answer.header("cache-control"), answer.header("pragma")),
@@ -39,45 +39,45 @@ async fn a_token_is_what_rfc_6749_says_and_is_never_stored(wiring: Wiring) {
     assert_eq!(body["expires_in"], 3600);
     assert_eq!(body["scope"], "agents:read");
     assert!(body.get("refresh_token").is_none());
-    let claims = world.introspect(body["access_token"].as_str().expect("a token")).await;
+    let claims = server.introspect(body["access_token"].as_str().expect("a token")).await;
     assert_eq!(claims["exp"].as_i64().zip(claims["iat"].as_i64()).map(|(exp, iat)| exp - iat), Some(3600));
-    assert_eq!((&claims["aud"], &claims["iss"]), (&json!(world.issuer()), &json!(world.issuer())));
+    assert_eq!((&claims["aud"], &claims["iss"]), (&json!(server.issuer()), &json!(server.issuer())));
 }
 
 async fn a_client_proves_itself_by_basic_or_in_the_body_and_by_one_of_them(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let Client { id, secret, .. } = world.administrator();
+    let server = TestServer::start(wiring).await;
+    let Client { id, secret, .. } = server.administrator();
     let in_body = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
-    assert_eq!(form(&world, &in_body).await.status, StatusCode::OK);
+    assert_eq!(form(&server, &in_body).await.status, StatusCode::OK);
     let with = |body: &str| {
-        let request = world.request(Method::POST, "/api/v1/token").basic_auth(&id, Some(&secret));
+        let request = server.request(Method::POST, "/api/v1/token").basic_auth(&id, Some(&secret));
         request.header("content-type", "application/x-www-form-urlencoded").body(body.to_owned())
     };
     let same = format!("grant_type=client_credentials&client_id={id}");
-    assert_eq!(world.send(with(&same)).await.status, StatusCode::OK);
+    assert_eq!(server.send(with(&same)).await.status, StatusCode::OK);
     let other = "grant_type=client_credentials&client_id=01920000-0000-7000-8000-000000000000";
-    world.send(with(other)).await.assert_error(400, "invalid_request");
-    world.send(with(&in_body)).await.assert_error(400, "invalid_request");
-    let bearer = world.request(Method::POST, "/api/v1/token").bearer_auth("x").form(&[
+    server.send(with(other)).await.assert_error(400, "invalid_request");
+    server.send(with(&in_body)).await.assert_error(400, "invalid_request");
+    let bearer = server.request(Method::POST, "/api/v1/token").bearer_auth("x").form(&[
         ("grant_type", "client_credentials"),
         ("client_id", &id),
         ("client_secret", &secret),
     ]);
-    world.send(bearer).await.assert_error(400, "invalid_request");
+    server.send(bearer).await.assert_error(400, "invalid_request");
 }
 
 async fn basic_is_form_encoded_inside(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let Client { id, secret, .. } = world.administrator();
+    let server = TestServer::start(wiring).await;
+    let Client { id, secret, .. } = server.administrator();
     let encoded = secret.replace('_', "%5F");
-    let request = world.request(Method::POST, "/api/v1/token").basic_auth(&id, Some(encoded));
-    let answer = world.send(request.form(&[("grant_type", "client_credentials")])).await;
+    let request = server.request(Method::POST, "/api/v1/token").basic_auth(&id, Some(encoded));
+    let answer = server.send(request.form(&[("grant_type", "client_credentials")])).await;
     assert_eq!(answer.status, StatusCode::OK);
 }
 
 async fn a_malformed_form_is_an_invalid_request(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let Client { id, secret, .. } = world.administrator();
+    let server = TestServer::start(wiring).await;
+    let Client { id, secret, .. } = server.administrator();
     let proof = format!("client_id={id}&client_secret={secret}");
     for body in [
         String::new(),
@@ -94,34 +94,34 @@ async fn a_malformed_form_is_an_invalid_request(wiring: Wiring) {
         "grant_type=client_credentials&client_assertion=x".to_owned(),
         "grant_type=client_credentials&client_assertion=x&client_assertion_type=y".to_owned(),
     ] {
-        form(&world, &body).await.assert_error(400, "invalid_request");
+        form(&server, &body).await.assert_error(400, "invalid_request");
     }
     let unsupported = format!("grant_type=authorization_code&{proof}");
-    form(&world, &unsupported).await.assert_error(400, "unsupported_grant_type");
+    form(&server, &unsupported).await.assert_error(400, "unsupported_grant_type");
     for media in ["application/json", "application/x-www-form-urlencoded; charset=utf-16", "text/plain"] {
-        let request = world.request(Method::POST, "/api/v1/token").header("content-type", media);
+        let request = server.request(Method::POST, "/api/v1/token").header("content-type", media);
         let request = request.body(format!("grant_type=client_credentials&{proof}"));
-        world.send(request).await.assert_error(400, "invalid_request");
+        server.send(request).await.assert_error(400, "invalid_request");
     }
     let media = "Application/X-WWW-Form-Urlencoded; Charset=\"UTF-8\"";
-    let request = world.request(Method::POST, "/api/v1/token").header("content-type", media);
+    let request = server.request(Method::POST, "/api/v1/token").header("content-type", media);
     let request = request.body(format!("grant_type=client_credentials&{proof}&unknown=1&unknown=2&scope="));
-    assert_eq!(world.send(request).await.status, StatusCode::OK);
-    let query = world.request(Method::POST, &format!("/api/v1/token?{proof}"));
-    let answer = world.send(query.form(&[("grant_type", "client_credentials")])).await;
+    assert_eq!(server.send(request).await.status, StatusCode::OK);
+    let query = server.request(Method::POST, &format!("/api/v1/token?{proof}"));
+    let answer = server.send(query.form(&[("grant_type", "client_credentials")])).await;
     answer.assert_error(400, "invalid_request");
     assert!(!answer.text.contains(&secret));
 }
 
 async fn whoever_fails_to_prove_itself_gets_the_same_bytes(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read"]).await;
-    let other = world.client(&admin, None, &["files:read"]).await;
-    let revoked = world.secret(&admin, &client.id).await;
-    world.delete(&admin, &format!("/api/v1/agents/{}/credentials/{}", client.id, revoked.credential)).await;
-    let gone = world.client(&admin, None, &["files:read"]).await;
-    world.delete(&admin, &format!("/api/v1/agents/{}", gone.id)).await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let other = server.client(&admin, None, &["files:read"]).await;
+    let revoked = server.secret(&admin, &client.id).await;
+    server.delete(&admin, &format!("/api/v1/agents/{}/credentials/{}", client.id, revoked.credential)).await;
+    let gone = server.client(&admin, None, &["files:read"]).await;
+    server.delete(&admin, &format!("/api/v1/agents/{}", gone.id)).await;
     let with = |id: &str, secret: &str| Client {
         id: id.to_owned(),
         secret: secret.to_owned(),
@@ -131,9 +131,9 @@ async fn whoever_fails_to_prove_itself_gets_the_same_bytes(wiring: Wiring) {
     let last_digit = format!("{shorter}{}", if client.secret.ends_with('0') { '1' } else { '0' });
     let expiring = json!({ "expiresAt": "2026-01-15T12:00:01Z" });
     let made =
-        world.post(&admin, &format!("/api/v1/agents/{}/credentials", client.id), expiring).await.json();
+        server.post(&admin, &format!("/api/v1/agents/{}/credentials", client.id), expiring).await.json();
     let expired = made["clientSecret"].as_str().expect("a secret").to_owned();
-    world.advance(1);
+    server.advance(1);
     let strangers = [
         with("01920000-0000-7000-8000-000000000000", &client.secret),
         with("nobody", &client.secret),
@@ -150,20 +150,20 @@ async fn whoever_fails_to_prove_itself_gets_the_same_bytes(wiring: Wiring) {
         gone,
     ];
     for stranger in strangers {
-        let answer = world.ask_token(&stranger, &[]).await;
+        let answer = server.ask_token(&stranger, &[]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{stranger:?}");
         let body = r#"{"error":"invalid_client","error_description":"client authentication failed"}"#;
         assert_eq!(answer.text, body, "{stranger:?}");
         assert!(answer.header("www-authenticate").expect("Basic was tried").starts_with("Basic "));
     }
     let in_body = format!("grant_type=client_credentials&client_id={}&client_secret=x", client.id);
-    let answer = form(&world, &in_body).await;
+    let answer = form(&server, &in_body).await;
     answer.assert_error(401, "invalid_client");
     assert_eq!(answer.header("www-authenticate"), None, "Basic was not tried");
 }
 
 async fn an_authorization_header_that_cannot_be_read_is_never_more_than_a_401(wiring: Wiring) {
-    let world = World::start(wiring).await;
+    let server = TestServer::start(wiring).await;
     let value = |text: &[u8]| reqwest::header::HeaderValue::from_bytes(text).expect("a header value");
     for header in [
         &b"Basic"[..],
@@ -178,22 +178,22 @@ async fn an_authorization_header_that_cannot_be_read_is_never_more_than_a_401(wi
         b"\xff\xfe",
         b"",
     ] {
-        let request = world.request(Method::POST, "/api/v1/token").header("authorization", value(header));
-        let answer = world.send(request.form(&[("grant_type", "client_credentials")])).await;
+        let request = server.request(Method::POST, "/api/v1/token").header("authorization", value(header));
+        let answer = server.send(request.form(&[("grant_type", "client_credentials")])).await;
         answer.assert_error(401, "invalid_client");
     }
     let twice =
-        world.request(Method::POST, "/api/v1/token").basic_auth("a", Some("b")).basic_auth("a", Some("b"));
-    let answer = world.send(twice.form(&[("grant_type", "client_credentials")])).await;
+        server.request(Method::POST, "/api/v1/token").basic_auth("a", Some("b")).basic_auth("a", Some("b"));
+    let answer = server.send(twice.form(&[("grant_type", "client_credentials")])).await;
     answer.assert_error(400, "invalid_request");
 }
 
 async fn a_scope_is_granted_only_from_the_capabilities_and_by_the_letter(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read", "files:*", "agents:read"]).await;
-    let scope = async |scope: &str| world.ask_token(&client, &[("scope", scope)]).await;
-    assert_eq!(world.ask_token(&client, &[]).await.json()["scope"], "files:read files:*");
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read", "files:*", "agents:read"]).await;
+    let scope = async |scope: &str| server.ask_token(&client, &[("scope", scope)]).await;
+    assert_eq!(server.ask_token(&client, &[]).await.json()["scope"], "files:read files:*");
     assert_eq!(scope("agents:read files:read").await.json()["scope"], "agents:read files:read");
     assert_eq!(scope("").await.json()["scope"], "files:read files:*");
     for refused in [
@@ -214,26 +214,26 @@ async fn a_scope_is_granted_only_from_the_capabilities_and_by_the_letter(wiring:
     }
     let huge = "files:read ".repeat(20_000);
     scope(huge.trim_end()).await.assert_error(400, "invalid_scope");
-    let issued = world.events(&admin, &format!("&action=token.issued&agentId={}", client.id)).await;
+    let issued = server.events(&admin, &format!("&action=token.issued&agentId={}", client.id)).await;
     assert_eq!(issued.len(), 3, "a refusal issues nothing");
 }
 
 async fn a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
     let resource = "https://api.example.com/v1";
-    let organization = world.organization(&admin, json!({ "resources": [resource] })).await;
-    let client = world.client(&admin, Some(&organization), &["files:read", "agents:read"]).await;
-    let ask = async |parameters: &[(&str, &str)]| world.ask_token(&client, parameters).await;
+    let organization = server.organization(&admin, json!({ "resources": [resource] })).await;
+    let client = server.client(&admin, Some(&organization), &["files:read", "agents:read"]).await;
+    let ask = async |parameters: &[(&str, &str)]| server.ask_token(&client, parameters).await;
 
-    let token = world.token(&client, &[("resource", resource)]).await;
-    assert_eq!(world.introspect(&token).await["aud"], resource);
-    world.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
+    let token = server.token(&client, &[("resource", resource)]).await;
+    assert_eq!(server.introspect(&token).await["aud"], resource);
+    server.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
     ask(&[("resource", resource), ("scope", "agents:read")]).await.assert_error(400, "invalid_scope");
     assert_eq!(ask(&[("resource", "")]).await.status, StatusCode::OK);
-    let issuer = world.issuer();
-    let for_us = world.token(&client, &[("resource", &issuer), ("scope", "agents:read")]).await;
-    assert_eq!(world.introspect(&for_us).await["aud"], issuer);
+    let issuer = server.issuer();
+    let for_us = server.token(&client, &[("resource", &issuer), ("scope", "agents:read")]).await;
+    assert_eq!(server.introspect(&for_us).await["aud"], issuer);
 
     let long = format!("https://example.com/{}", "x".repeat(10_000));
     for other in ["https://api.example.com", "/relative", "https://api.example.com/v1#x", &long] {
@@ -242,43 +242,43 @@ async fn a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope(
     ask(&[("resource", resource), ("resource", resource)]).await.assert_error(400, "invalid_target");
 
     let path = format!("/api/v1/organizations/{organization}");
-    world.patch(&admin, &path, json!({ "resources": [] })).await;
-    assert!(!world.is_active(&token).await, "a resource that the organization no longer names");
+    server.patch(&admin, &path, json!({ "resources": [] })).await;
+    assert!(!server.is_active(&token).await, "a resource that the organization no longer names");
 }
 
 async fn a_lost_capability_is_lost_to_tokens_too(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let client = world.client(&admin, None, &["files:read", "agents:read"]).await;
-    let token = world.token(&client, &[("scope", "files:read agents:read")]).await;
-    assert_eq!(world.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read", "agents:read"]).await;
+    let token = server.token(&client, &[("scope", "files:read agents:read")]).await;
+    assert_eq!(server.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
     let path = format!("/api/v1/agents/{}", client.id);
-    world.patch(&admin, &path, json!({ "capabilities": ["files:read", "mail:send"] })).await;
-    world.get(&token, "/api/v1/agents").await.assert_error(403, "FORBIDDEN");
-    assert_eq!(world.introspect(&token).await["scope"], "files:read");
+    server.patch(&admin, &path, json!({ "capabilities": ["files:read", "mail:send"] })).await;
+    server.get(&token, "/api/v1/agents").await.assert_error(403, "FORBIDDEN");
+    assert_eq!(server.introspect(&token).await["scope"], "files:read");
 }
 
 async fn a_token_works_until_its_very_end(wiring: Wiring) {
-    let world = World::start_with(wiring, &["--token-ttl-seconds", "60"]).await;
-    let token = world.admin_token().await;
-    world.advance(59);
-    assert_eq!(world.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
-    world.advance(1);
+    let server = TestServer::start_with(wiring, &["--token-ttl-seconds", "60"]).await;
+    let token = server.admin_token().await;
+    server.advance(59);
+    assert_eq!(server.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
+    server.advance(1);
     for late in [0, 1, 60, 600, 239] {
-        world.advance(late);
-        let answer = world.get(&token, "/api/v1/agents").await;
+        server.advance(late);
+        let answer = server.get(&token, "/api/v1/agents").await;
         answer.assert_error(401, "UNAUTHORIZED");
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
-        assert!(!world.is_active(&token).await);
+        assert!(!server.is_active(&token).await);
     }
 }
 
 async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end(wiring: Wiring) {
-    let world = World::start(wiring).await;
-    let admin = world.admin_token().await;
-    let organization = world.organization(&admin, json!({ "limits": { "maxTokensPerMonth": 5 } })).await;
-    let client = world.client(&admin, Some(&organization), &["files:read"]).await;
-    let asked = (0..20).map(|_| world.ask_token(&client, &[]));
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let organization = server.organization(&admin, json!({ "limits": { "maxTokensPerMonth": 5 } })).await;
+    let client = server.client(&admin, Some(&organization), &["files:read"]).await;
+    let asked = (0..20).map(|_| server.ask_token(&client, &[]));
     let answers = together(asked).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::OK).count(), 5);
     let refused = answers.iter().find(|answer| answer.status == StatusCode::FORBIDDEN).expect("fifteen");
@@ -288,15 +288,16 @@ async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end(
         (&json!("FREE_TIER_LIMIT_EXCEEDED"), &json!("access_denied"))
     );
     assert_eq!(body["details"]["limit"], 5);
-    let issued = world.events(&admin, &format!("&action=token.issued&agentId={}", client.id)).await;
+    let issued = server.events(&admin, &format!("&action=token.issued&agentId={}", client.id)).await;
     assert_eq!(issued.len(), 5);
-    world.advance(17 * 86_400);
-    world.token(&client, &[]).await;
+    server.advance(17 * 86_400);
+    server.token(&client, &[]).await;
 }
 
 async fn a_token_from_before_the_start_is_dead_in_memory_whatever_key_signs(wiring: Wiring) {
     let flags = ["--issuer-url", "https://id.example.com"];
-    let (before, after) = (World::start_with(wiring, &flags).await, World::start_with(wiring, &flags).await);
+    let (before, after) =
+        (TestServer::start_with(wiring, &flags).await, TestServer::start_with(wiring, &flags).await);
     let token = before.admin_token().await;
     assert_eq!(before.get(&token, "/api/v1/agents").await.status, StatusCode::OK);
     after.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");

@@ -9,10 +9,10 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
-#[path = "leash.rs"]
-pub mod leash;
+#[path = "supervised.rs"]
+pub mod supervised;
 
-use leash::Server;
+use supervised::Server;
 
 /// The role that owns the tables, and the one that serves.
 pub const OWNER: &str = "agentidp_owner";

@@ -26,9 +26,9 @@ pub static RSA_PEM: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Rs
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| wiring::openapi().expect("a document"));
 
 /// A clock that stands until it is moved.
-pub struct HandClock(AtomicI64);
+pub struct ManualClock(AtomicI64);
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
     }
@@ -44,7 +44,7 @@ macro_rules! scenarios {
     };
     ($wiring:ident [$($scenario:ident),+ $(,)?]) => { mod $wiring {
         $(#[tokio::test]
-        async fn $scenario() { super::$scenario($crate::world::Wiring::$wiring).await })+
+        async fn $scenario() { super::$scenario($crate::server::Wiring::$wiring).await })+
     } };
 }
 pub(crate) use scenarios;
@@ -61,14 +61,14 @@ pub enum Wiring {
 }
 
 /// A running service, its first administrator, and its clock.
-pub struct World {
+pub struct TestServer {
     pub service: Service,
     /// The second instance, and whose turn it is.
     other: Option<Service>,
     turn: AtomicU64,
     administrator: Administrator,
     pub http: reqwest::Client,
-    pub clock: Arc<HandClock>,
+    pub clock: Arc<ManualClock>,
     _database: Option<Database>,
 }
 
@@ -97,7 +97,7 @@ pub fn settings(flags: &[&str]) -> ServeArgs {
     args
 }
 
-impl World {
+impl TestServer {
     pub async fn start(wiring: Wiring) -> Self {
         Self::start_with(wiring, &[]).await
     }
@@ -119,7 +119,7 @@ impl World {
     /// On the stores that the settings name.
     pub async fn start_by(wiring: Wiring, args: &ServeArgs, database: Option<Database>) -> Self {
         let mut args = args.clone();
-        let clock = Arc::new(HandClock(AtomicI64::new(NOON_SECONDS * 1000)));
+        let clock = Arc::new(ManualClock(AtomicI64::new(NOON_SECONDS * 1000)));
         let mut service = Service::start_at(&args, clock.clone()).await.expect("a service");
         args.issuer_url.get_or_insert_with(|| service.issuer.to_string());
         let other = match wiring {

@@ -29,7 +29,7 @@ pub const ALL_SCOPES: &str = "agents:read agents:write credentials:write tokens:
 pub static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
 
 /// One service in memory, or two on the same stores, asked in turn.
-pub struct Arena {
+pub struct Fixtures {
     services: Vec<Service>,
     turn: AtomicUsize,
     pub administrator: Client,
@@ -47,7 +47,7 @@ pub struct Client {
     pub credential: String,
 }
 
-impl Arena {
+impl Fixtures {
     pub async fn in_memory() -> Self {
         Self::start(None).await
     }
@@ -85,12 +85,12 @@ impl Arena {
             credential: String::new(),
         };
         let turn = AtomicUsize::new(0);
-        let mut arena = Self { services, turn, administrator, admin: String::new(), database };
-        arena.admin = arena.token_of(&arena.administrator, ALL_SCOPES).await;
-        let own = arena.call("GET", "/organizations", "").await.json();
+        let mut fixtures = Self { services, turn, administrator, admin: String::new(), database };
+        fixtures.admin = fixtures.token_of(&fixtures.administrator, ALL_SCOPES).await;
+        let own = fixtures.call("GET", "/organizations", "").await.json();
         let path = format!("/organizations/{}", own["data"][0]["organizationId"].as_str().expect("an id"));
-        arena.call("PATCH", &path, r#"{"limits":{"requestsPerMinute":null}}"#).await;
-        arena
+        fixtures.call("PATCH", &path, r#"{"limits":{"requestsPerMinute":null}}"#).await;
+        fixtures
     }
 
     /// Where the next request goes.
@@ -197,5 +197,5 @@ pub fn unique() -> usize {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// An arena that tasks share.
-pub type Shared = Arc<Arena>;
+/// An fixtures that tasks share.
+pub type Shared = Arc<Fixtures>;

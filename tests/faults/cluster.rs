@@ -23,7 +23,7 @@ use crate::history::History;
 use crate::proxy::Proxy;
 use crate::stores::{OWNER, SERVES, Stores};
 
-/// For how long the arena waits for what must come.
+/// For how long the cluster waits for what must come.
 const LONG: Duration = Duration::from_secs(60);
 /// For how long it waits for an answer. The service promises one in less.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,19 +36,19 @@ const PASSWORD: &str = "correct-horse-battery";
 static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
 
 /// The stores, the instances on them, and the first administrator.
-pub struct Arena {
+pub struct Cluster {
     pub stores: Stores,
     pub instances: Vec<Instance>,
     pub http: reqwest::Client,
     pub administrator: Client,
     /// How many of the instances, from the first on, are asked by a fleet.
     pub open: AtomicUsize,
-    /// What was asked of the instances. It is written to the folder when the arena goes.
+    /// What was asked of the instances. It is written to the folder when the cluster goes.
     pub history: History,
     folder: PathBuf,
 }
 
-impl Drop for Arena {
+impl Drop for Cluster {
     fn drop(&mut self) {
         self.history.write(&self.folder.join("history.jsonl"));
     }
@@ -97,7 +97,7 @@ impl Clock for WrongClock {
     }
 }
 
-impl Arena {
+impl Cluster {
     /// So many processes on new stores, with these settings beside. Their logs go to the folder.
     pub async fn start(instances: usize, settings: &[(&'static str, &str)], folder: &Path) -> Self {
         let stores = Stores::start().await;
@@ -142,13 +142,13 @@ impl Arena {
         let open = AtomicUsize::new(all.len());
         all.extend(later);
         let folder = folder.to_owned();
-        let arena = Self { stores, instances: all, http, administrator, open, history, folder };
-        let admin = arena.admin_token().await;
+        let cluster = Self { stores, instances: all, http, administrator, open, history, folder };
+        let admin = cluster.admin_token().await;
         let unlimited = json!({ "limits": { "requestsPerMinute": null } });
-        let own = arena.told(arena.get(&admin, "/api/v1/organizations")).await["data"][0].clone();
+        let own = cluster.told(cluster.get(&admin, "/api/v1/organizations")).await["data"][0].clone();
         let path = format!("/api/v1/organizations/{}", own["organizationId"].as_str().expect("an id"));
-        arena.told(arena.http.patch(arena.url(0, &path)).bearer_auth(&admin).json(&unlimited)).await;
-        arena
+        cluster.told(cluster.http.patch(cluster.url(0, &path)).bearer_auth(&admin).json(&unlimited)).await;
+        cluster
     }
 
     pub fn url(&self, instance: usize, path: &str) -> String {

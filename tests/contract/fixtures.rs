@@ -41,7 +41,7 @@ macro_rules! contract {
     ([$($adapter:ident),+ $(,)?] $clauses:tt) => { $(contract!(@on $adapter $clauses);)+ };
     (@on $adapter:ident [$($clause:ident),+ $(,)?]) => { mod $adapter {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn $clause() { super::$clause($crate::bench::$adapter().await).await })+
+        async fn $clause() { super::$clause($crate::fixtures::$adapter().await).await })+
     } };
 }
 pub(crate) use contract;
@@ -52,7 +52,7 @@ pub struct Stores {
     ports: Ports,
     /// Where the stores are a database: it lives as long as they do.
     database: Option<Arc<Database>>,
-    pub clock: Arc<HandClock>,
+    pub clock: Arc<ManualClock>,
 }
 
 impl Deref for Stores {
@@ -79,13 +79,13 @@ pub async fn redis_cluster() -> Stores {
     Stores { ports, ..stores }
 }
 
-async fn in_redis(clock: &Arc<HandClock>) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
+async fn in_redis(clock: &Arc<ManualClock>) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
     in_redis_at(&redis_url(), clock).await
 }
 
 async fn in_redis_at(
     url: &str,
-    clock: &Arc<HandClock>,
+    clock: &Arc<ManualClock>,
 ) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
     let settings = RedisSettings::parse(&url.into()).expect("a URL");
     let redis = Redis::connect(&settings).await.expect("the private server");
@@ -123,7 +123,7 @@ pub async fn postgres() -> Stores {
 }
 
 pub async fn memory() -> Stores {
-    let clock = Arc::new(HandClock(AtomicI64::new(NOON.as_millis())));
+    let clock = Arc::new(ManualClock(AtomicI64::new(NOON.as_millis())));
     let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
     let ports = Ports::of(&Arc::new(Memory::default()), limiter);
     Stores { ports, database: None, clock }
@@ -133,15 +133,15 @@ pub async fn memory() -> Stores {
 pub const NOON: Timestamp = Timestamp::from_millis(1_768_478_400_000);
 
 /// A clock that stands until it is moved.
-pub struct HandClock(AtomicI64);
+pub struct ManualClock(AtomicI64);
 
-impl HandClock {
+impl ManualClock {
     pub fn advance_millis(&self, millis: i64) {
         self.0.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
     }

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 pub struct Server {
     pub folder: PathBuf,
     shell: Child,
-    leash: Option<ChildStdin>,
+    supervised: Option<ChildStdin>,
 }
 
 impl Server {
@@ -24,13 +24,13 @@ impl Server {
         let mut command = shell(&script);
         let mut shell =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell can be started");
-        let leash = shell.stdin.take();
+        let supervised = shell.stdin.take();
         let mut folder = String::new();
         let output = shell.stdout.take().expect("it is piped");
         BufReader::new(output).read_line(&mut folder).expect("the shell speaks");
         let folder = folder.trim_end();
         assert!(!folder.is_empty(), "no private server: are postgresql and redis-server installed?");
-        Self { folder: folder.into(), shell, leash }
+        Self { folder: folder.into(), shell, supervised }
     }
 }
 
@@ -60,7 +60,7 @@ pub fn shell(script: &str) -> Command {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.leash.take());
+        drop(self.supervised.take());
         // The shell stops the server; that it has done so is all that is waited for.
         let _ = self.shell.wait();
     }
