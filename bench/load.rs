@@ -41,7 +41,7 @@ impl Connection {
         let mut filled = 0;
         loop {
             match self.stream.read(&mut self.buffer[filled..])? {
-                0 => return Err(Error::other("an answer broke off, or is too large")),
+                0 => return Err(Error::other("an answer ended early, or is too large")),
                 read => filled += read,
             }
             if let Some((status, body, end)) = head(&self.buffer[..filled])?

@@ -40,7 +40,7 @@ impl Service {
         let text = String::from_utf8(output.stdout)?;
         let value = |label: &str| {
             let value = text.lines().find_map(|line| line.strip_prefix(label));
-            value.map(|value| value.trim().to_owned()).ok_or("no administrator was made")
+            value.map(|value| value.trim().to_owned()).ok_or("no administrator was created")
         };
         let (client_id, client_secret) = (value("client_id:")?, value("client_secret:")?);
         Ok(Self { client_id, client_secret, ..Self::restart_on(key, database, redis)? })

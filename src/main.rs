@@ -78,27 +78,27 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     let service = tokio::select! {
         started = Service::start(args) => started?,
         () = end.next() => {
-            tracing::info!("ended before it was ready");
+            tracing::info!("stopped before it was ready");
             return Ok(());
         }
     };
     if service.administrator.is_some() {
-        tracing::warn!("all data is in memory and goes with the process; set DATABASE_URL to keep it");
+        tracing::warn!("using in-memory storage; all data is lost on exit; set DATABASE_URL to keep it");
     }
     tracing::info!(address = %service.address, issuer = %service.issuer, "ready");
     print(&welcome(&service))?;
     loop {
         tokio::select! {
             _ = reload.recv() => match service.reload_keys() {
-                Ok(()) => tracing::info!("loaded the keys anew"),
-                Err(error) => tracing::error!(%error, "the keys stay as they are"),
+                Ok(()) => tracing::info!("reloaded the keys"),
+                Err(error) => tracing::error!(%error, "cannot reload the keys; the current keys stay in use"),
             },
             () = end.next() => break,
         }
     }
-    tracing::info!("ending; a second signal ends at once");
+    tracing::info!("shutting down; signal again to exit immediately");
     tokio::select! {
-        () = service.end() => tracing::info!("ended"),
+        () = service.end() => tracing::info!("stopped"),
         () = end.next() => return Err(StartError::CutShort),
     }
     Ok(())

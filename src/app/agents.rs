@@ -213,19 +213,19 @@ impl NewAgent {
 pub enum AgentsError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    #[error("there is no such agent")]
+    #[error("no such agent")]
     NoSuchAgent,
-    #[error("there is no such organization")]
+    #[error("no such organization")]
     NoSuchOrganization,
-    #[error("the e-mail address is taken in this organization, perhaps by a decommissioned agent")]
+    #[error("the email address is already used in this organization, possibly by a decommissioned agent")]
     EmailTaken,
-    #[error("the organization already has the {0} agents that its plan allows")]
+    #[error("the organization has reached its limit of {0} agents")]
     LimitReached(u32),
     #[error(transparent)]
     Decommissioned(#[from] Decommissioned),
-    #[error("the agent was changed at the same time; read it and try again")]
+    #[error("the agent was changed concurrently; read it and try again")]
     Conflict,
-    #[error("no active agent with admin:orgs and a live credential would be left")]
+    #[error("this would leave no active agent with admin:orgs and an active credential")]
     LastAdministrator,
     #[error(transparent)]
     Store(#[from] StoreError),

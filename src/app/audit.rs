@@ -93,9 +93,9 @@ fn binding(caller: &Caller, within: Tenancy, filter: &AuditFilter) -> Vec<u8> {
 pub enum AuditError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    #[error("there is no such audit event")]
+    #[error("no such audit event")]
     NoSuchEvent,
-    #[error("the cursor is not one that was given for these filters; begin again without it")]
+    #[error("the cursor does not belong to this query; start again without it")]
     InvalidCursor,
     #[error(transparent)]
     Store(#[from] StoreError),

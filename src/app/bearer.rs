@@ -70,9 +70,9 @@ impl Bearer {
 /// Why a caller is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum BearerError {
-    #[error("an access token is needed: Authorization: Bearer <token>")]
+    #[error("an access token is required: Authorization: Bearer <token>")]
     Missing,
-    #[error("the access token is not valid here, or no longer")]
+    #[error("the access token is invalid, expired or revoked")]
     Invalid,
     #[error("too many requests")]
     RateLimited,

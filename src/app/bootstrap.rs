@@ -173,16 +173,16 @@ fn by_operator(
     }
 }
 
-/// Why no administrator was made.
+/// Why no administrator was created.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
-    #[error("there has been a first administrator already; `agentidp bootstrap --recover` makes another")]
+    #[error("a first administrator exists already; `agentidp bootstrap --recover` creates another")]
     AlreadyDone,
-    #[error("the organization was there and is gone")]
+    #[error("the organization `default` exists but cannot be found")]
     Vanished,
     #[error("the organization `default` is being changed; try again")]
     Contended,
-    #[error("the organization `default` has no room for another agent")]
+    #[error("the organization `default` has reached its limit of agents")]
     NoRoom,
     #[error(transparent)]
     Hasher(#[from] HasherError),

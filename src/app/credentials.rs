@@ -274,9 +274,9 @@ fn refuse_inactive(agent: &Agent) -> Result<(), CredentialsError> {
 pub enum CredentialsError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    #[error("there is no such agent")]
+    #[error("no such agent")]
     NoSuchAgent,
-    #[error("there is no such credential")]
+    #[error("no such credential")]
     NoSuchCredential,
     #[error(transparent)]
     Decommissioned(#[from] Decommissioned),
@@ -288,19 +288,19 @@ pub enum CredentialsError {
         "the agent already has {MAX_UNREVOKED} credentials of this type that are not revoked; revoke those that have expired"
     )]
     TooManyUnrevoked,
-    #[error("the key cannot be registered: it {0}")]
+    #[error("the key cannot be registered: {0}")]
     UnfitKey(&'static str),
-    #[error("the credential has expired; name a new end")]
+    #[error("the credential has expired; set a new expiresAt")]
     Expired,
     #[error(transparent)]
     NotASecret(RotationError),
     #[error(transparent)]
     AlreadyRevoked(#[from] AlreadyRevokedError),
-    #[error("the agent was changed at the same time; try again")]
+    #[error("the agent was changed concurrently; try again")]
     AgentChanged,
-    #[error("the credential was changed at the same time; read it and try again")]
+    #[error("the credential was changed concurrently; read it and try again")]
     Conflict,
-    #[error("no active agent with admin:orgs and a live credential would be left")]
+    #[error("this would leave no active agent with admin:orgs and an active credential")]
     LastAdministrator,
     #[error(transparent)]
     Hasher(#[from] HasherError),

@@ -156,13 +156,13 @@ impl NewOrganization {
 pub enum OrganizationsError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    #[error("there is no such organization")]
+    #[error("no such organization")]
     NoSuchOrganization,
-    #[error("the slug is taken")]
+    #[error("the slug is already in use")]
     SlugTaken,
-    #[error("the organization was changed at the same time; read it and try again")]
+    #[error("the organization was changed concurrently; read it and try again")]
     Conflict,
-    #[error("no active agent with admin:orgs and a live credential would be left")]
+    #[error("this would leave no active agent with admin:orgs and an active credential")]
     LastAdministrator,
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -44,7 +44,7 @@ impl Readiness {
         for store in &self.stores {
             let outcome = store.check().await;
             if let Err(error) = &outcome {
-                tracing::debug!(store = store.name(), error = error as &dyn std::error::Error, "is away");
+                tracing::debug!(store = store.name(), error = error as &dyn std::error::Error, "unavailable");
             }
             report.stores.push((store.name(), outcome.is_ok()));
             report.is_whole &= outcome.is_ok();
@@ -87,7 +87,7 @@ mod tests {
             tokio::task::yield_now().await;
             match self.answers {
                 true => Ok(()),
-                false => Err(StoreError::Unavailable { store: "store", source: "away".into() }),
+                false => Err(StoreError::Unavailable { store: "store", source: "unreachable".into() }),
             }
         }
     }

@@ -184,11 +184,11 @@ pub enum TokenError {
     Client(#[from] ClientAuthError),
     #[error(transparent)]
     InvalidScope(#[from] ScopeError),
-    #[error("a token for a resource cannot carry a scope of this service")]
+    #[error("a token for a resource cannot carry a management scope")]
     ManagementScopeForResource,
-    #[error("the resource is not one of the client's organization, or more than one was named")]
+    #[error("the resource is not one of the organization's resources, or more than one was requested")]
     InvalidTarget,
-    #[error("the client has had the {0} tokens that its plan allows this month")]
+    #[error("the client has reached its quota of {0} tokens this month")]
     QuotaReached(u32),
     #[error("the agent is being changed; try again")]
     Contended,

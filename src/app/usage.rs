@@ -64,7 +64,7 @@ impl UsageReports {
 pub enum UsageError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    #[error("there is no such agent")]
+    #[error("no such agent")]
     NoSuchAgent,
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -181,7 +181,7 @@ impl Email {
         let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
         if normal.chars().any(char::is_control) || EmailAddress::parse_with_options(&normal, options).is_err()
         {
-            return Err("must be a valid e-mail address, such as \"agent@example.com\"");
+            return Err("must be a valid email address, such as \"agent@example.com\"");
         }
         Ok(Self(normal))
     }

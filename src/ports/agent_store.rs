@@ -71,11 +71,11 @@ impl AgentFilter {
 /// Why [`AgentStore::insert`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum InsertAgentError {
-    #[error("there is no such organization")]
+    #[error("no such organization")]
     NoSuchOrganization,
-    #[error("the e-mail address is taken in this organization")]
+    #[error("the email address is already used in this organization")]
     EmailTaken,
-    #[error("the organization has its {0} agents")]
+    #[error("the organization has reached its limit of {0} agents")]
     LimitReached(u32),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -84,9 +84,9 @@ pub enum InsertAgentError {
 /// Why [`AgentStore::update`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateAgentError {
-    #[error("the agent was changed in the meantime")]
+    #[error("the agent was changed concurrently")]
     LostRace,
-    #[error("no administrator would be left")]
+    #[error("this would leave no administrator")]
     LastAdministrator,
     #[error(transparent)]
     Store(#[from] StoreError),

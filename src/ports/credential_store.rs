@@ -103,9 +103,9 @@ pub struct Client {
 /// Why [`CredentialStore::insert`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum InsertCredentialError {
-    #[error("the agent was changed in the meantime")]
+    #[error("the agent was changed concurrently")]
     LostRace,
-    #[error("the agent already has {0} live credentials")]
+    #[error("the agent already has {0} active credentials")]
     LimitReached(u32),
     #[error("the agent already has {MAX_UNREVOKED} credentials of that kind that are not revoked")]
     TooManyUnrevoked,
@@ -116,13 +116,13 @@ pub enum InsertCredentialError {
 /// Why [`CredentialStore::update`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateCredentialError {
-    #[error("the agent was changed in the meantime")]
+    #[error("the agent was changed concurrently")]
     LostRaceForAgent,
-    #[error("the credential was changed in the meantime")]
+    #[error("the credential was changed concurrently")]
     LostRace,
-    #[error("the agent already has {0} live credentials")]
+    #[error("the agent already has {0} active credentials")]
     LimitReached(u32),
-    #[error("no administrator would be left")]
+    #[error("this would leave no administrator")]
     LastAdministrator,
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -49,7 +49,7 @@ pub trait OrganizationStore: Send + Sync {
 /// Why [`OrganizationStore::insert`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum InsertOrganizationError {
-    #[error("the slug is taken")]
+    #[error("the slug is already in use")]
     SlugTaken,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,9 +58,9 @@ pub enum InsertOrganizationError {
 /// Why [`OrganizationStore::update`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateOrganizationError {
-    #[error("the organization was changed in the meantime")]
+    #[error("the organization was changed concurrently")]
     LostRace,
-    #[error("no administrator would be left")]
+    #[error("this would leave no administrator")]
     LastAdministrator,
     #[error(transparent)]
     Store(#[from] StoreError),

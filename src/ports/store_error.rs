@@ -21,7 +21,7 @@ pub enum StoreError {
         source: Cause,
     },
     /// Whoever asked for the change was stopped in the meantime, or has less than it came with. Nothing was changed.
-    #[error("who asked for the change may no longer ask for it")]
+    #[error("the caller's authorization was revoked while the change was in progress")]
     NoLongerAllowed,
     /// It holds, or said, what no version of ours writes or expects. A bug; never a caller's fault.
     #[error("{store} is inconsistent: {what}")]

@@ -70,9 +70,9 @@ pub struct Revocation {
 /// Why [`TokenStore::issue`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    #[error("the client may no longer have a token")]
+    #[error("the client is no longer allowed to have a token")]
     NoLongerAllowed,
-    #[error("the client has had its {0} tokens of this month")]
+    #[error("the client has reached its quota of {0} tokens this month")]
     QuotaReached(u32),
     #[error("the assertion was used before")]
     AssertionSpent,

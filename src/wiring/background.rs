@@ -26,7 +26,7 @@ pub(super) fn spawn(app: &Arc<App>, stores: &OpenStores, shutdown: &Arc<Shutdown
 pub(super) async fn finish(app: &App, stores: &OpenStores) {
     for task in [Task::Audit, Task::RevocationRelay, Task::Usage] {
         if let Err(error) = task.run(app, stores).await {
-            tracing::error!(error = &error as &dyn Error, "{} at the end", task.failure());
+            tracing::error!(error = &error as &dyn Error, "{} during shutdown", task.failure());
         }
     }
 }
@@ -73,7 +73,7 @@ impl Task {
             Self::Purge => {
                 let removed = app.audit.purge().await?;
                 if removed > 0 {
-                    tracing::info!(removed, "removed audit events past their retention");
+                    tracing::info!(removed, "removed audit events past their retention period");
                 }
                 Ok(())
             }
@@ -83,10 +83,10 @@ impl Task {
     /// What it means that the task fails.
     const fn failure(self) -> &'static str {
         match self {
-            Self::Audit => "audit events wait to be written",
-            Self::RevocationRelay => "notices of the dead wait to be told",
-            Self::Usage => "usage is not shown",
-            Self::Purge => "what is past its time could not be removed",
+            Self::Audit => "cannot write buffered audit events",
+            Self::RevocationRelay => "cannot relay revocations to Redis",
+            Self::Usage => "cannot publish monthly usage to Redis",
+            Self::Purge => "cannot remove expired rows",
         }
     }
 }

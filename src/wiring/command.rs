@@ -28,7 +28,7 @@ pub async fn migrate_tables(args: &StoreArgs) -> Result<(), StartError> {
     match (&database, &owner) {
         (Some(database), owner) => bring_up_to_date(database, owner.as_ref(), patience).await,
         (None, Some(owner)) => bring_up_to_date(owner, None, patience).await,
-        (None, None) => Err(needs_postgresql("migrate", "there are no tables in memory").into()),
+        (None, None) => Err(needs_postgresql("migrate", "in memory there is nothing to migrate").into()),
     }
 }
 
@@ -36,7 +36,9 @@ pub async fn migrate_tables(args: &StoreArgs) -> Result<(), StartError> {
 pub async fn bootstrap(args: &BootstrapArgs) -> Result<Administrator, StartError> {
     let stores = StoreArgs { redis_url: None, redis_url_file: None, ..args.stores.clone() };
     if stores.database()?.is_none() {
-        return Err(needs_postgresql("bootstrap", "in memory `serve` makes the first administrator").into());
+        return Err(
+            needs_postgresql("bootstrap", "in memory, `serve` creates the first administrator").into()
+        );
     }
     let stores = OpenStores::open(&stores, &machine_time()).await?;
     let app = app_without_key(&stores, args.bcrypt_cost)?;

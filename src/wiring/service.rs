@@ -170,10 +170,10 @@ impl Service {
         self.shutdown.drain().await;
         // Each step is bounded, so that the end takes less than the 30 s that supervisors usually allow.
         if timeout(LONGEST_FLUSH, background::finish(&self.app, &self.stores)).await.is_err() {
-            tracing::error!("ended before all audit events were written: a store is too slow");
+            tracing::error!("stopped before all buffered audit events were written: a store is too slow");
         }
         if timeout(LONGEST_CLOSE, self.stores.close()).await.is_err() {
-            tracing::warn!("ended before the connections to the stores were closed");
+            tracing::warn!("stopped before the connections to the stores were closed");
         }
     }
 }

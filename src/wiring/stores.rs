@@ -76,7 +76,7 @@ impl OpenStores {
             let postgres = Arc::new(Postgres::new(&database, connections).map_err(StartError::Store)?);
             stores = stores.on_postgres(postgres);
         } else if owner.is_some() {
-            let reason = "MIGRATION_DATABASE_URL: set DATABASE_URL too, for the role that serves";
+            let reason = "MIGRATION_DATABASE_URL: set DATABASE_URL too, for the serving role";
             return Err(ConfigError::new(reason).into());
         }
         if let Some(settings) = redis {
@@ -151,15 +151,18 @@ async fn warn_of_privileges(database: &PgSettings) {
     match privileges(database).await {
         Ok(privileges) if privileges.is_superuser || privileges.may_change_the_audit => tracing::warn!(
             role = database.role(),
-            "the role of DATABASE_URL may change the audit log; give it a role of its own, and MIGRATION_DATABASE_URL the one that owns the tables"
+            "the role of DATABASE_URL can modify the audit log; use a separate serving role in DATABASE_URL, and the role that owns the tables in MIGRATION_DATABASE_URL"
         ),
         Ok(privileges) if privileges.may_create => tracing::warn!(
             role = database.role(),
-            "the role of DATABASE_URL may create objects in the schema of the tables; as the schema's owner run: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+            "the role of DATABASE_URL can create objects in the schema of the tables; as the schema's owner run: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
         ),
         Ok(_) => {}
         Err(error) => {
-            tracing::warn!(error = &error as &dyn Error, "the rights of the role could not be read");
+            tracing::warn!(
+                error = &error as &dyn Error,
+                "cannot read the privileges of the role of DATABASE_URL"
+            );
         }
     }
 }
@@ -180,7 +183,10 @@ async fn connect_redis(settings: &RedisSettings) -> Result<Arc<Redis>, StartErro
         Err(error) if error.is_final => Err(StartError::Store(error.into())),
         Err(error) => {
             let error = StoreError::from(error);
-            tracing::warn!(error = &error as &dyn Error, "starting without Redis, and trying it again");
+            tracing::warn!(
+                error = &error as &dyn Error,
+                "starting without Redis; retrying in the background"
+            );
             Redis::connect_in_background(settings).map_err(StartError::Store)
         }
     }
@@ -221,17 +227,17 @@ where
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("the machine refused: {0}")]
+    #[error("{0}")]
     Io(#[source] std::io::Error),
-    #[error("ended at once, as the second signal said")]
+    #[error("interrupted by a second signal")]
     CutShort,
-    #[error("no administrator was made")]
+    #[error("no administrator was created")]
     Bootstrap(#[from] BootstrapError),
     #[error(transparent)]
     Store(StoreError),
     #[error(
-        "PostgreSQL: the role of DATABASE_URL could not bring the tables up to date; \
-         name the role that owns them in MIGRATION_DATABASE_URL"
+        "PostgreSQL: the role of DATABASE_URL cannot migrate the tables; \
+         set MIGRATION_DATABASE_URL to a URL with the role that owns them"
     )]
     NotMigrated(#[source] MigrationError),
     #[error("PostgreSQL")]

@@ -38,7 +38,7 @@ impl Wire {
             let read = self.stream.read(&mut self.buffer[filled..]).await?;
             filled += read;
             if read == 0 {
-                return Err(std::io::Error::other("the answer broke off"));
+                return Err(std::io::Error::other("the answer ended early"));
             }
             let text = String::from_utf8_lossy(&self.buffer[..filled]);
             let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };

@@ -377,7 +377,7 @@ async fn who_gives_it_few_files_is_told_how_many_connections_that_leaves() {
     let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let told = async {
         while let Some(line) = log.next_line().await.expect("text") {
-            if line.contains("takes 34 connections at once") && line.contains("ulimit -n) to 8458") {
+            if line.contains("at most 34 concurrent connections") && line.contains("ulimit -n) to 8458") {
                 return;
             }
         }

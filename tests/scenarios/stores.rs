@@ -162,7 +162,7 @@ async fn who_holds_the_lock_of_the_migrations_is_named_while_it_is_waited_for() 
     let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let waiting = async {
         while let Some(line) = log.next_line().await.expect("text") {
-            if line.contains("waiting for the lock") {
+            if line.contains("waiting for the migration lock") {
                 return line;
             }
         }
@@ -210,7 +210,7 @@ async fn a_store_that_comes_while_it_is_waited_for_is_served_on() {
     };
     next("waiting for PostgreSQL").await;
     stores.start_postgres();
-    next("may change the audit log").await;
+    next("can modify the audit log").await;
     next("ready").await;
     let end = Command::new("kill").args(["-TERM", &child.id().expect("it runs").to_string()]).status().await;
     assert!(end.expect("kill runs").success());
@@ -228,7 +228,7 @@ async fn tables_of_a_newer_version_stop_the_start() {
         command.env("DATABASE_URL", database.url(SERVES));
         command.envs(owner.map(|url| ("MIGRATION_DATABASE_URL", url)));
         let line = complaint(command).await;
-        assert!(line.contains("version 9999") && line.contains("use a newer program"), "{line}");
+        assert!(line.contains("version 9999") && line.contains("use a newer agentidp"), "{line}");
     }
 }
 
@@ -281,7 +281,7 @@ async fn the_first_administrator_is_made_once_and_another_by_recovery() {
     let racers = (0..4).map(|_| output(bootstrap(&[])));
     let outputs = racers.collect::<JoinSet<_>>().join_all().await;
     assert_eq!(outputs.iter().filter(|output| output.status.success()).count(), 1, "{outputs:?}");
-    assert!(complaint(bootstrap(&[])).await.contains("has been a first administrator"));
+    assert!(complaint(bootstrap(&[])).await.contains("a first administrator exists already"));
     let full = "UPDATE organizations SET max_agents = 1, status = 'suspended', revision = revision + 1";
     database.client(OWNER).await.batch_execute(full).await.expect("nobody could lift that");
     let recovered = output(bootstrap(&["--recover"])).await;

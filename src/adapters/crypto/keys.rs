@@ -335,17 +335,17 @@ pub enum KeyError {
     NotPem,
     #[error("is not PEM of public keys")]
     NotPublicPem,
-    #[error("holds no private key")]
+    #[error("contains no private key")]
     NotPrivate,
-    #[error("holds a private key where a public one belongs")]
+    #[error("contains a private key; only public keys are allowed")]
     NotPublic,
-    #[error("is none of RSA with 2048 to 4096 bits, P-256 and Ed25519")]
+    #[error("is not RSA of 2048 to 4096 bits, P-256 or Ed25519")]
     NotAKey,
     #[error("has fewer than 2048 or more than 4096 bits")]
     RsaSize,
     #[error("has a weak exponent or modulus")]
     WeakRsa,
-    #[error("could not be made")]
+    #[error("cannot be generated")]
     Generation,
 }
 
@@ -355,7 +355,7 @@ impl KeyError {
         match self {
             Self::RsaSize => "has fewer than 2048 or more than 4096 bits",
             Self::WeakRsa => "has a weak exponent or modulus",
-            _ => "is no key of its type",
+            _ => "is not a valid key of its type",
         }
     }
 }

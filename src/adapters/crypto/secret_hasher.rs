@@ -96,7 +96,7 @@ impl BcryptHasher {
     fn submit(&self, job: Job) -> Result<(), HasherError> {
         self.jobs.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(_) => HasherError::Overloaded,
-            TrySendError::Disconnected(_) => HasherError::Broken("its threads are gone".into()),
+            TrySendError::Disconnected(_) => HasherError::Broken("its threads have stopped".into()),
         })
     }
 
@@ -221,7 +221,7 @@ fn yield_to_others() {
     // On Linux a thread has a priority of its own; elsewhere this would be that of the process.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::warn!(%error, "bcrypt runs before other work: its threads cannot be told to yield");
+        tracing::warn!(%error, "cannot lower the priority of the bcrypt threads");
     }
 }
 

@@ -58,7 +58,7 @@ impl AgentsApi {
     /// Read an agent
     ///
     /// A decommissioned one can still be read.
-    #[oai(path = "/agents/:agentId", method = "get", operation_id = "readAgent")]
+    #[oai(path = "/agents/:agentId", method = "get", operation_id = "getAgent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
@@ -72,7 +72,7 @@ impl AgentsApi {
     ///
     /// Each field that is named is replaced whole. Suspending (`"status": "suspended"`) kills the tokens that
     /// the agent has, on every instance, for good.
-    #[oai(path = "/agents/:agentId", method = "patch", operation_id = "changeAgent")]
+    #[oai(path = "/agents/:agentId", method = "patch", operation_id = "updateAgent")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
@@ -125,7 +125,7 @@ enum RegisterResponse {
 
 /// An agent that is to be registered
 #[derive(Object)]
-#[oai(rename = "NewAgent", rename_all = "camelCase", deny_unknown_fields)]
+#[oai(rename = "CreateAgentRequest", rename_all = "camelCase", deny_unknown_fields)]
 struct NewAgentBody {
     /// Whose it is to be; only with `admin:orgs`
     #[oai(skip_serializing_if_is_none)]
@@ -174,7 +174,12 @@ impl Input for NewAgentBody {
 
 /// The fields of an agent that are to be replaced
 #[derive(Object)]
-#[oai(rename = "AgentChange", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[oai(
+    rename = "UpdateAgentRequest",
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none
+)]
 struct AgentChangeBody {
     agent_type: Option<EnumName<AgentType>>,
     #[oai(validator(max_length = 64))]

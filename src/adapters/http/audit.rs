@@ -41,7 +41,7 @@ impl AuditApi {
     /// Read an audit event
     ///
     /// One that is older than its organization's retention is as one that never was.
-    #[oai(path = "/audit/:eventId", method = "get", operation_id = "readAuditEvent")]
+    #[oai(path = "/audit/:eventId", method = "get", operation_id = "getAuditEvent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AuditRead")] caller: Bearer,
@@ -82,13 +82,12 @@ impl Input for AuditQueryParameters {
     type Value = AuditRequest;
 
     fn read(fields: &mut Fields) -> Option<AuditRequest> {
-        let actor =
-            fields.optional("agentId", text(|id| AgentId::parse(id).ok_or("must be an id of an agent")));
+        let actor = fields.optional("agentId", text(|id| AgentId::parse(id).ok_or("must be an agent ID")));
         let action = fields.optional("action", one_of(&AuditAction::ALL));
         let outcome = fields.optional("outcome", one_of(&Outcome::ALL));
         let resource_type = fields.optional("resourceType", one_of(&ResourceType::ALL));
         let resource_id = fields
-            .optional("resourceId", text(|id| EventId::parse(id).map(|id| id.0).ok_or("must be an id")));
+            .optional("resourceId", text(|id| EventId::parse(id).map(|id| id.0).ok_or("must be an ID")));
         let from = fields.optional("fromDate", text(parse_instant));
         let to = fields.optional("toDate", text(parse_instant));
         let organization = fields.optional("organizationId", text(organization_id));
@@ -136,7 +135,7 @@ struct AuditEventBody {
 
 /// What an event was about
 #[derive(Object)]
-#[oai(rename = "Resource")]
+#[oai(rename = "AuditResource")]
 struct ResourceBody {
     #[oai(rename = "type")]
     kind: EnumName<ResourceType>,

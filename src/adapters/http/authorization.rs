@@ -29,12 +29,14 @@ impl OAuthScopes for ManagementScope {
     fn meta() -> Vec<MetaOAuthScope> {
         let described = Self::ALL.iter().map(|scope| {
             let description = match scope {
-                Self::AgentsRead => "Read agents, and what their organization has used",
-                Self::AgentsWrite => "Register, change and stop agents, and manage their credentials",
-                Self::CredentialsWrite => "Manage one's own credentials",
+                Self::AgentsRead => "Read agents and the usage of their organization",
+                Self::AgentsWrite => {
+                    "Register, update, suspend and decommission agents; manage their credentials"
+                }
+                Self::CredentialsWrite => "Manage the caller's own credentials",
                 Self::TokensRead => "Introspect tokens",
                 Self::AuditRead => "Read the audit log",
-                Self::AdminOrgs => "Manage organizations, and reach into all of them",
+                Self::AdminOrgs => "Manage organizations; access all of them",
             };
             MetaOAuthScope { name: scope.as_str(), description: Some(description) }
         });
@@ -161,7 +163,7 @@ impl EitherAuthorization {
                 let caller = app.bearer.authenticate(request_context, Some(token)).await?;
                 match form.get("client_id").map(AgentId::parse) {
                     Some(named) if named != Some(caller.agent()) => {
-                        Err(ApiError::invalid_request("client_id is not the client whose token this is"))
+                        Err(ApiError::invalid_request("client_id is not the client of this token"))
                     }
                     _ => Ok(caller),
                 }
@@ -232,7 +234,7 @@ fn presented<T: FormFields>(
     authorization: &Authorization,
     form: &Form<T>,
 ) -> Result<PresentedCredentials, ApiError> {
-    let several = || ApiError::invalid_request("a client must prove itself in exactly one way");
+    let several = || ApiError::invalid_request("use exactly one method of client authentication");
     let named = form.get("client_id");
     let secret = form.get("client_secret");
     let assertion = (form.get("client_assertion"), form.get("client_assertion_type"));
@@ -248,7 +250,7 @@ fn presented<T: FormFields>(
                 return Ok(PresentedCredentials::Secret { client: None, secret: None });
             };
             if named.is_some_and(|named| named != client) {
-                return Err(ApiError::invalid_request("client_id is not the client that proves itself"));
+                return Err(ApiError::invalid_request("client_id is not the client that authenticates"));
             }
             return Ok(secret_proof(Some(client), Some(secret)));
         }
@@ -288,7 +290,7 @@ fn oauth2_scheme() -> MetaSecurityScheme {
         authorization_code: None,
     };
     MetaSecurityScheme {
-        description: Some("A token of this server, by the client credentials grant"),
+        description: Some("An access token from this server (client credentials grant)"),
         flows: Some(flows),
         ..scheme("oauth2")
     }

@@ -44,7 +44,9 @@ impl BodyReader {
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         match timeout(TIMEOUT, self.receive(announced, body)).await {
             Ok(received) => received,
-            Err(_) => Err(ApiError::validation(&[FieldError::new("body", "did not arrive within 30 s")])),
+            Err(_) => {
+                Err(ApiError::validation(&[FieldError::new("body", "did not arrive within 30 seconds")]))
+            }
         }
     }
 
@@ -53,8 +55,8 @@ impl BodyReader {
         announced: Option<usize>,
         body: Body,
     ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
-        let too_large = || ApiError::new(Code::PayloadTooLarge, "a body may have at most 1 MiB");
-        let broke_off = |_: io::Error| ApiError::validation(&[FieldError::new("body", "broke off")]);
+        let too_large = || ApiError::new(Code::PayloadTooLarge, "the body must be at most 1 MiB");
+        let broke_off = |_: io::Error| ApiError::validation(&[FieldError::new("body", "ended early")]);
         let most = announced.unwrap_or(MAX_BYTES);
         if most > MAX_BYTES {
             return Err(too_large());
@@ -67,7 +69,7 @@ impl BodyReader {
         }
         let units = u32::try_from(most.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let room = self.0.clone().try_acquire_many_owned(units).map_err(|_| {
-            let message = "too much is being sent at once; nothing was changed";
+            let message = "too many large request bodies at once; no change was made";
             ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1)
         })?;
         let rest = MAX_BYTES + 1 - bytes.len();

@@ -29,7 +29,7 @@ impl CredentialsApi {
     ///
     /// A client secret, which is shown here and nowhere else, or a public key of the agent's own. An agent
     /// may have ten that are active and not expired. `credentials:write` is enough for one's own.
-    #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "generateCredential")]
+    #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "createCredential")]
     async fn generate(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
@@ -125,7 +125,12 @@ impl wire::WireEnum for CredentialType {
 
 /// A credential that is to be made
 #[derive(Object)]
-#[oai(rename = "NewCredential", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[oai(
+    rename = "CreateCredentialRequest",
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none
+)]
 struct NewCredentialBody {
     /// A client secret where nothing is said
     #[oai(rename = "type")]
@@ -161,7 +166,12 @@ impl Input for NewCredentialBody {
 
 /// How a secret is to be replaced
 #[derive(Object)]
-#[oai(rename = "Rotation", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[oai(
+    rename = "RotateCredentialRequest",
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none
+)]
 struct RotationBody {
     /// When the new secret ends; when the old one would have, where nothing is said
     expires_at: Option<Instant>,

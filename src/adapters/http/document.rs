@@ -26,8 +26,8 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 
 /// Fields that may be null where others would be absent: null says something there.
 const NULLABLE: &[(&str, &[&str])] = &[
-    ("AgentsUsed", &["limit"]),
-    ("ClientUsed", &["limit"]),
+    ("AgentUsage", &["limit"]),
+    ("ClientUsage", &["limit"]),
     ("AuditEvent", &["organizationId", "agentId", "ipAddress", "userAgent"]),
     ("AuditPage", &["nextCursor"]),
     ("Limits", &["maxAgents", "maxTokensPerMonth", "requestsPerMinute", "auditRetentionDays"]),
@@ -118,7 +118,7 @@ fn complete(mut document: Value) -> Value {
             add_errors(described, operation);
             add_example(described, operation);
             complete_security(described);
-            describe_success(described);
+            describe_success(described, &schemas);
             if !operation.succeeds {
                 described["responses"].as_object_mut().expect("responses").remove("200");
             }
@@ -133,7 +133,7 @@ fn complete(mut document: Value) -> Value {
             schemas[*name]["properties"][*field]["nullable"] = json!(true);
         }
     }
-    schemas["Error"] = error_schema();
+    schemas["ApiError"] = error_schema();
     schemas["OAuthError"] = oauth_error_schema();
     document
 }
@@ -182,9 +182,9 @@ fn add_errors(described: &mut Value, operation: &Operation) {
     for (status, (codes, oauth)) in by_status {
         let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
         let schema = match (codes.is_empty(), oauth.is_empty()) {
-            (false, true) => reference("Error"),
+            (false, true) => reference("ApiError"),
             (true, _) => reference("OAuthError"),
-            (false, false) => json!({ "anyOf": [reference("Error"), reference("OAuthError")] }),
+            (false, false) => json!({ "anyOf": [reference("ApiError"), reference("OAuthError")] }),
         };
         let described_as: Vec<&str> = codes.into_iter().chain(oauth).collect();
         let response = &mut described["responses"][status.to_string()];
@@ -207,12 +207,15 @@ fn add_example(described: &mut Value, operation: &Operation) {
 }
 
 /// What an operation gives where its type says no more: the first line that says what it does.
-fn describe_success(described: &mut Value) {
+fn describe_success(described: &mut Value, schemas: &Value) {
     let summary = described["summary"].clone();
-    if let Some(response) = described.pointer_mut("/responses/200")
-        && response["description"] == ""
-    {
-        response["description"] = json!(format!("Done: {}", summary.as_str().unwrap_or_default()));
+    let Some(response) = described.pointer_mut("/responses/200") else { return };
+    if response["description"] == "" {
+        let mut media = response["content"].as_object().into_iter().flat_map(Map::values);
+        let reference = media.find_map(|content| content["schema"]["$ref"].as_str());
+        let name = reference.and_then(|reference| reference.rsplit('/').next()).unwrap_or_default();
+        let description = schemas[name].get("description").unwrap_or(&summary);
+        response["description"] = description.clone();
     }
 }
 

@@ -114,7 +114,7 @@ impl ApiError {
             .collect();
         let message = match field_errors {
             [one] => format!("{} {}", one.field, one.message),
-            _ => format!("the request has {} field_errors", field_errors.len()),
+            _ => format!("{} fields are invalid", field_errors.len()),
         };
         Self::new(Code::ValidationError, message).with_details(json!({ "errors": errors }))
     }
@@ -161,7 +161,7 @@ impl ApiError {
 
     /// Something of ours that broke. The caller learns nothing of it.
     pub(super) fn internal(cause: &str) -> Self {
-        let message = "something went wrong here; the log has it under the request id";
+        let message = "internal error; the server log has the details under this request ID";
         Self::new(Code::InternalServerError, message).caused_by(cause)
     }
 
@@ -237,13 +237,13 @@ impl From<StoreError> for ApiError {
         let cause = with_causes(&failure);
         match failure {
             StoreError::Unavailable { .. } => {
-                Self::new(Code::ServiceUnavailable, "a store is away; nothing was changed")
+                Self::new(Code::ServiceUnavailable, "a required store is unavailable; no change was made")
                     .with_retry_after(1)
                     .caused_by(&cause)
             }
             StoreError::InDoubt { .. } => Self::new(
                 Code::ServiceUnavailable,
-                "a store did not confirm; the change may have been made: read before you try again",
+                "a store did not confirm the change, which may have been made; read before you retry",
             )
             .with_retry_after(1)
             .caused_by(&cause),
@@ -256,10 +256,11 @@ impl From<StoreError> for ApiError {
 impl From<HasherError> for ApiError {
     fn from(failure: HasherError) -> Self {
         match failure {
-            HasherError::Overloaded => {
-                Self::new(Code::ServiceUnavailable, "too much is asked at once; nothing was changed")
-                    .with_retry_after(some_seconds())
-            }
+            HasherError::Overloaded => Self::new(
+                Code::ServiceUnavailable,
+                "the server is overloaded; no change was made; retry later",
+            )
+            .with_retry_after(some_seconds()),
             HasherError::Broken(_) => Self::internal(&with_causes(&failure)),
         }
     }
@@ -276,7 +277,7 @@ impl From<Forbidden> for ApiError {
 
 /// The headers say when to come back.
 fn rate_limited() -> ApiError {
-    ApiError::new(Code::RateLimitExceeded, "too many requests; Retry-After says when one more passes")
+    ApiError::new(Code::RateLimitExceeded, "too many requests; retry after the seconds in Retry-After")
 }
 
 impl From<BearerError> for ApiError {
@@ -326,7 +327,7 @@ impl From<CredentialsError> for ApiError {
             E::UnfitKey(what) => Self::validation(&[FieldError::new("publicKey", what)]),
             E::Expired => Self::validation(&[FieldError::new(
                 "expiresAt",
-                "is missing: the credential has expired, and the new secret needs an end of its own",
+                "is required because the credential has expired",
             )]),
             E::NotASecret(_) | E::AgentChanged | E::Conflict => Self::new(Code::Conflict, message),
             E::AlreadyRevoked(_) => Self::new(Code::CredentialAlreadyRevoked, message),
@@ -361,7 +362,7 @@ impl From<AuditError> for ApiError {
             E::NoSuchEvent => Self::new(Code::AuditEventNotFound, message),
             E::InvalidCursor => Self::validation(&[FieldError::new(
                 "cursor",
-                "is not one that was given for these filters; begin again without it",
+                "does not belong to this query; start again without it",
             )]),
             E::Store(failure) => failure.into(),
         }

@@ -58,7 +58,7 @@ impl Front {
             }
             path => {
                 let error =
-                    ApiError::new(Code::ServiceUnavailable, "the service is starting; nothing was changed")
+                    ApiError::new(Code::ServiceUnavailable, "the service is starting; no change was made")
                         .with_retry_after(1);
                 let error = if OAUTH_PATHS.contains(&path) { error.into_oauth() } else { error };
                 answer_error(&error, &id)

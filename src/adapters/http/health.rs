@@ -21,7 +21,7 @@ impl HealthApi {
     /// Ask whether the process lives
     ///
     /// For liveness probes: it answers as long as the process can.
-    #[oai(path = "/health", method = "get", operation_id = "readHealth")]
+    #[oai(path = "/health", method = "get", operation_id = "getHealth")]
     async fn health(&self) -> Json<Health> {
         Json(Health { status: "ok".to_owned() })
     }
@@ -30,7 +30,7 @@ impl HealthApi {
     ///
     /// For readiness probes and load balancers. 503 while the service starts or drains, and while PostgreSQL cannot be
     /// written. Without Redis, or while rates are counted by this instance alone, the service is degraded and serves on.
-    #[oai(path = "/health/ready", method = "get", operation_id = "readReadiness")]
+    #[oai(path = "/health/ready", method = "get", operation_id = "getReadiness")]
     async fn ready(&self) -> ReadyResponse {
         let report = self.readiness.report().await;
         let state = |answers| if answers { "ok" } else { "unavailable" };

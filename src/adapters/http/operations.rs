@@ -95,11 +95,11 @@ pub const OPERATIONS: &[Operation] = &[
         )
     },
     operation("listAgents", bearer![ValidationError]),
-    operation("readAgent", bearer![AgentNotFound]),
+    operation("getAgent", bearer![AgentNotFound]),
     Operation {
         example: Some(|| json!({ "version": "1.1.0", "owner": "platform-team" })),
         ..operation(
-            "changeAgent",
+            "updateAgent",
             bearer_with_body![AgentNotFound, AgentAlreadyDecommissioned, Conflict, LastAdministrator],
         )
     },
@@ -114,7 +114,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         example: Some(|| json!({})),
         ..operation(
-            "generateCredential",
+            "createCredential",
             bearer_with_body![
                 AgentNotFound,
                 AgentNotActive,
@@ -181,25 +181,25 @@ pub const OPERATIONS: &[Operation] = &[
         ..operation("revokeToken", bearer![PayloadTooLarge, ValidationError])
     },
     operation("listAuditEvents", bearer![ValidationError]),
-    operation("readAuditEvent", bearer![AuditEventNotFound]),
-    operation("readUsage", bearer![ValidationError, AgentNotFound]),
+    operation("getAuditEvent", bearer![AuditEventNotFound]),
+    operation("getUsage", bearer![ValidationError, AgentNotFound]),
     Operation {
         example: Some(|| json!({ "name": "Example", "slug": "example", "plan": "pro" })),
         ..operation("createOrganization", bearer_with_body![OrganizationAlreadyExists])
     },
     operation("listOrganizations", bearer![ValidationError]),
-    operation("readOrganization", bearer![OrganizationNotFound]),
+    operation("getOrganization", bearer![OrganizationNotFound]),
     Operation {
         example: Some(|| json!({ "plan": "enterprise", "limits": { "requestsPerMinute": null } })),
         ..operation(
-            "changeOrganization",
+            "updateOrganization",
             bearer_with_body![OrganizationNotFound, Conflict, LastAdministrator],
         )
     },
-    operation("readKeys", &[]),
-    operation("readServerMetadata", &[]),
-    operation("readOpenidConfiguration", &[]),
-    operation("readResourceMetadata", &[]),
-    operation("readHealth", &[]),
-    operation("readReadiness", &[]),
+    operation("getJwks", &[]),
+    operation("getServerMetadata", &[]),
+    operation("getOpenidConfiguration", &[]),
+    operation("getResourceMetadata", &[]),
+    operation("getHealth", &[]),
+    operation("getReadiness", &[]),
 ];

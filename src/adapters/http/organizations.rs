@@ -65,7 +65,7 @@ impl OrganizationsApi {
     /// Read an organization
     ///
     /// `limits` shows only where it departs from its plan.
-    #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "readOrganization")]
+    #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "getOrganization")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
@@ -80,7 +80,7 @@ impl OrganizationsApi {
     ///
     /// Each field that is named is replaced whole, `limits` and `resources` too. Suspending is the tenant
     /// kill switch: its agents get no tokens, and those that they have stay dead after reactivation.
-    #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "changeOrganization")]
+    #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "updateOrganization")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
@@ -107,7 +107,12 @@ enum CreateResponse {
 
 /// An organization that is to be
 #[derive(Object)]
-#[oai(rename = "NewOrganization", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[oai(
+    rename = "CreateOrganizationRequest",
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none
+)]
 struct NewOrganizationBody {
     #[oai(validator(min_length = 2, max_length = 100))]
     name: String,
@@ -143,7 +148,7 @@ impl Input for NewOrganizationBody {
 /// The fields of an organization that are to be replaced
 #[derive(Object)]
 #[oai(
-    rename = "OrganizationChange",
+    rename = "UpdateOrganizationRequest",
     rename_all = "camelCase",
     deny_unknown_fields,
     skip_serializing_if_is_none

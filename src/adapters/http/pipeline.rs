@@ -170,7 +170,7 @@ impl Pipeline {
             status if status.as_u16() < 400 || has_body_of_ours => response,
             StatusCode::METHOD_NOT_ALLOWED => {
                 let allowed = self.routes.methods(path).join(", ");
-                let message = format!("this path takes {allowed}");
+                let message = format!("method not allowed; this path supports {allowed}");
                 let mut response = write_error(&ApiError::new(Code::MethodNotAllowed, message), context);
                 if let Ok(allowed) = HeaderValue::from_str(&allowed) {
                     response.headers_mut().insert(header::ALLOW, allowed);
@@ -178,11 +178,11 @@ impl Pipeline {
                 response
             }
             status if status.is_client_error() => {
-                let message = "there is nothing under this path; GET /docs shows what there is";
+                let message = "no such endpoint; see GET /docs";
                 write_error(&ApiError::new(Code::NotFound, message), context)
             }
             status => {
-                let cause = format!("the framework answered {status}");
+                let cause = format!("the framework returned {status}");
                 write_error(&ApiError::internal(&cause), context)
             }
         }
@@ -194,7 +194,7 @@ impl Pipeline {
         let network = || request.origin.address.map_or(IpAddr::from([0; 4]), network_of);
         let reader = request.organization().map_or_else(|| Reader::Network(network()), Reader::Organization);
         self.answers.hold(response, reader).unwrap_or_else(|| {
-            let message = "too many answers wait to be read; read those, then try again";
+            let message = "too many responses are still unread; read them, then retry";
             write_error(&ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1), context)
         })
     }
@@ -239,25 +239,25 @@ async fn within_deadline(
         Ok(Err(panic)) => Err(ApiError::internal(&panic.to_string())),
         Err(_) => {
             let message = if is_change {
-                "it took too long; the change may still be made: read before you try again"
+                "the request timed out; the change may still be made; read before you retry"
             } else {
-                "it took too long; nothing was changed"
+                "the request timed out; no change was made"
             };
             Err(ApiError::new(Code::ServiceUnavailable, message)
                 .with_retry_after(1)
-                .caused_by("it missed its deadline"))
+                .caused_by("the request missed its deadline"))
         }
     }
 }
 
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
     let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
-    format!("{path}{query}").parse().map_err(|_| ApiError::internal("a path of ours is none"))
+    format!("{path}{query}").parse().map_err(|_| ApiError::internal("cannot build a path"))
 }
 
 fn write_error(error: &ApiError, context: &HttpContext) -> Response {
     if let Some(cause) = &error.cause {
-        tracing::error!(request_id = context.id, status = error.status.as_u16(), cause, "a request failed");
+        tracing::error!(request_id = context.id, status = error.status.as_u16(), cause, "request failed");
     }
     error.to_response(&context.id)
 }
@@ -270,7 +270,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_takes_too_long_is_answered_at_its_deadline_and_runs_on() {
-        for (is_change, words) in [(true, "may still be made"), (false, "nothing was changed")] {
+        for (is_change, words) in [(true, "may still be made"), (false, "no change was made")] {
             let (finish, finished) = tokio::sync::oneshot::channel::<()>();
             let (done, is_done) = tokio::sync::oneshot::channel();
             let work = DetachOnDrop::new(

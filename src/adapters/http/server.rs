@@ -43,7 +43,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutd
         let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "no connection could be taken");
+                tracing::warn!(%error, "cannot accept a connection");
                 #[expect(clippy::disallowed_methods, reason = "nothing tells when a file is free again")]
                 let breath = tokio::time::sleep_until(tokio::time::Instant::now() + ACCEPT_BACKOFF);
                 breath.await;
@@ -63,7 +63,7 @@ fn places(most_files: usize, others: usize) -> usize {
     let places = most_files.saturating_sub(others).clamp(1, MAX_CONNECTIONS);
     if places < MAX_CONNECTIONS {
         tracing::warn!(
-            "takes {places} connections at once and no more: raise the hard limit of open files (ulimit -n) to {}",
+            "at most {places} concurrent connections: raise the hard limit of open files (ulimit -n) to {}",
             MAX_CONNECTIONS + others
         );
     }
@@ -76,7 +76,7 @@ fn most_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
+        tracing::debug!(%error, "cannot raise the limit of open files");
     }
     let most = getrlimit(Resource::Nofile).current;
     most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)

@@ -40,7 +40,7 @@ impl TokenApi {
                 None => return Err(ApiError::invalid_request("grant_type is missing")),
                 Some(GRANT_TYPE) => {}
                 Some(_) => {
-                    let description = "agents use the grant type client_credentials";
+                    let description = "only the grant type client_credentials is supported";
                     let status = StatusCode::BAD_REQUEST;
                     return Err(ApiError::oauth(status, "unsupported_grant_type", description));
                 }
@@ -74,7 +74,7 @@ impl TokenApi {
     /// here: they use the client credentials grant at the token endpoint.
     #[oai(path = "/authorize", method = "get", operation_id = "authorize")]
     async fn authorize(&self) -> Result<Json<TokenBody>, ApiError> {
-        let description = "there is no authorization here: agents use the client credentials grant";
+        let description = "this server has no authorization endpoint; use the client_credentials grant";
         Err(ApiError::oauth(StatusCode::BAD_REQUEST, "unsupported_response_type", description))
     }
 }

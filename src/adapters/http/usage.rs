@@ -25,7 +25,7 @@ impl UsageApi {
     /// Read what an organization has used
     ///
     /// Its agents, and its tokens of this month in all and by client (the 100 busiest), beside its limits.
-    #[oai(path = "/usage", method = "get", operation_id = "readUsage")]
+    #[oai(path = "/usage", method = "get", operation_id = "getUsage")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
@@ -61,13 +61,13 @@ struct UsageBody {
     plan: EnumName<Plan>,
     /// `YYYY-MM`, in UTC
     month: String,
-    agents: AgentsUsed,
-    tokens: TokensUsed,
+    agents: AgentUsage,
+    tokens: TokenUsage,
 }
 
 /// Agents that are not decommissioned
 #[derive(Object)]
-struct AgentsUsed {
+struct AgentUsage {
     used: u64,
     /// Null for unlimited
     limit: Option<u32>,
@@ -76,15 +76,15 @@ struct AgentsUsed {
 /// Tokens of the month
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
-struct TokensUsed {
+struct TokenUsage {
     used: u64,
-    by_client: Vec<ClientUsed>,
+    by_client: Vec<ClientUsage>,
 }
 
 /// Tokens of the month of one client
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
-struct ClientUsed {
+struct ClientUsage {
     client_id: Uuid,
     used: u32,
     /// Null for unlimited
@@ -94,7 +94,7 @@ struct ClientUsed {
 impl From<&UsageReport> for UsageBody {
     fn from(report: &UsageReport) -> Self {
         let limits = report.organization.limits();
-        let line = |(agent, used): &(AgentId, u32)| ClientUsed {
+        let line = |(agent, used): &(AgentId, u32)| ClientUsage {
             client_id: agent.0,
             used: *used,
             limit: limit_value(limits.max_tokens_per_month),
@@ -103,8 +103,8 @@ impl From<&UsageReport> for UsageBody {
             organization_id: report.organization.id.0,
             plan: EnumName(report.organization.plan),
             month: report.month.to_string(),
-            agents: AgentsUsed { used: report.usage.agents, limit: limit_value(limits.max_agents) },
-            tokens: TokensUsed {
+            agents: AgentUsage { used: report.usage.agents, limit: limit_value(limits.max_agents) },
+            tokens: TokenUsage {
                 used: report.usage.tokens,
                 by_client: report.usage.by_client.iter().map(line).collect(),
             },

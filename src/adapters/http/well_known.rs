@@ -29,7 +29,7 @@ impl WellKnownApi {
     /// Read the public keys
     ///
     /// Every key that signs, will sign or still verifies (RFC 7517).
-    #[oai(path = "/jwks.json", method = "get", operation_id = "readKeys")]
+    #[oai(path = "/jwks.json", method = "get", operation_id = "getJwks")]
     async fn keys(&self) -> KeysResponse {
         let published = self.keys.published();
         let keys = published.iter().map(|key| Jwk::of(&key.key, Some(&key.id))).collect();
@@ -39,7 +39,7 @@ impl WellKnownApi {
     /// Read the authorization server's metadata
     ///
     /// RFC 8414.
-    #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "readServerMetadata")]
+    #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "getServerMetadata")]
     async fn server(&self) -> Json<ServerMetadata> {
         Json(self.metadata())
     }
@@ -47,7 +47,7 @@ impl WellKnownApi {
     /// Read the OpenID discovery document
     ///
     /// The same as the authorization server's metadata, where OpenID Connect looks for it.
-    #[oai(path = "/openid-configuration", method = "get", operation_id = "readOpenidConfiguration")]
+    #[oai(path = "/openid-configuration", method = "get", operation_id = "getOpenidConfiguration")]
     async fn openid(&self) -> Json<ServerMetadata> {
         Json(self.metadata())
     }
@@ -55,7 +55,7 @@ impl WellKnownApi {
     /// Read the protected resource's metadata
     ///
     /// RFC 9728. The protected resource is this service's own API.
-    #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "readResourceMetadata")]
+    #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "getResourceMetadata")]
     async fn resource(&self) -> Json<ResourceMetadata> {
         Json(ResourceMetadata {
             resource: self.issuer.to_string(),
@@ -117,7 +117,7 @@ enum KeysResponse {
 
 /// A set of public keys
 #[derive(Object)]
-#[oai(rename = "KeySet")]
+#[oai(rename = "JwkSet")]
 struct KeySetBody {
     keys: Vec<Jwk>,
 }

@@ -33,7 +33,7 @@ pub fn instant(at: Timestamp) -> String {
 
 /// The instant in this text of RFC 3339, cut to the millisecond.
 pub fn parse_instant(text: &str) -> Result<Timestamp, &'static str> {
-    const WRONG: &str = "must be an instant of RFC 3339 with its zone, such as \"2026-01-31T12:00:00Z\"";
+    const WRONG: &str = "must be an RFC 3339 timestamp with a time zone, such as \"2026-01-31T12:00:00Z\"";
     let is_plain = text.len() <= 40
         && text.bytes().all(|b| {
             b.is_ascii_digit() || matches!(b, b'-' | b'+' | b':' | b'.' | b'T' | b'Z' | b't' | b'z')
@@ -168,7 +168,7 @@ pub enum NoContent {
 
 /// An organization's id in a body or a query.
 pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
-    OrganizationId::parse(text).ok_or("must be an id of an organization")
+    OrganizationId::parse(text).ok_or("must be an organization ID")
 }
 
 /// The page that a list's `page` and `limit` ask for.

@@ -23,7 +23,7 @@ use crate::ports::store_error::StoreError;
 const MAX_WAITING: usize = 4_096;
 /// How many go in one round trip.
 const MAX_BATCH: usize = 256;
-/// For how long nobody tries again after a connection was lost or could not be made.
+/// For how long nobody tries again after a connection was lost or cannot be generated.
 const BACKOFF: Duration = Duration::from_millis(500);
 /// A batcher's statement is planned once, for any batch, and never as if the tables were still small. It waits for
 /// others shortly, because all that gather behind it wait too.
@@ -86,8 +86,10 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// The answer to that question.
     pub(super) async fn ask(&self, question: Q) -> Result<A, StoreError> {
         let (sender, answer) = oneshot::channel();
-        self.queue.try_send((question, sender)).map_err(|_| unavailable("too many wait, or it is closed"))?;
-        answer.await.map_err(|_| unavailable("the batcher has ended"))
+        self.queue
+            .try_send((question, sender))
+            .map_err(|_| unavailable("too many requests wait, or the store is closed"))?;
+        answer.await.map_err(|_| unavailable("the store is closed"))
     }
 }
 
@@ -178,7 +180,7 @@ impl BatchConnection {
         if self.live.as_ref().is_none_or(|(client, _)| client.is_closed()) {
             self.live = None;
             if self.rests_until.is_some_and(|until| Instant::now() < until) {
-                return Err(unavailable("it was away a moment ago"));
+                return Err(unavailable("it was unreachable a moment ago"));
             }
             let open = async {
                 let (client, _) = self.connector.open().await?;

@@ -42,7 +42,7 @@ pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, 
 
 /// A column of a row that was stored as the text of something.
 fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
-    parse(column(row, name)?).ok_or_else(|| inconsistent(format!("{name} holds what is none")))
+    parse(column(row, name)?).ok_or_else(|| inconsistent(format!("{name} holds an invalid value")))
 }
 
 /// A column that holds a number that is never negative.
@@ -89,7 +89,7 @@ pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
         email: parsed(row, "email", |text| Email::parse(text).ok())?,
         agent_type: parsed(row, "agent_type", |text| named(&AgentType::ALL, text))?,
         version: parsed(row, "version", |text| Version::parse(text).ok())?,
-        capabilities: capabilities.map_err(|_| inconsistent("capabilities hold what is none"))?,
+        capabilities: capabilities.map_err(|_| inconsistent("capabilities hold an invalid value"))?,
         owner: parsed(row, "owner", |text| Owner::parse(text).ok())?,
         deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
         status: parsed(row, "status", |text| named(&AgentStatus::ALL, text))?,
@@ -110,7 +110,7 @@ pub(super) fn organization(row: &Row) -> Result<Organization, StoreError> {
         slug: parsed(row, "slug", |text| Slug::parse(text).ok())?,
         plan: parsed(row, "plan", |text| named(&Plan::ALL, text))?,
         status: parsed(row, "status", |text| named(&OrganizationStatus::ALL, text))?,
-        resources: resources.map_err(|_| inconsistent("resources hold what is none"))?,
+        resources: resources.map_err(|_| inconsistent("resources hold an invalid value"))?,
         overrides: LimitOverrides {
             max_agents: limit(row, "max_agents")?,
             max_tokens_per_month: limit(row, "max_tokens_per_month")?,
@@ -130,7 +130,7 @@ fn limit(row: &Row, name: &str) -> Result<Option<Limit>, StoreError> {
         Some(0) => Ok(Some(Limit::Unlimited)),
         Some(most) => match u32::try_from(most) {
             Ok(most) => Ok(Some(Limit::AtMost(most))),
-            Err(_) => Err(inconsistent(format!("{name} is no limit"))),
+            Err(_) => Err(inconsistent(format!("{name} is not a limit"))),
         },
     }
 }
@@ -147,7 +147,7 @@ pub(super) fn limit_column(limit: Option<Limit>) -> Option<i64> {
 pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
     let kind = match column::<Option<Value>>(row, "public_key")? {
         Some(jwk) => CredentialKind::Key(
-            public_key(&jwk).ok_or_else(|| inconsistent("public_key holds what is none"))?,
+            public_key(&jwk).ok_or_else(|| inconsistent("public_key holds an invalid value"))?,
         ),
         None => {
             let current = StoredSecret {
@@ -179,7 +179,7 @@ pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
 
 fn fingerprint(row: &Row, name: &str) -> Result<Option<Fingerprint>, StoreError> {
     let Some(bytes) = column::<Option<&[u8]>>(row, name)? else { return Ok(None) };
-    let bytes = bytes.try_into().map_err(|_| inconsistent(format!("{name} is none")))?;
+    let bytes = bytes.try_into().map_err(|_| inconsistent(format!("{name} has a wrong length")))?;
     Ok(Some(Fingerprint(bytes)))
 }
 

@@ -62,7 +62,7 @@ impl Connector {
 
 async fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
     if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection to PostgreSQL has ended");
+        tracing::debug!(%error, "a connection to PostgreSQL closed");
     }
 }
 

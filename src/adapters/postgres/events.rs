@@ -95,7 +95,7 @@ impl<'a> EventColumns<'a> {
 pub(super) fn event(row: &Row) -> Result<AuditEvent, StoreError> {
     fn of<T: Copy>(row: &Row, name: &str, names: &[(&'static str, T)]) -> Result<Option<T>, StoreError> {
         let Some(text) = column::<Option<&str>>(row, name)? else { return Ok(None) };
-        named(names, text).map(Some).ok_or_else(|| inconsistent(format!("{name} holds what is none")))
+        named(names, text).map(Some).ok_or_else(|| inconsistent(format!("{name} holds an invalid value")))
     }
     let missing = |name: &str| inconsistent(format!("{name} is missing"));
     let kind = of(row, "resource_type", &ResourceType::ALL)?;

@@ -43,7 +43,7 @@ impl LockWaiters {
     pub(super) fn wait(&self, gate: i32, request: Request) {
         if let Err(refused) = self.0.try_send((gate, request)) {
             let (_, (_, reply)) = refused.into_inner();
-            let _ = reply.send(Err(unavailable("too many wait for a lock").into()));
+            let _ = reply.send(Err(unavailable("too many requests wait for a lock").into()));
         }
     }
 }
@@ -76,7 +76,7 @@ impl LockQueue {
                     let (id, connection) = match done {
                         Ok((id, connection)) => (id, connection),
                         Err(error) => {
-                            tracing::error!(%error, "tokens that waited for a lock were lost");
+                            tracing::error!(%error, "requests that waited for a lock were lost");
                             (error.id(), BatchConnection::patient(&self.connector, &PATIENT))
                         }
                     };
@@ -104,7 +104,7 @@ impl LockQueue {
         if queue.len() < MAX_OF_ONE {
             queue.push(request);
         } else {
-            let _ = request.1.send(Err(unavailable("too many wait for the copy_for_waiter lock").into()));
+            let _ = request.1.send(Err(unavailable("too many requests wait for the same lock").into()));
         }
     }
 

@@ -292,7 +292,7 @@ impl RevisionCache {
         organizations
             .read_missing(connection, &organizations_by_id(), &self.organizations, organization)
             .await?;
-        let gone = || inconsistent("an agent or organization went while it was read");
+        let gone = || inconsistent("an agent or organization disappeared while it was read");
         clause
             .into_iter()
             .map(|(place, agent, organization)| {

@@ -126,7 +126,7 @@ async fn lock(client: &Client) -> Result<(), StoreError> {
             told = Some(Instant::now());
             let holder = client.query_opt(HOLDER, &[]).await.map_err(failed)?;
             let holder = holder.map_or_else(|| "another instance".to_owned(), |row| row.get("holder"));
-            tracing::info!(holder, "waiting for the lock of the migrations");
+            tracing::info!(holder, "waiting for the migration lock");
         }
     }
 }
@@ -194,18 +194,18 @@ fn quoted(name: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     #[error(
-        "its tables are of version {version}, and this program knows no later one than {latest}: use a newer program"
+        "the tables are at schema version {version}, newer than {latest}, the newest this program supports; use a newer agentidp"
     )]
     Newer { version: i64, latest: i64 },
-    #[error("the role {role} could not be given its rights; does it exist?")]
+    #[error("cannot grant privileges to the role {role}; does it exist?")]
     Grant {
         role: String,
         #[source]
         source: StoreError,
     },
-    #[error("its search_path names no schema that exists: create it, or change options in the URL")]
+    #[error("search_path names no existing schema; create it, or change options in the URL")]
     NoSchema,
-    #[error("a migration failed")]
+    #[error("migration failed")]
     Failed(#[from] refinery::Error),
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -139,7 +139,7 @@ fn path(value: &str) -> Result<PathBuf, SettingsError> {
 pub enum SettingsError {
     #[error("must be a URL that begins with postgres:// or postgresql://")]
     NoUrl,
-    #[error("is not a URL that can be read; encode special characters of the password as %XX")]
+    #[error("cannot be parsed as a URL; percent-encode special characters in the password")]
     Malformed,
     #[error("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,

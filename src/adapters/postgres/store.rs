@@ -132,7 +132,7 @@ impl Postgres {
         let shares = if is_revocation { &self.revocation_shares } else { &self.shares };
         match timeout(SHARE_WAIT, shares.enter(organization)).await {
             Ok(place) => Ok(Some(place)),
-            Err(_) => Err(unavailable("too many of the organization's requests wait")),
+            Err(_) => Err(unavailable("too many requests of the organization are waiting")),
         }
     }
 
@@ -271,7 +271,7 @@ impl StoreHealth for Postgres {
 pub(super) enum QueryError {
     /// The server said so: the statement has changed nothing.
     Rejected(Error),
-    /// The connection went, or no answer came in time.
+    /// The connection went, or no answer within the timeout.
     ConnectionLost(StoreError),
     /// There was no connection to ask by: nothing was sent.
     NotSent(StoreError),

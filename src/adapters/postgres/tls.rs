@@ -135,6 +135,6 @@ impl ServerCertVerifier for Verifier {
 pub enum TlsError {
     #[error("sslrootcert {path}: {1}", path = .0.display())]
     File(PathBuf, String),
-    #[error("sslrootcert: there is no certificate to trust")]
+    #[error("sslrootcert: contains no trusted certificate")]
     NoRoots,
 }

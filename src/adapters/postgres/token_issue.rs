@@ -139,7 +139,7 @@ async fn write(
                 return vec![Unwritten { batch: second, is_sent }, Unwritten { batch, is_sent }];
             }
             Err(QueryError::ConnectionLost(error)) if Instant::now() < ends => {
-                tracing::debug!(%error, "looks for the fate of a batch of tokens");
+                tracing::debug!(%error, "resolving a batch of tokens in doubt");
                 is_sent = true;
             }
             Err(QueryError::NotSent(_)) if is_sent && Instant::now() < ends => connection.rested().await,

@@ -192,7 +192,7 @@ impl Transaction<'_> {
     }
 
     fn connection(&self) -> Result<&Object, StoreError> {
-        self.connection.as_ref().ok_or_else(|| unavailable("the change is over"))
+        self.connection.as_ref().ok_or_else(|| unavailable("the transaction has ended"))
     }
 
     /// What an outcome means. A connection that does not answer goes, and the server rolls back.
@@ -265,7 +265,9 @@ impl Transaction<'_> {
 
     /// Makes the change durable. Where the answer was lost, its fate is looked up.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        let Some(connection) = self.connection.take() else { return Err(unavailable("the change is over")) };
+        let Some(connection) = self.connection.take() else {
+            return Err(unavailable("the transaction has ended"));
+        };
         match timeout(STATEMENT, connection.batch_execute("COMMIT")).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if is_server_error(&error) => Err(failed(error)),

@@ -31,7 +31,7 @@ impl Redis {
         let error = match timeout(4 * CONNECT, client.init()).await {
             Ok(Ok(_)) => return Ok(Self::on(client)),
             Ok(Err(error)) => error,
-            Err(_) => Error::new(ErrorKind::Timeout, "no answer came in time"),
+            Err(_) => Error::new(ErrorKind::Timeout, "no answer within the timeout"),
         };
         // Whatever of it still runs must not go on beside the one that comes after it.
         let _ = timeout(CONNECT, client.quit()).await;
@@ -56,7 +56,7 @@ impl Redis {
     /// Closes the connection.
     pub async fn close(&self) {
         if let Err(error) = self.client.quit().await {
-            tracing::debug!(%error, "the connection to Redis did not end in order");
+            tracing::debug!(%error, "the connection to Redis did not close cleanly");
         }
     }
 }

@@ -37,7 +37,7 @@ impl RateLimiter for RedisRateLimiter {
         let now = self.clock.as_ref().map_or(String::new(), |clock| clock.now().as_millis().to_string());
         let answer: Vec<i64> = self.script.run(&self.redis, key, [limit.to_string(), now]).await?;
         let [admitted, current, previous, now] = answer[..] else {
-            return Err(unavailable("the script has answered what it never should"));
+            return Err(unavailable("the script returned an unexpected value"));
         };
         let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         let (current, previous) = (count(current), count(previous));

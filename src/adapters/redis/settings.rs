@@ -42,7 +42,7 @@ pub enum RedisSettingsError {
         "must be a URL that begins with redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://"
     )]
     NoUrl,
-    #[error("is not a URL that can be read; encode special characters of the password as %XX")]
+    #[error("cannot be parsed as a URL; percent-encode special characters in the password")]
     Malformed,
 }
 

@@ -38,7 +38,7 @@ impl Breaker {
     pub(super) fn close(&self) {
         let rested = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).take();
         if rested.is_some() {
-            tracing::warn!(store = self.store, "answers again");
+            tracing::warn!(store = self.store, "available again");
         }
     }
 
@@ -51,7 +51,7 @@ impl Breaker {
         };
         metrics::counter!("agentidp_store_failures_total", "store" => self.store).increment(1);
         if before.is_none() {
-            tracing::warn!(store = self.store, error, "does not answer; going on without it");
+            tracing::warn!(store = self.store, error, "unavailable; continuing without it");
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct FallbackRateLimiter {
 impl FallbackRateLimiter {
     /// A limiter on those two.
     pub fn new(shared: Arc<dyn RateLimiter>, own: Arc<dyn RateLimiter>) -> Self {
-        Self { shared, own, breaker: Breaker::new("Redis, for rates") }
+        Self { shared, own, breaker: Breaker::new("Redis, for rate limits") }
     }
 }
 

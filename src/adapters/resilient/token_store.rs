@@ -34,7 +34,7 @@ pub struct FallbackTokenStore {
 impl FallbackTokenStore {
     /// A store with that cache beside it.
     pub fn new(store: Arc<dyn TokenStore>, cache: Arc<dyn RevocationCache>) -> Self {
-        Self { store, cache, breaker: Breaker::new("Redis, for notices"), used: Mutex::default() }
+        Self { store, cache, breaker: Breaker::new("Redis, for revocations"), used: Mutex::default() }
     }
 
     /// Shows on the cache what clients have used since the last time. What cannot be shown is shown with the

@@ -11,7 +11,7 @@ pub fn keep_memory_private() {
         // The limit does not hold where cores are piped to a program.
         let refused = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         if let Err(error) = limited.and(refused) {
-            tracing::warn!(%error, "core dumps are not turned off");
+            tracing::warn!(%error, "cannot turn off core dumps");
         }
     }
 }

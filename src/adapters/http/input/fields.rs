@@ -140,7 +140,7 @@ impl Fields {
         let now = self.now;
         self.optional(name, |value| match text(super::super::wire::parse_instant)(value)? {
             at if at > now => Ok(at),
-            _ => Err("must lie in the future".to_owned()),
+            _ => Err("must be in the future".to_owned()),
         })
     }
 
@@ -160,7 +160,7 @@ impl Fields {
 
     fn refuse_rest(&mut self) {
         for name in std::mem::take(&mut self.values).keys() {
-            self.field_error(name, "is not a field of this request");
+            self.field_error(name, "is not a known field");
         }
     }
 }

@@ -44,18 +44,18 @@ impl<T: FormFields> Form<T> {
     }
 
     fn parse(body: &[u8]) -> Result<Self, &'static str> {
-        let text = std::str::from_utf8(body).map_err(|_| "the form is not UTF-8")?;
+        let text = std::str::from_utf8(body).map_err(|_| "the form is not valid UTF-8")?;
         let mut form =
             Self { values: Vec::new(), repeated: Vec::new(), described_as: std::marker::PhantomData };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decoded = decode(name).zip(decode(value));
-            let (name, value) = decoded.ok_or("the form is not valid percent-encoding of UTF-8")?;
+            let (name, value) = decoded.ok_or("the form is not valid percent-encoded UTF-8")?;
             if T::REPEATED == Some(&*name) {
                 form.repeated.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
             } else if let Some(known) = T::KNOWN.iter().chain(&PROOF).find(|known| **known == name) {
                 if form.values.iter().any(|(earlier, _)| earlier == known) {
-                    return Err("a parameter stands in the form more than once");
+                    return Err("a parameter appears more than once in the form");
                 }
                 form.values.push((*known, value.into_owned()));
             }

@@ -5,7 +5,7 @@ use poem::http::{HeaderMap, header};
 /// Takes a body of that media type, in UTF-8 and as it is, and nothing else. Says what is wrong.
 pub fn check(headers: &HeaderMap, media_type: &str) -> Result<(), String> {
     if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err("the body must not be encoded: no Content-Encoding is understood".to_owned());
+        return Err("the body must not be encoded: Content-Encoding is not supported".to_owned());
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let only = types.next().filter(|_| types.next().is_none());

@@ -51,7 +51,7 @@ fn parse(query: &str) -> (Map<String, Value>, Vec<FieldError>) {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(name), Some(value)) = (decode(name), decode(value)) else {
-            field_errors.push(FieldError::new(name, "is not valid UTF-8 in percent-encoding"));
+            field_errors.push(FieldError::new(name, "is not valid percent-encoded UTF-8"));
             continue;
         };
         let value = match value.parse::<u64>() {

@@ -28,7 +28,7 @@ pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<FieldError>)
         Ok(Value::Object(fields)) => Ok((fields, field_errors.into_inner())),
         Ok(_) => Err(FieldError::new(BODY, "must be a JSON object")),
         Err(_) if values.get() > MAX_VALUES => {
-            Err(FieldError::new(BODY, format!("must not have more than {MAX_VALUES} values")))
+            Err(FieldError::new(BODY, format!("must have at most {MAX_VALUES} values")))
         }
         Err(error) => Err(FieldError::new(BODY, format!("is not valid JSON: {error}"))),
     }
@@ -161,10 +161,7 @@ mod tests {
             format!(r#"{{{}"z":0}}"#, (0..MAX_VALUES).map(|n| format!(r#""{n}":0,"#)).collect::<String>()),
         ] {
             let field_error = parse_object(body.as_bytes()).expect_err("too many");
-            assert_eq!(
-                field_error,
-                FieldError::new(BODY, format!("must not have more than {MAX_VALUES} values"))
-            );
+            assert_eq!(field_error, FieldError::new(BODY, format!("must have at most {MAX_VALUES} values")));
         }
     }
 
