@@ -95,6 +95,9 @@ pub struct StoreArgs {
     /// A file that holds `REDIS_URL`
     #[arg(long, env = "REDIS_URL_FILE")]
     pub redis_url_file: Option<PathBuf>,
+    /// Prefix of every key in Redis, for services that share one; letters, digits and `: . _ -`, at most 64
+    #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "", hide_default_value = true, value_parser = key_prefix)]
+    pub redis_key_prefix: String,
     /// Size of the connection pool, in addition to four dedicated connections and up to six for revocations and locks
     #[arg(long, env = "DB_POOL_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_pool_max: u32,
@@ -295,6 +298,17 @@ fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
         return Ok(MetricsAddress::Off);
     }
     text.parse().map(MetricsAddress::At).map_err(|_| "must be an address with a port, or `off`".to_owned())
+}
+
+/// No braces: they would move the hash tag that keeps the two windows of a rate limit in one slot of a cluster.
+fn key_prefix(text: &str) -> Result<String, String> {
+    let is_valid = text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b'_' | b'-'));
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err("must be at most 64 letters, digits and : . _ -".to_owned())
+    }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

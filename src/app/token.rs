@@ -97,7 +97,7 @@ impl Tokens {
                     });
                 }
                 Err(IssueError::NoLongerAllowed) => {
-                    client = self.clients.authenticate(context, presented).await?
+                    client = self.clients.authenticate(context, presented).await?;
                 }
                 Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
                 Err(IssueError::AssertionSpent) => {

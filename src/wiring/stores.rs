@@ -65,7 +65,10 @@ impl OpenStores {
         let owner = pg_settings("MIGRATION_DATABASE_URL", args.migration_database()?)?;
         let redis = match args.redis()? {
             None => None,
-            Some(url) => Some(RedisSettings::parse(&url).map_err(|error| wrong("REDIS_URL", &error))?),
+            Some(url) => {
+                let settings = RedisSettings::parse(&url).map_err(|error| wrong("REDIS_URL", &error))?;
+                Some(settings.with_key_prefix(&args.redis_key_prefix))
+            }
         };
         let patience = Duration::from_secs(args.store_wait_seconds.into());
         let mut stores = Self::in_memory(clock_source);

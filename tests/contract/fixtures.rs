@@ -74,20 +74,21 @@ pub async fn redis() -> Stores {
 /// The same in a Cluster, where a script must be sent to the node that has its key.
 pub async fn redis_cluster() -> Stores {
     let stores = memory().await;
-    let (limiter, revocation_cache) = in_redis_at(&redis_cluster_url(), &stores.clock).await;
+    let (limiter, revocation_cache) = in_redis_at(&redis_cluster_url(), "", &stores.clock).await;
     let ports = Ports { limiter, revocation_cache: Some(revocation_cache), ..stores.ports };
     Stores { ports, ..stores }
 }
 
 async fn in_redis(clock: &Arc<ManualClock>) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
-    in_redis_at(&redis_url(), clock).await
+    in_redis_at(&redis_url(), "", clock).await
 }
 
-async fn in_redis_at(
+pub async fn in_redis_at(
     url: &str,
+    key_prefix: &str,
     clock: &Arc<ManualClock>,
 ) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
-    let settings = RedisSettings::parse(&url.into()).expect("a URL");
+    let settings = RedisSettings::parse(&url.into()).expect("a URL").with_key_prefix(key_prefix);
     let redis = Redis::connect(&settings).await.expect("the private server");
     let limiter = RedisRateLimiter::new(redis.clone(), Some(clock.clone()));
     (Arc::new(limiter), Arc::new(RedisRevocationCache::new(redis, clock.clone())))

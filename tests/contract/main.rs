@@ -17,6 +17,7 @@ mod outbox;
 mod plain_core;
 mod rate_limiter;
 mod redis_cluster;
+mod redis_keys;
 mod retention;
 mod revocation_cache;
 mod schema;

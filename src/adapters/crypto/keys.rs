@@ -255,7 +255,8 @@ fn has_known_factors(n: &BigUint) -> bool {
     }
     // The base of a power has no factor below 2^13 either, which bounds the exponent.
     let exponents = 2..=u32::try_from(n.bits()).unwrap_or(u32::MAX) / SMALL_BITS;
-    let is_prime = |exponent: u32| (2..exponent).take_while(|d| d * d <= exponent).all(|d| exponent % d != 0);
+    let is_prime =
+        |exponent: u32| (2..exponent).take_while(|d| d * d <= exponent).all(|d| !exponent.is_multiple_of(d));
     if exponents.filter(|e| is_prime(*e)).any(|e| n.nth_root(e).pow(e) == *n) {
         return true;
     }

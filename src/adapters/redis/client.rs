@@ -22,6 +22,7 @@ pub struct Redis {
     client: Client,
     /// The same, for commands that fail rather than wait: no second attempt, so nothing counts twice.
     pub(super) commands: WithOptions<Client>,
+    key_prefix: String,
 }
 
 impl Redis {
@@ -29,7 +30,7 @@ impl Redis {
     pub async fn connect(settings: &RedisSettings) -> Result<Arc<Self>, ConnectError> {
         let client = client(settings, true).map_err(|error| ConnectError { error, is_final: true })?;
         let error = match timeout(4 * CONNECT, client.init()).await {
-            Ok(Ok(_)) => return Ok(Self::on(client)),
+            Ok(Ok(_)) => return Ok(Self::on(client, settings)),
             Ok(Err(error)) => error,
             Err(_) => Error::new(ErrorKind::Timeout, "no answer within the timeout"),
         };
@@ -43,14 +44,19 @@ impl Redis {
     pub fn connect_in_background(settings: &RedisSettings) -> Result<Arc<Self>, StoreError> {
         let client = client(settings, false).map_err(unavailable)?;
         drop(client.connect());
-        Ok(Self::on(client))
+        Ok(Self::on(client, settings))
     }
 
-    fn on(client: Client) -> Arc<Self> {
+    fn on(client: Client, settings: &RedisSettings) -> Arc<Self> {
         let options =
             Options { max_attempts: Some(1), fail_fast: true, timeout: Some(COMMAND), ..Options::default() };
         let commands = client.with_options(&options);
-        Arc::new(Self { client, commands })
+        Arc::new(Self { client, commands, key_prefix: settings.key_prefix.clone() })
+    }
+
+    /// Returns the full name of a key.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.key_prefix)
     }
 
     /// Closes the connection.
@@ -63,7 +69,7 @@ impl Redis {
 
 /// A client that is not connected yet. One that fails fast gives its first connection up, the other goes on trying.
 fn client(settings: &RedisSettings, fails_fast: bool) -> Result<Client, Error> {
-    let mut config = settings.0.clone();
+    let mut config = settings.config.clone();
     config.fail_fast = fails_fast;
     Builder::from_config(config)
         .with_performance_config(|config| config.default_command_timeout = COMMAND)

@@ -31,8 +31,8 @@ impl RedisRateLimiter {
 impl RateLimiter for RedisRateLimiter {
     async fn admit(&self, key: RateKey, limit: u32) -> Result<RateDecision, StoreError> {
         let key = match key {
-            RateKey::Client(id) => format!("rate:{{{id}}}"),
-            RateKey::Address(address) => format!("rate:{{{address}}}"),
+            RateKey::Client(id) => self.redis.key(&format!("rate:{{{id}}}")),
+            RateKey::Address(address) => self.redis.key(&format!("rate:{{{address}}}")),
         };
         let now = self.clock.as_ref().map_or(String::new(), |clock| clock.now().as_millis().to_string());
         let answer: Vec<i64> = self.script.run(&self.redis, key, [limit.to_string(), now]).await?;

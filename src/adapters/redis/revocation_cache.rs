@@ -28,9 +28,9 @@ impl RedisRevocationCache {
         Self { redis, raise: Script::new(include_str!("raise.lua")), clock }
     }
 
-    async fn raise(&self, key: String, to: u64, until: Timestamp) -> Result<(), StoreError> {
+    async fn raise(&self, name: &str, to: u64, until: Timestamp) -> Result<(), StoreError> {
         let life = self.life(until).to_string();
-        self.raise.run::<i64>(&self.redis, key, [to.to_string(), life]).await.map(drop)
+        self.raise.run::<i64>(&self.redis, self.redis.key(name), [to.to_string(), life]).await.map(drop)
     }
 
     /// How long a notice has still to live, in milliseconds.
@@ -45,22 +45,28 @@ impl RevocationCache for RedisRevocationCache {
         match notice.target {
             RevocationTarget::Token(id) => {
                 let life = Some(Expiration::PX(self.life(notice.until)));
-                let set = self.redis.commands.set::<(), _, _>(format!("revoked:{id}"), 1, life, None, false);
+                let set = self.redis.commands.set::<(), _, _>(
+                    self.redis.key(&format!("revoked:{id}")),
+                    1,
+                    life,
+                    None,
+                    false,
+                );
                 set.await.map_err(unavailable)
             }
             RevocationTarget::Agent(AgentId(id), generation)
             | RevocationTarget::Organization(OrganizationId(id), generation) => {
-                self.raise(format!("gen:{id}"), generation, notice.until).await
+                self.raise(&format!("gen:{id}"), generation, notice.until).await
             }
         }
     }
 
     async fn is_revoked(&self, claims: &Claims) -> Result<bool, StoreError> {
-        let commands = &self.redis.commands;
+        let get = |name: String| self.redis.commands.get::<Option<String>, _>(self.redis.key(&name));
         let (revoked, agent, organization) = tokio::try_join!(
-            commands.get::<Option<String>, _>(format!("revoked:{}", claims.id)),
-            commands.get::<Option<String>, _>(format!("gen:{}", claims.agent)),
-            commands.get::<Option<String>, _>(format!("gen:{}", claims.organization)),
+            get(format!("revoked:{}", claims.id)),
+            get(format!("gen:{}", claims.agent)),
+            get(format!("gen:{}", claims.organization)),
         )
         .map_err(unavailable)?;
         // What is not known, or no number, counts as nothing: generations only rise, so the true sum is no less than this.
@@ -72,6 +78,6 @@ impl RevocationCache for RedisRevocationCache {
     async fn show_usage(&self, usage: &MonthlyUsage) -> Result<(), StoreError> {
         let MonthlyUsage { client, month, tokens } = usage;
         let (year, month_of_year) = month.year_and_month();
-        self.raise(format!("monthly:{client}:{year}:{month_of_year}"), *tokens, month.end()).await
+        self.raise(&format!("monthly:{client}:{year}:{month_of_year}"), *tokens, month.end()).await
     }
 }

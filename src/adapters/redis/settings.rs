@@ -12,7 +12,11 @@ pub(super) const CONNECT: Duration = Duration::from_secs(1);
 
 /// Where Redis is.
 #[derive(Clone)]
-pub struct RedisSettings(pub(super) Config);
+pub struct RedisSettings {
+    pub(super) config: Config,
+    /// Starts every key.
+    pub(super) key_prefix: String,
+}
 
 impl RedisSettings {
     /// Reads a URL: `redis://`, `rediss://` (TLS), `redis-cluster://`, `redis-sentinel://`, their `rediss-`
@@ -31,7 +35,13 @@ impl RedisSettings {
                 Some(Err(_)) => return Err(RedisSettingsError::Malformed),
             };
         }
-        Ok(Self(config))
+        Ok(Self { config, key_prefix: String::new() })
+    }
+
+    /// The same server, with keys that start with this prefix, so that several services can share it.
+    #[must_use]
+    pub fn with_key_prefix(self, key_prefix: &str) -> Self {
+        Self { key_prefix: key_prefix.to_owned(), ..self }
     }
 }
 
