@@ -18,6 +18,7 @@ use crate::adapters::crypto::{
 use crate::adapters::http::answers::Answers;
 use crate::adapters::http::body::BodyReader;
 use crate::adapters::http::document::{self, Router};
+use crate::adapters::http::failure_log::FailureLog;
 use crate::adapters::http::front::Front;
 use crate::adapters::http::pipeline::Pipeline;
 use crate::adapters::http::shutdown::Shutdown;
@@ -130,6 +131,7 @@ impl Service {
             shutdown: shutdown.clone(),
             bodies: BodyReader::default(),
             answers: Answers::default(),
+            failures: FailureLog::default(),
             trusted_proxies: args.trusted_proxies.0.clone(),
             cors_origins: args.cors_origin.0.clone(),
             issuer_path: path_of(&issuer),

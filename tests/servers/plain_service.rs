@@ -12,6 +12,7 @@ use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::answers::Answers;
 use agentidp::adapters::http::body::BodyReader;
 use agentidp::adapters::http::document;
+use agentidp::adapters::http::failure_log::FailureLog;
 use agentidp::adapters::http::pipeline::Pipeline;
 use agentidp::adapters::http::shutdown::Shutdown;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
@@ -84,6 +85,7 @@ impl PlainService {
             shutdown,
             bodies: BodyReader::default(),
             answers: Answers::default(),
+            failures: FailureLog::default(),
             trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
             cors_origins: Vec::new(),
             issuer_path: String::new(),

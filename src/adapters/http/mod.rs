@@ -16,6 +16,7 @@ mod credentials;
 mod detach_on_drop;
 pub mod document;
 pub(crate) mod error;
+pub mod failure_log;
 pub(crate) mod front;
 mod health;
 pub(crate) mod input;

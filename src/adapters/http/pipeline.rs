@@ -18,6 +18,7 @@ use super::cors;
 use super::detach_on_drop::{DetachOnDrop, Panicked};
 use super::document::Routes;
 use super::error::{ApiError, Code};
+use super::failure_log::FailureLog;
 use super::metrics;
 use super::shutdown::Shutdown;
 use crate::app::App;
@@ -42,6 +43,7 @@ pub struct Pipeline {
     pub shutdown: Arc<Shutdown>,
     pub bodies: BodyReader,
     pub answers: Answers,
+    pub failures: FailureLog,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     pub cors_origins: Vec<String>,
@@ -65,9 +67,9 @@ impl Pipeline {
             match self.run(request, &context).await {
                 Ok(response) => self.normalize_error(response, &path, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
-                    write_error(&error.into_oauth(), &context)
+                    self.write_error(&error.into_oauth(), &context)
                 }
-                Err(error) => write_error(&error, &context),
+                Err(error) => self.write_error(&error, &context),
             }
         };
         if matches!(method, Method::GET | Method::HEAD) {
@@ -160,7 +162,7 @@ impl Pipeline {
     /// The answer, with an error in this API's form whoever found it.
     fn normalize_error(&self, response: Response, path: &str, context: &HttpContext) -> Response {
         if let Some(error) = response.data::<ApiError>() {
-            return write_error(error, context);
+            return self.write_error(error, context);
         }
         let has_body_of_ours = response
             .headers()
@@ -171,7 +173,7 @@ impl Pipeline {
             StatusCode::METHOD_NOT_ALLOWED => {
                 let allowed = self.routes.methods(path).join(", ");
                 let message = format!("method not allowed; this path supports {allowed}");
-                let mut response = write_error(&ApiError::new(Code::MethodNotAllowed, message), context);
+                let mut response = self.write_error(&ApiError::new(Code::MethodNotAllowed, message), context);
                 if let Ok(allowed) = HeaderValue::from_str(&allowed) {
                     response.headers_mut().insert(header::ALLOW, allowed);
                 }
@@ -179,11 +181,11 @@ impl Pipeline {
             }
             status if status.is_client_error() => {
                 let message = "no such endpoint; see GET /docs";
-                write_error(&ApiError::new(Code::NotFound, message), context)
+                self.write_error(&ApiError::new(Code::NotFound, message), context)
             }
             status => {
                 let cause = format!("the framework returned {status}");
-                write_error(&ApiError::internal(&cause), context)
+                self.write_error(&ApiError::internal(&cause), context)
             }
         }
     }
@@ -195,8 +197,15 @@ impl Pipeline {
         let reader = request.organization().map_or_else(|| Reader::Network(network()), Reader::Organization);
         self.answers.hold(response, reader).unwrap_or_else(|| {
             let message = "too many responses are still unread; read them, then retry";
-            write_error(&ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1), context)
+            self.write_error(&ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1), context)
         })
+    }
+
+    fn write_error(&self, error: &ApiError, context: &HttpContext) -> Response {
+        if let Some(cause) = &error.cause {
+            self.failures.record(&context.id, error.status, cause);
+        }
+        error.to_response(&context.id)
     }
 
     fn add_headers(path: &str, context: &HttpContext, headers: &mut HeaderMap) {
@@ -253,13 +262,6 @@ async fn within_deadline(
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
     let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
     format!("{path}{query}").parse().map_err(|_| ApiError::internal("cannot build a path"))
-}
-
-fn write_error(error: &ApiError, context: &HttpContext) -> Response {
-    if let Some(cause) = &error.cause {
-        tracing::error!(request_id = context.id, status = error.status.as_u16(), cause, "request failed");
-    }
-    error.to_response(&context.id)
 }
 
 #[cfg(test)]
