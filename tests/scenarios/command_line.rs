@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::server::{RSA_PEM, settings};
 
-const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(120);
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
@@ -36,14 +36,14 @@ async fn complaint(mut command: Command) -> String {
 }
 
 /// A running service, its first lines read.
-struct Running {
+pub struct Running {
     child: Child,
     out: Lines<BufReader<ChildStdout>>,
-    address: String,
-    curl: String,
+    pub address: String,
+    pub curl: String,
 }
 
-async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+pub async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
     let mut command = program(&[arguments, &["--port", "0", "--bcrypt-cost", "4"]].concat());
     command.env("METRICS_ADDR", "off").envs(environment.iter().copied()).stderr(Stdio::null());
     let mut child = command.spawn().expect("it runs");
@@ -163,31 +163,6 @@ async fn the_printed_curl_gets_a_token() {
     let output = Command::new("sh").args(["-c", &running.curl]).output().await.expect("curl runs");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(answer["token_type"], "Bearer", "{answer}");
-}
-
-/// What stands in README to be pasted is pasted.
-#[tokio::test]
-async fn the_steps_in_readme_register_use_introspect_and_kill_an_agent() {
-    let readme = include_str!("../../README.md");
-    let steps = readme.split("```sh\n").find(|block| block.starts_with("URL=")).expect("the steps");
-    let steps = steps.split("```").next().expect("an end");
-    let running = serve(&[], &[]).await;
-    let steps = steps.replace("http://127.0.0.1:3000", &running.address);
-    let pair = running.curl.split('\'').nth(1).expect("the client and its secret");
-    let (client, secret) = pair.split_once(':').expect("both");
-    let mut shell = Command::new("bash");
-    shell.args(["-eu", "-c", &steps]).env("CLIENT", client).env("SECRET", secret);
-    let output = tokio::time::timeout(LONG, shell.output()).await.expect("in time").expect("bash runs");
-    let text = String::from_utf8(output.stdout).expect("text");
-    assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
-    let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].contains("summarizer-1@agents.example.com"), "its token is used: {text}");
-    assert!(lines[1].contains(r#""active":true"#), "{text}");
-    assert_eq!(lines[2], r#"{"active":false}"#, "it is killed: {text}");
-    assert!(lines[3].contains("UNAUTHORIZED"), "{text}");
-    for action in ["agent.created", "credential.generated", "token.issued", "token.revoked"] {
-        assert!(text.contains(action), "{action} is in the audit log: {text}");
-    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod introspection;
 mod organizations;
 mod own_stores;
 mod rate;
+mod readme;
 mod revocation;
 mod scopes;
 mod server;
