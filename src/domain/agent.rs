@@ -1,4 +1,4 @@
-//! Agents: pieces of software with an identity, and the states they go through.
+//! Agents: pieces of software with an identity, and their life cycle.
 
 use email_address::{EmailAddress, Options};
 use unicode_normalization::UnicodeNormalization as _;
@@ -8,35 +8,48 @@ use super::scope::{ManagementScope, Scopes};
 use super::time::Timestamp;
 use super::token::generation_after;
 
-/// The longest e-mail address, in bytes.
+/// The longest email address, in bytes.
 pub const MAX_EMAIL_BYTES: usize = 255;
 /// The longest version, in bytes.
 pub const MAX_VERSION_BYTES: usize = 64;
 /// The longest owner, in characters.
 pub const MAX_OWNER_CHARS: usize = 128;
 
-/// A piece of software that acts by itself, owned by one organization.
+/// A piece of software that acts on its own, owned by one organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
+    /// ID of the agent, which is also its `client_id`.
     pub id: AgentId,
+    /// The organization that owns the agent.
     pub organization: OrganizationId,
+    /// Email address, unique in the organization.
     pub email: Email,
+    /// Kind of work that the agent does.
     pub agent_type: AgentType,
+    /// Version of the software.
     pub version: Version,
+    /// Scopes that the agent may request.
     pub capabilities: Scopes,
+    /// Team or person responsible for the agent.
     pub owner: Owner,
+    /// Environment in which the agent runs.
     pub deployment_env: DeploymentEnv,
+    /// Position in the life cycle.
     pub status: AgentStatus,
+    /// Instant of registration.
     pub created_at: Timestamp,
+    /// Instant of the last change.
     pub updated_at: Timestamp,
-    /// Raised by all that must kill the tokens it has; never lowered.
+    /// Raised by every change that must revoke the agent's tokens; never lowered.
     pub generation: u64,
-    /// Raised by every change, so that a store can refuse a change of what is no longer so.
+    /// Raised by every change, so that a store can refuse a change of an outdated agent.
     pub revision: u64,
 }
 
 impl Agent {
-    /// The agent with these fields replaced; itself, unchanged, where nothing differs.
+    /// Returns the agent with these fields replaced, or an unchanged copy if nothing differs.
+    ///
+    /// Returns [`Decommissioned`] if the agent is decommissioned.
     pub fn changed(&self, change: AgentChange, at: Timestamp) -> Result<Self, Decommissioned> {
         self.ensure_not_decommissioned()?;
         let mut after = self.clone();
@@ -51,20 +64,25 @@ impl Agent {
         Ok(if after == *self { after } else { after.stamped(self, at) })
     }
 
-    /// The agent at its end. It keeps its row and its e-mail address, and never comes back.
+    /// Returns the agent in its final state.
+    ///
+    /// A decommissioned agent keeps its row and its email address, and is never reactivated. Returns
+    /// [`Decommissioned`] if the agent is decommissioned already.
     pub fn decommissioned(&self, at: Timestamp) -> Result<Self, Decommissioned> {
         self.ensure_not_decommissioned()?;
         Ok(Self { status: AgentStatus::Decommissioned, ..self.clone() }.stamped(self, at))
     }
 
-    /// The agent without the tokens it has: the kill switch.
+    /// Returns the agent with all of its present tokens revoked: the kill switch.
+    ///
+    /// Returns [`Decommissioned`] if the agent is decommissioned.
     pub fn with_tokens_revoked(&self, at: Timestamp) -> Result<Self, Decommissioned> {
         self.ensure_not_decommissioned()?;
         let generation = generation_after(self.generation, at);
         Ok(Self { generation, ..self.clone() }.stamped(self, at))
     }
 
-    /// Marks a change of `before`. Leaving `active` kills the tokens that the agent has.
+    /// Records a change of `before`. Leaving the status `active` revokes the agent's present tokens.
     fn stamped(mut self, before: &Self, at: Timestamp) -> Self {
         if before.status == AgentStatus::Active && self.status != AgentStatus::Active {
             self.generation = generation_after(self.generation, at);
@@ -74,69 +92,86 @@ impl Agent {
         self
     }
 
-    /// Refuses where the agent has come to its end: nothing of it changes any more.
+    /// Returns [`Decommissioned`] if the agent is decommissioned, because such an agent never changes.
     pub fn ensure_not_decommissioned(&self) -> Result<(), Decommissioned> {
         if self.status == AgentStatus::Decommissioned { Err(Decommissioned) } else { Ok(()) }
     }
 
-    /// Whether it could administer all organizations, as far as the agent itself goes: whether it can depends on its
-    /// credentials and its organization too.
+    /// Returns whether the agent could administer all organizations, as far as the agent itself is concerned.
+    ///
+    /// Whether it can also depends on its credentials and its organization.
     pub fn could_administer(&self) -> bool {
         self.is_active() && self.capabilities.management().contains(ManagementScope::AdminOrgs)
     }
 
-    /// Whether it may get and use tokens, as far as the agent itself goes.
+    /// Returns whether the agent may get and use tokens, as far as the agent itself is concerned.
     pub fn is_active(&self) -> bool {
         self.status == AgentStatus::Active
     }
 }
 
-/// The fields of an agent that a change names; each is replaced whole.
+/// The fields of an agent to be changed. A field that is `None` stays; any other is replaced as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct AgentChange {
+    /// New type.
     pub agent_type: Option<AgentType>,
+    /// New version.
     pub version: Option<Version>,
+    /// New capabilities.
     pub capabilities: Option<Scopes>,
+    /// New owner.
     pub owner: Option<Owner>,
+    /// New deployment environment.
     pub deployment_env: Option<DeploymentEnv>,
-    /// Active or suspended. Decommissioning is an operation of its own.
+    /// `true` for active, `false` for suspended. Decommissioning is a separate operation.
     pub is_active: Option<bool>,
 }
 
-/// A decommissioned agent takes no change.
+/// The agent is decommissioned and cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the agent is decommissioned, which is final")]
 pub struct Decommissioned;
 
-/// Where an agent stands in its life: `active ⇄ suspended`, either to `decommissioned`, which is final.
+/// Life cycle of an agent: `active ⇄ suspended`, and from either to `decommissioned`, which is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AgentStatus {
+    /// The agent may get and use tokens.
     Active,
+    /// The agent may neither get nor use tokens until it is reactivated.
     Suspended,
+    /// The agent may never get or use tokens again.
     Decommissioned,
 }
 
 impl AgentStatus {
-    /// Each status with its name.
+    /// Every status with its name.
     pub const ALL: [(&'static str, Self); 3] =
         [("active", Self::Active), ("suspended", Self::Suspended), ("decommissioned", Self::Decommissioned)];
 }
 
-/// What kind of work an agent does.
+/// Kind of work that an agent does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AgentType {
+    /// Screens input.
     Screener,
+    /// Classifies input.
     Classifier,
+    /// Orchestrates other agents.
     Orchestrator,
+    /// Extracts data.
     Extractor,
+    /// Summarizes content.
     Summarizer,
+    /// Routes work.
     Router,
+    /// Monitors systems.
     Monitor,
+    /// Does any other work.
     Custom,
 }
 
 impl AgentType {
-    /// Each type with its name.
+    /// Every type with its name.
     pub const ALL: [(&'static str, Self); 8] = [
         ("screener", Self::Screener),
         ("classifier", Self::Classifier),
@@ -149,29 +184,34 @@ impl AgentType {
     ];
 }
 
-/// Where an agent runs.
+/// Environment in which an agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeploymentEnv {
+    /// Development.
     Development,
+    /// Staging.
     Staging,
+    /// Production.
     Production,
 }
 
 impl DeploymentEnv {
-    /// Each environment with its name.
+    /// Every environment with its name.
     pub const ALL: [(&'static str, Self); 3] =
         [("development", Self::Development), ("staging", Self::Staging), ("production", Self::Production)];
 }
 
-/// An e-mail address in its normal form: trimmed, NFC, lower-cased. Unique in an organization for ever.
+/// An email address in normal form: trimmed, NFC, lower-cased. Permanently unique in an organization.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Email(String);
 
 impl Email {
-    /// The address in normal form; what is wrong with it otherwise.
+    /// Parses an address into its normal form.
     ///
-    /// Of RFC 5321 and 6531: a local part and a domain with a dot in it; no display name, no address
-    /// literal, no control characters.
+    /// The address is of RFC 5321 and 6531: a local part and a domain with a dot in it, without display name,
+    /// address literal or control characters.
+    ///
+    /// Returns what is wrong with the text if it is not such an address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let composed = text.trim().nfc().collect::<String>().to_lowercase();
         let normal: String = composed.nfc().collect();
@@ -186,18 +226,20 @@ impl Email {
         Ok(Self(normal))
     }
 
-    /// The address.
+    /// Returns the address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A version of SemVer 2.0.0, as it was written.
+/// A version according to SemVer 2.0.0, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(String);
 
 impl Version {
-    /// The version; what is wrong with it otherwise.
+    /// Parses a version.
+    ///
+    /// Returns what is wrong with the text if it is not a version.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > MAX_VERSION_BYTES {
             return Err("must be at most 64 bytes");
@@ -208,18 +250,20 @@ impl Version {
         }
     }
 
-    /// The version as it was written.
+    /// Returns the version as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Who answers for an agent: a team or a person.
+/// The team or person responsible for an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner(String);
 
 impl Owner {
-    /// The owner; what is wrong with it otherwise.
+    /// Parses an owner.
+    ///
+    /// Returns what is wrong with the text if it is not an owner.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.chars().any(char::is_control) {
             return Err("must not contain control characters");
@@ -230,7 +274,7 @@ impl Owner {
         Ok(Self(text.to_owned()))
     }
 
-    /// The owner.
+    /// Returns the owner as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The audit log: what happened, who did it, to what, from where.
+//! Audit events: what happened, which agent did it, to what, and from where.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -14,60 +14,77 @@ use super::tenancy::Tenancy;
 use super::time::Timestamp;
 use super::token::generation_of;
 
-/// The longest user agent that is kept, in bytes.
+/// The longest user agent that is stored, in bytes.
 pub const MAX_USER_AGENT_BYTES: usize = 512;
-/// The most that an event's metadata may take as JSON, in bytes.
+/// The largest metadata of an event, in bytes of JSON.
 pub const MAX_METADATA_BYTES: usize = 4096;
 
-/// One line of the record. Never changed, never removed before its retention ends.
+/// One event of the audit log. Never changed, and never removed before its retention ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEvent {
-    /// Whose it is; `None` for a failed authentication that named no known client.
+    /// The organization that the event belongs to; `None` for a failed authentication that named no known
+    /// client.
     pub organization: Option<OrganizationId>,
-    /// What happened.
+    /// The event as it was created.
     pub draft: NewAuditEvent,
 }
 
 impl AuditEvent {
-    /// Whether it may be seen from there. One of no organization is seen only with all of them.
+    /// Returns whether the event may be seen within this tenancy.
+    ///
+    /// An event without an organization is seen only with [`Tenancy::All`].
     pub fn is_within(&self, tenancy: Tenancy) -> bool {
         self.organization.map_or(tenancy == Tenancy::All, |organization| tenancy.contains(organization))
     }
 }
 
-/// An event as a use case writes it. The store takes its organization from the row that changed.
+/// An event as a use case creates it. The store takes its organization from the row that changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewAuditEvent {
+    /// ID of the event.
     pub id: EventId,
-    /// Who acted; `None` for a stranger and for the operator of the service.
+    /// The agent that acted.
+    ///
+    /// `None` for an unauthenticated caller, for the operator of the service, and for a folded event, which
+    /// stands for several callers.
     pub actor: Option<AgentId>,
-    /// By what right, where something is changed on somebody's behalf: it must still hold at the moment in which the change
-    /// is stored. It is not kept.
+    /// The caller's authority for the change, if a caller asked for one. Not stored.
+    ///
+    /// The authority must still hold at the moment in which the change is stored.
     pub authority: Option<Authority>,
+    /// Kind of the event.
     pub action: AuditAction,
+    /// Result of the action.
     pub outcome: Outcome,
-    /// What it was done to.
+    /// Entity that the event is about, if any.
     pub resource: Option<Resource>,
+    /// Source of the request.
     pub origin: Origin,
+    /// Further details.
     pub metadata: Metadata,
+    /// Instant of the event.
     pub at: Timestamp,
 }
 
-/// By what right a caller changes something: what it was when it proved who it is.
+/// A caller's authority for a change: its rights when it authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority {
+    /// The calling agent.
     pub agent: AgentId,
+    /// The agent's organization.
     pub organization: OrganizationId,
-    /// The sum of the generations of both.
+    /// Sum of the generations of agent and organization.
     pub generation: u64,
-    /// The management scopes that it has.
+    /// The management scopes of the caller.
     pub scopes: ManagementScopes,
-    /// The token that it called with.
+    /// The token that the caller used; `None` if it authenticated as a client.
     pub token: Option<TokenId>,
 }
 
 impl Authority {
-    /// Whether it still holds: the caller was neither stopped nor lost a capability that it came with.
+    /// Returns whether the authority still holds.
+    ///
+    /// It does not if the caller was stopped or has lost a management scope that it came with.
     pub fn holds(&self, agent: &Agent, organization: &Organization, is_revoked: bool) -> bool {
         !is_revoked
             && agent.is_active()
@@ -77,50 +94,70 @@ impl Authority {
     }
 }
 
-/// Where a request came from.
+/// Source of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The client's address, as far as trusted proxies tell it; `None` for a command of the operator.
+    /// The client's address, as far as trusted proxies report it.
+    ///
+    /// `None` for a command of the operator, and for a folded event, which stands for several callers.
     pub address: Option<IpAddr>,
-    /// Valid text of at most 512 bytes.
+    /// `User-Agent` of the request, as valid text of at most 512 bytes.
     pub user_agent: Option<String>,
 }
 
-/// How it ended.
+/// Result of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
+    /// The action succeeded.
     Success,
+    /// The action was refused.
     Failure,
 }
 
 impl Outcome {
-    /// Each outcome with its name.
+    /// Every outcome with its name.
     pub const ALL: [(&'static str, Self); 2] = [("success", Self::Success), ("failure", Self::Failure)];
 }
 
-/// What happened.
+/// The kind of an audit event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuditAction {
+    /// An agent was registered.
     AgentCreated,
+    /// Fields of an agent were changed.
     AgentUpdated,
+    /// An agent was suspended.
     AgentSuspended,
+    /// An agent was reactivated.
     AgentReactivated,
+    /// An agent was decommissioned.
     AgentDecommissioned,
+    /// A credential was created.
     CredentialGenerated,
+    /// A client secret was rotated.
     CredentialRotated,
+    /// A credential was revoked.
     CredentialRevoked,
+    /// A token was issued.
     TokenIssued,
+    /// A token was introspected.
     TokenIntrospected,
+    /// One token, or all tokens of an agent, were revoked.
     TokenRevoked,
+    /// A caller failed to authenticate.
     AuthFailed,
+    /// An organization was created.
     OrganizationCreated,
+    /// Fields of an organization were changed.
     OrganizationUpdated,
+    /// An organization was suspended.
     OrganizationSuspended,
+    /// An organization was reactivated.
     OrganizationReactivated,
 }
 
 impl AuditAction {
-    /// Each action with its name.
+    /// Every action with its name.
     pub const ALL: [(&'static str, Self); 16] = [
         ("agent.created", Self::AgentCreated),
         ("agent.updated", Self::AgentUpdated),
@@ -141,17 +178,21 @@ impl AuditAction {
     ];
 }
 
-/// The kind of thing an event was about.
+/// The kind of entity that an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResourceType {
+    /// An agent.
     Agent,
+    /// A credential.
     Credential,
+    /// A token.
     Token,
+    /// An organization.
     Organization,
 }
 
 impl ResourceType {
-    /// Each kind with its name.
+    /// Every kind with its name.
     pub const ALL: [(&'static str, Self); 4] = [
         ("agent", Self::Agent),
         ("credential", Self::Credential),
@@ -160,10 +201,12 @@ impl ResourceType {
     ];
 }
 
-/// What an event was about.
+/// The entity that an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resource {
+    /// Kind of the entity.
     pub kind: ResourceType,
+    /// ID of the entity.
     pub id: Uuid,
 }
 
@@ -191,12 +234,12 @@ impl From<OrganizationId> for Resource {
     }
 }
 
-/// What else is worth knowing of an event: names and values, at most 4 KB. Never a secret or a token.
+/// Further details of an event: names and values, at most 4 KB. Never a secret or a token.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata(Map<String, Value>);
 
 impl Metadata {
-    /// Adds a value. One that would take the whole over its bound is left out, and `truncated` says so.
+    /// Adds a value. One that would exceed the bound is left out, which `truncated` reports.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         const MARK: usize = r#","truncated":true"#.len();
@@ -209,12 +252,12 @@ impl Metadata {
         self
     }
 
-    /// Those names and values, as a store kept them.
+    /// Returns metadata with these names and values, as a store has kept them.
     pub const fn of_stored(map: Map<String, Value>) -> Self {
         Self(map)
     }
 
-    /// The names and values.
+    /// Returns the names and values.
     pub const fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
@@ -224,7 +267,7 @@ impl Metadata {
     }
 }
 
-/// How long a value is as JSON.
+/// Returns the length of a value as JSON, in bytes.
 fn json_bytes(value: &Value) -> usize {
     struct Length(usize);
     impl fmt::Write for Length {
@@ -238,42 +281,48 @@ fn json_bytes(value: &Value) -> usize {
     length.0
 }
 
-/// How many events of one tally are kept in full: the first failures of a minute.
+/// How many events of one tally are stored in full: the first failures of a minute.
 pub const MAX_SAMPLES: usize = 5;
 
-/// What one instance has seen, since it last told, of something that is counted rather than written each time.
+/// Counts and samples of similar events that one instance saw since its last report.
 ///
-/// Over all instances a tally becomes one event with a `count`, when its minute is over; before that the first
-/// [`MAX_SAMPLES`] events that want it are written in full, and those beyond are counted.
+/// Over all instances, a tally becomes one event with a `count` when its minute is over. Before that, the
+/// first [`MAX_SAMPLES`] samples are stored in full and the samples beyond are counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tally {
-    /// What is counted together: of what kind, by whom, in which minute.
+    /// Identifies the events that are counted together: their kind, caller and minute.
     pub key: String,
+    /// Start of the minute.
     pub minute: Timestamp,
-    /// Stands for all that is counted, where it is the tally's first.
+    /// The event that represents all that is counted, if this is the first report of the tally.
     pub event: AuditEvent,
-    /// What wants to be written in full.
+    /// Events to be stored in full.
     pub samples: Vec<AuditEvent>,
-    /// What is only counted.
+    /// Number of events that are only counted.
     pub count: u64,
 }
 
-/// Which events are wanted.
+/// Filter of a list of events. A field that is `None` matches every event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AuditFilter {
+    /// The agent that acted.
     pub actor: Option<AgentId>,
+    /// Kind of the event.
     pub action: Option<AuditAction>,
+    /// Result of the action.
     pub outcome: Option<Outcome>,
+    /// Kind of the entity that the event is about.
     pub resource_type: Option<ResourceType>,
+    /// ID of the entity that the event is about.
     pub resource_id: Option<Uuid>,
-    /// From this instant on.
+    /// Start of the period, inclusive.
     pub from: Option<Timestamp>,
-    /// Up to this instant, and not the instant itself.
+    /// End of the period, exclusive.
     pub to: Option<Timestamp>,
 }
 
 impl AuditFilter {
-    /// Whether the event is one of those wanted.
+    /// Returns whether the event matches every field of the filter.
     pub fn matches(&self, event: &NewAuditEvent) -> bool {
         fn holds<T: PartialEq + Copy>(wanted: Option<T>, have: Option<T>) -> bool {
             wanted.is_none() || wanted == have
@@ -288,15 +337,19 @@ impl AuditFilter {
     }
 }
 
-/// Where an event stands in the log, newest first: by time, then by id. It never moves.
+/// Position of an event in the log, by time and then by ID. It never changes.
+///
+/// The log is listed from the highest position down, newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
+    /// Instant of the event.
     pub at: Timestamp,
+    /// ID of the event.
     pub id: EventId,
 }
 
 impl NewAuditEvent {
-    /// Where the event stands in the log.
+    /// Returns the position of the event in the log.
     pub const fn position(&self) -> Position {
         Position { at: self.at, id: self.id }
     }
@@ -321,7 +374,7 @@ mod tests {
 
     #[test]
     fn metadata_takes_all_that_leaves_room_to_say_that_more_was_left_out() {
-        // The comma that the first name has not is counted too.
+        // The bound counts a comma for the first name too, though it has none.
         let room = MAX_METADATA_BYTES - r#"{"b":"1","a":"","truncated":true}"#.len() - 1;
         let full = Metadata::default().with("b", "1").with("a", "x".repeat(room));
         assert_eq!(full.as_map().keys().collect::<Vec<_>>(), ["b", "a"]);

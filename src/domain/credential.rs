@@ -1,47 +1,57 @@
-//! Credentials: the ways in which an agent proves who it is.
+//! Credentials: the means by which an agent authenticates.
 
 use super::id::{AgentId, CredentialId};
 use super::jwk::PublicKey;
 use super::secret::{Fingerprint, SecretHash};
 use super::time::Timestamp;
 
-/// The most credentials an agent may have that are active and not expired.
+/// The most live credentials (neither revoked nor expired) of an agent.
 pub const MAX_LIVE_CREDENTIALS: u32 = 10;
-/// How many secrets, and how many public keys, of an agent may be not revoked, expired ones among them: what authenticates a
-/// client reads them.
+/// The most secrets, and the most public keys, of an agent that are not revoked.
+///
+/// Expired ones count. Their number is limited because client authentication searches them.
 pub const MAX_UNREVOKED: u32 = 100;
 /// How many revoked credentials of an agent are kept, the newest. The audit log has the others.
 pub const MAX_REVOKED: u32 = 1_000;
-/// The longest that a rotated secret may live on: a week.
+/// The longest grace period of a rotated secret, in seconds: one week.
 pub const MAX_GRACE_SECONDS: u32 = 604_800;
 
-/// A way in which an agent proves who it is. It may have several, so that rotation needs no downtime.
+/// A means by which an agent authenticates. An agent may have several, so that rotation needs no downtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
+    /// ID of the credential, which a rotation keeps.
     pub id: CredentialId,
+    /// The agent that the credential belongs to.
     pub agent: AgentId,
+    /// The secret or the public key.
     pub kind: CredentialKind,
+    /// Instant of creation.
     pub created_at: Timestamp,
+    /// Instant from which the credential is expired; `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
+    /// Instant of revocation; `None` if it is not revoked.
     pub revoked_at: Option<Timestamp>,
-    /// To the minute.
+    /// Last use, to the minute; `None` if it was never used.
     pub last_used_at: Option<Timestamp>,
-    /// Raised by every change but that of `last_used_at`, so that a store can refuse a lost race.
+    /// Raised by every change except that of `last_used_at`, so that a store can refuse a lost race.
     pub revision: u64,
 }
 
 impl Credential {
-    /// Whether it counts: not revoked, not expired.
+    /// Returns whether the credential is live: neither revoked nor expired at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// Whether it is active or revoked; expiry does not change that.
+    /// Returns whether the credential is active or revoked. Expiry does not change that.
     pub const fn status(&self) -> CredentialStatus {
         if self.revoked_at.is_some() { CredentialStatus::Revoked } else { CredentialStatus::Active }
     }
 
-    /// The hash that a secret with this fingerprint must match now, if there is one.
+    /// Returns the hash that a secret with this fingerprint must match at `now`.
+    ///
+    /// `None` if the credential has no such secret, if the secret's grace period is over, or if the
+    /// credential is not live.
     pub fn hash_for(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<&SecretHash> {
         let CredentialKind::Secret { current, previous } = &self.kind else { return None };
         if !self.is_live(now) {
@@ -55,7 +65,9 @@ impl Credential {
             .map(|secret| &secret.hash)
     }
 
-    /// The secret that a rotation replaces; why there is none otherwise.
+    /// Returns the secret that a rotation would replace.
+    ///
+    /// Returns [`RotationError`] if the credential is revoked or is a public key.
     pub fn rotatable(&self) -> Result<&StoredSecret, RotationError> {
         match &self.kind {
             _ if self.revoked_at.is_some() => Err(RotationError::Revoked),
@@ -64,7 +76,10 @@ impl Credential {
         }
     }
 
-    /// The same credential with a new secret. The old one dies at once, or lives until `grace_until`.
+    /// Returns the credential with a new secret, under the same ID.
+    ///
+    /// The old secret stops working at once, or works until `grace_until`. Returns [`RotationError`] if the
+    /// credential is revoked or is a public key.
     pub fn rotated(
         &self,
         secret: StoredSecret,
@@ -72,7 +87,8 @@ impl Credential {
         grace_until: Option<Timestamp>,
     ) -> Result<Self, RotationError> {
         let current = self.rotatable()?;
-        // The old secret never outlives its own end: a grace shortens nothing and wakes nothing.
+        // The old secret never works longer than before: a grace period extends no expiry and reactivates
+        // nothing.
         let ends = |until: Timestamp| self.expires_at.map_or(until, |end| end.min(until));
         let previous =
             grace_until.map(|until| PreviousSecret { secret: current.clone(), until: ends(until) });
@@ -84,13 +100,17 @@ impl Credential {
         })
     }
 
-    /// The first instant from `now` on at which `self` works and `after` does not; `None` if there is none.
+    /// Returns the first instant from `now` on at which `self` works and `after` does not.
+    ///
+    /// `None` if no such instant exists.
     pub fn works_longer_than(&self, after: &Self, now: Timestamp) -> Option<Timestamp> {
         let end = if after.is_live(now) { after.expires_at? } else { now };
         self.is_live(end).then_some(end)
     }
 
-    /// The credential at its end.
+    /// Returns the credential as revoked.
+    ///
+    /// Returns [`AlreadyRevokedError`] if it is revoked already.
     pub fn revoked(&self, at: Timestamp) -> Result<Self, AlreadyRevokedError> {
         if self.revoked_at.is_some() {
             return Err(AlreadyRevokedError);
@@ -99,51 +119,59 @@ impl Credential {
     }
 }
 
-/// What a credential is made of.
+/// Secret or public key of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// A client secret, and the one before it while its grace lasts.
+    /// A client secret, and the previous one during its grace period.
     Secret { current: StoredSecret, previous: Option<PreviousSecret> },
     /// A public key, for `private_key_jwt`.
     Key(PublicKey),
 }
 
-/// What is kept of a client secret.
+/// The stored form of a client secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSecret {
+    /// Fingerprint by which the credential is found.
     pub fingerprint: Fingerprint,
+    /// Hash with which the secret is compared.
     pub hash: SecretHash,
 }
 
-/// A secret that was rotated and still works for a while.
+/// A secret that was rotated and works until the end of its grace period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
+    /// The secret that was replaced.
     pub secret: StoredSecret,
+    /// Instant from which the secret no longer works.
     pub until: Timestamp,
 }
 
-/// Whether a credential was revoked.
+/// Revocation status of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialStatus {
+    /// Not revoked; it may be expired.
     Active,
+    /// Revoked.
     Revoked,
 }
 
 impl CredentialStatus {
-    /// Each status with its name.
+    /// Every status with its name.
     pub const ALL: [(&'static str, Self); 2] = [("active", Self::Active), ("revoked", Self::Revoked)];
 }
 
-/// A revoked credential takes no change.
+/// The credential is revoked and cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the credential is already revoked")]
 pub struct AlreadyRevokedError;
 
-/// Why a credential cannot be rotated.
+/// Error of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RotationError {
+    /// The credential is revoked.
     #[error("the credential is already revoked")]
     Revoked,
+    /// The credential is a public key.
     #[error("a public key cannot be rotated: add another and revoke this one")]
     PublicKey,
 }

@@ -1,4 +1,6 @@
-//! Identities: one type a noun, so that an agent's id cannot be handed where a credential's is wanted.
+//! IDs, one type per entity.
+//!
+//! An agent's ID cannot be passed where a credential's is expected.
 
 use uuid::Uuid;
 
@@ -9,10 +11,11 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// Reads the one accepted spelling: lower-case, hyphenated.
+            /// Parses the one accepted spelling, which is lower-case and hyphenated; `None` for any other
+            /// text.
             ///
-            /// Other spellings of the same UUID are refused, because two spellings of one client would
-            /// have two rate windows and two lines in the audit log.
+            /// Other spellings of the same UUID are refused, because two spellings of one client would have
+            /// two rate windows and two lines in the audit log.
             pub fn parse(text: &str) -> Option<Self> {
                 let uuid = Uuid::try_parse(text).ok()?;
                 let mut buffer = Uuid::encode_buffer();
@@ -35,23 +38,24 @@ macro_rules! id {
 }
 
 id!(
-    /// The identity of an [`Organization`](super::organization::Organization).
+    /// The ID of an [`Organization`](super::organization::Organization).
     OrganizationId
 );
 id!(
-    /// The identity of an [`Agent`](super::agent::Agent). It is the agent's `client_id` and its tokens' `sub`.
+    /// The ID of an [`Agent`](super::agent::Agent). It is the agent's `client_id` and the `sub` of its
+    /// tokens.
     AgentId
 );
 id!(
-    /// The identity of a [`Credential`](super::credential::Credential).
+    /// The ID of a [`Credential`](super::credential::Credential).
     CredentialId
 );
 id!(
-    /// The identity of an [`AuditEvent`](super::audit::AuditEvent).
+    /// The ID of an [`AuditEvent`](super::audit::AuditEvent).
     EventId
 );
 id!(
-    /// The identity of a token: its `jti` (RFC 7519 section 4.1.7).
+    /// The ID of a token: its `jti` (RFC 7519 section 4.1.7).
     TokenId
 );
 

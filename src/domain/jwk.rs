@@ -1,17 +1,17 @@
-//! Public keys: those that agents register, and those this service signs with.
+//! Public keys: those that agents register, and those of this service.
 
-/// A public key as RFC 7517 describes it. All numbers are base64url without padding.
+/// A public key (RFC 7517). All numbers are base64url without padding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PublicKey {
-    /// RSA, 2048 to 4096 bits, for RS256: modulus and exponent (RFC 7518 section 6.3.1).
+    /// RSA of 2048 to 4096 bits, for RS256: modulus and exponent (RFC 7518 section 6.3.1).
     Rsa { n: String, e: String },
-    /// P-256, for ES256: the point (RFC 7518 section 6.2.1).
+    /// P-256, for ES256: the coordinates of the point (RFC 7518 section 6.2.1).
     P256 { x: String, y: String },
     /// Ed25519, for EdDSA (RFC 8037 section 2).
     Ed25519 { x: String },
 }
 
-/// What kind of key to make.
+/// The type of a key to be generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
     /// RSA of 2048 bits, for RS256.
@@ -23,7 +23,9 @@ pub enum KeyType {
 }
 
 impl PublicKey {
-    /// The one signature algorithm that the key is used with. It is the key's, never a header's.
+    /// Returns the one signature algorithm that the key is used with.
+    ///
+    /// It is determined by the key, never by a header.
     pub const fn algorithm(&self) -> &'static str {
         match self {
             Self::Rsa { .. } => "RS256",
@@ -33,7 +35,7 @@ impl PublicKey {
     }
 }
 
-/// A public key that this service publishes, with its id.
+/// A public key that this service publishes, with its ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedKey {
     /// The RFC 7638 thumbprint of the key.

@@ -1,7 +1,7 @@
-//! What things are: the nouns of the service and the rules between them.
+//! The entities of the service and the rules between them.
 //!
-//! Everything here is pure. No I/O, no `async`, no clock, no randomness, no wire format: time and ids come
-//! in as arguments, so each rule can be read and tested by itself.
+//! Everything here is pure: no I/O, no `async`, no clock, no randomness, no wire format. Time and IDs are
+//! passed in as arguments, so each rule can be read and tested by itself.
 
 pub mod agent;
 pub mod audit;

@@ -7,34 +7,42 @@ use super::plan::{Limit, LimitOverrides, Limits, Plan};
 use super::time::Timestamp;
 use super::token::generation_after;
 
-/// The slug of the organization that exists from the first start.
+/// The slug of the organization that exists from the first start on.
 pub const DEFAULT_SLUG: &str = "default";
-/// The most resources an organization may name.
+/// The most resources of an organization.
 pub const MAX_RESOURCES: usize = 50;
 /// The longest resource URI, in bytes.
 pub const MAX_RESOURCE_BYTES: usize = 2048;
 
-/// A tenant.
+/// A tenant, which owns agents and has a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {
+    /// ID of the organization.
     pub id: OrganizationId,
+    /// Display name.
     pub name: Name,
+    /// Short name, unique among all organizations.
     pub slug: Slug,
+    /// Plan that determines the limits.
     pub plan: Plan,
+    /// Whether its agents may act.
     pub status: OrganizationStatus,
-    /// The audiences that its agents may ask for (RFC 8707).
+    /// The audiences that its agents may request (RFC 8707).
     pub resources: Vec<ResourceUri>,
+    /// Limits that differ from those of the plan.
     pub overrides: LimitOverrides,
+    /// Instant of creation.
     pub created_at: Timestamp,
+    /// Instant of the last change.
     pub updated_at: Timestamp,
-    /// Raised by each suspension; never lowered. It kills the tokens of all its agents.
+    /// Raised by each suspension, which revokes the tokens of all its agents; never lowered.
     pub generation: u64,
-    /// Raised by every change, so that a store can refuse a change of what is no longer so.
+    /// Raised by every change, so that a store can refuse a change of an outdated organization.
     pub revision: u64,
 }
 
 impl Organization {
-    /// The organization with these fields replaced; itself, unchanged, where nothing differs.
+    /// Returns the organization with these fields replaced, or an unchanged copy if nothing differs.
     #[must_use]
     pub fn changed(&self, change: OrganizationChange, at: Timestamp) -> Self {
         let mut after = self.clone();
@@ -54,60 +62,70 @@ impl Organization {
         after
     }
 
-    /// What it may use: its plan's limits, with its own in their place.
+    /// Returns the limits of the organization: those of its plan, replaced by its own.
     pub fn limits(&self) -> Limits {
         self.overrides.applied_to(self.plan)
     }
 
-    /// Events from before this instant are no longer shown; `None` if all are.
+    /// Returns the instant before which events are no longer shown; `None` if all are shown.
     pub fn audit_horizon(&self, now: Timestamp) -> Option<Timestamp> {
         self.limits().audit_horizon(now)
     }
 
-    /// For how many days its audit events are kept, before the grace that follows.
+    /// Returns for how many days its audit events are kept, before the grace period that follows.
     pub fn audit_keeping(&self) -> Limit {
         self.limits().audit_retention_days.or_more(Limit::AtMost(self.plan.audit_floor_days()))
     }
 
-    /// Whether its agents may get and use tokens.
+    /// Returns whether its agents may get and use tokens.
     pub fn is_active(&self) -> bool {
         self.status == OrganizationStatus::Active
     }
 
-    /// Whether a token may be for that audience.
+    /// Returns whether a token may be for this audience.
     pub fn has_resource(&self, uri: &str) -> bool {
         self.resources.iter().any(|resource| resource.as_str() == uri)
     }
 }
 
-/// The fields of an organization that a change names; each is replaced whole.
+/// The fields of an organization to be changed. A field that is `None` stays; any other is replaced as a
+/// whole.
 #[derive(Clone, Debug, Default)]
 pub struct OrganizationChange {
+    /// New name.
     pub name: Option<Name>,
+    /// New plan.
     pub plan: Option<Plan>,
+    /// New status.
     pub status: Option<OrganizationStatus>,
+    /// New resources.
     pub resources: Option<Vec<ResourceUri>>,
+    /// New overrides of the plan's limits.
     pub overrides: Option<LimitOverrides>,
 }
 
-/// Whether an organization's agents may act.
+/// Status of an organization, which determines whether its agents may act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OrganizationStatus {
+    /// Its agents may get and use tokens.
     Active,
+    /// None of its agents may get or use tokens.
     Suspended,
 }
 
 impl OrganizationStatus {
-    /// Each status with its name.
+    /// Every status with its name.
     pub const ALL: [(&'static str, Self); 2] = [("active", Self::Active), ("suspended", Self::Suspended)];
 }
 
-/// What an organization is called: 2 to 100 characters, no controls.
+/// Display name of an organization: 2 to 100 characters, without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
-    /// The name; what is wrong with it otherwise.
+    /// Parses a name.
+    ///
+    /// Returns what is wrong with the text if it is not a name.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.chars().any(char::is_control) {
             return Err("must not contain control characters");
@@ -118,36 +136,41 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A short name for use in addresses and commands: `^[a-z0-9-]{2,50}$`, unique.
+/// A short name for use in URLs and commands: `^[a-z0-9-]{2,50}$`, unique.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slug(String);
 
 impl Slug {
-    /// The slug; what is wrong with it otherwise.
+    /// Parses a slug.
+    ///
+    /// Returns what is wrong with the text if it is not a slug.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let fits = (2..=50).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if fits { Ok(Self(text.to_owned())) } else { Err("must be 2 to 50 of a-z, 0-9 and -") }
     }
 
-    /// The slug.
+    /// Returns the slug as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// An absolute URI without a fragment (RFC 3986): the name of a resource server.
+/// An absolute URI without a fragment (RFC 3986), which names a resource server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceUri(String);
 
 impl ResourceUri {
-    /// The URI; what is wrong with it otherwise. It is kept as written and compared letter by letter.
+    /// Parses a resource URI.
+    ///
+    /// The URI is kept as written, and URIs are compared character by character. Returns what is wrong with
+    /// the text if it is not such a URI.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > MAX_RESOURCE_BYTES {
             return Err("must be at most 2048 bytes");
@@ -159,7 +182,7 @@ impl ResourceUri {
         }
     }
 
-    /// The URI.
+    /// Returns the URI as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,27 +1,27 @@
 //! Pages of a list.
 
-/// Which part of a list is wanted.
+/// The part of a list that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// From 1.
+    /// Number of the page, from 1.
     pub number: u32,
-    /// Entries a page, from 1.
+    /// Number of entries per page, from 1.
     pub limit: u32,
 }
 
 impl PageRequest {
-    /// How many entries stand before this page.
+    /// Returns the number of entries before this page.
     pub const fn offset(self) -> u64 {
         (self.number as u64 - 1) * self.limit as u64
     }
 }
 
-/// One page of a list, and how long the whole list is.
+/// One page of a list, with the length of the whole list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// The entries of the page, newest first.
     pub items: Vec<T>,
-    /// How many entries there are on all pages.
+    /// Number of entries on all pages.
     pub total: u64,
 }
 

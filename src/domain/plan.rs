@@ -2,28 +2,35 @@
 
 use super::time::Timestamp;
 
-/// How much of something is allowed.
+/// An upper limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
+    /// No limit.
     Unlimited,
+    /// At most this many.
     AtMost(u32),
 }
 
 /// A named set of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Plan {
+    /// The smallest plan.
     Free,
+    /// The medium plan.
     Pro,
+    /// The largest plan.
     Enterprise,
 }
 
 impl Plan {
-    /// Each plan with its name.
+    /// Every plan with its name.
     pub const ALL: [(&'static str, Self); 3] =
         [("free", Self::Free), ("pro", Self::Pro), ("enterprise", Self::Enterprise)];
 
-    /// For how many days an audit event is kept at least, though it may be shown for fewer: an administrator who
-    /// shortens the retention cannot remove last month's record.
+    /// Returns the least number of days for which an audit event is kept.
+    ///
+    /// The event may be shown for fewer days. The floor exists so that an administrator who shortens the
+    /// retention cannot remove last month's events.
     pub const fn audit_floor_days(self) -> u32 {
         match self {
             Self::Free => 30,
@@ -32,7 +39,7 @@ impl Plan {
         }
     }
 
-    /// What the plan allows.
+    /// Returns the limits of the plan.
     pub const fn limits(self) -> Limits {
         use Limit::{AtMost, Unlimited};
         let (agents, tokens, requests, days) = match self {
@@ -50,7 +57,7 @@ impl Plan {
 }
 
 impl Limit {
-    /// The one that allows more.
+    /// Returns the one that allows more.
     #[must_use]
     pub const fn or_more(self, other: Self) -> Self {
         match (self, other) {
@@ -60,21 +67,21 @@ impl Limit {
     }
 }
 
-/// What an organization may use.
+/// The limits of an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Agents that are not decommissioned.
+    /// Limit of agents that are not decommissioned.
     pub max_agents: Limit,
-    /// Tokens a calendar month (UTC) a client.
+    /// Limit of tokens per client and calendar month (UTC).
     pub max_tokens_per_month: Limit,
-    /// Requests a 60 s window a client.
+    /// Limit of requests per client and 60 s window.
     pub requests_per_minute: Limit,
-    /// Days for which an audit event is shown.
+    /// Number of days for which an audit event is shown.
     pub audit_retention_days: Limit,
 }
 
 impl Limits {
-    /// Events from before this instant are no longer shown; `None` if all are.
+    /// Returns the instant before which events are no longer shown; `None` if all are shown.
     pub const fn audit_horizon(self, now: Timestamp) -> Option<Timestamp> {
         match self.audit_retention_days {
             Limit::Unlimited => None,
@@ -83,17 +90,21 @@ impl Limits {
     }
 }
 
-/// Where an organization departs from its plan. `None` leaves the plan's limit.
+/// Limits of an organization that differ from its plan. `None` leaves the plan's limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitOverrides {
+    /// Limit of agents that are not decommissioned.
     pub max_agents: Option<Limit>,
+    /// Limit of tokens per client and calendar month (UTC).
     pub max_tokens_per_month: Option<Limit>,
+    /// Limit of requests per client and 60 s window.
     pub requests_per_minute: Option<Limit>,
+    /// Number of days for which an audit event is shown.
     pub audit_retention_days: Option<Limit>,
 }
 
 impl LimitOverrides {
-    /// The plan's limits with these in their place.
+    /// Returns the plan's limits, with these in their place.
     pub fn applied_to(self, plan: Plan) -> Limits {
         let of_plan = plan.limits();
         Limits {

@@ -1,10 +1,11 @@
-//! The sliding window: how many requests fit into a minute.
+//! Sliding-window rate limit: how many requests pass in a minute.
 //!
-//! With `c` admitted in the current 60 s window, `p` in the one before it and `f` the share of the current
-//! window gone, the use is `p·(1−f) + c`. One more must fit, else it is refused, and a refused request is
-//! not counted: who keeps asking at twice the limit still gets the limit.
+//! With `c` requests admitted in the current 60 s window, `p` in the window before it and `f` the elapsed
+//! fraction of the current window, the usage is `p·(1−f) + c`. A request is admitted if one more fits, and
+//! refused otherwise. A refused request is not counted, so a client that keeps sending at twice the limit
+//! still gets the limit.
 //!
-//! All of it is done in whole milliseconds, so every adapter that follows it gives the same answers.
+//! All of it is computed in whole milliseconds, so every adapter that follows it gives the same answers.
 
 use std::net::IpAddr;
 
@@ -13,7 +14,9 @@ use super::time::Timestamp;
 /// The length of a window, in milliseconds.
 pub const WINDOW_MILLIS: i64 = 60_000;
 
-/// Who is counted as one: an IPv4 address, or the /64 that an IPv6 address lies in.
+/// Returns the network whose requests are counted as one.
+///
+/// This is the IPv4 address itself, or the /64 of an IPv6 address.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
@@ -21,34 +24,36 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What one key has used: the state that a limiter keeps.
+/// Usage of one key: the state that a limiter keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowCounts {
-    /// Which window `current` counts: its start, in windows since the epoch.
+    /// The window that `current` counts: its start, in windows since the epoch.
     pub window: i64,
-    /// Admitted in that window.
+    /// Requests admitted in that window.
     pub current: u32,
-    /// Admitted in the window before it.
+    /// Requests admitted in the window before it.
     pub previous: u32,
 }
 
-/// The answer of a limiter.
+/// The decision of a limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateDecision {
-    /// Whether the request may go on. If so, it has been counted.
+    /// Whether the request is admitted. If so, it has been counted.
     pub admitted: bool,
     /// The limit that was applied.
     pub limit: u32,
-    /// How many more would pass now.
+    /// Number of further requests that would be admitted now.
     pub remaining: u32,
-    /// The first whole second since the epoch, in the future, at which one more would pass.
+    /// The first future second at which one more request would be admitted.
+    ///
+    /// In whole seconds since the epoch.
     pub reset_at: i64,
-    /// Whole seconds from now until one more passes, at least 1.
+    /// Whole seconds from now until one more request is admitted, at least 1.
     pub retry_after: i64,
 }
 
 impl WindowCounts {
-    /// Lets one more request in if it fits, and counts it then.
+    /// Admits and counts one more request if it fits, and refuses it otherwise.
     pub fn admit(&mut self, limit: u32, now: Timestamp) -> RateDecision {
         self.roll_to(now);
         let elapsed = now.as_millis().rem_euclid(WINDOW_MILLIS);
@@ -59,7 +64,7 @@ impl WindowCounts {
         self.decision(admitted, limit, now)
     }
 
-    /// The answer to a request that was counted already, if it was admitted, in the window that `now` lies in.
+    /// Returns the decision on a request in the window of `now`, which was already counted if admitted.
     pub fn decision(self, admitted: bool, limit: u32, now: Timestamp) -> RateDecision {
         let elapsed = now.as_millis().rem_euclid(WINDOW_MILLIS);
         let free = i64::from(limit) * WINDOW_MILLIS - self.weight(elapsed);
@@ -70,8 +75,10 @@ impl WindowCounts {
         RateDecision { admitted, limit, remaining, reset_at, retry_after }
     }
 
-    /// Moves on to the window that `now` lies in. A clock that steps back by a window at most changes nothing; one that
-    /// was further ahead, and is right again, starts over.
+    /// Moves on to the window of `now`.
+    ///
+    /// A clock that steps back by at most one window changes nothing. If the clock was further ahead and is
+    /// corrected, counting starts over.
     fn roll_to(&mut self, now: Timestamp) {
         let window = now.as_millis().div_euclid(WINDOW_MILLIS);
         match window - self.window {
@@ -81,12 +88,12 @@ impl WindowCounts {
         }
     }
 
-    /// The use, in requests times milliseconds, so that it stays whole.
+    /// Returns the usage in requests times milliseconds, so that it stays an integer.
     fn weight(self, elapsed: i64) -> i64 {
         i64::from(self.previous) * (WINDOW_MILLIS - elapsed) + i64::from(self.current) * WINDOW_MILLIS
     }
 
-    /// The first millisecond from now on at which one more would fit.
+    /// Returns the first millisecond from `now` on at which one more request would fit.
     fn next_admission(self, limit: u32, now: Timestamp) -> i64 {
         let start = self.window * WINDOW_MILLIS;
         let this = earliest(self.previous, self.current, limit).map(|elapsed| start + elapsed);
@@ -95,7 +102,9 @@ impl WindowCounts {
     }
 }
 
-/// How far into its window one more request fits, with these counts; `None` if not before its end.
+/// Returns how far into its window one more request fits, with these counts.
+///
+/// `None` if it does not fit before the window's end.
 fn earliest(previous: u32, current: u32, limit: u32) -> Option<i64> {
     let room = i64::from(limit) - 1 - i64::from(current);
     if room < 0 {

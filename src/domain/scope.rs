@@ -1,29 +1,35 @@
-//! Scopes and capabilities: what an agent may do, and what a token says it may.
+//! Scopes and capabilities: what an agent may do, and what a token allows.
 //!
-//! A capability is an OAuth scope that the agent may ask for. Six of them, the management scopes, are
-//! understood by this service itself; all others mean something to resource servers only.
+//! A capability is an OAuth scope that an agent may request. Six of them, the management scopes, are
+//! understood by this service itself; resource servers interpret all others.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The most capabilities an agent may have.
+/// The most capabilities of an agent.
 pub const MAX_CAPABILITIES: usize = 64;
-/// The most bytes that an agent's capabilities may take together.
+/// The most bytes of an agent's capabilities together.
 pub const MAX_CAPABILITIES_BYTES: usize = 4096;
 /// The longest capability, in bytes.
 pub const MAX_CAPABILITY_BYTES: usize = 128;
 
-/// The resources that only the management scopes may use.
+/// Resources that only the management scopes may use.
 const RESERVED_RESOURCES: [&str; 5] = ["agents", "credentials", "tokens", "audit", "admin"];
 
 /// A scope that this service itself understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ManagementScope {
+    /// `agents:read`.
     AgentsRead,
+    /// `agents:write`.
     AgentsWrite,
+    /// `credentials:write`.
     CredentialsWrite,
+    /// `tokens:read`.
     TokensRead,
+    /// `audit:read`.
     AuditRead,
+    /// `admin:orgs`.
     AdminOrgs,
 }
 
@@ -38,7 +44,7 @@ impl ManagementScope {
         Self::AdminOrgs,
     ];
 
-    /// Its spelling as a scope value.
+    /// Returns the scope value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AgentsRead => "agents:read",
@@ -70,29 +76,30 @@ impl fmt::Display for ManagementScope {
 pub struct ManagementScopes(u8);
 
 impl ManagementScopes {
-    /// Whether the scope is in the set.
+    /// Returns whether the scope is in the set.
     pub const fn contains(self, scope: ManagementScope) -> bool {
         self.0 & scope.bit() != 0
     }
 
-    /// Those of this set that `other` lacks. The rule against escalation is that none are missing.
+    /// Returns the scopes of this set that `other` lacks. The rule against escalation is that none are
+    /// missing.
     #[must_use]
     pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Those in either set.
+    /// Returns the scopes that are in either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether there are none.
+    /// Returns whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Its members, in the order of [`ManagementScope::ALL`].
+    /// Returns the scopes of the set, in the order of [`ManagementScope::ALL`].
     pub fn iter(self) -> impl Iterator<Item = ManagementScope> {
         ManagementScope::ALL.into_iter().filter(move |scope| self.contains(*scope))
     }
@@ -104,10 +111,10 @@ impl FromIterator<ManagementScope> for ManagementScopes {
     }
 }
 
-/// A set of scope values in the order in which they were given. Cloning it is cheap.
+/// A set of scope values, in the order in which they were given. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes {
-    /// With one space between two of them, as they are shown and signed.
+    /// The values, separated by single spaces, as they are shown and signed.
     text: Arc<str>,
     management: ManagementScopes,
 }
@@ -125,9 +132,10 @@ impl Scopes {
         Self { text: text.into(), management }
     }
 
-    /// The capabilities of an agent: 1 to 64, well formed, no two the same, at most 4,096 bytes together.
+    /// Returns the capabilities of an agent: 1 to 64, well formed, distinct, at most 4,096 bytes together.
     ///
-    /// All faults are named, each with the place it stands at, or without one where it is the list's.
+    /// Returns all errors if the list is not valid, each with the position of its entry, or without a
+    /// position if the error concerns the whole list.
     pub fn capabilities<T: AsRef<str>>(values: &[T]) -> Result<Self, Vec<CapabilityError>> {
         let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
         let mut faults = Vec::new();
@@ -148,12 +156,14 @@ impl Scopes {
         if faults.is_empty() { Ok(Self::of(values)) } else { Err(faults) }
     }
 
-    /// Scope values as a token carries them: space-separated. Used for what this service signed itself.
+    /// Returns the scopes of a space-separated text. For text that this service has signed itself.
     pub fn of_token(text: &str) -> Self {
         Self::of(values_in(text))
     }
 
-    /// The scopes that were asked for; refused where one is not among these. One named twice counts once.
+    /// Returns the requested scopes, each once even if it is requested twice.
+    ///
+    /// Returns [`ScopeError::NotACapability`] if one of them is not in this set.
     pub fn grant(&self, asked: &RequestedScope) -> Result<Self, ScopeError> {
         let mut granted: Vec<&str> = Vec::new();
         for value in asked.0.split(' ') {
@@ -167,8 +177,10 @@ impl Scopes {
         Ok(Self::of(granted))
     }
 
-    /// What a token gets when no scope is asked for: every capability that is no management scope, and all
-    /// where there is none such.
+    /// Returns the scopes of a token for which no scope is requested.
+    ///
+    /// These are all capabilities that are not management scopes, or all capabilities if the agent has no
+    /// others.
     #[must_use]
     pub fn default_grant(&self) -> Self {
         if self.management.is_empty() {
@@ -178,7 +190,7 @@ impl Scopes {
         if plain.text.is_empty() { self.clone() } else { plain }
     }
 
-    /// Those of this set that `other` has too, in this set's order.
+    /// Returns the values of this set that are also in `other`, in this set's order.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         if self.text == other.text || self.iter().all(|value| other.contains(value)) {
@@ -187,22 +199,22 @@ impl Scopes {
         Self::of(self.iter().filter(|value| other.contains(value)))
     }
 
-    /// Whether the value is in the set, letter by letter.
+    /// Returns whether the value is in the set. Values are compared character by character.
     pub fn contains(&self, value: &str) -> bool {
         self.iter().any(|have| have == value)
     }
 
-    /// The management scopes among them.
+    /// Returns the management scopes in the set.
     pub const fn management(&self) -> ManagementScopes {
         self.management
     }
 
-    /// The values, in order.
+    /// Returns the values, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         values_in(&self.text)
     }
 
-    /// The values with one space between two of them, as RFC 6749 section 3.3 writes them.
+    /// Returns the values separated by single spaces (RFC 6749 section 3.3).
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -212,15 +224,18 @@ fn values_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').filter(|value| !value.is_empty())
 }
 
-/// A `scope` parameter of the grammar of RFC 6749 section 3.3, before anybody is asked whether it is granted.
+/// A well-formed `scope` parameter (RFC 6749 section 3.3), before it is decided whether it is granted.
 #[derive(Clone, Debug)]
 pub struct RequestedScope(Box<str>);
 
 impl RequestedScope {
-    /// The longest that is read, in bytes: twice all that any agent can have.
+    /// The longest parameter that is read, in bytes: twice the most that an agent can have.
     pub const MAX_BYTES: usize = 2 * (MAX_CAPABILITIES_BYTES + MAX_CAPABILITIES);
 
-    /// The parameter; refused where it is longer than any grant could be, or not of the grammar.
+    /// Parses the parameter.
+    ///
+    /// Returns [`ScopeError::TooLong`] if it is longer than any grant could be, and [`ScopeError::Malformed`]
+    /// if it does not follow the grammar.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         if text.len() > Self::MAX_BYTES {
             return Err(ScopeError::TooLong);
@@ -232,27 +247,32 @@ impl RequestedScope {
     }
 }
 
-/// What is wrong with one capability, or with their list.
+/// An error in one capability, or in their list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapabilityError {
-    /// Its place in the list; none where the fault is the list's.
+    /// Position of the capability in the list; `None` if the error concerns the whole list.
     pub at: Option<usize>,
-    /// A sentence that follows the field's name.
+    /// A phrase that follows the name of the field.
     pub what: &'static str,
 }
 
-/// Why a requested scope is refused.
+/// Error of a requested scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
+    /// The parameter is longer than any grant could be.
     #[error("the scope is longer than any grant to this client could be")]
     TooLong,
+    /// The parameter does not follow the grammar.
     #[error("the scope is not a list of scope values with one space between them")]
     Malformed,
+    /// A requested scope is not among the client's capabilities.
     #[error("the scope names a value that is not among the client's capabilities")]
     NotACapability,
 }
 
-/// `^[a-z0-9][a-z0-9._-]*:[a-z0-9*][a-z0-9._*-]*$`, at most 128 bytes, reserved resources only for the six.
+/// Checks the form of a capability: `^[a-z0-9][a-z0-9._-]*:[a-z0-9*][a-z0-9._*-]*$`, at most 128 bytes.
+///
+/// Only the six management scopes may use a reserved resource.
 fn check_capability(value: &str) -> Result<(), &'static str> {
     const SHAPE: &str = "must be resource:action in lower case, such as \"invoices:read\"";
     if value.len() > MAX_CAPABILITY_BYTES {

@@ -1,4 +1,4 @@
-//! Client secrets: their form, their checksum, and what of them may be kept.
+//! Client secrets: their form, their checksum, and what is stored of them.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -13,15 +13,16 @@ const CHECKSUM_DIGITS: usize = 8;
 /// How many random bytes a secret is made of.
 pub const RANDOM_BYTES: usize = RANDOM_DIGITS / 2;
 
-/// A client secret: `aidp_sk_`, 48 lower-case hex digits, and 8 more of CRC-32 over what stands before.
+/// A client secret, which contains its own checksum.
 ///
-/// A leak scanner can tell one without asking anybody, and a typing error costs no hash. It has no
-/// `Display`, its `Debug` hides it, and it is wiped when dropped.
+/// Its form is `aidp_sk_`, 48 lower-case hex digits, and 8 more of a CRC-32 over the preceding text. Because
+/// of the checksum, a leak scanner recognizes a secret offline, and a typing error costs no hash. The type
+/// has no `Display`, its `Debug` hides the secret, and the secret is wiped when dropped.
 #[derive(Clone)]
 pub struct ClientSecret(SecretString);
 
 impl ClientSecret {
-    /// The secret made of these random bytes.
+    /// Creates the secret from these random bytes.
     pub fn from_random(bytes: [u8; RANDOM_BYTES]) -> Self {
         let mut text = String::with_capacity(PREFIX.len() + RANDOM_DIGITS + CHECKSUM_DIGITS);
         text.push_str(PREFIX);
@@ -33,7 +34,7 @@ impl ClientSecret {
         Self(text.into())
     }
 
-    /// The secret in this text; `None` for what is not of the form or fails its own checksum.
+    /// Returns the secret in this text; `None` if the form or the checksum is wrong.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(PREFIX)?;
         let fits = digits.len() == RANDOM_DIGITS + CHECKSUM_DIGITS
@@ -43,12 +44,12 @@ impl ClientSecret {
         right.then(|| Self(text.into()))
     }
 
-    /// The text itself. For the hasher, and for the one answer that shows it.
+    /// Returns the text itself. For the hasher, and for the one response that shows it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Which credential it may belong to, without a hash.
+    /// Returns the fingerprint, by which the matching credential is found without a slow hash.
     pub fn fingerprint(&self) -> Fingerprint {
         let digest = Sha256::digest(self.expose().as_bytes());
         let mut first = [0; 8];
@@ -63,12 +64,14 @@ impl fmt::Debug for ClientSecret {
     }
 }
 
-/// The first 8 bytes of a secret's SHA-256. It picks the one credential to compare, so that ten credentials
-/// cost no more than one and a wrong secret costs none. Of 192 random bits it gives nothing away.
+/// The first 8 bytes of a secret's SHA-256.
+///
+/// The fingerprint selects the one credential to compare, so that ten credentials cost no more than one and a
+/// wrong secret costs no bcrypt hash. It reveals nothing of the 192 random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 8]);
 
-/// A bcrypt hash in its own text form (`$2b$…`).
+/// A bcrypt hash in its text form (`$2b$…`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretHash(pub String);
 

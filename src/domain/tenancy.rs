@@ -1,21 +1,22 @@
-//! How far a caller reaches.
+//! Tenancy: which organizations a call may see and change.
 
 use super::id::OrganizationId;
 
-/// The organizations that a call may see and touch. Whatever lies outside answers as if it did not exist.
+/// The organizations that a call may see and change. Anything else is reported as not found.
 ///
-/// Ports take it wherever they read or change something of an organization. For a request only
-/// [`Caller::tenancy`](crate::app::caller::Caller::tenancy) makes one; the operator, at the machine, reaches all.
+/// Ports take a tenancy wherever they read or change an organization's data. For a request, only
+/// `Caller::tenancy` in the app layer creates one. The operator, at the machine itself, reaches all
+/// organizations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tenancy {
-    /// One organization: every caller without `admin:orgs`.
+    /// One organization. For every caller without `admin:orgs`.
     Only(OrganizationId),
-    /// All of them: `admin:orgs`.
+    /// All organizations. For callers with `admin:orgs`.
     All,
 }
 
 impl Tenancy {
-    /// Whether something of that organization may be seen.
+    /// Returns whether data of this organization may be seen.
     pub fn contains(self, organization: OrganizationId) -> bool {
         match self {
             Self::Only(own) => own == organization,
@@ -23,7 +24,7 @@ impl Tenancy {
         }
     }
 
-    /// The one organization, where it is one.
+    /// Returns the one organization; `None` for all.
     pub const fn organization(self) -> Option<OrganizationId> {
         match self {
             Self::Only(own) => Some(own),
@@ -31,9 +32,9 @@ impl Tenancy {
         }
     }
 
-    /// The same reach, or only the named organization where it lies within.
+    /// Returns the same tenancy, or only the named organization if it lies within.
     ///
-    /// `None` where the named one lies outside: the answer is then that of an empty organization.
+    /// `None` if the named organization lies outside; the response is then that for an empty organization.
     pub fn narrowed_to(self, organization: Option<OrganizationId>) -> Option<Self> {
         match organization {
             None => Some(self),

@@ -2,49 +2,49 @@
 
 use std::fmt;
 
-/// For how long what is past its time is still remembered, in seconds, because an instance's clock may be late by that: by
-/// an hour, if it jumps back by one, and by five minutes, as clocks are.
+/// How long expired state is kept, in seconds, to tolerate clock skew: a one-hour jump back plus five
+/// minutes.
 pub const CLOCK_SLACK_SECONDS: i64 = 3_900;
 
-/// An instant, to the millisecond, so that every store gives back the value it was given.
+/// An instant, to the millisecond, so that every store returns exactly the value it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The instant that many milliseconds after 1970-01-01T00:00:00Z.
+    /// Returns the instant this many milliseconds after 1970-01-01T00:00:00Z.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down: RFC 7519's `NumericDate`.
+    /// Returns the whole seconds since 1970-01-01T00:00:00Z, rounded down: RFC 7519's `NumericDate`.
     pub const fn as_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The instant `seconds` later; at the end of time it stays there.
+    /// Returns the instant `seconds` later, saturating at the numeric bounds.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 
-    /// The instant `days` of 24 hours earlier.
+    /// Returns the instant `days` of 24 hours earlier.
     #[must_use]
     pub const fn minus_days(self, days: u32) -> Self {
         Self(self.0.saturating_sub(days as i64 * 86_400_000))
     }
 
-    /// The start of the minute it lies in. `lastUsedAt` and the tallies of the audit go by it.
+    /// Returns the start of the instant's minute, the precision of `lastUsedAt` and of audit tallies.
     #[must_use]
     pub const fn to_the_minute(self) -> Self {
         Self(self.0 - self.0.rem_euclid(60_000))
     }
 
-    /// The calendar month it lies in, in UTC.
+    /// Returns the calendar month of the instant, in UTC.
     pub fn month(self) -> Month {
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
         let date = jiff::tz::Offset::UTC.to_datetime(instant);
@@ -60,12 +60,12 @@ pub struct Month {
 }
 
 impl Month {
-    /// Its year, and its place in the year from 1 on.
+    /// Returns the year, and the month in the year from 1 on.
     pub const fn year_and_month(self) -> (i16, i8) {
         (self.year, self.month)
     }
 
-    /// The first instant after it.
+    /// Returns the first instant after the month.
     pub fn end(self) -> Timestamp {
         let (year, month) = if self.month == 12 { (self.year + 1, 1) } else { (self.year, self.month + 1) };
         let start = jiff::civil::DateTime::new(year, month, 1, 0, 0, 0, 0);
@@ -75,7 +75,7 @@ impl Month {
 }
 
 impl fmt::Display for Month {
-    /// `YYYY-MM`.
+    /// Writes the month as `YYYY-MM`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04}-{:02}", self.year, self.month)
     }

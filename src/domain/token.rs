@@ -1,4 +1,4 @@
-//! Access tokens: what they say, and when they are alive.
+//! Access tokens: their claims, and when they are active.
 
 use std::sync::Arc;
 
@@ -10,74 +10,85 @@ use super::organization::Organization;
 use super::scope::Scopes;
 use super::time::Timestamp;
 
-/// How far ahead a token may have been issued, in seconds: by another instance, whose clock is ahead.
+/// Seconds by which a token's `iat` may lie in the future.
+///
+/// They are allowed because the clock of another instance may be ahead.
 const CLOCK_SKEW_SECONDS: i64 = 60;
-/// How long past a token's end its death is still told, in seconds.
+/// Seconds past a token's `exp` for which its revocation is still published.
 pub const REVOCATION_MARGIN_SECONDS: i64 = 300;
-/// The shortest and the longest that a token may live, in seconds.
+/// The shortest and the longest lifetime of a token, in seconds.
 pub const TTL_SECONDS: std::ops::RangeInclusive<u32> = 60..=86_400;
 
-/// What a token says (RFC 9068 section 2.2). The issuer is the signer's and is checked there.
+/// The claims of a token (RFC 9068 section 2.2). The signer adds and checks the issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// `sub` and `client_id`.
     pub agent: AgentId,
+    /// `organization_id`: the agent's organization.
     pub organization: OrganizationId,
+    /// `aud`.
     pub audience: Audience,
+    /// `scope`.
     pub scopes: Scopes,
     /// `jti`.
     pub id: TokenId,
     /// `iat`, in seconds since the epoch.
     pub issued_at: i64,
-    /// `exp`, in seconds since the epoch. From that second on the token is dead.
+    /// `exp`, in seconds since the epoch. From that second on, the token is expired.
     pub expires_at: i64,
-    /// `gen`: the agent's and the organization's generation together, when it was issued.
+    /// `gen`: the sum of the agent's and the organization's generations when the token was issued.
     pub generation: u64,
 }
 
 impl Claims {
-    /// Whether it is their time: begun, by a clock that may be a little ahead, and not ended, without leeway.
+    /// Returns whether `now` is within the validity period.
+    ///
+    /// The clock that issued the token may be slightly ahead. The end of the period has no leeway.
     pub const fn are_in_time(&self, now: Timestamp) -> bool {
         self.issued_at <= now.as_seconds() + CLOCK_SKEW_SECONDS && now.as_seconds() < self.expires_at
     }
 }
 
-/// Whom a token is for.
+/// The intended audience of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// This service.
     Issuer,
-    /// A resource server that the agent's organization names.
+    /// A resource server that the agent's organization lists.
     Resource(Box<str>),
 }
 
-/// The generation that a token of this agent carries now. Both parts only rise, with each kill, so an equal sum means that
-/// neither rose.
+/// Returns the generation that a token of this agent carries now: the sum of both generations.
+///
+/// Both only rise, with each revocation, so an equal sum means that neither rose.
 pub fn generation_of(agent: &Agent, organization: &Organization) -> u64 {
     agent.generation + organization.generation
 }
 
-/// The generation that revokes what was issued under `before`, at that instant: the milliseconds since the epoch, and
-/// in any case more than `before`.
+/// Returns the generation that revokes all tokens issued under `before`, at this instant.
 ///
-/// A count would start again where a backup ends: after a restore the next revocation would reach a generation that
-/// tokens from before it carry, and make them active again. Nothing is revoked a thousand times a second, so no
-/// generation is ahead of the clock.
+/// It is the number of milliseconds since the epoch, and in any case more than `before`.
+///
+/// A counter would resume from its value in a backup: after a restore, the next revocation would reach a
+/// generation that tokens from before the restore carry, and make them active again. Nothing is revoked a
+/// thousand times a second, so no generation is ahead of the clock.
 pub fn generation_after(before: u64, at: Timestamp) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or_default().max(before + 1)
 }
 
-/// What the stores say, at this instant, about a token's agent and about the token itself.
+/// The current state, in the stores, of a token, its agent and its organization.
 #[derive(Clone, Debug)]
 pub struct TokenStatus {
+    /// The token's agent.
     pub agent: Arc<Agent>,
+    /// The agent's organization.
     pub organization: Arc<Organization>,
-    /// Whether this very token was revoked.
+    /// Whether this particular token was revoked.
     pub is_revoked: bool,
 }
 
 impl TokenStatus {
-    /// Whether a token with these claims, whose signature and times hold, is alive.
+    /// Returns whether a token with these claims is active, if its signature and its times are valid.
     pub fn is_active(&self, claims: &Claims) -> bool {
         let audience_holds = match &claims.audience {
             Audience::Issuer => true,
@@ -92,38 +103,39 @@ impl TokenStatus {
             && generation_of(&self.agent, &self.organization) == claims.generation
     }
 
-    /// What the token is still good for: its scopes, as far as the agent still has them.
+    /// Returns the scopes of the token that the agent still has.
     pub fn effective_scopes(&self, claims: &Claims) -> Scopes {
         claims.scopes.intersection(&self.agent.capabilities)
     }
 }
 
-/// Something that kills tokens, as it is told to whoever wants to know early.
+/// A revocation, as broadcast to other instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevocationNotice {
+    /// The revoked token, or the agent or organization whose tokens are revoked.
     pub target: RevocationTarget,
-    /// From when on nothing that it kills can be alive any more, so that it may be forgotten.
+    /// Instant from which the notice may be deleted, because no token revoked by it can be active.
     pub until: Timestamp,
 }
 
-/// What kills tokens.
+/// The subject of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationTarget {
-    /// This one token was revoked.
+    /// This one token is revoked.
     Token(TokenId),
-    /// An agent has reached this generation.
+    /// An agent has reached this generation, so its tokens from before are revoked.
     Agent(AgentId, u64),
-    /// An organization has reached this generation.
+    /// An organization has reached this generation, so its agents' tokens from before are revoked.
     Organization(OrganizationId, u64),
 }
 
 impl RevocationNotice {
-    /// That an agent has reached a generation, at that instant.
+    /// Creates the notice that an agent has reached its generation, at this instant.
     pub fn of_agent(agent: &Agent, at: Timestamp) -> Self {
         Self { target: RevocationTarget::Agent(agent.id, agent.generation), until: Self::end(at) }
     }
 
-    /// That an organization has reached a generation, at that instant.
+    /// Creates the notice that an organization has reached its generation, at this instant.
     pub fn of_organization(organization: &Organization, at: Timestamp) -> Self {
         Self {
             target: RevocationTarget::Organization(organization.id, organization.generation),
@@ -131,7 +143,8 @@ impl RevocationNotice {
         }
     }
 
-    /// When the last token that was issued before that instant has been expired for a while.
+    /// Returns when the last token issued before this instant is past its expiry by
+    /// [`REVOCATION_MARGIN_SECONDS`].
     fn end(at: Timestamp) -> Timestamp {
         at.plus_seconds(i64::from(*TTL_SECONDS.end()) + REVOCATION_MARGIN_SECONDS)
     }
@@ -142,12 +155,12 @@ impl RevocationNotice {
 pub struct AccessToken(SecretString);
 
 impl AccessToken {
-    /// The token in this text.
+    /// Creates a token from its text.
     pub fn new(text: String) -> Self {
         Self(text.into())
     }
 
-    /// The text itself. For the one answer that shows it.
+    /// Returns the text itself. For the one response that shows it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -222,7 +235,7 @@ mod tests {
                 lost_agent = lost_agent.with_tokens_revoked(at(second)).expect("not final");
             }
         }
-        // All of it restored, or one of the two tables.
+        // Both tables are restored, or one of the two.
         for (mut agent, mut organization) in [
             (Agent::clone(&agent), Organization::clone(&organization)),
             (lost_agent, Organization::clone(&organization)),
