@@ -1,4 +1,4 @@
-//! Keeps agents.
+//! Storage of agents.
 
 use std::sync::Arc;
 
@@ -12,13 +12,22 @@ use crate::domain::id::AgentId;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::tenancy::Tenancy;
 
-/// Keeps agents. Beside the common promises: an e-mail address is taken once in its organization, for ever;
-/// the organization's limit of agents holds however many callers race; the last administrator stays.
+/// Stores agents.
+///
+/// In addition to the common promises of [`ports`](super), an email address is used only once in its
+/// organization, permanently; the organization's limit of agents holds however many callers race; and the
+/// last administrator is never removed. A *live* credential is neither revoked nor expired.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
-    /// Stores a new agent with its events, and with its first credential where it is born with one.
+    /// Stores a new agent with its events, and with its first credential if one is given.
     ///
-    /// The limit is the organization's own at this moment, and counts all that are not decommissioned.
+    /// The limit is the organization's own at this moment. It counts all agents that are not decommissioned.
+    ///
+    /// Returns [`NoSuchOrganization`](InsertAgentError::NoSuchOrganization) if the agent's organization is
+    /// unknown or outside `within`, [`EmailTaken`](InsertAgentError::EmailTaken) if the organization has an
+    /// agent with that email address, decommissioned or not, and
+    /// [`LimitReached`](InsertAgentError::LimitReached) if the organization has as many agents as its limit
+    /// allows.
     async fn insert(
         &self,
         within: Tenancy,
@@ -27,10 +36,14 @@ pub trait AgentStore: Send + Sync {
         events: &[NewAuditEvent],
     ) -> Result<(), InsertAgentError>;
 
-    /// The agent with that id.
+    /// Returns the agent with this ID; `None` if it is unknown or outside `within`.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError>;
 
-    /// A page of the agents that the filter admits, newest first.
+    /// Returns a page of the agents that match the filter, newest first.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn list(
         &self,
         within: Tenancy,
@@ -38,11 +51,13 @@ pub trait AgentStore: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<Arc<Agent>>, StoreError>;
 
-    /// Replaces `before` by `after`, with the events of the change.
+    /// Replaces `before` with `after`, and stores the events of the change.
     ///
-    /// Refused where the stored row is no longer `before`, by its revision, and where the change would leave
-    /// no active agent with `admin:orgs` and a live credential in any active organization. An agent that
-    /// becomes decommissioned has its credentials revoked in the same change.
+    /// If the agent becomes decommissioned, its credentials are revoked in the same change.
+    ///
+    /// Returns [`LostRace`](UpdateAgentError::LostRace) if the stored revision is not that of `before`, and
+    /// [`LastAdministrator`](UpdateAgentError::LastAdministrator) if the change would leave no active agent
+    /// with `admin:orgs` and a live credential in any active organization.
     async fn update(
         &self,
         before: &Agent,
@@ -51,16 +66,19 @@ pub trait AgentStore: Send + Sync {
     ) -> Result<(), UpdateAgentError>;
 }
 
-/// Which agents are wanted.
+/// Filter of a list of agents. A field that is `None` matches every agent.
 #[derive(Clone, Debug, Default)]
 pub struct AgentFilter {
+    /// Owner of the agent.
     pub owner: Option<Owner>,
+    /// Type of the agent.
     pub agent_type: Option<AgentType>,
+    /// Status of the agent.
     pub status: Option<AgentStatus>,
 }
 
 impl AgentFilter {
-    /// Whether the agent is one of those wanted.
+    /// Returns whether the agent matches every field of the filter.
     pub fn matches(&self, agent: &Agent) -> bool {
         self.owner.as_ref().is_none_or(|owner| *owner == agent.owner)
             && self.agent_type.is_none_or(|agent_type| agent_type == agent.agent_type)
@@ -68,26 +86,33 @@ impl AgentFilter {
     }
 }
 
-/// Why [`AgentStore::insert`] stored nothing.
+/// Error of [`AgentStore::insert`].
 #[derive(Debug, thiserror::Error)]
 pub enum InsertAgentError {
+    /// The organization is unknown or outside the given tenancy.
     #[error("no such organization")]
     NoSuchOrganization,
+    /// The organization has, or had, an agent with this email address.
     #[error("the email address is already used in this organization")]
     EmailTaken,
+    /// The organization has reached this limit of agents.
     #[error("the organization has reached its limit of {0} agents")]
     LimitReached(u32),
+    /// The store failed, or the caller lost its authority.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why [`AgentStore::update`] stored nothing.
+/// Error of [`AgentStore::update`].
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateAgentError {
+    /// The stored agent is of another revision than `before`.
     #[error("the agent was changed concurrently")]
     LostRace,
+    /// No active agent with `admin:orgs` and a live credential would be left.
     #[error("this would leave no administrator")]
     LastAdministrator,
+    /// The store failed, or the caller lost its authority.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,50 +1,71 @@
-//! Checks client assertions (RFC 7523) and the keys they are signed with.
+//! Verification of client assertions (RFC 7523) and of the keys that sign them.
 
 use crate::domain::id::AgentId;
 use crate::domain::jwk::PublicKey;
 use crate::domain::time::Timestamp;
 
-/// Checks signatures by clients' registered keys. It fetches nothing and believes no key that comes along.
+/// Verifies client assertions with the registered keys of clients.
+///
+/// A verifier fetches nothing and trusts no key that an assertion brings with it.
 pub trait AssertionVerifier: Send + Sync {
-    /// Refuses a key that must not be registered: RSA outside 2048 to 4096 bits or with a weak exponent,
-    /// points off their curve. Says what is wrong.
+    /// Checks that a key may be registered.
+    ///
+    /// Returns what is wrong with a key that must not be: RSA outside 2048 to 4096 bits, with a weak exponent
+    /// or with a modulus that is easily factored, or a point off its curve.
     fn check_key(&self, key: &PublicKey) -> Result<(), &'static str>;
 
-    /// What the assertion says before anything of it is proved; `None` if no key could make it an assertion: no JWT, a
-    /// `typ` that is not for this, `jwk jku x5u x5c crit` in the header, a claim missing or of a wrong type.
+    /// Returns the unverified contents of an assertion; `None` if no key could make it valid.
     ///
-    /// It costs no cryptography, so that what is refused by it costs an unauthenticated caller as much as us.
+    /// No key could make it valid if it is not a JWT, if its `typ` is for something else, if its header has
+    /// one of `jwk`, `jku`, `x5u`, `x5c`, `crit`, `b64` and `zip`, or if a claim is missing or has a wrong
+    /// type.
+    ///
+    /// No signature is checked, so that refusing such an assertion costs this service no more than it costs
+    /// an unauthenticated caller.
     fn read(&self, assertion: &str) -> Option<Unproved>;
 
-    /// Whether `key_id`, of an assertion's header, is the thumbprint of this key (RFC 7638).
+    /// Returns whether `key_id` is the RFC 7638 thumbprint of the key.
+    ///
+    /// `key_id` is the `kid` of an assertion's header.
     fn is_named(&self, key: &PublicKey, key_id: &str) -> bool;
 
-    /// The claims of an assertion that this key signed, by the key's own algorithm; `None` for all else.
+    /// Returns the claims of an assertion that this key signed, by the key's own algorithm.
+    ///
+    /// `None` for any other assertion.
     fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims>;
 }
 
-/// What an assertion says, unproved: to know whose keys to try, and which.
+/// Unverified contents of an assertion, which determine the keys to try.
 #[derive(Clone, Debug)]
 pub struct Unproved {
-    /// `sub`, where it is an ID of ours.
+    /// `sub`; `None` if it does not have the form of an agent ID.
     pub client: Option<AgentId>,
     /// `alg` of the header.
     pub algorithm: String,
-    /// `kid` of the header.
+    /// `kid` of the header, if present.
     pub key_id: Option<String>,
+    /// The claims, unverified.
     pub claims: AssertionClaims,
 }
 
-/// What a client says of itself, its signature proved and nothing else.
+/// Claims that a client makes about itself.
+///
+/// Those that [`AssertionVerifier::verify`] returns have a verified signature; nothing else about them is
+/// checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssertionClaims {
+    /// `iss`.
     pub issuer: String,
+    /// `sub`.
     pub subject: String,
-    /// One string: a list of audiences is refused, even of one (RFC 9700, RFC 7523bis).
+    /// `aud`, as one string. A list of audiences is refused, even a list of one (RFC 9700, RFC 7523bis).
     pub audience: String,
-    /// `jti`, as its SHA-256.
+    /// The SHA-256 of `jti`.
     pub digest: [u8; 32],
+    /// `exp`.
     pub expires_at: Timestamp,
+    /// `nbf`, if present.
     pub not_before: Option<Timestamp>,
+    /// `iat`, if present.
     pub issued_at: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! Reads the audit log, and tallies what no change carries.
+//! Reading and retention of the audit log, and tallies of events that no change carries.
 
 use std::sync::Arc;
 
@@ -10,28 +10,39 @@ use crate::domain::id::EventId;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::Timestamp;
 
-/// The append-only record. Events of changes come into it through the stores of what changed.
+/// Append-only log of audit events.
 ///
-/// Beside the common promises: an event older than its organization's retention is neither listed nor found.
+/// The stores of the changed entities add the events of changes. In addition to the common promises of
+/// [`ports`](super), an event older than its organization's retention is neither listed nor found.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// Adds to tallies what one instance has seen, and writes of each the first events in full. All or none.
+    /// Adds what one instance has seen to tallies, and stores the first samples of each in full.
     ///
-    /// However many instances add to one tally, [`MAX_SAMPLES`](crate::domain::audit::MAX_SAMPLES) events of it
-    /// are written in full, and the rest is counted.
+    /// All of the tallies are stored or none. However many instances add to one tally, at most
+    /// [`MAX_SAMPLES`](crate::domain::audit::MAX_SAMPLES) of its samples are stored in full; the rest are
+    /// counted.
+    ///
+    /// Returns a [`StoreError`] if the store failed.
     async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError>;
 
-    /// Ends the tallies of minutes before `end`: each that has counted something becomes one event, with its
-    /// `count`. Of many callers one makes it.
+    /// Closes the tallies of minutes before `end`. Each that counted something becomes one event with its
+    /// `count`.
+    ///
+    /// Of several callers, one creates that event. Returns a [`StoreError`] if the store failed.
     async fn settle(&self, end: Timestamp) -> Result<(), StoreError>;
 
-    /// Events that the filter admits, newest first, from just past `after` on, at most `limit`.
+    /// Returns at most `limit` events that match the filter, newest first, from just past `after`.
     ///
-    /// Going on from the last of each answer shows every event that was stored before the first one exactly
-    /// once, whatever is stored in between.
+    /// Continuing each time from the last event of the result returns every event that was stored before the
+    /// first call exactly once, whatever is stored in between.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError>;
 
-    /// The event with that id.
+    /// Returns the event with this ID.
+    ///
+    /// `None` if it is unknown, outside `within`, or past its retention at `now`. Returns a [`StoreError`] if
+    /// the store cannot answer.
     async fn find(
         &self,
         within: Tenancy,
@@ -39,28 +50,36 @@ pub trait AuditLog: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError>;
 
-    /// Removes events that are past their keeping by [`GRACE_DAYS`], and returns about how many those were.
+    /// Removes events that are past their keeping time by [`GRACE_DAYS`], and returns about how many.
     ///
-    /// Events are kept for [`Organization::audit_keeping`](crate::domain::organization::Organization::audit_keeping); a
-    /// retention that was made shorter counts only [`GRACE_DAYS`] after that. What else a store remembers for a time
-    /// (revocations, assertions, counts of past months) goes with them once that time is over by
-    /// [`CLOCK_SLACK_SECONDS`](crate::domain::time::CLOCK_SLACK_SECONDS). A store that instances share judges by its own
-    /// clock as well: where `now` is later than that, nothing goes that is not past by both.
+    /// Events are kept for
+    /// [`Organization::audit_keeping`](crate::domain::organization::Organization::audit_keeping). A shortened
+    /// retention takes effect only [`GRACE_DAYS`] after the change. Other data that a store keeps for a
+    /// limited time (revocations, assertions, counts of past months) is removed once that time has been over
+    /// for [`CLOCK_SLACK_SECONDS`](crate::domain::time::CLOCK_SLACK_SECONDS). A store that several instances
+    /// share also judges by its own clock: if `now` is later than that clock, only what is past by both is
+    /// removed.
+    ///
+    /// Returns a [`StoreError`] if the store failed.
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
-/// For how long an event is kept after its keeping is over, and for how long a shorter retention does not count yet: a
-/// downgrade can be taken back in that time.
+/// Days of grace before expired events are removed and before a shortened retention takes effect.
+///
+/// An event is kept this long after its keeping time is over. Within the grace, a downgrade can be undone.
 pub const GRACE_DAYS: u32 = 30;
 
-/// A part of the log.
+/// Query of [`AuditLog::list`].
 #[derive(Clone, Debug)]
 pub struct AuditQuery {
+    /// Organizations whose events are listed.
     pub within: Tenancy,
+    /// Filter that the events match.
     pub filter: AuditFilter,
-    /// From just past this place on; from the newest where there is none.
+    /// Position after which the list starts; at the newest event if `None`.
     pub after: Option<Position>,
+    /// Maximum number of events.
     pub limit: u32,
-    /// The instant that retention is reckoned from.
+    /// Instant by which retention is judged.
     pub now: Timestamp,
 }

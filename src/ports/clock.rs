@@ -1,9 +1,9 @@
-//! The time.
+//! The current time.
 
 use crate::domain::time::Timestamp;
 
-/// Tells the time, cut to the millisecond.
+/// Source of the current time, truncated to the millisecond.
 pub trait Clock: Send + Sync {
-    /// The present instant.
+    /// Returns the current instant.
     fn now(&self) -> Timestamp;
 }

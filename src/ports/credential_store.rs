@@ -1,4 +1,4 @@
-//! Keeps the credentials of agents.
+//! Storage of agents' credentials.
 
 use std::sync::Arc;
 
@@ -14,13 +14,19 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
 
-/// Keeps credentials. Beside the common promises: the limit of live ones holds however many callers race.
+/// Stores credentials.
 ///
-/// Changes take the agent as the caller saw it and are refused where it has changed since, by its revision:
-/// so what was decided about its capabilities and its status still holds when the change is stored.
+/// In addition to the common promises of [`ports`](super), the limit of live credentials holds however many
+/// callers race. A *live* credential is neither revoked nor expired.
+///
+/// Changes take the agent as the caller saw it, and are refused if its revision has changed since. What was
+/// decided by its capabilities and its status therefore still holds when the change is stored.
 #[async_trait]
 pub trait CredentialStore: Send + Sync {
-    /// Refuses, before a hash is spent on it, a secret that [`insert`](Self::insert) would refuse now for want of room.
+    /// Checks, before work is spent on a new credential, that the limit of live ones has room.
+    ///
+    /// Returns [`LimitReached`](InsertCredentialError::LimitReached) if `max_live` credentials of the agent
+    /// are live at `now`, in which case [`insert`](Self::insert) would refuse as well.
     async fn check_capacity(
         &self,
         agent: AgentId,
@@ -28,9 +34,12 @@ pub trait CredentialStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(), InsertCredentialError>;
 
-    /// Stores a new credential of that agent, with its event, while fewer than `max_live` of its credentials
-    /// are live at the event's time; while fewer than [`MAX_UNREVOKED`] of its
-    /// kind are not revoked.
+    /// Stores a new credential of the agent, with its event.
+    ///
+    /// Returns [`LostRace`](InsertCredentialError::LostRace) if the agent's stored revision differs,
+    /// [`LimitReached`](InsertCredentialError::LimitReached) if `max_live` of the agent's credentials are
+    /// live at the event's time, and [`TooManyUnrevoked`](InsertCredentialError::TooManyUnrevoked) if
+    /// [`MAX_UNREVOKED`] credentials of the same kind are not revoked.
     async fn insert(
         &self,
         agent: &Agent,
@@ -39,10 +48,14 @@ pub trait CredentialStore: Send + Sync {
         event: &NewAuditEvent,
     ) -> Result<(), InsertCredentialError>;
 
-    /// The credential with that id of that agent.
+    /// Returns the credential with this ID of this agent; `None` if it is unknown.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn find(&self, agent: AgentId, id: CredentialId) -> Result<Option<Arc<Credential>>, StoreError>;
 
-    /// A page of an agent's credentials, newest first.
+    /// Returns a page of an agent's credentials, newest first, of the given status or of any.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn list(
         &self,
         agent: AgentId,
@@ -50,12 +63,18 @@ pub trait CredentialStore: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<Arc<Credential>>, StoreError>;
 
-    /// Replaces `before` by `after` and, where `agent_after` is given, the agent by that, with the event.
+    /// Replaces `before` with `after`, and stores the event.
     ///
-    /// Of two callers with the same `before` one is refused. Refused too where the change would leave no
-    /// active agent with `admin:orgs` and a live credential in any active organization, now or from when `after` expires,
-    /// and where it brings an expired credential back while `max_live` others are live. Of an agent's revoked credentials
-    /// the newest [`MAX_REVOKED`](crate::domain::credential::MAX_REVOKED) are kept.
+    /// If `agent_after` is given, it replaces the agent in the same change. Of an agent's revoked
+    /// credentials, the newest [`MAX_REVOKED`](crate::domain::credential::MAX_REVOKED) are kept.
+    ///
+    /// Returns [`LostRaceForAgent`](UpdateCredentialError::LostRaceForAgent) if the agent's stored revision
+    /// differs, [`LostRace`](UpdateCredentialError::LostRace) if the stored revision is not that of `before`
+    /// (of two callers with the same `before`, one is refused),
+    /// [`LimitReached`](UpdateCredentialError::LimitReached) if an expired credential would become live again
+    /// while `max_live` others are live, and [`LastAdministrator`](UpdateCredentialError::LastAdministrator)
+    /// if the change would leave no active agent with `admin:orgs` and a live credential in any active
+    /// organization, now or from the instant at which `after` expires.
     async fn update(
         &self,
         agent: &Agent,
@@ -63,67 +82,85 @@ pub trait CredentialStore: Send + Sync {
         event: &NewAuditEvent,
     ) -> Result<(), UpdateCredentialError>;
 
-    /// What is needed to authenticate a client, in one look-up; `None` for an unknown one.
+    /// Returns what is needed to authenticate a client, in one look-up; `None` if it is unknown.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError>;
 
-    /// Notes that the credential was used in that minute. Makes no event.
+    /// Records that the credential was used in this minute, without an event.
+    ///
+    /// Returns a [`StoreError`] if the store failed.
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError>;
 }
 
-/// A change of one credential, and of its agent where the two go together.
+/// Change of one credential, and of its agent if the two change together.
 #[derive(Debug)]
 pub struct CredentialUpdate<'a> {
+    /// The credential as the caller saw it.
     pub before: &'a Credential,
+    /// The credential that replaces it.
     pub after: &'a Credential,
+    /// Limit of the agent's live credentials.
     pub max_live: u32,
-    /// The agent with a higher generation, where its tokens go with the old secret.
+    /// The agent with a raised generation, if its tokens are revoked together with the old secret.
     pub agent_after: Option<&'a Agent>,
 }
 
-/// With what a client wants to prove itself.
+/// Kind of credential with which a client wants to authenticate.
 #[derive(Clone, Copy, Debug)]
 pub enum PresentedKind {
-    /// A secret with this fingerprint, current or in its grace.
+    /// A secret with this fingerprint, current or in its grace period.
     Secret(Fingerprint),
-    /// An assertion signed by one of its registered keys.
+    /// An assertion signed by one of the client's registered keys.
     Key,
-    /// Nothing that could prove it: who the client is is all that is wanted, without credentials.
+    /// No usable credential: only the identity of the client is wanted, without its credentials.
     None,
 }
 
-/// A client as the stores know it: who it is, and the credentials that may match what it presents.
+/// A client with its organization and the credentials that may match what it presents.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// The agent that the client is.
     pub agent: Arc<Agent>,
+    /// The agent's organization.
     pub organization: Arc<Organization>,
-    /// Dead ones may be among them.
+    /// Credentials that may match. Expired or revoked ones may be among them.
     pub candidates: Vec<Arc<Credential>>,
 }
 
-/// Why [`CredentialStore::insert`] stored nothing.
+/// Error of [`CredentialStore::insert`].
 #[derive(Debug, thiserror::Error)]
 pub enum InsertCredentialError {
+    /// The stored agent is of another revision than the given one.
     #[error("the agent was changed concurrently")]
     LostRace,
+    /// The agent already has this many live credentials.
     #[error("the agent already has {0} active credentials")]
     LimitReached(u32),
+    /// The agent already has [`MAX_UNREVOKED`] credentials of this kind that are not revoked.
     #[error("the agent already has {MAX_UNREVOKED} credentials of that kind that are not revoked")]
     TooManyUnrevoked,
+    /// The store failed, or the caller lost its authority.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why [`CredentialStore::update`] stored nothing.
+/// Error of [`CredentialStore::update`].
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateCredentialError {
+    /// The stored agent is of another revision than the given one.
     #[error("the agent was changed concurrently")]
     LostRaceForAgent,
+    /// The stored credential is of another revision than `before`.
     #[error("the credential was changed concurrently")]
     LostRace,
+    /// The agent already has this many live credentials.
     #[error("the agent already has {0} active credentials")]
     LimitReached(u32),
+    /// No active agent with `admin:orgs` and a live credential would be left.
     #[error("this would leave no administrator")]
     LastAdministrator,
+    /// The store failed, or the caller lost its authority.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,13 +1,16 @@
-//! Makes cursors that only we can make.
+//! Cursors that only this service can create.
 
 use crate::domain::audit::Position;
 
-/// Seals a place in the audit log into text, bound to who asked and for what.
+/// Seals a position in the audit log into text, bound to its caller and query.
 pub trait CursorSeal: Send + Sync {
-    /// The place as opaque text. `binding` is everything that the cursor must not be used without.
+    /// Returns the position as opaque text.
+    ///
+    /// `binding` is everything without which the cursor must not be used.
     fn seal(&self, position: Position, binding: &[u8]) -> String;
 
-    /// The place in a text that [`seal`](Self::seal) made with this binding, on any instance; `None` for
-    /// all else.
+    /// Returns the position in a text that [`seal`](Self::seal) made with this binding, on any instance.
+    ///
+    /// `None` for any other text.
     fn open(&self, cursor: &str, binding: &[u8]) -> Option<Position>;
 }

@@ -1,10 +1,11 @@
-//! New identities.
+//! New IDs.
 
 use uuid::Uuid;
 
-/// Makes ids.
+/// Generator of unique IDs.
 pub trait Ids: Send + Sync {
-    /// A UUIDv7 (RFC 9562) that no call of any instance has given before. Later ones sort after earlier
-    /// ones of the same instance.
+    /// Returns a UUIDv7 (RFC 9562) that no call on any instance has returned before.
+    ///
+    /// Later IDs sort after earlier ones of the same instance.
     fn next(&self) -> Uuid;
 }

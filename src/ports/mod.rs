@@ -1,21 +1,25 @@
-//! What the core needs of the world: small traits whose documentation is a promise.
+//! Ports: the small traits that the core needs from outside, documented as contracts.
 //!
-//! Every adapter of a port keeps all of its promises, and `tests/contract` holds those of stores and limiters on
-//! each adapter. What must hold under a race (limits, uniqueness, status, the last administrator) is promised
-//! here, because only a store can hold it. Five promises are common to all stores:
+//! Every adapter of a port keeps all of its promises. `tests/contract` tests the promises of stores and rate
+//! limiters on each adapter. Rules that must hold under a race (limits, uniqueness, status, the last
+//! administrator) are promised here, because only a store can enforce them. Five promises are common to all
+//! stores:
 //!
-//! * a change and its events are both stored, or neither is; an event's organization is that of the row
-//!   that changed;
-//! * a read that starts after a write's `Ok` sees that write, on every instance;
-//! * nothing outside the given [`Tenancy`](crate::domain::tenancy::Tenancy) is seen or changed: it is not
-//!   found. Methods without one take a row, or the id of one, that was found within the caller's reach;
-//! * a call dropped half-way leaves all of its change or none of it;
-//! * a change whose draft of an event says by what [`Authority`](crate::domain::audit::Authority) it is made is refused, as
-//!   `NoLongerAllowed`, where that no longer holds when it is stored; a kill of the caller that is answered is seen.
-//!   (A revocation of one token and what is tallied ask nothing of this.)
+//! * A change and its events are stored together or not at all. An event's organization is that of the row
+//!   that changed.
+//! * A read that starts after a write has returned `Ok` sees that write, on every instance.
+//! * Nothing outside the given [`Tenancy`](crate::domain::tenancy::Tenancy) is seen or changed: it is
+//!   reported as not found. Methods without one take a row, or the ID of a row, that was found within the
+//!   caller's tenancy.
+//! * A call that is dropped half-way makes all of its change or none of it.
+//! * A change whose events name an [`Authority`](crate::domain::audit::Authority) is refused as
+//!   `NoLongerAllowed` if the authority no longer holds when the change is stored. A revocation of all tokens
+//!   of the caller, once acknowledged, is always seen. (Revoking a single token and tallying events do not
+//!   check the authority.)
 //!
-//! What a store *refuses* is a named variant of the method's error; what it *could not do*, or not for this caller any more,
-//! is a [`StoreError`](store_error::StoreError). An absent thing is `Ok(None)` on a read.
+//! Each *refusal* of a store is a named variant of the method's error. A failure of the store, or the loss of
+//! the caller's authority, is a [`StoreError`](store_error::StoreError). An absent entity is `Ok(None)` on a
+//! read.
 
 pub mod agent_store;
 pub mod assertion_verifier;

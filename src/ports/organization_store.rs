@@ -1,4 +1,4 @@
-//! Keeps organizations.
+//! Storage of organizations.
 
 use std::sync::Arc;
 
@@ -11,33 +11,46 @@ use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::tenancy::Tenancy;
 
-/// Keeps organizations. Beside the common promises: a slug is taken once, and the last administrator stays.
+/// Stores organizations.
+///
+/// In addition to the common promises of [`ports`](super), a slug is used only once, and the last
+/// administrator is never removed. A *live* credential is neither revoked nor expired.
 #[async_trait]
 pub trait OrganizationStore: Send + Sync {
-    /// Stores a new organization with its event. Of many callers with one slug, one succeeds.
+    /// Stores a new organization with its event.
+    ///
+    /// Returns [`SlugTaken`](InsertOrganizationError::SlugTaken) if an organization has that slug. Of several
+    /// callers with one slug, one succeeds.
     async fn insert(
         &self,
         organization: &Organization,
         event: &NewAuditEvent,
     ) -> Result<(), InsertOrganizationError>;
 
-    /// The organization with that id.
+    /// Returns the organization with this ID; `None` if it is unknown or outside `within`.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn find(
         &self,
         within: Tenancy,
         id: OrganizationId,
     ) -> Result<Option<Arc<Organization>>, StoreError>;
 
-    /// The organization with that slug.
+    /// Returns the organization with this slug; `None` if it is unknown.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError>;
 
-    /// A page of all organizations, newest first.
+    /// Returns a page of all organizations, newest first.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
     async fn list(&self, page: PageRequest) -> Result<Page<Arc<Organization>>, StoreError>;
 
-    /// Replaces `before` by `after`, with the events of the change.
+    /// Replaces `before` with `after`, and stores the events of the change.
     ///
-    /// Refused where the stored row is no longer `before`, by its revision, and where no active agent with
-    /// `admin:orgs` and a live credential would be left in any active organization.
+    /// Returns [`LostRace`](UpdateOrganizationError::LostRace) if the stored revision is not that of
+    /// `before`, and [`LastAdministrator`](UpdateOrganizationError::LastAdministrator) if the change would
+    /// leave no active agent with `admin:orgs` and a live credential in any active organization.
     async fn update(
         &self,
         before: &Organization,
@@ -46,22 +59,27 @@ pub trait OrganizationStore: Send + Sync {
     ) -> Result<(), UpdateOrganizationError>;
 }
 
-/// Why [`OrganizationStore::insert`] stored nothing.
+/// Error of [`OrganizationStore::insert`].
 #[derive(Debug, thiserror::Error)]
 pub enum InsertOrganizationError {
+    /// Another organization has this slug.
     #[error("the slug is already in use")]
     SlugTaken,
+    /// The store failed, or the caller lost its authority.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why [`OrganizationStore::update`] stored nothing.
+/// Error of [`OrganizationStore::update`].
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateOrganizationError {
+    /// The stored organization is of another revision than `before`.
     #[error("the organization was changed concurrently")]
     LostRace,
+    /// No active agent with `admin:orgs` and a live credential would be left.
     #[error("this would leave no administrator")]
     LastAdministrator,
+    /// The store failed, or the caller lost its authority.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

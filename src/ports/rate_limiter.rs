@@ -1,4 +1,4 @@
-//! Holds callers to so many requests a minute.
+//! Limits of requests per minute.
 
 use std::net::IpAddr;
 
@@ -8,25 +8,28 @@ use super::store_error::StoreError;
 use crate::domain::id::AgentId;
 use crate::domain::rate::{RateDecision, network_of};
 
-/// Counts requests by the sliding window of [`domain::rate`](crate::domain::rate).
+/// Limits requests by the sliding window of [`domain::rate`](crate::domain::rate).
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
-    /// Lets a request in and counts it, or refuses it uncounted; check and count are one step, so of many
-    /// racing callers exactly as many pass as there is room for.
+    /// Admits a request and counts it, or refuses it without counting it.
+    ///
+    /// Check and count are one step, so of several racing callers exactly as many pass as there is room for.
+    ///
+    /// Returns a [`StoreError`] if the limiter cannot answer.
     async fn admit(&self, key: RateKey, limit: u32) -> Result<RateDecision, StoreError>;
 }
 
-/// Whose requests are counted together.
+/// Key by which requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RateKey {
-    /// A client that has proved itself.
+    /// An authenticated client.
     Client(AgentId),
-    /// A network address that nothing was proved from: an IPv4 address or an IPv6 /64.
+    /// The network of a caller that is not authenticated: an IPv4 address or an IPv6 /64.
     Address(IpAddr),
 }
 
 impl RateKey {
-    /// The key of whoever speaks from that address.
+    /// Returns the key of requests from this address.
     pub fn of_address(address: IpAddr) -> Self {
         Self::Address(network_of(address))
     }

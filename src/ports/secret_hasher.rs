@@ -1,20 +1,26 @@
-//! Hashes client secrets slowly, and compares them quickly.
+//! Slow hashing and fast comparison of client secrets.
 
 use async_trait::async_trait;
 
 use crate::domain::id::OrganizationId;
 use crate::domain::secret::{ClientSecret, SecretHash};
 
-/// Hashes secrets so that a stolen hash does not give the secret away.
+/// Hashes secrets so that a stolen hash does not reveal the secret.
 ///
-/// Hashing is slow, so each call says `whose` secret it is: one organization takes no more than its share, and the others
-/// wait no longer for it.
+/// Hashing is slow, so each call names the organization that the secret belongs to (`whose`). One
+/// organization takes no more than its share, so that the others do not wait longer because of it.
 #[async_trait]
 pub trait SecretHasher: Send + Sync {
-    /// A fresh hash of the secret.
+    /// Returns a new hash of the secret.
+    ///
+    /// Returns [`Overloaded`](HasherError::Overloaded) if too many calls are waiting already, and
+    /// [`Broken`](HasherError::Broken) if hashing failed.
     async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<SecretHash, HasherError>;
 
-    /// Whether the secret is the one that was hashed.
+    /// Returns whether the secret is the one that was hashed.
+    ///
+    /// Returns [`Overloaded`](HasherError::Overloaded) if too many calls are waiting already, and
+    /// [`Broken`](HasherError::Broken) if the stored hash is malformed or hashing failed.
     async fn verify(
         &self,
         secret: &ClientSecret,
@@ -23,13 +29,13 @@ pub trait SecretHasher: Send + Sync {
     ) -> Result<bool, HasherError>;
 }
 
-/// Why there is no answer.
+/// Error of a [`SecretHasher`].
 #[derive(Debug, thiserror::Error)]
 pub enum HasherError {
-    /// Too many wait already. Nothing was changed; it may be tried again soon.
+    /// Too many calls are waiting already. Nothing was changed; the call can be retried soon.
     #[error("too many secrets are being hashed")]
     Overloaded,
-    /// The hash is none, or the hasher is broken. A bug; never a caller's fault.
+    /// The stored hash is malformed, or hashing failed. A bug, not the caller's fault.
     #[error("the hash cannot be used")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -2,8 +2,8 @@
 
 use crate::domain::secret::ClientSecret;
 
-/// Makes secrets that nobody can guess.
+/// Generator of unpredictable secrets.
 pub trait Secrets: Send + Sync {
-    /// A client secret of 192 bits from the operating system's generator.
+    /// Returns a client secret of 192 bits from the operating system's generator.
     fn client_secret(&self) -> ClientSecret;
 }

@@ -1,34 +1,44 @@
-//! What every store may answer: that it could not do its work.
+//! The error common to all stores.
 
-/// Whatever lies beneath a store's failure. For the log, never for a caller.
+/// Underlying cause of a store's failure. For the log, never for a caller.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A store could not do its work, or whoever asked may no longer ask for it. What else a store *refuses* is never here.
+/// Failure of a store, or loss of the caller's authority.
+///
+/// Any other *refusal* of a store is a variant of the method's own error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Away or overloaded, and certain that nothing was changed.
+    /// The store is unreachable or overloaded, and it is certain that nothing was changed.
     #[error("{store} is unavailable")]
     Unavailable {
+        /// Name of the store.
         store: &'static str,
+        /// Underlying cause, for the log.
         #[source]
         source: Cause,
     },
-    /// The connection went between the commit and its answer: the change may or may not be there.
+    /// The connection was lost between the commit and its response.
+    ///
+    /// The change may or may not be stored.
     #[error("{store} did not confirm the change")]
     InDoubt {
+        /// Name of the store.
         store: &'static str,
+        /// Underlying cause, for the log.
         #[source]
         source: Cause,
     },
-    /// Whoever asked for the change was stopped in the meantime, or has less than it came with. Nothing was changed.
+    /// The caller was stopped in the meantime, or lost a scope that it came with. Nothing was changed.
     #[error("the caller's authorization was revoked while the change was in progress")]
     NoLongerAllowed,
-    /// It holds, or said, what no version of ours writes or expects. A bug; never a caller's fault.
+    /// The store contains or returned something that no version of this service writes or expects.
+    ///
+    /// A bug, never the caller's fault.
     #[error("{store} is inconsistent: {what}")]
     Inconsistent { store: &'static str, what: String },
 }
 
-/// An error and all that lies beneath it, in one sentence: for the log.
+/// Returns an error and all of its causes in one sentence, for the log.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

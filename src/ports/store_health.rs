@@ -1,18 +1,22 @@
-//! Whether a store answers.
+//! Health of a store.
 
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
 
-/// Tells how a store is, for the probes of load balancers.
+/// Reports the health of a store, for the probes of load balancers.
 #[async_trait]
 pub trait StoreHealth: Send + Sync {
-    /// What the store is called.
+    /// Returns the name of the store.
     fn name(&self) -> &'static str;
 
-    /// Whether nothing works without it. Without another the service is degraded, and serves on.
+    /// Returns whether the service needs this store to work.
+    ///
+    /// Without a store that is not essential, the service is degraded and keeps serving.
     fn is_essential(&self) -> bool;
 
-    /// Asks the store for an answer, and waits for it a short while.
+    /// Queries the store, and waits a short while for its response.
+    ///
+    /// Returns a [`StoreError`] if the store does not answer.
     async fn check(&self) -> Result<(), StoreError>;
 }

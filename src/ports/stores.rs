@@ -13,24 +13,35 @@ use super::store_health::StoreHealth;
 use super::token_store::TokenStore;
 use super::usage_store::UsageStore;
 
-/// The stores that belong together: what one of them stores the others see.
+/// Stores that belong together: data written through one is visible to the others.
 #[derive(Clone)]
 pub struct Stores {
+    /// Storage of agents.
     pub agents: Arc<dyn AgentStore>,
+    /// Storage of organizations.
     pub organizations: Arc<dyn OrganizationStore>,
+    /// Storage of credentials.
     pub credentials: Arc<dyn CredentialStore>,
+    /// Issuance, revocation and status of tokens.
     pub tokens: Arc<dyn TokenStore>,
+    /// The audit log.
     pub audit: Arc<dyn AuditLog>,
+    /// Usage counts.
     pub usage: Arc<dyn UsageStore>,
+    /// Outbox of revocation notices.
     pub outbox: Arc<dyn Outbox>,
-    /// Where instances tell one another of the dead; none where there is only one.
+    /// Cache in which instances share revocations; `None` if no such cache is configured.
     pub revocation_cache: Option<Arc<dyn RevocationCache>>,
+    /// Health checks of the stores.
     pub health: Vec<Arc<dyn StoreHealth>>,
+    /// Limiter of requests per minute.
     pub limiter: Arc<dyn RateLimiter>,
 }
 
 impl Stores {
-    /// One store that is all of them, with a limiter beside it.
+    /// Creates the stores from one object that implements all of them, and a rate limiter.
+    ///
+    /// No revocation cache is set.
     pub fn of<S>(store: &Arc<S>, limiter: Arc<dyn RateLimiter>) -> Self
     where
         S: AgentStore

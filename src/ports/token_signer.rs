@@ -1,4 +1,4 @@
-//! Signs tokens and checks their signatures.
+//! Signing of tokens, and verification of their signatures.
 
 use std::sync::Arc;
 
@@ -6,24 +6,27 @@ use crate::domain::jwk::PublishedKey;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{AccessToken, Claims};
 
-/// Signs access tokens (RFC 9068) for one issuer, and reads those it signed.
+/// Signs access tokens (RFC 9068) for one issuer, and reads those that it signed.
 pub trait TokenSigner: Send + Sync {
-    /// The claims as a signed token, by the present key.
+    /// Returns the claims as a token signed with the current key.
+    ///
+    /// Returns [`SignError`] if the key could not sign.
     fn sign(&self, claims: &Claims) -> Result<AccessToken, SignError>;
 
-    /// The claims of a token that this issuer signed, be its time past or to come.
+    /// Returns the claims of a token that this issuer signed, whatever its validity period.
     ///
-    /// `None` for all else: another key, another algorithm than the key's, another type or issuer, a part
-    /// missing, a form that is not canonical.
+    /// `None` for any other text: another key, an algorithm that is not the key's, another type or issuer, a
+    /// missing part, or a form that is not canonical.
     fn read(&self, token: &str) -> Option<Arc<Claims>>;
 
-    /// The claims of a token that this issuer signed and whose time is `now`. Whether the token is *alive* is for the
-    /// stores to say.
+    /// Returns the claims of a token that this issuer signed and that is valid at `now`.
+    ///
+    /// `None` for any other text. Whether the token is *active* is for the stores to decide.
     fn verify(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
         self.read(token).filter(|claims| claims.are_in_time(now))
     }
 
-    /// Every key that signs, will sign or still verifies, the present one first.
+    /// Returns every key that signs, will sign or still verifies, the current one first.
     fn published_keys(&self) -> Vec<PublishedKey>;
 }
 

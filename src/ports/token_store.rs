@@ -1,4 +1,4 @@
-//! Keeps what must be known of tokens. A token has no row of its own.
+//! Issuance, revocation and status of tokens. Tokens themselves are not stored.
 
 use async_trait::async_trait;
 
@@ -9,73 +9,100 @@ use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Claims, TokenStatus};
 
-/// Decides which tokens may be issued, and knows which are dead.
+/// Decides which tokens may be issued, and knows which are revoked.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// Lets a token be issued: stores its `token.issued`, counts it against the client's month, spends the
-    /// assertion and notes the credential's use, all or nothing.
+    /// Approves the issuance of a token, and returns the client's number of tokens in that month.
     ///
-    /// It does so only if, at that very moment, the agent and its organization are active and of the given
-    /// revision, the credential (and of it that very secret) is live, the month's quota has room and the assertion was never used.
-    /// The quota is exact however many callers race. A refusal stores nothing.
+    /// In one step, all or nothing, the store records the `token.issued` event, counts the token against the
+    /// client's quota of the month, marks the assertion as used and records the use of the credential.
     ///
-    /// The answer is how many tokens the client has had in that month, with this one.
+    /// The store does so only if, at that very moment, the agent and its organization are active and of the
+    /// given revision, the credential is live and still has that very secret, the month's quota has room, and
+    /// the assertion was never used. A *live* credential is neither revoked nor expired. The quota is exact
+    /// however many callers race. A refusal stores nothing.
+    ///
+    /// The returned number includes this token.
+    ///
+    /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if the agent, its organization or the
+    /// credential does not meet these conditions, [`QuotaReached`](IssueError::QuotaReached) if the month's
+    /// quota is exhausted, and [`AssertionSpent`](IssueError::AssertionSpent) if the assertion was used
+    /// before.
     async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError>;
 
-    /// Spends an assertion without a token: `false` where it was used before. Of many callers one gets `true`.
+    /// Marks an assertion as used without issuing a token; `false` if it was used before.
+    ///
+    /// Of several callers, one gets `true`. Returns a [`StoreError`] if the store failed.
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError>;
 
-    /// Revokes a token until it has been expired for a while, with its event. Again: no effect, no event.
+    /// Revokes a token until it has been expired for a while, and stores the event.
+    ///
+    /// Revoking the token again has no effect and stores no event. Returns a [`StoreError`] if the store
+    /// failed.
     async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError>;
 
-    /// What is so now about the token with these claims and its agent; `None` where the agent is unknown or
-    /// the token is known to be dead.
+    /// Returns the current status of the token with these claims and of its agent.
+    ///
+    /// `None` if the agent is unknown or the token is known to be revoked. Returns a [`StoreError`] if the
+    /// store cannot answer.
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError>;
 }
 
-/// A token that is to be issued.
+/// A token to be issued.
 #[derive(Clone, Debug)]
 pub struct TokenIssue {
+    /// The agent that is the client.
     pub agent: AgentId,
+    /// The credential with which the client authenticated.
     pub credential: CredentialId,
-    /// The secret that the client proved itself with, where it was one: a rotation keeps the credential's id.
+    /// Fingerprint of the secret with which the client authenticated, if it used one.
+    ///
+    /// It is needed because a rotation keeps the credential's ID.
     pub secret: Option<Fingerprint>,
-    /// The sum of the revisions of agent and organization by which its scope and its audience were decided. Both only rise,
-    /// with each change and each kill, so an equal sum means that nothing was changed since.
+    /// Sum of the revisions of agent and organization by which scope and audience were decided.
+    ///
+    /// Both revisions only rise, with each change and each revocation of all tokens, so an equal sum means
+    /// that nothing has changed since.
     pub revision: u64,
-    /// The assertion that the client proved itself with.
+    /// The assertion with which the client authenticated, if it used one.
     pub assertion: Option<SpentAssertion>,
-    /// `token.issued`. Its time decides the month and whether the credential is live.
+    /// The `token.issued` event. Its time decides the month, and whether the credential is live.
     pub event: NewAuditEvent,
 }
 
-/// A client assertion that may be used once ever (RFC 7523 section 3).
+/// A client assertion, which may be used only once (RFC 7523 section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpentAssertion {
-    /// The SHA-256 of its `jti`, so that a long one takes no more room.
+    /// The SHA-256 of its `jti`, so that a long `jti` takes no more space.
     pub digest: [u8; 32],
-    /// Its `exp`: from then on it is refused by itself and may be forgotten.
+    /// Its `exp`: from then on the assertion is refused as expired, and may be forgotten.
     pub until: Timestamp,
 }
 
-/// A token that is to be dead from now on.
+/// A token to be revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct Revocation {
+    /// The token's `jti`.
     pub token: TokenId,
+    /// The organization of the token's agent.
     pub organization: OrganizationId,
-    /// Until when it must be remembered.
+    /// Instant until which the revocation must be remembered.
     pub until: Timestamp,
 }
 
-/// Why [`TokenStore::issue`] stored nothing.
+/// Error of [`TokenStore::issue`].
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
+    /// The agent, its organization or the credential no longer meets the conditions.
     #[error("the client is no longer allowed to have a token")]
     NoLongerAllowed,
+    /// The client was issued as many tokens in this month as this quota allows.
     #[error("the client has reached its quota of {0} tokens this month")]
     QuotaReached(u32),
+    /// The assertion was used before.
     #[error("the assertion was used before")]
     AssertionSpent,
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,4 +1,4 @@
-//! Tells what an organization has used.
+//! Usage counts of organizations.
 
 use async_trait::async_trait;
 
@@ -6,29 +6,36 @@ use super::store_error::StoreError;
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::time::Month;
 
-/// Counts agents and tokens. The counts are those that the limits are held by.
+/// Counts agents and tokens. The limits are enforced by the same counts.
 #[async_trait]
 pub trait UsageStore: Send + Sync {
-    /// What the organization has used: its agents now, its tokens in that month, and of its clients the
-    /// busiest `clients`, busiest first, or the one named.
+    /// Returns what the organization has used, now and in the month of the query.
+    ///
+    /// The result has its present agents, its tokens in that month, and the `clients` clients with the most
+    /// tokens, busiest first, or only the named client. Returns a [`StoreError`] if the store cannot answer.
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, StoreError>;
 }
 
-/// What is asked of [`UsageStore::usage`].
+/// Query of [`UsageStore::usage`].
 #[derive(Clone, Copy, Debug)]
 pub struct UsageQuery {
+    /// Organization whose usage is wanted.
     pub organization: OrganizationId,
+    /// Month whose tokens are counted.
     pub month: Month,
+    /// The only client to return; the busiest clients if `None`.
     pub client: Option<AgentId>,
+    /// Maximum number of clients to return.
     pub clients: u32,
 }
 
-/// What an organization has used.
+/// Usage of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Agents that are not decommissioned.
+    /// Number of agents that are not decommissioned.
     pub agents: u64,
-    /// Tokens of the month, of all its clients.
+    /// Number of tokens in the month, of all clients of the organization.
     pub tokens: u64,
+    /// Clients with their numbers of tokens in the month, busiest first.
     pub by_client: Vec<(AgentId, u32)>,
 }
