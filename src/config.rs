@@ -1,7 +1,7 @@
-//! Flags and environment variables, as one typed and validated value.
+//! Command-line flags and environment variables, as one typed and validated value.
 //!
-//! Every setting is a flag and an environment variable of the same name; every secret can also be read from
-//! the file that `NAME_FILE` names. What is wrong is told in one line, before anything is started.
+//! Every setting is a flag and an environment variable of the same name. Every secret can also be read from
+//! the file that `NAME_FILE` names. An invalid setting stops the startup and is reported in one line.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,46 +17,48 @@ use crate::domain::token::TTL_SECONDS;
 #[derive(Parser, Debug)]
 #[command(name = "agentidp", version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// Command to run; `serve` if `None`.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Arguments of `serve`, used if no command is named.
     #[command(flatten)]
     pub serve: ServeArgs,
 }
 
-/// What the program can do.
+/// Commands of the program.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Serve the API (also without a command)
+    /// Serve the API (the default command)
     Serve(Box<ServeArgs>),
-    /// Make the organization `default` and its first administrator, and print its credential once
+    /// Create the organization `default` and its first administrator, and print its credential once
     Bootstrap(BootstrapArgs),
-    /// Work with signing keys
+    /// Manage signing keys
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Bring the database's tables up to date
+    /// Bring the database tables up to date
     Migrate(StoreArgs),
     /// Print the OpenAPI document
     Openapi {
-        /// The form to print it in
+        /// Output format
         #[arg(long, value_enum, default_value_t = DocumentFormat::Yaml)]
         format: DocumentFormat,
     },
 }
 
-/// What can be done with keys.
+/// Operations on signing keys.
 #[derive(Subcommand, Debug)]
 pub enum KeysCommand {
-    /// Print a new private key, for `JWT_PRIVATE_KEY`
+    /// Print a new private key for `JWT_PRIVATE_KEY`
     Generate {
-        /// The type of the key
+        /// Key type
         #[arg(long = "type", value_enum, default_value_t = KeyTypeName::Rsa)]
         kind: KeyTypeName,
     },
 }
 
-/// The types of keys, by their names.
+/// Key types, by the names used on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KeyTypeName {
     Rsa,
@@ -74,25 +76,25 @@ impl From<KeyTypeName> for KeyType {
     }
 }
 
-/// Where the durable data is.
+/// Locations and connection settings of the stores.
 #[derive(Args, Debug, Clone)]
 pub struct StoreArgs {
-    /// PostgreSQL, as a URL; without it all data is in memory
+    /// PostgreSQL URL; if omitted, all data is kept in memory
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
     pub database_url: Option<SecretString>,
-    /// A file that holds `DATABASE_URL`
+    /// File that contains `DATABASE_URL`
     #[arg(long, env = "DATABASE_URL_FILE")]
     pub database_url_file: Option<PathBuf>,
-    /// PostgreSQL as the role that owns the tables, as a URL
+    /// PostgreSQL URL for the role that owns the tables
     #[arg(long, env = "MIGRATION_DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
     pub migration_database_url: Option<SecretString>,
-    /// A file that holds `MIGRATION_DATABASE_URL`
+    /// File that contains `MIGRATION_DATABASE_URL`
     #[arg(long, env = "MIGRATION_DATABASE_URL_FILE")]
     pub migration_database_url_file: Option<PathBuf>,
-    /// Redis, as a URL
+    /// Redis URL
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = secret_text)]
     pub redis_url: Option<SecretString>,
-    /// A file that holds `REDIS_URL`
+    /// File that contains `REDIS_URL`
     #[arg(long, env = "REDIS_URL_FILE")]
     pub redis_url_file: Option<PathBuf>,
     /// Prefix of every key in Redis, for services that share one; letters, digits and `: . _ -`, at most 64
@@ -101,104 +103,115 @@ pub struct StoreArgs {
     /// Size of the connection pool, in addition to four dedicated connections and up to six for revocations and locks
     #[arg(long, env = "DB_POOL_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_pool_max: u32,
-    /// Seconds to wait at start for PostgreSQL to be reachable and writable; Redis is not waited for
+    /// Seconds to wait at startup for PostgreSQL to be reachable and writable; Redis is not waited for
     #[arg(long, env = "STORE_WAIT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub store_wait_seconds: u32,
 }
 
 impl StoreArgs {
-    /// The database, where one is given.
+    /// Returns the database URL, or `None` if it is not set.
+    ///
+    /// Returns [`ConfigError`] if the URL and its file are both set, or if the file is unreadable or empty.
     pub fn database(&self) -> Result<Option<SecretString>, ConfigError> {
         secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())
     }
 
-    /// The database as its owner, where that is given.
+    /// Returns the migration database URL, or `None` if it is not set.
+    ///
+    /// The role of that URL owns the tables. Returns [`ConfigError`] if the URL and its file are both set, or
+    /// if the file is unreadable or empty.
     pub fn migration_database(&self) -> Result<Option<SecretString>, ConfigError> {
         let (url, file) = (self.migration_database_url.as_ref(), self.migration_database_url_file.as_ref());
         secret("MIGRATION_DATABASE_URL", url, file)
     }
 
-    /// The Redis, where one is given.
+    /// Returns the Redis URL, or `None` if it is not set.
+    ///
+    /// Returns [`ConfigError`] if the URL and its file are both set, or if the file is unreadable or empty.
     pub fn redis(&self) -> Result<Option<SecretString>, ConfigError> {
         secret("REDIS_URL", self.redis_url.as_ref(), self.redis_url_file.as_ref())
     }
 }
 
-/// What `bootstrap` takes.
+/// Arguments of `bootstrap`.
 #[derive(Args, Debug, Clone)]
 pub struct BootstrapArgs {
-    /// Make another administrator, though there was a first one
+    /// Create another administrator even if the first one was already created
     #[arg(long)]
     pub recover: bool,
-    /// The cost of bcrypt
+    /// bcrypt cost factor
     #[arg(long, env = "BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=14))]
     pub bcrypt_cost: u32,
+    /// Locations and connection settings of the stores.
     #[command(flatten)]
     pub stores: StoreArgs,
 }
 
-/// What `serve` takes.
+/// Arguments of `serve`.
 #[derive(Args, Debug, Clone)]
 pub struct ServeArgs {
-    /// The port to listen on; 0 for any that is free
+    /// Port to listen on; 0 for any free port
     #[arg(long, env = "PORT", default_value_t = 3000)]
     pub port: u16,
-    /// The address to listen on
+    /// Address to listen on
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
-    /// Where metrics are told, or `off`
+    /// Address of the Prometheus endpoint, or `off`
     #[arg(long, env = "METRICS_ADDR", default_value = "127.0.0.1:9464", value_parser = metrics_address)]
     pub metrics_addr: MetricsAddress,
+    /// Locations and connection settings of the stores.
     #[command(flatten)]
     pub stores: StoreArgs,
-    /// The URL under which clients know this service [default: http://HOST:PORT]
+    /// Public URL of this service, used as the issuer of its tokens [default: http://HOST:PORT]
     #[arg(long, env = "ISSUER_URL", value_parser = issuer)]
     pub issuer_url: Option<String>,
-    /// The key that signs tokens, as PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; in memory one is made at start where it is not given
+    /// Private key that signs tokens, in PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; if omitted, one is
+    /// generated at startup (in-memory storage only)
     #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true,
           value_parser = secret_text)]
     pub jwt_private_key: Option<SecretString>,
-    /// A file that holds `JWT_PRIVATE_KEY`
+    /// File that contains `JWT_PRIVATE_KEY`
     #[arg(long, env = "JWT_PRIVATE_KEY_FILE")]
     pub jwt_private_key_file: Option<PathBuf>,
-    /// Public keys that are published and accepted too, as PEM: the next one, the retired ones
+    /// Additional public keys to publish and accept, in PEM: the next key and retired keys
     #[arg(long, env = "JWT_VERIFY_KEYS", hide_env_values = true, allow_hyphen_values = true,
           value_parser = secret_text)]
     pub jwt_verify_keys: Option<SecretString>,
-    /// A file that holds `JWT_VERIFY_KEYS`
+    /// File that contains `JWT_VERIFY_KEYS`
     #[arg(long, env = "JWT_VERIFY_KEYS_FILE")]
     pub jwt_verify_keys_file: Option<PathBuf>,
-    /// How long a token lives, in seconds
+    /// Lifetime of a token, in seconds
     #[arg(long, env = "TOKEN_TTL_SECONDS", default_value_t = 3600,
           value_parser = clap::value_parser!(u32).range(i64::from(*TTL_SECONDS.start())..=i64::from(*TTL_SECONDS.end())))]
     pub token_ttl_seconds: u32,
-    /// The cost of bcrypt
+    /// bcrypt cost factor
     #[arg(long, env = "BCRYPT_COST", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=14))]
     pub bcrypt_cost: u32,
-    /// Origins whose scripts may call this API, with commas between; none where nothing is said
+    /// Comma-separated origins whose scripts may call this API [default: none]
     #[arg(long, env = "CORS_ORIGIN", default_value = "", hide_default_value = true,
           value_parser = |text: &str| List::parse(text, origin))]
     pub cors_origin: List<String>,
-    /// Networks whose `X-Forwarded-For` counts, as CIDRs with commas between; none where nothing is said
+    /// Comma-separated CIDRs of proxies whose `X-Forwarded-For` header is trusted [default: none]
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true,
           value_parser = |text: &str| List::parse(text, network))]
     pub trusted_proxies: List<IpNet>,
-    /// How many requests a minute an address may make that prove nothing
+    /// Unauthenticated requests allowed per client address and minute
     #[arg(long, env = "ADDRESS_REQUESTS_PER_MINUTE", default_value_t = 600,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub address_requests_per_minute: u32,
-    /// Whom client assertions may be for: the issuer, or the token endpoint's URL as well
+    /// Accepted `aud` of client assertions: the issuer only, or the token endpoint URL too
     #[arg(long, env = "CLIENT_ASSERTION_AUDIENCE", value_enum, default_value_t = AssertionAudience::Issuer)]
     pub client_assertion_audience: AssertionAudience,
-    /// The form of the log
+    /// Log format
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// How long to serve on after the signal to end, not ready any more, in seconds
+    /// Seconds to keep serving, reported as not ready, after SIGTERM
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub drain_seconds: u32,
 }
 
-/// Values with commas between. Nothing is none, as compose files have it.
+/// Comma-separated values. An empty text is an empty list, because compose files pass unset variables that
+/// way.
 #[derive(Clone, Debug, Default)]
 pub struct List<T>(pub Vec<T>);
 
@@ -209,53 +222,61 @@ impl<T> List<T> {
     }
 }
 
-/// Where metrics are told.
+/// Address of the Prometheus endpoint, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricsAddress {
+    /// Metrics are not served.
     Off,
+    /// Metrics are served on this address.
     At(SocketAddr),
 }
 
-/// Whom client assertions may be for.
+/// Accepted `aud` of client assertions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AssertionAudience {
     Issuer,
     TokenEndpoint,
 }
 
-/// The form of the log.
+/// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Text,
     Json,
 }
 
-/// The form of the document.
+/// Output format of the OpenAPI document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DocumentFormat {
     Yaml,
     Json,
 }
 
-/// The settings are wrong; one line says how.
+/// An invalid setting; the message is one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
 impl ConfigError {
+    /// Creates an error with this message.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }
 
 impl ServeArgs {
-    /// The signing key, where one is given.
+    /// Returns the signing key in PEM, or `None` if it is not set.
+    ///
+    /// Returns [`ConfigError`] if the key and its file are both set, or if the file is unreadable or empty.
     pub fn private_key(&self) -> Result<Option<SecretString>, ConfigError> {
         Ok(secret("JWT_PRIVATE_KEY", self.jwt_private_key.as_ref(), self.jwt_private_key_file.as_ref())?
             .map(|pem| unescaped(pem.expose_secret()).into()))
     }
 
-    /// The keys that are published and accepted too.
+    /// Returns the additional public keys in PEM; the text is empty if none are set.
+    ///
+    /// Returns [`ConfigError`] if the keys and their file are both set, or if the file is unreadable or
+    /// empty.
     pub fn verify_keys(&self) -> Result<String, ConfigError> {
         let keys =
             secret("JWT_VERIFY_KEYS", self.jwt_verify_keys.as_ref(), self.jwt_verify_keys_file.as_ref())?;
@@ -263,7 +284,9 @@ impl ServeArgs {
     }
 }
 
-/// A secret by its name, or from the file that is named for it; not both.
+/// Returns the secret from its value or from its file.
+///
+/// Returns [`ConfigError`] if both are set, or if the file is unreadable or empty.
 fn secret(
     name: &str,
     value: Option<&SecretString>,
@@ -273,7 +296,7 @@ fn secret(
         (Some(_), Some(_)) => Err(ConfigError::new(format!("{name} and {name}_FILE are both set; set one"))),
         (Some(value), None) => Ok(Some(value.clone())),
         (None, Some(path)) => match std::fs::read_to_string(path) {
-            // It is being written at this moment, or was cut off: no key and no password is empty.
+            // An empty file is still being written or was truncated, because no key and no password is empty.
             Ok(text) if text.trim().is_empty() => {
                 Err(ConfigError::new(format!("{name}_FILE: {} is empty", path.display())))
             }
@@ -288,7 +311,7 @@ fn secret_text(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(text.into())
 }
 
-/// A PEM text may come with `\n` for its line ends, as environment variables often have it.
+/// Replaces each escaped `\n` by a line end, because environment variables often contain PEM in that form.
 fn unescaped(pem: &str) -> String {
     pem.replace("\\n", "\n")
 }
@@ -318,7 +341,9 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "must be a network, such as 10.0.0.0/8".to_owned())
 }
 
-/// An absolute `http` or `https` URL without query, fragment or trailing slash (RFC 8414 section 2).
+/// Parses an issuer URL (RFC 8414 section 2).
+///
+/// The URL is absolute, `http` or `https`, without user, query, fragment or trailing slash.
 fn issuer(text: &str) -> Result<String, String> {
     let uri = fluent_uri::Uri::parse(text).map_err(|_| "must be a URL".to_owned())?;
     let is_web = matches!(uri.scheme().as_str(), "http" | "https");
@@ -337,7 +362,9 @@ fn issuer(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An origin as browsers send it (RFC 6454): scheme, host, and a port where it is not the scheme's own.
+/// Parses an origin as browsers send it (RFC 6454).
+///
+/// An origin is a scheme, a host, and a port unless that is the scheme's default.
 fn origin(text: &str) -> Result<String, String> {
     const WRONG: &str = "must be an origin, such as https://app.example.com";
     let uri = fluent_uri::Uri::parse(text).map_err(|_| WRONG.to_owned())?;
@@ -349,7 +376,7 @@ fn origin(text: &str) -> Result<String, String> {
     if is_bare && is_as_sent { Ok(text.to_owned()) } else { Err(WRONG.to_owned()) }
 }
 
-/// The path of an issuer's URL, without a slash at its end.
+/// Returns the path of an issuer URL, without a trailing slash.
 pub fn path_of(issuer: &str) -> String {
     let path = fluent_uri::Uri::parse(issuer).map(|uri| uri.path().as_str().to_owned()).unwrap_or_default();
     path.trim_end_matches('/').to_owned()
