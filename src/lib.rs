@@ -1,7 +1,32 @@
 //! AgentIdP: an OAuth 2.0 identity provider for AI agents.
 //!
-//! A hexagonal service. [`domain`] says what things are, [`ports`] what the core needs, [`app`] what the
-//! service does; [`adapters`] answer for the world, and [`wiring`] is the one place that puts them together.
+//! Organizations own agents. An agent authenticates with a client secret or a signed assertion, receives
+//! short-lived signed access tokens, and can be stopped at once by revoking all of its tokens. A change and
+//! its audit event are stored in one transaction.
+//!
+//! The crate is a library and a thin program. Its architecture is hexagonal: the core knows only traits, and
+//! everything that touches the outside world is an adapter.
+//!
+//! ```text
+//! adapters::http ──▶ app ──▶ ports ◀── adapters::{memory, postgres, redis, resilient, crypto, system}
+//!                     │        │
+//!                     └────────┴──▶ domain
+//! ```
+//!
+//! * [`domain`]: the entities and the rules between them, without I/O, clock or randomness.
+//! * [`ports`]: what the core needs from outside, as traits that are documented as contracts.
+//! * [`app`]: the use cases, one file per entity and one method per operation.
+//! * [`adapters`]: the implementations of the ports, and the HTTP API that calls the core.
+//! * [`config`]: command-line flags and environment variables.
+//! * [`wiring`]: the only place that names concrete adapters; it starts and ends the service.
+//!
+//! # Start here
+//!
+//! * [`wiring::Service`] runs the service inside another program.
+//! * [`app::token::Tokens::issue`] shows a use case from authentication to the signed token.
+//! * [`ports`] lists the promises common to all stores; [`ports::token_store`] is one contract in full.
+//! * [`domain::token`] explains generations, by which all tokens of an agent are revoked.
+//! * [`adapters::memory`] is the reference implementation of every store.
 
 pub mod adapters;
 pub mod app;

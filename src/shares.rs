@@ -1,4 +1,4 @@
-//! How much of what tenants share one of them may have.
+//! Limits how much of a shared resource one organization can use at a time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,33 +6,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-/// Places that each organization has a number of.
+/// A limited number of places for each organization.
 pub(crate) struct Shares {
     each: usize,
-    /// Organizations with a place held or waited for.
+    /// Semaphores of the organizations that hold a place or wait for one.
     taken: Arc<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
 }
 
 impl Shares {
-    /// So many places for each organization, one at least.
+    /// Gives each organization this many places, at least one.
     pub(crate) fn of(each: usize) -> Self {
         Self { each: each.max(1), taken: Arc::default() }
     }
 
-    /// Waits for one of the organization's places, in turn.
+    /// Waits for a place of the organization. Waiters are served in order.
     pub(crate) async fn enter(&self, organization: Uuid) -> Place {
         let semaphore = {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.entry(organization).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone()
         };
-        // It cleans up however this ends: a waiter may be dropped in the moment in which its turn comes.
+        // The place exists before the wait, so that its drop cleans up even if the waiter is dropped just as
+        // it gets its permit.
         let mut place = Place { permit: None, organization, taken: self.taken.clone() };
         place.permit = semaphore.acquire_owned().await.ok();
         place
     }
 }
 
-/// A place, until it is dropped.
+/// A place of one organization, held until dropped.
 pub(crate) struct Place {
     permit: Option<OwnedSemaphorePermit>,
     organization: Uuid,
@@ -43,7 +44,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each waiter and each holder has a reference to the semaphore.
+        // Every holder and every waiter has a reference to the semaphore; a single one left is the map's own.
         if taken.get(&self.organization).is_some_and(|semaphore| Arc::strong_count(semaphore) == 1) {
             taken.remove(&self.organization);
         }
