@@ -1,24 +1,26 @@
-//! The fields of one input, taken one by one, their errors gathered.
+//! The fields of one input, read one by one while errors are collected.
 
 use poem_openapi::types::Type;
 use serde_json::{Map, Value};
 
 use crate::domain::time::Timestamp;
 
-/// The most errors that are told.
+/// Maximum number of errors that are reported.
 pub(super) const MAX_FAULTS: usize = 100;
 
-/// Something that is wrong with an input.
+/// An error in a field of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// The field, by its path: `limits.maxAgents`, `capabilities[3]`.
+    /// Path of the field: `limits.maxAgents`, `capabilities[3]`.
     pub field: String,
-    /// Words that follow the field's name.
+    /// Text that follows the field's name.
     pub message: String,
 }
 
 impl FieldError {
-    /// A error of that field. A name that a stranger made up is cut to a length that can be told back.
+    /// Creates an error in this field.
+    ///
+    /// The name is cut to 200 bytes, because the caller may have chosen it and the response repeats it.
     pub fn new(field: &str, message: impl Into<String>) -> Self {
         const LONGEST: usize = 200;
         let kept = field.floor_char_boundary(LONGEST);
@@ -26,16 +28,16 @@ impl FieldError {
     }
 }
 
-/// A type of input: how it is described is its schema, how it is read stands here.
+/// A type of input. Its schema describes the input; this trait reads it.
 pub trait Input: Type {
-    /// What it is read as.
+    /// Type of the value that is read.
     type Value: Send;
 
-    /// Takes the fields. `None` only where a error was noted.
+    /// Reads the fields. `None` only if an error was recorded.
     fn read(fields: &mut Fields) -> Option<Self::Value>;
 }
 
-/// The fields of an object, on the way to a value.
+/// The fields of an object that are not read yet, and the errors found so far.
 pub struct Fields {
     prefix: String,
     values: Map<String, Value>,
@@ -44,12 +46,14 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The fields of this object, beside errors that are known already. `now` judges what must lie ahead.
+    /// Creates the fields of this object, with errors that are already known.
+    ///
+    /// Instants that must lie in the future are compared with `now`.
     pub fn new(values: Map<String, Value>, field_errors: Vec<FieldError>, now: Timestamp) -> Self {
         Self { prefix: String::new(), values, field_errors, now }
     }
 
-    /// Reads an input whole: its value, or every error that it has.
+    /// Reads a whole input. Returns all errors of the input if it has any.
     pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<FieldError>> {
         let value = T::read(&mut self);
         self.refuse_rest();
@@ -59,19 +63,19 @@ impl Fields {
         }
     }
 
-    /// Notes a error of a field.
+    /// Records an error in a field.
     pub fn field_error(&mut self, name: &str, message: impl Into<String>) {
         if self.field_errors.len() < MAX_FAULTS {
             self.field_errors.push(FieldError::new(&format!("{}{name}", self.prefix), message));
         }
     }
 
-    /// A field as it stands.
+    /// Removes and returns a field as it is; `None` if it is absent.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.values.remove(name)
     }
 
-    /// A field that must be there.
+    /// Reads a field that must be present; `None` if it is missing or invalid.
     pub fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         if !self.values.contains_key(name) {
             self.field_error(name, "is missing");
@@ -80,7 +84,7 @@ impl Fields {
         self.optional(name, read).flatten()
     }
 
-    /// A field that may be absent. `None` where it is at error; `Some(None)` where it is absent.
+    /// Reads a field that may be absent. `None` if it is invalid; `Some(None)` if it is absent.
     pub fn optional<T>(
         &mut self,
         name: &str,
@@ -96,8 +100,10 @@ impl Fields {
         }
     }
 
-    /// A list of texts, each with its place; errors of others are noted under theirs. `None` where it is no
-    /// list; what is at error is left out of it, so that the rest can be judged too.
+    /// Reads a list of strings, each returned with its position.
+    ///
+    /// `None` if the field is not a list; `Some(None)` if it is absent. Errors of invalid entries are recorded under
+    /// their positions, and these entries are left out, so that the others can be checked too.
     pub fn texts<T>(
         &mut self,
         name: &str,
@@ -118,7 +124,7 @@ impl Fields {
         Some(Some(sound))
     }
 
-    /// An object within, its fields read by `read`. Unknown ones are refused there too.
+    /// Reads a nested object by `read`. Unknown fields are refused there too.
     pub fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         let Some(value) = self.take(name) else { return Some(None) };
         let Value::Object(values) = value else {
@@ -135,7 +141,7 @@ impl Fields {
         value.filter(|_| is_sound).map(Some)
     }
 
-    /// An instant that lies ahead.
+    /// Reads an instant that must lie in the future.
     pub fn future(&mut self, name: &str) -> Option<Option<Timestamp>> {
         let now = self.now;
         self.optional(name, |value| match text(super::super::wire::parse_instant)(value)? {
@@ -144,7 +150,7 @@ impl Fields {
         })
     }
 
-    /// A whole number within bounds.
+    /// Reads a whole number within bounds.
     pub fn number(&mut self, name: &str, bounds: std::ops::RangeInclusive<u32>) -> Option<Option<u32>> {
         self.optional(name, |value| {
             let number = match value {
@@ -165,7 +171,7 @@ impl Fields {
     }
 }
 
-/// Reads a text by its own rule.
+/// Returns a reader of a string, which `parse` parses.
 pub fn text<T>(
     parse: impl FnOnce(&str) -> Result<T, &'static str>,
 ) -> impl FnOnce(&Value) -> Result<T, String> {
@@ -175,7 +181,7 @@ pub fn text<T>(
     }
 }
 
-/// Reads one of some names.
+/// Returns a reader of one of these names.
 pub fn one_of<T: Copy>(names: &[(&'static str, T)]) -> impl FnOnce(&Value) -> Result<T, String> {
     |value| {
         let found = value.as_str().and_then(|text| names.iter().find(|(name, _)| *name == text));

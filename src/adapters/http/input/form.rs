@@ -1,4 +1,4 @@
-//! Forms, as OAuth's endpoints take them (RFC 6749 appendix B).
+//! Forms, as the OAuth endpoints accept them (RFC 6749 appendix B).
 
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
@@ -11,20 +11,20 @@ use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::ApiError;
 use crate::app::client_auth::ClientAuthError;
 
-/// A type of form: how it is described is its schema, what it reads stands here.
+/// A type of form. Its schema describes the form; this trait lists the parameters that are read.
 pub trait FormFields: Type {
-    /// The parameters that it reads beside those of client authentication. Each may stand there once.
+    /// Parameters that are read in addition to those of client authentication. Each may occur once.
     const KNOWN: &'static [&'static str];
-    /// One that may stand there several times (RFC 8707 section 2).
+    /// Parameter that may occur several times (RFC 8707 section 2).
     const REPEATED: Option<&'static str> = None;
 }
 
-/// The parameters of client authentication, which every form may have.
+/// Parameters of client authentication, which every form may have.
 const PROOF: [&str; 4] = ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
 
-/// A form, described as `T`. An empty parameter is as one that is absent; an unknown one is passed over.
+/// A form, described as `T`. An empty parameter counts as absent; an unknown one is ignored.
 ///
-/// Faults are OAuth's `invalid_request`, and count against the address that sent them.
+/// Errors are OAuth's `invalid_request`, and count against the client address.
 pub struct Form<T> {
     values: Vec<(&'static str, String)>,
     repeated: Vec<String>,
@@ -32,13 +32,13 @@ pub struct Form<T> {
 }
 
 impl<T: FormFields> Form<T> {
-    /// A parameter, where it is there and not empty.
+    /// Returns a parameter; `None` if it is absent or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = self.values.iter().find(|(known, _)| *known == name)?.1.as_str();
         (!value.is_empty()).then_some(value)
     }
 
-    /// Each value, not empty, of the parameter that may stand there several times.
+    /// Returns each non-empty value of the parameter that may occur several times.
     pub fn repeated(&self) -> &[String] {
         &self.repeated
     }
@@ -106,7 +106,7 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
 
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// The form must be one, in UTF-8, and nothing of it may stand in the URI (RFC 6749 section 2.3.1).
+/// Checks that the body is a form in UTF-8, and that the URI has no parameters (RFC 6749 section 2.3.1).
 fn check_request(request: &Request) -> Result<(), String> {
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
         return Err("parameters belong in the body, not in the URI".to_owned());

@@ -11,7 +11,7 @@ use crate::adapters::http::error::{ApiError, Code};
 
 const MEDIA_TYPE: &str = "application/json";
 
-/// A JSON body, read as `T` is read.
+/// A JSON body, read as `T`.
 pub struct JsonBody<T: Input>(pub T::Value);
 
 impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {

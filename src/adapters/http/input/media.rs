@@ -1,8 +1,10 @@
-//! How a body is sent.
+//! Media type and encoding of a body.
 
 use poem::http::{HeaderMap, header};
 
-/// Takes a body of that media type, in UTF-8 and as it is, and nothing else. Says what is wrong.
+/// Checks that a body has this media type, in UTF-8 and without content encoding.
+///
+/// Returns what is wrong otherwise.
 pub fn check(headers: &HeaderMap, media_type: &str) -> Result<(), String> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err("the body must not be encoded: Content-Encoding is not supported".to_owned());

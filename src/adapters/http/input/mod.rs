@@ -1,6 +1,6 @@
-//! What strangers send, read strictly: every error is found, and all are named at once.
+//! Strict reading of requests: every error is found, and all are reported at once.
 //!
-//! JSON bodies and query strings are read by the same [`Fields`]; each type of input says once how it is
+//! JSON bodies and query strings are read by the same [`Fields`]; each type of input states once how it is
 //! read ([`Input`]) and once how it is described (its OpenAPI schema).
 
 mod fields;

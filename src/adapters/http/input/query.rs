@@ -12,10 +12,10 @@ use super::{FieldError, Fields, Input};
 use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::ApiError;
 
-/// Under this media type a query is registered; the document then shows its fields as parameters.
+/// Media type under which a query is registered. The document then shows its fields as parameters.
 pub const QUERY: &str = "query";
 
-/// The query of a request, read as `T` is read: a parameter that is unknown, empty or there twice is a error.
+/// The query of a request, read as `T`. A parameter that is unknown, empty or repeated is an error.
 pub struct Query<T: Input>(pub T::Value);
 
 impl<'a, T: Input> ApiExtractor<'a> for Query<T> {
@@ -55,7 +55,7 @@ fn parse(query: &str) -> (Map<String, Value>, Vec<FieldError>) {
             continue;
         };
         let value = match value.parse::<u64>() {
-            // A number where one belongs; what wants a text takes it from the text.
+            // Only parameters that expect a number get one; all others keep their text.
             Ok(number) if NUMBERS.contains(&&*name) && number.to_string() == value => number.into(),
             _ => Value::String(value.into_owned()),
         };
@@ -67,13 +67,13 @@ fn parse(query: &str) -> (Map<String, Value>, Vec<FieldError>) {
     (fields, field_errors)
 }
 
-/// The parameters that are numbers; all others are texts.
+/// Parameters that are numbers; all others are strings.
 const NUMBERS: [&str; 2] = ["page", "limit"];
 
-/// Percent-decoding with `+` for a space; `None` where it is malformed, no UTF-8, or holds a NUL.
+/// Decodes percent-encoding, with `+` for a space; `None` if malformed, not UTF-8, or containing a NUL.
 pub fn decode(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
-    // Most are plain, and tokens are long.
+    // Most texts need no decoding, and tokens are long.
     if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+' | 0)) {
         return Some(Cow::Borrowed(text));
     }

@@ -1,4 +1,4 @@
-//! JSON without the liberties that `serde_json::Value` takes: a key twice and a NUL are errors.
+//! JSON parsing that is stricter than `serde_json::Value`: a repeated key and a NUL are errors.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -8,17 +8,20 @@ use serde_json::{Map, Number, Value};
 
 use super::FieldError;
 
-/// How many values a body may have, each entry of a list and each field of an object being one. No operation takes a
-/// tenth of it, and each costs seventy bytes and more.
+/// Maximum number of values in a body. Each entry of a list and each field of an object is one.
+///
+/// No operation needs a tenth of that, and each value takes seventy bytes or more.
 pub const MAX_VALUES: usize = 4_096;
 
-/// What stands for the whole body where a error is not one field's.
+/// Field name for an error that concerns the whole body.
 const BODY: &str = "body";
 
-/// The object in this text, and the errors that lie in its form; or why there is no object.
+/// Parses a JSON object. Returns its fields and the errors in their form.
 ///
-/// Invalid UTF-8, lone surrogates, numbers beyond what a double holds, more than 128 levels and anything
-/// after the object are refused by the parser itself.
+/// Returns an error if the text is not a JSON object.
+///
+/// Invalid UTF-8, lone surrogates, numbers too large for a double, more than 128 levels and anything after
+/// the object are refused by the parser itself.
 pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<FieldError>), FieldError> {
     let (field_errors, values) = (RefCell::new(Vec::new()), Cell::new(0));
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -36,22 +39,23 @@ pub fn parse_object(body: &[u8]) -> Result<(Map<String, Value>, Vec<FieldError>)
 
 #[derive(Clone, Copy)]
 struct Strict<'a> {
-    /// The field that is being read; the whole body at first.
+    /// The field that is being read; `None` for the whole body.
     place: Option<&'a Place<'a>>,
     field_errors: &'a RefCell<Vec<FieldError>>,
-    /// How many values there were so far.
+    /// Number of values so far.
     values: &'a Cell<usize>,
 }
 
-/// A field, by its name and the field it stands in. Written out only where it is at error, since a deep body
-/// has long paths everywhere.
+/// A field, by its name and the field that contains it.
+///
+/// The path is written out only for an error, because a deep body has long paths everywhere.
 struct Place<'a> {
     within: Option<&'a Place<'a>>,
     name: &'a str,
 }
 
 impl Place<'_> {
-    /// The path, innermost last; of a very deep one its end.
+    /// Returns the path, innermost name last; only the end of a very deep path.
     fn path(&self) -> String {
         const DEEPEST: usize = 8;
         let outwards = std::iter::successors(Some(self), |place| place.within).take(DEEPEST);
