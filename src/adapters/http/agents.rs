@@ -21,6 +21,7 @@ use crate::domain::scope::Scopes;
 
 /// The operations on agents.
 pub struct AgentsApi {
+    /// The use cases of agents.
     pub agents: Agents,
 }
 
@@ -28,8 +29,8 @@ pub struct AgentsApi {
 impl AgentsApi {
     /// Register an agent
     ///
-    /// It gets its identity for ever: `agentId` is its `client_id`. It needs a credential next. Management
-    /// scopes among its capabilities must be among those of the calling token.
+    /// The returned `agentId` is permanent and is the agent's OAuth `client_id`. Create a credential for it next.
+    /// Management scopes among its capabilities must also be scopes of the calling token.
     #[oai(path = "/agents", method = "post", operation_id = "registerAgent")]
     async fn register(
         &self,
@@ -43,7 +44,7 @@ impl AgentsApi {
 
     /// List agents
     ///
-    /// Newest first. With `admin:orgs` the list spans all organizations, or the one that is named.
+    /// Newest first. With `admin:orgs`, the list covers all organizations, or only `organizationId` if that is given.
     #[oai(path = "/agents", method = "get", operation_id = "listAgents")]
     async fn list(
         &self,
@@ -55,10 +56,10 @@ impl AgentsApi {
         Ok(Json(AgentPage::of(&listing, page)))
     }
 
-    /// Read an agent
+    /// Get an agent
     ///
-    /// A decommissioned one can still be read.
-    #[oai(path = "/agents/:agentId", method = "get", operation_id = "getAgent")]
+    /// Decommissioned agents are returned too.
+    #[oai(path = "/agents/:agentId", method = "get", operation_id = "readAgent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
@@ -68,11 +69,11 @@ impl AgentsApi {
         Ok(Json((&*agent).into()))
     }
 
-    /// Change an agent
+    /// Update an agent
     ///
-    /// Each field that is named is replaced whole. Suspending (`"status": "suspended"`) kills the tokens that
-    /// the agent has, on every instance, for good.
-    #[oai(path = "/agents/:agentId", method = "patch", operation_id = "updateAgent")]
+    /// Each field in the request is replaced as a whole. Suspending (`"status": "suspended"`) permanently revokes
+    /// the agent's existing tokens, on every instance.
+    #[oai(path = "/agents/:agentId", method = "patch", operation_id = "changeAgent")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
@@ -85,7 +86,8 @@ impl AgentsApi {
 
     /// Decommission an agent
     ///
-    /// Final. Its tokens and credentials die with it; its record and its e-mail address stay.
+    /// Final. All tokens and credentials of the agent are revoked. Its record is kept, and its email address stays
+    /// reserved.
     #[oai(path = "/agents/:agentId", method = "delete", operation_id = "decommissionAgent")]
     async fn decommission(
         &self,
@@ -96,10 +98,10 @@ impl AgentsApi {
         Ok(NoContent::NoContent)
     }
 
-    /// Kill an agent's tokens
+    /// Revoke all tokens of an agent
     ///
-    /// The kill switch: every token that the agent has is dead from now on, everywhere in this service. The
-    /// agent itself stays active, and its next token works.
+    /// The kill switch: permanently revokes every existing token of the agent, on every instance. The status of the
+    /// agent does not change, and tokens that it gets afterwards are valid.
     #[oai(path = "/agents/:agentId/tokens/revoke", method = "post", operation_id = "revokeAgentTokens")]
     async fn revoke_tokens(
         &self,
@@ -113,34 +115,34 @@ impl AgentsApi {
 
 #[derive(ApiResponse)]
 enum RegisterResponse {
-    /// The agent is registered
+    /// Agent registered
     #[oai(status = 201)]
     Created(
         Json<AgentBody>,
-        /// Where it is
+        /// Path of the agent
         #[oai(header = "Location")]
         String,
     ),
 }
 
-/// An agent that is to be registered
+/// An agent to register
 #[derive(Object)]
 #[oai(rename = "CreateAgentRequest", rename_all = "camelCase", deny_unknown_fields)]
 struct NewAgentBody {
-    /// Whose it is to be; only with `admin:orgs`
+    /// Organization of the agent, by default the caller's; requires `admin:orgs`
     #[oai(skip_serializing_if_is_none)]
     organization_id: Option<Uuid>,
-    /// Unique in the organization for ever; kept trimmed, in NFC and in lower case
+    /// Unique within the organization, permanently; stored trimmed, NFC-normalized and lower-cased
     #[oai(validator(max_length = 255))]
     email: String,
     agent_type: EnumName<AgentType>,
-    /// A version of SemVer 2.0.0
+    /// Version in SemVer 2.0.0 format
     #[oai(validator(max_length = 64))]
     version: String,
-    /// What it may do: `resource:action`
+    /// Scopes that the agent may request, each as `resource:action`
     #[oai(validator(min_items = 1, max_items = 64, unique_items = true))]
     capabilities: Vec<String>,
-    /// Who answers for it
+    /// Team or person responsible for the agent
     #[oai(validator(min_length = 1, max_length = 128))]
     owner: String,
     deployment_env: EnumName<DeploymentEnv>,
@@ -172,7 +174,7 @@ impl Input for NewAgentBody {
     }
 }
 
-/// The fields of an agent that are to be replaced
+/// Fields of an agent to replace
 #[derive(Object)]
 #[oai(
     rename = "UpdateAgentRequest",
@@ -231,14 +233,14 @@ fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
     }
 }
 
-/// Which agents are wanted
+/// Filters of the list of agents
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct AgentsQuery {
-    /// From 1
+    /// Page number, from 1
     #[oai(default = "wire::first_page", validator(minimum(value = "1")))]
     page: u32,
-    /// Agents a page
+    /// Page size
     #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
     owner: Option<String>,
@@ -306,7 +308,7 @@ impl From<&Agent> for AgentBody {
 #[derive(Object)]
 struct AgentPage {
     data: Vec<AgentBody>,
-    /// How many there are on all pages
+    /// Number of agents on all pages
     total: u64,
     page: u32,
     limit: u32,

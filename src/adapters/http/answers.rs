@@ -1,4 +1,4 @@
-//! Answers that wait to be read: how many bytes of them may wait at once.
+//! Limits the size of all responses that wait to be read.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,42 +12,45 @@ use poem::{Body, Response};
 
 use crate::domain::id::OrganizationId;
 
-/// An answer up to this size takes no room from others. Most are far smaller.
+/// Size up to which a response does not count against [`ROOM_BYTES`]. Most responses are far smaller.
 const SMALL_BYTES: u64 = 16 * 1024;
-/// How many bytes of all larger ones may wait together: a caller that asks for many and reads none must not fill the
-/// memory.
+/// Maximum size of all larger responses that wait to be read, in bytes. A caller that requests many and reads none
+/// must not exhaust the memory.
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
-/// How many of them may be one organization's, and how many those of all callers that are not known.
+/// Maximum share of one organization, and of all unauthenticated callers together, in bytes.
 const SHARE_BYTES: u64 = ROOM_BYTES / 4;
-/// How many of the latter may be one network's.
+/// Maximum share of one network of unauthenticated callers, in bytes.
 const NETWORK_BYTES: u64 = SHARE_BYTES / 4;
-/// How much is handed to a connection at once. The connection buffers up to two of these, which are not counted.
+/// Size of the chunks handed to a connection, in bytes. It buffers up to two of them, which are not counted.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 type Inner = BoxBody<Bytes, std::io::Error>;
 
-/// Who is answered.
+/// The caller that a response is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reader {
+    /// An authenticated caller's organization.
     Organization(OrganizationId),
+    /// The network of an unauthenticated caller.
     Network(IpAddr),
 }
 
-/// Counts the bytes of answers that wait to be read.
+/// Counts the bytes of responses that wait to be read.
 #[derive(Default)]
 pub struct Answers(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
     total: u64,
-    /// Of callers that are not known.
+    /// Bytes for unauthenticated callers.
     unknown: u64,
     shares: HashMap<Reader, u64>,
 }
 
 impl Answers {
-    /// The response, its body counted until the connection has taken all of it. `None` if there is no room for it: it is
-    /// dropped then.
+    /// Counts the body of a response until the connection has taken all of it.
+    ///
+    /// `None` if there is no room for the response, which is then dropped.
     pub(super) fn hold(&self, mut response: Response, reader: Reader) -> Option<Response> {
         let body: Inner = response.take_body().into();
         let size = body.size_hint().exact().unwrap_or_default();
@@ -79,7 +82,7 @@ impl Answers {
     }
 }
 
-/// The room that one answer takes. Given back when it is dropped.
+/// The room that one response takes, released when this is dropped.
 struct Room {
     waiting: Arc<Mutex<Waiting>>,
     reader: Reader,
@@ -102,7 +105,7 @@ impl Drop for Room {
     }
 }
 
-/// A body that a connection takes in small pieces, as fast as they are read.
+/// A body that a connection takes in small chunks, as fast as they are read.
 struct Held {
     inner: Inner,
     chunk: Bytes,

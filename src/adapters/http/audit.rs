@@ -18,15 +18,16 @@ use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on the audit log.
 pub struct AuditApi {
+    /// The use cases of the audit log.
     pub audit: Audit,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Audit")]
 impl AuditApi {
-    /// Read the audit log
+    /// List audit events
     ///
-    /// Newest first. Going on by `nextCursor` shows every event that was there before the first page once. A
-    /// cursor works only for who got it, and with the same filters.
+    /// Newest first. Following `nextCursor` returns every event that existed before the first page exactly once. A
+    /// cursor is valid only for the agent that received it, and only with the same filters.
     #[oai(path = "/audit", method = "get", operation_id = "listAuditEvents")]
     async fn list(
         &self,
@@ -38,10 +39,10 @@ impl AuditApi {
         Ok(Json(AuditPageBody { data, next_cursor: page.next_cursor }))
     }
 
-    /// Read an audit event
+    /// Get an audit event
     ///
-    /// One that is older than its organization's retention is as one that never was.
-    #[oai(path = "/audit/:eventId", method = "get", operation_id = "getAuditEvent")]
+    /// Events past the organization's retention period are reported as not found.
+    #[oai(path = "/audit/:eventId", method = "get", operation_id = "readAuditEvent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AuditRead")] caller: Bearer,
@@ -52,25 +53,25 @@ impl AuditApi {
     }
 }
 
-/// Which events are wanted
+/// Filters of the list of audit events
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct AuditQueryParameters {
-    /// Who acted
+    /// Agent that acted
     agent_id: Option<Uuid>,
     action: Option<EnumName<AuditAction>>,
     outcome: Option<EnumName<Outcome>>,
     resource_type: Option<EnumName<ResourceType>>,
     resource_id: Option<Uuid>,
-    /// From this instant on
+    /// Only events at or after this time
     from_date: Option<Instant>,
-    /// Up to this instant, and not the instant itself
+    /// Only events before this time
     to_date: Option<Instant>,
     organization_id: Option<Uuid>,
-    /// Events a page
+    /// Page size
     #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "200")))]
     limit: u32,
-    /// The `nextCursor` of the page before
+    /// `nextCursor` of the previous page
     cursor: Option<String>,
 }
 
@@ -115,13 +116,13 @@ impl Input for AuditQueryParameters {
     }
 }
 
-/// A line of the audit log
+/// An audit event
 #[derive(Object)]
 #[oai(rename = "AuditEvent", rename_all = "camelCase")]
 struct AuditEventBody {
     event_id: Uuid,
     organization_id: Option<Uuid>,
-    /// Who acted; null for a stranger and for the operator
+    /// Agent that acted; null for an unauthenticated caller and for the operator of the service
     agent_id: Option<Uuid>,
     action: EnumName<AuditAction>,
     outcome: EnumName<Outcome>,
@@ -133,7 +134,7 @@ struct AuditEventBody {
     timestamp: Instant,
 }
 
-/// What an event was about
+/// Resource that an event is about
 #[derive(Object)]
 #[oai(rename = "AuditResource")]
 struct ResourceBody {
@@ -166,11 +167,11 @@ impl From<&AuditEvent> for AuditEventBody {
     }
 }
 
-/// A part of the audit log
+/// A page of audit events
 #[derive(Object)]
 #[oai(rename = "AuditPage", rename_all = "camelCase")]
 struct AuditPageBody {
     data: Vec<AuditEventBody>,
-    /// To go on with; null at the end
+    /// Cursor of the next page; null on the last page
     next_cursor: Option<String>,
 }

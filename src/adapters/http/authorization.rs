@@ -1,4 +1,4 @@
-//! `Authorization`: bearer tokens, and what clients prove themselves with.
+//! The `Authorization` header: bearer tokens and client authentication.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,13 +16,13 @@ use crate::domain::id::AgentId;
 use crate::domain::scope::ManagementScope;
 use crate::domain::secret::ClientSecret;
 
-/// The scheme of this API in the document.
+/// Security scheme for bearer tokens in the OpenAPI document.
 pub const OAUTH2: &str = "OAuth2";
-/// Client authentication in the document.
+/// Security scheme for client authentication in the OpenAPI document.
 pub const CLIENT: &str = "ClientSecretBasic";
-/// Where tokens come from, seen from the document.
+/// URL of the token endpoint in the OpenAPI document.
 pub const TOKEN_URL: &str = "/api/v1/token";
-/// The one kind of assertion that is understood (RFC 7523 section 2.2).
+/// The only supported `client_assertion_type` (RFC 7523 section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl OAuthScopes for ManagementScope {
@@ -48,7 +48,7 @@ impl OAuthScopes for ManagementScope {
     }
 }
 
-/// A caller with a bearer token that is alive.
+/// A caller with an active bearer token.
 pub struct Bearer(pub Caller);
 
 impl<'a> ApiExtractor<'a> for Bearer {
@@ -73,7 +73,7 @@ impl<'a> ApiExtractor<'a> for Bearer {
         let context = HttpContext::of(request)?;
         let token = match Authorization::of(request.headers()) {
             Authorization::Bearer(token) => Some(token),
-            // Two tokens are as one that is wrong.
+            // Two headers are treated as one invalid token.
             Authorization::Several => Some(String::new()),
             _ => None,
         };
@@ -82,7 +82,7 @@ impl<'a> ApiExtractor<'a> for Bearer {
     }
 }
 
-/// Client authentication, as the token endpoint takes it.
+/// Client authentication, as the token endpoint accepts it.
 pub struct ClientAuthorization(Authorization);
 
 impl<'a> ApiExtractor<'a> for ClientAuthorization {
@@ -109,18 +109,20 @@ impl<'a> ApiExtractor<'a> for ClientAuthorization {
 }
 
 impl ClientAuthorization {
-    /// Whether Basic was tried, so that a refusal must name it.
+    /// Returns whether the client used Basic, because a refusal must then name it.
     pub fn is_basic(&self) -> bool {
         matches!(self.0, Authorization::Basic(_))
     }
 
-    /// The credentials in header and form, which are exactly one kind.
+    /// Returns the credentials in header and form.
+    ///
+    /// Returns `invalid_request` if they are of more than one kind or contradict each other.
     pub fn presented<T: FormFields>(&self, form: &Form<T>) -> Result<PresentedCredentials, ApiError> {
         presented(&self.0, form)
     }
 }
 
-/// Either of the two: introspection and revocation take both.
+/// A bearer token or client authentication, as introspection and revocation accept them.
 pub struct EitherAuthorization(Authorization);
 
 impl<'a> ApiExtractor<'a> for EitherAuthorization {
@@ -148,7 +150,7 @@ impl<'a> ApiExtractor<'a> for EitherAuthorization {
 }
 
 impl EitherAuthorization {
-    /// The caller, by its token or by client authentication, whichever there is; not by both.
+    /// Authenticates the caller by its bearer token or as a client, but not by both.
     pub async fn authenticate<T: FormFields>(
         &self,
         context: &HttpContext,
@@ -192,13 +194,13 @@ impl EitherAuthorization {
     }
 }
 
-/// What stands in the `Authorization` header.
+/// Content of the `Authorization` header.
 enum Authorization {
     None,
     Bearer(String),
-    /// The client and its secret, where they could be read.
+    /// The client and its secret; `None` if they cannot be decoded.
     Basic(Option<(String, String)>),
-    /// A scheme that is not known here.
+    /// An unsupported scheme.
     Other,
     Several,
 }
@@ -222,14 +224,16 @@ impl Authorization {
     }
 }
 
-/// Client and secret of Basic, each form-encoded before that (RFC 6749 section 2.3.1).
+/// Decodes client and secret of Basic, both of which are form-encoded first (RFC 6749 section 2.3.1).
 fn basic(encoded: &str) -> Option<(String, String)> {
     let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (client, secret) = text.split_once(':')?;
     Some((super::input::decode(client)?.into_owned(), super::input::decode(secret)?.into_owned()))
 }
 
-/// The credentials of exactly one kind; a `client_id` in the form must be the client that is proved.
+/// Returns credentials of exactly one kind.
+///
+/// A `client_id` in the form must be the client that authenticates.
 fn presented<T: FormFields>(
     authorization: &Authorization,
     form: &Form<T>,

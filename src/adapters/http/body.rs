@@ -1,4 +1,4 @@
-//! The bodies of requests: how large one may be, how long it may take, and how much all of them may take at once.
+//! Request bodies: the maximum size and time of one body, and the memory that all may use at once.
 
 use std::io;
 use std::sync::Arc;
@@ -13,18 +13,19 @@ use tokio::time::timeout;
 use super::error::{ApiError, Code};
 use super::input::FieldError;
 
-/// The largest body.
+/// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The longest that a body may take to arrive.
+/// Maximum time for a body to arrive.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A body up to this size takes no room from others. Hardly any is larger.
+/// Size up to which a body does not count against [`ROOM_BYTES`]. Few bodies are larger.
 const SMALL_BYTES: usize = 16 * 1024;
-/// How much all larger ones may take together: whoever sends many, and keeps back the end of each, must not fill the memory.
+/// Maximum size of all larger bodies together, in bytes. A caller that sends many bodies and withholds the end of each
+/// must not exhaust the memory.
 const ROOM_BYTES: usize = 64 * 1024 * 1024;
-/// In what units room is given, in bytes.
+/// Unit in which room is reserved, in bytes.
 const UNIT_BYTES: usize = 1024;
 
-/// Reads bodies.
+/// Reads request bodies within these limits.
 pub struct BodyReader(Arc<Semaphore>);
 
 impl Default for BodyReader {
@@ -34,7 +35,10 @@ impl Default for BodyReader {
 }
 
 impl BodyReader {
-    /// The bytes of a body, and the room that they take for as long as it is kept.
+    /// Returns the bytes of a body, and the room reserved for them until it is dropped.
+    ///
+    /// The room is `None` for a small body. Returns an error if the body is too large, too late or incomplete, or
+    /// if there is no room.
     pub(super) async fn read(
         &self,
         headers: &HeaderMap,

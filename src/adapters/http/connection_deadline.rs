@@ -1,9 +1,11 @@
-//! How long a connection may take: 10 s for the head of a request, 60 s of silence between two, 10 s until a
-//! piece of an answer has been read that fills the buffers on its way.
+//! Connection deadlines: 10 s for a request head, 60 s of idle time, 10 s for an unread response.
 //!
-//! hyper has one time-out for both. So the bytes are watched on their way: the first one of a request starts
-//! its head, the call of the handler ends it, the handler's answer starts the silence. Of a head that begins
-//! while the request before it is handled, the time counts from its first byte after that answer.
+//! The last deadline starts when a write stalls, because the peer does not read and the buffers in between are full.
+//!
+//! hyper has one timeout for both head and idle time. Therefore this module observes the bytes in transit: the
+//! first byte of a request starts the head deadline, the call of the handler ends it, and the handler's response
+//! starts the idle deadline. If a head begins while the previous request is handled, its time counts from its
+//! first byte after that response.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -16,26 +18,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// The longest that the head of a request may take to arrive.
+/// Maximum time for a request head to arrive.
 const HEAD: Duration = Duration::from_secs(10);
-/// The longest that a connection may be silent between two requests.
+/// Maximum idle time between two requests.
 const IDLE: Duration = Duration::from_secs(60);
-/// The longest that what is written to a peer may wait for it to read.
+/// Maximum time that written data may wait for the peer to read.
 const UNREAD: Duration = Duration::from_secs(10);
-/// No deadline: a request is being handled, and has one of its own.
+/// No deadline: while a request is handled, the deadline of the request applies.
 const NONE: u64 = u64::MAX;
 
-/// The deadline of a connection, which moves with what happens on it.
+/// The deadline of a connection, which moves with the events on the connection.
 pub struct ConnectionDeadline {
     opened: Instant,
-    /// In milliseconds from `opened`; the lowest bit tells a head (1) from silence (0).
+    /// Milliseconds since `opened`; the lowest bit is 1 for a head and 0 for idle time.
     deadline: AtomicU64,
-    /// In milliseconds from `opened`: until when the peer must have read something. [`NONE`] while nothing waits for it.
+    /// Milliseconds since `opened` by which the peer must have read something; [`NONE`] if no write is stalled.
     unread: AtomicU64,
 }
 
 impl ConnectionDeadline {
-    /// The deadline of a connection that opens now.
+    /// Creates the deadline of a connection that opens now.
     pub fn new() -> Arc<Self> {
         let (deadline, unread) = (AtomicU64::new(NONE), AtomicU64::new(NONE));
         let deadline = Self { opened: Instant::now(), deadline, unread };
@@ -43,34 +45,34 @@ impl ConnectionDeadline {
         Arc::new(deadline)
     }
 
-    /// A request is being handled.
+    /// Suspends the deadline, because a request is now handled.
     pub fn request_started(&self) {
         self.deadline.store(NONE, Ordering::Release);
     }
 
-    /// The last request is answered.
+    /// Starts the idle deadline, because the last request is answered.
     pub fn response_sent(&self) {
         self.deadline.store(self.millis_until(IDLE) & !1, Ordering::Release);
     }
 
-    /// Bytes have come. Those of a body, or of a head that has begun already, move nothing.
+    /// Starts the head deadline. Bytes of a body, or of a head that has already begun, do not change it.
     fn bytes_received(&self) {
         let now = self.deadline.load(Ordering::Acquire);
         if now != NONE && now & 1 == 0 {
             let head = self.millis_until(HEAD) | 1;
-            // Lost only against the handler's own change, which is then the newer truth.
+            // This fails only if the handler changed the deadline meanwhile, and that change is newer.
             let _ = self.deadline.compare_exchange(now, head, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
-    /// What is written finds no room, because the peer does not read.
+    /// Starts the deadline for reading, because a write stalled.
     fn stalled(&self) {
         let deadline = self.millis_until(UNREAD);
-        // Of several stalls in a row the first counts.
+        // Of several consecutive stalls, the first counts.
         let _ = self.unread.compare_exchange(NONE, deadline, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// All that was written has left.
+    /// Clears the deadline for reading, because all written data was sent.
     fn flushed(&self) {
         self.unread.store(NONE, Ordering::Release);
     }
@@ -79,9 +81,9 @@ impl ConnectionDeadline {
         u64::try_from((self.opened.elapsed() + time).as_millis()).unwrap_or(NONE - 1)
     }
 
-    /// Ends when the deadline has passed.
+    /// Waits until the deadline has passed.
     ///
-    /// It must be polled whenever the connection was: a deadline that moves nearer wakes nobody by itself.
+    /// Must be polled whenever the connection was, because a deadline that moves closer does not wake the task.
     pub async fn expired(&self) {
         #[expect(clippy::disallowed_methods, reason = "what is waited for is that nothing happens")]
         let mut alarm = pin!(tokio::time::sleep_until(self.opened + IDLE));
@@ -93,7 +95,7 @@ impl ConnectionDeadline {
                     NONE => return Poll::Pending,
                     deadline => self.opened + Duration::from_millis(deadline),
                 };
-                // One that moved away is looked at again when the alarm goes off.
+                // A deadline that moved further away is checked again when the timer fires.
                 if deadline < alarm.deadline() {
                     alarm.as_mut().reset(deadline);
                 }
@@ -108,14 +110,14 @@ impl ConnectionDeadline {
     }
 }
 
-/// A connection whose bytes are watched.
+/// A stream that reports its reads and writes to a [`ConnectionDeadline`].
 pub struct TimedStream<T> {
     inner: T,
     deadline: Arc<ConnectionDeadline>,
 }
 
 impl<T> TimedStream<T> {
-    /// The connection, under that deadline.
+    /// Wraps a stream so that it updates this deadline.
     pub const fn new(inner: T, deadline: Arc<ConnectionDeadline>) -> Self {
         Self { inner, deadline }
     }
@@ -137,7 +139,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TimedStream<T> {
 }
 
 impl<T: AsyncWrite + Unpin> TimedStream<T> {
-    /// What a write came to: it stalls where the peer takes nothing.
+    /// Records the outcome of a write, which stalls if the peer does not read.
     fn note<R>(&self, outcome: Poll<R>) -> Poll<R> {
         if outcome.is_pending() {
             self.deadline.stalled();

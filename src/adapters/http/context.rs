@@ -1,4 +1,4 @@
-//! One request: its id, where it comes from, when it came.
+//! Per-request context: request ID, origin and time of arrival.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,16 +13,20 @@ use crate::app::request_context::RequestContext;
 use crate::domain::audit::{MAX_USER_AGENT_BYTES, Origin};
 use crate::domain::time::Timestamp;
 
-/// What is known of a request before anything of it is judged.
+/// What is known about a request before any of it is checked.
 pub struct HttpContext {
+    /// The request ID.
     pub id: String,
+    /// The context that the use cases receive.
     pub request: Arc<RequestContext>,
+    /// The time at which the request arrived.
     pub received_at: Timestamp,
+    /// The use cases.
     pub app: Arc<App>,
 }
 
 impl HttpContext {
-    /// The context of a request with these headers from that peer.
+    /// Creates the context of a request with these headers from this peer.
     pub fn new(app: Arc<App>, headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> Self {
         let origin = Origin {
             address: Some(client_address(headers, peer, proxies)),
@@ -32,13 +36,15 @@ impl HttpContext {
         Self { id, request: Arc::new(RequestContext::new(origin)), received_at: app.now(), app }
     }
 
-    /// The context that the envelope put there.
+    /// Returns the context that the pipeline attached to the request.
+    ///
+    /// Returns an internal error if the request has no context.
     pub fn of(request: &Request) -> Result<&Arc<Self>, ApiError> {
         request.extensions().get().ok_or_else(|| ApiError::internal("a request has no context"))
     }
 }
 
-/// The context, for a handler.
+/// Extractor of the context, for handlers.
 pub struct Ctx(pub Arc<HttpContext>);
 
 impl<'a> FromRequest<'a> for Ctx {
@@ -47,7 +53,7 @@ impl<'a> FromRequest<'a> for Ctx {
     }
 }
 
-/// The caller's own id for the request, if it is one and harmless.
+/// Returns the caller's own request ID; `None` unless it is sent once, as 1 to 64 safe characters.
 pub(super) fn given_id(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all("x-request-id").iter();
     let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
@@ -56,7 +62,7 @@ pub(super) fn given_id(headers: &HeaderMap) -> Option<String> {
     fits.then(|| only.to_owned())
 }
 
-/// Valid text without control characters, of at most 512 bytes.
+/// Returns valid text without control characters, of at most 512 bytes.
 fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut kept: String = text.chars().filter(|letter| !letter.is_control()).collect();
@@ -64,10 +70,11 @@ fn readable(bytes: &[u8]) -> String {
     kept
 }
 
-/// The address of the client: the peer, or what trusted proxies say of whom they speak for.
+/// Returns the client's address: the peer, or the address that trusted proxies report.
 ///
-/// `X-Forwarded-For` is walked from the right for as long as each hop is trusted; what is no address ends
-/// the walk. No other header is believed, and none from a peer that is not trusted.
+/// The latter is the right-most untrusted `X-Forwarded-For` hop: the header is read from the right as long as
+/// each hop is a trusted proxy, and an entry that is not an address ends the walk. No other header is used,
+/// and no header from a peer that is not trusted.
 fn client_address(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
@@ -85,7 +92,7 @@ fn client_address(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAdd
     client
 }
 
-/// An address, with or without a port.
+/// Parses an address, with or without a port.
 fn address_of(hop: &str) -> Option<IpAddr> {
     let address = hop.parse::<IpAddr>().ok();
     let address = address.or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))?;

@@ -20,16 +20,18 @@ use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on credentials.
 pub struct CredentialsApi {
+    /// The use cases of credentials.
     pub credentials: Credentials,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Credentials")]
 impl CredentialsApi {
-    /// Give an agent a credential
+    /// Create a credential for an agent
     ///
-    /// A client secret, which is shown here and nowhere else, or a public key of the agent's own. An agent
-    /// may have ten that are active and not expired. `credentials:write` is enough for one's own.
-    #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "createCredential")]
+    /// The credential is a client secret, which is returned only in this response, or the agent's own public key. An
+    /// agent can have ten credentials that are active and not expired. `credentials:write` is sufficient for the
+    /// caller's own credentials.
+    #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "generateCredential")]
     async fn generate(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
@@ -42,7 +44,7 @@ impl CredentialsApi {
 
     /// List an agent's credentials
     ///
-    /// Newest first; never a secret or a hash.
+    /// Newest first. Secrets and hashes are never returned.
     #[oai(path = "/agents/:agentId/credentials", method = "get", operation_id = "listCredentials")]
     async fn list(
         &self,
@@ -62,8 +64,8 @@ impl CredentialsApi {
 
     /// Rotate a client secret
     ///
-    /// The same credential with a new secret. The old secret dies at once, or lives `graceSeconds` longer.
-    /// Of two rotations at once one succeeds.
+    /// Replaces the secret under the same credential ID. The old secret stops working at once, or after
+    /// `graceSeconds`. Of two concurrent rotations, only one succeeds.
     #[oai(
         path = "/agents/:agentId/credentials/:credentialId/rotate",
         method = "post",
@@ -84,7 +86,8 @@ impl CredentialsApi {
 
     /// Revoke a credential
     ///
-    /// It proves nothing any more. Tokens that it got stay alive: see the kill switch.
+    /// The credential can no longer authenticate. Tokens already issued stay valid; revoke the agent's tokens to end
+    /// them.
     #[oai(
         path = "/agents/:agentId/credentials/:credentialId",
         method = "delete",
@@ -105,12 +108,12 @@ impl CredentialsApi {
 
 #[derive(ApiResponse)]
 enum GenerateResponse {
-    /// The credential, with its secret if it has one: this is the only time that it is shown
+    /// Credential created; a client secret is returned only in this response
     #[oai(status = 201)]
     Created(Json<CredentialBody>),
 }
 
-/// The kinds of credentials, with their names on the wire.
+/// Kind of a credential on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CredentialType {
     ClientSecret,
@@ -123,7 +126,7 @@ impl wire::WireEnum for CredentialType {
         &[("client_secret", Self::ClientSecret), ("public_key", Self::PublicKey)];
 }
 
-/// A credential that is to be made
+/// A credential to create
 #[derive(Object)]
 #[oai(
     rename = "CreateCredentialRequest",
@@ -132,12 +135,12 @@ impl wire::WireEnum for CredentialType {
     skip_serializing_if_is_none
 )]
 struct NewCredentialBody {
-    /// A client secret where nothing is said
+    /// Defaults to `client_secret`
     #[oai(rename = "type")]
     kind: Option<EnumName<CredentialType>>,
-    /// The public part of the agent's key; with `"type": "public_key"`
+    /// Public key of the agent, for `"type": "public_key"`
     public_key: Option<Jwk>,
-    /// When it ends; never, where nothing is said
+    /// When the credential expires; no expiry if omitted
     expires_at: Option<Instant>,
 }
 
@@ -164,7 +167,7 @@ impl Input for NewCredentialBody {
     }
 }
 
-/// How a secret is to be replaced
+/// How to rotate a client secret
 #[derive(Object)]
 #[oai(
     rename = "RotateCredentialRequest",
@@ -173,12 +176,12 @@ impl Input for NewCredentialBody {
     skip_serializing_if_is_none
 )]
 struct RotationBody {
-    /// When the new secret ends; when the old one would have, where nothing is said
+    /// When the new secret expires; if omitted, the expiry of the credential does not change
     expires_at: Option<Instant>,
-    /// How much longer the old secret works; not at all, where nothing is said
+    /// Seconds for which the old secret keeps working; defaults to 0
     #[oai(validator(maximum(value = "604800"), minimum(value = "0")))]
     grace_seconds: Option<u32>,
-    /// Whether the agent's tokens die too
+    /// Whether to revoke all tokens of the agent too
     revoke_tokens: Option<bool>,
 }
 
@@ -200,14 +203,14 @@ impl Input for RotationBody {
     }
 }
 
-/// Which credentials are wanted
+/// Filters of the list of credentials
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct CredentialsQuery {
-    /// From 1
+    /// Page number, from 1
     #[oai(default = "wire::first_page", validator(minimum(value = "1")))]
     page: u32,
-    /// Credentials a page
+    /// Page size
     #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
     status: Option<EnumName<CredentialStatus>>,
@@ -228,7 +231,7 @@ impl Input for CredentialsQuery {
 #[oai(rename = "Credential", rename_all = "camelCase", skip_serializing_if_is_none)]
 struct CredentialBody {
     credential_id: Uuid,
-    /// The agent's id
+    /// ID of the agent
     client_id: Uuid,
     #[oai(rename = "type")]
     kind: EnumName<CredentialType>,
@@ -236,10 +239,10 @@ struct CredentialBody {
     created_at: Instant,
     expires_at: Option<Instant>,
     revoked_at: Option<Instant>,
-    /// To the minute
+    /// Time of the last use, to the minute
     last_used_at: Option<Instant>,
     public_key: Option<Jwk>,
-    /// Only in the answer that made it
+    /// Only in the response that created it
     client_secret: Option<String>,
 }
 
@@ -274,7 +277,7 @@ impl From<MadeCredential> for CredentialBody {
 #[derive(Object)]
 struct CredentialPage {
     data: Vec<CredentialBody>,
-    /// How many there are on all pages
+    /// Number of credentials on all pages
     total: u64,
     page: u32,
     limit: u32,

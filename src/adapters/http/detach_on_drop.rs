@@ -1,4 +1,4 @@
-//! Work that goes on when nobody waits for it any more.
+//! A future that continues in a background task when its caller drops it.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Runs a request within its connection, without a hop; dropped before its end, it goes on in a task of its own.
+/// Runs a request in the task of its connection; if dropped early, continues in a task of its own.
 ///
-/// A framework drops a handler when its connection is reset, between two awaits. Here a change is made wholly or
-/// not at all.
+/// A framework drops a handler when its connection is reset, between two awaits. With this wrapper, a change is
+/// made completely or not at all.
 pub struct DetachOnDrop<F: Future + Send + 'static> {
     future: Option<Pin<Box<F>>>,
     tasks: TaskTracker,
@@ -23,7 +23,7 @@ pub struct DetachOnDrop<F: Future + Send + 'static> {
 pub struct Panicked;
 
 impl<F: Future + Send + 'static> DetachOnDrop<F> {
-    /// The future; what is left of it when it is dropped goes on among these tasks.
+    /// Wraps a future. If it is dropped before its end, the rest of it runs in `tasks`.
     pub fn new(future: F, tasks: TaskTracker) -> Self {
         Self { future: Some(Box::pin(future)), tasks }
     }

@@ -1,4 +1,4 @@
-//! The routes, and the OpenAPI document that is made from them.
+//! The routes, and the OpenAPI document generated from them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use super::{
 };
 use crate::app::App;
 
-/// What Swagger UI may load: itself, from here, and nothing from anywhere else.
+/// Content security policy of Swagger UI: nothing may be loaded from other origins.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                            img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Fields that may be null where others would be absent: null says something there.
+/// Fields that can be null. Other optional fields are omitted, but in these null has a meaning.
 const NULLABLE: &[(&str, &[&str])] = &[
     ("AgentUsage", &["limit"]),
     ("ClientUsage", &["limit"]),
@@ -35,15 +35,17 @@ const NULLABLE: &[(&str, &[&str])] = &[
 
 /// The service's routes as one endpoint, with the document that describes them.
 pub struct Router {
+    /// All routes.
     pub endpoint: BoxEndpoint<'static>,
+    /// The methods of each path.
     pub routes: Routes,
     /// The OpenAPI document.
     pub document: Value,
 }
 
-/// Routes every operation of the core, and describes them.
+/// Routes all operations, and describes them in the OpenAPI document.
 ///
-/// `base` is the path of the issuer's URL, under which those who come from outside find the service.
+/// `base` is the path of the issuer URL, under which external clients reach the service.
 pub fn documented(app: &App, issuer: &Arc<str>, base: &str, shutdown: &Arc<Shutdown>) -> Router {
     let service = service((
         agents::AgentsApi { agents: app.agents.clone() },
@@ -94,18 +96,19 @@ fn page(media: &'static str, body: String) -> impl poem::Endpoint<Output = Respo
     })
 }
 
-/// The document as YAML.
+/// Returns the document as YAML.
 pub fn yaml(document: &Value) -> String {
     serde_yaml_ng::to_string(document).expect("a JSON value is a YAML value")
 }
 
-/// The document as an expression within a script of a page.
+/// Returns the document as an expression for a script within an HTML page.
 fn in_script(document: &Value) -> String {
     document.to_string().replace("</", "<\\/")
 }
 
-/// Adds to the generated document what the generator cannot know: errors, examples, and that queries are
-/// parameters.
+/// Adds to the generated document what the generator cannot know.
+///
+/// This covers errors and examples, and turns queries into parameters.
 fn complete(mut document: Value) -> Value {
     let mut query_schemas = Vec::new();
     let schemas = document["components"]["schemas"].clone();
@@ -138,7 +141,7 @@ fn complete(mut document: Value) -> Value {
     document
 }
 
-/// The document as it is read from under that path.
+/// Returns the document as served under this base path.
 fn placed_under(base: &str, mut document: Value) -> Value {
     if !base.is_empty() {
         document["servers"] = json!([{ "url": base }]);
@@ -150,7 +153,9 @@ fn placed_under(base: &str, mut document: Value) -> Value {
     document
 }
 
-/// A query is registered as a body of its own media type; it is told as parameters.
+/// Replaces a query, registered as a body of its own media type, by parameters.
+///
+/// Returns the name of the query's schema; `None` if the operation has no query.
 fn parameters_from_query(described: &mut Value, schemas: &Value) -> Option<String> {
     let reference = described.pointer(&format!("/requestBody/content/{QUERY}/schema/$ref"))?.as_str()?;
     let name = reference.rsplit('/').next()?.to_owned();
@@ -206,8 +211,8 @@ fn add_example(described: &mut Value, operation: &Operation) {
     }
 }
 
-/// What an operation gives where its type says no more: the first line that says what it does.
-fn describe_success(described: &mut Value, schemas: &Value) {
+/// Describes a success by the operation's summary if its type has no description.
+fn describe_success(described: &mut Value) {
     let summary = described["summary"].clone();
     let Some(response) = described.pointer_mut("/responses/200") else { return };
     if response["description"] == "" {
@@ -219,8 +224,10 @@ fn describe_success(described: &mut Value, schemas: &Value) {
     }
 }
 
-/// Only OAuth has scopes: other schemes must name none. Where a client may prove itself in the header it may do
-/// so in the form too, and then no header is needed.
+/// Corrects the security requirements of an operation.
+///
+/// Only OAuth has scopes, so other schemes must list none. A client that can authenticate in the header can also
+/// authenticate in the form, and then needs no header.
 fn complete_security(described: &mut Value) {
     let Some(requirements) = described.get_mut("security").and_then(Value::as_array_mut) else { return };
     for (scheme, scopes) in requirements.iter_mut().filter_map(Value::as_object_mut).flatten() {
@@ -271,7 +278,7 @@ fn oauth_error_schema() -> Value {
     })
 }
 
-/// Which methods each path takes, for the `Allow` of a 405.
+/// Methods of each path, for the `Allow` header of a 405 response.
 pub struct Routes(Vec<(Vec<String>, Vec<String>)>);
 
 impl Routes {
@@ -289,7 +296,7 @@ impl Routes {
         Self(routes)
     }
 
-    /// The methods of that path.
+    /// Returns the methods of this path.
     pub fn methods(&self, path: &str) -> Vec<String> {
         let asked: Vec<&str> = path.split('/').collect();
         let is_same = |route: &&(Vec<String>, Vec<String>)| {

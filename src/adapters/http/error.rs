@@ -1,7 +1,7 @@
-//! Errors on the wire: this API's own form, and OAuth's.
+//! Errors on the wire, in this API's format and in OAuth's.
 //!
-//! A use case says *what* it refuses; here that becomes a code, a status and the headers that belong to it.
-//! The body is written by the [`pipeline`](super::pipeline), which knows the request's id.
+//! A use case says *what* it refuses; this module maps the refusal to a code, a status and headers. The
+//! [`pipeline`](super::pipeline) writes the body, because it knows the request ID.
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
@@ -24,17 +24,17 @@ use crate::domain::scope::ManagementScope;
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:ident),+ $(,)?) => {
-        /// What went wrong, in this API's own words.
+        /// Error code of this API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $($name),+ }
 
         impl Code {
-            /// The code on the wire.
+            /// Returns the code on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text),+ }
             }
 
-            /// The status that it comes with.
+            /// Returns the HTTP status of the code.
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$name => StatusCode::$status),+ }
             }
@@ -68,45 +68,45 @@ codes! {
     ServiceUnavailable "SERVICE_UNAVAILABLE" SERVICE_UNAVAILABLE,
 }
 
-/// An answer that is an error.
+/// An error response.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     pub(super) status: StatusCode,
     pub(super) body: ErrorBody,
     challenge: Option<&'static str>,
     retry_after_seconds: Option<i64>,
-    /// What lies beneath. For the log, under the request's id; never for the caller.
+    /// The underlying cause, logged with the request ID and never sent to the caller.
     pub(super) cause: Option<Box<str>>,
 }
 
-/// The two forms that an error takes.
+/// Body of an error, in one of two formats.
 #[derive(Clone, Debug)]
 pub(super) enum ErrorBody {
-    /// `{code, message, details?, requestId}`, and OAuth's `error` beside it where both kinds of client call.
+    /// `{code, message, details?, requestId}`, with OAuth's `error` added where both kinds of client call.
     Api { code: Code, message: String, details: Option<Box<Value>>, oauth: Option<&'static str> },
     /// `{error, error_description}` (RFC 6749 section 5.2).
     OAuth { error: &'static str, description: String },
 }
 
 impl ApiError {
-    /// An error in this API's form.
+    /// Creates an error in this API's format.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         let body = ErrorBody::Api { code, message: message.into(), details: None, oauth: None };
         Self { status: code.status(), body, challenge: None, retry_after_seconds: None, cause: None }
     }
 
-    /// An error in OAuth's form.
+    /// Creates an error in OAuth's format.
     pub(super) fn oauth(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
         let body = ErrorBody::OAuth { error, description: description.into() };
         Self { status, body, challenge: None, retry_after_seconds: None, cause: None }
     }
 
-    /// `invalid_request`: a form that is not of OAuth's.
+    /// Creates an `invalid_request` error, for a malformed request to an OAuth endpoint.
     pub(super) fn invalid_request(description: impl Into<String>) -> Self {
         Self::oauth(StatusCode::BAD_REQUEST, "invalid_request", description)
     }
 
-    /// `VALIDATION_ERROR` with every error there is.
+    /// Creates a `VALIDATION_ERROR` that lists every field error.
     pub(super) fn validation(field_errors: &[FieldError]) -> Self {
         let errors: Vec<Value> = field_errors
             .iter()
@@ -136,7 +136,7 @@ impl ApiError {
         self
     }
 
-    /// The same for the OAuth endpoints, where a client may know OAuth's form only.
+    /// Adds OAuth's `error`, because a client of the OAuth endpoints may know only OAuth's format.
     pub(super) fn with_oauth_error(mut self, error: &'static str) -> Self {
         if let ErrorBody::Api { oauth, .. } = &mut self.body {
             *oauth = Some(error);
@@ -144,7 +144,7 @@ impl ApiError {
         self
     }
 
-    /// The same where Basic was tried.
+    /// Adds the Basic challenge to `invalid_client`, for a client that used Basic.
     pub(super) fn with_basic_challenge(self) -> Self {
         match &self.body {
             ErrorBody::OAuth { error: "invalid_client", .. } => {
@@ -154,12 +154,12 @@ impl ApiError {
         }
     }
 
-    /// A limit of the plan that is reached.
+    /// Creates an error for a limit of the plan that is reached.
     fn limit_reached(message: String, limit: u32) -> Self {
         Self::new(Code::FreeTierLimitExceeded, message).with_details(json!({ "limit": limit }))
     }
 
-    /// Something of ours that broke. The caller learns nothing of it.
+    /// Creates an error for a fault of this service. The cause is not sent to the caller.
     pub(super) fn internal(cause: &str) -> Self {
         let message = "internal error; the server log has the details under this request ID";
         Self::new(Code::InternalServerError, message).caused_by(cause)
@@ -170,7 +170,7 @@ impl ApiError {
         self
     }
 
-    /// The answer to the request of that ID.
+    /// Returns the response to the request with this ID.
     pub(super) fn to_response(&self, request_id: &str) -> poem::Response {
         let body = self.to_json(request_id).to_string();
         let mut response =
@@ -179,7 +179,7 @@ impl ApiError {
         response
     }
 
-    /// The body, for the request of that id.
+    /// Returns the body of the response to the request with this ID.
     pub(super) fn to_json(&self, request_id: &str) -> Value {
         match &self.body {
             ErrorBody::Api { code, message, details, oauth } => {
@@ -218,7 +218,7 @@ impl From<ApiError> for poem::Error {
 }
 
 impl ApiResponse for ApiError {
-    /// Which errors an operation may answer is said in [`operations`](super::operations).
+    /// Returns no responses, because [`operations`](super::operations) lists the errors of each operation.
     fn meta() -> MetaResponses {
         MetaResponses { responses: Vec::new() }
     }
@@ -226,7 +226,7 @@ impl ApiResponse for ApiError {
     fn register(_: &mut Registry) {}
 }
 
-/// One to three seconds, so that those who were refused together do not come back together.
+/// Returns one to three seconds at random, so that callers refused together do not retry together.
 fn some_seconds() -> i64 {
     use std::hash::BuildHasher as _;
     1 + i64::try_from(std::hash::RandomState::new().hash_one(()) % 3).unwrap_or(0)
@@ -275,7 +275,7 @@ impl From<Forbidden> for ApiError {
     }
 }
 
-/// The headers say when to come back.
+/// Creates the error for an exceeded rate limit. The headers say when to retry.
 fn rate_limited() -> ApiError {
     ApiError::new(Code::RateLimitExceeded, "too many requests; retry after the seconds in Retry-After")
 }
@@ -399,7 +399,7 @@ impl From<RevocationError> for ApiError {
     }
 }
 
-/// OAuth's name for what passes by itself.
+/// OAuth's error code for a temporary failure.
 const TEMPORARILY_UNAVAILABLE: &str = "temporarily_unavailable";
 
 impl From<ClientAuthError> for ApiError {
@@ -435,7 +435,7 @@ impl From<TokenError> for ApiError {
 }
 
 impl ApiError {
-    /// What passes by itself, and what is wrong with a form, in OAuth's form; all else as it is.
+    /// Converts temporary failures and form errors to OAuth's format; returns other errors unchanged.
     pub(super) fn into_oauth(self) -> Self {
         let oauth = |error, description| ErrorBody::OAuth { error, description };
         let body = match self.body {

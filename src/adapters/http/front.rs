@@ -1,4 +1,4 @@
-//! What is behind the listener: nothing yet while the service starts, then the [`Pipeline`].
+//! Handler behind the listener: reports that the service is starting, then calls the [`Pipeline`].
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -12,26 +12,26 @@ use super::error::{ApiError, Code};
 use super::input::FieldError;
 use super::pipeline::{OAUTH_PATHS, Pipeline};
 
-/// Answers for the service, from the moment that it listens.
+/// Answers requests from the moment that the service listens.
 pub struct Front {
     envelope: OnceLock<Arc<Pipeline>>,
-    /// Makes the ID of a request that brings none.
+    /// Creates the ID of a request that has none.
     new_request_id: fn() -> String,
 }
 
 impl Front {
-    /// One behind which nothing is ready. `new_request_id` names requests that have no ID of their own.
+    /// Creates a front without a pipeline. `new_request_id` creates the ID of a request that has none.
     pub const fn new(new_request_id: fn() -> String) -> Self {
         Self { envelope: OnceLock::new(), new_request_id }
     }
 
-    /// Lets requests through to the service from now on.
+    /// Passes requests to this pipeline from now on.
     pub fn open(&self, envelope: Arc<Pipeline>) {
-        // It is opened once; a second time would change nothing.
+        // The front is opened once; a second call would change nothing.
         let _ = self.envelope.set(envelope);
     }
 
-    /// Answers a request of that peer.
+    /// Answers a request from this peer.
     pub(super) async fn handle(&self, request: Request, peer: IpAddr) -> Response {
         if let Some(refusal) = refuse_host(request.headers(), request.version()) {
             let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
@@ -67,8 +67,9 @@ impl Front {
     }
 }
 
-/// A request of HTTP/1.1 without `Host`, or with several, is refused (RFC 9112 section 3.2): a proxy in
-/// between could have routed it by another name.
+/// Refuses an HTTP/1.1 request without `Host`, or a request with several (RFC 9112 section 3.2).
+///
+/// A proxy in between could have routed such a request by another name.
 fn refuse_host(headers: &HeaderMap, version: Version) -> Option<ApiError> {
     let problem = match headers.get_all(header::HOST).iter().count() {
         0 if version == Version::HTTP_11 => "is missing",

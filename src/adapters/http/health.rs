@@ -10,27 +10,30 @@ use super::operations::Tag;
 use super::shutdown::Shutdown;
 use crate::app::readiness::Readiness;
 
-/// What probes ask.
+/// The health endpoints, for probes.
 pub struct HealthApi {
+    /// The shutdown state, which shows whether the service is draining.
     pub shutdown: Arc<Shutdown>,
+    /// Checks the stores.
     pub readiness: Arc<Readiness>,
 }
 
 #[OpenApi(tag = "Tag::Health")]
 impl HealthApi {
-    /// Ask whether the process lives
+    /// Liveness
     ///
-    /// For liveness probes: it answers as long as the process can.
-    #[oai(path = "/health", method = "get", operation_id = "getHealth")]
+    /// For liveness probes. Responds as long as the process is able to.
+    #[oai(path = "/health", method = "get", operation_id = "readHealth")]
     async fn health(&self) -> Json<Health> {
         Json(Health { status: "ok".to_owned() })
     }
 
-    /// Ask whether it may be sent requests
+    /// Readiness
     ///
-    /// For readiness probes and load balancers. 503 while the service starts or drains, and while PostgreSQL cannot be
-    /// written. Without Redis, or while rates are counted by this instance alone, the service is degraded and serves on.
-    #[oai(path = "/health/ready", method = "get", operation_id = "getReadiness")]
+    /// For readiness probes and load balancers. 503 while the service is starting or draining, and while PostgreSQL is
+    /// not writable. Without Redis, or while this instance counts request rates by itself, the service is `degraded`
+    /// but keeps serving.
+    #[oai(path = "/health/ready", method = "get", operation_id = "readReadiness")]
     async fn ready(&self) -> ReadyResponse {
         let report = self.readiness.report().await;
         let state = |answers| if answers { "ok" } else { "unavailable" };
@@ -47,29 +50,29 @@ impl HealthApi {
     }
 }
 
-/// The state of the process
+/// State of the process
 #[derive(Object)]
 struct Health {
-    /// `ok`
+    /// Always `ok`
     status: String,
 }
 
 #[derive(ApiResponse)]
 enum ReadyResponse {
-    /// It may
+    /// Ready
     #[oai(status = 200)]
     Ready(Json<ReadyState>),
-    /// Not ready: starting, draining, or a store that nothing works without is unavailable
+    /// Not ready: starting, draining, or a required store is unavailable
     #[oai(status = 503)]
     NotReady(Json<ReadyState>),
 }
 
-/// The state of the service
+/// State of the service
 #[derive(Object)]
 #[oai(rename = "Readiness")]
 struct ReadyState {
     /// `ok`, `degraded`, `unavailable`, `starting` or `draining`
     status: String,
-    /// Each store, `ok` or `unavailable`
+    /// State of each store: `ok` or `unavailable`
     components: BTreeMap<String, String>,
 }

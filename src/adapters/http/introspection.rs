@@ -13,15 +13,16 @@ use crate::domain::scope::ManagementScope as Scope;
 
 /// The introspection endpoint.
 pub struct IntrospectionApi {
+    /// The use case that introspects tokens.
     pub introspection: Introspection,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tokens")]
 impl IntrospectionApi {
-    /// Ask whether a token is alive
+    /// Introspect a token
     ///
-    /// Dead, foreign and malformed tokens are all `{"active": false}`. The caller comes with a bearer token,
-    /// or authenticates as a client like at the token endpoint.
+    /// Inactive, foreign and malformed tokens are all reported as `{"active": false}`. The caller sends a bearer token
+    /// or authenticates as a client, as at the token endpoint.
     #[oai(path = "/token/introspect", method = "post", operation_id = "introspectToken")]
     async fn introspect(
         &self,
@@ -41,7 +42,7 @@ impl IntrospectionApi {
 #[oai(skip_serializing_if_is_none)]
 struct IntrospectionForm {
     token: String,
-    /// Not needed
+    /// Optional and ignored
     token_type_hint: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -53,7 +54,7 @@ impl FormFields for IntrospectionForm {
     const KNOWN: &'static [&'static str] = &["token", "token_type_hint"];
 }
 
-/// What is known of a token
+/// State and claims of a token
 #[derive(Object, Default)]
 #[oai(rename = "Introspection", skip_serializing_if_is_none)]
 struct IntrospectionBody {

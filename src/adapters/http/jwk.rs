@@ -1,4 +1,4 @@
-//! JSON Web Keys (RFC 7517), public ones only.
+//! JSON Web Keys (RFC 7517), only public keys.
 
 use poem_openapi::Object;
 use serde_json::Value;
@@ -15,23 +15,23 @@ pub struct Jwk {
     /// `sig`
     #[oai(rename = "use")]
     usage: Option<String>,
-    /// `RS256`, `ES256` or `EdDSA`, by the type of the key
+    /// `RS256`, `ES256` or `EdDSA`, depending on the key type
     alg: Option<String>,
     kid: Option<String>,
     /// `verify`
     key_ops: Option<Vec<String>>,
     /// `P-256` or `Ed25519`
     crv: Option<String>,
-    /// The modulus, of RSA
+    /// RSA modulus
     n: Option<String>,
-    /// The exponent, of RSA
+    /// RSA exponent
     e: Option<String>,
     x: Option<String>,
     y: Option<String>,
 }
 
 impl Jwk {
-    /// The key as it is published, under that id.
+    /// Returns the key in its published form, with this ID.
     pub fn of(key: &PublicKey, id: Option<&str>) -> Self {
         let bare = |kty: &str| Self {
             kty: kty.to_owned(),
@@ -64,7 +64,7 @@ enum KeyType {
     Okp,
 }
 
-/// Reads a key that an agent registers. A private member, like any that is not named here, is refused.
+/// Reads a public key that an agent registers. Private members are refused, like all that are not listed here.
 pub fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
     let kty =
         fields.required("kty", one_of(&[("RSA", KeyType::Rsa), ("EC", KeyType::Ec), ("OKP", KeyType::Okp)]));
@@ -75,7 +75,7 @@ pub fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
     });
     let id = fields.optional("kid", text(|id| if id.len() <= 256 { Ok(()) } else { Err("is too long") }));
     let Some(kty) = kty else {
-        // Which members belong to the key cannot be told without its type.
+        // Without the type, it is not known which members belong to the key.
         for member in ["crv", "n", "e", "x", "y", "alg"] {
             fields.take(member);
         }
@@ -103,7 +103,7 @@ pub fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
     usage.and(operations).and(id).and(algorithm).map(|_| key)
 }
 
-/// A base64url number of at most 4096 bits.
+/// Reads a base64url number of at most 4096 bits.
 fn number(fields: &mut Fields, name: &str) -> Option<String> {
     fields.required(
         name,

@@ -1,4 +1,4 @@
-//! What is counted, and the listener that tells it.
+//! Request metrics and the Prometheus listener.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tokio::sync::Semaphore;
 
 use super::shutdown::Shutdown;
 
-/// How long a scraper may take to send its request.
+/// Maximum time for a scraper to send its request.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long a scraper may take in all.
+/// Maximum total time of a scrape.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How many scrapers are answered at once; a further one is closed.
+/// Maximum number of concurrent scrapers. Further connections are closed.
 const SCRAPERS: usize = 16;
-/// How often times are gathered into their buckets. Until then each takes room.
+/// Interval at which durations are moved into their buckets. Until then, each one takes memory.
 const UPKEEP: Duration = Duration::from_secs(2);
 
 /// Counts an answered request.
@@ -35,7 +35,7 @@ pub(super) fn request_answered(status: StatusCode, took: Duration) {
     metrics::histogram!("agentidp_http_request_seconds").record(took.as_secs_f64());
 }
 
-/// Tells the counts as Prometheus reads them, under `/metrics`, until the service ends.
+/// Serves the metrics in Prometheus format under `/metrics`, until `shutdown` is closing.
 pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Arc<Shutdown>) {
     let places = Arc::new(Semaphore::new(SCRAPERS));
     let mut upkeep = tokio::time::interval(UPKEEP);
@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Ar
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
-            // Most likely no file is free. Nothing tells when one is.
+            // Most likely no file descriptor is free, and nothing signals when one is.
             tokio::select! {
                 () = shutdown.closing() => return,
                 _ = upkeep.tick() => counts.run_upkeep(),
@@ -73,7 +73,7 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Ar
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                // A scraper that breaks off or is slow is no error of ours.
+                // A scraper that disconnects or is slow is not an error of this service.
                 _ = tokio::time::timeout(LONGEST, connection) => {}
                 () = shutdown.closing() => {}
             }

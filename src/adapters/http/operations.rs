@@ -1,49 +1,49 @@
-//! What each operation may answer beside its success, and a request that works when it is pasted.
+//! Table of operations: the errors that each may return, and an example request that works.
 //!
-//! The document is completed from this table; a test drives the service and fails on an answer that does
-//! not stand here.
+//! The OpenAPI document is completed from this table. A test calls the service and fails on a response that
+//! is not listed here.
 
 use poem_openapi::Tags;
 use serde_json::{Value, json};
 
 use super::error::Code;
 
-/// What belongs together in the document
+/// Groups of operations in the OpenAPI document
 #[derive(Tags)]
 pub enum Tag {
-    /// Pieces of software with an identity
+    /// OAuth clients
     Agents,
-    /// How agents prove who they are
+    /// Client secrets and public keys that agents authenticate with
     Credentials,
-    /// What agents show to others (RFC 6749, 7009, 7662, 9068)
+    /// Issuance, introspection and revocation of access tokens (RFC 6749, 7009, 7662, 9068)
     Tokens,
-    /// What happened
+    /// Audit log
     Audit,
-    /// What was used of what is allowed
+    /// Usage and limits
     Usage,
     /// Tenants
     Organizations,
-    /// What clients and resource servers need to know to begin
+    /// Discovery metadata for clients and resource servers
     Discovery,
-    /// For probes
+    /// Liveness and readiness
     Health,
 }
 
-/// One operation of the document.
+/// An operation of the OpenAPI document.
 pub struct Operation {
-    /// Its `operationId`.
+    /// The `operationId`.
     pub id: &'static str,
-    /// Errors in this API's form, beside those that all operations have.
+    /// Errors in this API's format, in addition to [`ANY`].
     pub errors: &'static [Code],
-    /// Errors in OAuth's form, by status.
+    /// Errors in OAuth's format, by status.
     pub oauth_errors: &'static [(u16, &'static str)],
-    /// A body that works.
+    /// Example body that works.
     pub example: Option<fn() -> Value>,
-    /// Whether it can succeed at all.
+    /// Whether the operation can succeed.
     pub succeeds: bool,
 }
 
-/// Any operation, whatever it does.
+/// Errors that every operation may return.
 pub const ANY: [Code; 2] = [Code::InternalServerError, Code::ServiceUnavailable];
 
 use Code::{
@@ -53,7 +53,7 @@ use Code::{
     PayloadTooLarge, RateLimitExceeded, Unauthorized, UnsupportedMediaType, ValidationError,
 };
 
-/// What stands before the form of client authentication.
+/// Errors of client authentication and of the form, in OAuth's format.
 const CLIENT_ERRORS: [(u16, &str); 3] = [
     (400, "invalid_request, unauthorized_client"),
     (401, "invalid_client"),
@@ -76,7 +76,7 @@ const fn operation(id: &'static str, errors: &'static [Code]) -> Operation {
     Operation { id, errors, oauth_errors: &[], example: None, succeeds: true }
 }
 
-/// Every operation of the document.
+/// All operations of the OpenAPI document.
 pub const OPERATIONS: &[Operation] = &[
     Operation {
         example: Some(|| {

@@ -24,6 +24,7 @@ use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on organizations.
 pub struct OrganizationsApi {
+    /// The use cases of organizations.
     pub organizations: Organizations,
 }
 
@@ -31,7 +32,7 @@ pub struct OrganizationsApi {
 impl OrganizationsApi {
     /// Create an organization
     ///
-    /// A tenant: it owns agents, their credentials and their audit events.
+    /// An organization is a tenant: it owns agents, their credentials and their audit events.
     #[oai(path = "/organizations", method = "post", operation_id = "createOrganization")]
     async fn create(
         &self,
@@ -62,10 +63,10 @@ impl OrganizationsApi {
         }))
     }
 
-    /// Read an organization
+    /// Get an organization
     ///
-    /// `limits` shows only where it departs from its plan.
-    #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "getOrganization")]
+    /// `limits` contains only the limits that override those of the plan.
+    #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "readOrganization")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
@@ -76,11 +77,11 @@ impl OrganizationsApi {
         Ok(Json((&*organization).into()))
     }
 
-    /// Change an organization
+    /// Update an organization
     ///
-    /// Each field that is named is replaced whole, `limits` and `resources` too. Suspending is the tenant
-    /// kill switch: its agents get no tokens, and those that they have stay dead after reactivation.
-    #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "updateOrganization")]
+    /// Each field in the request is replaced as a whole, including `limits` and `resources`. Suspending is the tenant
+    /// kill switch: the organization's agents get no tokens, and their existing tokens stay revoked after reactivation.
+    #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "changeOrganization")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
@@ -95,17 +96,17 @@ impl OrganizationsApi {
 
 #[derive(ApiResponse)]
 enum CreateResponse {
-    /// The organization is there
+    /// Organization created
     #[oai(status = 201)]
     Created(
         Json<OrganizationBody>,
-        /// Where it is
+        /// Path of the organization
         #[oai(header = "Location")]
         String,
     ),
 }
 
-/// An organization that is to be
+/// An organization to create
 #[derive(Object)]
 #[oai(
     rename = "CreateOrganizationRequest",
@@ -116,10 +117,10 @@ enum CreateResponse {
 struct NewOrganizationBody {
     #[oai(validator(min_length = 2, max_length = 100))]
     name: String,
-    /// Unique
+    /// Unique among all organizations
     #[oai(validator(pattern = "^[a-z0-9-]{2,50}$"))]
     slug: String,
-    /// `free` where nothing is said
+    /// Defaults to `free`
     plan: Option<EnumName<Plan>>,
     #[oai(validator(max_items = 50, unique_items = true))]
     resources: Option<Vec<String>>,
@@ -145,7 +146,7 @@ impl Input for NewOrganizationBody {
     }
 }
 
-/// The fields of an organization that are to be replaced
+/// Fields of an organization to replace
 #[derive(Object)]
 #[oai(
     rename = "UpdateOrganizationRequest",
@@ -158,10 +159,10 @@ struct OrganizationChangeBody {
     name: Option<String>,
     plan: Option<EnumName<Plan>>,
     status: Option<EnumName<OrganizationStatus>>,
-    /// Replaces all of them
+    /// Replaces all resources
     #[oai(validator(max_items = 50, unique_items = true))]
     resources: Option<Vec<String>>,
-    /// Replaces all of them
+    /// Replaces all limit overrides
     limits: Option<LimitsBody>,
 }
 
@@ -184,7 +185,7 @@ impl Input for OrganizationChangeBody {
     }
 }
 
-/// Where an organization departs from its plan; null is unlimited, what is absent is the plan's
+/// Overrides of the plan's limits; null means unlimited, an absent field keeps the plan's limit
 #[derive(Object)]
 #[oai(rename = "Limits", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
 struct LimitsBody {
@@ -246,7 +247,7 @@ struct OrganizationBody {
     plan: EnumName<Plan>,
     status: EnumName<OrganizationStatus>,
     resources: Vec<String>,
-    /// Where it departs from its plan; null is unlimited
+    /// Overrides of the plan's limits; null means unlimited
     limits: Option<Value>,
     created_at: Instant,
     updated_at: Instant,
@@ -268,7 +269,9 @@ impl From<&Organization> for OrganizationBody {
     }
 }
 
-/// The overrides there are. An object by hand, since null and absent mean different things in it.
+/// Returns the overrides as an object; `None` if the organization has none.
+///
+/// The object is built by hand, because null and absent mean different things in it.
 fn limits_body(overrides: LimitOverrides) -> Option<Value> {
     let named = [
         ("maxAgents", overrides.max_agents),
@@ -283,7 +286,7 @@ fn limits_body(overrides: LimitOverrides) -> Option<Value> {
     if limits.is_empty() { None } else { Some(Value::Object(limits)) }
 }
 
-/// A limit as a number, or none for unlimited.
+/// Returns a limit as a number; `None` if it is unlimited.
 pub const fn limit_value(limit: Limit) -> Option<u32> {
     match limit {
         Limit::Unlimited => None,
@@ -295,7 +298,7 @@ pub const fn limit_value(limit: Limit) -> Option<u32> {
 #[derive(Object)]
 struct OrganizationPage {
     data: Vec<OrganizationBody>,
-    /// How many there are on all pages
+    /// Number of organizations on all pages
     total: u64,
     page: u32,
     limit: u32,

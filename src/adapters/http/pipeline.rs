@@ -1,5 +1,5 @@
-//! What all requests have in common: an id, a bounded body, a deadline, an end that no caller can prevent,
-//! errors in one form, and the headers that every answer has.
+//! The pipeline around every route: request ID, body limit, deadline, run-to-completion, error format,
+//! response headers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,35 +24,42 @@ use super::shutdown::Shutdown;
 use crate::app::App;
 use crate::domain::rate::network_of;
 
-/// The longest that a request may take once it has arrived.
+/// Maximum time to handle a request once its body has arrived.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Who is refused for what there is, or is not, is answered after a multiple of this time. A client that is there is
-/// looked up some microseconds longer than one that is not, and that must not be told.
+/// Refusals are delayed to a multiple of this, so that timing does not reveal whether a resource exists.
+///
+/// Looking up an existing client takes some microseconds longer than looking up a missing one.
 const REFUSAL_QUANTUM: Duration = Duration::from_millis(5);
 
-/// Where clients of OAuth's own kind call.
+/// Paths of the OAuth endpoints, whose clients may know only OAuth's error format.
 pub(super) const OAUTH_PATHS: [&str; 3] =
     ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
 
-/// Everything around the routes.
+/// The steps around every route.
 pub struct Pipeline {
+    /// The use cases.
     pub app: Arc<App>,
+    /// All routes.
     pub endpoint: Arc<BoxEndpoint<'static>>,
+    /// The methods of each path.
     pub routes: Routes,
+    /// The shutdown state, which tracks requests that continue without their caller.
     pub shutdown: Arc<Shutdown>,
+    /// Reads request bodies.
     pub bodies: BodyReader,
+    /// Limits the responses that wait to be read.
     pub answers: Answers,
-    pub failures: FailureLog,
-    /// Whose `X-Forwarded-For` counts.
+    /// Networks of the proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins that may send cross-origin requests.
     pub cors_origins: Vec<String>,
-    /// The path of the issuer's URL, under which the service answers too; empty where it has none.
+    /// Path of the issuer URL, under which the service is also reachable; empty if the URL has no path.
     pub issuer_path: String,
 }
 
 impl Pipeline {
-    /// Answers a request of that peer.
+    /// Answers a request from this peer.
     pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let context = HttpContext::new(self.app.clone(), request.headers(), peer, &self.trusted_proxies);
@@ -89,14 +96,16 @@ impl Pipeline {
         response
     }
 
-    /// Reads the body and runs the request, which goes on when the caller goes away: a change is made wholly or
-    /// not at all.
+    /// Reads the body and runs the request.
+    ///
+    /// The request continues if the caller disconnects, so that a change is made completely or not at all.
     async fn run(&self, mut request: Request, context: &Arc<HttpContext>) -> Result<Response, ApiError> {
         let local = self.local_path(request.uri().path());
         if local != request.uri().path() {
             *request.uri_mut() = with_path(request.uri(), local)?;
         }
-        // The router loses a parameter that is no UTF-8 when decoded; written out, it is an id like no other.
+        // The router loses a parameter that is not UTF-8 when decoded. Escaped once more, the parameter is an ID that
+        // matches nothing.
         if percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().is_err() {
             let path = request.uri().path().replace('%', "%25");
             *request.uri_mut() = with_path(request.uri(), &path)?;
@@ -118,7 +127,7 @@ impl Pipeline {
         };
         let work = DetachOnDrop::new(work, self.shutdown.tasks().clone());
         let response = within_deadline(work, is_change).await?;
-        // Whoever proves nothing is refused by its rate too, and was looked up before.
+        // 429 is padded too, because an unauthenticated caller is looked up before the rate limit refuses it.
         let tells_what_there_is =
             [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS];
         if tells_what_there_is.contains(&response.status()) {
@@ -127,7 +136,9 @@ impl Pipeline {
         Ok(response)
     }
 
-    /// The path as the routes know it: without the issuer's, which RFC 8414 puts behind the well-known name.
+    /// Returns the path as the routes know it, without the issuer's path.
+    ///
+    /// RFC 8414 puts the issuer's path after the well-known name.
     fn local_path<'a>(&self, path: &'a str) -> &'a str {
         const OPENID: &str = "/.well-known/openid-configuration";
         const METADATA: [&str; 3] =
@@ -137,8 +148,8 @@ impl Pipeline {
         }
         for name in METADATA {
             match path.strip_prefix(name) {
-                // Without the issuer's path it would be the metadata of another issuer. OpenID's document stands
-                // below the issuer, where a proxy may have taken the path away.
+                // Without the issuer's path, this is the metadata of another issuer. OpenID's document is located
+                // below the issuer, where a proxy may have removed the path.
                 Some("") if name != OPENID => return "/",
                 Some(rest) if rest == self.issuer_path => return &path[..name.len()],
                 _ => {}
@@ -150,7 +161,7 @@ impl Pipeline {
         }
     }
 
-    /// A place of ours, as those know it who know the issuer's path.
+    /// Prefixes `Location` with the issuer's path, under which clients reach the service.
     fn prefix_location(&self, headers: &mut HeaderMap) {
         let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok());
         let placed = place.map(|place| format!("{}{place}", self.issuer_path));
@@ -159,7 +170,7 @@ impl Pipeline {
         }
     }
 
-    /// The answer, with an error in this API's form whoever found it.
+    /// Converts an error to this API's format, whether a handler or the framework produced it.
     fn normalize_error(&self, response: Response, path: &str, context: &HttpContext) -> Response {
         if let Some(error) = response.data::<ApiError>() {
             return self.write_error(error, context);
@@ -190,7 +201,9 @@ impl Pipeline {
         }
     }
 
-    /// The answer to a read, counted until it has been read. A change was made, so its answer is given in any case.
+    /// Counts the response to a read request until the client has read it.
+    ///
+    /// Responses to other requests are always sent, because their change is already made.
     fn held(&self, response: Response, context: &HttpContext) -> Response {
         let request = &context.request;
         let network = || request.origin.address.map_or(IpAddr::from([0; 4]), network_of);
@@ -228,8 +241,9 @@ impl Pipeline {
     }
 }
 
-/// Waits until a multiple of [`REFUSAL_QUANTUM`] has passed since the request had arrived: since its body was there, as the
-/// caller chooses when to send it.
+/// Waits until a multiple of [`REFUSAL_QUANTUM`] has passed since the request arrived.
+///
+/// `arrived` is the time at which the body was complete, because the caller chooses when to send the body.
 async fn pad_refusal(arrived: Instant) {
     let multiples = arrived.elapsed().as_micros() / REFUSAL_QUANTUM.as_micros() + 1;
     #[expect(clippy::disallowed_methods, reason = "time that passes is all that is wanted")]
@@ -238,7 +252,7 @@ async fn pad_refusal(arrived: Instant) {
     evened.await;
 }
 
-/// The answer of a request that runs. At its deadline the caller is told, and the request runs on.
+/// Returns the response of a running request, or an error at its deadline; the request continues.
 async fn within_deadline(
     work: impl Future<Output = Result<Response, Panicked>>,
     is_change: bool,

@@ -11,6 +11,7 @@ use crate::app::revocation::Revocations;
 
 /// The revocation endpoint.
 pub struct RevocationApi {
+    /// The use case that revokes tokens.
     pub revocations: Revocations,
 }
 
@@ -18,8 +19,8 @@ pub struct RevocationApi {
 impl RevocationApi {
     /// Revoke a token
     ///
-    /// One's own, or with `agents:write` another agent's of the organization. From this answer on the token
-    /// is dead everywhere. An unknown token is answered like a known one.
+    /// Revokes a token of the caller or, with `agents:write`, of another agent in the organization. Once this call
+    /// has returned, the token is revoked on every instance. Unknown tokens get the same response as known ones.
     #[oai(path = "/token/revoke", method = "post", operation_id = "revokeToken")]
     async fn revoke(
         &self,
@@ -36,7 +37,7 @@ impl RevocationApi {
 
 #[derive(ApiResponse)]
 enum RevokeResponse {
-    /// The token is dead, if it was ours
+    /// Revoked, or unknown
     #[oai(status = 200)]
     Ok,
 }
@@ -46,7 +47,7 @@ enum RevokeResponse {
 #[oai(skip_serializing_if_is_none)]
 struct RevocationForm {
     token: String,
-    /// Not needed
+    /// Optional and ignored
     token_type_hint: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,

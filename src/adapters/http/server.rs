@@ -1,6 +1,6 @@
-//! The accept loop: connections, how many, how long, and their orderly end.
+//! The accept loop: number of connections, their deadlines and their graceful shutdown.
 //!
-//! HTTP/1.1 only. The head of a request has 10 s and 32 KB, silence between two requests 60 s.
+//! HTTP/1.1 only. A request head may take 10 s and 32 KiB; a connection may be idle for 60 s between requests.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,19 +20,21 @@ use super::connection_deadline::{ConnectionDeadline, TimedStream};
 use super::front::Front;
 use super::shutdown::Shutdown;
 
-/// How many connections may be open at once. Further ones wait in the listener's queue.
+/// Maximum number of open connections. Further connections wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 8_192;
-/// How many of the files that the process may open are left to lanes, keys and logs.
+/// Open files reserved for batch connections, keys and logs.
 const OTHER_FILES: usize = 256;
-/// The most that the head of a request may take, in bytes.
+/// Maximum size of a request head, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// How long a connection goes on once the end has begun: a request has 5 s, and a peer that sends or reads no faster has
-/// had its time.
+/// How long a connection may continue once shutdown has begun. A request has 5 s; a peer that sends or reads more
+/// slowly is cut off.
 const LAST_CALL: Duration = Duration::from_secs(8);
-/// How long to wait when no file is free for another connection.
+/// Delay after a failed accept, because no file descriptor may be free for another connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Serves every connection that comes until the shutdown closes. So many connections to stores need files too.
+/// Accepts and serves connections until `shutdown` is closing.
+///
+/// `pooled` is the number of connections to stores, which need file descriptors too.
 pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutdown>, pooled: usize) {
     let places = Arc::new(Semaphore::new(places(most_files(), OTHER_FILES + pooled)));
     loop {
@@ -58,7 +60,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutd
     }
 }
 
-/// How many connections are taken where so many files may be open, and so many are left to others.
+/// Returns how many connections to accept if `most_files` may be open and `others` are reserved.
 fn places(most_files: usize, others: usize) -> usize {
     let places = most_files.saturating_sub(others).clamp(1, MAX_CONNECTIONS);
     if places < MAX_CONNECTIONS {
@@ -70,7 +72,7 @@ fn places(most_files: usize, others: usize) -> usize {
     places
 }
 
-/// How many files the process may open, after it has taken what it may have.
+/// Raises the soft limit of open files to the hard limit, and returns the limit.
 #[cfg(target_os = "linux")]
 fn most_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -87,8 +89,8 @@ fn most_files() -> usize {
     usize::MAX
 }
 
-/// What the head of a request takes. hyper's own bound is on what it has read and not yet understood, so a
-/// long head that comes at once slips by it.
+/// Returns the size of a request head, in bytes. hyper limits only the data that it has read but not yet
+/// parsed, so a long head that arrives at once passes its check.
 fn head_bytes<B>(request: &hyper::Request<B>) -> usize {
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     request.uri().path_and_query().map_or(0, |path| path.as_str().len()) + headers.sum::<usize>()
@@ -104,7 +106,7 @@ async fn accept(
 }
 
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdown: Arc<Shutdown>) {
-    // Answers are written whole; waiting to fill a segment only delays them.
+    // Responses are written whole, so waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
     let deadline = ConnectionDeadline::new();
@@ -134,8 +136,8 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(TimedStream::new(stream, deadline.clone())), service);
     tokio::pin!(connection);
-    // A connection that breaks is its peer's affair; dropping it closes it. It is polled before its deadline, which
-    // must see what happened on it.
+    // An error of the connection needs no handling, because dropping the connection closes it. The connection is
+    // polled before its deadline, because the deadline must see what happened on the connection.
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,

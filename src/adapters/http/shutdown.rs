@@ -1,4 +1,4 @@
-//! From the first request to the last: what runs, and how it ends.
+//! Graceful shutdown of connections and requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long requests that are under way may take to finish once no new ones come: longer than a connection goes on, so that
-/// a change whose caller has gone is finished too.
+/// Maximum time for requests in progress to finish after the last new request. Longer than a connection may
+/// continue, so that a change whose caller has disconnected is finished too.
 const LONGEST_DRAIN: Duration = Duration::from_secs(12);
 
-/// The life of a running service, shared by all that must know when it ends.
+/// Shutdown state of a running service, shared by all parts that need to know it.
 #[derive(Default)]
 pub struct Shutdown {
     ending: AtomicBool,
     closing: CancellationToken,
-    /// Connections and requests. A request goes on here when its caller has gone away.
+    /// Connections and requests. A request continues here if its caller disconnects.
     tasks: TaskTracker,
 }
 
 impl Shutdown {
-    /// Says that the service is about to end: it is no longer ready, but still serves.
+    /// Marks the service as draining: no longer ready, but still serving.
     pub fn start_draining(&self) {
         self.ending.store(true, Ordering::Release);
     }
 
-    /// Whether the end has begun.
+    /// Returns whether shutdown has begun.
     pub fn is_draining(&self) -> bool {
         self.ending.load(Ordering::Acquire)
     }
 
-    /// Takes no new connections, closes idle ones, and waits until what is under way has finished.
+    /// Stops accepting connections, closes idle ones, and waits at most 12 s for requests in progress.
     pub async fn drain(&self) {
         self.start_draining();
         self.closing.cancel();
@@ -40,12 +40,12 @@ impl Shutdown {
         }
     }
 
-    /// Ends when no new connection is to be taken.
+    /// Waits until no new connections are accepted.
     pub async fn closing(&self) {
         self.closing.cancelled().await;
     }
 
-    /// The tasks that [`drain`](Self::drain) waits for.
+    /// Returns the tasks that [`drain`](Self::drain) waits for.
     pub const fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }

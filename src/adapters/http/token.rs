@@ -12,11 +12,12 @@ use super::operations::Tag;
 use crate::app::client_auth::ClientAuthError;
 use crate::app::token::{TokenRequest, Tokens};
 
-/// The grant that agents use (RFC 6749 section 4.4).
+/// The only supported grant type (RFC 6749 section 4.4).
 pub const GRANT_TYPE: &str = "client_credentials";
 
 /// The token endpoint.
 pub struct TokenApi {
+    /// The use case that issues tokens.
     pub tokens: Tokens,
 }
 
@@ -24,9 +25,9 @@ pub struct TokenApi {
 impl TokenApi {
     /// Get a token
     ///
-    /// The client credentials grant of RFC 6749 section 4.4. The client proves itself by Basic, by
-    /// `client_id` and `client_secret` in the form, or by `private_key_jwt` (RFC 7523): by exactly one of
-    /// them. Without `scope` the token gets every capability of the agent that is no management scope.
+    /// Client credentials grant (RFC 6749 section 4.4). The client authenticates by exactly one method: HTTP Basic,
+    /// `client_id` and `client_secret` in the form, or `private_key_jwt` (RFC 7523). Without `scope`, the token gets
+    /// all capabilities of the agent except management scopes, or all of them if the agent has only management scopes.
     #[oai(path = "/token", method = "post", operation_id = "issueToken")]
     async fn issue(
         &self,
@@ -68,10 +69,10 @@ impl TokenApi {
         }))
     }
 
-    /// Refuse to authorize
+    /// Reject an authorization request
     ///
-    /// Discovery documents must name an authorization endpoint, so there is one. Agents have no user to send
-    /// here: they use the client credentials grant at the token endpoint.
+    /// Exists only because discovery documents must name an authorization endpoint, and always returns an error.
+    /// Agents have no user to redirect here: they use the client credentials grant at the token endpoint.
     #[oai(path = "/authorize", method = "get", operation_id = "authorize")]
     async fn authorize(&self) -> Result<Json<TokenBody>, ApiError> {
         let description = "this server has no authorization endpoint; use the client_credentials grant";
@@ -79,15 +80,15 @@ impl TokenApi {
     }
 }
 
-/// A request for a token
+/// A token request
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct TokenForm {
     /// `client_credentials`
     grant_type: String,
-    /// Space-separated
+    /// Requested scopes, space-separated
     scope: Option<String>,
-    /// The one resource server that the token is for (RFC 8707)
+    /// Resource server that the token is for, at most one (RFC 8707)
     resource: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -101,16 +102,16 @@ impl FormFields for TokenForm {
     const REPEATED: Option<&'static str> = Some("resource");
 }
 
-/// A token
+/// An issued token
 #[derive(Object)]
 #[oai(rename = "Token")]
 struct TokenBody {
-    /// A JWT of RFC 9068
+    /// JWT access token (RFC 9068)
     access_token: String,
     /// `Bearer`
     token_type: String,
-    /// Seconds
+    /// Lifetime in seconds
     expires_in: u32,
-    /// Space-separated
+    /// Granted scopes, space-separated
     scope: String,
 }

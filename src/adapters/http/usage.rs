@@ -17,15 +17,16 @@ use crate::domain::scope::ManagementScope as Scope;
 
 /// The usage report.
 pub struct UsageApi {
+    /// The use case that reports usage.
     pub usage: UsageReports,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Usage")]
 impl UsageApi {
-    /// Read what an organization has used
+    /// Get usage and limits of an organization
     ///
-    /// Its agents, and its tokens of this month in all and by client (the 100 busiest), beside its limits.
-    #[oai(path = "/usage", method = "get", operation_id = "getUsage")]
+    /// Number of agents, and of tokens issued this month in total and by client (the 100 busiest), with the limits.
+    #[oai(path = "/usage", method = "get", operation_id = "readUsage")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
@@ -36,16 +37,16 @@ impl UsageApi {
     }
 }
 
-/// Whose usage is wanted
+/// Filter of the usage report
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct UsageQueryParameters {
-    /// Only this client's line, of its organization
+    /// Lists only this client, and reports on its organization
     client_id: Option<Uuid>,
 }
 
 impl Input for UsageQueryParameters {
-    /// A malformed id is as one that does not exist.
+    /// The client to report on. A malformed ID is treated as not found.
     type Value = Option<Option<AgentId>>;
 
     fn read(fields: &mut Fields) -> Option<Self::Value> {
@@ -53,7 +54,7 @@ impl Input for UsageQueryParameters {
     }
 }
 
-/// What an organization has used
+/// Usage and limits of an organization
 #[derive(Object)]
 #[oai(rename = "Usage", rename_all = "camelCase")]
 struct UsageBody {
@@ -65,15 +66,15 @@ struct UsageBody {
     tokens: TokenUsage,
 }
 
-/// Agents that are not decommissioned
+/// Number of agents that are not decommissioned
 #[derive(Object)]
 struct AgentUsage {
     used: u64,
-    /// Null for unlimited
+    /// Null if unlimited
     limit: Option<u32>,
 }
 
-/// Tokens of the month
+/// Tokens issued in the month
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct TokenUsage {
@@ -81,13 +82,13 @@ struct TokenUsage {
     by_client: Vec<ClientUsage>,
 }
 
-/// Tokens of the month of one client
+/// Tokens issued to one client in the month
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct ClientUsage {
     client_id: Uuid,
     used: u32,
-    /// Null for unlimited
+    /// Null if unlimited
     limit: Option<u32>,
 }
 

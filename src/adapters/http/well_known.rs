@@ -1,4 +1,4 @@
-//! `/.well-known`: what clients and resource servers need to know to begin.
+//! `/.well-known`: discovery metadata for clients and resource servers.
 
 use std::sync::Arc;
 
@@ -11,51 +11,53 @@ use super::token::GRANT_TYPE;
 use crate::app::keys::Keys;
 use crate::domain::scope::ManagementScope;
 
-/// How long a key set may be kept: a new key is published that long before it signs.
+/// `Cache-Control` of the key set. A new key must be published that long before it signs.
 const KEYS_MAY_BE_KEPT: &str = "public, max-age=300";
-/// The ways in which a client may prove itself.
+/// Supported client authentication methods.
 const AUTH_METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
-/// The algorithms that client assertions may have.
+/// Supported signature algorithms of client assertions.
 const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
 /// The discovery documents.
 pub struct WellKnownApi {
+    /// Use case that publishes the public keys.
     pub keys: Keys,
+    /// The issuer URL.
     pub issuer: Arc<str>,
 }
 
 #[OpenApi(prefix_path = "/.well-known", tag = "Tag::Discovery")]
 impl WellKnownApi {
-    /// Read the public keys
+    /// Get the public keys
     ///
-    /// Every key that signs, will sign or still verifies (RFC 7517).
-    #[oai(path = "/jwks.json", method = "get", operation_id = "getJwks")]
+    /// Every key that signs, will sign, or is still accepted for verification (RFC 7517).
+    #[oai(path = "/jwks.json", method = "get", operation_id = "readKeys")]
     async fn keys(&self) -> KeysResponse {
         let published = self.keys.published();
         let keys = published.iter().map(|key| Jwk::of(&key.key, Some(&key.id))).collect();
         KeysResponse::Ok(Json(KeySetBody { keys }), KEYS_MAY_BE_KEPT.to_owned())
     }
 
-    /// Read the authorization server's metadata
+    /// Get the authorization server metadata
     ///
-    /// RFC 8414.
-    #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "getServerMetadata")]
+    /// Authorization server metadata (RFC 8414).
+    #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "readServerMetadata")]
     async fn server(&self) -> Json<ServerMetadata> {
         Json(self.metadata())
     }
 
-    /// Read the OpenID discovery document
+    /// Get the OpenID discovery document
     ///
-    /// The same as the authorization server's metadata, where OpenID Connect looks for it.
-    #[oai(path = "/openid-configuration", method = "get", operation_id = "getOpenidConfiguration")]
+    /// The authorization server metadata, at the path where OpenID Connect clients look for it.
+    #[oai(path = "/openid-configuration", method = "get", operation_id = "readOpenidConfiguration")]
     async fn openid(&self) -> Json<ServerMetadata> {
         Json(self.metadata())
     }
 
-    /// Read the protected resource's metadata
+    /// Get the protected resource metadata
     ///
-    /// RFC 9728. The protected resource is this service's own API.
-    #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "getResourceMetadata")]
+    /// Protected resource metadata (RFC 9728). The protected resource is the API of this service.
+    #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "readResourceMetadata")]
     async fn resource(&self) -> Json<ResourceMetadata> {
         Json(ResourceMetadata {
             resource: self.issuer.to_string(),
@@ -105,11 +107,11 @@ fn scopes() -> Vec<String> {
 
 #[derive(ApiResponse)]
 enum KeysResponse {
-    /// The keys
+    /// The public keys
     #[oai(status = 200)]
     Ok(
         Json<KeySetBody>,
-        /// How long they may be kept
+        /// How long the keys may be cached
         #[oai(header = "Cache-Control")]
         String,
     ),
@@ -122,7 +124,7 @@ struct KeySetBody {
     keys: Vec<Jwk>,
 }
 
-/// The metadata of RFC 8414 section 2, and what OpenID Connect Discovery 1.0 asks for beside it
+/// Metadata of RFC 8414 section 2, with the additional fields that OpenID Connect Discovery 1.0 requires
 #[derive(Object)]
 struct ServerMetadata {
     issuer: String,
@@ -145,7 +147,7 @@ struct ServerMetadata {
     id_token_signing_alg_values_supported: Vec<String>,
 }
 
-/// The metadata of RFC 9728 section 2
+/// Metadata of RFC 9728 section 2
 #[derive(Object)]
 struct ResourceMetadata {
     resource: String,

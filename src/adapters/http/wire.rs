@@ -1,4 +1,4 @@
-//! How the domain's values look on the wire.
+//! Wire format of domain values.
 
 use std::borrow::Cow;
 
@@ -21,17 +21,19 @@ use crate::domain::time::Timestamp;
 
 use super::input::{Fields, Input};
 
-/// Where instants are counted from, on the calendar. It reaches to the last second of 9999, as RFC 3339 does.
+/// The Unix epoch as a calendar date. Such dates reach to the last second of 9999, as in RFC 3339.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
-/// Text for an instant: RFC 3339, in UTC, with milliseconds.
+/// Formats an instant as RFC 3339 text, in UTC, with milliseconds.
 pub fn instant(at: Timestamp) -> String {
     let since = SignedDuration::from_millis(at.as_millis());
     let at = EPOCH.checked_add(since).unwrap_or(DateTime::MAX);
     format!("{at:.3}Z")
 }
 
-/// The instant in this text of RFC 3339, cut to the millisecond.
+/// Parses RFC 3339 text into an instant, rounded down to the millisecond.
+///
+/// Returns what is wrong with the text if it is not an instant.
 pub fn parse_instant(text: &str) -> Result<Timestamp, &'static str> {
     const WRONG: &str = "must be an RFC 3339 timestamp with a time zone, such as \"2026-01-31T12:00:00Z\"";
     let is_plain = text.len() <= 40
@@ -47,20 +49,20 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, &'static str> {
         let local = pieces.date().to_datetime(pieces.time()?);
         let ahead = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
         let since = local.checked_sub(ahead).ok()?.duration_since(EPOCH);
-        // Down, before 1970 as after it.
+        // Rounds down both before and after 1970.
         i64::try_from(since.as_nanos().div_euclid(1_000_000)).ok()
     };
     is_plain.then(parse).flatten().map(Timestamp::from_millis).ok_or(WRONG)
 }
 
-/// Values that have names on the wire.
+/// A type whose values have names on the wire.
 pub trait WireEnum: Copy + PartialEq + Send + Sync + 'static {
-    /// What the type is called in the document.
+    /// Name of the type in the OpenAPI document.
     const TYPE: &'static str;
     /// Each value with its name.
     const NAMES: &'static [(&'static str, Self)];
 
-    /// The value's name.
+    /// Returns the value's name.
     fn name(self) -> &'static str {
         let found = Self::NAMES.iter().find(|(_, value)| *value == self);
         found.map_or("", |(name, _)| *name)
@@ -79,19 +81,19 @@ macro_rules! named {
 named!(AgentStatus, AgentType, DeploymentEnv, AuditAction, Outcome, ResourceType, CredentialStatus);
 named!(OrganizationStatus, Plan);
 
-/// A value by its name.
+/// A value that is written as its name.
 #[derive(Clone, Copy, Debug)]
 pub struct EnumName<T>(pub T);
 
-/// An instant.
+/// An instant that is written as RFC 3339 text.
 #[derive(Clone, Copy, Debug)]
 pub struct Instant(pub Timestamp);
 
-/// A path parameter that is an id. A malformed one is as one that does not exist, so none is refused here.
+/// An ID in a path. A malformed ID is treated as not found, never as a validation error.
 #[derive(Clone, Debug)]
 pub struct PathId(pub String);
 
-/// What a type that is a string on the wire has in common with all such types.
+/// Implements [`Type`] for a type that is a string on the wire.
 macro_rules! string_on_the_wire {
     ([$($generics:tt)*] $type:ty, $name:expr, $schema:expr) => {
         impl<$($generics)*> Type for $type {
@@ -158,7 +160,7 @@ impl ParseFromParameter for PathId {
     }
 }
 
-/// The answer to what has nothing to say
+/// A response without content
 #[derive(ApiResponse)]
 pub enum NoContent {
     /// No content
@@ -166,25 +168,25 @@ pub enum NoContent {
     NoContent,
 }
 
-/// An organization's id in a body or a query.
+/// Parses the ID of an organization in a body or a query; returns what is wrong otherwise.
 pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
     OrganizationId::parse(text).ok_or("must be an organization ID")
 }
 
-/// The page that a list's `page` and `limit` ask for.
+/// Reads the page that `page` and `limit` of a list select; `None` if one of them is invalid.
 pub fn page(fields: &mut Fields) -> Option<PageRequest> {
     let number = fields.number("page", 1..=u32::MAX);
     let limit = fields.number("limit", 1..=100);
     Some(PageRequest { number: number?.unwrap_or(first_page()), limit: limit?.unwrap_or(default_limit()) })
 }
 
-/// Which page of a list is wanted
+/// The page of a list to return
 #[derive(poem_openapi::Object)]
 pub struct PageQuery {
-    /// From 1
+    /// Page number, from 1
     #[oai(default = "first_page", validator(minimum(value = "1")))]
     pub page: u32,
-    /// Entries a page
+    /// Page size
     #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     pub limit: u32,
 }
@@ -197,10 +199,12 @@ impl Input for PageQuery {
     }
 }
 
+/// Returns the default page number.
 pub const fn first_page() -> u32 {
     1
 }
 
+/// Returns the default page size.
 pub const fn default_limit() -> u32 {
     20
 }
