@@ -59,7 +59,7 @@ impl AgentsApi {
     /// Get an agent
     ///
     /// Decommissioned agents are returned too.
-    #[oai(path = "/agents/:agentId", method = "get", operation_id = "readAgent")]
+    #[oai(path = "/agents/:agentId", method = "get", operation_id = "getAgent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
@@ -73,7 +73,7 @@ impl AgentsApi {
     ///
     /// Each field in the request is replaced as a whole. Suspending (`"status": "suspended"`) permanently revokes
     /// the agent's existing tokens, on every instance.
-    #[oai(path = "/agents/:agentId", method = "patch", operation_id = "changeAgent")]
+    #[oai(path = "/agents/:agentId", method = "patch", operation_id = "updateAgent")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,

@@ -42,7 +42,7 @@ impl AuditApi {
     /// Get an audit event
     ///
     /// Events past the organization's retention period are reported as not found.
-    #[oai(path = "/audit/:eventId", method = "get", operation_id = "readAuditEvent")]
+    #[oai(path = "/audit/:eventId", method = "get", operation_id = "getAuditEvent")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AuditRead")] caller: Bearer,

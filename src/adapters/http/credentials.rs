@@ -31,7 +31,7 @@ impl CredentialsApi {
     /// The credential is a client secret, which is returned only in this response, or the agent's own public key. An
     /// agent can have ten credentials that are active and not expired. `credentials:write` is sufficient for the
     /// caller's own credentials.
-    #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "generateCredential")]
+    #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "createCredential")]
     async fn generate(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,

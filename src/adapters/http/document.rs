@@ -212,7 +212,7 @@ fn add_example(described: &mut Value, operation: &Operation) {
 }
 
 /// Describes a success by the operation's summary if its type has no description.
-fn describe_success(described: &mut Value) {
+fn describe_success(described: &mut Value, schemas: &Value) {
     let summary = described["summary"].clone();
     let Some(response) = described.pointer_mut("/responses/200") else { return };
     if response["description"] == "" {

@@ -23,7 +23,7 @@ impl HealthApi {
     /// Liveness
     ///
     /// For liveness probes. Responds as long as the process is able to.
-    #[oai(path = "/health", method = "get", operation_id = "readHealth")]
+    #[oai(path = "/health", method = "get", operation_id = "getHealth")]
     async fn health(&self) -> Json<Health> {
         Json(Health { status: "ok".to_owned() })
     }
@@ -33,7 +33,7 @@ impl HealthApi {
     /// For readiness probes and load balancers. 503 while the service is starting or draining, and while PostgreSQL is
     /// not writable. Without Redis, or while this instance counts request rates by itself, the service is `degraded`
     /// but keeps serving.
-    #[oai(path = "/health/ready", method = "get", operation_id = "readReadiness")]
+    #[oai(path = "/health/ready", method = "get", operation_id = "getReadiness")]
     async fn ready(&self) -> ReadyResponse {
         let report = self.readiness.report().await;
         let state = |answers| if answers { "ok" } else { "unavailable" };

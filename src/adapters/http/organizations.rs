@@ -66,7 +66,7 @@ impl OrganizationsApi {
     /// Get an organization
     ///
     /// `limits` contains only the limits that override those of the plan.
-    #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "readOrganization")]
+    #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "getOrganization")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
@@ -81,7 +81,7 @@ impl OrganizationsApi {
     ///
     /// Each field in the request is replaced as a whole, including `limits` and `resources`. Suspending is the tenant
     /// kill switch: the organization's agents get no tokens, and their existing tokens stay revoked after reactivation.
-    #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "changeOrganization")]
+    #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "updateOrganization")]
     async fn change(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,

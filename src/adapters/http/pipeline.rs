@@ -50,6 +50,8 @@ pub struct Pipeline {
     pub bodies: BodyReader,
     /// Limits the responses that wait to be read.
     pub answers: Answers,
+    /// Logs the requests that fail.
+    pub failures: FailureLog,
     /// Networks of the proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins that may send cross-origin requests.

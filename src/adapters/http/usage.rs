@@ -26,7 +26,7 @@ impl UsageApi {
     /// Get usage and limits of an organization
     ///
     /// Number of agents, and of tokens issued this month in total and by client (the 100 busiest), with the limits.
-    #[oai(path = "/usage", method = "get", operation_id = "readUsage")]
+    #[oai(path = "/usage", method = "get", operation_id = "getUsage")]
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,

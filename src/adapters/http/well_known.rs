@@ -31,7 +31,7 @@ impl WellKnownApi {
     /// Get the public keys
     ///
     /// Every key that signs, will sign, or is still accepted for verification (RFC 7517).
-    #[oai(path = "/jwks.json", method = "get", operation_id = "readKeys")]
+    #[oai(path = "/jwks.json", method = "get", operation_id = "getJwks")]
     async fn keys(&self) -> KeysResponse {
         let published = self.keys.published();
         let keys = published.iter().map(|key| Jwk::of(&key.key, Some(&key.id))).collect();
@@ -41,7 +41,7 @@ impl WellKnownApi {
     /// Get the authorization server metadata
     ///
     /// Authorization server metadata (RFC 8414).
-    #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "readServerMetadata")]
+    #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "getServerMetadata")]
     async fn server(&self) -> Json<ServerMetadata> {
         Json(self.metadata())
     }
@@ -49,7 +49,7 @@ impl WellKnownApi {
     /// Get the OpenID discovery document
     ///
     /// The authorization server metadata, at the path where OpenID Connect clients look for it.
-    #[oai(path = "/openid-configuration", method = "get", operation_id = "readOpenidConfiguration")]
+    #[oai(path = "/openid-configuration", method = "get", operation_id = "getOpenidConfiguration")]
     async fn openid(&self) -> Json<ServerMetadata> {
         Json(self.metadata())
     }
@@ -57,7 +57,7 @@ impl WellKnownApi {
     /// Get the protected resource metadata
     ///
     /// Protected resource metadata (RFC 9728). The protected resource is the API of this service.
-    #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "readResourceMetadata")]
+    #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "getResourceMetadata")]
     async fn resource(&self) -> Json<ResourceMetadata> {
         Json(ResourceMetadata {
             resource: self.issuer.to_string(),
