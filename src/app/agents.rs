@@ -1,4 +1,4 @@
-//! Agents: registering, reading, changing, stopping.
+//! Use cases of agents: register, find, list, change, decommission, revoke tokens.
 
 use std::sync::Arc;
 
@@ -18,11 +18,12 @@ use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
 use crate::ports::store_error::StoreError;
 
-/// How often a kill is tried when what it kills is being changed at the same time: an agent that changes itself again and
-/// again must not escape it.
+/// Maximum attempts to revoke, suspend or decommission when concurrent changes conflict.
+///
+/// Conflicts are retried this often because an agent that keeps changing itself must not escape.
 pub(super) const KILL_ATTEMPTS: usize = 16;
 
-/// The use cases of agents.
+/// Use cases of agents.
 #[derive(Clone)]
 pub struct Agents {
     pub(super) store: Arc<dyn AgentStore>,
@@ -31,16 +32,22 @@ pub struct Agents {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// An agent that is to be registered.
+/// An agent to be registered.
 #[derive(Clone, Debug)]
 pub struct NewAgent {
-    /// Whose it is to be; the caller's where none is named. Naming one takes `admin:orgs`.
+    /// Organization of the agent; the caller's if `None`. Naming one requires `admin:orgs`.
     pub organization: Option<OrganizationId>,
+    /// Email address, unique within the organization.
     pub email: Email,
+    /// Kind of work that the agent does.
     pub agent_type: AgentType,
+    /// Version of the agent (SemVer 2.0.0).
     pub version: Version,
+    /// Scopes that the agent may be granted.
     pub capabilities: Scopes,
+    /// Team or person responsible for the agent.
     pub owner: Owner,
+    /// Environment that the agent runs in.
     pub deployment_env: DeploymentEnv,
 }
 
@@ -61,13 +68,18 @@ impl Agents {
         Ok(agent)
     }
 
-    /// One agent.
+    /// Returns the agent with this ID.
+    ///
+    /// Returns [`AgentsError::NoSuchAgent`] if the ID is malformed (`None`), unknown, or outside the caller's
+    /// tenancy.
     pub async fn find(&self, caller: &Caller, id: Option<AgentId>) -> Result<Arc<Agent>, AgentsError> {
         caller.require(ManagementScope::AgentsRead)?;
         self.lookup(caller, id).await
     }
 
-    /// A page of agents, newest first.
+    /// Returns a page of agents, newest first.
+    ///
+    /// The page is empty if `organization` is outside the caller's tenancy.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -82,7 +94,9 @@ impl Agents {
         }
     }
 
-    /// Replaces the fields that the change names. Where nothing differs, nothing is changed or noted.
+    /// Replaces the fields named in the change.
+    ///
+    /// If nothing differs, nothing is stored and no event is recorded.
     pub async fn change(
         &self,
         caller: &Caller,
@@ -98,7 +112,7 @@ impl Agents {
         .await
     }
 
-    /// Ends an agent's life, with its tokens and its credentials.
+    /// Decommissions an agent permanently, and revokes its tokens and credentials.
     pub async fn decommission(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
         self.update(caller, id, KILL_ATTEMPTS, |before, at| {
             let details = caller.event(AuditAction::AgentDecommissioned, before.id, Metadata::default());
@@ -108,7 +122,9 @@ impl Agents {
         Ok(())
     }
 
-    /// The kill switch: every token that the agent has is dead from now on; the next one works.
+    /// Revokes all tokens issued to an agent so far (kill switch).
+    ///
+    /// The agent can obtain new tokens afterwards.
     pub async fn revoke_tokens(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
         self.update(caller, id, KILL_ATTEMPTS, |before, at| {
             let after = before.with_tokens_revoked(at)?;
@@ -120,7 +136,9 @@ impl Agents {
         Ok(())
     }
 
-    /// Reads an agent, decides what becomes of it, and stores that unless the agent has changed since.
+    /// Reads an agent, applies `decide`, and stores the result unless the agent has changed since.
+    ///
+    /// A conflict is retried until `attempts` attempts were made.
     async fn update(
         &self,
         caller: &Caller,
@@ -188,7 +206,7 @@ impl Agents {
 }
 
 impl NewAgent {
-    /// The agent at the start of its life.
+    /// Builds the new agent: active, with generation and revision 0.
     pub(super) fn into_agent(self, id: AgentId, organization: OrganizationId, at: Timestamp) -> Agent {
         Agent {
             id,
@@ -208,25 +226,34 @@ impl NewAgent {
     }
 }
 
-/// Why a use case of agents did nothing.
+/// Error returned by the use cases of agents.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentsError {
+    /// The caller lacks a required scope.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// No agent has this ID within the caller's tenancy.
     #[error("no such agent")]
     NoSuchAgent,
+    /// No organization has this ID within the caller's tenancy.
     #[error("no such organization")]
     NoSuchOrganization,
+    /// The email address is already used in this organization, perhaps by a decommissioned agent.
     #[error("the email address is already used in this organization, possibly by a decommissioned agent")]
     EmailTaken,
+    /// The organization has reached its limit of agents.
     #[error("the organization has reached its limit of {0} agents")]
     LimitReached(u32),
+    /// The agent is decommissioned and cannot change.
     #[error(transparent)]
     Decommissioned(#[from] Decommissioned),
+    /// The agent was changed concurrently.
     #[error("the agent was changed concurrently; read it and try again")]
     Conflict,
+    /// The change would leave no administrator.
     #[error("this would leave no active agent with admin:orgs and an active credential")]
     LastAdministrator,
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,4 +1,4 @@
-//! Reading the audit log.
+//! Use cases of the audit log: list, find, purge.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::ports::clock::Clock;
 use crate::ports::cursor_seal::CursorSeal;
 use crate::ports::store_error::StoreError;
 
-/// Shows what happened.
+/// Reads and purges the audit log.
 #[derive(Clone)]
 pub struct Audit {
     pub(super) log: Arc<dyn AuditLog>,
@@ -20,27 +20,33 @@ pub struct Audit {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// A part of the log that a caller asks for.
+/// Parameters of a list of audit events.
 #[derive(Clone, Debug)]
 pub struct AuditRequest {
-    /// Only that organization's events; all within reach where none is named.
+    /// Organization to list; all within the caller's tenancy if `None`.
     pub organization: Option<OrganizationId>,
+    /// Conditions that listed events meet.
     pub filter: AuditFilter,
-    /// What an earlier answer gave to go on with.
+    /// Cursor from the previous page; `None` for the first page.
     pub cursor: Option<String>,
+    /// Maximum number of events on the page.
     pub limit: u32,
 }
 
-/// A part of the log, newest first.
+/// A page of the audit log, newest first.
 #[derive(Clone, Debug)]
 pub struct AuditPage {
+    /// Events of the page.
     pub events: Vec<Arc<AuditEvent>>,
-    /// To go on with; none at the end.
+    /// Cursor of the next page; `None` on the last page.
     pub next_cursor: Option<String>,
 }
 
 impl Audit {
-    /// A page of events. Going on by its cursors shows each event once that was there before the first page.
+    /// Returns a page of events.
+    ///
+    /// Following the cursors yields each event stored before the first page exactly once. Returns
+    /// [`AuditError::InvalidCursor`] if the cursor was not issued to this caller for these filters.
     pub async fn list(&self, caller: &Caller, request: &AuditRequest) -> Result<AuditPage, AuditError> {
         caller.require(ManagementScope::AuditRead)?;
         let Some(within) = caller.tenancy().narrowed_to(request.organization) else {
@@ -69,7 +75,10 @@ impl Audit {
         Ok(AuditPage { events, next_cursor })
     }
 
-    /// One event.
+    /// Returns the event with this ID.
+    ///
+    /// Returns [`AuditError::NoSuchEvent`] if the ID is malformed (`None`) or unknown, or if the event is outside
+    /// the caller's tenancy or past its retention.
     pub async fn find(&self, caller: &Caller, id: Option<EventId>) -> Result<Arc<AuditEvent>, AuditError> {
         caller.require(ManagementScope::AuditRead)?;
         let id = id.ok_or(AuditError::NoSuchEvent)?;
@@ -77,26 +86,32 @@ impl Audit {
         found.ok_or(AuditError::NoSuchEvent)
     }
 
-    /// Removes what is past its retention and its grace; says how much that was.
+    /// Removes events past their retention and its grace period.
+    ///
+    /// Returns approximately how many were removed.
     pub async fn purge(&self) -> Result<u64, StoreError> {
         self.log.purge(self.clock.now()).await
     }
 }
 
-/// Everything that a cursor must not be used without: who asked, how far that reached, and for what.
+/// Returns what a cursor is bound to: the caller, its tenancy and the filter.
 fn binding(caller: &Caller, within: Tenancy, filter: &AuditFilter) -> Vec<u8> {
     format!("{} {within:?} {filter:?}", caller.agent()).into_bytes()
 }
 
-/// Why there is nothing to show.
+/// Error returned by the use cases of the audit log.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
+    /// The caller lacks `audit:read`.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// No visible event has this ID.
     #[error("no such audit event")]
     NoSuchEvent,
+    /// The cursor was not issued to this caller for these filters.
     #[error("the cursor does not belong to this query; start again without it")]
     InvalidCursor,
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

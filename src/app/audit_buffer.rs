@@ -1,14 +1,16 @@
-//! The side buffer of the audit log: what reads and strangers leave behind, tallied so that they cannot flood
-//! the record or delay `token.issued`.
+//! Buffers high-volume audit events (introspections, failed logins) and aggregates them per minute.
 //!
-//! * `token.introspected` is one event a caller, subject and minute, with a `count`;
-//! * `auth.failed` is the first five a minute a network address and claimed client in full, then one more event for
-//!   the rest, with a `count`.
+//! Aggregation keeps them from flooding the audit log and from delaying `token.issued`:
 //!
-//! Each instance counts for itself and tells the store every second; the store counts over all of them, and a
-//! tally becomes an event when its minute is over. All of it is bounded, and an organization has its share: what of its own
-//! goes beyond that, or what unknown clients leave, is folded into one tally, so that one tenant's events never displace another's.
-//! What still does not fit is dropped and counted in `agentidp_audit_dropped_total`.
+//! * `token.introspected` is one event per caller, subject and minute, with a `count`;
+//! * `auth.failed` is the first five events per network address, claimed client and minute in full, then one more
+//!   event for the rest, with a `count`.
+//!
+//! Each instance counts on its own and writes to the store every second. The store adds up all instances, and a
+//! tally becomes an event when its minute is over. The buffer is bounded. Each organization has a share of it, and
+//! unknown clients together have one. Events beyond a share are folded into summary tallies, so that one tenant's
+//! events never displace another's. Events that still do not fit are dropped and counted in
+//! `agentidp_audit_dropped_total`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,42 +27,43 @@ use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
 use crate::ports::store_error::StoreError;
 
-/// How many events may wait to be written in full.
+/// Maximum number of buffered events to be written in full.
 const MAX_SAMPLES_WAITING: usize = 10_000;
-/// How many tallies of either kind may run, and how many of them one organization's, or unknown clients'.
+/// Maximum number of open tallies of each kind; further events are folded.
 const MAX_TALLIES: usize = 10_000;
+/// Maximum number of tallies of one organization, or of all unknown clients, per minute and kind.
 const MAX_OF_ONE: usize = 1_000;
-/// How many addresses are counted separately for failures that claim the same client.
+/// Maximum number of addresses counted separately for failures that claim the same client.
 const MAX_OF_CLIENT: usize = 100;
-/// How many tallies are written at once.
+/// Maximum number of tallies written at once.
 const MAX_BATCH: usize = 500;
-/// For how long after its end a minute's tallies stay open, for instances that have not written yet.
+/// Seconds for which tallies stay open after their minute, for instances that have not written yet.
 const GRACE_SECONDS: i64 = 2;
 
-/// Gathers what is not worth a row a request.
+/// Buffers audit events that are too frequent for one row per request.
 pub struct AuditBuffer {
     log: Arc<dyn AuditLog>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     state: Mutex<State>,
-    /// One flush at a time, so that none is written twice.
+    /// Held during a flush, so that nothing is written twice.
     flushing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Apart from the failures, so that strangers cannot crowd them out.
+    /// Separate from `failures`, so that unauthenticated callers cannot crowd introspections out.
     introspections: HashMap<Key, RunningTally>,
     failures: HashMap<Key, RunningTally>,
-    /// How many events wait to be written in full.
+    /// Number of events that wait to be written in full.
     waiting: usize,
-    /// How many tallies each has of this minute; by client for failures.
+    /// Number of tallies opened in `minute`, by organization and, for failures, also by claimed client.
     shares: HashMap<Share, usize>,
-    /// The minute that the shares are of.
+    /// Minute that `shares` applies to.
     minute: Option<Timestamp>,
 }
 
-/// Who has a share of the tallies of one kind.
+/// Holder of a share of the tallies of one kind.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Share {
     Introspections(Option<OrganizationId>),
@@ -69,7 +72,9 @@ enum Share {
 }
 
 impl State {
-    /// Takes a place in each share, if there is one in all of them.
+    /// Takes a place in each share, or in none if one of them is full.
+    ///
+    /// Returns whether the places were taken.
     fn enter(&mut self, shares: &[(Share, usize)]) -> bool {
         let has_place =
             |(share, most): &(Share, usize)| self.shares.get(share).is_none_or(|taken| taken < most);
@@ -95,12 +100,12 @@ enum Key {
         network: Option<IpAddr>,
         claimed: Option<Uuid>,
     },
-    /// All that an organization's callers introspected beyond its share.
+    /// All introspections by an organization's callers beyond its share.
     IntrospectedBeyond {
         minute: Timestamp,
         organization: Option<OrganizationId>,
     },
-    /// All that failed for one client, or for one organization, from more addresses than are counted separately.
+    /// All failures beyond the share of a client or, if `claimed` is `None`, of an organization.
     FailedBeyond {
         minute: Timestamp,
         organization: Option<OrganizationId>,
@@ -143,7 +148,7 @@ fn text_of(id: Option<&impl ToString>) -> String {
     id.map_or_else(String::new, ToString::to_string)
 }
 
-/// The event that stands for many of its kind: without actor and address, and with `folded` in its metadata.
+/// Returns the event that represents many: without actor and address, with `folded` in its metadata.
 fn folded(event: AuditEvent, resource: Option<Resource>) -> AuditEvent {
     let AuditEvent { organization, draft } = event;
     let origin = Origin { address: None, user_agent: None };
@@ -151,12 +156,12 @@ fn folded(event: AuditEvent, resource: Option<Resource>) -> AuditEvent {
     AuditEvent { organization, draft: NewAuditEvent { actor: None, resource, origin, metadata, ..draft } }
 }
 
-/// A tally of this minute, and what of it has not been written.
+/// A tally, and the part of it that has not been written.
 struct RunningTally {
     event: AuditEvent,
     count: u64,
     samples: Vec<AuditEvent>,
-    /// How many were to be written in full, written or not.
+    /// Number of events selected to be written in full, already written or not.
     sampled: usize,
 }
 
@@ -165,7 +170,10 @@ impl RunningTally {
         Self { event, count: 0, samples: Vec::new(), sampled: 0 }
     }
 
-    /// Has an event written in full, if it is one of the first few and there is room, or counts it. Says how many more wait.
+    /// Keeps an event to be written in full, or counts it.
+    ///
+    /// The event is kept if it is one of the first few and there is room. Returns how many more events wait to be
+    /// written.
     fn sample(&mut self, event: AuditEvent, has_room: bool) -> usize {
         if self.sampled < MAX_SAMPLES && has_room {
             self.sampled += 1;
@@ -176,8 +184,10 @@ impl RunningTally {
         0
     }
 
-    /// What has not been written; none where all was. Each time the event has another id: where the tally that it was
-    /// written to has been ended already, this is the beginning of another.
+    /// Takes the unwritten counts and events; `None` if nothing is unwritten.
+    ///
+    /// Uses a new event ID each time, because the stored tally may have been settled already, and this would then
+    /// open a new one.
     fn pending(&mut self, key: &Key, ids: &dyn Ids) -> Option<Tally> {
         if self.count == 0 && self.samples.is_empty() {
             return None;
@@ -199,7 +209,9 @@ impl AuditBuffer {
         Self { log, clock, ids, state: Mutex::default(), flushing: tokio::sync::Mutex::default() }
     }
 
-    /// Notes that `caller` introspected a token of `subject`; `event` writes the first of a minute.
+    /// Counts an introspection of a token of `subject` by `caller`.
+    ///
+    /// `event` is called only if these two have no open tally of this minute.
     pub(super) fn introspected(
         &self,
         caller: AgentId,
@@ -225,7 +237,7 @@ impl AuditBuffer {
         add(&mut state.introspections, key, event, |tally| tally.count += 1);
     }
 
-    /// Notes a failed authentication.
+    /// Records a failed authentication.
     pub(super) fn failed(&self, event: AuditEvent) {
         let draft = &event.draft;
         let key = Key::Failed {
@@ -246,8 +258,8 @@ impl AuditBuffer {
                 state.failures.insert(key, tally);
                 return;
             }
-            // One tally for each client whose failures go beyond its share, as far as the organization's share goes; then
-            // one for all of the organization.
+            // Beyond its share, each client has one tally while its organization has room; then all share one tally
+            // of the organization.
             let minute = key.minute();
             let resource = draft.resource;
             let of_client = Key::FailedBeyond { minute, organization, claimed };
@@ -263,13 +275,16 @@ impl AuditBuffer {
         state.waiting += tally.sample(event, state.waiting < MAX_SAMPLES_WAITING);
     }
 
-    /// Tells what has not been written, and ends the tallies of minutes that are over. What cannot be written waits on.
+    /// Writes buffered events, and settles the tallies of past minutes.
+    ///
+    /// If the store is unavailable, events stay in the buffer. After any other error the failed batch is dropped and
+    /// counted in `agentidp_audit_dropped_total`.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.write().await?;
         self.settle(self.clock.now().plus_seconds(-GRACE_SECONDS).to_the_minute()).await
     }
 
-    /// Ends the tallies of minutes before `end`.
+    /// Settles the tallies of minutes before `end`: each that has counted events becomes one event.
     pub async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
         self.log.settle(end).await
     }
@@ -284,7 +299,8 @@ impl AuditBuffer {
             match &outcome {
                 Ok(()) => {}
                 Err(StoreError::Unavailable { .. }) => self.put_back(pending),
-                // It may be there, or can never be: written again it would count twice, or fail for ever.
+                // The batch may have been written, or can never be: a retry would count it twice, or fail every
+                // time.
                 Err(_) => dropped(pending.iter().map(|(_, tally)| events_of(tally)).sum()),
             }
             if outcome.is_err() {
@@ -296,7 +312,7 @@ impl AuditBuffer {
         Ok(())
     }
 
-    /// What has not been written. Tallies of minutes that are over are forgotten with it.
+    /// Takes everything unwritten, and removes the tallies of past minutes from the buffer.
     fn take_pending(&self) -> Vec<(Key, Tally)> {
         let minute = self.clock.now().to_the_minute();
         let mut state = self.lock();
@@ -341,14 +357,14 @@ impl AuditBuffer {
     }
 }
 
-/// Adds to the tally of that key, which begins with that event.
+/// Adds to the tally with this key, opening it with this event if missing.
 fn add(
     tallies: &mut HashMap<Key, RunningTally>,
     key: Key,
     event: AuditEvent,
     count: impl FnOnce(&mut RunningTally),
 ) {
-    // Folded ones are few, but their number is not bounded by the shares.
+    // Folded tallies are few, but the shares do not bound their number.
     if tallies.len() >= 2 * MAX_TALLIES && !tallies.contains_key(&key) {
         dropped(1);
         return;
@@ -356,7 +372,7 @@ fn add(
     count(tallies.entry(key).or_insert_with(|| RunningTally::new(event)));
 }
 
-/// How many events a tally stands for.
+/// Returns the number of events that a tally represents.
 fn events_of(tally: &Tally) -> u64 {
     tally.count + tally.samples.len() as u64
 }
@@ -378,7 +394,7 @@ mod tests {
     use crate::domain::tenancy::Tenancy;
     use crate::ports::audit_log::AuditQuery;
 
-    /// Keeps what it is given so many times, and is away then, or does not say whether it kept it.
+    /// Accepts `answers` writes, then fails as unavailable or, if `is_in_doubt`, without saying whether it wrote.
     struct Log {
         answers: AtomicUsize,
         is_in_doubt: AtomicBool,
@@ -461,7 +477,7 @@ mod tests {
         AuditEvent { organization: None, draft }
     }
 
-    /// The same event, of an organization and of one of its clients.
+    /// Returns the event as one of an organization and of one of its clients.
     fn of(organization: u128, event: AuditEvent) -> AuditEvent {
         let resource = Some(AgentId(Uuid::from_u128(organization)).into());
         let organization = Some(OrganizationId(Uuid::from_u128(organization)));
@@ -477,7 +493,7 @@ mod tests {
         (log.clone(), AuditBuffer::new(log, Arc::new(Noon), Arc::new(NoNewIds)))
     }
 
-    /// How many events were written of in full, and how many were counted.
+    /// Returns how many events were written in full, and how many were counted.
     fn written(log: &Log) -> (usize, u64) {
         let written = log.written.lock().expect("no panic");
         (written.iter().map(|tally| tally.samples.len()).sum(), written.iter().map(|tally| tally.count).sum())

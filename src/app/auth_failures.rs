@@ -1,4 +1,4 @@
-//! Those who prove nothing: counted by address, noted in the audit log, and told nothing.
+//! Rate limiting and auditing of failed authentication, by client address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 
-/// Deals with requests that fail to prove who they are.
+/// Counts and records failed authentications.
 #[derive(Clone)]
 pub struct AuthFailures {
     pub(super) limiter: Arc<dyn RateLimiter>,
@@ -26,11 +26,13 @@ pub struct AuthFailures {
     pub(super) exhausted: Arc<ExhaustedNetworks>,
 }
 
-/// Networks that have had their share of failures, each until when. To know them costs no question to the limiter.
+/// Networks that have exceeded their limit of failures.
+///
+/// Each is stored with the end of its exhaustion, in seconds since the epoch. A lookup does not query the limiter.
 #[derive(Default)]
 pub struct ExhaustedNetworks(Mutex<HashMap<IpAddr, i64>>);
 
-/// How many of them are known at once. Beyond that all are forgotten, and known again with their next failure.
+/// Maximum number of networks kept. Above it all are dropped, and each is added again at its next failure.
 const MAX_EXHAUSTED: usize = 10_000;
 
 impl ExhaustedNetworks {
@@ -48,18 +50,21 @@ impl ExhaustedNetworks {
     }
 }
 
-/// The client that a stranger claims to be, where there is such a client.
+/// Existing client that an unauthenticated request claims to be.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimedClient {
+    /// ID of the client.
     pub agent: AgentId,
+    /// Organization of the client.
     pub organization: OrganizationId,
 }
 
 impl AuthFailures {
-    /// Counts a failure against the stranger's address.
+    /// Counts a failure against the client address.
     ///
-    /// `Ok` lets the caller tell of the failure; otherwise the address has had its share. Who proves itself
-    /// never comes here, so an exhausted address stops nobody with a right secret behind the same NAT.
+    /// On `Ok` the failure may be reported to the client. Returns [`AdmissionError::RateLimited`] if the address has
+    /// exceeded its limit. Successful authentication never calls this, so an exhausted address does not block
+    /// clients with a correct secret behind the same NAT.
     pub async fn count(&self, context: &RequestContext) -> Result<(), AdmissionError> {
         let Some(address) = context.origin.address else { return Ok(()) };
         let limit = Limit::AtMost(self.requests_per_minute);
@@ -70,13 +75,15 @@ impl AuthFailures {
         outcome
     }
 
-    /// Whether the address has had its share of failures. It may still prove itself, but not at any cost.
+    /// Returns whether the address has exceeded its limit of failures.
+    ///
+    /// Clients at such an address can still authenticate, but the work spent on them is limited.
     pub(super) fn is_exhausted(&self, context: &RequestContext) -> bool {
         let address = context.origin.address.map(network_of);
         address.is_some_and(|network| self.exhausted.has(network, self.clock.now()))
     }
 
-    /// Counts a failed proof, and notes it in the audit log under the client that was claimed.
+    /// Counts a failed authentication, and records it in the audit log under the claimed client.
     pub(super) async fn record(
         &self,
         context: &RequestContext,

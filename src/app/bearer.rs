@@ -1,4 +1,4 @@
-//! Bearer tokens (RFC 6750): who calls this API.
+//! Bearer token authentication (RFC 6750).
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::ports::store_error::StoreError;
 use crate::ports::token_signer::TokenSigner;
 use crate::ports::token_store::TokenStore;
 
-/// Knows callers by their tokens.
+/// Authenticates callers by their access tokens.
 #[derive(Clone)]
 pub struct Bearer {
     pub(super) tokens: Arc<dyn TokenStore>,
@@ -23,9 +23,9 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    /// The caller whose token this is, held to its rate.
+    /// Authenticates the caller by its access token, and applies its rate limit.
     ///
-    /// The token must be alive, and for this service: one for a resource server does not work here.
+    /// The token must be active and issued for this service; a token for a resource server is refused.
     pub async fn authenticate(
         &self,
         context: &RequestContext,
@@ -58,7 +58,10 @@ impl Bearer {
         })
     }
 
-    /// A token that we did not sign claims nothing that can be believed.
+    /// Records a failed authentication.
+    ///
+    /// `claimed` is `None` for a token that this service did not sign, because its claims cannot be trusted, and for
+    /// one outside its validity period.
     async fn refused(&self, context: &RequestContext, claimed: Option<ClaimedClient>) -> BearerError {
         match self.auth_failures.record(context, claimed, "bearer").await {
             Ok(()) => BearerError::Invalid,
@@ -67,15 +70,19 @@ impl Bearer {
     }
 }
 
-/// Why a caller is not known.
+/// Error returned by bearer token authentication.
 #[derive(Debug, thiserror::Error)]
 pub enum BearerError {
+    /// The request has no access token.
     #[error("an access token is required: Authorization: Bearer <token>")]
     Missing,
+    /// The access token is invalid, expired, revoked, or for another audience.
     #[error("the access token is invalid, expired or revoked")]
     Invalid,
+    /// The caller, or the address of a failed authentication, has exceeded its rate limit.
     #[error("too many requests")]
     RateLimited,
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

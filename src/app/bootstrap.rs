@@ -1,4 +1,4 @@
-//! The first start: the organization `default`, and an administrator to begin with.
+//! Bootstrap: creates the organization `default` and its administrators.
 
 use std::sync::Arc;
 
@@ -22,20 +22,22 @@ use crate::ports::organization_store::{InsertOrganizationError, UpdateOrganizati
 use crate::ports::secret_hasher::HasherError;
 use crate::ports::store_error::StoreError;
 
-/// The address of the first administrator. That it is taken says that there was one.
+/// Email address of the first administrator. If the address is taken, a first administrator was already created.
 const FIRST_ADMINISTRATOR: &str = "administrator@agentidp.internal";
 
-/// Makes what must be there before anybody can ask for anything.
+/// Creates what must exist before any request can be authorized.
 #[derive(Clone)]
 pub struct Bootstrap {
     ports: Ports,
     events: Events,
 }
 
-/// An administrator that was made just now. The secret is shown once.
+/// A newly created administrator. The secret is shown only once.
 #[derive(Debug)]
 pub struct Administrator {
+    /// Agent ID, which is the OAuth `client_id`.
     pub client_id: AgentId,
+    /// Client secret.
     pub client_secret: ClientSecret,
 }
 
@@ -44,7 +46,9 @@ impl Bootstrap {
         Self { ports: ports.clone(), events }
     }
 
-    /// The organization `default`, made if it is not there. Many instances may do this at once.
+    /// Returns the organization `default`, and creates it if it does not exist.
+    ///
+    /// Many instances may call this concurrently.
     pub async fn default_organization(&self) -> Result<Arc<Organization>, BootstrapError> {
         let slug = Slug::parse(DEFAULT_SLUG).expect("a constant of the right form");
         let new = NewOrganization {
@@ -72,14 +76,18 @@ impl Bootstrap {
         }
     }
 
-    /// The first administrator. Refused where there was one already.
+    /// Creates the first administrator.
+    ///
+    /// Returns [`BootstrapError::AlreadyDone`] if one was created before.
     pub async fn first_administrator(&self) -> Result<Administrator, BootstrapError> {
         let metadata = Metadata::default().with("by", "operator");
         self.administrator(AgentId(self.ports.ids.next()), FIRST_ADMINISTRATOR, &metadata).await
     }
 
-    /// One more administrator, for whoever operates the service and can do nothing any more. Where the
-    /// organization `default` is suspended or full, that is lifted: nobody else could do that either.
+    /// Creates another administrator, for an operator without a usable administrator.
+    ///
+    /// If the organization `default` is suspended, it is reactivated. If its limit of agents is reached, the limit
+    /// is lifted. Without an administrator neither could be done otherwise.
     pub async fn another_administrator(&self) -> Result<Administrator, BootstrapError> {
         let metadata = Metadata::default().with("by", "operator").with("recovery", true);
         let before = self.default_organization().await?;
@@ -156,7 +164,7 @@ impl Bootstrap {
     }
 }
 
-/// Done by whoever operates the service, at the machine itself.
+/// Returns the details of an event caused by the operator, without actor and origin.
 fn by_operator(
     action: AuditAction,
     resource: impl Into<Resource>,
@@ -173,19 +181,25 @@ fn by_operator(
     }
 }
 
-/// Why no administrator was created.
+/// Error returned by the methods of [`Bootstrap`].
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
+    /// A first administrator was created before.
     #[error("a first administrator exists already; `agentidp bootstrap --recover` creates another")]
     AlreadyDone,
+    /// The organization `default` existed and has disappeared.
     #[error("the organization `default` exists but cannot be found")]
     Vanished,
+    /// The organization `default` was changed concurrently.
     #[error("the organization `default` is being changed; try again")]
     Contended,
+    /// The organization `default` has reached its limit of agents.
     #[error("the organization `default` has reached its limit of agents")]
     NoRoom,
+    /// The secret could not be hashed.
     #[error(transparent)]
     Hasher(#[from] HasherError),
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

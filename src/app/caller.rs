@@ -1,4 +1,4 @@
-//! Who calls, and what that caller may do.
+//! The authenticated caller of a request, and its permissions.
 
 use std::sync::Arc;
 
@@ -9,26 +9,28 @@ use crate::domain::id::{AgentId, TokenId};
 use crate::domain::scope::{ManagementScope, ManagementScopes};
 use crate::domain::tenancy::Tenancy;
 
-/// An agent that has proved who it is, by a token or as a client.
+/// An agent authenticated by an access token or as a client.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub(super) agent: Arc<Agent>,
-    /// The sum of its generation and its organization's.
+    /// Sum of the generations of the agent and its organization.
     pub(super) generation: u64,
-    /// Those of its token that the agent still has; all of them where it authenticated as a client.
+    /// Management scopes of the token that the agent still has; all of the agent's if it authenticated as a client.
     pub(super) scopes: ManagementScopes,
     pub(super) origin: Origin,
-    /// The token that it called with.
+    /// ID of the access token; `None` if the agent authenticated as a client.
     pub(super) token: Option<TokenId>,
 }
 
 impl Caller {
-    /// The agent that calls.
+    /// Returns the ID of the calling agent.
     pub fn agent(&self) -> AgentId {
         self.agent.id
     }
 
-    /// How far the caller reaches: its own organization, or all with `admin:orgs`. Nothing else makes one for a request.
+    /// Returns the tenancy of the caller: its own organization, or all with `admin:orgs`.
+    ///
+    /// Nothing else creates a tenancy for a request.
     pub fn tenancy(&self) -> Tenancy {
         if self.scopes.contains(ManagementScope::AdminOrgs) {
             Tenancy::All
@@ -37,12 +39,12 @@ impl Caller {
         }
     }
 
-    /// Refuses a caller without that scope.
+    /// Returns [`Forbidden`] if the caller lacks the scope.
     pub(super) fn require(&self, scope: ManagementScope) -> Result<(), Forbidden> {
         if self.scopes.contains(scope) { Ok(()) } else { Err(Forbidden::without(scope)) }
     }
 
-    /// Refuses a caller that has neither `scope` nor, for what is its own, `own`.
+    /// Returns [`Forbidden`] if the caller has neither `scope` nor, for its own agent, `own`.
     pub(super) fn require_or_own(
         &self,
         scope: ManagementScope,
@@ -52,14 +54,16 @@ impl Caller {
         if of == self.agent.id && self.scopes.contains(own) { Ok(()) } else { self.require(scope) }
     }
 
-    /// The rule against escalation: refuses a write on an agent whose management scopes, before or after,
-    /// are not all among the caller's. It holds for the caller's own agent too.
+    /// Returns [`Forbidden`] if `target` contains a management scope that the caller lacks.
+    ///
+    /// This is the rule against privilege escalation: a write on an agent requires all management scopes that the
+    /// agent has before or after the write. The rule applies to the caller's own agent too.
     pub(super) fn ensure_may_manage(&self, target: ManagementScopes) -> Result<(), Forbidden> {
         let missing = target.difference(self.scopes);
         if missing.is_empty() { Ok(()) } else { Err(Forbidden { missing }) }
     }
 
-    /// What the caller does, for the audit log.
+    /// Returns the audit event details of an action of the caller.
     pub(super) fn event(
         &self,
         action: AuditAction,
@@ -83,16 +87,16 @@ impl Caller {
     }
 }
 
-/// The caller lacks scopes that the call needs.
+/// Error returned if the caller lacks required scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the call needs scopes that the caller's token lacks")]
 pub struct Forbidden {
-    /// Those that it lacks.
+    /// Scopes that the caller lacks.
     pub missing: ManagementScopes,
 }
 
 impl Forbidden {
-    /// Refused for want of one scope.
+    /// Creates the error for one missing scope.
     pub(super) fn without(scope: ManagementScope) -> Self {
         Self { missing: ManagementScopes::from_iter([scope]) }
     }

@@ -1,8 +1,8 @@
-//! Client authentication (RFC 6749 section 2.3, RFC 7523): an agent proves that it is itself.
+//! Client authentication (RFC 6749 section 2.3, RFC 7523).
 //!
-//! Unknown client, wrong secret, revoked or expired credential, decommissioned agent: all are one answer,
-//! and take one path, so that neither words nor time tell them apart. A secret is compared by bcrypt only
-//! where its fingerprint already names a live credential, so a wrong one costs no bcrypt.
+//! An unknown client, a wrong secret, a revoked or expired credential and a decommissioned agent all get the same
+//! response from the same code path, so that neither its content nor its timing distinguishes them. A secret is
+//! compared by bcrypt only if its fingerprint matches a valid credential, so a wrong secret costs no bcrypt.
 
 use std::sync::Arc;
 
@@ -28,16 +28,16 @@ use crate::ports::secret_hasher::{HasherError, SecretHasher};
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::{SpentAssertion, TokenStore};
 
-/// The longest client assertion that is read, in bytes.
+/// Maximum length of a client assertion, in bytes.
 const MAX_ASSERTION_BYTES: usize = 8 * 1024;
-/// The furthest that an assertion's end may lie ahead.
+/// Maximum time until an assertion's expiry, in seconds.
 const MAX_ASSERTION_AHEAD_SECONDS: i64 = 3_600;
-/// How many signatures are checked for a client whose address has failed too often.
+/// Maximum signature checks for a client whose address has failed too often.
 const FREE_SIGNATURES: usize = 2;
-/// How far a client's clock may be ahead of ours.
+/// Maximum time that a client's clock may be ahead of this service's, in seconds.
 const CLOCK_SKEW_SECONDS: i64 = 10;
 
-/// Knows clients by their secrets and their keys.
+/// Authenticates clients by secret or by signed assertion.
 #[derive(Clone)]
 pub struct ClientAuth {
     pub(super) store: Arc<dyn CredentialStore>,
@@ -50,30 +50,38 @@ pub struct ClientAuth {
     pub(super) settings: Settings,
 }
 
-/// With what a client proves itself: exactly one kind.
+/// Credentials that a client presents: exactly one kind.
 #[derive(Clone, Debug)]
 pub enum PresentedCredentials {
-    /// A secret, by Basic or in the body. `None` where the text is no secret of ours.
+    /// A client secret, from HTTP Basic or the body.
+    ///
+    /// `client` is `None` if the client ID is missing or malformed, `secret` is `None` if the secret is.
     Secret { client: Option<AgentId>, secret: Option<ClientSecret> },
-    /// An assertion; `client` is the body's `client_id`, where there is one.
+    /// A client assertion.
+    ///
+    /// `client` is the `client_id` of the body; `None` if absent, `Some(None)` if malformed.
     Assertion { client: Option<Option<AgentId>>, assertion: SecretString },
 }
 
-/// A client that has proved itself. It may still be suspended: that is told only now.
+/// An authenticated client.
+///
+/// The client may still be suspended. Suspension is reported only after authentication.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedClient {
     pub(super) agent: Arc<Agent>,
     pub(super) organization: Arc<Organization>,
     pub(super) credential: CredentialId,
-    /// The secret that proved it, where it was one.
+    /// Fingerprint of the secret that authenticated the client; `None` for an assertion.
     pub(super) secret: Option<Fingerprint>,
-    /// The minute of its last use that is already noted.
+    /// Last use of the credential that is already recorded, to the minute.
     pub(super) last_used_at: Option<Timestamp>,
     pub(super) assertion: Option<SpentAssertion>,
 }
 
 impl ClientAuth {
-    /// The client that presents these credentials. An assertion is not yet spent by that.
+    /// Authenticates the client that presents these credentials.
+    ///
+    /// An assertion is not spent yet.
     pub async fn authenticate(
         &self,
         context: &RequestContext,
@@ -89,7 +97,9 @@ impl ClientAuth {
         }
     }
 
-    /// A caller that authenticates as a client where others use a bearer token. It has all its capabilities.
+    /// Authenticates a client as the caller of an endpoint that also takes bearer tokens.
+    ///
+    /// The caller has all management scopes among its capabilities.
     pub async fn authenticate_caller(
         &self,
         context: &RequestContext,
@@ -116,7 +126,7 @@ impl ClientAuth {
         })
     }
 
-    /// Holds a proved client to its own rate.
+    /// Counts the request against the rate limit of the authenticated client.
     pub(super) async fn admit(
         &self,
         context: &RequestContext,
@@ -179,7 +189,7 @@ impl ClientAuth {
             return Err(self.refused(context, claimed, HOW).await);
         };
         let now = self.clock.now();
-        // What no signature could make acceptable costs none.
+        // Checked first, so that claims that no signature could make acceptable cost no signature check.
         if !self.accepts(&read.claims, id, now) {
             let claimed = self.claimed(Some(id)).await?;
             return Err(self.refused(context, claimed, HOW).await);
@@ -188,7 +198,8 @@ impl ClientAuth {
             return Err(self.refused(context, None, HOW).await);
         };
         for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
-            // A client with many keys that names none is checked further, unless its address has failed too often.
+            // If `kid` names none of the keys, all are tried, or only the first few if the address has failed too
+            // often.
             if place == FREE_SIGNATURES && self.auth_failures.is_exhausted(context) {
                 break;
             }
@@ -208,7 +219,9 @@ impl ClientAuth {
         Err(self.refused(context, Some(claimed_by(&known)), HOW).await)
     }
 
-    /// The client's live keys of the assertion's algorithm: the one that its `kid` names, else all, the last used first.
+    /// Returns the client's valid keys for the assertion's algorithm, in the order to try them.
+    ///
+    /// If the `kid` names one of them, only that key is returned; otherwise all, most recently used first.
     fn keys_to_try<'a>(
         &self,
         client: &'a Client,
@@ -233,7 +246,7 @@ impl ClientAuth {
         keys
     }
 
-    /// The rules of RFC 7523 section 3 and RFC 9700 for what an assertion says.
+    /// Checks an assertion's claims by the rules of RFC 7523 section 3 and RFC 9700.
     fn accepts(&self, claims: &AssertionClaims, client: AgentId, now: Timestamp) -> bool {
         let id = client.to_string();
         let latest = now.plus_seconds(CLOCK_SKEW_SECONDS);
@@ -248,7 +261,9 @@ impl ClientAuth {
             && claims.issued_at.is_none_or(|at| at <= latest)
     }
 
-    /// The client of that id, to note a failure under; looked up, so that time says nothing either.
+    /// Looks up the client with this ID, to record a failure under it.
+    ///
+    /// The lookup also keeps timing from distinguishing failures.
     async fn claimed(&self, client: Option<AgentId>) -> Result<Option<ClaimedClient>, StoreError> {
         let Some(id) = client else { return Ok(None) };
         let known = self.store.find_client(id, PresentedKind::None).await?;
@@ -269,7 +284,7 @@ impl ClientAuth {
 }
 
 impl AuthenticatedClient {
-    /// Tells a suspended client that it is.
+    /// Returns [`ClientAuthError::Suspended`] if the agent or its organization is not active.
     pub(super) fn ensure_active(&self) -> Result<(), ClientAuthError> {
         if self.agent.is_active() && self.organization.is_active() {
             Ok(())
@@ -287,17 +302,22 @@ fn claimed_by(client: &Client) -> ClaimedClient {
     ClaimedClient { agent: client.agent.id, organization: client.organization.id }
 }
 
-/// Why a client is not known, or may not go on.
+/// Error returned by client authentication.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientAuthError {
+    /// The client could not be authenticated.
     #[error("client authentication failed")]
     InvalidClient,
+    /// The authenticated agent or its organization is suspended.
     #[error("the agent or its organization is suspended")]
     Suspended,
+    /// The client, or the address of a failed authentication, has exceeded its rate limit.
     #[error("too many requests")]
     RateLimited,
+    /// The secret could not be verified.
     #[error(transparent)]
     Hasher(#[from] HasherError),
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

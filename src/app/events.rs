@@ -1,4 +1,4 @@
-//! New audit events.
+//! Creation of audit events.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::domain::id::{AgentId, EventId};
 use crate::domain::time::Timestamp;
 use crate::ports::ids::Ids;
 
-/// Makes events, each with an ID of its own.
+/// Creates audit events, each with a new ID.
 #[derive(Clone)]
 pub struct Events {
     ids: Arc<dyn Ids>,
@@ -18,12 +18,12 @@ impl Events {
         Self { ids }
     }
 
-    /// Something that succeeded.
+    /// Creates an event for an action that succeeded.
     pub fn success(&self, details: EventDetails<'_>, at: Timestamp) -> NewAuditEvent {
         self.new_event(details, Outcome::Success, at)
     }
 
-    /// Something that was tried and refused.
+    /// Creates an event for an action that was attempted and refused.
     pub fn failure(&self, details: EventDetails<'_>, at: Timestamp) -> NewAuditEvent {
         self.new_event(details, Outcome::Failure, at)
     }
@@ -43,13 +43,18 @@ impl Events {
     }
 }
 
-/// Who did what, to what, from where.
+/// Actor, action, resource and origin of an event.
 pub struct EventDetails<'a> {
+    /// Agent that acted; `None` for an unauthenticated caller and for the operator.
     pub actor: Option<AgentId>,
-    /// By what right, where it is a change that a caller asked for.
+    /// Authority of the [`Caller`](super::caller::Caller) that acted; `None` if the event has no such caller.
     pub authority: Option<Authority>,
+    /// Action that was performed or refused.
     pub action: AuditAction,
+    /// Resource that was acted on; `None` if unknown.
     pub resource: Option<Resource>,
+    /// Origin of the request.
     pub origin: &'a Origin,
+    /// Further details of the event.
     pub metadata: Metadata,
 }

@@ -1,4 +1,4 @@
-//! Introspection (RFC 7662): a resource server asks whether a token is alive.
+//! Token introspection (RFC 7662).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::ports::store_error::StoreError;
 use crate::ports::token_signer::TokenSigner;
 use crate::ports::token_store::TokenStore;
 
-/// Tells the active tokens from the rest.
+/// Introspects tokens for resource servers.
 #[derive(Clone)]
 pub struct Introspection {
     pub(super) store: Arc<dyn TokenStore>,
@@ -24,17 +24,19 @@ pub struct Introspection {
     pub(super) issuer: Arc<str>,
 }
 
-/// What is said of an active token.
+/// Properties of an active token.
 #[derive(Clone, Debug)]
 pub struct ActiveToken {
+    /// Claims of the token.
     pub claims: Arc<Claims>,
-    /// Its scopes, as far as the agent still has them.
+    /// Scopes of the token that the agent still has.
     pub scopes: Scopes,
+    /// `iss`: the issuer of the token.
     pub issuer: Arc<str>,
 }
 
 impl ActiveToken {
-    /// `aud`: whom the token is for.
+    /// Returns `aud`: the issuer, or the resource server that the token is for.
     pub fn audience(&self) -> &str {
         match &self.claims.audience {
             Audience::Issuer => &self.issuer,
@@ -44,9 +46,9 @@ impl ActiveToken {
 }
 
 impl Introspection {
-    /// What the token says, if it is alive and of an organization within the caller's reach.
+    /// Returns the token's properties if the token is active and within the caller's tenancy.
     ///
-    /// Dead, foreign and malformed are all `None`, and nothing tells them apart.
+    /// `None` if the token is inactive, foreign or malformed; nothing distinguishes these cases.
     pub async fn introspect(
         &self,
         caller: &Caller,
@@ -68,11 +70,13 @@ impl Introspection {
     }
 }
 
-/// Why there is no answer.
+/// Error returned by introspection.
 #[derive(Debug, thiserror::Error)]
 pub enum IntrospectionError {
+    /// The caller lacks `tokens:read`.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

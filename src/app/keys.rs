@@ -1,4 +1,4 @@
-//! The keys that resource servers check tokens with.
+//! Public keys with which resource servers verify tokens.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Every key that signs, will sign or still verifies, the present one first.
+    /// Returns every key that signs, will sign or still verifies, the signing key first.
     pub fn published(&self) -> Vec<PublishedKey> {
         self.signer.published_keys()
     }

@@ -1,7 +1,7 @@
-//! What the service does: one file a noun, one method a sentence of the contract.
+//! Use cases of the service: one file per entity, one method per operation.
 //!
-//! A use case authorizes its caller, decides by the rules of [`domain`](crate::domain), and makes one write
-//! through a port. It knows neither HTTP nor SQL.
+//! A use case authorizes its caller, applies the rules of [`domain`](crate::domain), and makes one write through a
+//! port. Use cases depend on neither HTTP nor SQL.
 
 pub mod agents;
 pub mod audit;
@@ -32,57 +32,82 @@ use crate::ports::{
     secret_hasher::SecretHasher, secrets::Secrets, stores::Stores, token_signer::TokenSigner,
 };
 
-/// Everything that the core needs of the world.
+/// Ports that the use cases depend on.
 #[derive(Clone)]
 pub struct Ports {
+    /// All stores.
     pub stores: Stores,
+    /// Hashes and verifies client secrets.
     pub hasher: Arc<dyn SecretHasher>,
+    /// Signs and verifies access tokens.
     pub signer: Arc<dyn TokenSigner>,
+    /// Verifies client assertions (RFC 7523).
     pub assertions: Arc<dyn AssertionVerifier>,
+    /// Seals the pagination cursors of the audit log.
     pub cursors: Arc<dyn CursorSeal>,
+    /// Reads the current time.
     pub clock: Arc<dyn Clock>,
+    /// Generates new IDs.
     pub ids: Arc<dyn Ids>,
+    /// Generates new client secrets.
     pub secrets: Arc<dyn Secrets>,
 }
 
-/// What an operator may choose about the core.
+/// Settings of the use cases, chosen by the operator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Who we are: the tokens' `iss`, and the audience of client assertions.
+    /// Issuer identifier: the tokens' `iss`, and the audience of client assertions.
     pub issuer: Arc<str>,
-    /// A second audience that client assertions may name: the token endpoint's URL, where that is allowed.
+    /// Second audience accepted in client assertions: the token endpoint's URL. `None` if only the issuer is
+    /// accepted.
     pub token_endpoint_audience: Option<Arc<str>>,
-    /// How long a token lives.
+    /// Lifetime of a token, in seconds.
     pub token_ttl_seconds: u32,
-    /// How many requests a minute an address may make that prove nothing.
+    /// Unauthenticated requests allowed per client address and minute.
     pub address_requests_per_minute: u32,
 }
 
-/// The whole core, ready to be driven.
+/// All use cases of the service.
 #[derive(Clone)]
 pub struct App {
+    /// Use cases of agents.
     pub agents: agents::Agents,
+    /// Use cases of organizations.
     pub organizations: organizations::Organizations,
+    /// Use cases of credentials.
     pub credentials: credentials::Credentials,
+    /// Issuance of access tokens.
     pub tokens: token::Tokens,
+    /// Token introspection (RFC 7662).
     pub introspection: introspection::Introspection,
+    /// Token revocation (RFC 7009).
     pub revocation: revocation::Revocations,
+    /// Bearer token authentication (RFC 6750).
     pub bearer: bearer::Bearer,
+    /// Client authentication.
     pub clients: client_auth::ClientAuth,
+    /// Rate limiting and auditing of failed authentication.
     pub auth_failures: auth_failures::AuthFailures,
+    /// Use cases of the audit log.
     pub audit: audit::Audit,
+    /// Buffer of high-volume audit events.
     pub audit_buffer: Arc<audit_buffer::AuditBuffer>,
+    /// Usage reports of organizations.
     pub usage: usage::UsageReports,
+    /// Public keys with which tokens are verified.
     pub keys: keys::Keys,
+    /// Creation of the organization `default` and of administrators.
     pub bootstrap: bootstrap::Bootstrap,
+    /// Relay of revocations to the shared cache.
     pub revocation_relay: revocation_relay::RevocationRelay,
+    /// Readiness of the stores.
     pub readiness: Arc<readiness::Readiness>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
 
 impl App {
-    /// Puts the core together on these ports.
+    /// Creates the use cases on these ports.
     pub fn new(ports: &Ports, settings: &Settings) -> Self {
         let stores = &ports.stores;
         let events = events::Events::new(ports.ids.clone());
@@ -189,12 +214,12 @@ impl App {
         }
     }
 
-    /// A name for a request that brings none.
+    /// Returns a new ID for a request that has none.
     pub fn new_request_id(&self) -> String {
         self.ids.next().to_string()
     }
 
-    /// The present instant, for what must be judged by it while a request is read.
+    /// Returns the current time, for validation while a request is parsed.
     pub fn now(&self) -> crate::domain::time::Timestamp {
         self.clock.now()
     }

@@ -1,4 +1,4 @@
-//! Organizations: the tenants, their plans and their kill switch.
+//! Use cases of organizations, the tenants: create, find, list, change, suspend.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::ports::ids::Ids;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
 use crate::ports::store_error::StoreError;
 
-/// The use cases of organizations. All of them take `admin:orgs`.
+/// Use cases of organizations. All of them require `admin:orgs`.
 #[derive(Clone)]
 pub struct Organizations {
     pub(super) store: Arc<dyn OrganizationStore>,
@@ -28,13 +28,18 @@ pub struct Organizations {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// An organization that is to be.
+/// An organization to be created.
 #[derive(Clone, Debug)]
 pub struct NewOrganization {
+    /// Display name.
     pub name: Name,
+    /// Short name for use in addresses and commands, unique.
     pub slug: Slug,
+    /// Plan that sets the limits.
     pub plan: Plan,
+    /// Resource servers that its agents may request tokens for (RFC 8707).
     pub resources: Vec<ResourceUri>,
+    /// Limits that differ from the plan's.
     pub overrides: LimitOverrides,
 }
 
@@ -53,7 +58,9 @@ impl Organizations {
         Ok(organization)
     }
 
-    /// One organization.
+    /// Returns the organization with this ID.
+    ///
+    /// Returns [`OrganizationsError::NoSuchOrganization`] if the ID is malformed (`None`) or unknown.
     pub async fn find(
         &self,
         caller: &Caller,
@@ -64,7 +71,7 @@ impl Organizations {
         self.store.find(caller.tenancy(), id).await?.ok_or(OrganizationsError::NoSuchOrganization)
     }
 
-    /// A page of organizations, newest first.
+    /// Returns a page of organizations, newest first.
     pub async fn list(
         &self,
         caller: &Caller,
@@ -74,7 +81,9 @@ impl Organizations {
         Ok(self.store.list(page).await?)
     }
 
-    /// Replaces the fields that the change names. Suspending kills every token of its agents for good.
+    /// Replaces the fields named in the change.
+    ///
+    /// Suspending an organization permanently revokes every token of its agents.
     pub async fn change(
         &self,
         caller: &Caller,
@@ -133,7 +142,7 @@ impl Organizations {
 }
 
 impl NewOrganization {
-    /// The organization at its start.
+    /// Builds the new organization: active, with generation and revision 0.
     pub(super) fn into_organization(self, id: OrganizationId, at: Timestamp) -> Organization {
         Organization {
             id,
@@ -151,19 +160,25 @@ impl NewOrganization {
     }
 }
 
-/// Why a use case of organizations did nothing.
+/// Error returned by the use cases of organizations.
 #[derive(Debug, thiserror::Error)]
 pub enum OrganizationsError {
+    /// The caller lacks `admin:orgs`.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// No organization has this ID.
     #[error("no such organization")]
     NoSuchOrganization,
+    /// The slug is already used.
     #[error("the slug is already in use")]
     SlugTaken,
+    /// The organization was changed concurrently.
     #[error("the organization was changed concurrently; read it and try again")]
     Conflict,
+    /// The change would leave no administrator.
     #[error("this would leave no active agent with admin:orgs and an active credential")]
     LastAdministrator,
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

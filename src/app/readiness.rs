@@ -1,4 +1,4 @@
-//! Whether the service may be sent requests: how its stores are.
+//! Readiness of the service, derived from the health of its stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,23 +7,25 @@ use tokio::sync::Mutex;
 
 use crate::ports::store_health::StoreHealth;
 
-/// Tells how the stores are.
+/// Checks the health of the stores.
 pub struct Readiness {
     stores: Vec<Arc<dyn StoreHealth>>,
-    /// How many checks have begun.
+    /// Number of checks started.
     begun: AtomicU64,
-    /// The last check, by its number. It is held while one runs, so that a crowd of probes makes few checks.
+    /// Number and result of the last check.
+    ///
+    /// Locked while a check runs, so that many concurrent probes cause few checks.
     last: Mutex<(u64, Report)>,
 }
 
-/// How the stores are.
+/// Health of the stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Each store by its name, and whether it answers.
+    /// Name of each store, and whether it responds.
     pub stores: Vec<(&'static str, bool)>,
-    /// All that are essential answer.
+    /// Whether all essential stores respond.
     pub is_ready: bool,
-    /// All answer.
+    /// Whether all stores respond.
     pub is_whole: bool,
 }
 
@@ -32,7 +34,7 @@ impl Readiness {
         Self { stores, begun: AtomicU64::new(0), last: Mutex::default() }
     }
 
-    /// How the stores are now: by a check that began after this was asked.
+    /// Returns the health of the stores, by a check that started after this call.
     pub async fn report(&self) -> Report {
         let asked_after = self.begun.load(Ordering::SeqCst);
         let mut last = self.last.lock().await;

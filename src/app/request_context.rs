@@ -1,4 +1,4 @@
-//! One request as the core sees it: where it comes from, and how its allowance stands.
+//! Per-request context: origin and rate-limit outcome.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -9,38 +9,38 @@ use crate::domain::rate::RateDecision;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 use crate::ports::store_error::StoreError;
 
-/// The circumstances of one request.
+/// Origin, organization and rate-limit outcome of one request.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// Where it comes from.
+    /// Origin of the request.
     pub origin: Origin,
     rate: Mutex<Option<RateDecision>>,
     organization: OnceLock<OrganizationId>,
 }
 
 impl RequestContext {
-    /// A request that comes from there.
+    /// Creates the context of a request from this origin.
     pub const fn new(origin: Origin) -> Self {
         Self { origin, rate: Mutex::new(None), organization: OnceLock::new() }
     }
 
-    /// The organization of the caller, once that is known.
+    /// Returns the organization of the caller, once it is known.
     pub fn organization(&self) -> Option<OrganizationId> {
         self.organization.get().copied()
     }
 
-    /// Notes whose caller it is.
+    /// Records the organization of the caller.
     pub(super) fn set_organization(&self, organization: OrganizationId) {
         // A caller has one organization, which never changes.
         let _ = self.organization.set(organization);
     }
 
-    /// How the allowance that the request was held to stands, if it was held to one.
+    /// Returns the rate-limit outcome; `None` if no limit was applied.
     pub fn rate_limit(&self) -> Option<RateDecision> {
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds the request to a limit, and notes how that stands.
+    /// Applies a rate limit to the request, and records the outcome.
     pub(super) async fn admit(
         &self,
         limiter: &dyn RateLimiter,
@@ -54,12 +54,13 @@ impl RequestContext {
     }
 }
 
-/// Why a request may not go on now.
+/// Error returned if a request is not admitted now.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmissionError {
-    /// Its allowance is used up; [`RequestContext::rate_limit`] says when to come back.
+    /// The rate limit is exceeded; [`RequestContext::rate_limit`] contains the time to retry.
     #[error("too many requests")]
     RateLimited,
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

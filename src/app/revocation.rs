@@ -1,4 +1,4 @@
-//! Revocation (RFC 7009): one token is dead from now on, everywhere.
+//! Token revocation (RFC 7009).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::ports::store_error::StoreError;
 use crate::ports::token_signer::TokenSigner;
 use crate::ports::token_store::{Revocation, TokenStore};
 
-/// Ends tokens.
+/// Revokes tokens.
 #[derive(Clone)]
 pub struct Revocations {
     pub(super) store: Arc<dyn TokenStore>,
@@ -23,15 +23,16 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Ends the token. When this answers `Ok`, it is dead on every instance.
+    /// Revokes a token. Once this returns `Ok`, the token is inactive on every instance.
     ///
-    /// A token that we did not sign, that has expired by every clock, or that is of an organization out of reach: `Ok`, and
-    /// nothing is stored. The rule against escalation holds, but a token may always end itself.
+    /// Returns `Ok` and stores nothing if the token was not signed by this service, has expired by the clock of
+    /// every instance, or belongs to an organization outside the caller's tenancy. The rule against privilege
+    /// escalation applies, except that a token may always revoke itself.
     pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<(), RevocationError> {
         let now = self.clock.now();
         let Some(claims) = self.signer.read(token) else { return Ok(()) };
         let ends_at = Timestamp::from_millis(0).plus_seconds(claims.expires_at);
-        // By the clock of another instance it may be alive for a while yet, or again.
+        // By another instance's clock the token may not have expired yet, or may become valid again.
         if ends_at.plus_seconds(CLOCK_SLACK_SECONDS) <= now {
             return Ok(());
         }
@@ -56,11 +57,13 @@ impl Revocations {
     }
 }
 
-/// Why nothing was revoked.
+/// Error returned by revocation.
 #[derive(Debug, thiserror::Error)]
 pub enum RevocationError {
+    /// The caller lacks a required scope.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

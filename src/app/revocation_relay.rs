@@ -1,4 +1,4 @@
-//! Telling what kills tokens: from the outbox, where it was put with the change, to the cache that all see.
+//! Relays revocations from the transactional outbox to the shared revocation cache.
 
 use std::sync::Arc;
 
@@ -8,20 +8,22 @@ use crate::ports::outbox::Outbox;
 use crate::ports::revocation_cache::RevocationCache;
 use crate::ports::store_error::StoreError;
 
-/// How many notices go at once.
+/// Maximum number of notices published at once.
 const BATCH: u32 = 200;
 
-/// Relays notices.
+/// Publishes the notices of the outbox to the revocation cache.
 #[derive(Clone)]
 pub struct RevocationRelay {
     pub(super) outbox: Arc<dyn Outbox>,
-    /// Where there is none, nobody needs to be published.
+    /// Shared cache; if `None`, no notice is published.
     pub(super) cache: Option<Arc<dyn RevocationCache>>,
 }
 
 impl RevocationRelay {
-    /// Tells what has not been published yet, and takes it out only then: published twice does no harm, never published would.
-    /// One that the cache does not take stays, and stops none of those behind it.
+    /// Publishes pending notices, then deletes them (at least once; publishing is idempotent).
+    ///
+    /// A notice that the cache refuses stays in the outbox, and the others of its batch are still published. The
+    /// error is returned after such a batch.
     pub async fn relay(&self) -> Result<(), StoreError> {
         let Some(cache) = &self.cache else { return Ok(()) };
         loop {
@@ -70,7 +72,7 @@ mod tests {
         }
     }
 
-    /// Takes tokens only.
+    /// Accepts revocations of single tokens only.
     #[derive(Default)]
     struct Cache(Mutex<Vec<RevocationNotice>>);
 

@@ -1,4 +1,4 @@
-//! The token endpoint: client credentials in, a signed token out (RFC 6749 section 4.4).
+//! Issues access tokens by the client credentials grant (RFC 6749 section 4.4).
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::ports::store_error::StoreError;
 use crate::ports::token_signer::{SignError, TokenSigner};
 use crate::ports::token_store::{IssueError, TokenIssue, TokenStore};
 
-/// How often a token is tried again when its agent is being changed at the same time.
+/// Maximum attempts to issue a token when its agent is changed concurrently.
 const ATTEMPTS: usize = 4;
 
-/// Issues tokens.
+/// Issues access tokens.
 #[derive(Clone)]
 pub struct Tokens {
     pub(super) clients: ClientAuth,
@@ -34,7 +34,7 @@ pub struct Tokens {
     pub(super) settings: Settings,
 }
 
-/// What a client asks for.
+/// Parameters of a token request.
 #[derive(Clone, Debug, Default)]
 pub struct TokenRequest {
     /// `scope`, as it was sent.
@@ -43,23 +43,26 @@ pub struct TokenRequest {
     pub resources: Vec<String>,
 }
 
-/// A token that was issued.
+/// An issued token.
 #[derive(Debug)]
 pub struct IssuedToken {
+    /// The signed token.
     pub token: AccessToken,
+    /// `expires_in`: lifetime of the token, in seconds.
     pub expires_in_seconds: u32,
+    /// `scope`: the granted scopes.
     pub scopes: Scopes,
 }
 
 impl Tokens {
     /// Issues a token to the client that presents these credentials.
     ///
-    /// 1. A scope that no client could have is refused before anything is looked up.
-    /// 2. The client proves itself, is held to its rate, and is told if it is suspended.
-    /// 3. Audience and scope are decided by what its organization and the agent have.
-    /// 4. The store lets the token be issued: its `token.issued` is on disk, and agent,
-    ///    organization, credential, quota and assertion still held at that moment.
-    /// 5. Only then is it signed and handed out.
+    /// 1. A scope that no client could be granted is refused before any lookup.
+    /// 2. The client is authenticated, counted against its rate limit, and refused if it is suspended.
+    /// 3. Audience and scope are determined by what the organization and the agent have.
+    /// 4. The store permits the token: `token.issued` is stored (on disk, if the store is durable), and agent,
+    ///    organization, credential, quota and assertion were still valid at that moment.
+    /// 5. Only then is the token signed and returned.
     pub async fn issue(
         &self,
         context: &RequestContext,
@@ -111,7 +114,9 @@ impl Tokens {
         Err(TokenError::Contended)
     }
 
-    /// Whom the token is for: the issuer, or the one resource that was asked for and may be.
+    /// Returns the audience: the issuer, or the one requested resource of the organization.
+    ///
+    /// Returns [`TokenError::InvalidTarget`] for any other resource, or for more than one.
     fn audience(&self, organization: &Organization, resources: &[String]) -> Result<Audience, TokenError> {
         match resources {
             [] => Ok(Audience::Issuer),
@@ -160,7 +165,9 @@ impl Tokens {
     }
 }
 
-/// What the token may do. One for a resource server never carries a management scope.
+/// Returns the scopes of the token.
+///
+/// A token for a resource server never carries a management scope.
 fn granted(
     client: &AuthenticatedClient,
     audience: &Audience,
@@ -177,23 +184,31 @@ fn granted(
     Ok(scopes)
 }
 
-/// Why no token was issued.
+/// Error returned if no token was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
+    /// The client could not be authenticated or admitted.
     #[error(transparent)]
     Client(#[from] ClientAuthError),
+    /// The requested scope is malformed, or cannot be granted to the client.
     #[error(transparent)]
     InvalidScope(#[from] ScopeError),
+    /// A token for a resource server would carry a management scope.
     #[error("a token for a resource cannot carry a management scope")]
     ManagementScopeForResource,
+    /// The resource is not one of the client's organization, or more than one was named.
     #[error("the resource is not one of the organization's resources, or more than one was requested")]
     InvalidTarget,
+    /// The client has reached its monthly quota of tokens.
     #[error("the client has reached its quota of {0} tokens this month")]
     QuotaReached(u32),
+    /// The agent was changed concurrently.
     #[error("the agent is being changed; try again")]
     Contended,
+    /// The token could not be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

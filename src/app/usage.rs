@@ -1,4 +1,4 @@
-//! What an organization has used of what its plan allows.
+//! Usage reports of organizations.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::ports::store_error::StoreError;
 pub use crate::ports::usage_store::Usage;
 use crate::ports::usage_store::{UsageQuery, UsageStore};
 
-/// How many clients a report names.
+/// Maximum number of clients in a report.
 const BUSIEST_CLIENTS: u32 = 100;
 
-/// Reports usage.
+/// Reports the usage of organizations.
 #[derive(Clone)]
 pub struct UsageReports {
     pub(super) store: Arc<dyn UsageStore>,
@@ -26,16 +26,22 @@ pub struct UsageReports {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// An organization's usage in the present month, beside its limits.
+/// An organization's usage in the current month, with its limits.
 #[derive(Clone, Debug)]
 pub struct UsageReport {
+    /// The organization, which has the limits.
     pub organization: Arc<Organization>,
+    /// Month of the report.
     pub month: Month,
+    /// Usage in that month.
     pub usage: Usage,
 }
 
 impl UsageReports {
-    /// The usage of the caller's organization, or of that of the named client, whose line alone is shown.
+    /// Returns the usage of the caller's organization, or that of a client's organization.
+    ///
+    /// If a client is named, only this client is listed. Returns [`UsageError::NoSuchAgent`] if its ID is malformed
+    /// (`Some(None)`), unknown, or outside the caller's tenancy.
     pub async fn report(
         &self,
         caller: &Caller,
@@ -59,13 +65,16 @@ impl UsageReports {
     }
 }
 
-/// Why there is no report.
+/// Error returned by usage reports.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
+    /// The caller lacks `agents:read`.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// No agent has this ID within the caller's tenancy.
     #[error("no such agent")]
     NoSuchAgent,
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
