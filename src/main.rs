@@ -1,4 +1,4 @@
-//! The program: parse, call, exit code.
+//! The program: parses arguments, runs a command, returns an exit code.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The settings are wrong.
+/// Exit code for invalid settings.
 const WRONG_SETTINGS: u8 = 2;
 
 fn main() -> ExitCode {
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return wrong(&first_paragraph(&error.to_string())),
         Err(help) => {
-            // Help and version: nobody is left to be told that they could not be printed.
+            // Help and version: a failure to print them cannot be reported anywhere.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
@@ -65,7 +65,7 @@ fn run(cli: Cli) -> Result<(), StartError> {
 fn serve(args: &ServeArgs) -> Result<(), StartError> {
     let runtime = tokio::runtime::Runtime::new().map_err(StartError::Io)?;
     let outcome = runtime.block_on(serve_until_signal(args));
-    // A name that is being resolved cannot be interrupted, and is not waited for.
+    // A DNS lookup in progress cannot be interrupted, so the exit waits for one second at most.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -119,7 +119,7 @@ async fn migrate(stores: &StoreArgs) -> Result<(), StartError> {
     print("the tables are up to date\n")
 }
 
-/// What a newcomer needs next.
+/// Returns the welcome text, with the next steps for new users.
 fn welcome(service: &Service) -> String {
     let Some(administrator) = &service.administrator else {
         return format!(
@@ -150,7 +150,7 @@ fn wrong(message: &str) -> ExitCode {
     ExitCode::from(WRONG_SETTINGS)
 }
 
-/// What clap says is wrong, as one line, without its usage.
+/// Returns the error message of clap as one line, without the usage text.
 fn first_paragraph(message: &str) -> String {
     let paragraph = message.split("\n\n").next().unwrap_or(message);
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -169,7 +169,7 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// The signals that end the service.
+/// Signals that end the service.
 struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -180,7 +180,7 @@ impl EndSignals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Ends with the next one.
+    /// Waits for the next signal.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

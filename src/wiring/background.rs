@@ -1,4 +1,4 @@
-//! What is done now and then: writing what waits, telling what must be told, removing what is past.
+//! Background tasks: flush the audit buffer, relay revocations, publish usage, purge expired rows.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,19 +10,21 @@ use super::stores::OpenStores;
 use crate::adapters::http::shutdown::Shutdown;
 use crate::app::{App, StoreError};
 
-/// How often what waits is written and told.
+/// Interval at which buffered data is written and published.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// How often what is past its retention is removed.
+/// Interval at which expired rows are purged.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Keeps house until the service ends, each task by itself: a store that is away stops only what needs it.
+/// Spawns the background tasks, which run until the service shuts down.
+///
+/// Each task runs on its own, so that an unavailable store stops only the tasks that need it.
 pub(super) fn spawn(app: &Arc<App>, stores: &OpenStores, shutdown: &Arc<Shutdown>) {
     for task in [Task::Audit, Task::RevocationRelay, Task::Usage, Task::Purge] {
         shutdown.tasks().spawn(task.repeat(app.clone(), stores.clone(), shutdown.clone()));
     }
 }
 
-/// Writes and tells everything, for an orderly end.
+/// Writes and publishes all buffered data, for an orderly shutdown.
 pub(super) async fn finish(app: &App, stores: &OpenStores) {
     for task in [Task::Audit, Task::RevocationRelay, Task::Usage] {
         if let Err(error) = task.run(app, stores).await {
@@ -40,7 +42,7 @@ enum Task {
 }
 
 impl Task {
-    /// Does the task again and again. A failure is told of once, until it works again.
+    /// Repeats the task until shutdown. A failure is logged once, until the task succeeds again.
     async fn repeat(self, app: Arc<App>, stores: OpenStores, shutdown: Arc<Shutdown>) {
         let mut pace = interval(if self == Self::Purge { PURGE_EVERY } else { FLUSH_EVERY });
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,7 +53,7 @@ impl Task {
                 _ = pace.tick() => {}
             }
             let outcome = tokio::select! {
-                // A purge may take long, and may be cut; the others have something in hand.
+                // A purge may take long and can be interrupted; the other tasks hold data that would be lost.
                 () = shutdown.closing(), if self == Self::Purge => return,
                 outcome = self.run(&app, &stores) => outcome,
             };
@@ -80,7 +82,7 @@ impl Task {
         }
     }
 
-    /// What it means that the task fails.
+    /// Returns the log message for a failure of the task.
     const fn failure(self) -> &'static str {
         match self {
             Self::Audit => "cannot write buffered audit events",

@@ -1,4 +1,4 @@
-//! What the program does beside serving.
+//! One-shot commands: `openapi`, `migrate`, `bootstrap`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::app::{App, Settings};
 use crate::config::{BootstrapArgs, ConfigError, StoreArgs};
 use crate::domain::jwk::KeyType;
 
-/// The OpenAPI document of this version.
+/// Returns the OpenAPI document of this version.
 pub fn openapi() -> Result<serde_json::Value, StartError> {
     let app = app_without_key(&OpenStores::in_memory(&machine_time()), 4)?;
     let issuer: Arc<str> = "http://127.0.0.1:3000".into();
     Ok(document::documented(&app, &issuer, "", &Arc::default()).document)
 }
 
-/// Brings the tables up to date.
+/// Applies all missing migrations to the configured database.
 pub async fn migrate_tables(args: &StoreArgs) -> Result<(), StartError> {
     let owner = pg_settings("MIGRATION_DATABASE_URL", args.migration_database()?)?;
     let database = pg_settings("DATABASE_URL", args.database()?)?;
@@ -32,7 +32,7 @@ pub async fn migrate_tables(args: &StoreArgs) -> Result<(), StartError> {
     }
 }
 
-/// Makes the organization `default` and its first administrator, or with `--recover` one more.
+/// Creates the organization `default` and its first administrator; with `--recover`, another administrator.
 pub async fn bootstrap(args: &BootstrapArgs) -> Result<Administrator, StartError> {
     let stores = StoreArgs { redis_url: None, redis_url_file: None, ..args.stores.clone() };
     if stores.database()?.is_none() {
@@ -50,7 +50,7 @@ pub async fn bootstrap(args: &BootstrapArgs) -> Result<Administrator, StartError
     Ok(outcome?)
 }
 
-/// A core that signs nothing anybody will see.
+/// Creates the use cases with a temporary signing key, for commands that publish no signature.
 fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartError> {
     let pem = generate_pem(KeyType::Ed25519).map_err(|error| key_error("the key", error))?;
     let keys = KeySet::from_pem(&pem, "").map_err(|error| ConfigError::new(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! The one place that names concrete adapters: from the settings to the running service, and its end.
+//! The only place that selects concrete adapters: turns settings into a running service, and shuts it down.
 
 mod background;
 mod command;

@@ -1,4 +1,4 @@
-//! The running service, and its end.
+//! The running service, from start to shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,24 +31,28 @@ use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids as _;
 
-/// The bounds by which the time of requests is told, in seconds.
+/// Upper bounds of the request duration histogram, in seconds.
 const LATENCY_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
 
-/// How long an orderly end waits for what must be written.
+/// Maximum time that a shutdown waits for buffered data to be written.
 const LONGEST_FLUSH: Duration = Duration::from_secs(6);
-/// How long it waits for the stores to be closed. With all that comes before, an end takes less than 25 s.
+/// Maximum time that a shutdown waits for the stores to close.
+///
+/// With all earlier steps, a shutdown takes less than 25 s plus the configured drain period.
 const LONGEST_CLOSE: Duration = Duration::from_secs(4);
 
-/// A service that runs.
+/// A running service.
 pub struct Service {
+    /// The use cases of the service.
     pub app: Arc<App>,
-    /// Where it listens.
+    /// Address that the service listens on.
     pub address: SocketAddr,
+    /// Issuer identifier.
     pub issuer: Arc<str>,
-    /// The first administrator, made at this start: in memory only.
+    /// First administrator, created at this start; `None` unless all data is in memory.
     pub administrator: Option<Administrator>,
     args: ServeArgs,
-    /// The key that was made at this start, where none was set.
+    /// Signing key generated at this start; `None` if one is configured.
     made_key: Option<SecretString>,
     signer: Arc<JwtSigner>,
     stores: OpenStores,
@@ -56,12 +60,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the service on the stores that the settings name, by the machine's clock.
+    /// Starts the service on the configured stores, with the system clock.
     pub async fn start(args: &ServeArgs) -> Result<Self, StartError> {
         Self::start_by(args, ClockSource::System(Arc::new(SystemClock))).await
     }
 
-    /// Starts the service by that clock, which rates go by as well: for tests that drive it.
+    /// Starts the service with this clock, which rate limits follow too.
+    ///
+    /// For tests that control the time.
     pub async fn start_at(args: &ServeArgs, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         Self::start_by(args, ClockSource::Injected(clock)).await
     }
@@ -75,7 +81,9 @@ impl Service {
         started
     }
 
-    /// Starts what belongs to that shutdown. It listens at once, and answers that it is starting until its stores are there.
+    /// Starts the service, with its tasks under this [`Shutdown`].
+    ///
+    /// The service listens immediately, and responds that it is starting until its stores are available.
     async fn start_within(
         args: &ServeArgs,
         clock_source: ClockSource,
@@ -137,7 +145,8 @@ impl Service {
             issuer_path: path_of(&issuer),
         }));
         background::spawn(&app, &stores, shutdown);
-        // Its hash takes longer than all the rest; until it is there nobody can know its secret anyway.
+        // Created last, because its hash takes longer than all other steps, and its secret is unknown to clients
+        // until then.
         let administrator = match stores.are_durable() {
             true => None,
             false => Some(app.bootstrap.first_administrator().await?),
@@ -155,14 +164,18 @@ impl Service {
         })
     }
 
-    /// Reads the keys anew. Where they cannot be used, the present ones stay.
+    /// Reloads the keys from the settings.
+    ///
+    /// If the new keys cannot be used, the current ones stay in use.
     pub fn reload_keys(&self) -> Result<(), StartError> {
         self.signer.reload(load_keys(&self.args, self.made_key.as_ref())?);
         Ok(())
     }
 
-    /// The orderly end: not ready, serving on for the drain, then no new connections; what is under way
-    /// finishes, what waits to be written and told is, and the stores are closed.
+    /// Shuts the service down in order.
+    ///
+    /// The service reports not ready but keeps serving for the drain period. Then it accepts no new connections,
+    /// finishes requests in progress, writes and publishes buffered data, and closes the stores.
     pub async fn end(&self) {
         self.shutdown.start_draining();
         let drain = Duration::from_secs(self.args.drain_seconds.into());
@@ -170,7 +183,7 @@ impl Service {
         let drained = tokio::time::sleep_until(Instant::now() + drain);
         drained.await;
         self.shutdown.drain().await;
-        // Each step is bounded, so that the end takes less than the 30 s that supervisors usually allow.
+        // Each step is bounded, so that the shutdown takes less than the 30 s that supervisors usually allow.
         if timeout(LONGEST_FLUSH, background::finish(&self.app, &self.stores)).await.is_err() {
             tracing::error!("stopped before all buffered audit events were written: a store is too slow");
         }
@@ -180,7 +193,9 @@ impl Service {
     }
 }
 
-/// Makes the organization `default`, where it is missing. A store that is too busy is waited for, as one that is away.
+/// Creates the organization `default` if it does not exist.
+///
+/// Retries while the store is overloaded, as while the store is unavailable.
 async fn make_default_organization(app: &App, stores: &StoreArgs) -> Result<(), StartError> {
     let made = || async {
         match app.bootstrap.default_organization().await {
@@ -194,13 +209,15 @@ async fn make_default_organization(app: &App, stores: &StoreArgs) -> Result<(), 
     Ok(())
 }
 
-/// Counts from now on. `None` where another service in this process began to before; that one tells both.
+/// Installs the metrics recorder.
+///
+/// `None` if another service in this process has installed one before, which then reports both.
 fn start_counting() -> Option<PrometheusHandle> {
     let builder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS).expect("there are buckets");
     builder.install_recorder().ok()
 }
 
-/// The core on those stores.
+/// Creates the use cases on these stores.
 pub(super) fn core(
     stores: &OpenStores,
     clock_source: &ClockSource,
@@ -222,7 +239,7 @@ pub(super) fn core(
     App::new(&ports, settings)
 }
 
-/// The keys that are set; the one that was made at start where no private one is.
+/// Loads the configured keys, with `made` as the private key if none is configured.
 fn load_keys(args: &ServeArgs, made: Option<&SecretString>) -> Result<KeySet, StartError> {
     let private = args.private_key()?;
     let private = private.as_ref().or(made).map_or("", |pem| pem.expose_secret());

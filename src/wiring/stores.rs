@@ -1,4 +1,4 @@
-//! Which stores there are: opened, waited for, joined, closed.
+//! Opens the configured stores, waits for them, connects them to the ports, and closes them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::ports::clock::Clock;
 use crate::ports::store_error::StoreError;
 use crate::ports::stores::Stores;
 
-/// How often a store that is away at start is tried again.
+/// Interval at which a store that is unavailable at start is retried.
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
-/// How often the log says what is waited for.
+/// Interval at which the log repeats which store the start is waiting for.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Whose clock_source rate windows and notices go by.
+/// Clock that rate windows and revocation notices follow.
 #[derive(Clone)]
 pub(super) enum ClockSource {
-    /// The machine's, and Redis's own where that counts.
+    /// The system clock, and Redis's own clock for rate windows in Redis.
     System(Arc<dyn Clock>),
-    /// A test's, everywhere.
+    /// A test's clock, everywhere.
     Injected(Arc<dyn Clock>),
 }
 
@@ -41,25 +41,28 @@ impl ClockSource {
     }
 }
 
-/// The stores of one service, opened.
+/// The open stores of one service.
 #[derive(Clone)]
 pub(super) struct OpenStores {
+    /// The stores as ports.
     pub ports: Stores,
-    /// The token store that shows usage on the revocation_cache, where there is one.
+    /// Token store that publishes usage to the revocation cache; `None` without Redis.
     pub fallback: Option<Arc<FallbackTokenStore>>,
     postgres: Option<Arc<Postgres>>,
     redis: Option<Arc<Redis>>,
 }
 
 impl OpenStores {
-    /// All in memory.
+    /// Creates all stores in memory.
     pub(super) fn in_memory(clock_source: &ClockSource) -> Self {
         let limiter = Arc::new(MemoryRateLimiter::new(clock_source.clock().clone()));
         let ports = Stores::of(&Arc::new(Memory::default()), limiter);
         Self { ports, fallback: None, postgres: None, redis: None }
     }
 
-    /// Those that the settings name, with tables that are up to date. One that is away is waited for.
+    /// Opens the configured stores, with tables that are up to date.
+    ///
+    /// Waits for PostgreSQL if it is unavailable. Redis is not waited for.
     pub(super) async fn open(args: &StoreArgs, clock_source: &ClockSource) -> Result<Self, StartError> {
         let database = pg_settings("DATABASE_URL", args.database()?)?;
         let owner = pg_settings("MIGRATION_DATABASE_URL", args.migration_database()?)?;
@@ -114,7 +117,7 @@ impl OpenStores {
         Self { ports, fallback: Some(fallback), redis: Some(redis), ..self }
     }
 
-    /// Whether what is stored outlives the process.
+    /// Returns whether stored data outlives the process.
     pub(super) fn are_durable(&self) -> bool {
         self.postgres.is_some()
     }
@@ -130,8 +133,9 @@ impl OpenStores {
     }
 }
 
-/// Applies the migrations that are missing, by the role that owns the tables. Where none is named that is the one
-/// that serves.
+/// Applies the missing migrations, as the role that owns the tables.
+///
+/// If no owner is given, the serving role applies them. Waits up to `patience` for PostgreSQL.
 pub(super) async fn bring_up_to_date(
     database: &PgSettings,
     owner: Option<&PgSettings>,
@@ -149,7 +153,7 @@ pub(super) async fn bring_up_to_date(
     Ok(())
 }
 
-/// Says so where the role that serves could undo the audit.
+/// Logs a warning if the serving role could change the audit log or create objects.
 async fn warn_of_privileges(database: &PgSettings) {
     match privileges(database).await {
         Ok(privileges) if privileges.is_superuser || privileges.may_change_the_audit => tracing::warn!(
@@ -170,7 +174,7 @@ async fn warn_of_privileges(database: &PgSettings) {
     }
 }
 
-/// PostgreSQL as the setting of that name has it.
+/// Parses the PostgreSQL URL of the setting with this name.
 pub(super) fn pg_settings(name: &str, url: Option<SecretString>) -> Result<Option<PgSettings>, ConfigError> {
     url.map(|url| PgSettings::parse(&url)).transpose().map_err(|error| wrong(name, &error))
 }
@@ -179,7 +183,10 @@ fn wrong(name: &str, error: &dyn Error) -> ConfigError {
     ConfigError::new(format!("{name} {error}"))
 }
 
-/// Redis, connected or connecting: nothing needs it to start, and an outage of it must not keep instances from doing so.
+/// Connects to Redis, or keeps connecting in the background.
+///
+/// Nothing needs Redis to start, and an outage of Redis must not keep instances from starting. Only a wrong setting
+/// or password is an error.
 async fn connect_redis(settings: &RedisSettings) -> Result<Arc<Redis>, StartError> {
     match Redis::connect(settings).await {
         Ok(redis) => Ok(redis),
@@ -195,7 +202,7 @@ async fn connect_redis(settings: &RedisSettings) -> Result<Arc<Redis>, StartErro
     }
 }
 
-/// What `connect` gives, tried again for so long while it fails, and the failure is not final.
+/// Retries `connect` until it succeeds, fails for good, or `patience` has elapsed.
 pub(super) async fn wait_for<T, F>(
     store: &str,
     patience: Duration,
@@ -225,36 +232,43 @@ where
     }
 }
 
-/// Why the service did not start, or did not end in order.
+/// Error that prevented the service from starting or from shutting down in order.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The operating system returned an error.
     #[error("{0}")]
     Io(#[source] std::io::Error),
+    /// A second signal interrupted the shutdown.
     #[error("interrupted by a second signal")]
     CutShort,
+    /// The organization `default` or an administrator could not be created.
     #[error("no administrator was created")]
     Bootstrap(#[from] BootstrapError),
+    /// A store could not be opened.
     #[error(transparent)]
     Store(StoreError),
+    /// The serving role could not apply the migrations.
     #[error(
         "PostgreSQL: the role of DATABASE_URL cannot migrate the tables; \
          set MIGRATION_DATABASE_URL to a URL with the role that owns them"
     )]
     NotMigrated(#[source] MigrationError),
+    /// A migration failed, or the schema version could not be read.
     #[error("PostgreSQL")]
     Migration(#[from] MigrationError),
 }
 
 impl StartError {
-    /// The error and what lies beneath it, in one line.
+    /// Returns the error and its causes in one line.
     pub fn in_one_line(&self) -> String {
         let mut line = self.to_string();
         let mut source = self.source();
         while let Some(cause) = source {
             let text = cause.to_string();
-            // Some errors repeat what lies beneath them.
+            // Some errors already contain the message of their source.
             if !line.contains(&text) {
                 line = format!("{line}: {text}");
             }
