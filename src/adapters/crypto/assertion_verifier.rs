@@ -1,4 +1,4 @@
-//! Client assertions as JWTs (RFC 7523).
+//! Verification of client assertions as JWTs (RFC 7523).
 
 use std::sync::Arc;
 
@@ -16,17 +16,19 @@ use crate::domain::jwk::PublicKey;
 use crate::domain::time::Timestamp;
 use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
 
-/// Header parameters that bring or point to a key, or demand what we do not do.
+/// Header parameters that carry or reference a key, or require an unsupported feature.
 const REFUSED_PARAMETERS: [&str; 7] = ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"];
-/// The types that an assertion may have; it may also have none.
+/// Accepted values of `typ`, which may also be absent.
 const ACCEPTED_TYPES: [&str; 2] = ["JWT", "client-authentication+jwt"];
 
-/// How many keys are kept as they were parsed. One takes some 5 KB at most.
+/// Maximum number of parsed keys cached. One takes at most about 5 KB.
 const MAX_PARSED: u64 = 2_048;
 
-/// Checks assertions by the clients' registered keys.
+/// Verifies assertions with the clients' registered keys.
 pub struct JwtAssertionVerifier {
-    /// Parsing an RSA key costs as much as checking a signature by it.
+    /// Cache of parsed keys.
+    ///
+    /// Parsing an RSA key costs as much as verifying a signature with it.
     parsed: Cache<PublicKey, Arc<VerifyingKey>>,
 }
 
@@ -82,14 +84,15 @@ impl AssertionVerifier for JwtAssertionVerifier {
         if self.read(assertion)?.algorithm != key.algorithm() {
             return None;
         }
-        // What reads an assertion takes much longer to check RSA than this does, and anybody may send one.
+        // Verified with aws-lc-rs first, because jwt-simple takes much longer for RSA, and unauthenticated callers
+        // can send assertions.
         let key = self.parsed(key)?;
         let (message, signature) = assertion.rsplit_once('.')?;
         if !key.has_signed(message.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?) {
             return None;
         }
         let options = VerificationOptions {
-            // Times are the core's to judge, by its clock and its rules: here no end has come yet.
+            // The use case checks the times by its own clock and rules; at time 0 no assertion has expired.
             artificial_time: Some(UnixTimeStamp::from_secs(0)),
             time_tolerance: Some(Duration::from_secs(0)),
             accept_future: true,
@@ -99,7 +102,7 @@ impl AssertionVerifier for JwtAssertionVerifier {
     }
 }
 
-/// The claims as the core judges them; `None` if one is missing, or of a form that is not for this.
+/// Converts the claims; `None` if one is missing or has an unsupported form.
 fn understood(claims: JWTClaims<NoCustomClaims>) -> Option<AssertionClaims> {
     let Audiences::AsString(audience) = claims.audiences? else { return None };
     let instant = |seconds: UnixTimeStamp| {
@@ -126,7 +129,7 @@ fn understood(claims: JWTClaims<NoCustomClaims>) -> Option<AssertionClaims> {
     })
 }
 
-/// One part of a compact JWS as a JSON object.
+/// Decodes one part of a compact JWS as a JSON object.
 fn json_part(token: &str, place: usize) -> Option<Map<String, Value>> {
     let part = token.split('.').nth(place)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()

@@ -1,4 +1,4 @@
-//! Cursors sealed by HMAC-SHA-256.
+//! Cursors sealed with HMAC-SHA-256.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -18,7 +18,7 @@ pub struct HmacCursorSeal {
 }
 
 impl HmacCursorSeal {
-    /// A seal with that key.
+    /// Creates a seal with this key.
     pub fn new(key: &[u8; 32]) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key) }
     }

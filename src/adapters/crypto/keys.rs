@@ -1,4 +1,4 @@
-//! Keys: read from PEM, judged, made, and turned into what signs and what checks.
+//! Keys: parsed from PEM, validated, generated, and used to sign and verify.
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::jwk::{KeyType, PublicKey, PublishedKey};
 
-/// A new private key, as PKCS#8 in PEM.
+/// Generates a private key, as PKCS#8 in PEM.
 pub fn generate_pem(kind: KeyType) -> Result<String, KeyError> {
     let random = SystemRandom::new();
     let unable = |_| KeyError::Generation;
@@ -42,22 +42,24 @@ pub fn generate_pem(kind: KeyType) -> Result<String, KeyError> {
     Ok(pem.to_string())
 }
 
-/// The keys of one issuer: one that signs, and all that verify.
+/// Keys of one issuer: one that signs, and all that verify.
 pub struct KeySet {
     pub(super) signing: SigningKey,
-    /// The signing key's public part first.
+    /// Verification keys; the public part of the signing key comes first.
     pub(super) verifying: Vec<VerifyingKey>,
     secret: hmac::Key,
 }
 
 impl KeySet {
-    /// The keys in these PEM texts: the private one, and the public ones that are accepted and published too.
+    /// Parses a private key, and public keys that are also accepted and published.
+    ///
+    /// Both texts are PEM; `public` may be empty.
     pub fn from_pem(private: &str, public: &str) -> Result<Self, KeySetError> {
         let (signing, der) = SigningKey::from_pem(private).map_err(KeySetError::Private)?;
         let own = signing.public_key().and_then(VerifyingKey::new).map_err(KeySetError::Private)?;
         let mut verifying = vec![own];
         let blocks = pem_blocks(public);
-        // A text that was cut off would lose keys: in a block, or at the beginning of the next.
+        // A truncated text would lose keys: inside a block, or at the beginning of the next block.
         let last_line = public.trim_end().lines().last().unwrap_or_default();
         let is_whole = blocks.len() == public.matches("-----END ").count()
             && (last_line.is_empty() || !"-----BEGIN ".starts_with(last_line));
@@ -73,7 +75,9 @@ impl KeySet {
         Ok(Self { signing, verifying, secret: hmac::Key::new(hmac::HMAC_SHA256, der.as_bytes()) })
     }
 
-    /// A key for another purpose, the same on every instance that signs with the same key.
+    /// Derives a key for another purpose.
+    ///
+    /// The derived key is the same on every instance with the same signing key.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let mut derived = [0; 32];
         derived.copy_from_slice(hmac::sign(&self.secret, purpose.as_bytes()).as_ref());
@@ -100,7 +104,9 @@ pub(super) enum SigningKey {
 }
 
 impl SigningKey {
-    /// The key in this PEM text, with its DER form: PKCS#8, PKCS#1 or SEC 1.
+    /// Parses a private key in PEM: PKCS#8, PKCS#1 or SEC 1.
+    ///
+    /// Returns the key together with its DER form.
     fn from_pem(pem: &str) -> Result<(Self, SecretDocument), KeyError> {
         let (label, der) = SecretDocument::from_pem(pem.trim()).map_err(|_| KeyError::NotPem)?;
         let bytes = der.as_bytes();
@@ -138,7 +144,9 @@ impl SigningKey {
         }
     }
 
-    /// The signature of the message, in the form that JWS wants (RFC 7518 section 3).
+    /// Signs the message, in the format of JWS (RFC 7518 section 3).
+    ///
+    /// `None` if the key cannot sign.
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match self {
@@ -153,16 +161,17 @@ impl SigningKey {
     }
 }
 
-/// A public key that can check signatures.
+/// A public key that verifies signatures.
 pub(super) struct VerifyingKey {
-    /// The RFC 7638 thumbprint.
+    /// RFC 7638 thumbprint of the key.
     pub id: String,
+    /// The key itself.
     pub public: PublicKey,
     reader: Reader,
     checker: ParsedPublicKey,
 }
 
-/// Reads whole JWTs, of whatever form they are.
+/// Public key in the form that verifies complete JWTs, with any custom claims.
 enum Reader {
     Rsa(Box<RS256PublicKey>),
     P256(ES256PublicKey),
@@ -170,7 +179,7 @@ enum Reader {
 }
 
 impl VerifyingKey {
-    /// The key; refused where it is weak, off its curve, or no key.
+    /// Creates the key. Returns [`KeyError`] if it is weak, off its curve, or malformed.
     pub(super) fn new(public: PublicKey) -> Result<Self, KeyError> {
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::NotAKey);
         let (reader, checker) = match &public {
@@ -200,12 +209,16 @@ impl VerifyingKey {
         Ok(Self { id: thumbprint(&public), public, reader, checker })
     }
 
-    /// Whether this is the message's signature by this key, in the form that JWS has (RFC 7518 section 3).
+    /// Returns whether `signature` is this key's signature of the message.
+    ///
+    /// The format is that of JWS (RFC 7518 section 3).
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         self.checker.verify_sig(message, signature).is_ok()
     }
 
-    /// The claims of a JWT whose signature by this key, of this key's algorithm, holds.
+    /// Returns the claims of a JWT that is signed with this key and its algorithm.
+    ///
+    /// `None` if the signature or the JWT is invalid.
     pub(super) fn verify<Claims: DeserializeOwned>(
         &self,
         token: &str,
@@ -219,7 +232,9 @@ impl VerifyingKey {
     }
 }
 
-/// RSA of 2048 to 4096 bits with an odd modulus and an exponent that is odd and at least 65537.
+/// Checks the size, the modulus and the exponent of an RSA key.
+///
+/// The key must have 2048 to 4096 bits, an odd modulus, and an odd exponent of at least 65537 and at most 33 bits.
 fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyError> {
     let bits = |number: &[u8]| match number.iter().position(|byte| *byte != 0) {
         Some(first) => (number.len() - first) * 8 - number[first].leading_zeros() as usize,
@@ -235,7 +250,9 @@ fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Refuses a key that must not be registered: what [`VerifyingKey::new`] refuses, and RSA whose factors anybody can find.
+/// Returns an error for a key that must not be registered.
+///
+/// These are the keys that [`VerifyingKey::new`] refuses, and RSA keys whose modulus is easy to factor.
 pub(super) fn check_new_key(key: &PublicKey) -> Result<(), KeyError> {
     VerifyingKey::new(key.clone())?;
     let PublicKey::Rsa { n, .. } = key else { return Ok(()) };
@@ -243,12 +260,14 @@ pub(super) fn check_new_key(key: &PublicKey) -> Result<(), KeyError> {
     if has_known_factors(&BigUint::from_bytes_be(&n)) { Err(KeyError::WeakRsa) } else { Ok(()) }
 }
 
-/// Whether the factors of a modulus are found without effort: it is a power, has a factor below 2^13, or is the product
-/// of two neighbours. A prime passes, because finding that out takes 70 ms. Takes about 10 ms for 4096 bits.
+/// Returns whether a modulus is easy to factor.
+///
+/// This holds for a power, a number with a factor below 2^13, and the product of two close numbers. A prime passes,
+/// because detecting one takes 70 ms. The check takes about 10 ms for 4096 bits.
 fn has_known_factors(n: &BigUint) -> bool {
-    /// Trial division finds all factors below this.
+    /// Trial division finds all factors below 2 to this power.
     const SMALL_BITS: u32 = 13;
-    /// How many squares Fermat's method tries.
+    /// Number of squares that Fermat's method tries.
     const STEPS: u32 = 8;
     if (3_u32..1 << SMALL_BITS).step_by(2).any(|factor| n % factor == BigUint::ZERO) {
         return true;
@@ -304,13 +323,13 @@ fn public_key_from_pem(pem: &str) -> Result<PublicKey, KeyError> {
     }
 }
 
-/// The PEM blocks in a text, each by itself.
+/// Splits a text into its PEM blocks.
 fn pem_blocks(text: &str) -> Vec<String> {
     const BEGIN: &str = "-----BEGIN ";
     text.split(BEGIN).skip(1).map(|block| format!("{BEGIN}{}\n", block.trim_end())).collect()
 }
 
-/// The JWK thumbprint (RFC 7638): SHA-256 over the required members in order of their names.
+/// Returns the JWK thumbprint (RFC 7638): SHA-256 over the required members, ordered by name.
 fn thumbprint(key: &PublicKey) -> String {
     let canonical = match key {
         PublicKey::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
@@ -320,38 +339,48 @@ fn thumbprint(key: &PublicKey) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }
 
-/// Which of the keys cannot be used, and why.
+/// Error that names the key of a set that cannot be used, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
+    /// The private key cannot be used.
     #[error("the private key {0}")]
     Private(KeyError),
+    /// A public key cannot be used.
     #[error("a public key {0}")]
     Public(KeyError),
 }
 
-/// Why a key cannot be used.
+/// Reason why a key cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
+    /// The text is not PEM.
     #[error("is not PEM")]
     NotPem,
+    /// The text is not PEM of public keys, or is truncated.
     #[error("is not PEM of public keys")]
     NotPublicPem,
+    /// The PEM block is not a private key.
     #[error("contains no private key")]
     NotPrivate,
+    /// The PEM block is a private key instead of a public one.
     #[error("contains a private key; only public keys are allowed")]
     NotPublic,
+    /// The key is malformed or of an unsupported type.
     #[error("is not RSA of 2048 to 4096 bits, P-256 or Ed25519")]
     NotAKey,
+    /// The RSA key has fewer than 2048 or more than 4096 bits.
     #[error("has fewer than 2048 or more than 4096 bits")]
     RsaSize,
+    /// The RSA key has a weak exponent or modulus.
     #[error("has a weak exponent or modulus")]
     WeakRsa,
+    /// The key could not be generated.
     #[error("cannot be generated")]
     Generation,
 }
 
 impl KeyError {
-    /// What is wrong with a JWK, in words that follow the name of its field.
+    /// Returns what is wrong with a JWK, as text that follows the name of its field.
     pub(super) const fn what(self) -> &'static str {
         match self {
             Self::RsaSize => "has fewer than 2048 or more than 4096 bits",

@@ -1,6 +1,6 @@
-//! Cryptography: all of it by libraries, joined here.
+//! Cryptography, entirely by libraries that this module combines.
 //!
-//! `aws-lc-rs` signs, hashes and seals; `jwt-simple` reads and checks JWTs; `rsa` reads and judges RSA keys;
+//! `aws-lc-rs` signs, hashes and seals; `jwt-simple` parses and verifies JWTs; `rsa` parses and validates RSA keys;
 //! `bcrypt` hashes secrets.
 
 mod assertion_verifier;

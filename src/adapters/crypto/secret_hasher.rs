@@ -1,9 +1,9 @@
-//! bcrypt, once for each secret.
+//! Hashing of client secrets with bcrypt, once for each secret.
 //!
-//! `bcrypt(secret) == hash` is a pure function, so its *true* answers are remembered, under an HMAC of hash
-//! and secret by a key that lives and dies with the process. The hash comes from the store each time, so a
-//! rotated or revoked secret needs no invalidation. What is not remembered is computed on threads of its own,
-//! one flight for each question, behind a bounded queue.
+//! `bcrypt(secret) == hash` is a pure function, so its positive results are cached. The cache key is an HMAC of hash
+//! and secret, by a key that exists only in this process. The hash comes from the store each time, so a rotated or
+//! revoked secret needs no invalidation. Results that are not cached are computed on dedicated threads behind a
+//! bounded queue, once for all concurrent callers with the same question.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -21,21 +21,28 @@ use crate::domain::secret::{ClientSecret, SecretHash};
 use crate::ports::secret_hasher::{HasherError, SecretHasher};
 use crate::shares::{Place, Shares};
 
-/// How many hashes may wait for a thread. At 66 ms each, a full queue is two seconds on two idle cores, and some eight on
-/// two that others keep busy.
+/// Maximum number of hashes that wait for a thread.
+///
+/// At 66 ms each, a full queue takes two seconds on two idle cores, and about eight seconds on two cores that other
+/// work keeps busy.
 const MAX_WAITING: usize = 64;
-/// How many of them may be of new secrets: whoever makes credentials must not keep others from their first login.
+/// Maximum number of unfinished hashes of new secrets.
+///
+/// Lower than the queue, because creating credentials must not keep other agents from their first login.
 const MAX_NEW: usize = 16;
-/// How many of its secrets one organization may have checked for the first time at once. Of new ones it has half of the
-/// threads, so that there is always one that others wait for no longer than for one hash.
+/// Maximum number of secrets of one organization that are checked for the first time concurrently.
+///
+/// For new secrets an organization can use half of the threads, so that there is always a thread that other
+/// organizations wait for no longer than for one hash.
 const MAX_CHECKED_OF_ONE: usize = 8;
-/// How long one waits for a place among the new ones, and among those that are checked.
+/// Maximum time that a new secret waits for a place.
 const WAIT_FOR_NEW: Duration = Duration::from_secs(2);
+/// Maximum time that a secret to be checked waits for a place.
 const WAIT_FOR_CHECK: Duration = Duration::from_secs(3);
-/// How many right secrets are remembered.
+/// Maximum number of correct secrets cached.
 const MAX_REMEMBERED: u64 = 100_000;
 
-/// How far the threads stand back, as `nice` counts it: on a core that another thread wants too they get a quarter.
+/// `nice` value added to the threads: on a contended core they get a quarter of the time.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
 
@@ -43,7 +50,7 @@ type Question = [u8; 32];
 type Answer = Result<bool, Arc<bcrypt::BcryptError>>;
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Hashes by bcrypt and remembers what was right.
+/// Hashes secrets with bcrypt, and caches correct ones.
 pub struct BcryptHasher {
     cost: u32,
     jobs: SyncSender<Job>,
@@ -59,7 +66,7 @@ pub struct BcryptHasher {
 struct Flights(HashMap<Question, Vec<oneshot::Sender<Answer>>>);
 
 impl BcryptHasher {
-    /// A hasher of that cost (4 to 14).
+    /// Creates a hasher of this cost (4 to 14).
     pub fn new(cost: u32) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
@@ -100,7 +107,7 @@ impl BcryptHasher {
         })
     }
 
-    /// Joins the flight that answers this question, or starts it.
+    /// Joins the flight for this question, or starts one.
     fn ask(
         &self,
         question: Question,
@@ -119,14 +126,14 @@ impl BcryptHasher {
         self.submit(Box::new(move || {
             let _place = place;
             metrics::counter!("agentidp_bcrypt_total", "operation" => "verify").increment(1);
-            // Whatever happens here, the flight ends, and its passengers are told.
+            // Even after a panic, dropping the flight ends it and gives the waiting callers an error.
             let flight = Flight { question, all, has_landed: false };
             let outcome = bcrypt::non_truncating_verify(secret.expose(), &hash.0).map_err(Arc::new);
             if matches!(outcome, Ok(true)) {
                 remembered.insert(question, ());
             }
             for passenger in flight.land() {
-                // Whoever no longer waits has gone away; that is no fault.
+                // The caller may have stopped waiting; that is not an error.
                 let _ = passenger.send(outcome.clone());
             }
         }))?;
@@ -135,7 +142,7 @@ impl BcryptHasher {
     }
 }
 
-/// A question on its way to an answer.
+/// A running check that all concurrent callers with the same question wait for.
 struct Flight {
     question: Question,
     all: Arc<Mutex<Flights>>,
@@ -143,7 +150,9 @@ struct Flight {
 }
 
 impl Flight {
-    /// Ends the flight. From then on the same question starts another one.
+    /// Ends the flight, and returns its waiting callers.
+    ///
+    /// From then on the same question starts another flight.
     fn land(mut self) -> Vec<oneshot::Sender<Answer>> {
         self.has_landed = true;
         lock(&self.all).0.remove(&self.question).unwrap_or_default()
@@ -151,7 +160,9 @@ impl Flight {
 }
 
 impl Drop for Flight {
-    /// One that never landed lets its passengers go; after a landing there may be another of the same question.
+    /// Releases the waiting callers of a flight that has not landed.
+    ///
+    /// After a landing nothing is removed, because another flight for the same question may exist.
     fn drop(&mut self) {
         if !self.has_landed {
             lock(&self.all).0.remove(&self.question);
@@ -169,7 +180,7 @@ impl SecretHasher for BcryptHasher {
         self.submit(Box::new(move || {
             let _place = place;
             metrics::counter!("agentidp_bcrypt_total", "operation" => "hash").increment(1);
-            // Whoever no longer waits has gone away; that is no fault.
+            // The caller may have stopped waiting; that is not an error.
             let _ = sender.send(bcrypt::non_truncating_hash(own.expose(), cost));
         }))?;
         let outcome = answer.await.map_err(|gone| HasherError::Broken(Box::new(gone)))?;
@@ -203,8 +214,10 @@ fn lock(flights: &Mutex<Flights>) -> MutexGuard<'_, Flights> {
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many hash at once: as many as there are cores, where they can stand back behind others; else all but one. A quota of
-/// processor time, as containers have it, knows no priorities: who uses it up stops all others.
+/// Returns the number of hashing threads.
+///
+/// There is one per core if threads with a low priority yield to others; otherwise one fewer, but at least one. A
+/// CPU quota, as containers have it, ignores priorities: threads that use it up stop all others.
 fn threads() -> usize {
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
     #[cfg(target_os = "linux")]
@@ -215,10 +228,9 @@ fn threads() -> usize {
     if has_priorities { parallel } else { (parallel - 1).max(1) }
 }
 
-/// Lets other threads go first: a thousand agents that come back at once may have what these leave of the machine, and a
-/// quarter of what they want too.
+/// Lowers the thread's priority, so that a burst of logins does not starve request handling.
 fn yield_to_others() {
-    // On Linux a thread has a priority of its own; elsewhere this would be that of the process.
+    // On Linux each thread has its own priority; elsewhere this would lower that of the process.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::warn!(%error, "cannot lower the priority of the bcrypt threads");
@@ -229,7 +241,7 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
-            // A job that panics must not take its thread with it; those who wait for it are told by its end.
+            // A panic must not end the thread. The callers get an error when the job is dropped.
             Ok(job) => drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))),
             Err(_) => return,
         }
@@ -273,7 +285,7 @@ mod tests {
         }
     }
 
-    /// Keeps every thread busy until the gate is waited at.
+    /// Keeps every thread busy until the test waits on the returned barrier.
     fn hold_every_thread(hasher: &BcryptHasher) -> Arc<Barrier> {
         let gate = Arc::new(Barrier::new(threads() + 1));
         for _ in 0..threads() {
@@ -293,7 +305,7 @@ mod tests {
         let hasher = BcryptHasher::new(4).expect("threads");
         let gate = hold_every_thread(&hasher);
         let question = hasher.question(&secret, &hash);
-        // More than the queue holds: were each of them a job, it would be full.
+        // More than the queue holds: if each were a job, the queue would be full.
         let asked: Vec<_> = (0..3 * MAX_WAITING)
             .map(|_| hasher.ask(question, &secret, &hash, None).expect("one job"))
             .collect();
@@ -319,7 +331,7 @@ mod tests {
         }
         let other = OrganizationId(Uuid::from_u128(2));
         make(other);
-        // All but those that have a place are refused when they have waited; the others wait for the gate.
+        // All without a place are refused after their wait; the others wait for the barrier.
         let share = (threads() / 2).max(1);
         for _ in 0..4 * MAX_NEW - share {
             let refused = made.join_next().await.expect("an answer").expect("no panic");

@@ -1,11 +1,12 @@
 //! Access tokens as JWTs (RFC 9068).
 //!
-//! One `verify`, with everything said: the key is one of ours and its algorithm decides, the type is
-//! `at+jwt`, every claim must be there, the clock is the core's, and there is no leeway. That a signature is
-//! valid is remembered, since it stays so; that a token is *alive* never is.
+//! A token is valid only if a key of this issuer has signed it with the algorithm of the key, the type is `at+jwt`,
+//! and every claim is present. Expiry is checked by the core's clock, without leeway. A valid signature is cached,
+//! because it stays valid; whether a token is *active* is never cached.
 //!
-//! A token that another instance has signed is seen here for the first time, so that checking is not rare. It takes what
-//! signs, which checks RSA several times faster than what reads the assertions of others.
+//! A token is verified in full the first time an instance reads it. Other instances sign tokens too, so full
+//! verification is not rare. It uses `aws-lc-rs`, which also signs, and which verifies RSA several times faster than
+//! `jwt-simple`, the library that verifies client assertions.
 
 use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,36 +24,38 @@ use crate::domain::scope::Scopes;
 use crate::domain::token::{AccessToken, Audience, Claims};
 use crate::ports::token_signer::{SignError, TokenSigner};
 
-/// The longest token that is read: 64 capabilities of the longest take less than half of it.
+/// Maximum length of a token, in bytes. 64 capabilities of maximum length take less than half of it.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// How many bytes of valid signatures, and of what their tokens say, are remembered: 60,000 tokens of the usual size.
+/// Maximum size of the cache of valid tokens and their claims, in bytes: 60,000 tokens of the usual size.
 const MAX_REMEMBERED_BYTES: u64 = 32 * 1024 * 1024;
-/// Room for the payload of most tokens, in bytes.
+/// Initial capacity for a payload, in bytes, which is enough for most tokens.
 const MOST_PAYLOADS: usize = 512;
-/// The type of an access token (RFC 9068 section 2.1).
+/// `typ` of an access token (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
 
-/// Signs and checks the tokens of one issuer.
+/// Signs and verifies the tokens of one issuer.
 pub struct JwtSigner {
     issuer: Arc<str>,
     keys: RwLock<Arc<Loaded>>,
 }
 
-/// A set of keys, and what was found valid under it. They go together when keys are loaded anew.
+/// A key set, and the cache of tokens that are valid under it.
+///
+/// Both are replaced together when keys are reloaded.
 struct Loaded {
     keys: KeySet,
-    /// The first part of each token, with its dot.
+    /// Encoded header of each token, including its trailing dot.
     header: String,
     remembered: Cache<[u8; 32], Arc<Claims>>,
 }
 
 impl JwtSigner {
-    /// A signer for that issuer with these keys.
+    /// Creates a signer for this issuer with these keys.
     pub fn new(issuer: Arc<str>, keys: KeySet) -> Self {
         Self { issuer, keys: RwLock::new(Arc::new(Loaded::new(keys))) }
     }
 
-    /// Takes these keys from now on. Tokens of keys that are not among them are no longer valid.
+    /// Replaces the keys. Tokens signed by keys that are not among them become invalid.
     pub fn reload(&self, keys: KeySet) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Loaded::new(keys));
     }
@@ -158,7 +161,9 @@ fn key_of(token: &str) -> [u8; 32] {
     key
 }
 
-/// What a token says of itself: no more than what [`Loaded`] writes, so that nothing in it can ask for anything else.
+/// Header of a token.
+///
+/// Only the parameters that [`Loaded`] writes are accepted, so that a header cannot request anything else.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
@@ -170,7 +175,7 @@ struct Header<'a> {
     kid: Cow<'a, str>,
 }
 
-/// What a token carries, as RFC 9068 section 2.2 names it. Each must be there.
+/// Claims of a token, named as in RFC 9068 section 2.2. All are required.
 #[derive(Serialize, Deserialize)]
 struct Payload<'a> {
     #[serde(borrow)]
@@ -193,9 +198,9 @@ struct Payload<'a> {
     generation: u64,
 }
 
-/// A cache that keeps [`MAX_REMEMBERED_BYTES`].
+/// Creates a cache of at most [`MAX_REMEMBERED_BYTES`].
 fn remembered() -> Cache<[u8; 32], Arc<Claims>> {
-    /// What an entry takes beside the claims.
+    /// Size of an entry in addition to its claims, in bytes.
     const OTHER: usize = 256;
     let weigh = |_: &[u8; 32], claims: &Arc<Claims>| {
         let bytes = OTHER + size_of::<Claims>() + claims.scopes.as_str().len();
@@ -278,7 +283,7 @@ mod tests {
             let scopes = Scopes::of_token(&"a".repeat(bytes));
             signer.sign(&Claims { scopes, ..claims() }).expect("signed")
         };
-        // Three bytes of a scope are four of a token.
+        // Three bytes of a scope take four bytes of the token.
         let longest = 4_200 + (MAX_TOKEN_BYTES - token(4_200).expose().len()) * 3 / 4;
         assert_eq!(token(longest).expose().len(), MAX_TOKEN_BYTES);
         for (bytes, reads_back) in [(4_200, true), (longest, true), (longest + 1, false)] {
