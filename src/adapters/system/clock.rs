@@ -1,11 +1,11 @@
-//! The machine's clock.
+//! The system clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
 use crate::ports::clock::Clock;
 
-/// Tells the machine's time.
+/// Reads the system clock.
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -1,10 +1,10 @@
-//! Ids from the machine's clock and its generator.
+//! IDs from the system clock and the random number generator.
 
 use uuid::Uuid;
 
 use crate::ports::ids::Ids;
 
-/// Makes UUIDv7.
+/// Generates UUIDv7 IDs.
 pub struct SystemIds;
 
 impl Ids for SystemIds {

@@ -1,4 +1,4 @@
-//! The machine itself: its clock, and its random numbers.
+//! The machine: its clock, its random numbers, and the process.
 
 mod clock;
 mod ids;

@@ -1,9 +1,9 @@
-//! Secrets from the operating system's generator.
+//! Secrets from the operating system's random number generator.
 
 use crate::domain::secret::{ClientSecret, RANDOM_BYTES};
 use crate::ports::secrets::Secrets;
 
-/// Makes secrets.
+/// Generates client secrets.
 pub struct SystemSecrets;
 
 impl Secrets for SystemSecrets {
