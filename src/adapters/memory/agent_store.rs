@@ -1,4 +1,4 @@
-//! Agents in memory.
+//! Agents, in memory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The audit log in memory.
+//! The audit log, in memory.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -91,8 +91,9 @@ impl AuditLog for Memory {
 }
 
 impl State {
-    /// Whether the event is within its organization's retention. One of no organization is kept as on the
-    /// plan with the least.
+    /// Returns whether the event is within its organization's retention.
+    ///
+    /// An event without an organization has the retention of the free plan, which is the shortest.
     fn shows(&self, event: &AuditEvent, now: Timestamp) -> bool {
         let organization = event.organization.and_then(|id| self.organizations.get(&id));
         let horizon = match organization {
@@ -102,7 +103,7 @@ impl State {
         horizon.is_none_or(|horizon| event.draft.at >= horizon)
     }
 
-    /// Whether the event is kept, shown or not.
+    /// Returns whether the event is kept, even if it is no longer shown.
     fn keeps(&self, event: &AuditEvent, now: Timestamp) -> bool {
         let organization = event.organization.and_then(|id| self.organizations.get(&id));
         let keeping = organization.map_or(Plan::Free.limits().audit_retention_days, |organization| {
@@ -115,7 +116,7 @@ impl State {
         }
     }
 
-    /// Notes that an organization's events were kept for so many days until now.
+    /// Records that events of an organization were kept for `kept` days until now.
     pub(super) fn retention_fell(&mut self, id: OrganizationId, kept: Limit, now: Timestamp) {
         let before = self.retention_falls.get(&id).filter(|(_, until)| *until > now);
         let kept = before.map_or(kept, |(longer, _)| longer.or_more(kept));

@@ -1,4 +1,4 @@
-//! Credentials in memory.
+//! Credentials, in memory.
 
 use std::sync::Arc;
 
@@ -149,14 +149,14 @@ impl State {
         }
     }
 
-    /// How many credentials of the agent are not revoked, of those that are of the same kind as this one.
+    /// Counts the agent's unrevoked credentials of the same kind as this one.
     fn unrevoked_like(&self, new: &Credential) -> usize {
         let is_key = |credential: &Credential| matches!(credential.kind, CredentialKind::Key(_));
         let known = self.credentials.get(&new.agent).into_iter().flatten();
         known.filter(|known| known.revoked_at.is_none() && is_key(known) == is_key(new)).count()
     }
 
-    /// Forgets the oldest of an agent's revoked credentials, where there are too many.
+    /// Removes the oldest revoked credentials of an agent, beyond [`MAX_REVOKED`].
     fn forget_revoked(&mut self, agent: AgentId) {
         let Some(known) = self.credentials.get_mut(&agent) else { return };
         let mut ends: Vec<_> = known.iter().filter_map(|one| Some((one.revoked_at?, one.id))).collect();

@@ -1,7 +1,7 @@
-//! Everything in memory: for tests, demonstrations, and for embedding the core.
+//! In-memory stores, for tests, demonstrations, and for embedding the core.
 //!
-//! [`Memory`] is the reference for every other store. One lock around plain maps makes each call a
-//! transaction, so a change and its events are there together or not at all.
+//! [`Memory`] is the reference for every other store. One lock around plain maps makes each call a transaction, so a
+//! change and its events are both stored or neither is.
 
 mod agent_store;
 mod audit_log;

@@ -1,4 +1,4 @@
-//! Organizations in memory.
+//! Organizations, in memory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What has still to be told, in memory.
+//! Transactional outbox of revocation notices, in memory.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! Rate windows in memory.
+//! Rate windows, in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +10,10 @@ use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 use crate::ports::store_error::StoreError;
 
-/// How many windows may be kept before old ones are swept out.
+/// Number of windows up to which old ones are not removed.
 const FEW: usize = 1_024;
 
-/// Counts requests of this process.
+/// Counts the requests of this process.
 pub struct MemoryRateLimiter {
     clock: Arc<dyn Clock>,
     windows: Mutex<Windows>,
@@ -21,12 +21,12 @@ pub struct MemoryRateLimiter {
 
 struct Windows {
     usage: HashMap<RateKey, WindowCounts>,
-    /// At this size the old ones are swept out; twice what was left after the last time.
+    /// Number of windows at which old ones are removed: twice what was left after the last removal.
     sweep_at: usize,
 }
 
 impl MemoryRateLimiter {
-    /// A limiter that goes by this clock.
+    /// Creates a limiter that follows this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, windows: Mutex::new(Windows { usage: HashMap::new(), sweep_at: FEW }) }
     }

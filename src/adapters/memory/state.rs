@@ -1,4 +1,4 @@
-//! The maps beneath all in-memory stores.
+//! The maps that all in-memory stores share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,28 +53,28 @@ pub(super) struct State {
     pub agents: HashMap<AgentId, Arc<Agent>>,
     pub agents_by_age: BTreeSet<(Timestamp, AgentId)>,
     pub emails: HashMap<(OrganizationId, Email), AgentId>,
-    /// Organizations whose retention was made shorter: for how many days their events are kept until then.
+    /// Organizations whose retention was shortened: the previous retention in days, and until when it still applies.
     pub retention_falls: HashMap<OrganizationId, (Limit, Timestamp)>,
-    /// Agents that are not decommissioned.
+    /// Number of agents that are not decommissioned.
     pub living_agents: HashMap<OrganizationId, u32>,
-    /// In the order in which they were made.
+    /// In order of creation.
     pub credentials: HashMap<AgentId, Vec<Arc<Credential>>>,
     pub events: BTreeMap<Position, Arc<AuditEvent>>,
     pub event_times: HashMap<EventId, Timestamp>,
-    /// Revoked tokens, and until when they must be remembered.
+    /// Revoked tokens, and until when each is kept.
     pub revocations: HashMap<TokenId, Timestamp>,
-    /// Spent assertions, and until when they must be remembered.
+    /// Spent assertions, and until when each is kept.
     pub assertions: HashMap<(AgentId, [u8; 32]), Timestamp>,
-    /// Tokens of a month.
+    /// Number of tokens issued to an agent in a month.
     pub monthly: HashMap<(AgentId, Month), u32>,
-    /// Tallies of minutes that are not over.
+    /// Tallies that are not settled yet.
     pub tallies: HashMap<String, OpenTally>,
-    /// What has still to be told, oldest first.
+    /// Notices that are not published yet, oldest first.
     pub outbox: VecDeque<PendingNotice>,
     pub last_notice: i64,
 }
 
-/// A tally over all instances.
+/// A tally, summed over all instances.
 pub(super) struct OpenTally {
     pub minute: Timestamp,
     pub event: AuditEvent,
@@ -88,7 +88,7 @@ impl State {
         self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));
     }
 
-    /// Refuses a change whose caller may no longer ask for it.
+    /// Returns [`StoreError::NoLongerAllowed`] if the caller's authority for a change no longer holds.
     pub(super) fn allow(&self, drafts: &[NewAuditEvent]) -> Result<(), StoreError> {
         let Some(authority) = drafts.first().and_then(|draft| draft.authority) else { return Ok(()) };
         let is_revoked = authority.token.is_some_and(|token| self.revocations.contains_key(&token));
@@ -110,15 +110,16 @@ impl State {
         self.outbox.push_back(PendingNotice { id: NoticeId(self.last_notice), notice });
     }
 
-    /// Tells that an agent's generation rose, where it did.
+    /// Adds a notice to the outbox if the agent's generation rose.
     pub(super) fn announce(&mut self, generation_before: u64, after: &Agent) {
         if after.generation > generation_before {
             self.notify(RevocationNotice::of_agent(after, after.updated_at));
         }
     }
 
-    /// Whether the agent could administer now: active, in an active organization, with `admin:orgs` and a
-    /// live credential.
+    /// Returns whether the agent can administer now.
+    ///
+    /// This requires an active agent in an active organization, with `admin:orgs` and a valid credential.
     pub(super) fn is_administrator(&self, agent: &Agent, now: Timestamp) -> bool {
         agent.could_administer()
             && self
@@ -128,7 +129,7 @@ impl State {
             && self.live_credentials(agent.id, now) > 0
     }
 
-    /// Whether anybody could administer now.
+    /// Returns whether any agent can administer now.
     pub(super) fn has_administrator(&self, now: Timestamp) -> bool {
         self.agents.values().any(|agent| self.is_administrator(agent, now))
     }
@@ -138,7 +139,7 @@ impl State {
         credentials.iter().map(|credential| u32::from(credential.is_live(now))).sum()
     }
 
-    /// Puts an agent in the place of what is stored under its id, and returns what was there.
+    /// Stores an agent under its ID, and returns the agent that was stored before.
     pub(super) fn put_agent(&mut self, agent: Arc<Agent>) -> Option<Arc<Agent>> {
         let is_living = agent.status != AgentStatus::Decommissioned;
         let organization = agent.organization;
@@ -154,7 +155,7 @@ impl State {
     }
 }
 
-/// The page of a list that is walked newest first.
+/// Returns one page of a list in order, newest first.
 pub(super) fn page_of<T>(newest_first: impl Iterator<Item = T>, page: PageRequest) -> Page<T> {
     let (offset, limit) = (page.offset(), u64::from(page.limit));
     let mut total = 0;

@@ -1,4 +1,4 @@
-//! What must be known of tokens, in memory.
+//! Issuance, revocation and status of tokens, in memory.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! Usage in memory.
+//! Usage counts, in memory.
 
 use std::cmp::Reverse;
 
