@@ -1,4 +1,4 @@
-//! The connection, with limits on all that it does.
+//! The connection to Redis, with limits on everything it does.
 
 use std::sync::Arc;
 
@@ -12,21 +12,22 @@ use tokio::time::timeout;
 use super::settings::{COMMAND, CONNECT, RedisSettings};
 use crate::ports::store_error::{Cause, StoreError};
 
-/// How long one waits before a lost connection is tried again.
+/// Delay before a lost connection is retried, in milliseconds.
 const REST_MILLIS: u32 = 250;
-/// How many commands may wait for a connection.
+/// Maximum number of commands that wait for a connection.
 const MAX_WAITING: usize = 10_000;
 
-/// A connection to Redis that comes back by itself.
+/// A connection to Redis that reconnects automatically.
 pub struct Redis {
     client: Client,
-    /// The same, for commands that fail rather than wait: no second attempt, so nothing counts twice.
+    /// The same connection, for commands that fail instead of waiting. They are not retried, so nothing counts
+    /// twice.
     pub(super) commands: WithOptions<Client>,
     key_prefix: String,
 }
 
 impl Redis {
-    /// Opens the connection. From then on it is opened again whenever it is lost.
+    /// Opens the connection, which is opened again whenever it is lost.
     pub async fn connect(settings: &RedisSettings) -> Result<Arc<Self>, ConnectError> {
         let client = client(settings, true).map_err(|error| ConnectError { error, is_final: true })?;
         let error = match timeout(4 * CONNECT, client.init()).await {
@@ -34,13 +35,15 @@ impl Redis {
             Ok(Err(error)) => error,
             Err(_) => Error::new(ErrorKind::Timeout, "no answer within the timeout"),
         };
-        // Whatever of it still runs must not go on beside the one that comes after it.
+        // A failed client must not keep running next to the one that replaces it.
         let _ = timeout(CONNECT, client.quit()).await;
         let is_final = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config);
         Err(ConnectError { error, is_final })
     }
 
-    /// One that is opened as soon as Redis answers. Until then every command fails at once.
+    /// Creates a connection that opens as soon as Redis responds.
+    ///
+    /// Until then every command fails immediately.
     pub fn connect_in_background(settings: &RedisSettings) -> Result<Arc<Self>, StoreError> {
         let client = client(settings, false).map_err(unavailable)?;
         drop(client.connect());
@@ -67,7 +70,9 @@ impl Redis {
     }
 }
 
-/// A client that is not connected yet. One that fails fast gives its first connection up, the other goes on trying.
+/// Builds a client that is not connected yet.
+///
+/// If `fails_fast`, the client gives up after its first failed connection; otherwise it keeps trying.
 fn client(settings: &RedisSettings, fails_fast: bool) -> Result<Client, Error> {
     let mut config = settings.config.clone();
     config.fail_fast = fails_fast;
@@ -87,12 +92,12 @@ fn client(settings: &RedisSettings, fails_fast: bool) -> Result<Client, Error> {
         .build()
 }
 
-/// Why there is no connection.
+/// Error of a connection that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct ConnectError {
     error: Error,
-    /// Retrying does not help: a password or a setting is wrong.
+    /// Whether a retry is pointless, because a password or a setting is wrong.
     pub is_final: bool,
 }
 
@@ -102,7 +107,7 @@ impl From<ConnectError> for StoreError {
     }
 }
 
-/// It is away or overloaded.
+/// Creates the error for Redis being unavailable or overloaded.
 pub(super) fn unavailable(source: impl Into<Cause>) -> StoreError {
     StoreError::Unavailable { store: "Redis", source: source.into() }
 }

@@ -1,7 +1,7 @@
-//! Redis, what instances share quickly: rate windows, and notices of the dead.
+//! Redis: rate windows and revocation notices, shared quickly between instances.
 //!
-//! It is never the source of truth. Emptied, restored old, or gone, it makes nothing alive and no quota start
-//! again. Every script touches the keys of one slot, so a Cluster will do.
+//! Redis is never the source of truth. If it is emptied, restored from an old copy, or lost, no inactive token
+//! becomes active and no quota starts again. Every script uses the keys of one slot, so Redis Cluster is supported.
 
 mod client;
 mod rate_limiter;

@@ -1,7 +1,7 @@
--- Lets one more request in, if it fits into the sliding window, and counts it then.
--- KEYS[1]: whose requests; its hash tag keeps the two windows in one slot.
--- ARGV[1]: the limit. ARGV[2]: the time in milliseconds, or nothing for this server's own.
--- All whole numbers, as in the rule that this follows: domain/rate.rs.
+-- Admits and counts one request, if it fits into the sliding window.
+-- KEYS[1]: the counted client or address; its hash tag keeps the two windows in one slot.
+-- ARGV[1]: the limit. ARGV[2]: the time in milliseconds, or empty for this server's own.
+-- All numbers are integers, as in the rule that this implements: domain/rate.rs.
 local now = tonumber(ARGV[2])
 if not now then
     local time = redis.call('TIME')
@@ -11,7 +11,7 @@ local window = math.floor(now / 60000)
 local elapsed = now - window * 60000
 local key = KEYS[1] .. ':' .. string.format('%d', window)
 local counts = redis.call('MGET', key, KEYS[1] .. ':' .. string.format('%d', window - 1))
--- What is no count, because somebody else has written it, counts as none: it must not fail the others' requests.
+-- A value that is not a count, written by another program, counts as 0: it must not make requests fail.
 local function count(text)
     return text and string.match(text, '^%d%d?%d?%d?%d?%d?%d?%d?%d?%d?$') and tonumber(text) or 0
 end

@@ -1,4 +1,4 @@
-//! Rate windows in Redis, by its own clock: one script, so check and count are one step.
+//! Rate windows in Redis, by its own clock. One script checks and counts in one step.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use crate::ports::clock::Clock;
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 use crate::ports::store_error::StoreError;
 
-/// Counts requests of all instances.
+/// Counts the requests of all instances.
 pub struct RedisRateLimiter {
     redis: Arc<Redis>,
     script: Script,
-    /// In place of Redis's own clock, for tests that drive it.
+    /// Clock used instead of Redis's own, for tests that control the time.
     clock: Option<Arc<dyn Clock>>,
 }
 
 impl RedisRateLimiter {
-    /// A limiter that goes by Redis's own clock, or by that one.
+    /// Creates a limiter that follows `clock`, or Redis's own clock if `None`.
     pub fn new(redis: Arc<Redis>, clock: Option<Arc<dyn Clock>>) -> Self {
         Self { redis, script: Script::new(include_str!("rate.lua")), clock }
     }

@@ -1,4 +1,4 @@
-//! Revocations, in Redis.
+//! Revocation cache in Redis.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ports::clock::Clock;
 use crate::ports::revocation_cache::{MonthlyUsage, RevocationCache};
 use crate::ports::store_error::StoreError;
 
-/// The cache that all instances share.
+/// Revocation cache that all instances share.
 pub struct RedisRevocationCache {
     redis: Arc<Redis>,
     raise: Script,
@@ -23,7 +23,7 @@ pub struct RedisRevocationCache {
 }
 
 impl RedisRevocationCache {
-    /// A cache whose notices live by this clock.
+    /// Creates a cache that derives the lifetime of notices from this clock.
     pub fn new(redis: Arc<Redis>, clock: Arc<dyn Clock>) -> Self {
         Self { redis, raise: Script::new(include_str!("raise.lua")), clock }
     }
@@ -33,7 +33,7 @@ impl RedisRevocationCache {
         self.raise.run::<i64>(&self.redis, self.redis.key(name), [to.to_string(), life]).await.map(drop)
     }
 
-    /// How long a notice has still to live, in milliseconds.
+    /// Returns the remaining lifetime of a notice, in milliseconds, at least 1.
     fn life(&self, until: Timestamp) -> i64 {
         (until.as_millis() - self.clock.now().as_millis()).max(1)
     }
@@ -69,7 +69,7 @@ impl RevocationCache for RedisRevocationCache {
             get(format!("gen:{}", claims.organization)),
         )
         .map_err(unavailable)?;
-        // What is not known, or no number, counts as nothing: generations only rise, so the true sum is no less than this.
+        // An unknown or malformed generation counts as 0: generations only rise, so the true sum is at least this.
         let known = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
         let generation = known(agent).saturating_add(known(organization));
         Ok(revoked.is_some() || claims.generation < generation)

@@ -1,4 +1,4 @@
-//! Scripts, sent by their hash and whole only where Redis does not know them yet.
+//! Lua scripts, called by hash, and sent in full only if Redis lacks them.
 
 use fred::interfaces::ClientLike as _;
 use fred::types::{ClusterHash, CustomCommand, FromValue};
@@ -7,7 +7,7 @@ use fred::util::redis_keyslot;
 use super::client::{Redis, unavailable};
 use crate::ports::store_error::StoreError;
 
-/// A Lua script over one key.
+/// A Lua script that uses one key.
 pub(super) struct Script {
     source: &'static str,
     hash: String,
@@ -19,7 +19,7 @@ impl Script {
         Self { source, hash }
     }
 
-    /// What the script answers.
+    /// Runs the script, and returns its result.
     pub(super) async fn run<T: FromValue>(
         &self,
         redis: &Redis,
@@ -31,7 +31,7 @@ impl Script {
             vec![script.to_owned(), "1".to_owned(), key.clone(), first.clone(), second.clone()]
         };
         match redis.commands.custom(command("EVALSHA", &key), with(&self.hash)).await {
-            // Redis was emptied or is another now. Nothing was run, so nothing counts twice.
+            // Redis was emptied or replaced. The script did not run, so nothing counts twice.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 redis.commands.custom(command("EVAL", &key), with(self.source)).await.map_err(unavailable)
             }
@@ -40,7 +40,7 @@ impl Script {
     }
 }
 
-/// What runs on the node of a Cluster that holds the key.
+/// Creates a command that runs on the Cluster node that holds the key.
 fn command(name: &'static str, key: &str) -> CustomCommand {
     CustomCommand::new_static(name, ClusterHash::Custom(redis_keyslot(key.as_bytes())), false)
 }

@@ -1,16 +1,16 @@
-//! Where Redis is and how to speak to it.
+//! Connection settings of Redis.
 
 use std::time::Duration;
 
 use fred::types::config::Config;
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// How long a command may take.
+/// Maximum time that a command may take.
 pub(super) const COMMAND: Duration = Duration::from_millis(250);
-/// How long a connection may take.
+/// Maximum time that a connection attempt may take.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
 
-/// Where Redis is.
+/// Location of Redis, parsed from a URL.
 #[derive(Clone)]
 pub struct RedisSettings {
     pub(super) config: Config,
@@ -19,8 +19,10 @@ pub struct RedisSettings {
 }
 
 impl RedisSettings {
-    /// Reads a URL: `redis://`, `rediss://` (TLS), `redis-cluster://`, `redis-sentinel://`, their `rediss-`
-    /// forms, or `redis+unix://` with a path and `?db=`. What is wrong is told without the password.
+    /// Parses the URL of a Redis server, cluster or sentinel.
+    ///
+    /// Accepts `redis://`, `rediss://` (TLS), `redis-cluster://`, `redis-sentinel://`, their `rediss-` forms, and
+    /// `redis+unix://` with a path and `?db=`. The error never contains the password.
     pub fn parse(url: &SecretString) -> Result<Self, RedisSettingsError> {
         let url = url.expose_secret();
         if !url.starts_with("redis") || !url.contains("://") {
@@ -45,13 +47,15 @@ impl RedisSettings {
     }
 }
 
-/// What is wrong with a URL. It never shows the URL.
+/// Error of an invalid URL. Never contains the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisSettingsError {
+    /// The text is not a URL of Redis.
     #[error(
         "must be a URL that begins with redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://"
     )]
     NoUrl,
+    /// The URL cannot be parsed.
     #[error("cannot be parsed as a URL; percent-encode special characters in the password")]
     Malformed,
 }
