@@ -1,26 +1,28 @@
-//! A breaker: a store that does not answer is asked once in a while, and not by each request.
+//! Circuit breaker: a store that does not respond is tried occasionally instead of by each request.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how long nobody asks after a failure.
+/// Time without attempts after a failure.
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// Stands between callers and a store that may be away.
+/// Circuit breaker between callers and a store that may be unavailable.
 pub(super) struct Breaker {
     store: &'static str,
     rests_until: Mutex<Option<Instant>>,
 }
 
 impl Breaker {
-    /// A closed breaker, before a store of that name.
+    /// Creates a closed breaker for the store with this name.
     pub(super) const fn new(store: &'static str) -> Self {
         Self { store, rests_until: Mutex::new(None) }
     }
 
-    /// Whether the caller may ask. Of those who come after the rest one may, and the others rest on.
+    /// Returns whether the caller may try the store.
+    ///
+    /// After a backoff one caller may, and the others keep backing off.
     pub(super) fn lets_through(&self) -> bool {
         let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -34,7 +36,7 @@ impl Breaker {
         }
     }
 
-    /// Notes an answer: all may ask again.
+    /// Records a response: all callers may try again.
     pub(super) fn close(&self) {
         let rested = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).take();
         if rested.is_some() {
@@ -42,7 +44,7 @@ impl Breaker {
         }
     }
 
-    /// Notes that none came.
+    /// Records a failure: the backoff starts.
     pub(super) fn open(&self, error: &(dyn std::error::Error + 'static)) {
         let until = Some(Instant::now() + BACKOFF);
         let before = {

@@ -1,4 +1,6 @@
-//! Decorators that keep the core going when a store does not: they hold the same promises as what they wrap.
+//! Decorators that keep the service working when a store fails.
+//!
+//! Each keeps the promises of what it wraps.
 
 mod breaker;
 mod rate_limiter;

@@ -1,4 +1,4 @@
-//! A limiter that counts by itself while the shared one is away.
+//! A rate limiter with a local fallback while the shared one is unavailable.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::ports::rate_limiter::{RateKey, RateLimiter};
 use crate::ports::store_error::StoreError;
 use crate::ports::store_health::StoreHealth;
 
-/// Whose requests probes are counted as: an address that none comes from (RFC 1122 section 3.2.1.3).
+/// Key that probes are counted under: an address that no request comes from (RFC 1122 section 3.2.1.3).
 const PROBE: RateKey = RateKey::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
-/// Asks the limiter that all instances share, and its own while that does not answer.
+/// Uses the shared limiter, and a local one while the shared one does not respond.
 ///
-/// In a window in which the shared one goes or comes back, at most one limit for each instance and one more
-/// pass.
+/// In a window in which the shared limiter fails or recovers, at most one limit for each instance and one more limit
+/// is admitted.
 pub struct FallbackRateLimiter {
     shared: Arc<dyn RateLimiter>,
     own: Arc<dyn RateLimiter>,
@@ -25,7 +25,7 @@ pub struct FallbackRateLimiter {
 }
 
 impl FallbackRateLimiter {
-    /// A limiter on those two.
+    /// Creates a limiter from a shared and a local one.
     pub fn new(shared: Arc<dyn RateLimiter>, own: Arc<dyn RateLimiter>) -> Self {
         Self { shared, own, breaker: Breaker::new("Redis, for rate limits") }
     }
@@ -47,8 +47,9 @@ impl RateLimiter for FallbackRateLimiter {
     }
 }
 
-/// The shared limiter is asked as requests ask it, so `ok` means that this instance counts with the others: an answer closes
-/// the breaker at once.
+/// Tries the shared limiter as requests do.
+///
+/// `ok` therefore means that this instance counts with the others. A response closes the breaker immediately.
 #[async_trait]
 impl StoreHealth for FallbackRateLimiter {
     fn name(&self) -> &'static str {

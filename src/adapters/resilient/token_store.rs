@@ -1,4 +1,4 @@
-//! A token store with a revocation cache in addition.
+//! A token store with a revocation cache as fallback.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,30 +15,32 @@ use crate::ports::revocation_cache::{MonthlyUsage, RevocationCache};
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
-/// How many clients' counts may wait to be shown.
+/// Maximum number of clients' counts that wait to be published.
 const MAX_SHOWN: usize = 10_000;
-/// How many of them are shown at once.
+/// Maximum number of counts published at once.
 const MAX_AT_ONCE: usize = 200;
 
-/// Answers from the store; where that cannot answer, a notice may still say that a token is dead.
+/// Uses the store, and the revocation cache while the store is unavailable.
 ///
-/// The cache is not asked while the store answers: it could add nothing to the truth but a round trip.
+/// The cache can then still report that a token is revoked. While the store responds, the cache is not queried,
+/// because it could add only a round trip.
 pub struct FallbackTokenStore {
     store: Arc<dyn TokenStore>,
     cache: Arc<dyn RevocationCache>,
     breaker: Breaker,
-    /// What clients have used since it was last shown.
+    /// Token counts of clients that have not been published yet.
     used: Mutex<HashMap<(AgentId, Month), u64>>,
 }
 
 impl FallbackTokenStore {
-    /// A store with that cache beside it.
+    /// Creates a token store with this cache as fallback.
     pub fn new(store: Arc<dyn TokenStore>, cache: Arc<dyn RevocationCache>) -> Self {
         Self { store, cache, breaker: Breaker::new("Redis, for revocations"), used: Mutex::default() }
     }
 
-    /// Shows on the cache what clients have used since the last time. What cannot be shown is shown with the
-    /// client's next token.
+    /// Publishes to the cache the token counts that have changed since the last call.
+    ///
+    /// A count that cannot be published is published with the client's next token.
     pub async fn show_usage(&self) -> Result<(), StoreError> {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
         let usage: Vec<_> = used
