@@ -1,6 +1,6 @@
-//! How the world answers: each folder implements ports with one kind of means, or drives the core.
+//! Adapters: each folder implements ports with one technology, or drives the use cases.
 //!
-//! No adapter knows another; [`wiring`](crate::wiring) chooses and joins them.
+//! Adapters do not depend on each other; [`wiring`](crate::wiring) selects and connects them.
 
 pub mod crypto;
 pub mod http;
