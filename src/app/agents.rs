@@ -72,7 +72,7 @@ impl Agents {
     ///
     /// Returns [`AgentsError::NoSuchAgent`] if the ID is malformed (`None`), unknown, or outside the caller's
     /// tenancy.
-    pub async fn find(&self, caller: &Caller, id: Option<AgentId>) -> Result<Arc<Agent>, AgentsError> {
+    pub async fn find(&self, caller: &Caller, id: AgentId) -> Result<Arc<Agent>, AgentsError> {
         caller.require(ManagementScope::AgentsRead)?;
         self.lookup(caller, id).await
     }
@@ -100,7 +100,7 @@ impl Agents {
     pub async fn change(
         &self,
         caller: &Caller,
-        id: Option<AgentId>,
+        id: AgentId,
         change: AgentChange,
     ) -> Result<Agent, AgentsError> {
         let attempts = if change.is_active == Some(false) { KILL_ATTEMPTS } else { 1 };
@@ -113,7 +113,7 @@ impl Agents {
     }
 
     /// Decommissions an agent permanently, and revokes its tokens and credentials.
-    pub async fn decommission(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
+    pub async fn decommission(&self, caller: &Caller, id: AgentId) -> Result<(), AgentsError> {
         self.update(caller, id, KILL_ATTEMPTS, |before, at| {
             let details = caller.event(AuditAction::AgentDecommissioned, before.id, Metadata::default());
             Ok((before.decommissioned(at)?, vec![self.events.success(details, at)]))
@@ -125,7 +125,7 @@ impl Agents {
     /// Revokes all tokens issued to an agent so far (kill switch).
     ///
     /// The agent can obtain new tokens afterwards.
-    pub async fn revoke_tokens(&self, caller: &Caller, id: Option<AgentId>) -> Result<(), AgentsError> {
+    pub async fn revoke_tokens(&self, caller: &Caller, id: AgentId) -> Result<(), AgentsError> {
         self.update(caller, id, KILL_ATTEMPTS, |before, at| {
             let after = before.with_tokens_revoked(at)?;
             let metadata = Metadata::default().with("generation", after.generation);
@@ -142,7 +142,7 @@ impl Agents {
     async fn update(
         &self,
         caller: &Caller,
-        id: Option<AgentId>,
+        id: AgentId,
         attempts: usize,
         decide: impl Fn(&Agent, Timestamp) -> Result<(Agent, Vec<NewAuditEvent>), Decommissioned>,
     ) -> Result<Agent, AgentsError> {
@@ -199,8 +199,7 @@ impl Agents {
             .collect()
     }
 
-    async fn lookup(&self, caller: &Caller, id: Option<AgentId>) -> Result<Arc<Agent>, AgentsError> {
-        let id = id.ok_or(AgentsError::NoSuchAgent)?;
+    async fn lookup(&self, caller: &Caller, id: AgentId) -> Result<Arc<Agent>, AgentsError> {
         self.store.find(caller.tenancy(), id).await?.ok_or(AgentsError::NoSuchAgent)
     }
 }

@@ -79,9 +79,8 @@ impl Audit {
     ///
     /// Returns [`AuditError::NoSuchEvent`] if the ID is malformed (`None`) or unknown, or if the event is outside
     /// the caller's tenancy or past its retention.
-    pub async fn find(&self, caller: &Caller, id: Option<EventId>) -> Result<Arc<AuditEvent>, AuditError> {
+    pub async fn find(&self, caller: &Caller, id: EventId) -> Result<Arc<AuditEvent>, AuditError> {
         caller.require(ManagementScope::AuditRead)?;
-        let id = id.ok_or(AuditError::NoSuchEvent)?;
         let found = self.log.find(caller.tenancy(), id, self.clock.now()).await?;
         found.ok_or(AuditError::NoSuchEvent)
     }

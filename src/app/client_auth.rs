@@ -59,8 +59,8 @@ pub enum PresentedCredentials {
     Secret { client: Option<AgentId>, secret: Option<ClientSecret> },
     /// A client assertion.
     ///
-    /// `client` is the `client_id` of the body; `None` if absent, `Some(None)` if malformed.
-    Assertion { client: Option<Option<AgentId>>, assertion: SecretString },
+    /// `client` is the `client_id` of the body; `None` if absent, nil if malformed.
+    Assertion { client: Option<AgentId>, assertion: SecretString },
 }
 
 /// An authenticated client.
@@ -175,7 +175,7 @@ impl ClientAuth {
     async fn authenticate_by_assertion(
         &self,
         context: &RequestContext,
-        client: Option<Option<AgentId>>,
+        client: Option<AgentId>,
         assertion: &str,
     ) -> Result<AuthenticatedClient, ClientAuthError> {
         const HOW: &str = "private_key_jwt";
@@ -183,9 +183,9 @@ impl ClientAuth {
         let claimed = read
             .as_ref()
             .and_then(|read| read.client)
-            .filter(|claimed| client.is_none_or(|named| named == Some(*claimed)));
+            .filter(|claimed| client.is_none_or(|named| named == *claimed));
         let (Some(read), Some(id)) = (read, claimed) else {
-            let claimed = self.claimed(client.flatten()).await?;
+            let claimed = self.claimed(client).await?;
             return Err(self.refused(context, claimed, HOW).await);
         };
         let now = self.clock.now();
@@ -265,7 +265,7 @@ impl ClientAuth {
     ///
     /// The lookup also keeps timing from distinguishing failures.
     async fn claimed(&self, client: Option<AgentId>) -> Result<Option<ClaimedClient>, StoreError> {
-        let Some(id) = client else { return Ok(None) };
+        let Some(id) = client.filter(|id| *id != AgentId::NIL) else { return Ok(None) };
         let known = self.store.find_client(id, PresentedKind::None).await?;
         Ok(known.as_ref().map(claimed_by))
     }

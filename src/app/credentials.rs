@@ -86,7 +86,7 @@ impl Credentials {
     pub async fn generate(
         &self,
         caller: &Caller,
-        agent: Option<AgentId>,
+        agent: AgentId,
         new: NewCredential,
     ) -> Result<MadeCredential, CredentialsError> {
         let mut target = self.writable(caller, agent).await?;
@@ -134,7 +134,7 @@ impl Credentials {
     pub async fn list(
         &self,
         caller: &Caller,
-        agent: Option<AgentId>,
+        agent: AgentId,
         status: Option<CredentialStatus>,
         page: PageRequest,
     ) -> Result<Page<Arc<Credential>>, CredentialsError> {
@@ -149,8 +149,8 @@ impl Credentials {
     pub async fn rotate(
         &self,
         caller: &Caller,
-        agent: Option<AgentId>,
-        id: Option<CredentialId>,
+        agent: AgentId,
+        id: CredentialId,
         rotation: Rotation,
     ) -> Result<MadeCredential, CredentialsError> {
         let mut target = self.writable(caller, agent).await?;
@@ -196,8 +196,8 @@ impl Credentials {
     pub async fn revoke(
         &self,
         caller: &Caller,
-        agent: Option<AgentId>,
-        id: Option<CredentialId>,
+        agent: AgentId,
+        id: CredentialId,
     ) -> Result<(), CredentialsError> {
         for _ in 0..ATTEMPTS {
             let target = self.writable(caller, agent).await?;
@@ -234,11 +234,7 @@ impl Credentials {
     }
 
     /// Returns the agent if the caller may change its credentials.
-    async fn writable(
-        &self,
-        caller: &Caller,
-        agent: Option<AgentId>,
-    ) -> Result<Arc<Agent>, CredentialsError> {
+    async fn writable(&self, caller: &Caller, agent: AgentId) -> Result<Arc<Agent>, CredentialsError> {
         use ManagementScope::{AgentsWrite, CredentialsWrite};
         let target = self.lookup_as(caller, agent, AgentsWrite, CredentialsWrite).await?;
         caller.ensure_may_manage(target.capabilities.management())?;
@@ -248,24 +244,19 @@ impl Credentials {
     async fn lookup_as(
         &self,
         caller: &Caller,
-        agent: Option<AgentId>,
+        agent: AgentId,
         scope: ManagementScope,
         own: ManagementScope,
     ) -> Result<Arc<Agent>, CredentialsError> {
-        let Some(id) = agent else {
-            caller.require(scope)?;
-            return Err(CredentialsError::NoSuchAgent);
-        };
-        caller.require_or_own(scope, own, id)?;
-        self.agents.find(caller.tenancy(), id).await?.ok_or(CredentialsError::NoSuchAgent)
+        caller.require_or_own(scope, own, agent)?;
+        self.agents.find(caller.tenancy(), agent).await?.ok_or(CredentialsError::NoSuchAgent)
     }
 
     async fn lookup_credential(
         &self,
         agent: &Agent,
-        id: Option<CredentialId>,
+        id: CredentialId,
     ) -> Result<Arc<Credential>, CredentialsError> {
-        let id = id.ok_or(CredentialsError::NoSuchCredential)?;
         self.store.find(agent.id, id).await?.ok_or(CredentialsError::NoSuchCredential)
     }
 }

@@ -64,10 +64,9 @@ impl Organizations {
     pub async fn find(
         &self,
         caller: &Caller,
-        id: Option<OrganizationId>,
+        id: OrganizationId,
     ) -> Result<Arc<Organization>, OrganizationsError> {
         caller.require(ManagementScope::AdminOrgs)?;
-        let id = id.ok_or(OrganizationsError::NoSuchOrganization)?;
         self.store.find(caller.tenancy(), id).await?.ok_or(OrganizationsError::NoSuchOrganization)
     }
 
@@ -87,7 +86,7 @@ impl Organizations {
     pub async fn change(
         &self,
         caller: &Caller,
-        id: Option<OrganizationId>,
+        id: OrganizationId,
         change: OrganizationChange,
     ) -> Result<Organization, OrganizationsError> {
         let is_revocation = change.status == Some(OrganizationStatus::Suspended);

@@ -42,16 +42,11 @@ impl UsageReports {
     ///
     /// If a client is named, only this client is listed. Returns [`UsageError::NoSuchAgent`] if its ID is malformed
     /// (`Some(None)`), unknown, or outside the caller's tenancy.
-    pub async fn report(
-        &self,
-        caller: &Caller,
-        client: Option<Option<AgentId>>,
-    ) -> Result<UsageReport, UsageError> {
+    pub async fn report(&self, caller: &Caller, client: Option<AgentId>) -> Result<UsageReport, UsageError> {
         caller.require(ManagementScope::AgentsRead)?;
         let (organization, client) = match client {
             None => (caller.agent.organization, None),
             Some(id) => {
-                let id = id.ok_or(UsageError::NoSuchAgent)?;
                 let agent = self.agents.find(caller.tenancy(), id).await?.ok_or(UsageError::NoSuchAgent)?;
                 (agent.organization, Some(id))
             }

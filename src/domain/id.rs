@@ -11,6 +11,9 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
+            /// The nil UUID, which names nothing: no ID that is generated is nil.
+            pub const NIL: Self = Self(Uuid::nil());
+
             /// Parses the one accepted spelling, which is lower-case and hyphenated; `None` for any other
             /// text.
             ///

@@ -63,9 +63,9 @@ impl AgentsApi {
     async fn read(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<Json<AgentBody>, ApiError> {
-        let agent = self.agents.find(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
+        let agent = self.agents.find(&caller.0, agent_id.0.0).await?;
         Ok(Json((&*agent).into()))
     }
 
@@ -77,10 +77,10 @@ impl AgentsApi {
     async fn change(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         body: JsonBody<AgentChangeBody>,
     ) -> Result<Json<AgentBody>, ApiError> {
-        let agent = self.agents.change(&caller.0, AgentId::parse(&agent_id.0.0), body.0).await?;
+        let agent = self.agents.change(&caller.0, agent_id.0.0, body.0).await?;
         Ok(Json((&agent).into()))
     }
 
@@ -92,9 +92,9 @@ impl AgentsApi {
     async fn decommission(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<NoContent, ApiError> {
-        self.agents.decommission(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
+        self.agents.decommission(&caller.0, agent_id.0.0).await?;
         Ok(NoContent::NoContent)
     }
 
@@ -106,9 +106,9 @@ impl AgentsApi {
     async fn revoke_tokens(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<NoContent, ApiError> {
-        self.agents.revoke_tokens(&caller.0, AgentId::parse(&agent_id.0.0)).await?;
+        self.agents.revoke_tokens(&caller.0, agent_id.0.0).await?;
         Ok(NoContent::NoContent)
     }
 }

@@ -46,9 +46,9 @@ impl AuditApi {
     async fn read(
         &self,
         #[oai(scope = "Scope::AuditRead")] caller: Bearer,
-        #[oai(name = "eventId")] event_id: Path<PathId>,
+        #[oai(name = "eventId")] event_id: Path<PathId<EventId>>,
     ) -> Result<Json<AuditEventBody>, ApiError> {
-        let event = self.audit.find(&caller.0, EventId::parse(&event_id.0.0)).await?;
+        let event = self.audit.find(&caller.0, event_id.0.0).await?;
         Ok(Json((&*event).into()))
     }
 }

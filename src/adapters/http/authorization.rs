@@ -264,7 +264,7 @@ fn presented<T: FormFields>(
         (None, None) => Ok(secret_proof(named, secret)),
         _ if secret.is_some() => Err(several()),
         (Some(assertion), Some(ASSERTION_TYPE)) => Ok(PresentedCredentials::Assertion {
-            client: named.map(AgentId::parse),
+            client: named.map(|id| AgentId::parse(id).unwrap_or(AgentId::NIL)),
             assertion: assertion.into(),
         }),
         _ => Err(ApiError::invalid_request(

@@ -35,10 +35,10 @@ impl CredentialsApi {
     async fn generate(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         body: JsonBody<NewCredentialBody>,
     ) -> Result<GenerateResponse, ApiError> {
-        let made = self.credentials.generate(&caller.0, AgentId::parse(&agent_id.0.0), body.0).await?;
+        let made = self.credentials.generate(&caller.0, agent_id.0.0, body.0).await?;
         Ok(GenerateResponse::Created(Json(made.into())))
     }
 
@@ -49,11 +49,11 @@ impl CredentialsApi {
     async fn list(
         &self,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         query: Query<CredentialsQuery>,
     ) -> Result<Json<CredentialPage>, ApiError> {
         let (status, page) = query.0;
-        let listing = self.credentials.list(&caller.0, AgentId::parse(&agent_id.0.0), status, page).await?;
+        let listing = self.credentials.list(&caller.0, agent_id.0.0, status, page).await?;
         Ok(Json(CredentialPage {
             data: listing.items.iter().map(|credential| CredentialBody::of(credential, None)).collect(),
             total: listing.total,
@@ -74,12 +74,12 @@ impl CredentialsApi {
     async fn rotate(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
-        #[oai(name = "credentialId")] credential_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
+        #[oai(name = "credentialId")] credential_id: Path<PathId<CredentialId>>,
         body: JsonBody<RotationBody>,
     ) -> Result<Json<CredentialBody>, ApiError> {
-        let agent = AgentId::parse(&agent_id.0.0);
-        let credential = CredentialId::parse(&credential_id.0.0);
+        let agent = agent_id.0.0;
+        let credential = credential_id.0.0;
         let made = self.credentials.rotate(&caller.0, agent, credential, body.0).await?;
         Ok(Json(made.into()))
     }
@@ -96,11 +96,11 @@ impl CredentialsApi {
     async fn revoke(
         &self,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
-        #[oai(name = "agentId")] agent_id: Path<PathId>,
-        #[oai(name = "credentialId")] credential_id: Path<PathId>,
+        #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
+        #[oai(name = "credentialId")] credential_id: Path<PathId<CredentialId>>,
     ) -> Result<NoContent, ApiError> {
-        let agent = AgentId::parse(&agent_id.0.0);
-        let credential = CredentialId::parse(&credential_id.0.0);
+        let agent = agent_id.0.0;
+        let credential = credential_id.0.0;
         self.credentials.revoke(&caller.0, agent, credential).await?;
         Ok(NoContent::NoContent)
     }

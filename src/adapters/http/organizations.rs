@@ -70,9 +70,9 @@ impl OrganizationsApi {
     async fn read(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
-        #[oai(name = "organizationId")] organization_id: Path<PathId>,
+        #[oai(name = "organizationId")] organization_id: Path<PathId<OrganizationId>>,
     ) -> Result<Json<OrganizationBody>, ApiError> {
-        let id = OrganizationId::parse(&organization_id.0.0);
+        let id = organization_id.0.0;
         let organization = self.organizations.find(&caller.0, id).await?;
         Ok(Json((&*organization).into()))
     }
@@ -85,10 +85,10 @@ impl OrganizationsApi {
     async fn change(
         &self,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
-        #[oai(name = "organizationId")] organization_id: Path<PathId>,
+        #[oai(name = "organizationId")] organization_id: Path<PathId<OrganizationId>>,
         body: JsonBody<OrganizationChangeBody>,
     ) -> Result<Json<OrganizationBody>, ApiError> {
-        let id = OrganizationId::parse(&organization_id.0.0);
+        let id = organization_id.0.0;
         let organization = self.organizations.change(&caller.0, id, body.0).await?;
         Ok(Json((&organization).into()))
     }

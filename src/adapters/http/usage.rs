@@ -47,10 +47,10 @@ struct UsageQueryParameters {
 
 impl Input for UsageQueryParameters {
     /// The client to report on. A malformed ID is treated as not found.
-    type Value = Option<Option<AgentId>>;
+    type Value = Option<AgentId>;
 
     fn read(fields: &mut Fields) -> Option<Self::Value> {
-        fields.optional("clientId", text(|id| Ok(AgentId::parse(id))))
+        fields.optional("clientId", text(|id| Ok(AgentId::parse(id).unwrap_or(AgentId::NIL))))
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::domain::agent::{AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::{AuditAction, Outcome, ResourceType};
 use crate::domain::credential::CredentialStatus;
-use crate::domain::id::OrganizationId;
+use crate::domain::id::{AgentId, CredentialId, EventId, OrganizationId};
 use crate::domain::organization::OrganizationStatus;
 use crate::domain::page::PageRequest;
 use crate::domain::plan::Plan;
@@ -90,8 +90,8 @@ pub struct EnumName<T>(pub T);
 pub struct Instant(pub Timestamp);
 
 /// An ID in a path. A malformed ID is treated as not found, never as a validation error.
-#[derive(Clone, Debug)]
-pub struct PathId(pub String);
+#[derive(Clone, Copy, Debug)]
+pub struct PathId<T>(pub T);
 
 /// Implements [`Type`] for a type that is a string on the wire.
 macro_rules! string_on_the_wire {
@@ -125,7 +125,7 @@ string_on_the_wire!([T: WireEnum] EnumName<T>, T::TYPE, MetaSchema {
     ..MetaSchema::new("string")
 });
 string_on_the_wire!([] Instant, "Instant", MetaSchema::new_with_format("string", "date-time"));
-string_on_the_wire!([] PathId, "PathId", MetaSchema::new_with_format("string", "uuid"));
+string_on_the_wire!([T: Send + Sync] PathId<T>, "PathId", MetaSchema::new_with_format("string", "uuid"));
 
 impl<T: WireEnum> ToJSON for EnumName<T> {
     fn to_json(&self) -> Option<Value> {
@@ -154,11 +154,17 @@ impl ParseFromJSON for Instant {
     }
 }
 
-impl ParseFromParameter for PathId {
-    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
-        Ok(Self(value.to_owned()))
-    }
+macro_rules! path_ids {
+    ($($id:ident),+) => {
+        $(impl ParseFromParameter for PathId<$id> {
+            fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+                Ok(Self($id::parse(value).unwrap_or($id::NIL)))
+            }
+        })+
+    };
 }
+
+path_ids!(AgentId, CredentialId, EventId, OrganizationId);
 
 /// A response without content
 #[derive(ApiResponse)]
