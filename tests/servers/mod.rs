@@ -1,5 +1,6 @@
-//! PostgreSQL and Redis for the tests: private, on Unix sockets of their own, started once a test program and
-//! gone with it. Where a server cannot be started the tests fail.
+//! Private PostgreSQL and Redis servers for the tests.
+//! They listen on Unix sockets, are started once per test program and end with it. Tests fail if a server
+//! cannot be started.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -14,7 +15,7 @@ pub mod supervised;
 
 use supervised::Server;
 
-/// The role that owns the tables, and the one that serves.
+/// Role that owns the tables, and role that the service connects with.
 pub const OWNER: &str = "agentidp_owner";
 pub const SERVES: &str = "agentidp";
 
@@ -38,10 +39,10 @@ static REDIS: LazyLock<Server> = LazyLock::new(|| {
     )
 });
 
-/// Databases that no test uses any more.
+/// Databases whose tests have finished; they are dropped before the next one is created.
 static LEFT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// An empty database of one's own, with all tables.
+/// A database of one test.
 pub struct Database {
     name: String,
 }
@@ -53,7 +54,7 @@ impl Drop for Database {
 }
 
 impl Database {
-    /// A copy of a database that was migrated once.
+    /// Creates a copy of a database that was migrated once.
     pub async fn migrated() -> Self {
         static TEMPLATE: OnceCell<Database> = OnceCell::const_new();
         let template = TEMPLATE
@@ -66,7 +67,7 @@ impl Database {
         Self::of(&template.name).await
     }
 
-    /// One without any tables.
+    /// Creates a database without tables.
     pub async fn empty() -> Self {
         Self::of("template1").await
     }
@@ -85,13 +86,13 @@ impl Database {
         Self { name }
     }
 
-    /// Its URL for that role.
+    /// Returns the URL of the database for that role.
     pub fn url(&self, role: &str) -> String {
         let folder = POSTGRES.folder.to_str().expect("text").replace('/', "%2F");
         format!("postgres://{role}@{folder}/{}", self.name)
     }
 
-    /// A connection of that role.
+    /// Opens a connection with that role.
     pub async fn client(&self, role: &str) -> tokio_postgres::Client {
         let host = POSTGRES.folder.display();
         let url = format!("host={host} user={role} dbname={}", self.name);
@@ -113,7 +114,7 @@ async fn administer(sql: &str) {
     client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
 }
 
-/// The URL of a Redis database that no other test uses.
+/// Returns the URL of a Redis database that no other test uses.
 pub fn redis_url() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let database = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! A core of the service in this process, and a hasher that costs nothing: for tests that attack anything but secrets.
+//! A core of the service in this process, with a hasher that costs nothing.
+//! It serves tests of anything but secrets.
 
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
 use agentidp::ports::stores::Stores;
 use async_trait::async_trait;
 
-/// Its name.
+/// Issuer URL of the core.
 pub const ISSUER: &str = "http://agentidp.test";
 
-/// Keeps secrets as they are.
+/// Stores secrets without hashing them.
 pub struct PlainHasher;
 
 #[async_trait]
@@ -34,7 +35,7 @@ impl SecretHasher for PlainHasher {
     }
 }
 
-/// The ports of a core on these stores.
+/// Returns the ports of a core on these stores.
 pub fn plain_ports(
     hasher: Arc<dyn SecretHasher>,
     stores: &Stores,
@@ -54,7 +55,7 @@ pub fn plain_ports(
     }
 }
 
-/// A core on these ports. Its tokens are valid for a day.
+/// Returns a core on these ports whose tokens are valid for a day.
 pub fn plain_core(ports: &Ports) -> App {
     let settings = Settings {
         issuer: ISSUER.into(),

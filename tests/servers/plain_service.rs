@@ -1,6 +1,6 @@
-//! A whole service in this process, in memory and without sockets: a request goes in, its answer comes out.
+//! A whole service in this process, in memory and without sockets: a request goes in, the answer comes out.
 //!
-//! It does the same at each run: its clock stands still, and its IDs are counted.
+//! Runs are repeatable, because the clock stands still and IDs are counted.
 
 #[path = "plain_core.rs"]
 mod plain_core;
@@ -34,10 +34,10 @@ use uuid::Uuid;
 
 use self::plain_core::{ISSUER, PlainHasher, plain_core, plain_ports};
 
-/// The instant at which everything happens, in milliseconds since the epoch.
+/// Instant at which everything happens, in milliseconds since the epoch.
 const NOW: i64 = 1_800_000_000_000;
 
-/// A clock that stands still, and IDs that are counted.
+/// A clock that stands still, and IDs that count up.
 #[derive(Default)]
 struct Repeatable(AtomicU64);
 
@@ -56,7 +56,7 @@ impl Ids for Repeatable {
     }
 }
 
-/// One that runs until it is dropped.
+/// A service that runs until it is dropped.
 pub struct PlainService {
     pub app: Arc<App>,
     pub administrator: Administrator,
@@ -66,7 +66,7 @@ pub struct PlainService {
 
 impl PlainService {
     pub fn start() -> Self {
-        // Time is driven: what waits for time to pass does not.
+        // A paused runtime skips ahead to the next timer, so that timers do not delay the run.
         let runtime =
             Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let pem = generate_pem(KeyType::Ed25519).expect("a key");
@@ -93,12 +93,12 @@ impl PlainService {
         Self { app, administrator, envelope, runtime }
     }
 
-    /// The answer to a request from somewhere.
+    /// Returns the answer to a request from a fixed address.
     pub fn answer(&self, request: Request) -> Response {
         self.runtime.block_on(self.envelope.handle(request, [192, 0, 2, 1].into()))
     }
 
-    /// A token of the administrator.
+    /// Issues a token to the administrator.
     pub fn token(&self) -> String {
         let Administrator { client_id, client_secret, .. } = &self.administrator;
         let secret = ClientSecret::parse(client_secret.expose());

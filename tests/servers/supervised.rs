@@ -4,8 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// A server, held by a shell that waits for the end of its input: when this process ends, however it does, the
-/// shell stops the server and removes its folder.
+/// A server supervised by a shell that waits for the end of its standard input.
+/// However this process ends, the shell then stops the server and removes its folder.
 pub struct Server {
     pub folder: PathBuf,
     shell: Child,
@@ -13,7 +13,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Runs a script that starts a server in the folder it stands in, and one that stops it.
+    /// Starts a server by the script `start` in a new folder.
+    /// The script `stop` stops the server.
     pub fn start(start: &str, stop: &str) -> Self {
         let script = format!(
             "trap '' INT HUP TERM\n\
@@ -34,8 +35,9 @@ impl Server {
     }
 }
 
-/// That script, with Debian's programs of PostgreSQL in its path and a `wait_until` that gives up after a minute or so,
-/// as a user that PostgreSQL does not refuse: it does not run as root.
+/// Returns a command that runs that script in a shell.
+/// Debian's PostgreSQL programs are in its path, and `wait_until` is defined, which gives up after about a
+/// minute. As root, the command runs as the user `postgres`, because PostgreSQL refuses to run as root.
 pub fn shell(script: &str) -> Command {
     let script = format!(
         "PATH=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1):$PATH\n\
@@ -61,7 +63,7 @@ pub fn shell(script: &str) -> Command {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.supervised.take());
-        // The shell stops the server; that it has done so is all that is waited for.
+        // Only wait for the shell to exit, because the shell stops the server.
         let _ = self.shell.wait();
     }
 }
