@@ -1,4 +1,4 @@
-//! Bytes of all kinds, to all that reads them: what the fuzz targets do for long, for a short time on every change.
+//! Arbitrary bytes for every parser: what the fuzz targets do for long, run briefly on every change.
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
@@ -6,7 +6,7 @@ mod bodies;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// What comes close to what is read, to be broken in places.
+/// Nearly valid inputs, in which single bytes are then replaced.
 const NEARLY: [&str; 12] = [
     "MDE5MjAwMDAtMDAwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAwOmFpZHBfc2tf",
     "grant_type=client_credentials&scope=files%3Aread&resource=https%3A%2F%2Fapi.example.com",

@@ -1,6 +1,6 @@
-//! What is true of any order of calls, shown on orders that nobody thought of.
+//! Properties that hold for any order of calls, tested on random orders.
 //!
-//! `PROPTEST_CASES` says how many are tried; each failure tells the shortest order that it found.
+//! `PROPTEST_CASES` sets the number of cases. Each failure reports the shortest order found.
 
 mod bytes;
 mod tenancy;

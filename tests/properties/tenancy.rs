@@ -1,10 +1,12 @@
-//! Tenants that try to see one another, and callers that try to rise.
+//! Tenants that try to see each other, and callers that try to gain management scopes.
 //!
-//! Two tenants have a crew each: agents whose tokens and secrets a caller has in hand, with some management scopes,
-//! and one bystander with more scopes than the crew. Whatever the crews do, in any order,
+//! Each of two tenants has a crew: agents with some management scopes, whose tokens and secrets a caller
+//! holds. Each tenant also has one bystander with more scopes than the crew. Whatever the crews do, in any
+//! order:
 //!
-//! * nobody of a tenant gets a management scope that its crew did not have between them at first: no token, no agent;
-//! * another tenant's agent answers as one that does not exist, byte for byte.
+//! * nothing in a tenant gains a management scope that no member of its crew had at first: neither a token
+//!   nor an agent;
+//! * another tenant's agent is answered like one that does not exist, byte for byte.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,12 +23,12 @@ use serde_json::{Value, json};
 
 const SCOPES: [&str; 6] =
     ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
-/// What a crew may begin with: all but the scope that lifts the wall.
+/// Number of scopes that a crew may begin with: all but `admin:orgs`, which reaches across tenants.
 const CREW_SCOPES: usize = 5;
-/// How many cases are tried, unless `PROPTEST_CASES` says otherwise.
+/// Number of cases, unless `PROPTEST_CASES` sets another.
 const CASES: u32 = 48;
 
-/// Something that a crew tries. Numbers pick among what there is.
+/// An action that a crew attempts. Numbers select among the existing tokens, agents and secrets.
 #[derive(Clone, Debug)]
 enum Try {
     Register { token: usize, scopes: BTreeSet<usize>, elsewhere: bool },
@@ -53,15 +55,17 @@ fn tries() -> impl Strategy<Value = Try> {
     ]
 }
 
-/// What the crews have in hand. Tenants are 0 and 1.
+/// The tokens, secrets and agents that the crews hold.
+/// The tenants are 0 and 1.
 struct Crews<'a> {
     world: &'a TestServer,
     tenants: [String; 2],
-    /// The management scopes that each crew may have between them.
+    /// Management scopes that the members of each crew may have, taken together.
     may: [BTreeSet<&'static str>; 2],
     tokens: Vec<(usize, String)>,
     secrets: Vec<(usize, String, String)>,
-    /// Every agent that is known to anybody, and a credential of it.
+    /// Known agents of both tenants, each with one of its credentials.
+    /// The credential is empty if none is known.
     agents: Vec<(usize, String, String)>,
 }
 
@@ -95,7 +99,7 @@ fn no_tenant_sees_another_and_nobody_rises() {
 
 fn cases() -> u32 {
     let config = Config::default();
-    // The library's own default is the same for all, and too many for a service that is asked over HTTP.
+    // 256 is the library's general default, which is too many for a service that is called over HTTP.
     if config.cases == 256 { CASES } else { config.cases }
 }
 
@@ -148,7 +152,7 @@ impl TestServer {
         answer["access_token"].as_str().map(str::to_owned)
     }
 
-    /// A new agent of the tenant, and its secret, made by the administrator.
+    /// Creates an agent of the tenant with a secret, as the administrator.
     async fn client(&self, tenant: &str, scopes: &[&str]) -> (String, String, String) {
         let body = registration(scopes, Some(tenant));
         let (_, agent) = self.ask(&self.admin, Method::POST, "/agents", Some(&body)).await;
@@ -170,7 +174,7 @@ impl<'a> Crews<'a> {
                 "limits": { "requestsPerMinute": null } });
             let (_, made) = world.ask(&world.admin, Method::POST, "/organizations", Some(&body)).await;
             *tenant = made["organizationId"].as_str().expect("an id").to_owned();
-            // Each of the crew has one of the scopes, so that together they are more than each.
+            // Each member of the crew has one of the scopes, so that together they have more than each alone.
             for scope in &may[place] {
                 let (id, credential, secret) = world.client(tenant, &[scope, "files:read"]).await;
                 let token = world.token(&id, &secret, scope).await.expect("a token");
@@ -253,7 +257,7 @@ impl<'a> Crews<'a> {
         Ok(())
     }
 
-    /// Whatever names another tenant's agent answers as if it named none.
+    /// Checks that another tenant's agent is answered as if it did not exist.
     async fn look(&self, token: usize, agent: usize, call: usize) -> Result<(), TestCaseError> {
         let (tenant, token, (of, id, credential)) = self.pick(token, agent);
         if tenant == of {
@@ -292,7 +296,7 @@ impl<'a> Crews<'a> {
         (tenant, token, self.agents[agent % self.agents.len()].clone())
     }
 
-    /// Nobody has what the crew did not have between them.
+    /// Checks that the crew had each management scope among the capabilities at first.
     fn hold(&self, tenant: usize, capabilities: &Value) -> Result<(), TestCaseError> {
         for capability in capabilities.as_array().expect("a list") {
             let name = capability.as_str().expect("text");
@@ -303,7 +307,7 @@ impl<'a> Crews<'a> {
     }
 }
 
-/// An agent that does not exist.
+/// ID of an agent that does not exist.
 const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
 
 fn named(scopes: &BTreeSet<usize>) -> Vec<&'static str> {
@@ -322,7 +326,7 @@ fn registration(scopes: &[&str], tenant: Option<&str>) -> Value {
     body
 }
 
-/// A number that no other call in this process gets.
+/// Returns a number that no other call in this process returns.
 fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
