@@ -1,4 +1,4 @@
-//! The service and the browser, each a program that ends with the value that stands for it.
+//! The service and the browser, each a program that ends when its value is dropped.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// How long the page may take to show one thing.
+/// How long the page may take to show an element.
 const SOON: Duration = Duration::from_secs(60);
 const MISSING: &str = "this test needs a browser: install the Debian packages chromium and chromium-driver";
 
-/// A program that tells what one must know on its standard output.
+/// A program that prints what a test must know to its standard output.
 struct Program {
     lines: Lines<BufReader<ChildStdout>>,
     _child: Child,
@@ -29,7 +29,7 @@ impl Program {
         Self { lines: BufReader::new(stdout).lines(), _child: child }
     }
 
-    /// What it says after that label.
+    /// Returns the rest of the next line that starts with that label.
     async fn told(&mut self, label: &str) -> String {
         while let Some(line) = self.lines.next_line().await.expect("the output is text") {
             if let Some(told) = line.strip_prefix(label) {
@@ -40,7 +40,7 @@ impl Program {
     }
 }
 
-/// The service, with what it tells at its start.
+/// The service, and the values that it prints at its start.
 pub struct Service {
     pub url: String,
     pub client_id: String,
@@ -65,7 +65,7 @@ impl Service {
         Self { url, client_id, client_secret, _program: program }
     }
 
-    /// The agents that there are, asked past the browser.
+    /// Returns the agents, listed over HTTP without the browser.
     pub async fn agents(&self) -> Value {
         let client = reqwest::Client::new();
         let token = client
@@ -78,7 +78,7 @@ impl Service {
     }
 }
 
-/// A browser that reaches this machine and nothing else.
+/// A browser that can reach only this machine.
 pub struct Browser {
     client: Client,
     driver: String,
@@ -106,7 +106,7 @@ impl Browser {
                 "--disable-sync",
                 "--window-size=1280,1800",
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                // The browser ends with its driver, however that ends.
+                // Ends the browser with its driver, however the driver ends.
                 "--remote-debugging-pipe",
                 profile_argument,
             ] },
@@ -123,7 +123,7 @@ impl Browser {
         self.client.goto(url).await.expect("the page opens");
     }
 
-    /// Waits for what that `XPath` leads to.
+    /// Waits for the element that the `XPath` selects.
     pub async fn find(&self, path: &str) -> Element {
         let element = self.client.wait().at_most(SOON).for_element(Locator::XPath(path)).await;
         element.unwrap_or_else(|error| panic!("{path} is not there: {error}"))
@@ -144,14 +144,15 @@ impl Browser {
         text.unwrap_or_else(|error| panic!("{path} cannot be read: {error}"))
     }
 
-    /// A picture of the window, as PNG, from the top of what that CSS selector leads to.
+    /// Takes a PNG screenshot of the window.
+    /// The window is first scrolled to the element that the CSS selector selects.
     pub async fn picture(&self, selector: &str) -> Vec<u8> {
         let script = "document.querySelector(arguments[0]).scrollIntoView()";
         self.client.execute(script, vec![selector.into()]).await.expect("the page scrolls");
         self.client.screenshot().await.expect("a picture")
     }
 
-    /// What the browser has written to its console.
+    /// Returns the warnings and errors that the browser has logged to its console.
     pub async fn complaints(&self) -> Vec<String> {
         let session = self.client.session_id().await.ok().flatten().expect("a session");
         let log = format!("{}/session/{session}/se/log", self.driver);
@@ -165,7 +166,7 @@ impl Browser {
     }
 }
 
-/// The answer's JSON, where all is well.
+/// Sends a request that must succeed, and returns the JSON of the answer.
 async fn told(request: reqwest::RequestBuilder) -> Value {
     let answer = request.send().await.and_then(reqwest::Response::error_for_status).expect("an answer");
     answer.json().await.expect("the answer is JSON")

@@ -1,5 +1,6 @@
-//! A newcomer's first minutes: the program is started, its page opened in a real browser without internet,
-//! and clicked through. With `UPDATE_SCREENSHOT` set, what the page shows at last is kept as a picture.
+//! A newcomer's first minutes with the service.
+//! The program is started, and its page is opened in a real browser without internet access and clicked
+//! through. If `UPDATE_SCREENSHOT` is set, the final state of the page is saved as a picture.
 
 mod fixtures;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 use fixtures::{Browser, Service};
 use serde_json::Value;
 
-/// How long the whole may take.
+/// How long the whole test may take.
 const AT_MOST: Duration = Duration::from_secs(300);
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images/swagger.png");
 
@@ -42,7 +43,7 @@ async fn register_in_the_page() {
     browser.close().await;
 }
 
-/// Gets a token of all scopes, by the dialog.
+/// Gets a token with all scopes through the dialog.
 async fn authorize(browser: &Browser, service: &Service) {
     let in_dialog = |what: &str| {
         format!("//div[@class='auth-container'][.//input[@id='client_id_clientCredentials']]//{what}")
@@ -56,7 +57,7 @@ async fn authorize(browser: &Browser, service: &Service) {
     browser.press("//div[@class='modal-ux']//button[@class='close-modal']").await;
 }
 
-/// Sends the example as it stands, and reads the status and the body of the answer.
+/// Sends the unchanged example, and reads the status and the body of the answer.
 async fn register(browser: &Browser) -> (String, String) {
     let in_operation = |what: &str| format!("//div[@id='operations-Agents-registerAgent']//{what}");
     let in_answer =
