@@ -1,7 +1,7 @@
-//! The import table: who may know whom.
+//! Checks which modules may import which.
 //!
-//! Every path in every file is walked as syntax, so that `crate::{a, b}` and `super::super::` are seen too.
-//! What stands in a macro's body is text to the parser, and is searched as text.
+//! Every path in every file is walked as syntax, so that `crate::{a, b}` and `super::super::` are found too.
+//! A macro's body is plain text to the parser, and is searched as text.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use walkdir::WalkDir;
 
-/// A folder of `src`, and the modules of ours that it may import.
+/// A folder or file of `src`, and the modules that it may import.
 const TABLE: [(&str, &[&str]); 12] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
@@ -24,7 +24,7 @@ const TABLE: [(&str, &[&str]); 12] = [
     ("config.rs", &["domain", "config"]),
     ("shares.rs", &[]),
 ];
-/// What may import anything: the one place that joins them, the program, and lists of modules.
+/// Files that may import anything, as all of `wiring` may: the program and the lists of modules.
 const JOINTS: [&str; 3] = ["main.rs", "lib.rs", "adapters/mod.rs"];
 
 fn sources() -> Vec<PathBuf> {
@@ -44,7 +44,7 @@ fn relative(path: &Path) -> String {
     path.strip_prefix(root()).expect("below the root").to_str().expect("text").replace('\\', "/")
 }
 
-/// The module that a file is, as a list of names.
+/// Returns the module path of a file, as a list of names.
 fn module_of(path: &str) -> Vec<String> {
     let mut names: Vec<String> = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if names.last().is_some_and(|name| name == "mod") {
@@ -53,21 +53,22 @@ fn module_of(path: &str) -> Vec<String> {
     names
 }
 
-/// Gathers every path that leads to a module of ours.
+/// Collects every path that leads to a module of this crate.
 struct Paths {
     module: Vec<String>,
     found: BTreeSet<String>,
 }
 
 impl Paths {
-    /// A path as it is written; `None` where it does not begin within this crate.
+    /// Resolves a path as written; `None` if it does not begin within this crate.
     fn resolve(&self, written: &[String]) -> Option<Vec<String>> {
         match written.first()?.as_str() {
             "crate" | "agentidp" => Some(written[1..].to_vec()),
             "super" | "self" => {
                 let ups = written.iter().take_while(|name| *name == "super").count();
                 let rest = written.iter().skip_while(|name| *name == "super" || *name == "self");
-                // A `mod tests` within a file adds a level that `super` takes off again; it leads nowhere else.
+                // A `mod tests` within a file adds a level, which `super` removes again. Ignoring that level
+                // leads to no other module.
                 let kept = self.module.len().saturating_sub(ups);
                 Some(self.module[..kept].iter().cloned().chain(rest.cloned()).collect())
             }
@@ -136,7 +137,7 @@ fn imports(text: &str, module: Vec<String>) -> BTreeSet<String> {
     paths.found
 }
 
-/// Those of a file's imports that its folder may not make.
+/// Returns the imports of a file that its folder does not allow.
 fn forbidden(path: &str, text: &str) -> Vec<String> {
     let row = TABLE.iter().find(|(folder, _)| path == *folder || path.starts_with(&format!("{folder}/")));
     let (_, allowed) = row.unwrap_or_else(|| panic!("{path} has no row in the table"));
@@ -201,7 +202,7 @@ fn a_file_has_one_subject_and_is_not_long() {
     for source in sources() {
         let text = std::fs::read_to_string(&source).expect("readable");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
-        // The table of what each refusal is on the wire belongs together.
+        // The table that maps each refusal to its response belongs together.
         let most = if relative(&source) == "adapters/http/error.rs" { 480 } else { LONGEST };
         assert!(code <= most, "{} has {code} lines", source.display());
     }
