@@ -179,7 +179,7 @@ async fn the_kill_switch_kills_what_there_is_and_nothing_that_comes(wiring: Wiri
     let (one, two) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
     let kill = server.request(Method::POST, &format!("/api/v1/agents/{}/tokens/revoke", client.id));
     assert_eq!(server.send(kill.bearer_auth(&admin)).await.status, StatusCode::NO_CONTENT);
-    // In the same millisecond, by the clock that stands.
+    // The clock stands still, so this token is issued in the same millisecond as the revocation.
     let next = server.token(&client, &[]).await;
     assert!(!server.is_active(&one).await && !server.is_active(&two).await);
     assert!(server.is_active(&next).await);

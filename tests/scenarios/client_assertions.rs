@@ -26,7 +26,7 @@ scenarios!(every_wiring [
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// An agent with an Ed25519 key of its own.
+/// An agent with its own Ed25519 key.
 struct Signer {
     agent: String,
     credential: String,

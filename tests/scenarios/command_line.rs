@@ -1,4 +1,4 @@
-//! The program itself: its settings, its commands, its signals.
+//! The program itself: its settings, its commands and its signals.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -25,7 +25,8 @@ async fn run(arguments: &[&str]) -> Output {
     tokio::time::timeout(LONG, program(arguments).output()).await.expect("in time").expect("it runs")
 }
 
-/// The one line that a wrong setting is answered with.
+/// Returns the single line that the program prints on an invalid setting.
+/// The program exits with code 2.
 async fn complaint(mut command: Command) -> String {
     let output = tokio::time::timeout(LONG, command.output()).await.expect("in time").expect("it runs");
     let text = String::from_utf8(output.stderr).expect("text");
@@ -35,8 +36,8 @@ async fn complaint(mut command: Command) -> String {
     text
 }
 
-/// A running service, its first lines read.
-pub struct Running {
+/// A running service whose first lines of output have been read.
+struct Running {
     child: Child,
     out: Lines<BufReader<ChildStdout>>,
     pub address: String,
@@ -165,6 +166,31 @@ async fn the_printed_curl_gets_a_token() {
     assert_eq!(answer["token_type"], "Bearer", "{answer}");
 }
 
+/// Runs the shell steps of the README as they are written.
+#[tokio::test]
+async fn the_steps_in_readme_register_use_introspect_and_kill_an_agent() {
+    let readme = include_str!("../../README.md");
+    let steps = readme.split("```sh\n").find(|block| block.starts_with("URL=")).expect("the steps");
+    let steps = steps.split("```").next().expect("an end");
+    let running = serve(&[], &[]).await;
+    let steps = steps.replace("http://127.0.0.1:3000", &running.address);
+    let pair = running.curl.split('\'').nth(1).expect("the client and its secret");
+    let (client, secret) = pair.split_once(':').expect("both");
+    let mut shell = Command::new("bash");
+    shell.args(["-eu", "-c", &steps]).env("CLIENT", client).env("SECRET", secret);
+    let output = tokio::time::timeout(LONG, shell.output()).await.expect("in time").expect("bash runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("summarizer-1@agents.example.com"), "its token is used: {text}");
+    assert!(lines[1].contains(r#""active":true"#), "{text}");
+    assert_eq!(lines[2], r#"{"active":false}"#, "it is killed: {text}");
+    assert!(lines[3].contains("UNAUTHORIZED"), "{text}");
+    for action in ["agent.created", "credential.generated", "token.issued", "token.revoked"] {
+        assert!(text.contains(action), "{action} is in the audit log: {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_secret_costs_no_bcrypt() {
     let free = std::net::TcpListener::bind("127.77.0.1:0").expect("a port").local_addr().expect("an address");
@@ -265,7 +291,8 @@ async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_i
     assert_eq!(status().await, 401, "a token of a key that is named no more");
 }
 
-/// Supervisors wait for 30 s, then kill the process: buffers would be unwritten, pools open.
+/// A shutdown must end before a supervisor's timeout.
+/// Supervisors wait for 30 s, then kill the process, which would leave buffers unwritten and pools open.
 #[tokio::test]
 async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     use tokio::io::AsyncWriteExt as _;
@@ -273,11 +300,11 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     let address = running.address.trim_start_matches("http://").to_owned();
     let mut open = Vec::new();
     for part in [
-        // A large answer that is not read, however large the buffers on its way are.
+        // Large responses that are not read, larger in total than all buffers on their way.
         "GET /docs HTTP/1.1\r\nHost: a\r\n\r\n".repeat(40),
-        // A body that does not come.
+        // A body that is never completed.
         "POST /api/v1/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ngrant".to_owned(),
-        // A head that does not end.
+        // A head that is never completed.
         "GET /health HTTP/1.1\r\nHost: a\r\nX: ".to_owned(),
     ] {
         let mut stream = tokio::net::TcpStream::connect(&address).await.expect("a connection");
@@ -296,7 +323,7 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
         ["0", "0"],
         "its memory holds keys"
     );
-    // All of it has arrived once a request behind it is answered.
+    // Everything sent so far has arrived once a later request is answered.
     reqwest::get(format!("{}/health", running.address)).await.expect("an answer");
     running.signal("TERM").await;
     let ended = tokio::time::timeout(Duration::from_secs(25), running.child.wait()).await;
@@ -305,7 +332,7 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     drop(open);
 }
 
-/// As `cp` leaves a file for a moment, or a full disk for good.
+/// The contents that `cp` leaves for a moment, or a full disk permanently.
 #[tokio::test]
 async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");

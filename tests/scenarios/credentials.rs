@@ -167,7 +167,7 @@ async fn of_two_rotations_at_once_one_succeeds(wiring: Wiring) {
                 _ => answer.assert_error(409, "CONFLICT"),
             }
         }
-        // Where they happen not to meet, both are answered 200, one after the other.
+        // If the two rotations happen not to overlap, both are answered 200, one after the other.
         assert_eq!(working, 1, "one secret works, in round {round}");
         server.ask_token(&client, &[]).await.assert_error(401, "invalid_client");
     }

@@ -1,4 +1,4 @@
-//! Libraries that others wrote, unchanged: a client, and a resource server.
+//! Third-party libraries, unchanged: a client and a resource server.
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -14,7 +14,7 @@ scenarios!(every_wiring [
     the_oauth2_crate_reads_a_refusal,
 ]);
 
-/// Takes the library's requests to the service, as its own adapters do.
+/// Sends the library's requests to the service, as the library's own HTTP clients do.
 async fn carry(request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, reqwest::Error> {
     let (parts, body) = request.into_parts();
     let sent = reqwest::Client::new()
@@ -56,7 +56,7 @@ async fn the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline(wiring
     validation.set_issuer(&[server.issuer()]);
     validation.set_audience(&[server.issuer()]);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    // The service's clock stands in the past; the library's does not.
+    // The service's clock stands in the past; the library uses the system clock.
     validation.validate_exp = false;
     let key = DecodingKey::from_jwk(key).expect("a key");
     let claims = jsonwebtoken::decode::<Value>(token, &key, &validation).expect("valid").claims;

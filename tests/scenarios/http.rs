@@ -1,4 +1,4 @@
-//! What strangers send, over raw sockets where a library would not send it.
+//! Unusual HTTP requests, over raw sockets if a library would not send them.
 
 use std::time::{Duration, Instant};
 
@@ -27,14 +27,15 @@ scenarios!(every_wiring [
     probes_are_told_of_the_end_before_it_comes,
 ]);
 
-/// What comes back on a connection of its own until the service closes it, or has answered so many bytes.
+/// Sends a request on a separate connection, and returns everything received.
+/// Reading ends when the service closes the connection or stays silent.
 async fn exchange(server: &TestServer, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.service.address).await.expect("a connection");
-    // What was refused is read no further, so that writing may break off.
+    // The service reads no further than a request that it refused, so the write may fail.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
     let mut part = [0; 4096];
-    // The answer may take its time; a connection that is silent after it has given all that it will.
+    // The first part of the answer may take a while. A connection that is then silent has sent everything.
     let mut patience = Duration::from_secs(30);
     while let Ok(Ok(read @ 1..)) = tokio::time::timeout(patience, stream.read(&mut part)).await {
         answer.extend_from_slice(&part[..read]);
@@ -306,7 +307,8 @@ async fn scripts_of_named_origins_may_call_and_of_no_others(wiring: Wiring) {
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
-/// Whoever is not there is found out sooner: the answer waits until that is no longer to be seen.
+/// Refusals are delayed to a multiple of 5 ms.
+/// An unknown client or agent is rejected sooner than a known one, and timing must not reveal that.
 async fn what_there_is_cannot_be_told_by_how_fast_a_refusal_comes(wiring: Wiring) {
     let server = TestServer::start(wiring).await;
     let admin = server.admin_token().await;
@@ -334,7 +336,7 @@ async fn what_there_is_cannot_be_told_by_how_fast_a_refusal_comes(wiring: Wiring
         assert!(asked.elapsed() >= Duration::from_millis(5));
         looked_up += usize::from(answer.status != StatusCode::TOO_MANY_REQUESTS);
     }
-    // One, and one more for each instance that could not ask Redis in time.
+    // One request is looked up, and one more for each instance that could not reach Redis in time.
     assert!(looked_up <= 3, "{looked_up}");
 }
 
@@ -351,7 +353,7 @@ async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {
         );
         let mut stream = TcpStream::connect(server.service.address).await.expect("a connection");
         stream.write_all(request.as_bytes()).await.expect("sent");
-        // One answer later the request above has reached its task; its hash takes much longer.
+        // One answer later, the request above has reached its task; hashing the secret takes much longer.
         server.send(server.request(Method::GET, "/health")).await;
         // Without lingering, closing resets the connection while the secret is being hashed.
         stream.set_zero_linger().expect("an option");
@@ -386,7 +388,7 @@ async fn what_is_under_way_at_the_end_finishes(wiring: Wiring) {
 }
 
 async fn probes_are_told_of_the_end_before_it_comes(wiring: Wiring) {
-    // An address of its own, so that nobody else takes the port when it is free.
+    // A separate address, so that no other process takes the port once it is free.
     let server = TestServer::start_with(wiring, &["--host", "127.77.0.2"]).await;
     let ready = || server.request(Method::GET, "/health/ready");
     assert_eq!(server.send(ready()).await.json()["status"], "ok");

@@ -1,7 +1,7 @@
-//! What the service promises over HTTP, told as scenarios.
+//! Scenarios of what the service promises over HTTP.
 //!
-//! Each test starts a service of its own, with a clock that it moves by hand. Every answer is held against
-//! the OpenAPI document: a status that is not described there fails the test that got it.
+//! Each test starts its own service, with a clock that the test moves. Every answer is checked against the
+//! OpenAPI document: a status that the document does not list for the operation fails the test.
 
 mod agents;
 mod audit;

@@ -2,7 +2,7 @@
 
 use crate::servers::supervised::{Server, shell};
 
-/// Stores that a test may stop and start again, with a password.
+/// Stores that a test may stop and start again, protected by a password.
 pub struct OwnStores(Server);
 
 pub const PASSWORD: &str = "hunter2";
@@ -45,19 +45,20 @@ impl OwnStores {
         self.run(START_REDIS);
     }
 
-    /// Runs a command of the server's folder.
+    /// Runs a command in the servers' folder.
     fn run(&self, command: &str) {
         let script = format!("folder=$PWD; {{ {command}; }} >>log 2>&1 </dev/null");
         let status = shell(&script).current_dir(&self.0.folder).status().expect("a shell");
         assert!(status.success(), "{command}");
     }
 
-    /// What Redis holds under that key.
+    /// Returns the value that Redis holds under that key.
+    /// The value is empty if there is no such key.
     pub async fn redis_value(&self, key: &str) -> String {
         self.redis_command(&["get", key])
     }
 
-    /// What Redis answers to that command.
+    /// Returns the reply of Redis to that command.
     pub fn redis_command(&self, words: &[&str]) -> String {
         let mut command = std::process::Command::new("redis-cli");
         command.arg("-s").arg(self.0.folder.join("redis.sock")).args(["--no-auth-warning", "-a", PASSWORD]);

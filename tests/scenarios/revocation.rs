@@ -40,7 +40,8 @@ async fn a_token_is_revoked_by_an_instance_whose_clock_is_an_hour_off(wiring: Wi
     let server = TestServer::start(wiring).await;
     let admin = server.admin_token().await;
     let client = server.client(&admin, None, &["files:read"]).await;
-    // They live for an hour. It counts from the one's end, and from the other's beginning.
+    // A token is valid for an hour. The first clock is an hour past its expiry, the second an hour before its
+    // issuance.
     for off in [3_600 + 3_600, -3_600] {
         let token = server.token(&client, &[]).await;
         server.advance(off);

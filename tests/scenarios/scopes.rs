@@ -1,4 +1,5 @@
-//! One table: what each operation needs, and what it answers with just that and with all but that.
+//! The scope that each operation requires.
+//! Each operation is called with only that scope and with all others.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,12 +13,13 @@ scenarios!(every_wiring [
 const ALL: [&str; 6] =
     ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
 
-/// How an operation is called, and by whom.
+/// How an operation is called, and the scope that it requires.
 struct Row {
     operation: &'static str,
-    /// The scope that it takes; none for those that anybody may call.
+    /// Scope that the operation requires; `None` if it needs no token.
+    /// The scope is empty if any token is accepted.
     scope: Option<&'static str>,
-    /// The status that a caller gets that has it.
+    /// Status that a caller with the scope gets.
     with: u16,
     body: fn() -> Option<Value>,
 }
@@ -46,7 +48,8 @@ fn organization() -> Option<Value> {
     Some(json!({ "name": "Example", "slug": format!("table-{}", unique()) }))
 }
 
-/// The token of the form is no token, which both endpoints take calmly.
+/// One row per operation.
+/// The `token` of the form is not a token, which both endpoints accept without an error.
 const TABLE: [Row; 27] = [
     row("registerAgent", "agents:write", 201, agent),
     row("listAgents", "agents:read", 200, nothing),
@@ -64,9 +67,9 @@ const TABLE: [Row; 27] = [
     row("getUsage", "agents:read", 200, nothing),
     row("createOrganization", "admin:orgs", 201, organization),
     row("listOrganizations", "admin:orgs", 200, nothing),
-    row("getOrganization", "admin:orgs", 200, nothing),
-    row("updateOrganization", "admin:orgs", 200, empty),
-    // Anybody may end a token of its own, and is told nothing of what is none.
+    row("readOrganization", "admin:orgs", 200, nothing),
+    row("changeOrganization", "admin:orgs", 200, empty),
+    // Any caller may revoke its own tokens, and learns nothing about any other value.
     Row { operation: "revokeToken", scope: Some(""), with: 200, body: nothing },
     open("issueToken", 400),
     open("authorize", 400),

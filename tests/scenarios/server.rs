@@ -1,4 +1,4 @@
-//! A service of one's own, and hands to drive it with.
+//! A separate service for each test, and the helpers that drive it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -18,14 +18,14 @@ use serde_json::{Value, json};
 
 use crate::servers::{Database, SERVES, redis_url};
 
-/// 2026-01-15T12:00:00Z, the start of a rate window.
+/// 2026-01-15T12:00:00Z, the start of a rate window, in seconds since the epoch.
 pub const NOON_SECONDS: i64 = 1_768_478_400;
 
-/// The keys that services of the tests sign with. Making them takes long enough to do it once.
+/// Key that the services of the tests sign with, generated once because that is slow.
 pub static RSA_PEM: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Rsa).expect("a key"));
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| wiring::openapi().expect("a document"));
 
-/// A clock that stands until it is moved.
+/// A clock that stands still until a test moves it.
 pub struct ManualClock(AtomicI64);
 
 impl Clock for ManualClock {
@@ -34,7 +34,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Makes each scenario a test on each wiring, or on the one named.
+/// Makes each scenario a test on every wiring, or on the named one.
 macro_rules! scenarios {
     (every_wiring $scenarios:tt) => {
         scenarios!(memory $scenarios);
@@ -49,21 +49,21 @@ macro_rules! scenarios {
 }
 pub(crate) use scenarios;
 
-/// On what stores a service runs. The names are those of the modules that tests come to stand in.
+/// The stores that a service runs on. The names are those of the generated test modules.
 #[expect(non_camel_case_types, reason = "they name modules")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wiring {
     memory,
     postgres,
     postgres_and_redis,
-    /// Two services on the same PostgreSQL and Redis: requests go to them in turn.
+    /// Two services on the same PostgreSQL and Redis, which receive requests in turn.
     two_instances,
 }
 
-/// A running service, its first administrator, and its clock.
+/// A running service, its first administrator and its clock.
 pub struct TestServer {
     pub service: Service,
-    /// The second instance, and whose turn it is.
+    /// The second instance, and the number of requests so far, which selects the next instance.
     other: Option<Service>,
     turn: AtomicU64,
     administrator: Administrator,
@@ -72,7 +72,7 @@ pub struct TestServer {
     _database: Option<Database>,
 }
 
-/// A client and its secret.
+/// A client with its secret and the ID of its credential.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub id: String,
@@ -80,7 +80,7 @@ pub struct Client {
     pub credential: String,
 }
 
-/// An answer, read whole.
+/// A response that has been read completely.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -88,7 +88,7 @@ pub struct Answer {
     pub text: String,
 }
 
-/// The settings of a service for a test.
+/// Returns the settings of a service for a test.
 pub fn settings(flags: &[&str]) -> ServeArgs {
     let fixed = ["agentidp", "--port", "0", "--metrics-addr", "off"];
     let cost: &[&str] = if flags.contains(&"--bcrypt-cost") { &[] } else { &["--bcrypt-cost", "4"] };
@@ -116,7 +116,7 @@ impl TestServer {
         Self::start_by(wiring, &args, database).await
     }
 
-    /// On the stores that the settings name.
+    /// Starts a service on the stores that the settings name.
     pub async fn start_by(wiring: Wiring, args: &ServeArgs, database: Option<Database>) -> Self {
         let mut args = args.clone();
         let clock = Arc::new(ManualClock(AtomicI64::new(NOON_SECONDS * 1000)));
@@ -142,7 +142,7 @@ impl TestServer {
         self.clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
-    /// Where the next request goes.
+    /// Returns the URL of a path on the instance that receives the next request.
     pub fn url(&self, path: &str) -> String {
         let turn = self.turn.fetch_add(1, Ordering::SeqCst);
         let service = self.other.as_ref().filter(|_| turn % 2 == 1).unwrap_or(&self.service);
@@ -157,7 +157,7 @@ impl TestServer {
         self.http.request(method, self.url(path))
     }
 
-    /// Sends the request, and holds the answer against the document.
+    /// Sends the request, and checks the answer against the OpenAPI document.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         let request = request.build().expect("a request");
         let (method, path) = (request.method().clone(), request.url().path().to_owned());
@@ -185,7 +185,7 @@ impl TestServer {
         self.send(self.request(Method::DELETE, path).bearer_auth(token)).await
     }
 
-    /// The first administrator.
+    /// Returns the first administrator.
     pub fn administrator(&self) -> Client {
         let administrator = &self.administrator;
         Client {
@@ -195,26 +195,26 @@ impl TestServer {
         }
     }
 
-    /// A token of the first administrator with every management scope.
+    /// Issues a token with every management scope to the first administrator.
     pub async fn admin_token(&self) -> String {
         self.token(&self.administrator(), &[]).await
     }
 
-    /// What the token endpoint answers to that client with these parameters beside the grant.
+    /// Requests a token for that client, with these parameters in addition to the grant type.
     pub async fn ask_token(&self, client: &Client, parameters: &[(&str, &str)]) -> Answer {
         let form = [&[("grant_type", "client_credentials")], parameters].concat();
         let request = self.request(Method::POST, "/api/v1/token").form(&form);
         self.send(request.basic_auth(&client.id, Some(&client.secret))).await
     }
 
-    /// A token of that client.
+    /// Issues a token to that client.
     pub async fn token(&self, client: &Client, parameters: &[(&str, &str)]) -> String {
         let answer = self.ask_token(client, parameters).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         answer.json()["access_token"].as_str().expect("a token").to_owned()
     }
 
-    /// A new agent with these capabilities, in the organization `default` or the one named.
+    /// Registers an agent with these capabilities, in the organization `default` or the one named.
     pub async fn agent(&self, admin: &str, organization: Option<&str>, capabilities: &[&str]) -> String {
         let mut body = new_agent();
         body["capabilities"] = json!(capabilities);
@@ -226,7 +226,7 @@ impl TestServer {
         answer.json()["agentId"].as_str().expect("an id").to_owned()
     }
 
-    /// A new secret of that agent.
+    /// Creates a secret for that agent.
     pub async fn secret(&self, admin: &str, agent: &str) -> Client {
         let answer = self.post(admin, &format!("/api/v1/agents/{agent}/credentials"), json!({})).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
@@ -235,13 +235,13 @@ impl TestServer {
         Client { id: text("clientId"), secret: text("clientSecret"), credential: text("credentialId") }
     }
 
-    /// A new agent with a secret.
+    /// Registers an agent and creates a secret for it.
     pub async fn client(&self, admin: &str, organization: Option<&str>, capabilities: &[&str]) -> Client {
         let agent = self.agent(admin, organization, capabilities).await;
         self.secret(admin, &agent).await
     }
 
-    /// A new organization with these fields beside its name and slug.
+    /// Creates an organization with these fields in addition to its name, slug and plan.
     pub async fn organization(&self, admin: &str, fields: Value) -> String {
         let mut body =
             json!({ "name": "Example", "slug": format!("example-{}", unique()), "plan": "enterprise" });
@@ -251,7 +251,7 @@ impl TestServer {
         answer.json()["organizationId"].as_str().expect("an id").to_owned()
     }
 
-    /// What introspection says of a token to the first administrator.
+    /// Returns the introspection response for a token, as requested by the first administrator.
     pub async fn introspect(&self, token: &str) -> Value {
         let caller = self.administrator();
         let request = self.request(Method::POST, "/api/v1/token/introspect").form(&[("token", token)]);
@@ -267,7 +267,7 @@ impl TestServer {
         is_active
     }
 
-    /// The audit events that this query finds, newest first, once all that waits is written.
+    /// Returns the audit events that the query finds, newest first, after writing all buffered events.
     pub async fn events(&self, token: &str, query: &str) -> Vec<Value> {
         for service in [Some(&self.service), self.other.as_ref()].into_iter().flatten() {
             service.app.audit_buffer.flush().await.expect("told");
@@ -285,7 +285,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {:?}", self.text))
     }
 
-    /// The code of an error in this API's form, or in OAuth's.
+    /// Returns the error code, either in this API's format or in OAuth's.
     pub fn code(&self) -> String {
         let body = self.json();
         let code = body["code"].as_str().or(body["error"].as_str());
@@ -301,7 +301,7 @@ impl Answer {
         value.parse().expect("a number")
     }
 
-    /// The fields at fault of a `VALIDATION_ERROR`.
+    /// Returns the invalid fields of a `VALIDATION_ERROR`.
     pub fn faults(&self) -> Vec<String> {
         assert_eq!(self.code(), "VALIDATION_ERROR", "{}", self.text);
         let body = self.json();
@@ -309,19 +309,19 @@ impl Answer {
         errors.iter().map(|error| error["field"].as_str().expect("a name").to_owned()).collect()
     }
 
-    /// Fails unless it is that error.
+    /// Panics unless the answer is that error.
     pub fn assert_error(&self, status: u16, code: &str) {
         assert_eq!((self.status.as_u16(), self.code().as_str()), (status, code), "{}", self.text);
     }
 }
 
-/// A number that no other call in this process gets.
+/// Returns a number that no other call in this process returns.
 pub fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A body that registers an agent.
+/// Returns a body that registers an agent.
 pub fn new_agent() -> Value {
     json!({
         "email": format!("agent-{}@example.com", unique()),
@@ -333,7 +333,7 @@ pub fn new_agent() -> Value {
     })
 }
 
-/// The operations of the document: method, path, and what is said of it.
+/// Returns the operations of the OpenAPI document: method, path and definition of each.
 pub fn operations() -> Vec<(Method, String, Value)> {
     let mut operations = Vec::new();
     for (path, item) in DOCUMENT["paths"].as_object().expect("paths") {
@@ -361,7 +361,7 @@ fn assert_documented(method: &Method, path: &str, status: StatusCode) {
     }
 }
 
-/// Runs them all at once and gathers what they give.
+/// Runs all futures concurrently, and collects their outputs.
 pub async fn together<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = all.map(Box::pin).collect();
     let mut outputs = Vec::new();

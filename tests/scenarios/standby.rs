@@ -1,4 +1,4 @@
-//! A primary and a standby that streams from it and lags: whichever takes writes is asked, and nothing else.
+//! A primary and a lagging standby that streams from it: only the server that accepts writes is used.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use crate::server::{TestServer, Wiring, settings};
 use crate::servers::supervised::{Server, shell};
 use crate::stores::{readiness, until};
 
-/// How far the standby lags behind, in seconds.
+/// Delay of the standby, in seconds.
 const LAG: u32 = 3;
 
-/// A primary on port 5432 and its standby on 5433, in one folder.
+/// A primary on port 5432 and its standby on port 5433, in one folder.
 struct Pair(Server);
 
 impl Pair {
@@ -28,7 +28,8 @@ impl Pair {
         ))
     }
 
-    /// A URL that names both, with the standby first: as operators have them, in any order.
+    /// Returns a URL that names both servers, the standby first.
+    /// Operators may list them in any order.
     fn url(&self) -> String {
         let folder = self.0.folder.to_str().expect("text").replace('/', "%2F");
         format!("postgres://postgres@{folder}:5433,{folder}:5432/postgres")
@@ -40,7 +41,7 @@ impl Pair {
         assert!(status.success(), "{command}");
     }
 
-    /// Kills the primary, as a crash does.
+    /// Stops the primary as a crash would.
     fn kill_primary(&self) {
         self.run("pg_ctl -D primary -m immediate stop");
     }
@@ -60,7 +61,7 @@ async fn kill(server: &TestServer, admin: &str, client: &str) -> StatusCode {
     server.post(admin, &format!("/api/v1/agents/{client}/tokens/revoke"), json!({})).await.status
 }
 
-/// The state of a token, or `null` while it is unknown (503).
+/// Returns whether a token is active, or `null` if the service cannot know (503).
 async fn active(server: &TestServer, token: &str) -> Value {
     let caller = server.administrator();
     let request = server.request(reqwest::Method::POST, "/api/v1/token/introspect").form(&[("token", token)]);
@@ -78,13 +79,13 @@ async fn a_standby_that_lags_is_never_asked_however_the_primary_goes_and_comes()
     let server = start_on(&pair).await;
     let admin = server.admin_token().await;
     for _ in 0..2 {
-        // Registered just now, so the standby does not know it yet.
+        // The client was registered just now, so the standby does not know it yet.
         let client = server.client(&admin, None, &["files:read"]).await;
         let (killed, living) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
         let other = server.client(&admin, None, &["files:read"]).await;
         let kept = server.token(&other, &[]).await;
         pair.kill_primary();
-        // Reconnecting, it meets the standby first.
+        // When reconnecting, the service tries the standby first.
         for token in [&killed, &living, &kept] {
             assert_eq!(active(&server, token).await, Value::Null, "503 is the only true answer");
         }
@@ -97,7 +98,7 @@ async fn a_standby_that_lags_is_never_asked_however_the_primary_goes_and_comes()
         assert_eq!(active(&server, &killed).await, json!(false));
         assert_eq!(active(&server, &living).await, json!(false));
         assert_eq!(active(&server, &kept).await, json!(true));
-        // Every connection that the pool has leads to the primary.
+        // Every pooled connection leads to the primary.
         for _ in 0..8 {
             let change = server.patch(&admin, &agent, json!({ "owner": "somebody else" })).await;
             assert_eq!(change.status, StatusCode::OK, "{}", change.text);
@@ -117,7 +118,8 @@ async fn a_standby_that_is_promoted_is_served_on_by_itself() {
     let killed = server.token(&client, &[]).await;
     assert_eq!(kill(&server, &admin, &client.id).await, 204);
     let kept = server.token(&client, &[]).await;
-    // What the primary acknowledged is on its way; an asynchronous standby may be promoted without its end. Here all of it has arrived, and waits to be applied.
+    // An asynchronous standby may be promoted before it has received everything that the primary
+    // acknowledged. In this test all of it has been received and is waiting to be applied.
     pair.run(
         "wait_until sh -c '[ \"$(psql -h \"'$folder'\" -U postgres -Atc \
          \"SELECT count(*) FROM pg_stat_replication WHERE flush_lsn = pg_current_wal_lsn()\")\" = 1 ]'",

@@ -1,4 +1,4 @@
-//! Stores that are away, come back, are wrong, or are new.
+//! Stores that are unavailable, return, are misconfigured or are new.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn output(mut command: Command) -> Output {
     tokio::time::timeout(LONG, command.output()).await.expect("in time").expect("it runs")
 }
 
-/// The last line of a program that ended with 1.
+/// Returns the last line on standard error of a program that exits with code 1.
 async fn complaint(command: Command) -> String {
     let output = output(command).await;
     let text = String::from_utf8(output.stderr).expect("text");
@@ -38,7 +38,7 @@ async fn complaint(command: Command) -> String {
     text.lines().last().expect("a line").to_owned()
 }
 
-/// Asks until the answer is as wanted: what must come by itself comes in time.
+/// Repeats a request until the answer is as wanted. Panics if that takes more than a minute.
 pub async fn until<T, F: Future<Output = T>>(ask: impl Fn() -> F, is_wanted: impl Fn(&T) -> bool) -> T {
     let asking = async {
         loop {
@@ -59,7 +59,7 @@ async fn a_store_that_is_not_there_is_named_in_one_line() {
     assert!(line.starts_with("agentidp: PostgreSQL is unavailable"), "{line}");
 }
 
-/// An outage of Redis must not keep instances from being started or moved.
+/// An outage of Redis must not prevent instances from being started or moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_starts_without_redis_and_joins_it_later() {
     let stores = OwnStores::start();
@@ -77,7 +77,8 @@ async fn it_starts_without_redis_and_joins_it_later() {
     server.service.end().await;
 }
 
-/// What counts rates alone is degraded, whatever the reason: here Redis answers, and takes no writes.
+/// An instance that counts rates alone is degraded, whatever the reason.
+/// In this test Redis responds but rejects writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_says_ok_only_while_it_counts_with_the_others() {
     let stores = OwnStores::start();
@@ -87,7 +88,7 @@ async fn it_says_ok_only_while_it_counts_with_the_others() {
     assert_eq!(readiness(&server).await.1["status"], "degraded");
     server.admin_token().await;
     stores.redis_command(&["config", "set", "min-replicas-to-write", "0"]);
-    // A check that succeeds is all it takes: from then on each request is counted with the others.
+    // One successful check is enough: from then on each request is counted in Redis again.
     assert_eq!(readiness(&server).await.1["status"], "ok");
     let counted = || stores.redis_command(&["keys", &format!("rate:*{}*", server.administrator().id)]);
     assert_eq!(counted(), "");
@@ -125,7 +126,8 @@ async fn garbage_in_redis_spoils_no_other_key() {
 async fn while_it_waits_for_a_store_it_says_so_and_a_signal_ends_it_at_once() {
     let stores = OwnStores::start();
     stores.stop_postgres();
-    // A port that was free a moment ago: the program says where it listens only when it is ready.
+    // The port is reserved and released beforehand, because the program prints its address only once it is
+    // ready.
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
     let mut command = program(&["serve", "--store-wait-seconds", "600", "--port", &port.to_string()]);
     command.env("DATABASE_URL", stores.database_url(PASSWORD)).env("RUST_LOG", "info");
@@ -308,7 +310,7 @@ async fn the_first_administrator_is_made_once_and_another_by_recovery() {
     service.end().await;
 }
 
-/// A service on stores of its own, its first administrator, and what to ask it with.
+/// Starts a service on these stores, with its first administrator.
 async fn start_on(stores: &OwnStores) -> TestServer {
     let mut args = settings(&["--store-wait-seconds", "10"]);
     args.stores.database_url = Some(stores.database_url(PASSWORD).into());
@@ -380,7 +382,7 @@ fn token_id(token: &str) -> String {
     claims["jti"].as_str().expect("an id").to_owned()
 }
 
-/// What one instance decided and did not live to tell is told by the next.
+/// A revocation left unpublished by a crashed instance is published by the next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
     let stores = OwnStores::start();
@@ -396,7 +398,7 @@ async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
     until(|| stores.redis_value(&key), |value| !value.is_empty()).await;
 }
 
-/// A backup from before two revocations, with a token issued between them.
+/// Restores a backup from before two revocations, with a token issued between them.
 #[tokio::test]
 async fn a_revocation_after_a_restore_makes_no_token_active_again() {
     for table in ["agents", "organizations"] {

@@ -1,4 +1,4 @@
-//! Something of another organization answers exactly as if it did not exist, and nobody rises.
+//! Resources of another organization are answered exactly like missing ones, and no caller gains scopes.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ scenarios!(every_wiring [
 
 const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
 
-/// An answer without what differs from request to request.
+/// Returns the status and body of an answer, without its request ID.
 async fn bytes(
     server: &TestServer,
     token: &str,
