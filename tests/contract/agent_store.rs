@@ -233,7 +233,7 @@ async fn a_list_is_newest_first_filtered_and_paged(stores: Stores) {
     assert_eq!(listing.total, 1);
 }
 
-/// Half of them leave a state that the other half comes to, and back again.
+/// Half of the agents move to the status that the others leave, and back.
 async fn agents_that_change_places_do_not_wait_for_each_other(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     let mut agents = Vec::new();

@@ -68,7 +68,7 @@ async fn every_event_before_the_first_page_comes_exactly_once(stores: Stores) {
         let Some(last) = events.last() else { break };
         page.after = Some(last.draft.position());
         seen.extend(events.iter().map(|event| event.draft.id));
-        // While one reads, others write: newer events, and events of the same instants.
+        // More events are stored while the log is read: newer events, and events of the same instants.
         let late = [
             authentication_failure(Some(organization.id), 100),
             authentication_failure(Some(organization.id), 2),
@@ -132,12 +132,13 @@ async fn an_event_of_no_organization_is_seen_with_all_of_them_only(stores: Store
     assert!(!ids(&stores, &query(Tenancy::Only(organization.id))).await.contains(&stray.draft.id));
 }
 
-/// An instant so many days before the present one: what a store that judges by its own clock as well takes for past.
+/// Returns the instant this many days before the present.
+/// A store that also judges by its own clock takes it for the past.
 fn days_ago(days: u32) -> Timestamp {
     SystemClock.now().minus_days(days)
 }
 
-/// An event of that instant.
+/// Returns an event of the organization at that instant.
 fn event_of(organization: &Organization, at: Timestamp) -> AuditEvent {
     let event = authentication_failure(Some(organization.id), 0);
     AuditEvent { draft: NewAuditEvent { at, ..event.draft }, ..event }
@@ -191,7 +192,8 @@ async fn a_retention_that_falls_removes_nothing_for_thirty_days(stores: Stores) 
     let event = event_of(&before, days_ago(600));
     stores.append(std::slice::from_ref(&event)).await;
     let now = days_ago(0);
-    // In two steps, back, and down again: none of it shortens what was promised first.
+    // The retention is lowered in two steps, raised and lowered again. No step shortens the period promised
+    // at first.
     let steps = [500, 1, 550, 2];
     let mut organization = before;
     for days in steps {

@@ -1,4 +1,4 @@
-//! Whoever was stopped in the meantime changes nothing, however long a change had been under way.
+//! A caller that is stopped changes nothing, however long its change has been in progress.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -38,10 +38,10 @@ contract!([memory, postgres] [
     no_secret_is_made_for_who_was_killed_while_it_was_hashed,
 ]);
 
-/// How many changes one may ask for.
+/// Number of changes that [`change_everything`] attempts.
 const CHANGES: usize = 6;
 
-/// An agent that may change agents, and by what right it does.
+/// Stores an agent that may change agents, and returns it with its authority.
 async fn caller(stores: &Stores) -> (Agent, Authority) {
     let organization = stores.organization(LimitOverrides::default()).await;
     let capabilities = Scopes::capabilities(&["agents:write", "files:read"]).expect("valid");
@@ -56,7 +56,8 @@ async fn caller(stores: &Stores) -> (Agent, Authority) {
     (caller, authority)
 }
 
-/// What is answered to each change there is, of things that were made for it.
+/// Attempts each kind of change with this authority, and returns the outcomes.
+/// The changes are made to newly stored rows.
 async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(), String>; CHANGES] {
     let deed =
         |action, resource: Resource| NewAuditEvent { authority: Some(authority), ..event(action, resource) };
@@ -150,13 +151,14 @@ async fn what_a_kill_leaves_alone_changes_on(stores: Stores) {
     assert_eq!(change_everything(&stores, as_client).await, done, "it proved itself by a secret");
 }
 
-/// Many changes and the kill of who asks for them race, within an organization and from another.
+/// Races many changes against the revocation of their caller's tokens.
+/// The changes are made within one organization and from another, in turn.
 async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
     for round in 0..2 * ROUNDS {
         let (caller, authority) = caller(&stores).await;
         let target =
             if round % 2 == 0 { stores.add(agent(caller.organization)).await } else { stores.agent().await };
-        // No more than there are connections, so that the kill has one too.
+        // Fewer changes than there are connections, so that the revocation gets a connection too.
         let changes = Vec::from_iter((0..6).map(|_| {
             let (credentials, target) = (stores.credentials.clone(), target.clone());
             async move {
@@ -176,7 +178,7 @@ async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
     }
 }
 
-/// Hashes when it is let.
+/// Hasher that waits for a permit before each hash.
 struct PausedHasher {
     asked: Semaphore,
     let_through: Semaphore,

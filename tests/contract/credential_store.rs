@@ -185,7 +185,7 @@ async fn the_last_administrators_credential_stays_however_many_race(stores: Stor
         for _ in 0..4 {
             credentials.push(stores.credential(&agent).await);
         }
-        // The administrator of the round before would count as another.
+        // Otherwise the administrator of the previous round would count as another one.
         if let Some(before) = left.replace(agent.clone()) {
             let gone = before.decommissioned(NOON).expect("alive");
             stores.agents.update(&before, &gone, &[]).await.expect("another is there");
@@ -319,6 +319,6 @@ async fn the_last_administrators_credential_is_given_no_end(stores: Stores) {
     let late = Some(NOON.plus_seconds(60));
     assert!(matches!(rotate(&kept, late).await, Err(UpdateCredentialError::LastAdministrator)));
     let shorter = rotate(&kept, soon).await.expect("the other works longer");
-    // It ends already; who gives it a later end makes nothing worse.
+    // The credential already has an expiry, so a later expiry makes nothing worse.
     rotate(&shorter, Some(NOON.plus_seconds(30))).await.expect("it works longer than before");
 }

@@ -1,4 +1,4 @@
-//! What the clauses stand on: the stores of one adapter, and things to put into them.
+//! The stores of one adapter, and the entities that the clauses store.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -31,9 +31,9 @@ use uuid::Uuid;
 use crate::redis_cluster::redis_cluster_url;
 use crate::servers::{Database, OWNER, SERVES, redis_url};
 
-/// How many callers race.
+/// Number of callers that race.
 pub const RACERS: usize = 30;
-/// How often a race is run: one run may pass by luck.
+/// How often a race is repeated, because a single run may pass by luck.
 pub const ROUNDS: usize = 8;
 
 /// Makes each clause a test on each adapter.
@@ -46,11 +46,11 @@ macro_rules! contract {
 }
 pub(crate) use contract;
 
-/// The stores of one adapter, empty, and the clock that they go by.
+/// The stores of one adapter, empty, with the clock that they use.
 #[derive(Clone)]
 pub struct Stores {
     ports: Ports,
-    /// Where the stores are a database: it lives as long as they do.
+    /// Database of the stores, if they have one; dropped with them.
     database: Option<Arc<Database>>,
     pub clock: Arc<ManualClock>,
 }
@@ -63,7 +63,7 @@ impl Deref for Stores {
     }
 }
 
-/// Rates and notices in Redis, the rest in memory.
+/// Rate limiter and revocation cache in Redis, the rest in memory.
 pub async fn redis() -> Stores {
     let stores = memory().await;
     let (limiter, revocation_cache) = in_redis(&stores.clock).await;
@@ -71,7 +71,8 @@ pub async fn redis() -> Stores {
     Stores { ports, ..stores }
 }
 
-/// The same in a Cluster, where a script must be sent to the node that has its key.
+/// The same as [`redis`], in a Redis Cluster.
+/// In a cluster, a script must be sent to the node that holds its key.
 pub async fn redis_cluster() -> Stores {
     let stores = memory().await;
     let (limiter, revocation_cache) = in_redis_at(&redis_cluster_url(), "", &stores.clock).await;
@@ -94,12 +95,12 @@ pub async fn in_redis_at(
     (Arc::new(limiter), Arc::new(RedisRevocationCache::new(redis, clock.clone())))
 }
 
-/// Redis first, memory behind.
+/// Stores in memory and Redis, joined by the fallback decorators.
 pub async fn resilient() -> Stores {
     beside_redis(memory().await).await
 }
 
-/// Redis first, PostgreSQL behind.
+/// Stores in PostgreSQL and Redis, joined by the fallback decorators.
 pub async fn resilient_postgres() -> Stores {
     beside_redis(postgres().await).await
 }
@@ -130,10 +131,10 @@ pub async fn memory() -> Stores {
     Stores { ports, database: None, clock }
 }
 
-/// The instant at which the clauses begin: 2026-01-15T12:00:00Z, the start of a rate window.
+/// Instant at which the clauses begin: 2026-01-15T12:00:00Z, the start of a rate window.
 pub const NOON: Timestamp = Timestamp::from_millis(1_768_478_400_000);
 
-/// A clock that stands until it is moved.
+/// A clock that stands still until a test moves it.
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
@@ -148,7 +149,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// An id that was never given before.
+/// Returns an ID that was never returned before.
 pub fn id() -> Uuid {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -216,7 +217,8 @@ pub fn credential(agent: AgentId) -> Credential {
     }
 }
 
-/// A token for that credential, as things stand.
+/// Returns a request to issue a token for that credential.
+/// The request has the present revision of the agent.
 pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
     TokenIssue {
         agent: agent.id,
@@ -249,7 +251,7 @@ pub fn event(action: AuditAction, resource: impl Into<Resource>) -> NewAuditEven
     }
 }
 
-/// What a token of that agent says.
+/// Returns the claims of a token of that agent.
 pub fn claims(agent: &Agent, token: TokenId) -> Claims {
     Claims {
         agent: agent.id,
@@ -263,7 +265,7 @@ pub fn claims(agent: &Agent, token: TokenId) -> Claims {
     }
 }
 
-/// A tally of the minute of its first event.
+/// Returns a tally for the minute of its first event.
 pub fn tally(key: &str, samples: &[AuditEvent], count: u64) -> Tally {
     let event =
         AuditEvent { draft: NewAuditEvent { id: EventId(id()), ..samples[0].draft.clone() }, ..samples[0] };
@@ -276,7 +278,7 @@ pub fn at_most(limit: u32) -> Option<Limit> {
 }
 
 impl Stores {
-    /// A stored organization with these limits.
+    /// Stores an organization with these limits.
     pub async fn organization(&self, overrides: LimitOverrides) -> Organization {
         let organization = Organization { overrides, ..organization() };
         let created = event(AuditAction::OrganizationCreated, organization.id);
@@ -284,20 +286,20 @@ impl Stores {
         organization
     }
 
-    /// A stored agent of a new organization.
+    /// Stores an agent in a new organization.
     pub async fn agent(&self) -> Agent {
         let organization = self.organization(LimitOverrides::default()).await;
         self.add(agent(organization.id)).await
     }
 
-    /// That agent, stored.
+    /// Stores that agent.
     pub async fn add(&self, agent: Agent) -> Agent {
         let created = event(AuditAction::AgentCreated, agent.id);
         self.agents.insert(Tenancy::All, &agent, None, std::slice::from_ref(&created)).await.expect("stored");
         agent
     }
 
-    /// A stored credential of that agent.
+    /// Stores a credential of that agent.
     pub async fn credential(&self, agent: &Agent) -> Credential {
         let credential = credential(agent.id);
         let generated = event(AuditAction::CredentialGenerated, credential.id);
@@ -305,7 +307,7 @@ impl Stores {
         credential
     }
 
-    /// So many stored credentials of that agent, revoked at that instant.
+    /// Stores `count` credentials of that agent, revoked at that instant.
     pub async fn revoked_credentials(&self, agent: &Agent, count: u32, at: Timestamp) {
         if let Some(database) = &self.database {
             let sql = "INSERT INTO credentials (credential_id, agent_id, created_at, fingerprint, secret_hash, revoked_at, revision)
@@ -324,7 +326,7 @@ impl Stores {
         }
     }
 
-    /// An administrator with a credential, in an organization of its own.
+    /// Stores an administrator with a credential, in a new organization.
     pub async fn administrator(&self) -> (Organization, Agent, Credential) {
         let organization = self.organization(LimitOverrides::default()).await;
         let agent = self.add(administrator(organization.id)).await;
@@ -332,18 +334,19 @@ impl Stores {
         (organization, agent, credential)
     }
 
-    /// Appends events that no change carries.
+    /// Appends events that belong to no change.
     pub async fn append(&self, events: &[AuditEvent]) {
         let tallies = events.iter().map(|event| tally(&id().to_string(), std::slice::from_ref(event), 0));
         self.audit.tally(&tallies.collect::<Vec<_>>()).await.expect("stored");
     }
 
-    /// The database, where there is one.
+    /// Returns the database. Panics if the stores have none.
     pub fn database(&self) -> &Database {
         self.database.as_deref().expect("stores in PostgreSQL")
     }
 
-    /// Makes every retention that fell have fallen thirty days ago, where that goes by the store's own clock.
+    /// Backdates every shortened retention by thirty days.
+    /// Does nothing if the store does not track those by its own clock.
     pub async fn let_retention_falls_pass(&self) {
         if let Some(database) = &self.database {
             let pass =
@@ -352,7 +355,7 @@ impl Stores {
         }
     }
 
-    /// How many events of that action there are.
+    /// Returns the number of events with that action.
     pub async fn count(&self, action: AuditAction) -> usize {
         let query = AuditQuery {
             within: Tenancy::All,
@@ -365,7 +368,7 @@ impl Stores {
     }
 }
 
-/// Runs so many callers at once and gathers their answers.
+/// Runs all callers concurrently, and collects their outcomes.
 pub async fn race<F, T>(callers: impl IntoIterator<Item = F>) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,

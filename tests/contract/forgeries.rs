@@ -1,4 +1,4 @@
-//! What a forged client assertion costs: look-ups and signatures, counted.
+//! Cost of a forged client assertion, in lookups and signature checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::fixtures::*;
 use crate::plain_core::{ISSUER, PlainHasher, plain_ports};
 
-/// How many keys the client has: as many as may be live.
+/// Number of keys of the client, as many as may be active at once.
 const KEYS: usize = 10;
 
 /// A verifier that counts how many signatures it is asked to check.
@@ -49,7 +49,8 @@ impl AssertionVerifier for Counting {
     }
 }
 
-/// A client with [`KEYS`] keys, and a core that lets an address fail twice a minute.
+/// A client with [`KEYS`] keys, and a core that limits failed authentications.
+/// The limit is two per address and minute.
 struct Target {
     app: App,
     verifier: Arc<Counting>,
@@ -85,8 +86,9 @@ impl Target {
         Self { app, verifier, agent, keys }
     }
 
-    /// Whether an assertion of this header and these claims, signed by that key, proves the client; and how many
-    /// signatures were checked.
+    /// Tries to authenticate by an assertion with this header.
+    /// The claims are changed by `but`, and `key` signs the assertion. Returns the outcome and the number of
+    /// signatures checked.
     async fn try_out(&self, header: Value, but: Value, key: &Ed25519KeyPair) -> (Result<(), String>, usize) {
         let id = self.agent.id.to_string();
         let mut claims = json!({
@@ -140,7 +142,7 @@ async fn what_no_signature_could_make_acceptable_costs_none() {
 async fn a_forged_assertion_costs_two_signatures_at_most_once_its_address_has_failed_too_often() {
     let target = Target::new().await;
     let stranger = Ed25519KeyPair::generate().expect("a key");
-    // A client that names no key is right all the same, whichever of its keys it uses, and is charged for nothing.
+    // A client whose assertion names no key may use any of its keys, and is not charged for a failure.
     for key in target.keys.iter().rev() {
         assert_eq!(target.try_out(plain(), json!({}), key).await.0, Ok(()));
     }
@@ -152,7 +154,7 @@ async fn a_forged_assertion_costs_two_signatures_at_most_once_its_address_has_fa
         let (outcome, signatures) = target.try_out(plain(), json!({}), &stranger).await;
         assert_eq!((outcome, signatures), (Err("too many requests".to_owned()), 2));
     }
-    // A client that names its key passes from the same address.
+    // A client that names its key still authenticates from the same address.
     for key in &target.keys {
         let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);

@@ -1,4 +1,5 @@
-//! Rows that somebody holds: a kill is not overtaken by tokens, and whoever waits in vain fails alone.
+//! Rows and advisory locks held by another transaction.
+//! No token is issued past a waiting revocation, and a request that waits in vain fails alone.
 
 use agentidp::domain::agent::{Agent, AgentChange, Version};
 use agentidp::domain::audit::{AuditAction, Authority, NewAuditEvent};
@@ -15,13 +16,14 @@ use tokio_postgres::Client;
 
 use crate::fixtures::*;
 
-/// The gate of an agent's organization, as `organization_gate` has it.
+/// Returns the advisory lock key of the agent's organization.
+/// The SQL function `organization_gate` computes the same key.
 fn gate_of(agent: &Agent) -> i32 {
     let [.., a, b, c, d] = *agent.organization.0.as_bytes();
     i32::from_be_bytes([a, b, c, d])
 }
 
-/// Waits until so many wait for a lock, or that task is done.
+/// Waits until `wanted` sessions wait for a lock, or the task has finished.
 async fn until_waiting<T>(client: &Client, wanted: i64, task: &JoinHandle<T>) {
     const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -59,7 +61,7 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
     token.await.expect("no panic").expect_err("the kill came first");
 }
 
-/// Its caller was looked at, and its organization is another than that of what it changes.
+/// The change has already checked its caller, which belongs to another organization than its target.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored() {
     let stores = postgres().await;
@@ -114,7 +116,7 @@ async fn the_gate_is_the_same_in_the_program_and_in_the_database() {
     }
 }
 
-/// No organization waits for another's lock, however many hold theirs.
+/// No organization waits for another's advisory lock, however many of them are held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_gate_that_is_held_delays_its_own_organization_and_nobody_else() {
     let stores = postgres().await;
@@ -196,7 +198,8 @@ async fn a_revocation_that_the_tables_refuse_fails_alone() {
     assert_eq!(stores.count(AuditAction::TokenRevoked).await, RACERS - RACERS.div_ceil(10));
 }
 
-/// A tenant that holds its own lock, or floods the pool, does not keep other tenants' revocations, changes and lists from it.
+/// A tenant that holds its own lock or floods the pool does not block others.
+/// Revocations, changes and lists of other tenants still get connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_organization_leaves_most_of_the_pool_to_others() {
     let stores = postgres().await;
@@ -208,7 +211,8 @@ async fn one_organization_leaves_most_of_the_pool_to_others() {
         let version = Some(Version::parse(version).expect("valid"));
         agent.changed(AgentChange { version, ..AgentChange::default() }, NOON).expect("not final")
     };
-    // Far more than the pool has connections: each would wait at the gate with one.
+    // Far more changes than the pool has connections; without a bound, each would wait for the lock with a
+    // connection.
     let flood: Vec<_> = (0..3 * RACERS)
         .map(|_| {
             let (agents, before, after) = (stores.agents.clone(), held.clone(), changed(&held, "2.0.0"));

@@ -1,4 +1,5 @@
-//! Connections that are cut while PostgreSQL works: what was acknowledged is there, what was refused is not.
+//! Connections that are cut while PostgreSQL works.
+//! Acknowledged changes are stored, and changes that were refused as unavailable are not.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use tokio::task::JoinSet;
 
 use crate::fixtures::*;
 
-/// Cuts all connections of whoever serves, again and again, until the work is done.
+/// Terminates all connections of the serving role every 30 ms while the work runs.
+/// It does so at most 30 times.
 async fn under_cuts<T: Send + 'static>(stores: &Stores, work: impl Future<Output = T> + Send + 'static) -> T {
     const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND usename = 'agentidp'";
@@ -44,7 +46,7 @@ async fn a_token_that_was_let_through_has_its_event_and_one_that_was_refused_has
     let outcomes = under_cuts(&stores, async move {
         let mut outcomes = Vec::new();
         let mut pace = tokio::time::interval(Duration::from_millis(20));
-        // Long after the last cut some come through.
+        // Runs until 1,000 calls have succeeded, so that the work goes on after the last cut.
         while outcomes.iter().filter(|(outcome, _): &&(Result<_, _>, _)| outcome.is_ok()).count() < 1_000 {
             pace.tick().await;
             let calls = (0..50).map(|_| {

@@ -1,7 +1,7 @@
-//! The promises of the ports, held on every adapter there is.
+//! Contract tests of the ports, run on every adapter.
 //!
-//! A clause is a function over [`Stores`](fixtures::Stores); `contract!` makes it a test on each adapter. One
-//! that is left out of its list is dead code, and denied.
+//! A clause is a function over [`Stores`](fixtures::Stores); `contract!` makes it a test on each adapter. A
+//! clause that is missing from its list is dead code, which is denied.
 
 mod agent_store;
 mod audit_log;

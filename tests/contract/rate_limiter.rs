@@ -32,7 +32,8 @@ async fn keys_do_not_share_an_allowance(stores: Stores) {
     }
 }
 
-/// Steps of a fixed, uneven length walk over many windows, beside the same walk of the pure rule.
+/// Compares the limiter with the pure rule of the domain.
+/// The clock advances in fixed but uneven steps over many windows.
 async fn it_answers_as_the_sliding_window_of_the_domain(stores: Stores) {
     let key = RateKey::Client(AgentId(id()));
     let mut expected = WindowCounts::default();

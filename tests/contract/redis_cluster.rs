@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use crate::servers::supervised::Server;
 
-/// A Cluster speaks TCP only. It has a loopback address of its own, made of a process id: on 127.0.0.1 any port may
-/// be that of somebody's outgoing connection.
+/// The cluster, on a loopback address derived from a process ID.
+/// Redis Cluster supports TCP only, and on 127.0.0.1 any port may already be taken by an outgoing connection.
 static CLUSTER: LazyLock<Server> = LazyLock::new(|| {
     Server::start(
         "address=127.$(($$ >> 16 & 255)).$(($$ >> 8 & 255)).$(($$ & 255)) && for node in 0 1 2; do
@@ -21,7 +21,7 @@ static CLUSTER: LazyLock<Server> = LazyLock::new(|| {
     )
 });
 
-/// Where one of its nodes is.
+/// Returns the URL of one of its nodes.
 pub fn redis_cluster_url() -> String {
     let address = std::fs::read_to_string(CLUSTER.folder.join("address")).expect("an address");
     format!("redis-cluster://{}:7000", address.trim())

@@ -1,4 +1,4 @@
-//! What PostgreSQL removes, and how: in steps, and in nobody's way.
+//! How PostgreSQL removes expired rows: in steps, and without waiting for readers.
 
 use agentidp::domain::audit::AuditAction;
 use agentidp::domain::plan::{Limit, LimitOverrides};
@@ -8,10 +8,12 @@ use tokio_postgres::Client;
 use crate::fixtures::*;
 use crate::servers::OWNER;
 
-/// Past the retention of all but the plan enterprise, and its grace.
+/// Instant past the retention of the free plan and its grace period.
+/// The retention is 90 days, and the grace period 30 days.
 const LATER: Timestamp = Timestamp::from_millis(NOON.as_millis() + 140 * 86_400_000);
 
-/// So many organizations on the plan free, each with an event of NOON, and so many events of none.
+/// Inserts organizations on the free plan with one event each, and `strays` other events.
+/// All events are at [`NOON`], and the other events belong to no organization.
 async fn fill(client: &Client, organizations: i32, strays: i32) {
     let sql = format!(
         "SELECT make_audit_partitions('2026-01-15T12:00:00Z', 1);

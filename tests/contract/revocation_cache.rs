@@ -67,7 +67,7 @@ async fn the_generations_of_agent_and_organization_add_up(stores: Stores) {
 async fn a_notice_is_gone_after_its_time(stores: Stores) {
     let (revocation_cache, agent) = (revocation_cache(&stores), some_agent());
     let (token, generation) = (of_generation(&agent, 0), of_generation(&some_agent(), 0));
-    // What is past is gone a millisecond later: Redis goes by its own clock, and by how much was left.
+    // Redis is given the time left, at least a millisecond, and expires notices by its own clock.
     for target in [RevocationTarget::Token(token.id), RevocationTarget::Agent(generation.agent, 1)] {
         revocation_cache.publish(&RevocationNotice { target, until: NOON }).await.expect("posted");
     }

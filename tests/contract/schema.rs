@@ -1,4 +1,4 @@
-//! What is true of the tables by themselves.
+//! Properties of the database schema.
 
 use agentidp::adapters::postgres::{migrate, privileges};
 use agentidp::adapters::system::SystemClock;
@@ -21,7 +21,8 @@ use tokio_postgres::Client;
 use crate::fixtures::*;
 use crate::servers::{Database, OWNER, SERVES};
 
-/// What a query over the catalogue finds, a line a row: nothing, where all is as it should be.
+/// Returns one line per row that a query over the system catalog finds.
+/// The result is empty if the schema is as required.
 async fn findings(client: &Client, sql: &str) -> Vec<String> {
     let rows = client.query(sql, &[]).await.expect("an answer");
     rows.iter().map(|row| row.get(0)).collect()
@@ -136,7 +137,8 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
     assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1, "nothing went");
 }
 
-/// PostgreSQL before 15 lets everybody create in the schema `public`, which there is the superuser's.
+/// Grants what PostgreSQL granted before version 15: every role may create in the schema `public`.
+/// The superuser owns that schema.
 async fn as_before_15(database: &Database) {
     let superuser = database.client("postgres").await;
     let opened = "ALTER SCHEMA public OWNER TO postgres; GRANT CREATE ON SCHEMA public TO PUBLIC";
@@ -150,7 +152,8 @@ async fn who_serves_cannot_become_the_owner_through_functions_of_its_own() {
     let database = stores.database();
     as_before_15(database).await;
     let serves = database.client(SERVES).await;
-    // Each fits better than PostgreSQL's own function of that name where a call leaves room, and would run as the owner.
+    // Each of these matches some call more closely than PostgreSQL's own function of that name, and would run
+    // as the owner.
     let deed = "AS $$ BEGIN
         ALTER TABLE audit_events DISABLE TRIGGER ALL; DELETE FROM audit_events; CREATE TABLE taken (); RETURN 0;
     END $$";
@@ -293,7 +296,8 @@ async fn partitions_are_made_for_plausible_times_only() {
     assert!(with_causes(&*source).contains("the clock of an instance is wrong"), "{source}");
 }
 
-/// An instance whose clock is ahead by days must not make revoked tokens active, nor a month's quota begin again.
+/// A clock that is days ahead must not make revoked tokens active.
+/// Nor must it restart a month's quota.
 #[tokio::test]
 async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     let stores = postgres().await;
@@ -319,8 +323,8 @@ async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     }
 }
 
-/// From now on new sessions tell the plan of each statement, and take sorts and scans of whole tables only where
-/// there is no other way.
+/// Makes new sessions log the plan of each statement, and ends the existing sessions.
+/// New sessions use sorts and sequential scans only if there is no alternative.
 async fn explain(superuser: &Client, plan_cache_mode: &str) {
     let name = findings(superuser, "SELECT current_database()::text").await.remove(0);
     let mode = format!("plan_cache_mode = {plan_cache_mode}");
@@ -339,7 +343,7 @@ async fn explain(superuser: &Client, plan_cache_mode: &str) {
     superuser.batch_execute(others).await.expect("ended");
 }
 
-/// The plans that were told, each with its statement.
+/// Returns the logged plans, each with its statement.
 async fn plans(superuser: &Client) -> Vec<String> {
     let read = "SELECT pg_read_file(current_setting('data_directory') || '/../log')";
     let log = findings(superuser, read).await.remove(0);
@@ -371,7 +375,8 @@ async fn every_list_is_walked_by_an_index_when_planned_for_any_values() {
     walk_every_list("force_generic_plan").await;
 }
 
-/// Sorts and scans of whole tables are made so dear that a plan only has them where there is no other way.
+/// Checks that every list query uses an index.
+/// Sorts and sequential scans are made so expensive that a plan contains one only if there is no alternative.
 async fn walk_every_list(plan_cache_mode: &str) {
     let stores = postgres().await;
     let agent = stores.agent().await;
@@ -421,9 +426,10 @@ async fn walk_every_list(plan_cache_mode: &str) {
         let plans: Vec<_> = plans.iter().filter(|plan| plan.contains(list)).collect();
         assert_eq!(plans.len(), times, "{list}");
         for plan in plans {
-            // All organizations' counts together are few, and all of them are wanted.
+            // The counts of all organizations are few rows, and the query needs all of them.
             assert!(!plan.replace("Seq Scan on agent_counts", "").contains("Seq Scan"), "{plan}");
-            // The busiest come first, and no index can know them: they are few, those of one organization and month.
+            // The busiest clients come first, which no index can order; they are few rows, those of one
+            // organization and month.
             assert!(!plan.contains("Sort Key") || list == "usage_store.busiest", "{plan}");
         }
     }

@@ -120,7 +120,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     assert_eq!(stores.count(AuditAction::TokenIssued).await, 0, "a refusal stores nothing");
 }
 
-/// Tokens and a suspension race: whatever is issued is issued before the suspension, or not at all.
+/// Races tokens against a suspension: a token is issued before the suspension or not at all.
 async fn no_token_is_issued_under_a_generation_that_a_kill_has_passed(stores: Stores) {
     for round in 1..=ROUNDS {
         let agent = stores.agent().await;
@@ -188,7 +188,7 @@ async fn an_assertion_works_once_however_many_race(stores: Stores) {
             let (tokens, assertion) = (stores.tokens.clone(), assertion.clone());
             let issue = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
             async move {
-                // At the token endpoint and elsewhere, it is the same assertion.
+                // Using an assertion at the token endpoint and using it elsewhere count as the same use.
                 if place % 2 == 0 {
                     tokens.issue(issue).await.is_ok()
                 } else {
