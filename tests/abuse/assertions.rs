@@ -12,7 +12,7 @@ use Expected::{AnyOf, Done, Refused};
 const CLIENT: Expected = Refused(401, "invalid_client");
 const TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
 
-/// An agent with a key of its own.
+/// An agent with its own key.
 struct Signer {
     agent: String,
     key: Ed25519KeyPair,
@@ -29,7 +29,8 @@ impl Signer {
         Self { agent, key }
     }
 
-    /// What a good assertion says, but for what is told here. `null` takes a claim away.
+    /// Returns the claims of a valid assertion, changed by `but`.
+    /// A `null` in `but` removes the claim.
     fn claims(&self, but: &Value) -> Value {
         let mut claims = json!({ "iss": self.agent, "sub": self.agent, "aud": ISSUER, "iat": now(),
             "exp": now() + 60, "jti": format!("jti-{}", unique()) });
@@ -255,7 +256,7 @@ async fn no_key_is_registered_that_is_not_a_good_public_one() {
     try_all(&fixtures, rows).await;
 }
 
-/// The same assertion again: on the other instance, at once many times, and by introspection.
+/// Sends the same assertion many times at once to both instances, and once more afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_assertion_that_was_used_is_used_up_everywhere() {
     let fixtures = std::sync::Arc::new(Fixtures::on_stores().await);

@@ -142,7 +142,7 @@ async fn tokens(fixtures: &Fixtures) {
     try_all(fixtures, rows).await;
 }
 
-/// The same token in other headers, and places that take none.
+/// The same token in other headers, and in places where no token is accepted.
 fn headers(good: &str) -> Vec<Row> {
     let line = "GET /api/v1/agents";
     let row = |name: &str, headers: &[(&str, &str)], expected| Row {
@@ -179,7 +179,9 @@ fn headers(good: &str) -> Vec<Row> {
     ]
 }
 
-/// A token that is dead stays dead: revoked, killed, suspended and brought back, decommissioned, and for a resource.
+/// A revoked token stays inactive on every instance, for each way to revoke tokens.
+/// The ways are: the token itself, all tokens of the agent, suspending and reactivating the agent,
+/// decommissioning it, rotating its secret, and suspending and reactivating its organization.
 #[tokio::test]
 async fn what_was_killed_stays_dead_on_every_instance() {
     let fixtures = Fixtures::on_stores().await;
@@ -235,7 +237,7 @@ async fn what_was_killed_stays_dead_on_every_instance() {
     try_all(&fixtures, rows.collect()).await;
 }
 
-/// The largest token that can be fits into a header.
+/// The largest possible token fits into a header.
 #[tokio::test]
 async fn a_token_of_all_that_an_agent_may_have_works() {
     let fixtures = Fixtures::in_memory().await;

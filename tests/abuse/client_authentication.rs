@@ -11,7 +11,8 @@ const CLIENT: Expected = Refused(401, "invalid_client");
 const INVALID: Expected = Refused(400, "invalid_request");
 const PLAIN: &str = "grant_type=client_credentials";
 
-/// What clients come in, alive and dead.
+/// One client in each state: active, with a revoked credential, decommissioned, suspended and with a rotated
+/// secret.
 struct Clients {
     good: Client,
     revoked: Client,
@@ -123,7 +124,8 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
     try_all(&fixtures, rows).await;
 }
 
-/// Unknown, wrong, revoked, decommissioned: the same words, whoever asks.
+/// All refusals are the same.
+/// An unknown client, a wrong, revoked or rotated secret and a decommissioned agent get the same answer.
 #[tokio::test]
 async fn a_refusal_says_the_same_of_all() {
     let fixtures = Fixtures::on_stores().await;
@@ -141,7 +143,7 @@ async fn a_refusal_says_the_same_of_all() {
     assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
 }
 
-/// What is asked for by a secret is asked for by no other path.
+/// The management API accepts no client secrets, only access tokens.
 #[tokio::test]
 async fn a_secret_opens_the_token_endpoint_and_nothing_else() {
     let fixtures = Fixtures::in_memory().await;

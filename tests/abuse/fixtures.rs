@@ -1,4 +1,4 @@
-//! A service that may be abused, and what an abuser may have in hand.
+//! A service to attack, and what an attacker may hold.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,27 +19,27 @@ use serde_json::{Value, json};
 use crate::servers::{Database, SERVES, redis_url};
 use crate::wire::{Answer, FORM, JSON, ask, request};
 
-/// The issuer of all services here.
+/// Issuer of all services in these tests.
 pub const ISSUER: &str = "http://agentidp.test";
-/// An agent that does not exist.
+/// ID of an agent that does not exist.
 pub const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
 pub const ALL_SCOPES: &str = "agents:read agents:write credentials:write tokens:read audit:read admin:orgs";
 
-/// The key that the services sign with: tests sign by it what the service never would.
+/// Key that the services sign with. Tests use it to sign tokens that the service would never issue.
 pub static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
 
-/// One service in memory, or two on the same stores, asked in turn.
+/// One service in memory, or two on the same stores that receive requests in turn.
 pub struct Fixtures {
     services: Vec<Service>,
     turn: AtomicUsize,
     pub administrator: Client,
     /// A token of the administrator with all scopes.
     pub admin: String,
-    /// What the stores are, where they are a database.
+    /// Database of the services, if they have one.
     pub database: Option<Database>,
 }
 
-/// A client, its secret, and the credential that this is.
+/// A client with its secret and the ID of its credential.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub id: String,
@@ -52,7 +52,7 @@ impl Fixtures {
         Self::start(None).await
     }
 
-    /// Two instances on PostgreSQL and Redis.
+    /// Starts two instances on PostgreSQL and Redis.
     pub async fn on_stores() -> Self {
         Self::start(Some(Database::migrated().await)).await
     }
@@ -93,13 +93,13 @@ impl Fixtures {
         fixtures
     }
 
-    /// Where the next request goes.
+    /// Returns the address of the instance that receives the next request.
     pub fn address(&self) -> SocketAddr {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.services[turn % self.services.len()].address
     }
 
-    /// A call of the administrator with a JSON body, or none.
+    /// Sends a request as the administrator, with a JSON body unless `body` is empty.
     pub async fn call(&self, method: &str, path: &str, body: &str) -> Answer {
         self.call_as(&self.admin, method, path, body).await
     }
@@ -112,7 +112,8 @@ impl Fixtures {
         ask(self.address(), &request(&line, headers, body.as_bytes())).await
     }
 
-    /// A new agent with these capabilities and a secret, in the administrator's organization or that one.
+    /// Registers an agent with these capabilities and a secret.
+    /// The agent belongs to the administrator's organization or to the one named.
     pub async fn client(&self, capabilities: &[&str], organization: Option<&str>) -> Client {
         let mut body = agent(capabilities);
         if let Some(organization) = organization {
@@ -132,7 +133,7 @@ impl Fixtures {
         made["organizationId"].as_str().expect("an organization").to_owned()
     }
 
-    /// What the token endpoint answers to that client.
+    /// Requests a token for that client, with `more` appended to the form.
     pub async fn ask_token(&self, client: &Client, more: &str) -> Answer {
         let body = format!("grant_type=client_credentials{more}");
         let basic = basic(&client.id, &client.secret);
@@ -146,7 +147,7 @@ impl Fixtures {
     }
 }
 
-/// A body that registers an agent.
+/// Returns a body that registers an agent.
 pub fn agent(capabilities: &[&str]) -> Value {
     json!({
         "email": format!("agent-{}@example.com", unique()), "agentType": "custom", "version": "1.0.0",
@@ -154,7 +155,7 @@ pub fn agent(capabilities: &[&str]) -> Value {
     })
 }
 
-/// The value of a header of HTTP Basic.
+/// Returns the value of a Basic `Authorization` header.
 pub fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
@@ -163,39 +164,39 @@ pub fn now() -> i64 {
     SystemClock.now().as_seconds()
 }
 
-/// A JWT of that header and these claims, signed by the service's own key.
+/// Returns a JWT with that header and these claims, signed by the service's own key.
 pub fn signed(header: &Header, claims: &Value) -> String {
     let key = EncodingKey::from_ec_pem(KEY.as_bytes()).expect("a key");
     jsonwebtoken::encode(header, claims, &key).expect("signed")
 }
 
-/// The header of a token of this service, as a real one has it.
+/// Returns the header of a genuine token of the service.
 pub fn header_of(token: &str) -> Header {
     let header = jsonwebtoken::decode_header(token).expect("a header");
     Header { alg: Algorithm::ES256, ..header }
 }
 
-/// The claims of a token.
+/// Returns the claims of a token.
 pub fn claims_of(token: &str) -> Value {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("three parts")).expect("base64url");
     serde_json::from_slice(&claims).expect("JSON")
 }
 
-/// Any JSON as one part of a JWT.
+/// Encodes a JSON value as one part of a JWT.
 pub fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-/// The sequence of bytes as one part of a JWT.
+/// Encodes bytes as one part of a JWT.
 pub fn part_of(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A number that no other call in this process gets.
+/// Returns a number that no other call in this process returns.
 pub fn unique() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// An fixtures that tasks share.
+/// Fixtures shared by several tasks.
 pub type Shared = Arc<Fixtures>;

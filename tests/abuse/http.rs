@@ -1,4 +1,4 @@
-//! HTTP itself: framing, paths, headers.
+//! HTTP itself: framing, paths and headers.
 
 use crate::fixtures::{Fixtures, NOBODY};
 use crate::wire::{Expected, JSON, Row, ask, request, try_all};
@@ -173,7 +173,7 @@ async fn headers_are_taken_for_what_they_are() {
     try_all(&fixtures, rows).await;
 }
 
-/// What is echoed is harmless, and what is not harmless is not echoed.
+/// Only harmless values of a caller's headers are returned to it.
 #[tokio::test]
 async fn no_header_of_a_stranger_comes_back_unless_it_is_harmless() {
     let fixtures = Fixtures::in_memory().await;
@@ -194,7 +194,7 @@ async fn no_header_of_a_stranger_comes_back_unless_it_is_harmless() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
-/// What needs no token tells nothing that a stranger should not know.
+/// Paths that need no token reveal no secret.
 #[tokio::test]
 async fn what_is_open_tells_no_secret() {
     let fixtures = Fixtures::on_stores().await;

@@ -152,7 +152,7 @@ async fn every_body_is_taken_whole_or_not_at_all() {
     try_all(&fixtures, rows).await;
 }
 
-/// BodyReader that do not say that they are JSON, or say more.
+/// Bodies whose media type is missing, is not JSON, or carries something more.
 fn media(bearer: &str, body: &str) -> Vec<Row> {
     let row = |name: &str, headers: &[(&str, &str)], expected| {
         let headers = [&[("Authorization", bearer)], headers].concat();
@@ -233,7 +233,7 @@ async fn changes(fixtures: &Fixtures, bearer: &str) -> Vec<Row> {
         .collect()
 }
 
-/// Every fault is told at once, each by its field.
+/// All invalid fields are reported together, each by its name.
 #[tokio::test]
 async fn all_faults_of_a_body_are_told_together() {
     let fixtures = Fixtures::in_memory().await;

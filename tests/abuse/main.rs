@@ -1,7 +1,8 @@
-//! What strangers send, as rows of tables: bytes over raw sockets, and what must come back.
+//! Hostile requests as rows of tables: the bytes sent over raw sockets, and the expected answer.
 //!
-//! Of every answer it is asked beside that that nothing broke: no 5xx, JSON and no text of the inside, an id, and a
-//! connection that can be used again or was closed. All rows are tried before any failure is told.
+//! Every answer is also checked for signs of a failure: it must not be a 5xx, an error must be JSON without
+//! internal details, it must have a request ID, and the connection must be closed or usable for another
+//! request. All rows are tried before any failure is reported.
 
 mod assertions;
 mod bearer;

@@ -1,4 +1,4 @@
-//! Calls that race over two instances, and what holds afterwards.
+//! Calls that race on two instances, and what must hold afterwards.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use crate::fixtures::{Client, Fixtures, Shared, agent};
 use crate::wire::{Answer, ask, request};
 
-/// How often each race is run.
+/// How often each race is repeated.
 const ROUNDS: usize = 60;
 
-/// The answers to the same call, made so many times at once.
+/// Sends the same call this many times at once, and returns the answers.
 async fn at_once(
     fixtures: &Shared,
     times: usize,
@@ -80,7 +80,7 @@ async fn the_last_place_is_taken_once() {
     }
 }
 
-/// A token that is asked for while its agent is suspended is refused, or dead by the time that is answered.
+/// A token requested during its agent's suspension is refused, or inactive once that is answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_token_that_races_a_kill_is_refused_or_dead() {
     let fixtures = Arc::new(Fixtures::on_stores().await);
@@ -121,7 +121,7 @@ async fn tokens(fixtures: &Shared, client: &Client, times: usize) -> Vec<Answer>
     asked.join_all().await
 }
 
-/// Whatever races a decommissioning, nothing that opens a door is left.
+/// After a decommissioning no credential or token works, whatever raced it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_left_of_what_is_decommissioned() {
     let fixtures = Arc::new(Fixtures::on_stores().await);
@@ -150,7 +150,7 @@ async fn nothing_is_left_of_what_is_decommissioned() {
     }
 }
 
-/// Kills and a reactivation at once: no kill is masked by another.
+/// Revocations, a suspension and a reactivation at once: no revocation is masked by another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_kill_masks_another() {
     let fixtures = Arc::new(Fixtures::on_stores().await);
@@ -187,7 +187,8 @@ async fn no_kill_masks_another() {
     }
 }
 
-/// Whoever is to be stopped may change itself, or be changed, as often as its rate allows.
+/// A suspension succeeds, however often the agent or organization is changed meanwhile.
+/// A caller that is to be stopped may change itself as often as its rate limit allows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspension_does_not_lose_against_other_changes() {
     const OTHERS: usize = 12;

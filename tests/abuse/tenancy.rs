@@ -1,10 +1,10 @@
-//! What another tenant has, and what one may not become.
+//! Access to another tenant's resources, and attempts to gain scopes.
 
 use serde_json::{Value, json};
 
 use crate::fixtures::{ALL_SCOPES, Fixtures, NOBODY, agent};
 
-/// Every call that names an agent, a credential, an event or an organization, by a stranger to it.
+/// Every call that names an agent, credential, event or organization of another tenant.
 #[tokio::test]
 async fn what_is_foreign_answers_as_what_is_missing() {
     let fixtures = Fixtures::on_stores().await;
@@ -60,7 +60,7 @@ async fn what_is_foreign_answers_as_what_is_missing() {
     assert_eq!(fixtures.ask_token(&them, "").await.status, 200, "nothing was done to them");
 }
 
-/// Every way that there is to get what one has not.
+/// Every way to try to gain scopes that the caller does not have.
 #[tokio::test]
 async fn nobody_makes_or_takes_an_agent_with_more_scopes_than_theirs() {
     let fixtures = Fixtures::in_memory().await;

@@ -1,4 +1,4 @@
-//! Rows, and the socket that they go over.
+//! Table rows, and the socket that their requests are sent over.
 
 use std::time::Duration;
 
@@ -9,35 +9,36 @@ use tokio::time::timeout;
 
 use crate::fixtures::Fixtures;
 
-/// An answer that takes longer is none.
+/// How long to wait for an answer; a later one counts as missing.
 const HANG: Duration = Duration::from_secs(20);
-/// What no answer may tell.
+/// Text that no error may contain, because it reveals internal details.
 const INSIDE: [&str; 9] =
     ["panicked", "src/", ".rs:", "select ", "insert into", "postgres", "redis", "<html", "stack backtrace"];
 
-/// A row: what is sent, and what must come back.
+/// A row of a table: the request, and the expected answer.
 pub struct Row {
     pub name: String,
     pub request: Vec<u8>,
     pub expected: Expected,
 }
 
-/// What must come back.
+/// The expected answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Expected {
-    /// That status, and the error's code: `error` as OAuth has it, or `code`.
+    /// That status and that error code, from `error` (OAuth) or `code`.
     Refused(u16, &'static str),
-    /// Success.
+    /// A success.
     Done,
     /// Exactly `{"active":false}`.
     Dead,
     /// Any of these statuses.
     AnyOf(&'static [u16]),
-    /// A refusal of HTTP itself, and the end of the connection.
+    /// A 4xx, or the end of the connection without an answer.
+    /// The request violates HTTP itself.
     Closed,
 }
 
-/// What came back.
+/// An answer, read completely.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -56,7 +57,7 @@ impl Answer {
     }
 }
 
-/// Tries every row, and tells all that were wrong.
+/// Tries every row, and reports all that failed.
 pub async fn try_all(fixtures: &Fixtures, rows: Vec<Row>) {
     assert!(!rows.is_empty());
     let mut wrong = Vec::new();
@@ -71,7 +72,7 @@ pub async fn try_all(fixtures: &Fixtures, rows: Vec<Row>) {
 
 async fn try_one(fixtures: &Fixtures, row: &Row) -> Result<(), String> {
     let mut stream = TcpStream::connect(fixtures.address()).await.map_err(|error| error.to_string())?;
-    // What was refused is read no further, so that writing may break off.
+    // The service reads no further than a request that it refused, so the write may fail.
     let _ = timeout(HANG, stream.write_all(&row.request)).await.map_err(|_| "it is not read")?;
     let answer = match timeout(HANG, read(&mut stream)).await.map_err(|_| "it hangs")? {
         Some(answer) => answer,
@@ -99,7 +100,7 @@ async fn try_one(fixtures: &Fixtures, row: &Row) -> Result<(), String> {
     usable(&mut stream).await
 }
 
-/// What is true of every answer.
+/// Checks what must hold for every answer.
 fn holds_everywhere(answer: &Answer) -> Result<(), &'static str> {
     if answer.status >= 500 {
         return Err("it broke");
@@ -125,7 +126,7 @@ fn holds_everywhere(answer: &Answer) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The connection is closed, or takes another request.
+/// Checks that the connection is closed or accepts another request.
 async fn usable(stream: &mut TcpStream) -> Result<(), String> {
     let health = b"GET /health HTTP/1.1\r\nHost: agentidp.test\r\n\r\n";
     if stream.write_all(health).await.is_err() {
@@ -140,14 +141,14 @@ async fn usable(stream: &mut TcpStream) -> Result<(), String> {
     }
 }
 
-/// Sends a request on a connection of its own, and reads the answer.
+/// Sends a request on a separate connection, and returns the answer.
 pub async fn ask(address: std::net::SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(request).await.expect("sent");
     timeout(HANG, read(&mut stream)).await.expect("in time").expect("an answer")
 }
 
-/// The next answer. None where the connection ends before it.
+/// Reads the next answer; `None` if the connection ends before it.
 async fn read(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     let mut part = vec![0; 16 * 1024];
@@ -174,7 +175,7 @@ async fn read(stream: &mut TcpStream) -> Option<Answer> {
     }
 }
 
-/// A request with these headers and this body.
+/// Returns a request with these headers and this body.
 pub fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{line} HTTP/1.1\r\nHost: agentidp.test\r\n");
     for (name, value) in headers {
