@@ -1,4 +1,4 @@
-//! One event that cannot be stored: then nothing has changed, and the next try works.
+//! An event that cannot be stored: nothing is changed, and the next attempt succeeds.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::cluster::Cluster;
 use crate::report::{Report, Setting};
 
-/// Where the event fails: when it is stored, and when it is committed.
+/// The places where storing the event fails: at the insert, and at the commit.
 const FAULTS: [(&str, &str); 2] = [
     ("stored", "CREATE TRIGGER refused BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION refuse()"),
     (
@@ -20,14 +20,15 @@ const FAULTS: [(&str, &str); 2] = [
 const REFUSE: &str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$";
 
-/// All that may change, but for what the side lane writes when it will.
+/// Digest of all state that a call may change.
+/// Events that the audit buffer writes when it flushes are left out.
 const STATE: &str = "SELECT md5(string_agg(line, ' ' ORDER BY line)) FROM (
     SELECT a::text AS line FROM agents a UNION ALL SELECT o::text FROM organizations o
     UNION ALL SELECT c::text FROM credentials c UNION ALL SELECT t::text FROM token_revocations t
     UNION ALL SELECT m::text FROM monthly_tokens m UNION ALL SELECT u::text FROM credential_uses u
     UNION ALL SELECT e::text FROM audit_events e WHERE action NOT IN ('auth.failed', 'token.introspected')) AS state";
 
-/// A call that changes something, on an agent of its own.
+/// A call that changes something.
 struct Call {
     name: &'static str,
     method: Method,
@@ -35,7 +36,7 @@ struct Call {
     body: Value,
 }
 
-/// Every call that changes something, in both ways of failing.
+/// Runs every call that changes something, in both ways of failing.
 pub async fn run(setting: &Setting) -> Report {
     let cluster = Cluster::start(1, &[], &setting.folder).await;
     let superuser = cluster.stores.superuser().await;
@@ -106,7 +107,7 @@ async fn admin_token(cluster: &Cluster) -> String {
     cluster.told(request).await["access_token"].as_str().expect("a token").to_owned()
 }
 
-/// Every call that changes something, each on something of its own.
+/// Returns every call that changes something, in an order in which all of them succeed.
 async fn every_call(cluster: &Cluster, admin: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut add = |name, method, path: &str, body| {

@@ -1,4 +1,4 @@
-//! A client that behaves well, while others do not.
+//! A well-behaved client while others attack.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +12,16 @@ use crate::cluster::{Client, Cluster};
 use crate::report::{Report, Setting, share};
 use crate::wire::{Wire, basic, bearer, form, json as json_request, token_request};
 
-/// How often the good client asks.
+/// How often the well-behaved client requests a token.
 const PACE: Duration = Duration::from_millis(50);
-/// How long its answers may take at most, but for one in a hundred.
+/// Upper bound of the 99th percentile of its response times.
 const P99: Duration = Duration::from_secs(1);
-/// How many attack at once.
+/// Number of concurrent attackers.
 const ATTACKERS: usize = 24;
-/// Memory that no attack may make it need, in MB.
+/// Memory that the service must stay below after all attacks, in MB.
 const MOST_MEMORY: f64 = 250.0;
 
-/// Every attack in turn.
+/// Runs every attack in turn.
 pub async fn run(setting: &Setting) -> Report {
     let cluster = Arc::new(Cluster::start(1, &[("BCRYPT_COST", "10")], &setting.folder).await);
     let admin = cluster.admin_token().await;
@@ -57,7 +57,7 @@ pub async fn run(setting: &Setting) -> Report {
         let mut wires = Vec::new();
         for _ in 0..number {
             let mut wire = Wire::to(&cluster, 0).await.expect("a connection");
-            // The service may have closed it already: that is what it should do.
+            // The service may already have closed the connection, as it should.
             let _ = wire.begin(part.as_bytes()).await;
             wires.push(wire);
         }
@@ -70,7 +70,7 @@ pub async fn run(setting: &Setting) -> Report {
     report
 }
 
-/// Requests that are sent without end.
+/// Returns the requests that attackers repeat without end.
 fn attacks(good: &Client, suspended: &Client, admin: &str) -> Vec<(&'static str, Vec<u8>)> {
     let wrong = Client { secret: wrong_secret(), ..good.clone() };
     let nobody = Client { id: "01920000-0000-7000-8000-000000000000".into(), ..wrong.clone() };
@@ -94,13 +94,13 @@ fn attacks(good: &Client, suspended: &Client, admin: &str) -> Vec<(&'static str,
     ]
 }
 
-/// A secret of the right form that is nobody's: the check sum holds.
+/// Returns a well-formed secret, with a valid checksum, that belongs to no client.
 fn wrong_secret() -> String {
     let text = format!("aidp_sk_{}", "0123456789abcdef".repeat(3));
     format!("{text}{:08x}", crc32fast::hash(text.as_bytes()))
 }
 
-/// Sends a request again and again. How often.
+/// Repeats a request until the attack is over, and returns how often it was sent.
 async fn flood(cluster: Arc<Cluster>, request: Vec<u8>, is_over: Arc<AtomicBool>) -> usize {
     let mut sent = 0;
     while !is_over.load(Ordering::Acquire) {
@@ -112,7 +112,7 @@ async fn flood(cluster: Arc<Cluster>, request: Vec<u8>, is_over: Arc<AtomicBool>
     sent
 }
 
-/// Asks for tokens as a good client does. How that went.
+/// Requests tokens as a well-behaved client does, and returns a summary of the answers.
 async fn behave(
     cluster: &Cluster,
     good: &Client,
@@ -141,7 +141,8 @@ async fn behave(
     format!("{served} of {asked} served, p99 {:.0} ms", p99.as_secs_f64() * 1e3)
 }
 
-/// The first logins of new secrets, each of which costs a bcrypt, all at once.
+/// Sends the first requests of many new secrets at once.
+/// Each of them costs a bcrypt.
 async fn cold_starts(
     cluster: &Arc<Cluster>,
     admin: &str,
@@ -167,7 +168,7 @@ async fn cold_starts(
     format!("{told}, {in_time} of {number} logins at once")
 }
 
-/// How much memory a process has, in MB.
+/// Returns the resident memory of a process, in MB.
 pub fn resident(process: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");

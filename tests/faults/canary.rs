@@ -1,4 +1,4 @@
-//! Secrets that are known, looked for wherever they must not be.
+//! Known secrets, searched for in every place where they must not be.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use crate::nemesis::Fault;
 use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting};
 
-/// How much of a secret it is found by.
+/// Number of leading bytes by which a secret is searched for.
 const BEGINNING: usize = 20;
 
-/// The fleet at work while both stores fail, everything logged that can be; then all is read.
+/// Runs the fleet while both stores fail, and then searches everything that was written.
+/// All logging is enabled.
 pub async fn run(setting: &Setting) -> Report {
     let mut rng = Rng::new(setting.seed);
     let settings = [("RUST_LOG", "trace"), ("METRICS_ADDR", "127.0.0.1:0")];
@@ -26,9 +27,9 @@ pub async fn run(setting: &Setting) -> Report {
     let mut secrets = fleet.secrets();
     secrets.push(("the first administrator's secret".into(), cluster.administrator.secret.clone()));
     secrets.extend(Instance::secrets());
-    // The last line of a key may be shorter, and is nothing by itself.
+    // The last line of a key may be shorter, and reveals nothing by itself.
     secrets.retain(|(_, secret)| secret.len() >= BEGINNING);
-    // What is searched for can be found.
+    // Checks that the search finds a secret.
     assert_eq!(found(&secrets, format!("{}{}", "-".repeat(99), secrets[0].1).as_bytes()).count(), 1);
     let mut places = vec![
         ("PostgreSQL".to_owned(), cluster.stores.dump_postgres()),
@@ -50,7 +51,7 @@ pub async fn run(setting: &Setting) -> Report {
     report
 }
 
-/// Of all secrets those that stand somewhere in the text: each window of it is looked up once.
+/// Returns the secrets that occur in the text. Each window of the text is looked up once.
 fn found<'a>(secrets: &'a [(String, String)], text: &'a [u8]) -> impl Iterator<Item = &'a str> {
     let beginnings: HashMap<&[u8], &(String, String)> =
         secrets.iter().map(|secret| (&secret.1.as_bytes()[..BEGINNING], secret)).collect();

@@ -1,39 +1,41 @@
-//! Holds a history against what a kill promises.
+//! Checks a history against the guarantees of revocation.
 //!
-//! * No answer says "alive" that began after an acknowledged kill had ended.
-//! * Once an answer said "dead", no later one says "alive".
-//! * A token that no kill can have reached is not called dead.
-//! * No token is issued to what is suspended.
+//! * No request sent after an acknowledged revocation had ended finds a revoked token active.
+//! * Once a token was reported inactive, no later request finds it active.
+//! * A token that no revocation can have reached is not reported inactive.
+//! * No token is issued to an agent while it or its organization is suspended.
 //!
-//! A kill without an answer may have been done: it frees nobody to say "alive" again, and excuses "dead" for as
-//! long as the service may have gone on with it.
+//! A revocation without an answer may have taken effect. It does not allow a token to become active again,
+//! and it excuses an inactive token for as long as the service may still have been working on the revocation.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::history::{Answer, Line, Operation, Subject, Token};
 
-/// For how long after its lost answer a change may still come to be: longer than any request takes.
+/// How long after its lost answer a change may still take effect.
+/// This is longer than any request takes.
 const LATE: Duration = Duration::from_secs(10);
 
-/// A change, and from when to when it may have been done.
+/// A change, and the interval in which it may have taken effect.
 #[derive(Clone, Copy)]
 struct Change {
     start: Duration,
-    /// When it was surely done. None: perhaps never.
+    /// When the change had certainly taken effect; `None` if it may never have.
     done: Option<Duration>,
-    /// When it was done at the latest.
+    /// Latest time at which the change may have taken effect.
     end: Duration,
 }
 
-/// The changes of one kind to one subject. Each question is one search, for a long history has many of both.
+/// The changes of one kind to one subject, indexed by time.
+/// Queries start with a binary search, because a long history has many changes and many queries.
 #[derive(Default)]
 struct Changes {
-    /// By their starts.
+    /// The changes, ordered by start.
     by_start: Vec<Change>,
-    /// The latest end of each and all before it.
+    /// For each change, the latest end of it and all before it.
     latest_end: Vec<Duration>,
-    /// When the first was surely done, of each and all after it.
+    /// For each change, the earliest certain effect of it and all after it.
     first_done: Vec<Option<Duration>>,
 }
 
@@ -50,22 +52,22 @@ impl Changes {
         Self { by_start, latest_end, first_done }
     }
 
-    /// How many began before.
+    /// Returns the number of changes that started before `time`.
     fn before(&self, time: Duration) -> usize {
         self.by_start.partition_point(|change| change.start < time)
     }
 
-    /// When the first of those that began after `time` was surely done.
+    /// Returns when the first of the changes that started after `time` had certainly taken effect.
     fn done_after(&self, time: Duration) -> Option<Duration> {
         self.first_done[self.by_start.partition_point(|change| change.start <= time)]
     }
 
-    /// Whether one may have been done between.
+    /// Returns whether a change may have taken effect between `start` and `end`.
     fn may_be_between(&self, start: Duration, end: Duration) -> bool {
         self.before(end).checked_sub(1).is_some_and(|last| self.latest_end[last] > start)
     }
 
-    /// The last of those that were surely done before.
+    /// Returns the last change that had certainly taken effect before `time`.
     fn last_done_before(&self, time: Duration) -> Option<&Change> {
         self.by_start[..self.before(time)]
             .iter()
@@ -74,7 +76,7 @@ impl Changes {
     }
 }
 
-/// All changes of some kind, by whom they are about.
+/// Groups all changes of one kind by their subject.
 fn changes(lines: &[Line], wanted: fn(&Operation) -> Option<&Subject>) -> HashMap<&Subject, Changes> {
     let mut by_subject: HashMap<&Subject, Vec<Change>> = HashMap::new();
     for line in lines {
@@ -89,7 +91,7 @@ fn changes(lines: &[Line], wanted: fn(&Operation) -> Option<&Subject>) -> HashMa
     by_subject.into_iter().map(|(subject, changes)| (subject, Changes::of(changes))).collect()
 }
 
-/// A token of a history: how it came to be, whether it was found alive, and what may have killed it.
+/// A token of a history: its issuance, the reports of its state, and the revocations that may apply to it.
 struct Life<'a> {
     token: &'a Token,
     issued: &'a Line,
@@ -97,7 +99,7 @@ struct Life<'a> {
     kills: Vec<&'a Changes>,
 }
 
-/// All changes that kill.
+/// Returns all revocations and suspensions, by subject.
 fn kills(lines: &[Line]) -> HashMap<&Subject, Changes> {
     changes(lines, |operation| match operation {
         Operation::Kill(subject) | Operation::Suspend(subject) => Some(subject),
@@ -105,7 +107,7 @@ fn kills(lines: &[Line]) -> HashMap<&Subject, Changes> {
     })
 }
 
-/// The lives of all tokens.
+/// Returns the [`Life`] of each issued token.
 fn lives<'a>(lines: &'a [Line], kills: &'a HashMap<&Subject, Changes>) -> impl Iterator<Item = Life<'a>> {
     let mut asked: HashMap<&str, Vec<&Line>> = HashMap::new();
     for line in lines {
@@ -121,7 +123,7 @@ fn lives<'a>(lines: &'a [Line], kills: &'a HashMap<&Subject, Changes>) -> impl I
     })
 }
 
-/// What the history, in the order of its starts, shows that must not be, in sentences.
+/// Returns the violations of all rules in the history, as sentences. The lines must be ordered by start.
 pub fn violations(lines: &[Line]) -> Vec<String> {
     let mut violations = Vec::new();
     let kills = kills(lines);
@@ -138,7 +140,7 @@ pub fn violations(lines: &[Line]) -> Vec<String> {
         violations.extend(life.contradictions());
         let Life { token, issued, .. } = life;
         for subject in &token.subjects() {
-            // What ended an earlier suspension alone did not end the last one.
+            // A reactivation that can only have ended an earlier suspension did not end the last one.
             let last = suspensions.get(subject).and_then(|changes| changes.last_done_before(issued.start));
             let Some(suspension) = last else { continue };
             let reactivations = reactivations.get(subject);
@@ -150,13 +152,13 @@ pub fn violations(lines: &[Line]) -> Vec<String> {
     violations
 }
 
-/// What the history shows to be alive after its kill, in sentences: the first rule alone.
+/// Returns the violations of the first rule only, as sentences.
 pub fn alive_after_kills(lines: &[Line]) -> Vec<String> {
     lives(lines, &kills(lines)).flat_map(|life| life.alive_after_its_kill()).collect()
 }
 
 impl Life<'_> {
-    /// Where it breaks the first rule.
+    /// Returns the violations of the first rule.
     fn alive_after_its_kill(&self) -> Vec<String> {
         let killed = self.kills.iter().filter_map(|kills| kills.done_after(self.issued.end)).min();
         let Some(killed) = killed else { return Vec::new() };
@@ -167,7 +169,7 @@ impl Life<'_> {
             .collect()
     }
 
-    /// Where it breaks the second and the third rule.
+    /// Returns the violations of the second and third rule.
     fn contradictions(&self) -> Vec<String> {
         let Self { token, issued, asked, kills } = self;
         let mut violations = Vec::new();
@@ -192,7 +194,7 @@ impl Life<'_> {
     }
 }
 
-/// Shows that each kind of violation is seen, and that what is allowed is not called one. Panics where not.
+/// Checks the checker: each kind of violation is reported, and permitted histories are not. Panics otherwise.
 pub fn prove() {
     let token = Token { id: "t".into(), agent: "a".into(), organization: "o".into(), text: String::new() };
     let line = |start: u64, end: u64, operation: Operation, answer: Answer| Line {

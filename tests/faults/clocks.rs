@@ -1,4 +1,4 @@
-//! Instances whose clocks are wrong, or jump.
+//! Instances whose clocks are wrong or jump.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,26 +13,28 @@ use crate::report::{Report, Setting};
 /// By how many seconds the clock of each instance is wrong.
 type Offsets = [i64; 3];
 
-/// As far as clocks may be apart: nothing of it may be noticed.
+/// Differences that clocks may have, which must have no visible effect.
 const WRONG: [Offsets; 2] = [[0, 1, -1], [0, 30, -30]];
-/// An hour's jump back and another ahead, and the returns, one after the other.
+/// A jump back by an hour and one ahead, each with its return, in sequence.
 const JUMPS: [Offsets; 5] = [[0, 0, 0], [0, -3_600, 0], [0, 0, 0], [0, 0, 3_600], [0, 0, 0]];
 
-/// The fleet at work on instances that disagree about the time.
+/// Runs the fleet on instances that disagree about the time.
 pub async fn run(setting: &Setting) -> Report {
     let mut report = Report::default();
     for offsets in WRONG {
         let lines = work(setting, &[offsets], &mut report).await;
         report.violations.extend(checker::violations(&lines));
     }
-    // An hour apart, they find each other's tokens ended or not begun, and later alive: dead is who was killed, no more.
+    // With clocks an hour apart, instances find each other's tokens expired or not yet valid, and later
+    // active. All that is required is that revoked tokens stay inactive.
     let lines = work(setting, &JUMPS, &mut report).await;
     report.violations.extend(checker::alive_after_kills(&lines));
     report.figure("violations", report.violations.len());
     report
 }
 
-/// What the fleet sees in a third of the time, the clocks being wrong as told, in turn.
+/// Runs the fleet for a third of the time, and returns its history.
+/// The clocks take these offsets in turn.
 async fn work(setting: &Setting, turns: &[Offsets], report: &mut Report) -> Vec<Line> {
     let clocks = turns[0].map(|offset| Arc::new(WrongClock::by(offset)));
     let folder = setting.folder.join(format!("{}-turns-{}", turns.len(), turns[0][1]));

@@ -1,4 +1,4 @@
-//! Real processes of the service over real stores, with a proxy on each edge.
+//! Real instances of the service on real stores, with a proxy between each pair.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -23,27 +23,27 @@ use crate::history::History;
 use crate::proxy::Proxy;
 use crate::stores::{OWNER, SERVES, Stores};
 
-/// For how long the cluster waits for what must come.
+/// How long the cluster waits for an instance to become ready or to end.
 const LONG: Duration = Duration::from_secs(60);
-/// For how long it waits for an answer. The service promises one in less.
+/// How long a request waits for an answer. The service promises one in less.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentidp");
 
-/// What both roles of PostgreSQL send as their password. The private server takes any.
+/// Password that both PostgreSQL roles send. The private server accepts any.
 const PASSWORD: &str = "correct-horse-battery";
 
 static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
 
-/// The stores, the instances on them, and the first administrator.
+/// The stores, the instances that use them, and the first administrator.
 pub struct Cluster {
     pub stores: Stores,
     pub instances: Vec<Instance>,
     pub http: reqwest::Client,
     pub administrator: Client,
-    /// How many of the instances, from the first on, are asked by a fleet.
+    /// Number of instances, from the first on, that a fleet sends requests to.
     pub open: AtomicUsize,
-    /// What was asked of the instances. It is written to the folder when the cluster goes.
+    /// Requests sent to the instances; written to `folder` when the cluster is dropped.
     pub history: History,
     folder: PathBuf,
 }
@@ -61,7 +61,7 @@ pub struct Client {
     pub secret: String,
 }
 
-/// One process of the service.
+/// An instance of the service, as a process of its own or within this one.
 pub struct Instance {
     pub url: String,
     pub postgres: Proxy,
@@ -77,7 +77,7 @@ enum Process {
     Within(Box<Service>),
 }
 
-/// A clock that is wrong by so many seconds, and can jump.
+/// A clock that is wrong by a number of seconds, and can jump.
 pub struct WrongClock(AtomicI64);
 
 impl WrongClock {
@@ -85,7 +85,7 @@ impl WrongClock {
         Self(AtomicI64::new(offset))
     }
 
-    /// Makes it wrong by so many seconds from now on.
+    /// Sets by how many seconds the clock is wrong from now on.
     pub fn set(&self, offset: i64) {
         self.0.store(offset, Ordering::Release);
     }
@@ -98,7 +98,8 @@ impl Clock for WrongClock {
 }
 
 impl Cluster {
-    /// So many processes on new stores, with these settings beside. Their logs go to the folder.
+    /// Starts this many processes on new stores, with these additional settings. Their logs are written to
+    /// `folder`.
     pub async fn start(instances: usize, settings: &[(&'static str, &str)], folder: &Path) -> Self {
         let stores = Stores::start().await;
         let mut all = Vec::new();
@@ -110,7 +111,8 @@ impl Cluster {
         Self::of(stores, all, Vec::new(), folder).await
     }
 
-    /// A process of an older version, and beside it one of this version that is to be started.
+    /// Starts a process of an older version.
+    /// A process of this version is prepared, to be started later.
     pub async fn start_older(older: &Path, folder: &Path) -> Self {
         let stores = Stores::start().await;
         let first = Instance::new(&stores, older, &[], folder, 0).await;
@@ -119,7 +121,7 @@ impl Cluster {
         Self::of(stores, vec![first], vec![next], folder).await
     }
 
-    /// An instance by each clock, within this process.
+    /// Starts one instance per clock, within this process.
     pub async fn start_by(clocks: &[Arc<WrongClock>], folder: &Path) -> Self {
         let stores = Stores::start().await;
         let mut all = Vec::new();
@@ -163,19 +165,20 @@ impl Cluster {
         self.http.post(self.url(0, path)).bearer_auth(token).json(body)
     }
 
-    /// Asks an instance for a token of that client.
+    /// Returns a request to an instance for a token of that client.
     pub fn ask_token(&self, instance: usize, client: &Client) -> RequestBuilder {
         let request = self.http.post(self.url(instance, "/api/v1/token"));
         request.basic_auth(&client.id, Some(&client.secret)).form(&[("grant_type", "client_credentials")])
     }
 
-    /// A token of the first administrator.
+    /// Issues a token to the first administrator.
     pub async fn admin_token(&self) -> String {
         let answer = self.told(self.ask_token(0, &self.administrator)).await;
         answer["access_token"].as_str().expect("a token").to_owned()
     }
 
-    /// The answer to a request that must succeed: nothing is broken while it is asked.
+    /// Returns the answer to a request that must succeed.
+    /// It must succeed, because no fault is active when it is sent.
     pub async fn told(&self, request: RequestBuilder) -> Value {
         let answer = request.send().await.expect("an answer");
         let (status, text) = (answer.status(), answer.text().await.expect("a body"));
@@ -183,7 +186,8 @@ impl Cluster {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// The status of the answer, 0 where none came. The history has it under that name.
+    /// Returns the status of the answer, or 0 if none came.
+    /// The history records the request under `name`.
     pub async fn status(&self, name: &'static str, instance: usize, request: RequestBuilder) -> u16 {
         let start = self.history.now();
         let status = request.send().await.map_or(0, |answer| answer.status().as_u16());
@@ -191,7 +195,7 @@ impl Cluster {
         status
     }
 
-    /// A new organization without limits.
+    /// Creates an organization with these limits.
     pub async fn organization(&self, admin: &str, limits: Value) -> String {
         let slug = format!("o-{}", unique());
         let body = json!({ "name": "Example", "slug": slug, "plan": "enterprise", "limits": limits });
@@ -199,7 +203,7 @@ impl Cluster {
         answer["organizationId"].as_str().expect("an id").to_owned()
     }
 
-    /// A new agent with these capabilities and a secret.
+    /// Registers an agent with these capabilities, and creates a secret for it.
     pub async fn client(&self, admin: &str, organization: Option<&str>, capabilities: &[&str]) -> Client {
         let mut body = json!({
             "email": format!("agent-{}@example.com", unique()), "agentType": "custom", "version": "1.0.0",
@@ -215,7 +219,8 @@ impl Cluster {
         Client { id, secret: credential["clientSecret"].as_str().expect("a secret").to_owned() }
     }
 
-    /// Waits until the instance says that all its stores answer. How long that took.
+    /// Waits until the instance reports all its stores as available.
+    /// Returns how long that took.
     pub async fn until_whole(&self, instance: usize) -> Duration {
         until_whole(&self.http, &self.instances[instance]).await
     }
@@ -246,7 +251,7 @@ impl Instance {
     ) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let log = folder.join(format!("instance-{number}.log"));
-        // What an earlier run has left is nothing of this one.
+        // The log of an earlier run does not belong to this one.
         let _ = std::fs::remove_file(&log);
         let postgres = Proxy::to(stores.postgres_socket()).await;
         let redis = Proxy::to(stores.redis_socket()).await;
@@ -287,7 +292,7 @@ impl Instance {
         command
     }
 
-    /// Starts the process, where none runs.
+    /// Starts a process for this instance.
     pub fn start(&self) {
         let child = self.command(&["serve"]).spawn().expect("it starts");
         *self.process() = Some(Process::Own(child));
@@ -301,7 +306,7 @@ impl Instance {
         *self.process() = Some(Process::Within(Box::new(service)));
     }
 
-    /// Kills the process where it stands.
+    /// Kills the process without letting it shut down.
     pub async fn kill(&self) {
         let process = self.process().take();
         match process {
@@ -310,7 +315,7 @@ impl Instance {
         }
     }
 
-    /// Asks it to end, and waits for it.
+    /// Makes the instance shut down, and waits until it has ended.
     pub async fn end(&self) {
         let process = self.process().take();
         let mut child = match process.expect("it runs") {
@@ -324,7 +329,7 @@ impl Instance {
         assert_eq!(status.code(), Some(0), "an orderly end");
     }
 
-    /// The id of the process.
+    /// Returns the ID of the process.
     pub fn id(&self) -> u32 {
         match &*self.process() {
             Some(Process::Own(child)) => child.id().expect("it runs"),
@@ -332,9 +337,9 @@ impl Instance {
         }
     }
 
-    /// What it is told and must not tell.
+    /// Returns the secrets among the settings, which an instance must not reveal.
     pub fn secrets() -> Vec<(String, String)> {
-        // Each line of the key by itself: where it were logged, its lines might be broken.
+        // Each line of the key by itself, because a log might contain the lines separately.
         let key = KEY.lines().filter(|line| !line.starts_with('-'));
         key.chain([PASSWORD]).map(|secret| ("a setting".to_owned(), secret.to_owned())).collect()
     }
@@ -344,7 +349,7 @@ impl Instance {
     }
 }
 
-/// Makes the first administrator.
+/// Creates the first administrator.
 async fn bootstrap(instance: &Instance) -> Client {
     let output = instance.command(&["bootstrap"]).stdout(Stdio::piped()).output().await.expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -355,15 +360,15 @@ async fn bootstrap(instance: &Instance) -> Client {
     Client { id: value("client_id:"), secret: value("client_secret:") }
 }
 
-/// A free port of a loopback address that is this process's alone: on 127.0.0.1 the port of an instance that is down
-/// may become that of somebody's outgoing connection.
+/// Returns a free port on a loopback address that only this process uses.
+/// On 127.0.0.1 the port of a stopped instance could be taken by an outgoing connection.
 fn free_address() -> SocketAddr {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     let listener = TcpListener::bind((Ipv4Addr::new(127, a, b, c), 0)).expect("a free port");
     listener.local_addr().expect("bound")
 }
 
-/// A number that no other call in this process gets.
+/// Returns a number that no other call in this process returns.
 fn unique() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);

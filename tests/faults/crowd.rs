@@ -1,4 +1,4 @@
-//! As many connections as there may be, each hostile in its way, and how much memory they make the service need.
+//! Memory use under almost the maximum number of connections, each hostile in its own way.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::attack::resident;
 use crate::cluster::Cluster;
 use crate::report::{Report, Setting};
 
-/// How many connections of each kind: a few less than the service takes.
+/// Connections of each kind; all kinds together are slightly fewer than the service accepts.
 const OF_EACH: usize = 2_000;
-/// Memory that all of them together may make it need, in MB.
+/// Memory that the service must stay below with all connections open, in MB.
 const MOST_MEMORY: f64 = 300.0;
-/// The smallest buffer for what is received that the kernel gives.
+/// Smallest receive buffer that the kernel allows, in bytes.
 const SMALL_BUFFER: u32 = 2_048;
 
-/// All kinds at once.
+/// Opens connections of all kinds, and keeps them open together.
 pub async fn run(setting: &Setting) -> Report {
     let mut report = Report::default();
     let cluster = Arc::new(Cluster::start(1, &[], &setting.folder).await);
@@ -26,7 +26,7 @@ pub async fn run(setting: &Setting) -> Report {
     let reader = cluster.client(&admin, Some(&organization), &["agents:read"]).await;
     let token = cluster.told(cluster.ask_token(0, &reader)).await;
     let token = token["access_token"].as_str().expect("a token").to_owned();
-    // Lists of half a megabyte.
+    // These agents make each list about half a megabyte long.
     let long = |number: usize| format!("{number:03}{}:read", "x".repeat(118));
     let capabilities: Vec<String> = (0..32).map(long).collect();
     for number in 0..100 {
@@ -58,7 +58,7 @@ pub async fn run(setting: &Setting) -> Report {
     for (name, part) in kinds {
         for _ in 0..OF_EACH {
             let Ok(mut stream) = connect(&cluster).await else { continue };
-            // It may be refused at once: that is a way to bound it.
+            // The service may refuse the connection at once, which also bounds its memory.
             let _ = stream.write_all(part.as_bytes()).await;
             open.push(stream);
             most = most.max(resident(process));

@@ -1,4 +1,4 @@
-//! Stores that fail before what they are asked, or after it, or take their time.
+//! Stores that fail before an operation or after it, or take their time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,18 +26,18 @@ use async_trait::async_trait;
 
 use crate::pace::{Rng, wait};
 
-/// Of a hundred calls so many fail before they did anything, and so many after they did it.
+/// How many of a hundred calls fail before they do anything, and how many after.
 const FAILS: usize = 5;
-/// The longest that a call waits, before and after, in milliseconds.
+/// Upper bound of the delay before and after each call, in milliseconds.
 const LONGEST: usize = 40;
 
-/// The stores behind one instance, faulty in its own way.
+/// The stores behind one instance, with faults of their own.
 pub struct Faulty {
     stores: Stores,
     rng: Mutex<Rng>,
 }
 
-/// What the rng say of one call.
+/// The delays and failures chosen for one call.
 struct Fate {
     before: Duration,
     after: Duration,
@@ -46,7 +46,7 @@ struct Fate {
 }
 
 impl Faulty {
-    /// Those stores, by these rng.
+    /// Returns those stores with faults chosen by `rng`.
     pub fn of(stores: &Stores, rng: Rng) -> Stores {
         let faulty = Arc::new(Self { stores: stores.clone(), rng: Mutex::new(rng) });
         Stores {
@@ -67,7 +67,7 @@ impl Faulty {
         Fate { before, after, fails_before: chance < FAILS, fails_after }
     }
 
-    /// Does the work, or not, and says so or not.
+    /// Delays the operation, and fails before it, loses its outcome or returns it.
     async fn around<T, E: From<StoreError>>(
         &self,
         is_change: bool,

@@ -1,4 +1,4 @@
-//! The agents that work in an cluster, and the workers that ask, kill and bring back.
+//! The agents of a cluster, and the workers that request tokens, revoke and reactivate.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +13,17 @@ use crate::cluster::{Client, Cluster};
 use crate::history::{Answer, Line, Operation, Subject, Token};
 use crate::pace::Rng;
 
-/// How many agents there are, in two organizations.
+/// Number of agents, in two organizations.
 const AGENTS: usize = 12;
-/// How many tokens of each are asked about.
+/// Number of latest tokens of each agent that requests are made about.
 const TOKENS: usize = 24;
-/// How many workers work at once.
+/// Number of concurrent workers.
 const HANDS: usize = 8;
-/// Of how many operations the last twenty are rotations.
+/// Operations are chosen by a random number below this; the last twenty numbers are rotations.
 const DEEDS: usize = 1000;
 const ROTATIONS: usize = 20;
 
-/// What works in an cluster.
+/// The agents and workers that use a cluster.
 pub struct Fleet {
     cluster: Arc<Cluster>,
     agents: Vec<Mutex<Agent>>,
@@ -42,7 +42,7 @@ struct Agent {
 }
 
 impl Fleet {
-    /// Agents with a secret each, in organizations of their own.
+    /// Creates the agents, each with a secret, in two new organizations.
     pub async fn gather(cluster: &Arc<Cluster>) -> Arc<Self> {
         let admin = cluster.admin_token().await;
         let organizations = vec![
@@ -81,12 +81,12 @@ impl Fleet {
         })
     }
 
-    /// Sets all workers to work, until [`end`](Self::end).
+    /// Starts all workers, which run until [`end`](Self::end).
     pub fn work(self: &Arc<Self>, rng: &mut Rng) -> JoinSet<()> {
         self.work_at(DEEDS, rng)
     }
 
-    /// As [`work`](Self::work), but every secret stays.
+    /// Like [`work`](Self::work), but without rotations of secrets.
     pub fn work_without_rotations(self: &Arc<Self>, rng: &mut Rng) -> JoinSet<()> {
         self.work_at(DEEDS - ROTATIONS, rng)
     }
@@ -106,16 +106,16 @@ impl Fleet {
         workers
     }
 
-    /// Lets all workers finish what they do, and waits for them.
+    /// Lets all workers finish their current operation, and waits for them.
     pub async fn end(&self, workers: JoinSet<()>) {
         self.is_over.store(true, Ordering::Release);
         workers.join_all().await;
     }
 
-    /// Every secret and token that anybody was handed, by what it is.
+    /// Returns every issued secret and the signature of every issued token, each with a description.
     pub fn secrets(&self) -> Vec<(String, String)> {
         let tokens = self.cluster.history.lines().into_iter().filter_map(|line| match line.answer {
-            // Without its signature a token opens nothing, with it it does.
+            // A token is useless without its signature.
             Answer::Issued(token) => {
                 Some(("the signature of a token".to_owned(), token.text.rsplit_once('.')?.1.to_owned()))
             }
@@ -144,7 +144,7 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// One of so many operations, by the rng.
+    /// Runs one operation, chosen by a random number below `operations`.
     async fn work(&mut self, operations: usize) {
         let Some(admin) = self.admin().await else { return };
         let place = self.rng.below(AGENTS);
@@ -186,7 +186,8 @@ impl Worker<'_> {
         }
     }
 
-    /// A token to ask by, new where the last one was refused or lost.
+    /// Returns a token for administrative requests.
+    /// A new one is requested if the last was refused or lost.
     async fn admin(&mut self) -> Option<String> {
         if self.admin.is_none() {
             let instance = self.instance();
@@ -251,7 +252,7 @@ impl Worker<'_> {
         self.note(Operation::Issue { agent: client.id }, instance, start, status, issued);
     }
 
-    /// One of the tokens that the agent has had.
+    /// Returns one of the latest tokens of the agent.
     fn token(&mut self, place: usize) -> Option<Token> {
         let agent = self.fleet.agent(place);
         let number = agent.tokens.len();
@@ -322,7 +323,7 @@ impl Worker<'_> {
         self.note(operation, instance, start, status, done);
     }
 
-    /// Rotates the secret. Where the answer was lost, the next rotation makes a new one.
+    /// Rotates the secret. If the answer is lost, the next rotation creates another secret.
     async fn rotate(&mut self, place: usize, admin: &str) {
         let (client, credential) = {
             let agent = self.fleet.agent(place);
@@ -349,16 +350,16 @@ impl Worker<'_> {
     }
 }
 
-/// The status and the body; 0 where no answer came.
+/// Returns the status and the body; the status is 0 if no complete answer came.
 async fn answer(request: RequestBuilder) -> (u16, Value) {
     let Ok(answer) = request.send().await else { return (0, Value::Null) };
     let status = answer.status().as_u16();
-    // An answer that breaks off says nothing.
+    // An answer that breaks off is treated as lost.
     let Ok(text) = answer.text().await else { return (0, Value::Null) };
     (status, serde_json::from_str(&text).unwrap_or_default())
 }
 
-/// The `jti` of a token.
+/// Returns the `jti` of a token.
 pub fn id_of(token: &str) -> String {
     let claims = token.split('.').nth(1).expect("three parts");
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");

@@ -1,4 +1,4 @@
-//! What was asked, when, and what was answered.
+//! Records what was requested and when, and the answers.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// What a kill kills, and what a token depends on.
+/// The subject of a revocation, on which tokens depend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Token(String),
@@ -15,18 +15,18 @@ pub enum Subject {
     Organization(String),
 }
 
-/// What a token depends on.
+/// A token, and what it depends on.
 #[derive(Clone, Debug)]
 pub struct Token {
     pub id: String,
     pub agent: String,
     pub organization: String,
-    /// As it is sent.
+    /// The token as it is sent.
     pub text: String,
 }
 
 impl Token {
-    /// What must not die while it lives.
+    /// Returns the subjects whose revocation revokes this token.
     pub fn subjects(&self) -> [Subject; 3] {
         [
             Subject::Token(self.id.clone()),
@@ -36,37 +36,37 @@ impl Token {
     }
 }
 
-/// What was asked.
+/// A requested operation.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// A token of that agent.
+    /// Issue a token to that agent.
     Issue { agent: String },
-    /// Whether that token is alive.
+    /// Report whether that token is active.
     Ask { token: String },
-    /// The death of all tokens that depend on it.
+    /// Revoke all tokens that depend on the subject.
     Kill(Subject),
-    /// The death of all tokens that depend on it, and no new ones.
+    /// Revoke all tokens that depend on the subject, and issue no new ones.
     Suspend(Subject),
-    /// New tokens again.
+    /// Allow new tokens again.
     Reactivate(Subject),
-    /// Something whose answer only must not be wrong.
+    /// Another operation, of which only the status and the duration matter.
     Other(&'static str),
 }
 
-/// What was answered.
+/// The answer to an operation.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// It was done; a token was issued.
+    /// Done, and a token was issued.
     Issued(Token),
-    /// It was done, or it is alive.
+    /// Done, or the token is active.
     Yes,
-    /// It was refused, or it is dead.
+    /// Refused, or the token is inactive.
     No,
-    /// Nobody knows: it could not be done now, or no answer came.
+    /// Unknown, because the operation was not possible at the time or no answer came.
     Unknown,
 }
 
-/// One line of a history. Times are since the run began.
+/// One operation of a history. Times are measured from the start of the run.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub instance: usize,
@@ -78,13 +78,13 @@ pub struct Line {
 }
 
 impl Line {
-    /// Whether no answer came, or one that says that the service failed.
+    /// Returns whether no answer came, or one that reports a failure of the service.
     pub const fn is_failure(&self) -> bool {
         self.status == 0 || self.status >= 500
     }
 }
 
-/// All that happened in a run.
+/// All operations of a run.
 pub struct History {
     begun: Instant,
     lines: Mutex<Vec<Line>>,
@@ -95,7 +95,7 @@ impl History {
         Self { begun: Instant::now(), lines: Mutex::default() }
     }
 
-    /// The time now.
+    /// Returns the time since the start of the run.
     pub fn now(&self) -> Duration {
         self.begun.elapsed()
     }
@@ -104,26 +104,26 @@ impl History {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    /// Notes something that was asked until now, whose answer only must not be wrong.
+    /// Records another operation that has ended now.
     pub fn other(&self, name: &'static str, instance: usize, start: Duration, status: u16) {
         let operation = Operation::Other(name);
         self.note(Line { instance, operation, start, end: self.now(), status, answer: Answer::Unknown });
     }
 
-    /// All lines, by their starts.
+    /// Returns all lines, ordered by start.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
         lines.sort_by_key(|line| line.start);
         lines
     }
 
-    /// Writes all of it.
+    /// Writes all lines to a file.
     pub fn write(&self, path: &Path) {
         write(&self.lines(), path);
     }
 }
 
-/// Writes a line a line, as JSON.
+/// Writes the lines to a file as JSON, one operation per line.
 pub fn write(lines: &[Line], path: &Path) {
     let mut text = Vec::new();
     for line in lines {

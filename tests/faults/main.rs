@@ -1,12 +1,14 @@
-//! What the service promises while stores fail, links break and instances are killed: shown on real processes.
+//! Guarantees that hold while stores fail, links break and instances are killed.
+//! They are tested on real processes.
 //!
 //! ```sh
 //! cargo test --test faults -- [--seconds N] [--seed N] [RUN…]
 //! ```
 //!
-//! Each run prints its seed and its figures, and leaves its history and the instances' logs in `target/tmp/faults/RUN`.
-//! It fails where there is a violation. Without `--seconds` each is short, and those that go by time alone, which a busy
-//! machine would fail, only run when they are named.
+//! Each run prints its seed and its figures, and leaves its history and the instances' logs in
+//! `target/tmp/faults/RUN`. A run with a violation fails. Without `--seconds` each run is short. The runs
+//! without a short time, such as those that measure time and would fail on a busy machine, then run only if
+//! they are named.
 
 mod atomic;
 mod attack;
@@ -45,30 +47,31 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use clap::Parser as _;
 use report::{Report, Setting};
 
-/// How long a run goes on for that has no short time, in seconds.
+/// Time in seconds for a run that has no short time, unless `--seconds` is given.
 const LONG_ENOUGH: u64 = 60;
-/// How many violations are printed of a run; all are counted.
+/// How many violations of a run are printed; all are counted.
 const PRINTED: usize = 10;
 
 #[derive(clap::Parser)]
 #[command(args_override_self = true)]
 struct Arguments {
-    /// How long each run may go on for, in seconds; without it as long as its own short time
+    /// Time that each run may take, in seconds; by default the run's own short time
     #[arg(long)]
     seconds: Option<u64>,
-    /// The seed of all that is left to chance; without it one of the time
+    /// Seed of all random choices; by default the current time
     #[arg(long)]
     seed: Option<u64>,
-    /// A program of an older version, for `old-beside-new`
+    /// Program of an older version, for `old-beside-new`
     #[arg(long)]
     older: Option<PathBuf>,
-    /// The runs; without any all of them
+    /// Runs to execute, each by a part of its name; by default all
     runs: Vec<String>,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
 
-/// A run: its name, its short time in seconds, and what it does. One without a short time must be asked for.
+/// A run: its name, its short time in seconds, and its function.
+/// A run without a short time runs only if it is named or `--seconds` is given.
 type Run = (&'static str, Option<u64>, for<'a> fn(&'a Setting) -> Running<'a>);
 
 const RUNS: [Run; 18] = [

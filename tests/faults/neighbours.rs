@@ -1,4 +1,5 @@
-//! Two tenants on the same instances: one does all that its plan lets it, the other goes on as if it were alone.
+//! Two tenants on the same instances: one does everything that its plan allows, the other must not be
+//! affected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,24 +13,25 @@ use tokio::time::interval;
 use crate::cluster::{Client, Cluster};
 use crate::report::{Report, Setting, share};
 
-/// How many clients of the noisy tenant ask at once, and how often each.
+/// Number of clients of the noisy tenant, and how often each sends a request.
 const NOISY: usize = 60;
 const NOISY_PACE: Duration = Duration::from_millis(200);
-/// How often the quiet tenant asks for each of its things.
+/// How often the quiet tenant sends each kind of request; rotations are five times rarer.
 const QUIET_PACE: Duration = Duration::from_millis(40);
-/// How many times its calm p99 an answer may take.
+/// Maximum ratio of a p99 under noise to the p99 in calm.
 const MOST: f64 = 3.0;
-/// Below this a p99 is noise of the machine: the two cores serve instances, stores and load.
+/// A p99 below this is noise of the machine.
+/// Its two cores serve instances, stores and load.
 const FLOOR: Duration = Duration::from_millis(25);
 
-/// The instances, and the size of their pools.
+/// Number of instances, the size of their connection pools, and a name.
 const HOUSES: [(usize, &str, &str); 3] = [
     (1, "10", "1 instance, pool of 10"),
     (3, "10", "3 instances, pool of 10"),
     (3, "30", "3 instances, pool of 30"),
 ];
 
-/// What the noisy tenant does.
+/// The kinds of noise that the noisy tenant makes.
 const NOISES: [(&str, Noise); 6] = [
     ("changes of its own agents", Noise::Changes),
     ("registrations beyond its limit", Noise::Registrations),
@@ -49,14 +51,14 @@ enum Noise {
     Lock,
 }
 
-/// A client of a tenant, its token, and its credential.
+/// A client of a tenant, its token and its credential.
 struct Caller {
     client: Client,
     token: String,
     credential: String,
 }
 
-/// Each noise on each house.
+/// Runs each kind of noise on each set of instances.
 pub async fn run(setting: &Setting) -> Report {
     let mut report = Report::default();
     let parts = HOUSES.len() * (NOISES.len() + 1);
@@ -96,7 +98,7 @@ pub async fn run(setting: &Setting) -> Report {
     report
 }
 
-/// An organization with so many clients, each of which may do what it likes to itself.
+/// Creates an organization with this many clients, which may manage the agents of the organization.
 async fn tenant(
     cluster: &Arc<Cluster>,
     admin: &str,
@@ -148,7 +150,7 @@ async fn make_noise(
                 pace.tick().await;
                 let instance = (place + sent) % cluster.instances.len();
                 let request = noise_request(&cluster, instance, &callers, place, sent, noise);
-                // Whatever is answered: it is the other who must not notice.
+                // Any answer will do, because only the other tenant's requests are checked.
                 let answer = request.send().await;
                 if noise == Noise::Credentials
                     && let Ok(answer) = answer
@@ -200,7 +202,7 @@ fn noise_request(
     }
 }
 
-/// How one kind of request went.
+/// The outcome of one kind of request.
 struct Kind {
     name: &'static str,
     times: Vec<Duration>,
@@ -213,7 +215,8 @@ impl Kind {
     }
 }
 
-/// Tokens, revocations, rotations and lists of the quiet tenant, each at its pace.
+/// Sends the requests of the quiet tenant, each kind at its own rate.
+/// The kinds are token requests, revocations, rotations and lists.
 async fn ask(cluster: &Arc<Cluster>, callers: &Arc<Vec<Caller>>, time: Duration) -> Vec<Kind> {
     let turn = Arc::new(AtomicUsize::new(0));
     let mut asked = JoinSet::new();
@@ -240,7 +243,9 @@ async fn ask(cluster: &Arc<Cluster>, callers: &Arc<Vec<Caller>>, time: Duration)
     kinds.into_iter().map(|(_, kind)| kind).collect()
 }
 
-/// The first caller gets tokens, the second's are revoked, the third's secret is rotated, the fourth asks for all of that.
+/// Returns a request of the quiet tenant.
+/// The first client requests tokens. The fourth revokes the tokens of the second, rotates the secret of the
+/// third and lists the agents.
 fn quiet_request(cluster: &Cluster, instance: usize, callers: &[Caller], place: usize) -> RequestBuilder {
     let asker = &callers[3].token;
     let about = |place: usize, rest: &str| {

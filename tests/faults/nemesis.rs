@@ -1,4 +1,4 @@
-//! Faults: what is done to the stores, the links and the instances, and how it is healed.
+//! Faults of the stores, the links and the instances, and how each is ended.
 
 use std::time::{Duration, Instant};
 
@@ -6,37 +6,37 @@ use crate::cluster::Cluster;
 use crate::pace::{Rng, wait};
 use crate::proxy::Mode;
 
-/// How often a fault that comes in blows strikes.
+/// Interval of faults that strike repeatedly.
 const BLOWS: Duration = Duration::from_millis(400);
 
-/// A fault. Each lasts for a while and is healed then.
+/// A fault, which lasts for a while and is then ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     RedisEmptied,
     RedisKilled,
-    /// Killed, and back with what it knew when the run began.
+    /// Killed and restarted with the data of its last `SAVE`, repeatedly.
     RedisOld,
     RedisFull,
     RedisFrozen,
-    /// One instance cannot reach it, the others can.
+    /// One instance cannot reach Redis; the others can.
     RedisGoneForOne,
-    /// Connections end in the middle of what is sent.
+    /// Connections are cut in the middle of a request.
     RedisCut,
     RedisReadOnly,
     PostgresKilled,
     PostgresFrozen,
-    /// One instance cannot reach it, the others can.
+    /// One instance cannot reach PostgreSQL; the others can.
     PostgresGoneForOne,
-    /// One instance sends, and hears nothing.
+    /// One instance can send requests, but receives no answers.
     PostgresMuteForOne,
-    /// Connections end in the middle of what is sent, a commit perhaps.
+    /// Connections are cut in the middle of a request, possibly a commit.
     PostgresCut,
-    /// All connections are ended by the server, again and again.
+    /// The server terminates all connections, repeatedly.
     PostgresEnds,
-    /// No token's event can be stored: the disk is full.
+    /// No token's event can be stored, because the disk is full.
     PostgresFull,
     Slow,
-    /// An instance is killed and started again, again and again.
+    /// One instance is killed and started again.
     InstanceKilled,
 }
 
@@ -62,7 +62,7 @@ impl Fault {
         Self::Slow,
     ];
 
-    /// Does it for so long, and heals it.
+    /// Applies the fault for the given time, and then ends it.
     pub async fn strike(self, cluster: &Cluster, time: Duration, rng: &mut Rng) {
         let ends = Instant::now() + time;
         let stores = &cluster.stores;
@@ -163,7 +163,7 @@ impl Fault {
     }
 }
 
-/// What PostgreSQL says when its disk is full.
+/// Makes PostgreSQL report a full disk when an event of a token is stored.
 const FULL: &str = "
     CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$;
@@ -177,7 +177,7 @@ async fn blows(ends: Instant, mut blow: impl AsyncFnMut()) {
     }
 }
 
-/// Cuts connections after now this, now that many bytes.
+/// Cuts connections after a random number of bytes, which changes repeatedly.
 async fn cut(ends: Instant, rng: &mut Rng, set: impl Fn(Mode)) {
     while Instant::now() < ends {
         set(Mode::CutAfter(20 + rng.below(20_000)));

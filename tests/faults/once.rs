@@ -1,5 +1,5 @@
-//! What is counted exactly, however many ask at once and whatever breaks: an assertion is used once, a quota is spent,
-//! a rate is held.
+//! Exact counts under concurrency and faults.
+//! An assertion is used once, a quota is not exceeded, and a rate is limited.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,16 +12,17 @@ use crate::cluster::{Client, Cluster};
 use crate::pace::Rng;
 use crate::report::{Report, Setting};
 
-/// A key of RFC 8037's appendix A, as PKCS#8 and as JWK.
+/// Key of RFC 8037 appendix A, as PKCS#8 and as the `x` of its JWK.
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     -----END PRIVATE KEY-----\n";
 const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
-/// How many send the same assertion at once.
+/// Number of callers that send the same assertion at once.
 const RACERS: usize = 50;
 
-/// The same assertion, many times at once over two instances, and again after all that may forget it.
+/// Sends the same assertion many times at once to two instances.
+/// All are sent again after Redis was emptied and the instances were restarted.
 pub async fn assertions(setting: &Setting) -> Report {
     let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
     let admin = cluster.admin_token().await;
@@ -65,7 +66,7 @@ pub async fn assertions(setting: &Setting) -> Report {
     report
 }
 
-/// How many of those who send it at once get a token.
+/// Sends the assertion many times at once, and returns how many callers get a token.
 async fn race(cluster: &Arc<Cluster>, assertion: &str) -> usize {
     let racers = (0..RACERS).map(|racer| {
         let form = [
@@ -92,7 +93,8 @@ fn assertion(client: &Client, id: &str) -> String {
     jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).expect("signed")
 }
 
-/// A quota of 100, asked for 300 times over two instances, while Redis is emptied and PostgreSQL killed.
+/// Spends a quota of 100 by 300 requests to two instances.
+/// Meanwhile Redis is emptied and PostgreSQL is killed.
 pub async fn quota(setting: &Setting) -> Report {
     const QUOTA: usize = 100;
     let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
@@ -134,7 +136,7 @@ pub async fn quota(setting: &Setting) -> Report {
     let (counted, events): (i64, i64) = (row.get(0), row.get(1));
     let quota = i64::try_from(QUOTA).expect("few");
     report.hold(counted == quota && events == quota, || format!("{counted} counted, {events} events"));
-    // A token whose answer was lost with PostgreSQL is spent; it was not handed out twice.
+    // A token whose answer was lost with PostgreSQL counts against the quota, but is not issued twice.
     report.hold(tokens <= QUOTA && tokens + unknown >= QUOTA, || format!("{tokens} of {QUOTA} handed out"));
     report.figure(
         "quota / counted / events / handed out",
@@ -143,7 +145,8 @@ pub async fn quota(setting: &Setting) -> Report {
     report
 }
 
-/// A rate of 100 a minute, asked for by far more over two instances, while Redis is lost and comes back.
+/// Exceeds a rate of 100 a minute on two instances.
+/// Meanwhile Redis is lost and returns.
 pub async fn rate(setting: &Setting) -> Report {
     const LIMIT: usize = 100;
     let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
@@ -173,8 +176,8 @@ pub async fn rate(setting: &Setting) -> Report {
         report.hold(strange == 0, || format!("{strange} answers were neither 200 nor 429 {part}"));
         passed.push(answers.iter().filter(|status| **status == 200).count());
     }
-    // Without Redis each instance counts for itself; a Redis that comes back empty begins anew. Where a window ends
-    // meanwhile, a sixtieth of the limit passes more with each second.
+    // Without Redis each instance counts by itself, and a Redis that returns empty starts counting from zero.
+    // If a window ends meanwhile, a sixtieth of the limit is allowed in addition with each second.
     let most = |instances: usize| instances * (LIMIT + LIMIT / 10);
     report.hold(passed[0] <= most(1), || format!("{} passed with Redis", passed[0]));
     report.hold(passed[1] <= most(2), || format!("{} passed without it", passed[1]));

@@ -1,4 +1,4 @@
-//! Starts and ends that nobody notices.
+//! Starts and shutdowns that no client notices.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,13 @@ use crate::cluster::Cluster;
 use crate::pace::wait;
 use crate::report::{Report, Setting, share};
 
-/// How often the balancer asks whether an instance is ready.
+/// How often the balancer checks whether an instance is ready.
 const PROBE: Duration = Duration::from_millis(100);
-/// How often somebody asks for something.
+/// Interval of the token requests.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Each instance ended and started in turn, behind a simple balancer, while 200 requests a second come.
+/// Stops and starts each instance in turn under 200 requests a second.
+/// A simple balancer distributes the requests.
 pub async fn rolling_restart(setting: &Setting) -> Report {
     let cluster = Arc::new(Cluster::start(2, &[("DRAIN_SECONDS", "2")], &setting.folder).await);
     let admin = cluster.admin_token().await;
@@ -64,7 +65,7 @@ pub async fn rolling_restart(setting: &Setting) -> Report {
             cluster.instances[number].end().await;
             cluster.instances[number].start();
             cluster.until_whole(number).await;
-            // The balancer must have seen that it is back before the other goes.
+            // The balancer must have noticed that the instance is ready before the other one is stopped.
             while !ready[number].load(Ordering::Acquire) {
                 wait(PROBE).await;
             }
@@ -82,7 +83,8 @@ pub async fn rolling_restart(setting: &Setting) -> Report {
     report
 }
 
-/// Six instances started at once on an empty database, which they bring up to date; ended, and started again.
+/// Starts six instances at once on an empty database, and shuts them down.
+/// The instances migrate the database. This is repeated with a new database each time.
 pub async fn joint_starts(setting: &Setting) -> Report {
     let mut report = Report::default();
     let begun = Instant::now();

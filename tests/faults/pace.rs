@@ -1,14 +1,14 @@
-//! Time that must pass, and numbers that come again with their seed.
+//! Time that must pass, and random numbers that are repeatable by their seed.
 
 use std::time::Duration;
 
-/// Lets time pass: a fault lasts, a link is slow.
+/// Lets time pass, for the duration of a fault or the delay of a link.
 #[expect(clippy::disallowed_methods, reason = "here time is what is tested, not what is waited for")]
 pub async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Numbers of one seed, by `SplitMix64`.
+/// Random numbers from a seed, by `SplitMix64`.
 #[derive(Clone)]
 pub struct Rng(u64);
 
@@ -17,7 +17,7 @@ impl Rng {
         Self(seed)
     }
 
-    /// Other rng, for another worker.
+    /// Returns an independent generator for another worker.
     pub fn split(&mut self) -> Self {
         Self(self.next())
     }
@@ -30,7 +30,7 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below that one.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("below a usize")
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy between one instance and one store, with a worker on it.
+//! A TCP proxy between one instance and one store, which can disturb their connections.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use tokio::task::JoinHandle;
 
 use crate::pace::wait;
 
-/// What the proxy does with what it is given.
+/// How the proxy treats the data that it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Pass,
-    /// Passes each piece so much later.
+    /// Forwards each piece of data after this delay.
     Delay(Duration),
-    /// Takes everything and passes nothing. What was held goes on once that is over, as after a partition.
+    /// Reads and holds everything, and forwards it once the mode changes, as after a partition.
     Blackhole,
-    /// Passes what is asked, and holds the answers.
+    /// Forwards requests, and holds the answers.
     OneWay,
-    /// Ends every connection, old and new, with a reset.
+    /// Resets every connection, existing and new.
     Reset,
-    /// Ends each connection with a reset in the middle of what is asked, after so many bytes.
+    /// Resets each connection in the middle of its requests, after this many bytes.
     CutAfter(usize),
 }
 
-/// The proxy of one edge.
+/// The proxy between one instance and one store.
 pub struct Proxy {
     pub port: u16,
     mode: watch::Sender<Mode>,
@@ -41,7 +41,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// A proxy to the server at that Unix socket.
+    /// Starts a proxy to the server at that Unix socket.
     pub async fn to(socket: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
@@ -60,7 +60,8 @@ impl Proxy {
     }
 }
 
-/// Pumps both ways until one end closes. One that is cut or reset, or has no server, ends with a reset.
+/// Forwards in both directions until one end closes.
+/// A connection that is cut or reset is ended with a reset.
 async fn connection(client: TcpStream, socket: &Path, modes: watch::Receiver<Mode>) {
     let pumping = async {
         client.set_nodelay(true)?;
@@ -109,12 +110,12 @@ async fn connection(client: TcpStream, socket: &Path, modes: watch::Receiver<Mod
     };
     let outcome: io::Result<(io::Result<()>, TcpStream)> = pumping.await;
     if let Ok((Err(_), client)) = outcome {
-        // What follows a reset is not read by anybody: whether it arrives does not matter.
+        // Nothing reads what follows a reset, so it does not matter whether it arrives.
         let _ = client.set_zero_linger();
     }
 }
 
-/// Waits while the mode holds what is to be passed; the mode then.
+/// Waits while the mode holds the data, and for the mode's delay; returns the mode.
 async fn held(modes: &watch::Receiver<Mode>, holds: impl Fn(Mode) -> bool) -> io::Result<Mode> {
     let mut modes = modes.clone();
     let mode = *modes.wait_for(|mode| !holds(*mode)).await.map_err(io::Error::other)?;

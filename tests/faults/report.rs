@@ -1,21 +1,21 @@
-//! What a run is told, and what it tells.
+//! The settings and the report of a run.
 
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a run is told.
+/// The settings of a run.
 pub struct Setting {
     pub seed: u64,
-    /// How long it may go on for.
+    /// Time that the run may take.
     pub time: Duration,
     /// A program of an older version.
     pub older: Option<PathBuf>,
-    /// Where its history and logs go.
+    /// Folder for the history and the logs of the run.
     pub folder: PathBuf,
 }
 
-/// What a run tells: figures, and what must not be.
+/// The report of a run: figures and violations.
 #[derive(Default)]
 pub struct Report {
     pub figures: Vec<(&'static str, String)>,
@@ -27,7 +27,7 @@ impl Report {
         self.figures.push((name, value.to_string()));
     }
 
-    /// Notes a violation unless it holds.
+    /// Records a violation unless the condition holds.
     pub fn hold(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
             self.violations.push(otherwise());
@@ -35,7 +35,7 @@ impl Report {
     }
 }
 
-/// What that share of the times does not exceed.
+/// Returns the quantile of the times for `share`, from 0 to 1.
 pub fn share(times: &mut [Duration], share: f64) -> Duration {
     times.sort();
     let last = times.len().saturating_sub(1);

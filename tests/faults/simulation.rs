@@ -1,7 +1,7 @@
-//! Orders that nobody thought of: two cores on one set of stores, with time and faults by the rng.
+//! Random orders of calls: two cores on one set of stores, with time and faults chosen at random.
 //!
-//! No process, no network and no clock but one that is driven: thousands of runs a minute, each of which comes again
-//! with its seed. The histories are held against the same rules as those of real processes.
+//! There is no process, no network and no real clock: thousands of runs a minute, each repeatable by its
+//! seed. The histories are checked against the same rules as those of real processes.
 
 use std::sync::{Arc, LazyLock};
 
@@ -39,19 +39,19 @@ use crate::pace::Rng;
 use crate::plain_core::{PlainHasher, plain_core, plain_ports};
 use crate::report::{Report, Setting};
 
-/// How many workers work at once, and how much each does.
+/// Number of concurrent workers, and of operations of each.
 const HANDS: usize = 4;
 const DEEDS: usize = 25;
-/// 2026-01-15T12:00:00Z.
+/// 2026-01-15T12:00:00Z, in milliseconds since the epoch.
 const NOON: i64 = 1_768_478_400_000;
 
 static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
 
-/// Seeds that found something once, one a line, and behind each what it found. A new one belongs there too.
+/// Seeds that once found a violation, one per line, each followed by what it found. Add new ones there.
 const KEPT: &str = include_str!("seeds.txt");
 
-/// Runs of the seeds that are kept, and then of seeds that follow one another until the time is over. Any that fails is
-/// named; its history is left, and that of the first.
+/// Runs the kept seeds, and then consecutive seeds until the time is over.
+/// Each failing seed is named. Its history is written, and so is that of the first run.
 pub async fn run(setting: &Setting) -> Report {
     let (first, time, folder) = (setting.seed, setting.time, setting.folder.clone());
     let working = tokio::task::spawn_blocking(move || {
@@ -87,7 +87,7 @@ fn kept() -> impl Iterator<Item = u64> {
     lines.map(|line| line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed"))
 }
 
-/// One run of that seed.
+/// Runs one seed.
 fn one(seed: u64) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
@@ -160,7 +160,7 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
     }
 }
 
-/// The administrator as a caller, where that can be found out now.
+/// Authenticates the administrator; `None` if that fails at the moment.
 async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
     let presented = PresentedCredentials::Secret {
         client: Some(administrator.client_id),
@@ -173,7 +173,7 @@ struct TestServer {
     instances: Vec<App>,
     administrator: Administrator,
     client: PresentedCredentials,
-    /// The agent that the client is, and its organization: killed, suspended, brought back.
+    /// Agent of the client, whose tokens are revoked and which is suspended and reactivated.
     agent: AgentId,
     organization: OrganizationId,
     clock: Arc<VirtualClock>,
@@ -187,7 +187,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// All that this worker does, and what came of it.
+    /// Runs all operations of this worker, and returns them with their outcomes.
     async fn work(mut self) -> Vec<Line> {
         for _ in 0..DEEDS {
             let instance = self.rng.below(2);
@@ -236,7 +236,7 @@ impl Worker {
         (Operation::Issue { agent: self.world.agent.to_string() }, answer)
     }
 
-    /// Whether one of its tokens is alive, to a resource server.
+    /// Introspects one of the worker's tokens, as a resource server would.
     async fn ask(&mut self, app: &App) -> (Operation, Answer) {
         let Some(token) = self.token() else { return NOTHING };
         let Some(admin) = caller(app, &self.world.administrator).await else { return NOTHING };
@@ -248,7 +248,7 @@ impl Worker {
         (Operation::Ask { token: token.id }, answer)
     }
 
-    /// Whether one of its tokens is alive, as it is used here.
+    /// Uses one of the worker's tokens as a bearer token of this service.
     async fn bear(&mut self, app: &App) -> (Operation, Answer) {
         let Some(token) = self.token() else { return NOTHING };
         let answer = match app.bearer.authenticate(&context(), Some(&token.text)).await {
@@ -270,7 +270,7 @@ impl Worker {
     }
 
     async fn change(&self, app: &App, change: Change) -> Answer {
-        // Whoever cannot say who it is has changed nothing.
+        // A caller that could not authenticate has changed nothing.
         let Some(admin) = caller(app, &self.world.administrator).await else { return Answer::No };
         let agent = Some(self.world.agent);
         match change {
@@ -298,10 +298,10 @@ impl Worker {
     }
 }
 
-/// What may become of those that tokens depend on.
+/// The changes to an agent or organization that tokens depend on.
 enum Change {
     Kill,
-    /// Active, or suspended.
+    /// Reactivates the agent if true, or suspends it.
     Agent(bool),
     Organization(bool),
 }

@@ -1,4 +1,4 @@
-//! A long time of ordinary work: nothing grows.
+//! A long run of ordinary work, in which no resource use may grow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,16 @@ use crate::fleet::Fleet;
 use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting, share};
 
-/// How often it is measured.
+/// Number of measurements, at even intervals.
 const SAMPLES: u32 = 30;
-/// What may grow an hour, in MB, once it has run for long enough to tell.
+/// Memory growth allowed per hour, in MB.
+/// Only runs of at least `LONG_ENOUGH` can measure it.
 const SLOPE: f64 = 20.0;
 const LONG_ENOUGH: Duration = Duration::from_secs(600);
 
-/// The fleet at work, undisturbed. Nobody rotates: an instance remembers up to 100,000 proved secrets, at some 330
-/// bytes, and a dozen agents that rotate thirty times a second do nothing but fill that for an hour.
+/// Runs the fleet undisturbed and without rotations.
+/// An instance caches up to 100,000 verified secrets of some 330 bytes each. A dozen agents that rotate thirty
+/// times a second would only fill that cache for an hour.
 pub async fn run(setting: &Setting) -> Report {
     let mut rng = Rng::new(setting.seed);
     let cluster = Arc::new(Cluster::start(1, &[], &setting.folder).await);
@@ -51,7 +53,7 @@ pub async fn run(setting: &Setting) -> Report {
     let memory: Vec<_> = samples.iter().map(|sample| sample.1.round()).collect();
     report.figure("memory", format!("{memory:?}"));
     let range = |values: &[usize]| format!("{:?} to {:?}", values.iter().min(), values.iter().max());
-    // A pool opens one more where all are at work at once.
+    // The pool opens another connection if all are in use at once.
     let first = files.iter().take(10).max().copied().unwrap_or_default();
     report.hold(files.last().is_some_and(|last| *last <= first + 3), || format!("open files: {files:?}"));
     report.figure("open files", range(&files));
@@ -65,7 +67,7 @@ pub async fn run(setting: &Setting) -> Report {
     report
 }
 
-/// By how much the second grows with the first, by least squares.
+/// Returns by how much the second value grows with the first, by least squares.
 fn slope(samples: &[(f64, f64)]) -> f64 {
     let number = samples.len() as f64;
     let mean = |part: fn(&(f64, f64)) -> f64| samples.iter().map(part).sum::<f64>() / number;

@@ -1,4 +1,4 @@
-//! PostgreSQL and Redis that may be killed, stopped and started again.
+//! PostgreSQL and Redis servers that may be killed, suspended and started again.
 
 use std::path::PathBuf;
 
@@ -6,11 +6,11 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::supervised::{Server, shell};
 
-/// The role that owns the tables, and the one that serves.
+/// Role that owns the tables, and role that the service connects with.
 pub const OWNER: &str = "agentidp_owner";
 pub const SERVES: &str = "agentidp";
 
-/// Both stores of one cluster, on Unix sockets of their own.
+/// Both stores of one cluster, on their own Unix sockets.
 pub struct Stores(Server);
 
 const START_POSTGRES: &str = "pg_ctl -w -D data -l server.log start";
@@ -19,7 +19,7 @@ const START_REDIS: &str = "redis-server --port 0 --unixsocket \"$folder/redis.so
     wait_until redis-cli -s redis.sock ping";
 
 impl Stores {
-    /// Starts both, empty.
+    /// Starts both stores, empty.
     pub async fn start() -> Self {
         let stores = Self(Server::start(
             &format!(
@@ -42,17 +42,17 @@ impl Stores {
         stores
     }
 
-    /// The socket of PostgreSQL.
+    /// Returns the socket of PostgreSQL.
     pub fn postgres_socket(&self) -> PathBuf {
         self.0.folder.join(".s.PGSQL.5432")
     }
 
-    /// The socket of Redis.
+    /// Returns the socket of Redis.
     pub fn redis_socket(&self) -> PathBuf {
         self.0.folder.join("redis.sock")
     }
 
-    /// A connection of the superuser, past all proxies.
+    /// Opens a connection as the superuser, bypassing all proxies.
     pub async fn superuser(&self) -> Client {
         self.client("postgres", "agentidp").await
     }
@@ -64,7 +64,7 @@ impl Stores {
         client
     }
 
-    /// Kills PostgreSQL, all of it, and starts it again.
+    /// Kills all processes of PostgreSQL, and waits until they are gone.
     pub fn kill_postgres(&self) {
         self.run(
             "server=$(head -1 data/postmaster.pid); workers=$(pgrep -P $server); kill -9 $server $workers; \
@@ -76,7 +76,7 @@ impl Stores {
         self.run(START_POSTGRES);
     }
 
-    /// Stops PostgreSQL, all of it, where it stands.
+    /// Suspends all processes of PostgreSQL.
     pub fn freeze_postgres(&self) {
         self.run("server=$(head -1 data/postmaster.pid); kill -STOP $server $(pgrep -P $server)");
     }
@@ -101,20 +101,20 @@ impl Stores {
         self.run("kill -CONT $(cat redis.pid)");
     }
 
-    /// Lets Redis do these commands, one a line. It must not refuse any.
+    /// Runs these Redis commands, one per line. Panics if Redis refuses any.
     pub fn redis(&self, commands: &str) {
         self.run(&format!(
             "printf '{commands}\\n' | redis-cli -s redis.sock >answers; cat answers; ! grep -E '^[A-Z]+ ' answers"
         ));
     }
 
-    /// All that PostgreSQL holds, as text.
+    /// Returns everything that PostgreSQL holds, as text.
     pub fn dump_postgres(&self) -> Vec<u8> {
         self.run("pg_dump -h \"$folder\" -U postgres agentidp >dump.sql");
         std::fs::read(self.0.folder.join("dump.sql")).expect("dumped")
     }
 
-    /// All that Redis holds, as it writes it to disk, uncompressed.
+    /// Returns everything that Redis holds, as an uncompressed dump.
     pub fn dump_redis(&self) -> Vec<u8> {
         self.redis("CONFIG SET rdbcompression no\\nSAVE");
         self.run("chmod a+r dump.rdb");

@@ -1,4 +1,4 @@
-//! Faults while the fleet works, and what must be true whatever they were.
+//! Faults while the fleet works, and what must hold whatever they are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,21 @@ use crate::report::{Report, Setting, share};
 
 /// How long the fleet works undisturbed before each fault.
 const CALM: Duration = Duration::from_secs(2);
-/// No answer may take longer. A request has 5 s, and what is under way then has its end to be told.
+/// Maximum duration of an answer.
+/// A request has a deadline of 5 s, after which its outcome must still be reported.
 const LONGEST: Duration = Duration::from_millis(6_500);
 
-/// All faults of Redis, one after the other.
+/// Runs all faults of Redis, one after the other.
 pub async fn redis(setting: &Setting) -> Report {
     storm(setting, 3, &Fault::OF_REDIS).await
 }
 
-/// All faults of PostgreSQL, one after the other.
+/// Runs all faults of PostgreSQL, one after the other.
 pub async fn postgres(setting: &Setting) -> Report {
     storm(setting, 3, &Fault::OF_POSTGRES).await
 }
 
-/// Instances are killed under load.
+/// Kills instances under load.
 pub async fn instances(setting: &Setting) -> Report {
     let kills = (setting.time.as_secs() / 2).clamp(3, 100);
     storm(setting, 2, &vec![Fault::InstanceKilled; usize::try_from(kills).expect("few")]).await
@@ -62,7 +63,7 @@ async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report 
     report
 }
 
-/// What the history says.
+/// Reports what the history shows.
 fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, Duration)]) {
     let lines = history.lines();
     let count = |wanted: fn(&Line) -> bool| lines.iter().filter(|line| wanted(line)).count();
@@ -107,7 +108,7 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
     }
 }
 
-/// What the database says, once all is whole again.
+/// Checks the database once all stores and instances are available again.
 async fn settle(cluster: &Cluster, history: &History, report: &mut Report) {
     let issued: Vec<String> = history
         .lines()
@@ -142,7 +143,7 @@ async fn settle(cluster: &Cluster, history: &History, report: &mut Report) {
     report.figure("violations", report.violations.len());
 }
 
-/// Each finds what is there by halves, and says so: changes without their events, events without their changes.
+/// Queries that return a sentence for each row whose changes and events differ in number.
 const WHOLE: [&str; 4] = [
     "SELECT format('agent %s was changed %s times, and has %s events', agents.agent_id, revision, events)
      FROM agents, LATERAL (SELECT count(*) AS events FROM audit_events

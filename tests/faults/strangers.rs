@@ -1,4 +1,4 @@
-//! What strangers could learn from how long a refusal takes.
+//! Information that an unauthenticated caller could gain from the duration of a refusal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::pace::Rng;
 use crate::report::{Report, Setting};
 use crate::wire::{Wire, bearer, form, get, token_request};
 
-/// Times differ where Welch's t is more than this (as dudect has it).
+/// Times differ if Welch's t exceeds this bound, the one that dudect uses.
 const BOUND: f64 = 4.5;
-/// Above this share times are the machine's doing.
+/// Times above this quantile are attributed to the machine and left out.
 const CROP: f64 = 0.9;
 
-/// Pairs of requests that must take the same time.
+/// Compares pairs of requests that must take the same time.
 pub async fn run(setting: &Setting) -> Report {
     let cluster = Arc::new(Cluster::start(1, &[], &setting.folder).await);
     let mut report = Report::default();
@@ -30,7 +30,8 @@ pub async fn run(setting: &Setting) -> Report {
     report
 }
 
-/// Two requests that get the same answer, sent in turn by the rng: Welch's t, and what to tell.
+/// Sends two requests in random order, many times; both must get the same status.
+/// Returns Welch's t and a summary.
 async fn compare(
     cluster: &Cluster,
     first: &[u8],
@@ -86,7 +87,7 @@ impl Sample {
     }
 }
 
-/// What strangers, and tenants of one another, must not be able to tell apart.
+/// Returns the pairs that unauthenticated callers and other tenants must not be able to distinguish.
 async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let admin = cluster.admin_token().await;
     let client = async || cluster.client(&admin, None, &["files:read"]).await;

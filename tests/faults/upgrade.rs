@@ -1,4 +1,4 @@
-//! An older version that works on while a newer one brings the tables up to date.
+//! An older version that keeps serving while a newer one migrates the tables.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use crate::fleet::Fleet;
 use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting};
 
-/// The fleet at work on the older version, then on both, then on the newer one beside the older one's end.
+/// Runs the fleet on the older version alone, and then on both versions.
 pub async fn run(setting: &Setting) -> Report {
     let older = setting.older.as_ref().expect("--older names a program of an older version");
     let mut rng = Rng::new(setting.seed);

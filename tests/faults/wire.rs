@@ -16,7 +16,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A connection to that instance.
+    /// Connects to that instance.
     pub async fn to(cluster: &Cluster, instance: usize) -> std::io::Result<Self> {
         let address = cluster.instances[instance].url.trim_start_matches("http://");
         let stream = TcpStream::connect(address).await?;
@@ -24,7 +24,7 @@ impl Wire {
         Ok(Self { stream, buffer: vec![0; 64 * 1024] })
     }
 
-    /// Sends the request whole and reads its answer: the status, and how long that took.
+    /// Sends a whole request, and returns the status and duration of the answer.
     pub async fn ask(&mut self, request: &[u8]) -> std::io::Result<(u16, Duration)> {
         let begun = Instant::now();
         let status = timeout(PATIENCE, self.exchange(request)).await.map_err(std::io::Error::other)??;
@@ -59,12 +59,12 @@ impl Wire {
     }
 }
 
-/// A form, sent to that path.
+/// Returns a request that posts a form to that path.
 pub fn form(path: &str, headers: &str, body: &str) -> Vec<u8> {
     body_of(path, &format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n"), body)
 }
 
-/// JSON, sent to that path.
+/// Returns a request that posts JSON to that path.
 pub fn json(path: &str, headers: &str, body: &str) -> Vec<u8> {
     body_of(path, &format!("{headers}Content-Type: application/json\r\n"), body)
 }
@@ -75,23 +75,23 @@ fn body_of(path: &str, headers: &str, body: &str) -> Vec<u8> {
         .into()
 }
 
-/// What is got from that path.
+/// Returns a GET request for that path.
 pub fn get(path: &str, headers: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: agentidp.test\r\n{headers}\r\n").into()
 }
 
-/// The header of HTTP Basic.
+/// Returns the `Authorization` header of HTTP Basic.
 pub fn basic(client: &Client) -> String {
     let text = format!("{}:{}", client.id, client.secret);
     format!("Authorization: Basic {}\r\n", base64::engine::general_purpose::STANDARD.encode(text))
 }
 
-/// The header of a bearer token.
+/// Returns the `Authorization` header of a bearer token.
 pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// What asks for a token.
+/// Returns a request for a token.
 pub fn token_request(client: &Client) -> Vec<u8> {
     form("/api/v1/token", &basic(client), "grant_type=client_credentials")
 }
