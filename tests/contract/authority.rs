@@ -228,7 +228,7 @@ async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores
     };
     let thief = app.agents.register(&admin, new).await.expect("registered").id;
     let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
-    let known = app.credentials.generate(&admin, Some(thief), secret.clone()).await.expect("made");
+    let known = app.credentials.generate(&admin, thief, secret.clone()).await.expect("made");
     let text = known.secret.expect("shown once").expose().to_owned();
     let id = known.credential.id;
     let rotation = Rotation { expires_at: None, grace_seconds: 0, revoke_tokens: false };
@@ -239,12 +239,12 @@ async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores
         let (theirs, secret) = (app.clone(), secret.clone());
         let pending = tokio::spawn(async move {
             match rotates {
-                true => theirs.credentials.rotate(&caller, Some(thief), Some(id), rotation).await,
-                false => theirs.credentials.generate(&caller, Some(thief), secret).await,
+                true => theirs.credentials.rotate(&caller, thief, id, rotation).await,
+                false => theirs.credentials.generate(&caller, thief, secret).await,
             }
         });
         hasher.asked.acquire().await.expect("open").forget();
-        app.agents.revoke_tokens(&admin, Some(thief)).await.expect("killed");
+        app.agents.revoke_tokens(&admin, thief).await.expect("killed");
         hasher.let_through.add_permits(1);
         let outcome = pending.await.expect("no panic");
         assert!(matches!(outcome, Err(CredentialsError::Store(StoreError::NoLongerAllowed))), "{outcome:?}");

@@ -101,7 +101,7 @@ fn one(seed: u64) -> Vec<Line> {
         let organization = calm.organizations.create(&admin, new_organization()).await.expect("made").id;
         let agent = calm.agents.register(&admin, new_agent(organization)).await.expect("made").id;
         let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
-        let made = calm.credentials.generate(&admin, Some(agent), secret).await.expect("made");
+        let made = calm.credentials.generate(&admin, agent, secret).await.expect("made");
         let client = PresentedCredentials::Secret { client: Some(agent), secret: made.secret };
         let faulty = |_| {
             plain_core(&plain_ports(
@@ -272,7 +272,7 @@ impl Worker {
     async fn change(&self, app: &App, change: Change) -> Answer {
         // A caller that could not authenticate has changed nothing.
         let Some(admin) = caller(app, &self.world.administrator).await else { return Answer::No };
-        let agent = Some(self.world.agent);
+        let agent = self.world.agent;
         match change {
             Change::Kill => answer_of_agent(&app.agents.revoke_tokens(&admin, agent).await),
             Change::Agent(is_active) => {
@@ -283,7 +283,7 @@ impl Worker {
                 let status =
                     if is_active { OrganizationStatus::Active } else { OrganizationStatus::Suspended };
                 let change = OrganizationChange { status: Some(status), ..OrganizationChange::default() };
-                match app.organizations.change(&admin, Some(self.world.organization), change).await {
+                match app.organizations.change(&admin, self.world.organization, change).await {
                     Ok(_) => Answer::Yes,
                     Err(OrganizationsError::Store(_)) => Answer::Unknown,
                     Err(_) => Answer::No,
