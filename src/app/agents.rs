@@ -17,6 +17,7 @@ use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
 use crate::ports::store_error::StoreError;
+use crate::ports::write::{CallerRevoked, Write};
 
 /// Maximum attempts to revoke, suspend or decommission when concurrent changes conflict.
 ///
@@ -64,7 +65,8 @@ impl Agents {
         let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
         let details = caller.event(AuditAction::AgentCreated, agent.id, Metadata::default());
         let event = self.events.success(details, agent.created_at);
-        self.store.insert(caller.tenancy(), &agent, None, &[event]).await?;
+        let write = Write { authority: Some(&caller.authority()), events: &[event], at: agent.created_at };
+        self.store.insert(caller.tenancy(), &agent, None, write).await?;
         Ok(agent)
     }
 
@@ -150,15 +152,18 @@ impl Agents {
         for _ in 0..attempts {
             let before = self.lookup(caller, id).await?;
             caller.ensure_may_manage(before.capabilities.management())?;
-            let (after, events) = decide(&before, self.clock.now())?;
+            let at = self.clock.now();
+            let (after, events) = decide(&before, at)?;
             caller.ensure_may_manage(after.capabilities.management())?;
             if after == *before {
                 return Ok(after);
             }
-            match self.store.update(&before, &after, &events).await {
+            let write = Write { authority: Some(&caller.authority()), events: &events, at };
+            match self.store.update(&before, &after, write).await {
                 Ok(()) => return Ok(after),
                 Err(UpdateAgentError::LostRace) => {}
                 Err(UpdateAgentError::LastAdministrator) => return Err(AgentsError::LastAdministrator),
+                Err(UpdateAgentError::CallerRevoked(error)) => return Err(error.into()),
                 Err(UpdateAgentError::Store(failure)) => return Err(failure.into()),
             }
         }
@@ -252,6 +257,9 @@ pub enum AgentsError {
     /// The change would leave no administrator.
     #[error("this would leave no active agent with admin:orgs and an active credential")]
     LastAdministrator,
+    /// The caller's authority was revoked while the change was in progress.
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -263,6 +271,7 @@ impl From<InsertAgentError> for AgentsError {
             InsertAgentError::NoSuchOrganization => Self::NoSuchOrganization,
             InsertAgentError::EmailTaken => Self::EmailTaken,
             InsertAgentError::LimitReached(limit) => Self::LimitReached(limit),
+            InsertAgentError::CallerRevoked(error) => Self::CallerRevoked(error),
             InsertAgentError::Store(failure) => Self::Store(failure),
         }
     }

@@ -466,7 +466,6 @@ mod tests {
         let draft = NewAuditEvent {
             id: EventId(Uuid::from_u128(u128::from(u32::from_be_bytes(address)))),
             actor: None,
-            authority: None,
             action: AuditAction::AuthFailed,
             outcome: Outcome::Failure,
             resource: None,

@@ -92,7 +92,6 @@ impl AuthFailures {
     ) -> Result<(), AdmissionError> {
         let details = EventDetails {
             actor: None,
-            authority: None,
             action: AuditAction::AuthFailed,
             resource: claimed.map(|claimed| claimed.agent.into()),
             origin: &context.origin,

@@ -21,6 +21,7 @@ use crate::ports::agent_store::InsertAgentError;
 use crate::ports::organization_store::{InsertOrganizationError, UpdateOrganizationError};
 use crate::ports::secret_hasher::HasherError;
 use crate::ports::store_error::StoreError;
+use crate::ports::write::Write;
 
 /// Email address of the first administrator. If the address is taken, a first administrator was already created.
 const FIRST_ADMINISTRATOR: &str = "administrator@agentidp.internal";
@@ -66,12 +67,20 @@ impl Bootstrap {
         let metadata = Metadata::default().with("by", "operator");
         let details = by_operator(AuditAction::OrganizationCreated, organization.id, &metadata);
         let event = self.events.success(details, at);
-        match self.ports.stores.organizations.insert(&organization, &event).await {
+        match self
+            .ports
+            .stores
+            .organizations
+            .insert(&organization, Write { authority: None, events: &[event], at })
+            .await
+        {
             Ok(()) => Ok(Arc::new(organization)),
             Err(InsertOrganizationError::SlugTaken) => {
                 let there = self.ports.stores.organizations.find_by_slug(&slug).await?;
                 there.ok_or(BootstrapError::Vanished)
             }
+            // A write of the operator has no authority that could be revoked.
+            Err(InsertOrganizationError::CallerRevoked(_)) => Err(BootstrapError::Contended),
             Err(InsertOrganizationError::Store(failure)) => Err(failure.into()),
         }
     }
@@ -120,7 +129,12 @@ impl Bootstrap {
         let at = self.ports.clock.now();
         let after = before.changed(change, at);
         let event = self.events.success(by_operator(action, after.id, metadata), at);
-        Ok(self.ports.stores.organizations.update(before, &after, &[event]).await?)
+        Ok(self
+            .ports
+            .stores
+            .organizations
+            .update(before, &after, Write { authority: None, events: &[event], at })
+            .await?)
     }
 
     async fn administrator(
@@ -159,7 +173,11 @@ impl Bootstrap {
             self.events.success(by_operator(AuditAction::AgentCreated, agent.id, metadata), at),
             self.events.success(by_operator(AuditAction::CredentialGenerated, credential.id, metadata), at),
         ];
-        self.ports.stores.agents.insert(Tenancy::All, &agent, Some(&credential), &events).await?;
+        self.ports
+            .stores
+            .agents
+            .insert(Tenancy::All, &agent, Some(&credential), Write { authority: None, events: &events, at })
+            .await?;
         Ok(Administrator { client_id: agent.id, client_secret: secret })
     }
 }
@@ -173,7 +191,6 @@ fn by_operator(
     const AT_THE_MACHINE: Origin = Origin { address: None, user_agent: None };
     EventDetails {
         actor: None,
-        authority: None,
         action,
         resource: Some(resource.into()),
         origin: &AT_THE_MACHINE,
@@ -210,6 +227,7 @@ impl From<InsertAgentError> for BootstrapError {
             InsertAgentError::EmailTaken => Self::AlreadyDone,
             InsertAgentError::NoSuchOrganization => Self::Vanished,
             InsertAgentError::LimitReached(_) => Self::NoRoom,
+            InsertAgentError::CallerRevoked(_) => Self::Contended,
             InsertAgentError::Store(failure) => Self::Store(failure),
         }
     }
@@ -218,7 +236,9 @@ impl From<InsertAgentError> for BootstrapError {
 impl From<UpdateOrganizationError> for BootstrapError {
     fn from(error: UpdateOrganizationError) -> Self {
         match error {
-            UpdateOrganizationError::LostRace | UpdateOrganizationError::LastAdministrator => Self::Contended,
+            UpdateOrganizationError::LostRace
+            | UpdateOrganizationError::LastAdministrator
+            | UpdateOrganizationError::CallerRevoked(_) => Self::Contended,
             UpdateOrganizationError::Store(failure) => Self::Store(failure),
         }
     }

@@ -72,17 +72,21 @@ impl Caller {
     ) -> EventDetails<'_> {
         EventDetails {
             actor: Some(self.agent.id),
-            authority: Some(Authority {
-                agent: self.agent.id,
-                organization: self.agent.organization,
-                generation: self.generation,
-                scopes: self.scopes,
-                token: self.token,
-            }),
             action,
             resource: Some(resource.into()),
             origin: &self.origin,
             metadata,
+        }
+    }
+
+    /// Returns what the caller's writes depend on.
+    pub(super) fn authority(&self) -> Authority {
+        Authority {
+            agent: self.agent.id,
+            organization: self.agent.organization,
+            generation: self.generation,
+            scopes: self.scopes,
+            token: self.token,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::ports::ids::Ids;
 use crate::ports::secret_hasher::{HasherError, SecretHasher};
 use crate::ports::secrets::Secrets;
 use crate::ports::store_error::StoreError;
+use crate::ports::write::{CallerRevoked, Write};
 
 /// Maximum attempts of a change when the agent is changed concurrently.
 const ATTEMPTS: usize = 8;
@@ -118,7 +119,9 @@ impl Credentials {
         let event =
             self.events.success(caller.event(AuditAction::CredentialGenerated, credential.id, metadata), at);
         for _ in 0..ATTEMPTS {
-            match self.store.insert(&target, &credential, MAX_LIVE_CREDENTIALS, &event).await {
+            let write =
+                Write { authority: Some(&caller.authority()), events: std::slice::from_ref(&event), at };
+            match self.store.insert(&target, &credential, MAX_LIVE_CREDENTIALS, write).await {
                 Ok(()) => return Ok(MadeCredential { credential, secret }),
                 Err(InsertCredentialError::LostRace) => {
                     target = self.writable(caller, agent).await?;
@@ -180,7 +183,9 @@ impl Credentials {
                 max_live: MAX_LIVE_CREDENTIALS,
                 agent_after: killed.as_ref(),
             };
-            match self.store.update(&target, &change, &event).await {
+            let write =
+                Write { authority: Some(&caller.authority()), events: std::slice::from_ref(&event), at };
+            match self.store.update(&target, &change, write).await {
                 Ok(()) => return Ok(MadeCredential { credential: after, secret: Some(secret) }),
                 Err(UpdateCredentialError::LostRaceForAgent) => {
                     target = self.writable(caller, agent).await?;
@@ -214,7 +219,9 @@ impl Credentials {
                 max_live: MAX_LIVE_CREDENTIALS,
                 agent_after: None,
             };
-            match self.store.update(&target, &change, &event).await {
+            let write =
+                Write { authority: Some(&caller.authority()), events: std::slice::from_ref(&event), at };
+            match self.store.update(&target, &change, write).await {
                 Ok(()) => return Ok(()),
                 Err(UpdateCredentialError::LostRaceForAgent | UpdateCredentialError::LostRace) => {}
                 Err(refused) => return Err(refused.into()),
@@ -316,6 +323,9 @@ pub enum CredentialsError {
     /// The secret could not be hashed.
     #[error(transparent)]
     Hasher(#[from] HasherError),
+    /// The caller's authority was revoked while the change was in progress.
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -336,6 +346,7 @@ impl From<InsertCredentialError> for CredentialsError {
             InsertCredentialError::LostRace => Self::AgentChanged,
             InsertCredentialError::LimitReached(limit) => Self::LimitReached(limit),
             InsertCredentialError::TooManyUnrevoked => Self::TooManyUnrevoked,
+            InsertCredentialError::CallerRevoked(error) => Self::CallerRevoked(error),
             InsertCredentialError::Store(failure) => Self::Store(failure),
         }
     }
@@ -348,6 +359,7 @@ impl From<UpdateCredentialError> for CredentialsError {
             UpdateCredentialError::LostRace => Self::Conflict,
             UpdateCredentialError::LimitReached(limit) => Self::LimitReached(limit),
             UpdateCredentialError::LastAdministrator => Self::LastAdministrator,
+            UpdateCredentialError::CallerRevoked(error) => Self::CallerRevoked(error),
             UpdateCredentialError::Store(failure) => Self::Store(failure),
         }
     }

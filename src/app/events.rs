@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::audit::{AuditAction, Authority, Metadata, NewAuditEvent, Origin, Outcome, Resource};
+use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome, Resource};
 use crate::domain::id::{AgentId, EventId};
 use crate::domain::time::Timestamp;
 use crate::ports::ids::Ids;
@@ -32,7 +32,6 @@ impl Events {
         NewAuditEvent {
             id: EventId(self.ids.next()),
             actor: details.actor,
-            authority: details.authority,
             action: details.action,
             outcome,
             resource: details.resource,
@@ -47,8 +46,6 @@ impl Events {
 pub struct EventDetails<'a> {
     /// Agent that acted; `None` for an unauthenticated caller and for the operator.
     pub actor: Option<AgentId>,
-    /// Authority of the [`Caller`](super::caller::Caller) that acted; `None` if the event has no such caller.
-    pub authority: Option<Authority>,
     /// Action that was performed or refused.
     pub action: AuditAction,
     /// Resource that was acted on; `None` if unknown.

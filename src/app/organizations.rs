@@ -18,6 +18,7 @@ use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
 use crate::ports::store_error::StoreError;
+use crate::ports::write::{CallerRevoked, Write};
 
 /// Use cases of organizations. All of them require `admin:orgs`.
 #[derive(Clone)]
@@ -54,7 +55,9 @@ impl Organizations {
         let organization = new.into_organization(OrganizationId(self.ids.next()), self.clock.now());
         let details = caller.event(AuditAction::OrganizationCreated, organization.id, Metadata::default());
         let event = self.events.success(details, organization.created_at);
-        self.store.insert(&organization, &event).await?;
+        let write =
+            Write { authority: Some(&caller.authority()), events: &[event], at: organization.created_at };
+        self.store.insert(&organization, write).await?;
         Ok(organization)
     }
 
@@ -99,7 +102,8 @@ impl Organizations {
                 return Ok(after);
             }
             let events = self.events_of_change(caller, &before, &after, at);
-            match self.store.update(&before, &after, &events).await {
+            let write = Write { authority: Some(&caller.authority()), events: &events, at };
+            match self.store.update(&before, &after, write).await {
                 Ok(()) => return Ok(after),
                 Err(UpdateOrganizationError::LostRace) => {}
                 Err(refused) => return Err(refused.into()),
@@ -177,6 +181,9 @@ pub enum OrganizationsError {
     /// The change would leave no administrator.
     #[error("this would leave no active agent with admin:orgs and an active credential")]
     LastAdministrator,
+    /// The caller's authority was revoked while the change was in progress.
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -186,6 +193,7 @@ impl From<InsertOrganizationError> for OrganizationsError {
     fn from(error: InsertOrganizationError) -> Self {
         match error {
             InsertOrganizationError::SlugTaken => Self::SlugTaken,
+            InsertOrganizationError::CallerRevoked(error) => Self::CallerRevoked(error),
             InsertOrganizationError::Store(failure) => Self::Store(failure),
         }
     }
@@ -196,6 +204,7 @@ impl From<UpdateOrganizationError> for OrganizationsError {
         match error {
             UpdateOrganizationError::LostRace => Self::Conflict,
             UpdateOrganizationError::LastAdministrator => Self::LastAdministrator,
+            UpdateOrganizationError::CallerRevoked(error) => Self::CallerRevoked(error),
             UpdateOrganizationError::Store(failure) => Self::Store(failure),
         }
     }

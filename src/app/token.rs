@@ -155,7 +155,6 @@ impl Tokens {
         };
         let details = EventDetails {
             actor: Some(claims.agent),
-            authority: None,
             action: AuditAction::TokenIssued,
             resource: Some(claims.id.into()),
             origin: &context.origin,

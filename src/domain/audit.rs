@@ -48,10 +48,6 @@ pub struct NewAuditEvent {
     /// `None` for an unauthenticated caller, for the operator of the service, and for a folded event, which
     /// stands for several callers.
     pub actor: Option<AgentId>,
-    /// The caller's authority for the change, if a caller asked for one. Not stored.
-    ///
-    /// The authority must still hold at the moment in which the change is stored.
-    pub authority: Option<Authority>,
     /// Kind of the event.
     pub action: AuditAction,
     /// Result of the action.
@@ -386,7 +382,6 @@ mod tests {
         NewAuditEvent {
             id: EventId(Uuid::from_u128(1)),
             actor: Some(AgentId(Uuid::from_u128(2))),
-            authority: None,
             action: AuditAction::AgentUpdated,
             outcome: Outcome::Success,
             resource: Some(AgentId(Uuid::from_u128(3)).into()),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
+use super::write::{CallerRevoked, Write};
 use crate::domain::agent::{Agent, AgentStatus, AgentType, Owner};
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Page, PageRequest};
@@ -33,7 +33,7 @@ pub trait AgentStore: Send + Sync {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), InsertAgentError>;
 
     /// Returns the agent with this ID; `None` if it is unknown or outside `within`.
@@ -58,12 +58,7 @@ pub trait AgentStore: Send + Sync {
     /// Returns [`LostRace`](UpdateAgentError::LostRace) if the stored revision is not that of `before`, and
     /// [`LastAdministrator`](UpdateAgentError::LastAdministrator) if the change would leave no active agent
     /// with `admin:orgs` and a live credential in any active organization.
-    async fn update(
-        &self,
-        before: &Agent,
-        after: &Agent,
-        events: &[NewAuditEvent],
-    ) -> Result<(), UpdateAgentError>;
+    async fn update(&self, before: &Agent, after: &Agent, write: Write<'_>) -> Result<(), UpdateAgentError>;
 }
 
 /// Filter of a list of agents. A field that is `None` matches every agent.
@@ -98,7 +93,10 @@ pub enum InsertAgentError {
     /// The organization has reached this limit of agents.
     #[error("the organization has reached its limit of {0} agents")]
     LimitReached(u32),
-    /// The store failed, or the caller lost its authority.
+    /// The caller no longer has the authority of the [`Write`].
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -112,7 +110,10 @@ pub enum UpdateAgentError {
     /// No active agent with `admin:orgs` and a live credential would be left.
     #[error("this would leave no administrator")]
     LastAdministrator,
-    /// The store failed, or the caller lost its authority.
+    /// The caller no longer has the authority of the [`Write`].
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
+use super::write::{CallerRevoked, Write};
 use crate::domain::agent::Agent;
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
@@ -45,7 +45,7 @@ pub trait CredentialStore: Send + Sync {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertCredentialError>;
 
     /// Returns the credential with this ID of this agent; `None` if it is unknown.
@@ -79,7 +79,7 @@ pub trait CredentialStore: Send + Sync {
         &self,
         agent: &Agent,
         change: &CredentialUpdate<'_>,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), UpdateCredentialError>;
 
     /// Returns what is needed to authenticate a client, in one look-up; `None` if it is unknown.
@@ -140,7 +140,10 @@ pub enum InsertCredentialError {
     /// The agent already has [`MAX_UNREVOKED`] credentials of this kind that are not revoked.
     #[error("the agent already has {MAX_UNREVOKED} credentials of that kind that are not revoked")]
     TooManyUnrevoked,
-    /// The store failed, or the caller lost its authority.
+    /// The caller no longer has the authority of the [`Write`].
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -160,7 +163,10 @@ pub enum UpdateCredentialError {
     /// No active agent with `admin:orgs` and a live credential would be left.
     #[error("this would leave no administrator")]
     LastAdministrator,
-    /// The store failed, or the caller lost its authority.
+    /// The caller no longer has the authority of the [`Write`].
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

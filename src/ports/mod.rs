@@ -40,3 +40,4 @@ pub mod stores;
 pub mod token_signer;
 pub mod token_store;
 pub mod usage_store;
+pub mod write;

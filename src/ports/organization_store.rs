@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::audit::NewAuditEvent;
+use super::write::{CallerRevoked, Write};
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Page, PageRequest};
@@ -24,7 +24,7 @@ pub trait OrganizationStore: Send + Sync {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertOrganizationError>;
 
     /// Returns the organization with this ID; `None` if it is unknown or outside `within`.
@@ -55,7 +55,7 @@ pub trait OrganizationStore: Send + Sync {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), UpdateOrganizationError>;
 }
 
@@ -65,7 +65,10 @@ pub enum InsertOrganizationError {
     /// Another organization has this slug.
     #[error("the slug is already in use")]
     SlugTaken,
-    /// The store failed, or the caller lost its authority.
+    /// The caller no longer has the authority of the [`Write`].
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -79,7 +82,10 @@ pub enum UpdateOrganizationError {
     /// No active agent with `admin:orgs` and a live credential would be left.
     #[error("this would leave no administrator")]
     LastAdministrator,
-    /// The store failed, or the caller lost its authority.
+    /// The caller no longer has the authority of the [`Write`].
+    #[error(transparent)]
+    CallerRevoked(#[from] CallerRevoked),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -28,9 +28,6 @@ pub enum StoreError {
         #[source]
         source: Cause,
     },
-    /// The caller was stopped in the meantime, or lost a scope that it came with. Nothing was changed.
-    #[error("the caller's authorization was revoked while the change was in progress")]
-    NoLongerAllowed,
     /// The store contains or returned something that no version of this service writes or expects.
     ///
     /// A bug, never the caller's fault.

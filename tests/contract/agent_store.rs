@@ -37,8 +37,10 @@ async fn a_stored_agent_has_its_event_and_a_refused_one_has_none(stores: Stores)
     assert_eq!(stores.count(AuditAction::AgentCreated).await, 1);
     let mut same = agent(first.organization);
     same.email = first.email.clone();
-    let outcome =
-        stores.agents.insert(Tenancy::All, &same, None, &[event(AuditAction::AgentCreated, same.id)]).await;
+    let outcome = stores
+        .agents
+        .insert(Tenancy::All, &same, None, unchecked(&[event(AuditAction::AgentCreated, same.id)]))
+        .await;
     assert!(matches!(outcome, Err(InsertAgentError::EmailTaken)));
     assert_eq!(stores.count(AuditAction::AgentCreated).await, 1);
 }
@@ -51,7 +53,9 @@ async fn an_address_is_taken_once_however_many_race(stores: Stores) {
             let (agents, mut new) = (stores.agents.clone(), agent(organization.id));
             new.email = email.clone();
             async move {
-                agents.insert(Tenancy::All, &new, None, &[event(AuditAction::AgentCreated, new.id)]).await
+                agents
+                    .insert(Tenancy::All, &new, None, unchecked(&[event(AuditAction::AgentCreated, new.id)]))
+                    .await
             }
         });
         let stored = race(callers).await.iter().filter(|outcome| outcome.is_ok()).count();
@@ -63,11 +67,13 @@ async fn an_address_stays_taken_after_the_end(stores: Stores) {
     let first = stores.agent().await;
     let after = first.decommissioned(NOON).expect("alive");
     let events = [event(AuditAction::AgentDecommissioned, first.id)];
-    stores.agents.update(&first, &after, &events).await.expect("changed");
+    stores.agents.update(&first, &after, unchecked(&events)).await.expect("changed");
     let mut same = agent(first.organization);
     same.email = first.email;
-    let outcome =
-        stores.agents.insert(Tenancy::All, &same, None, &[event(AuditAction::AgentCreated, same.id)]).await;
+    let outcome = stores
+        .agents
+        .insert(Tenancy::All, &same, None, unchecked(&[event(AuditAction::AgentCreated, same.id)]))
+        .await;
     assert!(matches!(outcome, Err(InsertAgentError::EmailTaken)));
 }
 
@@ -86,7 +92,9 @@ async fn the_limit_of_agents_holds_however_many_race(stores: Stores) {
         let callers = (0..RACERS).map(|_| {
             let (agents, new) = (stores.agents.clone(), agent(organization.id));
             async move {
-                agents.insert(Tenancy::All, &new, None, &[event(AuditAction::AgentCreated, new.id)]).await
+                agents
+                    .insert(Tenancy::All, &new, None, unchecked(&[event(AuditAction::AgentCreated, new.id)]))
+                    .await
             }
         });
         let outcomes = race(callers).await;
@@ -103,18 +111,14 @@ async fn a_decommissioned_agent_makes_room(stores: Stores) {
     let first = stores.add(agent(organization.id)).await;
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
     let suspended = first.changed(suspension, NOON).expect("alive");
-    stores.agents.update(&first, &suspended, &[]).await.expect("changed");
+    stores.agents.update(&first, &suspended, unchecked(&[])).await.expect("changed");
     let second = agent(organization.id);
     let created = event(AuditAction::AgentCreated, second.id);
-    let outcome = stores.agents.insert(Tenancy::All, &second, None, std::slice::from_ref(&created)).await;
+    let outcome = stores.agents.insert(Tenancy::All, &second, None, unchecked(&created)).await;
     assert!(matches!(outcome, Err(InsertAgentError::LimitReached(1))), "a suspended one still counts");
     let gone = suspended.decommissioned(NOON).expect("alive");
-    stores.agents.update(&suspended, &gone, &[]).await.expect("changed");
-    stores
-        .agents
-        .insert(Tenancy::All, &second, None, std::slice::from_ref(&created))
-        .await
-        .expect("room again");
+    stores.agents.update(&suspended, &gone, unchecked(&[])).await.expect("changed");
+    stores.agents.insert(Tenancy::All, &second, None, unchecked(&created)).await.expect("room again");
 }
 
 async fn another_organizations_agent_is_not_found(stores: Stores) {
@@ -135,8 +139,10 @@ async fn an_agent_of_an_unknown_organization_is_refused(stores: Stores) {
         [(Tenancy::All, organization().id), (Tenancy::Only(ours.organization), theirs.id)]
     {
         let new = agent(organization);
-        let outcome =
-            stores.agents.insert(within, &new, None, &[event(AuditAction::AgentCreated, new.id)]).await;
+        let outcome = stores
+            .agents
+            .insert(within, &new, None, unchecked(&[event(AuditAction::AgentCreated, new.id)]))
+            .await;
         assert!(matches!(outcome, Err(InsertAgentError::NoSuchOrganization)));
     }
 }
@@ -148,7 +154,9 @@ async fn of_two_changes_of_one_state_one_wins(stores: Stores) {
             let (agents, before) = (stores.agents.clone(), before.clone());
             async move {
                 let after = before.with_tokens_revoked(NOON).expect("alive");
-                agents.update(&before, &after, &[event(AuditAction::TokenRevoked, before.id)]).await
+                agents
+                    .update(&before, &after, unchecked(&[event(AuditAction::TokenRevoked, before.id)]))
+                    .await
             }
         });
         let outcomes = race(callers).await;
@@ -172,7 +180,7 @@ async fn the_last_administrator_stays_however_many_race(stores: Stores) {
         async move {
             let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
             let after = before.changed(suspension, NOON).expect("alive");
-            agents.update(&before, &after, &[event(AuditAction::AgentSuspended, before.id)]).await
+            agents.update(&before, &after, unchecked(&[event(AuditAction::AgentSuspended, before.id)])).await
         }
     });
     let outcomes = race(callers).await;
@@ -186,20 +194,20 @@ async fn an_agent_with_another_administrator_beside_it_may_go(stores: Stores) {
     let gone = first.decommissioned(NOON).expect("alive");
     let without_credential = stores.organization(LimitOverrides::default()).await;
     stores.add(administrator(without_credential.id)).await;
-    let outcome = stores.agents.update(&first, &gone, &[]).await;
+    let outcome = stores.agents.update(&first, &gone, unchecked(&[])).await;
     assert!(
         matches!(outcome, Err(UpdateAgentError::LastAdministrator)),
         "one without a credential does not count"
     );
     stores.administrator().await;
-    stores.agents.update(&first, &gone, &[]).await.expect("another is there");
+    stores.agents.update(&first, &gone, unchecked(&[])).await.expect("another is there");
 }
 
 async fn decommissioning_revokes_the_credentials_with_it(stores: Stores) {
     let before = stores.agent().await;
     let credential = stores.credential(&before).await;
     let after = before.decommissioned(NOON).expect("alive");
-    stores.agents.update(&before, &after, &[]).await.expect("changed");
+    stores.agents.update(&before, &after, unchecked(&[])).await.expect("changed");
     let found = stores.credentials.find(before.id, credential.id).await.expect("an answer").expect("kept");
     assert_eq!(found.status(), CredentialStatus::Revoked);
     assert_eq!(found.revoked_at, Some(NOON));
@@ -248,7 +256,7 @@ async fn agents_that_change_places_do_not_wait_for_each_other(stores: Stores) {
             async move {
                 let change = AgentChange { is_active, ..AgentChange::default() };
                 let after = before.changed(change, NOON).expect("alive");
-                stores.update(&before, &after, &[]).await.map(|()| after)
+                stores.update(&before, &after, unchecked(&[])).await.map(|()| after)
             }
         });
         let outcomes = race(changes).await;

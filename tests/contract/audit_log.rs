@@ -198,7 +198,7 @@ async fn a_retention_that_falls_removes_nothing_for_thirty_days(stores: Stores) 
     let mut organization = before;
     for days in steps {
         let next = organization.changed(retention_change(days), now);
-        stores.organizations.update(&organization, &next, &[]).await.expect("changed");
+        stores.organizations.update(&organization, &next, unchecked(&[])).await.expect("changed");
         stores.audit.purge(now).await.expect("purged");
         assert!(is_kept(&stores, &event).await, "{days}");
         organization = next;
@@ -215,17 +215,17 @@ async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: S
     let enterprise = stores.organization(LimitOverrides::default()).await;
     let now = days_ago(0);
     let before = enterprise.changed(pro.clone(), now);
-    stores.organizations.update(&enterprise, &before, &[]).await.expect("changed");
+    stores.organizations.update(&enterprise, &before, unchecked(&[])).await.expect("changed");
     stores.let_retention_falls_pass().await;
     let events = [100, 130, 200, 360].map(|days| event_of(&before, days_ago(days)));
     stores.append(&events).await;
     let short = before.changed(free, now);
-    stores.organizations.update(&before, &short, &[]).await.expect("changed");
+    stores.organizations.update(&before, &short, unchecked(&[])).await.expect("changed");
     stores.audit.purge(now).await.expect("purged");
     let found = stores.audit.find(Tenancy::All, events[1].draft.id, now).await.expect("an answer");
     assert_eq!(found, None, "it is not shown");
     let long = short.changed(pro, now);
-    stores.organizations.update(&short, &long, &[]).await.expect("changed");
+    stores.organizations.update(&short, &long, unchecked(&[])).await.expect("changed");
     for event in events {
         assert!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some());
     }

@@ -12,7 +12,7 @@ use agentidp::app::client_auth::PresentedCredentials;
 use agentidp::app::credentials::{CredentialsError, NewCredential, NewCredentialKind, Rotation};
 use agentidp::app::request_context::RequestContext;
 use agentidp::domain::agent::{Agent, AgentChange};
-use agentidp::domain::audit::{AuditAction, Authority, NewAuditEvent, Origin, Resource};
+use agentidp::domain::audit::{AuditAction, Authority, Origin};
 use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
@@ -23,8 +23,8 @@ use agentidp::domain::secret::{ClientSecret, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
-use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::Revocation;
+use agentidp::ports::write::CallerRevoked;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
@@ -59,32 +59,30 @@ async fn caller(stores: &Stores) -> (Agent, Authority) {
 /// Attempts each kind of change with this authority, and returns the outcomes.
 /// The changes are made to newly stored rows.
 async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(), String>; CHANGES] {
-    let deed =
-        |action, resource: Resource| NewAuditEvent { authority: Some(authority), ..event(action, resource) };
     let before = stores.organization(LimitOverrides::default()).await;
     let target = stores.add(agent(before.id)).await;
     let held = stores.credential(&target).await;
 
     let new = organization();
-    let created = deed(AuditAction::OrganizationCreated, new.id.into());
-    let made = stores.organizations.insert(&new, &created).await;
+    let created = event(AuditAction::OrganizationCreated, new.id);
+    let made = stores.organizations.insert(&new, by(&authority, &created)).await;
     let new = agent(before.id);
-    let created = [deed(AuditAction::AgentCreated, new.id.into())];
-    let registered = stores.agents.insert(Tenancy::All, &new, None, &created).await;
+    let created = [event(AuditAction::AgentCreated, new.id)];
+    let registered = stores.agents.insert(Tenancy::All, &new, None, by(&authority, &created)).await;
     let new = credential(target.id);
-    let generated = deed(AuditAction::CredentialGenerated, new.id.into());
-    let given = stores.credentials.insert(&target, &new, 10, &generated).await;
+    let generated = event(AuditAction::CredentialGenerated, new.id);
+    let given = stores.credentials.insert(&target, &new, 10, by(&authority, &generated)).await;
     let after = held.revoked(NOON).expect("live");
     let change = CredentialUpdate { before: &held, after: &after, max_live: 10, agent_after: None };
-    let revoked = deed(AuditAction::CredentialRevoked, held.id.into());
-    let taken = stores.credentials.update(&target, &change, &revoked).await;
+    let revoked = event(AuditAction::CredentialRevoked, held.id);
+    let taken = stores.credentials.update(&target, &change, by(&authority, &revoked)).await;
     let killed = target.with_tokens_revoked(NOON).expect("alive");
-    let revoked = [deed(AuditAction::TokenRevoked, target.id.into())];
-    let stopped = stores.agents.update(&target, &killed, &revoked).await;
+    let revoked = [event(AuditAction::TokenRevoked, target.id)];
+    let stopped = stores.agents.update(&target, &killed, by(&authority, &revoked)).await;
     let smaller =
         before.changed(OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() }, NOON);
-    let updated = [deed(AuditAction::OrganizationUpdated, before.id.into())];
-    let downgraded = stores.organizations.update(&before, &smaller, &updated).await;
+    let updated = [event(AuditAction::OrganizationUpdated, before.id)];
+    let downgraded = stores.organizations.update(&before, &smaller, by(&authority, &updated)).await;
     [said(made), said(registered), said(given), said(taken), said(stopped), said(downgraded)]
 }
 
@@ -94,11 +92,11 @@ fn said<E: Display>(outcome: Result<(), E>) -> Result<(), String> {
 
 async fn change_agent(stores: &Stores, before: &Agent, change: AgentChange) {
     let after = before.changed(change, NOON).expect("alive");
-    stores.agents.update(before, &after, &[]).await.expect("changed");
+    stores.agents.update(before, &after, unchecked(&[])).await.expect("changed");
 }
 
 async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
-    let refused = [(); CHANGES].map(|()| Err(StoreError::NoLongerAllowed.to_string()));
+    let refused = [(); CHANGES].map(|()| Err(CallerRevoked.to_string()));
 
     let (agent, authority) = caller(&stores).await;
     change_agent(&stores, &agent, AgentChange { is_active: Some(false), ..AgentChange::default() }).await;
@@ -106,12 +104,12 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
 
     let (agent, authority) = caller(&stores).await;
     let killed = agent.with_tokens_revoked(NOON).expect("alive");
-    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     assert_eq!(change_everything(&stores, authority).await, refused, "its tokens revoked");
 
     let (agent, authority) = caller(&stores).await;
     let gone = agent.decommissioned(NOON).expect("alive");
-    stores.agents.update(&agent, &gone, &[]).await.expect("changed");
+    stores.agents.update(&agent, &gone, unchecked(&[])).await.expect("changed");
     assert_eq!(change_everything(&stores, authority).await, refused, "decommissioned");
 
     let (_, authority) = caller(&stores).await;
@@ -119,7 +117,11 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
     let within = within.expect("stored");
     let suspension =
         OrganizationChange { status: Some(OrganizationStatus::Suspended), ..OrganizationChange::default() };
-    stores.organizations.update(&within, &within.changed(suspension, NOON), &[]).await.expect("changed");
+    stores
+        .organizations
+        .update(&within, &within.changed(suspension, NOON), unchecked(&[]))
+        .await
+        .expect("changed");
     assert_eq!(change_everything(&stores, authority).await, refused, "its organization suspended");
 
     let (agent, authority) = caller(&stores).await;
@@ -164,13 +166,12 @@ async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
             async move {
                 let new = credential(target.id);
                 let generated = event(AuditAction::CredentialGenerated, new.id);
-                let generated = NewAuditEvent { authority: Some(authority), ..generated };
-                credentials.insert(&target, &new, u32::MAX, &generated).await.is_ok()
+                credentials.insert(&target, &new, u32::MAX, by(&authority, &generated)).await.is_ok()
             }
         }));
         let racing = tokio::spawn(race(changes));
         let killed = caller.with_tokens_revoked(NOON).expect("alive");
-        stores.agents.update(&caller, &killed, &[]).await.expect("changed");
+        stores.agents.update(&caller, &killed, unchecked(&[])).await.expect("changed");
         let page = PageRequest { number: 1, limit: 1 };
         let at_the_kill = stores.credentials.list(target.id, None, page).await.expect("an answer").total;
         let made = racing.await.expect("no panic").into_iter().filter(|made| *made).count();
@@ -247,7 +248,7 @@ async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores
         app.agents.revoke_tokens(&admin, thief).await.expect("killed");
         hasher.let_through.add_permits(1);
         let outcome = pending.await.expect("no panic");
-        assert!(matches!(outcome, Err(CredentialsError::Store(StoreError::NoLongerAllowed))), "{outcome:?}");
+        assert!(matches!(outcome, Err(CredentialsError::CallerRevoked(_))), "{outcome:?}");
     }
     assert_eq!(
         stores.count(AuditAction::CredentialGenerated).await,

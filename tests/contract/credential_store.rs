@@ -55,7 +55,11 @@ async fn a_credential_reads_back_as_it_was_stored(stores: Stores) {
         ..credential(agent.id)
     };
     let generated = event(AuditAction::CredentialGenerated, key.id);
-    stores.credentials.insert(&agent, &key, MAX_LIVE_CREDENTIALS, &generated).await.expect("stored");
+    stores
+        .credentials
+        .insert(&agent, &key, MAX_LIVE_CREDENTIALS, unchecked(&generated))
+        .await
+        .expect("stored");
     for stored in [secret, key] {
         let found = stores.credentials.find(agent.id, stored.id).await.expect("an answer");
         assert_eq!(found.as_deref(), Some(&stored));
@@ -71,7 +75,9 @@ async fn the_limit_of_live_credentials_holds_however_many_race(stores: Stores) {
             let (credentials, agent) = (stores.credentials.clone(), agent.clone());
             async move {
                 let new = credential(agent.id);
-                credentials.insert(&agent, &new, 10, &event(AuditAction::CredentialGenerated, new.id)).await
+                credentials
+                    .insert(&agent, &new, 10, unchecked(&event(AuditAction::CredentialGenerated, new.id)))
+                    .await
             }
         });
         let outcomes = race(callers).await;
@@ -84,7 +90,10 @@ async fn a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_
     let agent = stores.agent().await;
     let expired = Credential { expires_at: Some(NOON), ..credential(agent.id) };
     let insert = async |new: &Credential| {
-        stores.credentials.insert(&agent, new, 1, &event(AuditAction::CredentialGenerated, new.id)).await
+        stores
+            .credentials
+            .insert(&agent, new, 1, unchecked(&event(AuditAction::CredentialGenerated, new.id)))
+            .await
     };
     insert(&expired).await.expect("the first");
     insert(&credential(agent.id)).await.expect("an expired one takes no room");
@@ -92,8 +101,10 @@ async fn a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_
     assert!(matches!(outcome, Err(InsertCredentialError::LimitReached(1))));
     let revived = expired.rotated(other_secret(), None, None).expect("not revoked");
     let change = CredentialUpdate { max_live: 1, ..update(&expired, &revived) };
-    let outcome =
-        stores.credentials.update(&agent, &change, &event(AuditAction::CredentialRotated, expired.id)).await;
+    let outcome = stores
+        .credentials
+        .update(&agent, &change, unchecked(&event(AuditAction::CredentialRotated, expired.id)))
+        .await;
     assert!(matches!(outcome, Err(UpdateCredentialError::LimitReached(1))));
 }
 
@@ -102,7 +113,10 @@ async fn expired_credentials_do_not_pile_up(stores: Stores) {
     let expired = || Credential { expires_at: Some(NOON), ..credential(agent.id) };
     let key = || Credential { kind: CredentialKind::Key(PublicKey::Ed25519 { x: "eA".into() }), ..expired() };
     let insert = async |new: &Credential| {
-        stores.credentials.insert(&agent, new, 10, &event(AuditAction::CredentialGenerated, new.id)).await
+        stores
+            .credentials
+            .insert(&agent, new, 10, unchecked(&event(AuditAction::CredentialGenerated, new.id)))
+            .await
     };
     for _ in 0..MAX_UNREVOKED {
         insert(&expired()).await.expect("an expired one is not live");
@@ -116,7 +130,7 @@ async fn expired_credentials_do_not_pile_up(stores: Stores) {
     assert!(matches!(insert(&key()).await, Err(InsertCredentialError::TooManyUnrevoked)));
     let after = expired.revoked(NOON).expect("not yet");
     let revoked = event(AuditAction::CredentialRevoked, after.id);
-    stores.credentials.update(&agent, &update(&expired, &after), &revoked).await.expect("revoked");
+    stores.credentials.update(&agent, &update(&expired, &after), unchecked(&revoked)).await.expect("revoked");
     insert(&key()).await.expect("a revoked one makes room");
 
     let agent = stores.agent().await;
@@ -131,14 +145,17 @@ async fn a_credential_of_an_agent_that_has_changed_is_refused(stores: Stores) {
     let credential_of_it = stores.credential(&seen).await;
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
     let suspended = seen.changed(suspension, NOON).expect("alive");
-    stores.agents.update(&seen, &suspended, &[]).await.expect("changed");
+    stores.agents.update(&seen, &suspended, unchecked(&[])).await.expect("changed");
     let new = credential(seen.id);
-    let outcome =
-        stores.credentials.insert(&seen, &new, 10, &event(AuditAction::CredentialGenerated, new.id)).await;
+    let outcome = stores
+        .credentials
+        .insert(&seen, &new, 10, unchecked(&event(AuditAction::CredentialGenerated, new.id)))
+        .await;
     assert!(matches!(outcome, Err(InsertCredentialError::LostRace)));
     let after = credential_of_it.revoked(NOON).expect("live");
     let revoked = event(AuditAction::CredentialRevoked, after.id);
-    let outcome = stores.credentials.update(&seen, &update(&credential_of_it, &after), &revoked).await;
+    let outcome =
+        stores.credentials.update(&seen, &update(&credential_of_it, &after), unchecked(&revoked)).await;
     assert!(matches!(outcome, Err(UpdateCredentialError::LostRaceForAgent)));
     assert_eq!(stores.count(AuditAction::CredentialRevoked).await, 0);
 }
@@ -152,7 +169,7 @@ async fn of_two_rotations_of_one_state_one_wins(stores: Stores) {
             async move {
                 let after = before.rotated(other_secret(), None, None).expect("live");
                 let rotated = event(AuditAction::CredentialRotated, after.id);
-                credentials.update(&agent, &update(&before, &after), &rotated).await
+                credentials.update(&agent, &update(&before, &after), unchecked(&rotated)).await
             }
         });
         let outcomes = race(callers).await;
@@ -169,11 +186,11 @@ async fn tokens_die_with_the_old_secret_or_neither_does(stores: Stores) {
     let killed = agent.with_tokens_revoked(NOON).expect("alive");
     let change = CredentialUpdate { agent_after: Some(&killed), ..update(&before, &after) };
     let rotated = event(AuditAction::CredentialRotated, after.id);
-    stores.credentials.update(&agent, &change, &rotated).await.expect("changed");
+    stores.credentials.update(&agent, &change, unchecked(&rotated)).await.expect("changed");
     let found =
         stores.agents.find(agentidp::domain::tenancy::Tenancy::All, agent.id).await.expect("an answer");
     assert_eq!(found.as_deref(), Some(&killed));
-    let again = stores.credentials.update(&agent, &change, &rotated).await;
+    let again = stores.credentials.update(&agent, &change, unchecked(&rotated)).await;
     assert!(matches!(again, Err(UpdateCredentialError::LostRaceForAgent)));
 }
 
@@ -188,14 +205,14 @@ async fn the_last_administrators_credential_stays_however_many_race(stores: Stor
         // Otherwise the administrator of the previous round would count as another one.
         if let Some(before) = left.replace(agent.clone()) {
             let gone = before.decommissioned(NOON).expect("alive");
-            stores.agents.update(&before, &gone, &[]).await.expect("another is there");
+            stores.agents.update(&before, &gone, unchecked(&[])).await.expect("another is there");
         }
         let callers = credentials.into_iter().map(|before| {
             let (store, agent) = (stores.credentials.clone(), agent.clone());
             async move {
                 let after = before.revoked(NOON).expect("live");
                 let revoked = event(AuditAction::CredentialRevoked, after.id);
-                store.update(&agent, &update(&before, &after), &revoked).await
+                store.update(&agent, &update(&before, &after), unchecked(&revoked)).await
             }
         });
         let outcomes = race(callers).await;
@@ -218,7 +235,7 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
 
     let after = first.rotated(other_secret(), None, Some(NOON.plus_seconds(60))).expect("live");
     let rotated = event(AuditAction::CredentialRotated, first.id);
-    stores.credentials.update(&agent, &update(&first, &after), &rotated).await.expect("changed");
+    stores.credentials.update(&agent, &update(&first, &after), unchecked(&rotated)).await.expect("changed");
     for print in [fingerprint(&first), Fingerprint([9; 8])] {
         let client = stores.credentials.find_client(agent.id, PresentedKind::Secret(print)).await;
         let client = client.expect("an answer").expect("known");
@@ -253,7 +270,7 @@ async fn a_rotation_does_not_forget_a_use(stores: Stores) {
     stores.credentials.touch(agent.id, before.id, NOON).await.expect("noted");
     let after = before.rotated(other_secret(), None, None).expect("live");
     let rotated = event(AuditAction::CredentialRotated, before.id);
-    stores.credentials.update(&agent, &update(&before, &after), &rotated).await.expect("changed");
+    stores.credentials.update(&agent, &update(&before, &after), unchecked(&rotated)).await.expect("changed");
     let found = stores.credentials.find(agent.id, before.id).await.expect("an answer").expect("stored");
     assert_eq!(found.last_used_at, Some(NOON));
 }
@@ -264,11 +281,15 @@ async fn a_list_is_newest_first_and_filtered(stores: Stores) {
     for second in 0..3 {
         let new = Credential { created_at: NOON.plus_seconds(second), ..credential(agent.id) };
         let generated = event(AuditAction::CredentialGenerated, new.id);
-        stores.credentials.insert(&agent, &new, 10, &generated).await.expect("stored");
+        stores.credentials.insert(&agent, &new, 10, unchecked(&generated)).await.expect("stored");
         if second == 1 {
             let revoked = new.revoked(NOON).expect("live");
             let event = event(AuditAction::CredentialRevoked, new.id);
-            stores.credentials.update(&agent, &update(&new, &revoked), &event).await.expect("changed");
+            stores
+                .credentials
+                .update(&agent, &update(&new, &revoked), unchecked(&event))
+                .await
+                .expect("changed");
         }
         ids.insert(0, new.id);
     }
@@ -288,7 +309,11 @@ async fn of_revoked_credentials_the_newest_are_kept(stores: Stores) {
     let revoke = async |credential: &Credential, at: Timestamp| {
         let after = credential.revoked(at).expect("not yet");
         let revoked = NewAuditEvent { at, ..event(AuditAction::CredentialRevoked, after.id) };
-        stores.credentials.update(&agent, &update(credential, &after), &revoked).await.expect("revoked");
+        stores
+            .credentials
+            .update(&agent, &update(credential, &after), unchecked(&revoked))
+            .await
+            .expect("revoked");
     };
     revoke(&oldest, NOON).await;
     stores.revoked_credentials(&agent, MAX_REVOKED - 1, NOON.plus_seconds(1)).await;
@@ -308,14 +333,14 @@ async fn the_last_administrators_credential_is_given_no_end(stores: Stores) {
     let rotate = async |before: &Credential, end: Option<Timestamp>| {
         let after = before.rotated(other_secret(), end, None).expect("not revoked");
         let rotated = event(AuditAction::CredentialRotated, after.id);
-        stores.credentials.update(&agent, &update(before, &after), &rotated).await.map(|()| after)
+        stores.credentials.update(&agent, &update(before, &after), unchecked(&rotated)).await.map(|()| after)
     };
     let soon = Some(NOON.plus_seconds(1));
     assert!(matches!(rotate(&only, soon).await, Err(UpdateCredentialError::LastAdministrator)));
     let kept = rotate(&only, None).await.expect("it keeps working");
     let other = Credential { expires_at: Some(NOON.plus_seconds(60)), ..credential(agent.id) };
     let generated = event(AuditAction::CredentialGenerated, other.id);
-    stores.credentials.insert(&agent, &other, 10, &generated).await.expect("stored");
+    stores.credentials.insert(&agent, &other, 10, unchecked(&generated)).await.expect("stored");
     let late = Some(NOON.plus_seconds(60));
     assert!(matches!(rotate(&kept, late).await, Err(UpdateCredentialError::LastAdministrator)));
     let shorter = rotate(&kept, soon).await.expect("the other works longer");

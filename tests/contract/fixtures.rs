@@ -10,7 +10,7 @@ use agentidp::adapters::redis::{Redis, RedisRateLimiter, RedisRevocationCache, R
 use agentidp::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::{
-    AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, Tally,
+    AuditAction, AuditEvent, Authority, Metadata, NewAuditEvent, Origin, Outcome, Resource, Tally,
 };
 use agentidp::domain::credential::{Credential, CredentialKind, StoredSecret};
 use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
@@ -26,6 +26,7 @@ use agentidp::ports::clock::Clock;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::stores::Stores as Ports;
 use agentidp::ports::token_store::TokenIssue;
+use agentidp::ports::write::Write;
 use uuid::Uuid;
 
 use crate::redis_cluster::redis_cluster_url;
@@ -237,11 +238,44 @@ fn secret_of(credential: &Credential) -> Option<Fingerprint> {
     }
 }
 
+/// Events that a write records.
+pub trait Events {
+    fn events(&self) -> &[NewAuditEvent];
+}
+
+impl Events for NewAuditEvent {
+    fn events(&self) -> &[NewAuditEvent] {
+        std::slice::from_ref(self)
+    }
+}
+
+impl Events for Vec<NewAuditEvent> {
+    fn events(&self) -> &[NewAuditEvent] {
+        self
+    }
+}
+
+impl<const N: usize> Events for [NewAuditEvent; N] {
+    fn events(&self) -> &[NewAuditEvent] {
+        self
+    }
+}
+
+/// Returns a write without a caller, whose authority would have to hold.
+pub fn unchecked(events: &impl Events) -> Write<'_> {
+    let events = events.events();
+    Write { authority: None, events, at: events.first().map_or(NOON, |event| event.at) }
+}
+
+/// Returns a write of a caller with this authority.
+pub fn by<'a>(authority: &'a Authority, events: &'a impl Events) -> Write<'a> {
+    Write { authority: Some(authority), ..unchecked(events) }
+}
+
 pub fn event(action: AuditAction, resource: impl Into<Resource>) -> NewAuditEvent {
     NewAuditEvent {
         id: EventId(id()),
         actor: None,
-        authority: None,
         action,
         outcome: Outcome::Success,
         resource: Some(resource.into()),
@@ -282,7 +316,7 @@ impl Stores {
     pub async fn organization(&self, overrides: LimitOverrides) -> Organization {
         let organization = Organization { overrides, ..organization() };
         let created = event(AuditAction::OrganizationCreated, organization.id);
-        self.organizations.insert(&organization, &created).await.expect("stored");
+        self.organizations.insert(&organization, unchecked(&created)).await.expect("stored");
         organization
     }
 
@@ -295,7 +329,7 @@ impl Stores {
     /// Stores that agent.
     pub async fn add(&self, agent: Agent) -> Agent {
         let created = event(AuditAction::AgentCreated, agent.id);
-        self.agents.insert(Tenancy::All, &agent, None, std::slice::from_ref(&created)).await.expect("stored");
+        self.agents.insert(Tenancy::All, &agent, None, unchecked(&created)).await.expect("stored");
         agent
     }
 
@@ -303,7 +337,7 @@ impl Stores {
     pub async fn credential(&self, agent: &Agent) -> Credential {
         let credential = credential(agent.id);
         let generated = event(AuditAction::CredentialGenerated, credential.id);
-        self.credentials.insert(agent, &credential, 10, &generated).await.expect("stored");
+        self.credentials.insert(agent, &credential, 10, unchecked(&generated)).await.expect("stored");
         credential
     }
 
@@ -322,7 +356,7 @@ impl Stores {
             let update =
                 CredentialUpdate { before: &credential, after: &after, max_live: 10, agent_after: None };
             let revoked = event(AuditAction::CredentialRevoked, after.id);
-            self.credentials.update(agent, &update, &revoked).await.expect("revoked");
+            self.credentials.update(agent, &update, unchecked(&revoked)).await.expect("revoked");
         }
     }
 

@@ -2,7 +2,7 @@
 //! No token is issued past a waiting revocation, and a request that waits in vain fails alone.
 
 use agentidp::domain::agent::{Agent, AgentChange, Version};
-use agentidp::domain::audit::{AuditAction, Authority, NewAuditEvent};
+use agentidp::domain::audit::{AuditAction, Authority};
 use agentidp::domain::id::{OrganizationId, TokenId};
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
@@ -50,7 +50,7 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
     let suspended = agent.changed(suspension, NOON).expect("alive");
     let (agents, before) = (stores.agents.clone(), agent.clone());
-    let kill = tokio::spawn(async move { agents.update(&before, &suspended, &[]).await });
+    let kill = tokio::spawn(async move { agents.update(&before, &suspended, unchecked(&[])).await });
     until_waiting(&watcher, 1, &kill).await;
     let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
     let token = tokio::spawn(async move { tokens.issue(issue).await });
@@ -81,14 +81,14 @@ async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored()
         scopes: ManagementScopes::default(),
         token: None,
     };
-    let generated =
-        NewAuditEvent { authority: Some(authority), ..event(AuditAction::CredentialGenerated, new.id) };
+    let generated = event(AuditAction::CredentialGenerated, new.id);
     let credentials = stores.credentials.clone();
-    let change = tokio::spawn(async move { credentials.insert(&target, &new, 10, &generated).await });
+    let change =
+        tokio::spawn(async move { credentials.insert(&target, &new, 10, by(&authority, &generated)).await });
     until_waiting(&watcher, 1, &change).await;
     let killed = caller.with_tokens_revoked(NOON).expect("alive");
     let agents = stores.agents.clone();
-    let kill = tokio::spawn(async move { agents.update(&caller, &killed, &[]).await });
+    let kill = tokio::spawn(async move { agents.update(&caller, &killed, unchecked(&[])).await });
     until_waiting(&watcher, 2, &kill).await;
     assert!(!kill.is_finished());
     at_work.commit().await.expect("let go");
@@ -216,7 +216,7 @@ async fn one_organization_leaves_most_of_the_pool_to_others() {
     let flood: Vec<_> = (0..3 * RACERS)
         .map(|_| {
             let (agents, before, after) = (stores.agents.clone(), held.clone(), changed(&held, "2.0.0"));
-            tokio::spawn(async move { agents.update(&before, &after, &[]).await })
+            tokio::spawn(async move { agents.update(&before, &after, unchecked(&[])).await })
         })
         .collect();
     let watcher = stores.database().client("postgres").await;
@@ -224,9 +224,9 @@ async fn one_organization_leaves_most_of_the_pool_to_others() {
     let mut agent = free;
     for _ in 0..20 {
         let after = changed(&agent, "3.0.0");
-        stores.agents.update(&agent, &after, &[]).await.expect("there is a connection");
+        stores.agents.update(&agent, &after, unchecked(&[])).await.expect("there is a connection");
         let killed = after.with_tokens_revoked(NOON).expect("not final");
-        stores.agents.update(&after, &killed, &[]).await.expect("there is one for kills");
+        stores.agents.update(&after, &killed, unchecked(&[])).await.expect("there is one for kills");
         let page = PageRequest { number: 1, limit: 1 };
         let within = Tenancy::Only(agent.organization);
         let listing = stores.agents.list(within, &Default::default(), page).await.expect("and one for lists");
@@ -249,7 +249,7 @@ async fn who_is_at_the_limit_is_refused_without_the_lock_of_registrations() {
     let first = stores.add(agent(organization.id)).await;
     let register = async |new: &Agent| {
         let created = event(AuditAction::AgentCreated, new.id);
-        stores.agents.insert(Tenancy::All, new, None, std::slice::from_ref(&created)).await
+        stores.agents.insert(Tenancy::All, new, None, unchecked(&created)).await
     };
     let refused = register(&agent(organization.id)).await;
     assert!(matches!(refused, Err(InsertAgentError::LimitReached(1))), "{refused:?}");
@@ -268,6 +268,6 @@ async fn who_is_at_the_limit_is_refused_without_the_lock_of_registrations() {
     assert!(matches!(register(&taken).await, Err(InsertAgentError::EmailTaken)));
     at_work.commit().await.expect("let go");
     let gone = first.decommissioned(NOON).expect("not final");
-    stores.agents.update(&first, &gone, &[]).await.expect("decommissioned");
+    stores.agents.update(&first, &gone, unchecked(&[])).await.expect("decommissioned");
     register(&agent(organization.id)).await.expect("there is room at once");
 }

@@ -35,7 +35,9 @@ async fn a_slug_is_taken_once_however_many_race(stores: Stores) {
         let callers = (0..RACERS).map(|_| {
             let (organizations, mut new) = (stores.organizations.clone(), organization());
             new.slug = slug.clone();
-            async move { organizations.insert(&new, &event(AuditAction::OrganizationCreated, new.id)).await }
+            async move {
+                organizations.insert(&new, unchecked(&event(AuditAction::OrganizationCreated, new.id))).await
+            }
         });
         let outcomes = race(callers).await;
         let taken = |outcome: &&Result<(), _>| matches!(outcome, Err(InsertOrganizationError::SlugTaken));
@@ -61,7 +63,7 @@ async fn of_two_changes_of_one_state_one_wins(stores: Stores) {
                 let change = OrganizationChange { plan: Some(plan), ..OrganizationChange::default() };
                 let after = before.changed(change, NOON);
                 organizations
-                    .update(&before, &after, &[event(AuditAction::OrganizationUpdated, before.id)])
+                    .update(&before, &after, unchecked(&[event(AuditAction::OrganizationUpdated, before.id)]))
                     .await
             }
         });
@@ -74,7 +76,8 @@ async fn of_two_changes_of_one_state_one_wins(stores: Stores) {
 
 async fn the_organization_of_the_last_administrator_stays_active(stores: Stores) {
     let (first, ..) = stores.administrator().await;
-    let refused = stores.organizations.update(&first, &first.changed(suspension(), NOON), &[]).await;
+    let refused =
+        stores.organizations.update(&first, &first.changed(suspension(), NOON), unchecked(&[])).await;
     assert!(matches!(refused, Err(UpdateOrganizationError::LastAdministrator)));
     let kept = stores.organizations.find(Tenancy::All, first.id).await.expect("an answer");
     assert_eq!(kept.as_deref(), Some(&first), "nothing of the refused change stays");
@@ -82,10 +85,13 @@ async fn the_organization_of_the_last_administrator_stays_active(stores: Stores)
     let (second, ..) = stores.administrator().await;
     for round in 0..ROUNDS {
         let (one, other) = (first.clone(), second.clone());
-        let callers = [one, other].map(|before| {
-            let organizations = stores.organizations.clone();
-            async move { organizations.update(&before, &before.changed(suspension(), NOON), &[]).await }
-        });
+        let callers =
+            [one, other].map(|before| {
+                let organizations = stores.organizations.clone();
+                async move {
+                    organizations.update(&before, &before.changed(suspension(), NOON), unchecked(&[])).await
+                }
+            });
         let outcomes = race(callers).await;
         assert!(outcomes.iter().any(Result::is_err), "both went in round {round}");
     }
@@ -98,7 +104,7 @@ async fn a_list_is_newest_first_and_paged(stores: Stores) {
         new.created_at = NOON.plus_seconds(second);
         stores
             .organizations
-            .insert(&new, &event(AuditAction::OrganizationCreated, new.id))
+            .insert(&new, unchecked(&event(AuditAction::OrganizationCreated, new.id)))
             .await
             .expect("stored");
         ids.insert(0, new.id);

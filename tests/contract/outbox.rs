@@ -23,14 +23,14 @@ async fn notices(stores: &Stores) -> Vec<RevocationNotice> {
 async fn every_kill_puts_a_notice_in(stores: Stores) {
     let agent = stores.agent().await;
     let killed = agent.with_tokens_revoked(NOON).expect("alive");
-    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
     let suspended = killed.changed(suspension, NOON).expect("alive");
-    stores.agents.update(&killed, &suspended, &[]).await.expect("changed");
+    stores.agents.update(&killed, &suspended, unchecked(&[])).await.expect("changed");
     let before = stores.organization(LimitOverrides::default()).await;
     let status = Some(OrganizationStatus::Suspended);
     let after = before.changed(OrganizationChange { status, ..OrganizationChange::default() }, NOON);
-    stores.organizations.update(&before, &after, &[]).await.expect("changed");
+    stores.organizations.update(&before, &after, unchecked(&[])).await.expect("changed");
     let token = TokenId(id());
     let revocation = Revocation { token, organization: before.id, until: NOON.plus_seconds(60) };
     for _ in 0..2 {
@@ -48,20 +48,20 @@ async fn every_kill_puts_a_notice_in(stores: Stores) {
 async fn what_kills_nothing_puts_none_in(stores: Stores) {
     let agent = stores.agent().await;
     let killed = agent.with_tokens_revoked(NOON).expect("alive");
-    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let taken_out = stores.outbox.pending(100).await.expect("an answer")[0].id;
     stores.outbox.remove(&[taken_out]).await.expect("removed");
-    stores.agents.update(&agent, &killed, &[]).await.expect_err("a lost race");
+    stores.agents.update(&agent, &killed, unchecked(&[])).await.expect_err("a lost race");
     let change = AgentChange { version: Some(agent.version.clone()), ..AgentChange::default() };
     let same = killed.changed(change, NOON).expect("alive");
-    stores.agents.update(&killed, &same, &[]).await.expect("changed");
+    stores.agents.update(&killed, &same, unchecked(&[])).await.expect("changed");
     assert_eq!(notices(&stores).await, []);
 }
 
 async fn a_notice_stays_until_it_is_taken_out_or_past(stores: Stores) {
     let agent = stores.agent().await;
     let killed = agent.with_tokens_revoked(NOON).expect("alive");
-    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let notice = RevocationNotice::of_agent(&killed, NOON);
     assert_eq!((notices(&stores).await, notices(&stores).await), (vec![notice], vec![notice]));
     assert!(stores.outbox.pending(0).await.expect("an answer").is_empty(), "no more than was asked for");

@@ -42,7 +42,7 @@ async fn nothing_is_issued_to_a_secret_that_was_rotated_since(stores: Stores) {
         agent_after: None,
     };
     let rotated = event(AuditAction::CredentialRotated, after.id);
-    stores.credentials.update(&agent, &change, &rotated).await.expect("changed");
+    stores.credentials.update(&agent, &change, unchecked(&rotated)).await.expect("changed");
     let outcome = stores.tokens.issue(issue(&agent, &before)).await;
     assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "the credential lives, the secret does not");
     stores.tokens.issue(issue(&agent, &after)).await.expect("the new one does");
@@ -79,7 +79,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     let after = changed
         .changed(AgentChange { capabilities: Some(fewer), ..AgentChange::default() }, NOON)
         .expect("alive");
-    stores.agents.update(&changed, &after, &[]).await.expect("changed");
+    stores.agents.update(&changed, &after, unchecked(&[])).await.expect("changed");
     refused(issue(&changed, &credential_of_it), "an agent whose capabilities have changed").await;
     let changed = stores.agent().await;
     let credential_of_it = stores.credential(&changed).await;
@@ -87,12 +87,12 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     let before = before.expect("stored");
     let after =
         before.changed(OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() }, NOON);
-    stores.organizations.update(&before, &after, &[]).await.expect("changed");
+    stores.organizations.update(&before, &after, unchecked(&[])).await.expect("changed");
     refused(issue(&changed, &credential_of_it), "an organization that has changed").await;
 
     let expiring = Credential { expires_at: Some(NOON), ..crate::fixtures::credential(agent.id) };
     let generated = event(AuditAction::CredentialGenerated, expiring.id);
-    stores.credentials.insert(&agent, &expiring, 10, &generated).await.expect("stored");
+    stores.credentials.insert(&agent, &expiring, 10, unchecked(&generated)).await.expect("stored");
     refused(issue(&agent, &expiring), "an expired credential").await;
 
     let revoked = credential.revoked(NOON).expect("live");
@@ -103,7 +103,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
         agent_after: None,
     };
     let event = event(AuditAction::CredentialRevoked, revoked.id);
-    stores.credentials.update(&agent, &change, &event).await.expect("changed");
+    stores.credentials.update(&agent, &change, unchecked(&event)).await.expect("changed");
     refused(issue(&agent, &credential), "a revoked credential").await;
 
     let other = stores.agent().await;
@@ -113,7 +113,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     let suspension =
         OrganizationChange { status: Some(OrganizationStatus::Suspended), ..OrganizationChange::default() };
     let suspended = within.changed(suspension, NOON);
-    stores.organizations.update(&within, &suspended, &[]).await.expect("changed");
+    stores.organizations.update(&within, &suspended, unchecked(&[])).await.expect("changed");
     refused(issue(&other, &live), "a suspended organization").await;
     let current = TokenIssue { revision: suspended.revision, ..issue(&other, &live) };
     refused(current, "a suspended organization, of its own revision").await;
@@ -129,7 +129,9 @@ async fn no_token_is_issued_under_a_generation_that_a_kill_has_passed(stores: St
         let suspended = agent.changed(suspension, NOON).expect("alive");
         let kill = {
             let (agents, before, after) = (stores.agents.clone(), agent.clone(), suspended.clone());
-            tokio::spawn(async move { agents.update(&before, &after, &[]).await.expect("changed") })
+            tokio::spawn(
+                async move { agents.update(&before, &after, unchecked(&[])).await.expect("changed") },
+            )
         };
         let callers = (0..RACERS).map(|_| {
             let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
@@ -280,7 +282,7 @@ async fn revocations_at_once_have_one_event_a_token(stores: Stores) {
 async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores) {
     let agent = stores.agent().await;
     let killed = agent.with_tokens_revoked(NOON).expect("alive");
-    stores.agents.update(&agent, &killed, &[]).await.expect("changed");
+    stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let status =
         stores.tokens.status(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");
     assert_eq!(

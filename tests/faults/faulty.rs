@@ -22,6 +22,7 @@ use agentidp::ports::organization_store::{
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::stores::Stores;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+use agentidp::ports::write::Write;
 use async_trait::async_trait;
 
 use crate::pace::{Rng, wait};
@@ -118,9 +119,9 @@ impl AgentStore for Faulty {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), InsertAgentError> {
-        self.around(true, self.stores.agents.insert(within, agent, credential, events)).await
+        self.around(true, self.stores.agents.insert(within, agent, credential, write)).await
     }
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
@@ -136,13 +137,8 @@ impl AgentStore for Faulty {
         self.around(false, self.stores.agents.list(within, filter, page)).await
     }
 
-    async fn update(
-        &self,
-        before: &Agent,
-        after: &Agent,
-        events: &[NewAuditEvent],
-    ) -> Result<(), UpdateAgentError> {
-        self.around(true, self.stores.agents.update(before, after, events)).await
+    async fn update(&self, before: &Agent, after: &Agent, write: Write<'_>) -> Result<(), UpdateAgentError> {
+        self.around(true, self.stores.agents.update(before, after, write)).await
     }
 }
 
@@ -151,9 +147,9 @@ impl OrganizationStore for Faulty {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertOrganizationError> {
-        self.around(true, self.stores.organizations.insert(organization, event)).await
+        self.around(true, self.stores.organizations.insert(organization, write)).await
     }
 
     async fn find(
@@ -176,9 +172,9 @@ impl OrganizationStore for Faulty {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), UpdateOrganizationError> {
-        self.around(true, self.stores.organizations.update(before, after, events)).await
+        self.around(true, self.stores.organizations.update(before, after, write)).await
     }
 }
 
@@ -198,9 +194,9 @@ impl CredentialStore for Faulty {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertCredentialError> {
-        self.around(true, self.stores.credentials.insert(agent, credential, max_live, event)).await
+        self.around(true, self.stores.credentials.insert(agent, credential, max_live, write)).await
     }
 
     async fn find(&self, agent: AgentId, id: CredentialId) -> Result<Option<Arc<Credential>>, StoreError> {
@@ -220,9 +216,9 @@ impl CredentialStore for Faulty {
         &self,
         agent: &Agent,
         change: &CredentialUpdate<'_>,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), UpdateCredentialError> {
-        self.around(true, self.stores.credentials.update(agent, change, event)).await
+        self.around(true, self.stores.credentials.update(agent, change, write)).await
     }
 
     async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {

@@ -247,7 +247,6 @@ impl From<StoreError> for ApiError {
             )
             .with_retry_after(1)
             .caused_by(&cause),
-            StoreError::NoLongerAllowed => BearerError::Invalid.into(),
             StoreError::Inconsistent { .. } => Self::internal(&cause),
         }
     }
@@ -308,6 +307,7 @@ impl From<AgentsError> for ApiError {
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
             E::Conflict => Self::new(Code::Conflict, message),
             E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::CallerRevoked(_) => BearerError::Invalid.into(),
             E::Store(failure) => failure.into(),
         }
     }
@@ -333,6 +333,7 @@ impl From<CredentialsError> for ApiError {
             E::AlreadyRevoked(_) => Self::new(Code::CredentialAlreadyRevoked, message),
             E::LastAdministrator => Self::new(Code::LastAdministrator, message),
             E::Hasher(failure) => failure.into(),
+            E::CallerRevoked(_) => BearerError::Invalid.into(),
             E::Store(failure) => failure.into(),
         }
     }
@@ -348,6 +349,7 @@ impl From<OrganizationsError> for ApiError {
             E::SlugTaken => Self::new(Code::OrganizationAlreadyExists, message),
             E::Conflict => Self::new(Code::Conflict, message),
             E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::CallerRevoked(_) => BearerError::Invalid.into(),
             E::Store(failure) => failure.into(),
         }
     }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::Memory;
 use super::state::page_of;
 use crate::domain::agent::{Agent, AgentStatus};
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Page, PageRequest};
@@ -15,6 +14,7 @@ use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;
 use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
 use crate::ports::store_error::StoreError;
+use crate::ports::write::Write;
 
 #[async_trait]
 impl AgentStore for Memory {
@@ -23,10 +23,10 @@ impl AgentStore for Memory {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), InsertAgentError> {
         let state = &mut *self.lock();
-        state.allow(events)?;
+        state.allow(write)?;
         let organization = state.organizations.get(&agent.organization);
         let Some(organization) = organization.filter(|found| within.contains(found.id)) else {
             return Err(InsertAgentError::NoSuchOrganization);
@@ -45,7 +45,7 @@ impl AgentStore for Memory {
         state.agents_by_age.insert((agent.created_at, agent.id));
         state.put_agent(Arc::new(agent.clone()));
         state.credentials.entry(agent.id).or_default().extend(credential.cloned().map(Arc::new));
-        state.record_all(agent.organization, events);
+        state.record_all(agent.organization, write.events);
         Ok(())
     }
 
@@ -67,14 +67,9 @@ impl AgentStore for Memory {
         Ok(page_of(wanted.cloned(), page))
     }
 
-    async fn update(
-        &self,
-        before: &Agent,
-        after: &Agent,
-        events: &[NewAuditEvent],
-    ) -> Result<(), UpdateAgentError> {
+    async fn update(&self, before: &Agent, after: &Agent, write: Write<'_>) -> Result<(), UpdateAgentError> {
         let state = &mut *self.lock();
-        state.allow(events)?;
+        state.allow(write)?;
         let stored = state.agents.get(&before.id);
         let Some(stored) = stored.filter(|stored| stored.revision == before.revision).cloned() else {
             return Err(UpdateAgentError::LostRace);
@@ -96,7 +91,7 @@ impl AgentStore for Memory {
             }
         }
         state.announce(before.generation, after);
-        state.record_all(after.organization, events);
+        state.record_all(after.organization, write.events);
         Ok(())
     }
 }

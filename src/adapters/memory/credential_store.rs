@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::Memory;
 use super::state::{State, page_of};
 use crate::domain::agent::Agent;
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Page, PageRequest};
@@ -16,6 +15,7 @@ use crate::ports::credential_store::{
     Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use crate::ports::store_error::StoreError;
+use crate::ports::write::Write;
 
 #[async_trait]
 impl CredentialStore for Memory {
@@ -33,19 +33,19 @@ impl CredentialStore for Memory {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertCredentialError> {
         let state = &mut *self.lock();
-        state.allow(std::slice::from_ref(event))?;
+        state.allow(write)?;
         if !state.is_still(agent) {
             return Err(InsertCredentialError::LostRace);
         }
-        state.check_capacity(agent.id, max_live, event.at)?;
+        state.check_capacity(agent.id, max_live, write.at)?;
         if state.unrevoked_like(credential) >= MAX_UNREVOKED as usize {
             return Err(InsertCredentialError::TooManyUnrevoked);
         }
         state.credentials.entry(agent.id).or_default().push(Arc::new(credential.clone()));
-        state.record(Some(agent.organization), event.clone());
+        state.record_all(agent.organization, write.events);
         Ok(())
     }
 
@@ -69,11 +69,11 @@ impl CredentialStore for Memory {
         &self,
         agent: &Agent,
         change: &CredentialUpdate<'_>,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), UpdateCredentialError> {
-        let now = event.at;
+        let now = write.at;
         let state = &mut *self.lock();
-        state.allow(std::slice::from_ref(event))?;
+        state.allow(write)?;
         if !state.is_still(agent) {
             return Err(UpdateCredentialError::LostRaceForAgent);
         }
@@ -102,7 +102,7 @@ impl CredentialStore for Memory {
             state.put_agent(Arc::new(agent_after.clone()));
             state.announce(agent.generation, agent_after);
         }
-        state.record(Some(agent.organization), event.clone());
+        state.record_all(agent.organization, write.events);
         Ok(())
     }
 

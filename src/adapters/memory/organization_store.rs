@@ -6,7 +6,6 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::page_of;
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, Slug};
 use crate::domain::page::{Page, PageRequest};
@@ -14,23 +13,24 @@ use crate::domain::tenancy::Tenancy;
 use crate::domain::token::RevocationNotice;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
 use crate::ports::store_error::StoreError;
+use crate::ports::write::Write;
 
 #[async_trait]
 impl OrganizationStore for Memory {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertOrganizationError> {
         let state = &mut *self.lock();
-        state.allow(std::slice::from_ref(event))?;
+        state.allow(write)?;
         if state.slugs.contains_key(&organization.slug) {
             return Err(InsertOrganizationError::SlugTaken);
         }
         state.slugs.insert(organization.slug.clone(), organization.id);
         state.organizations_by_age.insert((organization.created_at, organization.id));
         state.organizations.insert(organization.id, Arc::new(organization.clone()));
-        state.record(Some(organization.id), event.clone());
+        state.record_all(organization.id, write.events);
         Ok(())
     }
 
@@ -57,10 +57,10 @@ impl OrganizationStore for Memory {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), UpdateOrganizationError> {
         let state = &mut *self.lock();
-        state.allow(events)?;
+        state.allow(write)?;
         let stored = state.organizations.get(&before.id).cloned();
         let Some(stored) = stored.filter(|stored| stored.revision == before.revision) else {
             return Err(UpdateOrganizationError::LostRace);
@@ -80,7 +80,7 @@ impl OrganizationStore for Memory {
         if after.generation > before.generation {
             state.notify(RevocationNotice::of_organization(after, now));
         }
-        state.record_all(after.id, events);
+        state.record_all(after.id, write.events);
         Ok(())
     }
 }

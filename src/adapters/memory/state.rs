@@ -17,6 +17,7 @@ use crate::domain::token::RevocationNotice;
 use crate::ports::outbox::{NoticeId, PendingNotice};
 use crate::ports::store_error::StoreError;
 use crate::ports::store_health::StoreHealth;
+use crate::ports::write::{CallerRevoked, Write};
 
 /// All stores of one service, in memory.
 #[derive(Default)]
@@ -88,15 +89,15 @@ impl State {
         self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));
     }
 
-    /// Returns [`StoreError::NoLongerAllowed`] if the caller's authority for a change no longer holds.
-    pub(super) fn allow(&self, drafts: &[NewAuditEvent]) -> Result<(), StoreError> {
-        let Some(authority) = drafts.first().and_then(|draft| draft.authority) else { return Ok(()) };
+    /// Returns [`CallerRevoked`] if the authority for a write no longer holds.
+    pub(super) fn allow(&self, write: Write<'_>) -> Result<(), CallerRevoked> {
+        let Some(authority) = write.authority else { return Ok(()) };
         let is_revoked = authority.token.is_some_and(|token| self.revocations.contains_key(&token));
         let holds = self.agents.get(&authority.agent).is_some_and(|agent| {
             let organization = self.organizations.get(&agent.organization);
             organization.is_some_and(|organization| authority.holds(agent, organization, is_revoked))
         });
-        if holds { Ok(()) } else { Err(StoreError::NoLongerAllowed) }
+        if holds { Ok(()) } else { Err(CallerRevoked) }
     }
 
     pub(super) fn record_all(&mut self, organization: OrganizationId, drafts: &[NewAuditEvent]) {

@@ -10,7 +10,6 @@ use super::store::{Parameter, Postgres};
 use super::transaction::Transaction;
 use super::where_clause::WhereClause;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Page, PageRequest};
@@ -19,6 +18,7 @@ use crate::domain::tenancy::Tenancy;
 use crate::domain::token::RevocationNotice;
 use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
 use crate::ports::store_error::StoreError;
+use crate::ports::write::Write;
 
 /// Agents come into an organization one at a time, so that the count below is still so when one is stored.
 fn lock_organization(id: OrganizationId) -> String {
@@ -53,10 +53,10 @@ impl AgentStore for Postgres {
         within: Tenancy,
         agent: &Agent,
         credential: Option<&Credential>,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), InsertAgentError> {
         self.refuse_if_full(within, agent).await?;
-        let mut change = self.begin_after(&lock_organization(agent.organization), events).await?;
+        let mut change = self.begin_after(&lock_organization(agent.organization), write).await??;
         let sql = format!(
             "-- agent_store.organization_and_its_agents\n\
              SELECT {ORGANIZATION}, {LIVING} AS living FROM organizations WHERE organization_id = $1 FOR SHARE"
@@ -95,7 +95,7 @@ impl AgentStore for Postgres {
         if let Some(credential) = credential {
             change.insert_credential(credential).await?;
         }
-        change.record(agent.organization, events).await?;
+        change.record(agent.organization, write.events).await?;
         Ok(change.commit().await?)
     }
 
@@ -150,15 +150,10 @@ impl AgentStore for Postgres {
         page_of(&rows, codec::agent)
     }
 
-    async fn update(
-        &self,
-        before: &Agent,
-        after: &Agent,
-        events: &[NewAuditEvent],
-    ) -> Result<(), UpdateAgentError> {
+    async fn update(&self, before: &Agent, after: &Agent, write: Write<'_>) -> Result<(), UpdateAgentError> {
         let now = after.updated_at;
         let is_revocation = after.generation > before.generation;
-        let mut change = self.begin_exclusive(after.organization, is_revocation, events).await?;
+        let mut change = self.begin_exclusive(after.organization, is_revocation, write).await??;
         let may_be_last = before.could_administer() && !after.could_administer();
         if may_be_last {
             change.lock_administrators().await?;
@@ -173,7 +168,7 @@ impl AgentStore for Postgres {
         if after.status == AgentStatus::Decommissioned {
             change.execute(REVOKE_CREDENTIALS, &[&after.id.0, &now]).await?;
         }
-        change.record(after.organization, events).await?;
+        change.record(after.organization, write.events).await?;
         Ok(change.commit().await?)
     }
 }

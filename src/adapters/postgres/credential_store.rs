@@ -9,7 +9,6 @@ use super::codec::{self, CREDENTIAL, KindColumns, empty_page, number, page_of, s
 use super::store::{Parameter, Postgres};
 use super::transaction::Transaction;
 use crate::domain::agent::Agent;
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Page, PageRequest};
@@ -18,6 +17,7 @@ use crate::ports::credential_store::{
     Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use crate::ports::store_error::StoreError;
+use crate::ports::write::Write;
 
 /// Whoever changes an agent's credentials holds its row, so that the count below is still so at the end.
 const LOCK_AGENT: &str = "\
@@ -74,21 +74,20 @@ impl CredentialStore for Postgres {
         agent: &Agent,
         credential: &Credential,
         max_live: u32,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertCredentialError> {
-        let events = std::slice::from_ref(event);
-        let mut change = self.begin_exclusive(agent.organization, false, events).await?;
+        let mut change = self.begin_exclusive(agent.organization, false, write).await??;
         if !change.lock_agent(agent).await? {
             return Err(InsertCredentialError::LostRace);
         }
-        let rows = change.query(COUNT, &[&agent.id.0, &event.at]).await?;
+        let rows = change.query(COUNT, &[&agent.id.0, &write.at]).await?;
         refuse_without_room(&rows[0], max_live)?;
         let kind = if matches!(credential.kind, CredentialKind::Key(_)) { "keys" } else { "secrets" };
         if number(&rows[0], kind)? >= MAX_UNREVOKED.into() {
             return Err(InsertCredentialError::TooManyUnrevoked);
         }
         change.insert_credential(credential).await?;
-        change.record(agent.organization, events).await?;
+        change.record(agent.organization, write.events).await?;
         Ok(change.commit().await?)
     }
 
@@ -130,13 +129,12 @@ impl CredentialStore for Postgres {
         &self,
         agent: &Agent,
         update: &CredentialUpdate<'_>,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), UpdateCredentialError> {
         let (before, after) = (update.before, update.after);
-        let now = event.at;
-        let events = std::slice::from_ref(event);
+        let now = write.at;
         let is_revocation = after.revoked_at.is_some() || update.agent_after.is_some();
-        let mut change = self.begin_exclusive(agent.organization, is_revocation, events).await?;
+        let mut change = self.begin_exclusive(agent.organization, is_revocation, write).await??;
         let ends = before.works_longer_than(after, now).filter(|_| agent.could_administer());
         if ends.is_some() {
             change.lock_administrators().await?;
@@ -184,7 +182,7 @@ impl CredentialStore for Postgres {
         {
             return Err(UpdateCredentialError::LostRaceForAgent);
         }
-        change.record(agent.organization, events).await?;
+        change.record(agent.organization, write.events).await?;
         Ok(change.commit().await?)
     }
 

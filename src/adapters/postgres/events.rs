@@ -106,7 +106,6 @@ pub(super) fn event(row: &Row) -> Result<AuditEvent, StoreError> {
         draft: NewAuditEvent {
             id: EventId(column(row, "event_id")?),
             actor: column::<Option<Uuid>>(row, "agent_id")?.map(AgentId),
-            authority: None,
             action: of(row, "action", &AuditAction::ALL)?.ok_or_else(|| missing("action"))?,
             outcome: of(row, "outcome", &Outcome::ALL)?.ok_or_else(|| missing("outcome"))?,
             resource: kind.zip(resource_id).map(|(kind, id)| Resource { kind, id }),

@@ -65,7 +65,6 @@ pub(super) fn is_row_error(error: &Error) -> bool {
 /// One error, told to many.
 pub(super) fn copy_for_waiter(error: &StoreError) -> StoreError {
     match error {
-        StoreError::NoLongerAllowed => StoreError::NoLongerAllowed,
         StoreError::Unavailable { source, .. } => unavailable(with_causes(&**source)),
         StoreError::InDoubt { source, .. } => in_doubt(with_causes(&**source)),
         StoreError::Inconsistent { what, .. } => inconsistent(what.clone()),

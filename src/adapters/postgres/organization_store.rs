@@ -6,7 +6,6 @@ use async_trait::async_trait;
 
 use super::codec::{self, ORGANIZATION, empty_page, limit_column, name_of, page_of, signed};
 use super::store::{Parameter, Postgres};
-use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, OrganizationStatus, Slug};
 use crate::domain::page::{Page, PageRequest};
@@ -15,6 +14,7 @@ use crate::domain::tenancy::Tenancy;
 use crate::domain::token::RevocationNotice;
 use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
 use crate::ports::store_error::StoreError;
+use crate::ports::write::Write;
 
 const INSERT: &str = "\
 -- organization_store.insert
@@ -39,10 +39,9 @@ impl OrganizationStore for Postgres {
     async fn insert(
         &self,
         organization: &Organization,
-        event: &NewAuditEvent,
+        write: Write<'_>,
     ) -> Result<(), InsertOrganizationError> {
-        let events = std::slice::from_ref(event);
-        let mut change = self.begin(events).await?;
+        let mut change = self.begin(write).await??;
         let resources: Vec<&str> =
             organization.resources.iter().map(crate::domain::organization::ResourceUri::as_str).collect();
         let parameters: [Parameter<'_>; 14] = [
@@ -64,7 +63,7 @@ impl OrganizationStore for Postgres {
         if change.execute(INSERT, &parameters).await? == 0 {
             return Err(InsertOrganizationError::SlugTaken);
         }
-        change.record(organization.id, events).await?;
+        change.record(organization.id, write.events).await?;
         Ok(change.commit().await?)
     }
 
@@ -108,11 +107,11 @@ impl OrganizationStore for Postgres {
         &self,
         before: &Organization,
         after: &Organization,
-        events: &[NewAuditEvent],
+        write: Write<'_>,
     ) -> Result<(), UpdateOrganizationError> {
         let now = after.updated_at;
         let is_suspension = before.is_active() && !after.is_active();
-        let mut change = self.begin_exclusive(after.id, is_suspension, events).await?;
+        let mut change = self.begin_exclusive(after.id, is_suspension, write).await??;
         if is_suspension {
             change.lock_administrators().await?;
         }
@@ -143,7 +142,7 @@ impl OrganizationStore for Postgres {
         if after.generation > before.generation {
             change.notify(&RevocationNotice::of_organization(after, now)).await?;
         }
-        change.record(after.id, events).await?;
+        change.record(after.id, write.events).await?;
         Ok(change.commit().await?)
     }
 }

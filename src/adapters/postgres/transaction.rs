@@ -18,6 +18,7 @@ use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{RevocationNotice, RevocationTarget};
 use crate::ports::store_error::{StoreError, with_causes};
+use crate::ports::write::{CallerRevoked, Write};
 use crate::shares::Place;
 
 /// How long a whole change may take.
@@ -73,17 +74,20 @@ pub(super) struct Transaction<'a> {
 
 impl Postgres {
     /// Begins a change that will record these events, where whoever asked for it still may.
-    pub(super) async fn begin(&self, events: &[NewAuditEvent]) -> Result<Transaction<'_>, StoreError> {
-        self.begin_at("BEGIN", None, false, events).await
+    pub(super) async fn begin(
+        &self,
+        write: Write<'_>,
+    ) -> Result<Result<Transaction<'_>, CallerRevoked>, StoreError> {
+        self.begin_at("BEGIN", None, false, write).await
     }
 
     /// The same behind a lock that it waits for first, so that it keeps nobody from a gate meanwhile.
     pub(super) async fn begin_after(
         &self,
         lock: &str,
-        events: &[NewAuditEvent],
-    ) -> Result<Transaction<'_>, StoreError> {
-        self.begin_at(&format!("BEGIN; {lock}"), None, false, events).await
+        write: Write<'_>,
+    ) -> Result<Result<Transaction<'_>, CallerRevoked>, StoreError> {
+        self.begin_at(&format!("BEGIN; {lock}"), None, false, write).await
     }
 
     /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
@@ -93,9 +97,9 @@ impl Postgres {
         &self,
         organization: OrganizationId,
         is_revocation: bool,
-        events: &[NewAuditEvent],
-    ) -> Result<Transaction<'_>, StoreError> {
-        self.begin_at("BEGIN", Some(organization), is_revocation, events).await
+        write: Write<'_>,
+    ) -> Result<Result<Transaction<'_>, CallerRevoked>, StoreError> {
+        self.begin_at("BEGIN", Some(organization), is_revocation, write).await
     }
 
     async fn begin_at(
@@ -103,14 +107,14 @@ impl Postgres {
         begin: &str,
         changed: Option<OrganizationId>,
         is_revocation: bool,
-        events: &[NewAuditEvent],
-    ) -> Result<Transaction<'_>, StoreError> {
+        write: Write<'_>,
+    ) -> Result<Result<Transaction<'_>, CallerRevoked>, StoreError> {
         // As the function `organization_gate` reckons it.
         let gate = |OrganizationId(id): OrganizationId| {
             let [.., a, b, c, d] = *id.as_bytes();
             i32::from_be_bytes([a, b, c, d])
         };
-        let authority = events.first().and_then(|event| event.authority);
+        let authority = write.authority;
         let own = changed.map(gate);
         let callers =
             authority.map(|authority| gate(authority.organization)).filter(|gate| Some(*gate) != own);
@@ -122,11 +126,11 @@ impl Postgres {
             gates.into_iter().map(|(gate, lock)| format!("; SELECT {lock}(1, {gate})")).collect();
         let whose = authority.map(|authority| authority.organization).or(changed);
         let place = self.place(whose, is_revocation).await?;
-        let mut change = self.begin_by(&format!("{begin}{locks}"), is_revocation, events).await?;
+        let mut change = self.begin_by(&format!("{begin}{locks}"), is_revocation, write.events).await?;
         change.place = place;
         match authority {
-            Some(authority) if !change.holds(&authority).await? => Err(StoreError::NoLongerAllowed),
-            _ => Ok(change),
+            Some(authority) if !change.holds(authority).await? => Ok(Err(CallerRevoked)),
+            _ => Ok(Ok(change)),
         }
     }
 

@@ -1,0 +1,20 @@
+//! Writes on behalf of a caller.
+
+use crate::domain::audit::{Authority, NewAuditEvent};
+use crate::domain::time::Timestamp;
+
+/// What must still hold when a write commits, and what is recorded with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Write<'a> {
+    /// Authority of the caller, checked in the same transaction; `None` for the operator of the service.
+    pub authority: Option<&'a Authority>,
+    /// Events of the change, stored in the same transaction.
+    pub events: &'a [NewAuditEvent],
+    /// Instant of the write. Which credentials are live is judged by it.
+    pub at: Timestamp,
+}
+
+/// The caller's authority no longer held when its write was to be stored. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the caller's authorization was revoked while the change was in progress")]
+pub struct CallerRevoked;
