@@ -88,8 +88,12 @@ impl Audit {
     /// Removes events past their retention and its grace period.
     ///
     /// Returns approximately how many were removed.
-    pub async fn purge(&self) -> Result<u64, StoreError> {
-        self.log.purge(self.clock.now()).await
+    pub async fn purge(&self) -> Result<(), StoreError> {
+        let removed = self.log.purge(self.clock.now()).await?;
+        if removed > 0 {
+            tracing::info!(removed, "removed audit events past their retention period");
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ pub mod agents;
 pub mod audit;
 pub mod audit_buffer;
 pub mod auth_failures;
+pub mod background;
 pub mod bearer;
 pub mod bootstrap;
 pub mod caller;
@@ -22,6 +23,7 @@ pub mod revocation;
 pub mod revocation_relay;
 pub mod token;
 pub mod usage;
+pub mod usage_mirror;
 
 use std::sync::Arc;
 
@@ -98,6 +100,8 @@ pub struct App {
     pub keys: keys::Keys,
     /// Creation of the organization `default` and of administrators.
     pub bootstrap: bootstrap::Bootstrap,
+    /// Publishes monthly usage for operators.
+    pub usage_publisher: usage_mirror::UsagePublisher,
     /// Relay of revocations to the shared cache.
     pub revocation_relay: revocation_relay::RevocationRelay,
     /// Readiness of the stores.
@@ -124,6 +128,8 @@ impl App {
             requests_per_minute: settings.address_requests_per_minute,
             exhausted: Arc::default(),
         };
+        let usage_publisher =
+            usage_mirror::UsagePublisher::new(stores.usage.clone(), stores.usage_mirror.clone());
         let clients = client_auth::ClientAuth {
             store: stores.credentials.clone(),
             tokens: stores.tokens.clone(),
@@ -162,6 +168,7 @@ impl App {
                 store: stores.tokens.clone(),
                 signer: ports.signer.clone(),
                 auth_failures: auth_failures.clone(),
+                usage: usage_publisher.clone(),
                 events: events.clone(),
                 ids: ports.ids.clone(),
                 clock: ports.clock.clone(),
@@ -206,6 +213,7 @@ impl App {
                 cache: stores.revocation_cache.clone(),
             },
             readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
+            usage_publisher,
             clients,
             auth_failures,
             audit_buffer,

@@ -56,7 +56,6 @@ mod tests {
     use crate::domain::time::Timestamp;
     use crate::domain::token::{Claims, RevocationNotice, RevocationTarget};
     use crate::ports::outbox::{NoticeId, PendingNotice};
-    use crate::ports::revocation_cache::MonthlyUsage;
 
     struct Pending(Mutex<Vec<PendingNotice>>);
 
@@ -90,10 +89,6 @@ mod tests {
 
         async fn is_revoked(&self, _: &Claims) -> Result<bool, StoreError> {
             Ok(false)
-        }
-
-        async fn show_usage(&self, _: &MonthlyUsage) -> Result<(), StoreError> {
-            Ok(())
         }
     }
 

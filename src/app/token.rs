@@ -7,6 +7,7 @@ use super::auth_failures::AuthFailures;
 use super::client_auth::{AuthenticatedClient, ClientAuth, ClientAuthError, PresentedCredentials};
 use super::events::{EventDetails, Events};
 use super::request_context::{AdmissionError, RequestContext};
+use super::usage_mirror::UsagePublisher;
 use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::id::TokenId;
 use crate::domain::organization::Organization;
@@ -28,6 +29,7 @@ pub struct Tokens {
     pub(super) store: Arc<dyn TokenStore>,
     pub(super) signer: Arc<dyn TokenSigner>,
     pub(super) auth_failures: AuthFailures,
+    pub(super) usage: UsagePublisher,
     pub(super) events: Events,
     pub(super) ids: Arc<dyn Ids>,
     pub(super) clock: Arc<dyn Clock>,
@@ -91,8 +93,10 @@ impl Tokens {
                 assertion: client.assertion.clone(),
                 event: self.event(context, &client, &claims),
             };
+            let month = issue.event.at.month();
             match self.store.issue(issue).await {
-                Ok(_) => {
+                Ok(()) => {
+                    self.usage.note(claims.agent, month);
                     return Ok(IssuedToken {
                         token: self.signer.sign(&claims)?,
                         expires_in_seconds: self.settings.token_ttl_seconds,

@@ -39,5 +39,6 @@ pub mod store_health;
 pub mod stores;
 pub mod token_signer;
 pub mod token_store;
+pub mod usage_mirror;
 pub mod usage_store;
 pub mod write;

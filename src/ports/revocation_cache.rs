@@ -3,8 +3,6 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::id::AgentId;
-use crate::domain::time::Month;
 use crate::domain::token::{Claims, RevocationNotice};
 
 /// Best-effort cache of revocations that all instances read and write.
@@ -24,21 +22,4 @@ pub trait RevocationCache: Send + Sync {
     /// `false` means nothing: the token may be revoked all the same. Returns a [`StoreError`] if the cache
     /// cannot answer.
     async fn is_revoked(&self, claims: &Claims) -> Result<bool, StoreError>;
-
-    /// Stores how many tokens a client was issued in a month, until the end of that month.
-    ///
-    /// The number is only ever raised. It is for operators to read; no limit depends on it. Returns a
-    /// [`StoreError`] if the cache failed.
-    async fn show_usage(&self, usage: &MonthlyUsage) -> Result<(), StoreError>;
-}
-
-/// Number of tokens that a client was issued in a month.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MonthlyUsage {
-    /// The client.
-    pub client: AgentId,
-    /// The month.
-    pub month: Month,
-    /// Number of its tokens in that month.
-    pub tokens: u64,
 }

@@ -11,6 +11,7 @@ use super::rate_limiter::RateLimiter;
 use super::revocation_cache::RevocationCache;
 use super::store_health::StoreHealth;
 use super::token_store::TokenStore;
+use super::usage_mirror::UsageMirror;
 use super::usage_store::UsageStore;
 
 /// Stores that belong together: data written through one is visible to the others.
@@ -32,6 +33,8 @@ pub struct Stores {
     pub outbox: Arc<dyn Outbox>,
     /// Cache in which instances share revocations; `None` if no such cache is configured.
     pub revocation_cache: Option<Arc<dyn RevocationCache>>,
+    /// Copy of monthly usage for operators; `None` if none is configured.
+    pub usage_mirror: Option<Arc<dyn UsageMirror>>,
     /// Health checks of the stores.
     pub health: Vec<Arc<dyn StoreHealth>>,
     /// Limiter of requests per minute.
@@ -63,6 +66,7 @@ impl Stores {
             usage: store.clone(),
             outbox: store.clone(),
             revocation_cache: None,
+            usage_mirror: None,
             health: vec![store.clone()],
             limiter,
         }

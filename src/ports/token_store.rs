@@ -12,7 +12,7 @@ use crate::domain::token::{Claims, TokenStatus};
 /// Decides which tokens may be issued, and knows which are revoked.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// Approves the issuance of a token, and returns the client's number of tokens in that month.
+    /// Approves the issuance of a token.
     ///
     /// In one step, all or nothing, the store records the `token.issued` event, counts the token against the
     /// client's quota of the month, marks the assertion as used and records the use of the credential.
@@ -22,13 +22,11 @@ pub trait TokenStore: Send + Sync {
     /// the assertion was never used. A *live* credential is neither revoked nor expired. The quota is exact
     /// however many callers race. A refusal stores nothing.
     ///
-    /// The returned number includes this token.
-    ///
     /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if the agent, its organization or the
     /// credential does not meet these conditions, [`QuotaReached`](IssueError::QuotaReached) if the month's
     /// quota is exhausted, and [`AssertionSpent`](IssueError::AssertionSpent) if the assertion was used
     /// before.
-    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError>;
+    async fn issue(&self, issue: TokenIssue) -> Result<(), IssueError>;
 
     /// Marks an assertion as used without issuing a token; `false` if it was used before.
     ///

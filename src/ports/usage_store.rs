@@ -14,6 +14,11 @@ pub trait UsageStore: Send + Sync {
     /// The result has its present agents, its tokens in that month, and the `clients` clients with the most
     /// tokens, busiest first, or only the named client. Returns a [`StoreError`] if the store cannot answer.
     async fn usage(&self, query: &UsageQuery) -> Result<Usage, StoreError>;
+
+    /// Returns how many tokens each of these clients was issued in that month, in any order.
+    ///
+    /// A client without tokens in the month has no entry. Returns a [`StoreError`] if the store cannot answer.
+    async fn monthly(&self, clients: &[(AgentId, Month)]) -> Result<Vec<MonthlyUsage>, StoreError>;
 }
 
 /// Query of [`UsageStore::usage`].
@@ -38,4 +43,15 @@ pub struct Usage {
     pub tokens: u64,
     /// Clients with their numbers of tokens in the month, busiest first.
     pub by_client: Vec<(AgentId, u32)>,
+}
+
+/// Number of tokens that a client was issued in a month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonthlyUsage {
+    /// The client.
+    pub client: AgentId,
+    /// The month.
+    pub month: Month,
+    /// Number of its tokens in that month.
+    pub tokens: u64,
 }

@@ -144,7 +144,7 @@ impl Service {
             cors_origins: args.cors_origin.0.clone(),
             issuer_path: path_of(&issuer),
         }));
-        background::spawn(&app, &stores, shutdown);
+        background::spawn(&app, shutdown);
         // Created last, because its hash takes longer than all other steps, and its secret is unknown to clients
         // until then.
         let administrator = match stores.are_durable() {
@@ -184,7 +184,7 @@ impl Service {
         drained.await;
         self.shutdown.drain().await;
         // Each step is bounded, so that the shutdown takes less than the 30 s that supervisors usually allow.
-        if timeout(LONGEST_FLUSH, background::finish(&self.app, &self.stores)).await.is_err() {
+        if timeout(LONGEST_FLUSH, background::finish(&self.app)).await.is_err() {
             tracing::error!("stopped before all buffered audit events were written: a store is too slow");
         }
         if timeout(LONGEST_CLOSE, self.stores.close()).await.is_err() {

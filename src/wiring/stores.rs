@@ -11,7 +11,9 @@ use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::adapters::postgres::{
     self, MigrationError, PgSettings, Postgres, SchemaVersion, migrate, privileges, schema_version,
 };
-use crate::adapters::redis::{Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings};
+use crate::adapters::redis::{
+    Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings, RedisUsageMirror,
+};
 use crate::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
 use crate::app::bootstrap::BootstrapError;
 use crate::config::{ConfigError, StoreArgs};
@@ -46,8 +48,6 @@ impl ClockSource {
 pub(super) struct OpenStores {
     /// The stores as ports.
     pub ports: Stores,
-    /// Token store that publishes usage to the revocation cache; `None` without Redis.
-    pub fallback: Option<Arc<FallbackTokenStore>>,
     postgres: Option<Arc<Postgres>>,
     redis: Option<Arc<Redis>>,
 }
@@ -57,7 +57,7 @@ impl OpenStores {
     pub(super) fn in_memory(clock_source: &ClockSource) -> Self {
         let limiter = Arc::new(MemoryRateLimiter::new(clock_source.clock().clone()));
         let ports = Stores::of(&Arc::new(Memory::default()), limiter);
-        Self { ports, fallback: None, postgres: None, redis: None }
+        Self { ports, postgres: None, redis: None }
     }
 
     /// Opens the configured stores, with tables that are up to date.
@@ -105,16 +105,18 @@ impl OpenStores {
         let shared = Arc::new(RedisRateLimiter::new(redis.clone(), driven));
         let revocation_cache =
             Arc::new(RedisRevocationCache::new(redis.clone(), clock_source.clock().clone()));
+        let usage_mirror = Arc::new(RedisUsageMirror::new(redis.clone(), clock_source.clock().clone()));
         let fallback = Arc::new(FallbackTokenStore::new(self.ports.tokens, revocation_cache.clone()));
         let limiter = Arc::new(FallbackRateLimiter::new(shared, self.ports.limiter));
         self.ports.health.push(limiter.clone());
         let ports = Stores {
-            tokens: fallback.clone(),
+            tokens: fallback,
             limiter,
             revocation_cache: Some(revocation_cache),
+            usage_mirror: Some(usage_mirror),
             ..self.ports
         };
-        Self { ports, fallback: Some(fallback), redis: Some(redis), ..self }
+        Self { ports, redis: Some(redis), ..self }
     }
 
     /// Returns whether stored data outlives the process.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::adapters::postgres::Postgres;
-use agentidp::adapters::redis::{Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings};
+use agentidp::adapters::redis::{
+    Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings, RedisUsageMirror,
+};
 use agentidp::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::{
@@ -76,24 +78,26 @@ pub async fn redis() -> Stores {
 /// In a cluster, a script must be sent to the node that holds its key.
 pub async fn redis_cluster() -> Stores {
     let stores = memory().await;
-    let (limiter, revocation_cache) = in_redis_at(&redis_cluster_url(), "", &stores.clock).await;
+    let (limiter, revocation_cache, _) = in_redis_at(&redis_cluster_url(), "", &stores.clock).await;
     let ports = Ports { limiter, revocation_cache: Some(revocation_cache), ..stores.ports };
     Stores { ports, ..stores }
 }
 
 async fn in_redis(clock: &Arc<ManualClock>) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
-    in_redis_at(&redis_url(), "", clock).await
+    let (limiter, cache, _) = in_redis_at(&redis_url(), "", clock).await;
+    (limiter, cache)
 }
 
 pub async fn in_redis_at(
     url: &str,
     key_prefix: &str,
     clock: &Arc<ManualClock>,
-) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>) {
+) -> (Arc<RedisRateLimiter>, Arc<RedisRevocationCache>, Arc<RedisUsageMirror>) {
     let settings = RedisSettings::parse(&url.into()).expect("a URL").with_key_prefix(key_prefix);
     let redis = Redis::connect(&settings).await.expect("the private server");
     let limiter = RedisRateLimiter::new(redis.clone(), Some(clock.clone()));
-    (Arc::new(limiter), Arc::new(RedisRevocationCache::new(redis, clock.clone())))
+    let cache = RedisRevocationCache::new(redis.clone(), clock.clone());
+    (Arc::new(limiter), Arc::new(cache), Arc::new(RedisUsageMirror::new(redis, clock.clone())))
 }
 
 /// Stores in memory and Redis, joined by the fallback decorators.

@@ -157,7 +157,7 @@ async fn the_monthly_quota_is_exact_however_many_race(stores: Stores) {
             async move { tokens.issue(issue).await }
         });
         let outcomes = race(callers).await;
-        let refused = |outcome: &&Result<u64, _>| matches!(outcome, Err(IssueError::QuotaReached(10)));
+        let refused = |outcome: &&Result<(), _>| matches!(outcome, Err(IssueError::QuotaReached(10)));
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 10, "round {round}");
         assert_eq!(outcomes.iter().filter(refused).count(), RACERS - 10, "round {round}");
         assert_eq!(stores.count(AuditAction::TokenIssued).await, 10 * round, "one event each");

@@ -1,9 +1,12 @@
 use agentidp::domain::plan::LimitOverrides;
-use agentidp::ports::usage_store::{Usage, UsageQuery};
+use agentidp::ports::usage_store::{MonthlyUsage, Usage, UsageQuery};
 
 use crate::fixtures::*;
 
-contract!([memory][usage_counts_the_organizations_own_agents_and_tokens_busiest_first]);
+contract!([memory, postgres] [
+    usage_counts_the_organizations_own_agents_and_tokens_busiest_first,
+    monthly_usage_is_that_of_each_client_and_month,
+]);
 
 async fn usage_counts_the_organizations_own_agents_and_tokens_busiest_first(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
@@ -31,4 +34,17 @@ async fn usage_counts_the_organizations_own_agents_and_tokens_busiest_first(stor
     assert_eq!(stores.usage.usage(&none_yet).await.expect("an answer").by_client, [(gone.id, 0)]);
     let next_month = UsageQuery { month: NOON.plus_seconds(20 * 86_400).month(), ..query };
     assert_eq!(stores.usage.usage(&next_month).await.expect("an answer").tokens, 0);
+}
+
+async fn monthly_usage_is_that_of_each_client_and_month(stores: Stores) {
+    let (busy, idle) = (stores.agent().await, stores.agent().await);
+    let credential = stores.credential(&busy).await;
+    for _ in 0..3 {
+        stores.tokens.issue(issue(&busy, &credential)).await.expect("allowed");
+    }
+    let (month, next) = (NOON.month(), NOON.plus_seconds(20 * 86_400).month());
+    let clients = [(idle.id, month), (busy.id, next), (busy.id, month)];
+    let usage = stores.usage.monthly(&clients).await.expect("an answer");
+    assert_eq!(usage, [MonthlyUsage { client: busy.id, month, tokens: 3 }]);
+    assert_eq!(stores.usage.monthly(&[]).await.expect("an answer"), []);
 }

@@ -95,7 +95,7 @@ impl Faulty {
 
 #[async_trait]
 impl TokenStore for Faulty {
-    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
+    async fn issue(&self, issue: TokenIssue) -> Result<(), IssueError> {
         self.around(true, self.stores.tokens.issue(issue)).await
     }
 

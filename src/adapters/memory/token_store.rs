@@ -12,7 +12,7 @@ use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIss
 
 #[async_trait]
 impl TokenStore for Memory {
-    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
+    async fn issue(&self, issue: TokenIssue) -> Result<(), IssueError> {
         let now = issue.event.at;
         let state = &mut *self.lock();
         let agent = state.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
@@ -40,13 +40,12 @@ impl TokenStore for Memory {
             return Err(IssueError::QuotaReached(limit));
         }
         *count += 1;
-        let tokens = u64::from(*count);
         if let (Some(key), Some(assertion)) = (assertion, &issue.assertion) {
             state.assertions.insert(key, assertion.until);
         }
         state.touch(issue.agent, issue.credential, now.to_the_minute());
         state.record(Some(organization.id), issue.event);
-        Ok(tokens)
+        Ok(())
     }
 
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {

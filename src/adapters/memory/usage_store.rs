@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use super::Memory;
 use crate::domain::id::AgentId;
+use crate::domain::time::Month;
 use crate::ports::store_error::StoreError;
-use crate::ports::usage_store::{Usage, UsageQuery, UsageStore};
+use crate::ports::usage_store::{MonthlyUsage, Usage, UsageQuery, UsageStore};
 
 #[async_trait]
 impl UsageStore for Memory {
@@ -33,5 +34,14 @@ impl UsageStore for Memory {
         by_client.truncate(query.clients as usize);
         let agents = state.living_agents.get(&query.organization).copied().unwrap_or(0).into();
         Ok(Usage { agents, tokens, by_client })
+    }
+
+    async fn monthly(&self, clients: &[(AgentId, Month)]) -> Result<Vec<MonthlyUsage>, StoreError> {
+        let state = self.lock();
+        let usage = clients.iter().filter_map(|key @ (client, month)| {
+            let tokens = u64::from(*state.monthly.get(key)?);
+            Some(MonthlyUsage { client: *client, month: *month, tokens })
+        });
+        Ok(usage.collect())
     }
 }

@@ -12,7 +12,7 @@
 //! * what another transaction has locked: the statement leaves it out, and [`patient`](super::lock_waiters) waits for it
 //!   separately, so that one organization's changes do not delay another's tokens.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -48,18 +48,16 @@ pub(super) static PATIENT: LazyLock<String> = LazyLock::new(|| {
 
 const WHICH_ARE_THERE: &str = "\
 -- issuer.which_are_there
-SELECT e.event_id, m.tokens
-FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) AS asked (event_id, occurred_at, agent_id)
-JOIN audit_events e USING (event_id, occurred_at)
-JOIN monthly_tokens m ON m.agent_id = asked.agent_id
-    AND m.month = (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date";
+SELECT event_id
+FROM unnest($1::uuid[], $2::timestamptz[]) AS asked (event_id, occurred_at)
+JOIN audit_events USING (event_id, occurred_at)";
 
 /// For how long one looks for the fate of a batch whose answer was lost.
 const TIMEOUT: Duration = Duration::from_millis(3_500);
 /// How often a batch is tried again that always loses to somebody else.
 const MAX_RACES: usize = 5;
 
-pub(super) type Outcome = Result<u64, IssueError>;
+pub(super) type Outcome = Result<(), IssueError>;
 pub(super) type Batch = Vec<Pending<TokenIssue, Outcome>>;
 
 /// The way to the writer.
@@ -188,13 +186,12 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
             let Some(holds) = column::<Option<bool>>(row, "holds")? else {
                 return Ok((place, Judgement::Locked(column(row, "gate")?)));
             };
-            let tokens = column::<Option<i64>>(row, "tokens")?;
             let outcome = if !holds {
                 Err(IssueError::NoLongerAllowed)
             } else if column::<bool>(row, "is_spent")? {
                 Err(IssueError::AssertionSpent)
-            } else if tokens.is_some() {
-                Ok(number(row, "tokens")?)
+            } else if column::<bool>(row, "is_issued")? {
+                Ok(())
             } else {
                 let quota = number(row, "quota")?;
                 Err(IssueError::QuotaReached(u32::try_from(quota).unwrap_or(u32::MAX)))
@@ -219,24 +216,16 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
 
 /// Answers those whose events are there after all. Where that cannot be asked, all stay.
 async fn without_those_there(connection: &mut BatchConnection, batch: Batch) -> Batch {
-    let issues = || batch.iter().map(|(issue, _)| issue);
-    let events: Vec<Uuid> = issues().map(|issue| issue.event.id.0).collect();
-    let times: Vec<Timestamp> = issues().map(|issue| issue.event.at).collect();
-    let agents: Vec<Uuid> = issues().map(|issue| issue.agent.0).collect();
-    let Ok(rows) = connection.read_other(WHICH_ARE_THERE, &[&events, &times, &agents]).await else {
-        return batch;
-    };
-    let there: HashMap<Uuid, u64> = rows
-        .iter()
-        .filter_map(|row| Some((column(row, "event_id").ok()?, number(row, "tokens").ok()?)))
-        .collect();
+    let events: Vec<Uuid> = batch.iter().map(|(issue, _)| issue.event.id.0).collect();
+    let times: Vec<Timestamp> = batch.iter().map(|(issue, _)| issue.event.at).collect();
+    let Ok(rows) = connection.read_other(WHICH_ARE_THERE, &[&events, &times]).await else { return batch };
+    let there: HashSet<Uuid> = rows.iter().filter_map(|row| column(row, "event_id").ok()).collect();
     let mut rest = Vec::new();
     for (issue, reply) in batch {
-        match there.get(&issue.event.id.0) {
-            Some(tokens) => {
-                let _ = reply.send(Ok(*tokens));
-            }
-            None => rest.push((issue, reply)),
+        if there.contains(&issue.event.id.0) {
+            let _ = reply.send(Ok(()));
+        } else {
+            rest.push((issue, reply));
         }
     }
     rest

@@ -17,7 +17,7 @@ RETURNING true";
 
 #[async_trait]
 impl TokenStore for Postgres {
-    async fn issue(&self, issue: TokenIssue) -> Result<u64, IssueError> {
+    async fn issue(&self, issue: TokenIssue) -> Result<(), IssueError> {
         self.ensure_partition(issue.event.at).await?;
         self.issuer.issue(issue).await
     }

@@ -1,12 +1,15 @@
 //! Usage in PostgreSQL.
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::codec::{column, number};
+use super::failure::inconsistent;
 use super::store::Postgres;
 use crate::domain::id::AgentId;
+use crate::domain::time::Month;
 use crate::ports::store_error::StoreError;
-use crate::ports::usage_store::{Usage, UsageQuery, UsageStore};
+use crate::ports::usage_store::{MonthlyUsage, Usage, UsageQuery, UsageStore};
 
 const TOTALS: &str = "\
 -- usage_store.usage
@@ -26,6 +29,12 @@ const OF_CLIENT: &str = "\
 -- usage_store.of_client
 SELECT agent_id, tokens FROM monthly_tokens
 WHERE organization_id = $1 AND month = to_date($2, 'YYYY-MM') AND agent_id = $3";
+
+const MONTHLY: &str = "\
+-- usage_store.monthly
+SELECT asked.place, m.tokens
+FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS asked (agent_id, month, place)
+JOIN monthly_tokens m ON m.agent_id = asked.agent_id AND m.month = to_date(asked.month, 'YYYY-MM')";
 
 #[async_trait]
 impl UsageStore for Postgres {
@@ -47,5 +56,19 @@ impl UsageStore for Postgres {
             by_client.push((client, 0));
         }
         Ok(Usage { agents: number(&totals[0], "agents")?, tokens: number(&totals[0], "tokens")?, by_client })
+    }
+
+    async fn monthly(&self, clients: &[(AgentId, Month)]) -> Result<Vec<MonthlyUsage>, StoreError> {
+        let agents: Vec<Uuid> = clients.iter().map(|(client, _)| client.0).collect();
+        let months: Vec<String> = clients.iter().map(|(_, month)| month.to_string()).collect();
+        let rows = self.read(MONTHLY, &[&agents, &months]).await?;
+        let usage = rows.iter().map(|row| {
+            // Ordinality counts from 1.
+            let place = usize::try_from(number(row, "place")?).unwrap_or_default().wrapping_sub(1);
+            let (client, month) =
+                *clients.get(place).ok_or_else(|| inconsistent("a client that was not asked for"))?;
+            Ok(MonthlyUsage { client, month, tokens: number(row, "tokens")? })
+        });
+        usage.collect()
     }
 }

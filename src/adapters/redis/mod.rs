@@ -4,12 +4,15 @@
 //! becomes active and no quota starts again. Every script uses the keys of one slot, so Redis Cluster is supported.
 
 mod client;
+mod raised_number;
 mod rate_limiter;
 mod revocation_cache;
 mod script;
 mod settings;
+mod usage_mirror;
 
 pub use client::Redis;
 pub use rate_limiter::RedisRateLimiter;
 pub use revocation_cache::RedisRevocationCache;
 pub use settings::{RedisSettings, RedisSettingsError};
+pub use usage_mirror::RedisUsageMirror;

@@ -73,10 +73,10 @@ counted AS (
         quota = EXCLUDED.quota,
         granted = LEAST(EXCLUDED.granted, GREATEST(COALESCE(EXCLUDED.quota, 9223372036854775807) - m.tokens, 0)),
         tokens = m.tokens + LEAST(EXCLUDED.granted, GREATEST(COALESCE(EXCLUDED.quota, 9223372036854775807) - m.tokens, 0))
-    RETURNING m.agent_id, m.month, m.tokens, m.granted
+    RETURNING m.agent_id, m.month, m.granted
 ),
 passed AS MATERIALIZED (
-    SELECT seated.*, counted.tokens - counted.granted + seated.seat AS tokens
+    SELECT seated.*
     FROM seated JOIN counted ON counted.agent_id = seated.subject_id AND counted.month = seated.month
     WHERE seated.seat <= counted.granted
 ),
@@ -103,5 +103,5 @@ recorded AS (
     FROM passed
 )
 -- Where nothing was judged, something that it depends on is locked, or not there.
-SELECT asked.place, asked.gate, judged.holds, judged.is_spent, judged.quota, passed.tokens
+SELECT asked.place, asked.gate, judged.holds, judged.is_spent, judged.quota, passed.place IS NOT NULL AS is_issued
 FROM asked LEFT JOIN judged USING (place) LEFT JOIN passed USING (place)

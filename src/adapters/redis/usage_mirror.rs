@@ -1,0 +1,31 @@
+//! Mirror of monthly usage in Redis.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::client::Redis;
+use super::raised_number::RaisedNumbers;
+use crate::ports::clock::Clock;
+use crate::ports::store_error::StoreError;
+use crate::ports::usage_mirror::UsageMirror;
+use crate::ports::usage_store::MonthlyUsage;
+
+/// Keeps each count under `monthly:<client>:<year>:<month>`.
+pub struct RedisUsageMirror(RaisedNumbers);
+
+impl RedisUsageMirror {
+    /// Creates a mirror that derives the lifetime of counts from this clock.
+    pub fn new(redis: Arc<Redis>, clock: Arc<dyn Clock>) -> Self {
+        Self(RaisedNumbers::new(redis, clock))
+    }
+}
+
+#[async_trait]
+impl UsageMirror for RedisUsageMirror {
+    async fn publish(&self, usage: &MonthlyUsage) -> Result<(), StoreError> {
+        let MonthlyUsage { client, month, tokens } = usage;
+        let (year, month_of_year) = month.year_and_month();
+        self.0.raise(&format!("monthly:{client}:{year}:{month_of_year}"), *tokens, month.end()).await
+    }
+}

@@ -1,0 +1,81 @@
+//! The table of background tasks. A task is one line here and one method of its noun.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{App, StoreError};
+
+/// Interval of tasks that write or publish buffered data.
+const FLUSH: Duration = Duration::from_secs(1);
+/// Interval of tasks that remove expired data.
+const PURGE: Duration = Duration::from_secs(3600);
+
+type Run = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> + Send + Sync>;
+
+/// A task that is repeated while the service runs. Running it twice does no harm.
+pub struct Task {
+    /// Time between the starts of two runs.
+    pub every: Duration,
+    /// What shutdown does with the task.
+    pub at_shutdown: AtShutdown,
+    /// Log message of a failure.
+    pub failure: &'static str,
+    run: Run,
+}
+
+/// What shutdown does with a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtShutdown {
+    /// A run under way finishes, and the task runs once more: it holds data that would be lost.
+    RunOnce,
+    /// A run under way is interrupted.
+    Interrupt,
+}
+
+/// Returns all background tasks of the core.
+pub fn tasks(app: &Arc<App>) -> Vec<Task> {
+    use AtShutdown::{Interrupt, RunOnce};
+    vec![
+        task(FLUSH, RunOnce, "cannot write buffered audit events", app, |app| async move {
+            app.audit_buffer.flush().await
+        }),
+        task(FLUSH, RunOnce, "cannot relay revocations to Redis", app, |app| async move {
+            app.revocation_relay.relay().await
+        }),
+        task(FLUSH, RunOnce, "cannot publish monthly usage to Redis", app, |app| async move {
+            app.usage_publisher.publish().await
+        }),
+        task(
+            PURGE,
+            Interrupt,
+            "cannot remove expired rows",
+            app,
+            |app| async move { app.audit.purge().await },
+        ),
+    ]
+}
+
+fn task<F>(
+    every: Duration,
+    at_shutdown: AtShutdown,
+    failure: &'static str,
+    app: &Arc<App>,
+    run: fn(Arc<App>) -> F,
+) -> Task
+where
+    F: Future<Output = Result<(), StoreError>> + Send + 'static,
+{
+    let app = app.clone();
+    Task { every, at_shutdown, failure, run: Box::new(move || Box::pin(run(app.clone()))) }
+}
+
+impl Task {
+    /// Runs the task once.
+    ///
+    /// Returns a [`StoreError`] if a store failed; the next run continues.
+    pub async fn run(&self) -> Result<(), StoreError> {
+        (self.run)().await
+    }
+}
