@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::caller::{Caller, Forbidden};
-use crate::domain::audit::{AuditEvent, AuditFilter};
-use crate::domain::id::{EventId, OrganizationId};
+use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
+use crate::domain::id::{AgentId, EventId, OrganizationId};
+
 use crate::domain::scope::ManagementScope;
 use crate::domain::tenancy::Tenancy;
+use crate::domain::time::Timestamp;
 use crate::ports::audit_log::{AuditLog, AuditQuery};
 use crate::ports::clock::Clock;
 use crate::ports::cursor_seal::CursorSeal;
@@ -55,7 +59,7 @@ impl Audit {
                 None => Ok(AuditPage { events: Vec::new(), next_cursor: None }),
             };
         };
-        let binding = binding(caller, within, &request.filter);
+        let binding = binding(caller.agent(), within, &request.filter);
         let after = match &request.cursor {
             None => None,
             Some(cursor) => Some(self.cursors.open(cursor, &binding).ok_or(AuditError::InvalidCursor)?),
@@ -97,9 +101,26 @@ impl Audit {
     }
 }
 
-/// Returns what a cursor is bound to: the caller, its tenancy and the filter.
-fn binding(caller: &Caller, within: Tenancy, filter: &AuditFilter) -> Vec<u8> {
-    format!("{} {within:?} {filter:?}", caller.agent()).into_bytes()
+/// Returns what a cursor is bound to: the caller, the organizations it may see, and the filter.
+///
+/// A list of wire names and IDs, so that every version of this service makes and accepts the same cursors.
+fn binding(caller: AgentId, within: Tenancy, filter: &AuditFilter) -> Vec<u8> {
+    let AuditFilter { actor, action, outcome, resource_type, resource_id, from, to } = filter;
+    let named = |name: Option<&'static str>| name.unwrap_or_default().to_owned();
+    let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    let millis = |at: Option<Timestamp>| at.map(|at| at.as_millis().to_string()).unwrap_or_default();
+    let parts = [
+        caller.to_string(),
+        within.organization().map(|id| id.to_string()).unwrap_or_default(),
+        id(actor.map(|actor| actor.0)),
+        named(action.map(AuditAction::as_str)),
+        named(outcome.map(Outcome::as_str)),
+        named(resource_type.map(ResourceType::as_str)),
+        id(*resource_id),
+        millis(*from),
+        millis(*to),
+    ];
+    parts.join(" ").into_bytes()
 }
 
 /// Error returned by the use cases of the audit log.
@@ -117,4 +138,29 @@ pub enum AuditError {
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_bound_to_the_same_text_by_every_version() {
+        let (caller, organization) = (AgentId(Uuid::from_u128(1)), OrganizationId(Uuid::from_u128(2)));
+        let all = binding(caller, Tenancy::All, &AuditFilter::default());
+        assert_eq!(all, b"00000000-0000-0000-0000-000000000001        ");
+        let filter = AuditFilter {
+            actor: Some(AgentId(Uuid::from_u128(3))),
+            action: Some(AuditAction::TokenIssued),
+            outcome: Some(Outcome::Success),
+            resource_type: Some(ResourceType::Token),
+            resource_id: Some(Uuid::from_u128(4)),
+            from: Some(Timestamp::from_millis(-5)),
+            to: Some(Timestamp::from_millis(6)),
+        };
+        let text = "00000000-0000-0000-0000-000000000001 00000000-0000-0000-0000-000000000002 \
+                    00000000-0000-0000-0000-000000000003 token.issued success token \
+                    00000000-0000-0000-0000-000000000004 -5 6";
+        assert_eq!(binding(caller, Tenancy::Only(organization), &filter), text.as_bytes());
+    }
 }
