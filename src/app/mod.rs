@@ -130,16 +130,7 @@ impl App {
         };
         let usage_publisher =
             usage_mirror::UsagePublisher::new(stores.usage.clone(), stores.usage_mirror.clone());
-        let clients = client_auth::ClientAuth {
-            store: stores.credentials.clone(),
-            tokens: stores.tokens.clone(),
-            hasher: ports.hasher.clone(),
-            verifier: ports.assertions.clone(),
-            limiter: stores.limiter.clone(),
-            auth_failures: auth_failures.clone(),
-            clock: ports.clock.clone(),
-            settings: settings.clone(),
-        };
+        let clients = client_auth::ClientAuth::new(ports, &auth_failures, settings);
         Self {
             agents: agents::Agents {
                 store: stores.agents.clone(),
@@ -163,17 +154,7 @@ impl App {
                 ids: ports.ids.clone(),
                 clock: ports.clock.clone(),
             },
-            tokens: token::Tokens {
-                clients: clients.clone(),
-                store: stores.tokens.clone(),
-                signer: ports.signer.clone(),
-                auth_failures: auth_failures.clone(),
-                usage: usage_publisher.clone(),
-                events: events.clone(),
-                ids: ports.ids.clone(),
-                clock: ports.clock.clone(),
-                settings: settings.clone(),
-            },
+            tokens: token::Tokens::new(ports, &clients, &auth_failures, &usage_publisher, &events, settings),
             introspection: introspection::Introspection {
                 store: stores.tokens.clone(),
                 signer: ports.signer.clone(),

@@ -8,7 +8,6 @@ use agentidp::app::App;
 use agentidp::app::agents::NewAgent;
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::caller::Caller;
-use agentidp::app::client_auth::PresentedCredentials;
 use agentidp::app::credentials::{CredentialsError, NewCredential, NewCredentialKind, Rotation};
 use agentidp::app::request_context::RequestContext;
 use agentidp::domain::agent::{Agent, AgentChange};
@@ -29,7 +28,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use crate::fixtures::*;
-use crate::plain_core::{PlainHasher, plain_core, plain_ports};
+use crate::plain_core::{PlainHasher, basic, plain_core, plain_ports};
 
 contract!([memory, postgres] [
     nothing_is_changed_for_who_was_stopped,
@@ -205,8 +204,7 @@ impl SecretHasher for PausedHasher {
 
 async fn by_secret(app: &App, client: AgentId, secret: &str) -> Caller {
     let context = RequestContext::new(Origin { address: None, user_agent: None });
-    let presented =
-        PresentedCredentials::Secret { client: Some(client), secret: ClientSecret::parse(secret) };
+    let presented = basic(client, &ClientSecret::parse(secret).expect("a secret"));
     app.clients.authenticate_caller(&context, &presented).await.expect("a caller")
 }
 

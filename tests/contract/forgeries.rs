@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentidp::adapters::crypto::{JwtAssertionVerifier, generate_pem};
-use agentidp::app::client_auth::{ClientAuthError, PresentedCredentials};
+use agentidp::app::client_auth::{ClientAuthError, PresentedCredentials, PresentedHeader};
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::{App, Ports, Settings};
 use agentidp::domain::agent::Agent;
@@ -98,9 +98,12 @@ impl Target {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(&header), part(&claims));
         let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref());
-        let presented = PresentedCredentials::Assertion {
-            client: None,
-            assertion: format!("{message}.{signature}").into(),
+        let presented = PresentedCredentials {
+            header: PresentedHeader::Absent,
+            parameters: vec![
+                ("client_assertion", format!("{message}.{signature}").into()),
+                ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".into()),
+            ],
         };
         let context = RequestContext::new(Origin { address: Some([192, 0, 2, 1].into()), user_agent: None });
         self.verifier.signatures.store(0, Ordering::SeqCst);

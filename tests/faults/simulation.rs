@@ -24,7 +24,6 @@ use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{Name, OrganizationChange, OrganizationStatus, Slug};
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
-use agentidp::domain::secret::ClientSecret;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
 use agentidp::ports::stores::Stores;
@@ -36,7 +35,7 @@ use crate::faulty::Faulty;
 use crate::fleet::id_of;
 use crate::history::{self, Answer, Line, Operation, Subject, Token};
 use crate::pace::Rng;
-use crate::plain_core::{PlainHasher, plain_core, plain_ports};
+use crate::plain_core::{PlainHasher, basic, plain_core, plain_ports};
 use crate::report::{Report, Setting};
 
 /// Number of concurrent workers, and of operations of each.
@@ -102,7 +101,7 @@ fn one(seed: u64) -> Vec<Line> {
         let agent = calm.agents.register(&admin, new_agent(organization)).await.expect("made").id;
         let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
         let made = calm.credentials.generate(&admin, agent, secret).await.expect("made");
-        let client = PresentedCredentials::Secret { client: Some(agent), secret: made.secret };
+        let client = basic(agent, &made.secret.expect("a secret"));
         let faulty = |_| {
             plain_core(&plain_ports(
                 Arc::new(PlainHasher),
@@ -162,10 +161,7 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
 
 /// Authenticates the administrator; `None` if that fails at the moment.
 async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
-    let presented = PresentedCredentials::Secret {
-        client: Some(administrator.client_id),
-        secret: ClientSecret::parse(administrator.client_secret.expose()),
-    };
+    let presented = basic(administrator.client_id, &administrator.client_secret);
     app.clients.authenticate_caller(&context(), &presented).await.ok()
 }
 
@@ -218,7 +214,11 @@ impl Worker {
     }
 
     async fn issue(&mut self, app: &App) -> (Operation, Answer) {
-        let request = TokenRequest { scope: Some("agents:read".to_owned()), resources: Vec::new() };
+        let request = TokenRequest {
+            grant_type: Some("client_credentials".to_owned()),
+            scope: Some("agents:read".to_owned()),
+            ..TokenRequest::default()
+        };
         let answer = match app.tokens.issue(&context(), &self.world.client, &request).await {
             Ok(issued) => {
                 let text = issued.token.expose().to_owned();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet};
 use agentidp::adapters::system::{SystemIds, SystemSecrets};
+use agentidp::app::client_auth::{PresentedCredentials, PresentedHeader};
 use agentidp::app::{App, Ports, Settings};
+use agentidp::domain::id::AgentId;
 use agentidp::domain::id::OrganizationId;
 use agentidp::domain::secret::{ClientSecret, SecretHash};
 use agentidp::ports::clock::Clock;
@@ -64,4 +66,10 @@ pub fn plain_core(ports: &Ports) -> App {
         address_requests_per_minute: u32::MAX,
     };
     App::new(ports, &settings)
+}
+
+/// Returns a client ID and secret, as presented in HTTP Basic.
+pub fn basic(client: AgentId, secret: &ClientSecret) -> PresentedCredentials {
+    let pair = Some((client.to_string(), secret.expose().into()));
+    PresentedCredentials { header: PresentedHeader::Basic(pair), parameters: Vec::new() }
 }

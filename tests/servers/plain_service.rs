@@ -17,13 +17,11 @@ use agentidp::adapters::http::pipeline::Pipeline;
 use agentidp::adapters::http::shutdown::Shutdown;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::bootstrap::Administrator;
-use agentidp::app::client_auth::PresentedCredentials;
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
 use agentidp::app::{App, Ports};
 use agentidp::domain::audit::Origin;
 use agentidp::domain::jwk::KeyType;
-use agentidp::domain::secret::ClientSecret;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
 use agentidp::ports::ids::Ids;
@@ -32,7 +30,7 @@ use poem::{Request, Response};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use self::plain_core::{ISSUER, PlainHasher, plain_core, plain_ports};
+use self::plain_core::{ISSUER, PlainHasher, basic, plain_core, plain_ports};
 
 /// Instant at which everything happens, in milliseconds since the epoch.
 const NOW: i64 = 1_800_000_000_000;
@@ -101,10 +99,10 @@ impl PlainService {
     /// Issues a token to the administrator.
     pub fn token(&self) -> String {
         let Administrator { client_id, client_secret, .. } = &self.administrator;
-        let secret = ClientSecret::parse(client_secret.expose());
-        let presented = PresentedCredentials::Secret { client: Some(*client_id), secret };
+        let presented = basic(*client_id, client_secret);
         let context = RequestContext::new(Origin { address: None, user_agent: None });
-        let request = TokenRequest::default();
+        let request =
+            TokenRequest { grant_type: Some("client_credentials".to_owned()), ..TokenRequest::default() };
         let issued = self.runtime.block_on(self.app.tokens.issue(&context, &presented, &request));
         issued.expect("a token").token.expose().to_owned()
     }

@@ -7,14 +7,15 @@ use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaOAuthFlow, MetaOAuthFlows, MetaOAuthScope, MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes};
 
+use secrecy::SecretString;
+
 use super::context::HttpContext;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use crate::app::caller::Caller;
-use crate::app::client_auth::{ClientAuthError, PresentedCredentials};
+use crate::app::client_auth::{PresentedCredentials, PresentedHeader};
 use crate::domain::id::AgentId;
 use crate::domain::scope::ManagementScope;
-use crate::domain::secret::ClientSecret;
 
 /// Security scheme for bearer tokens in the OpenAPI document.
 pub const OAUTH2: &str = "OAuth2";
@@ -22,9 +23,6 @@ pub const OAUTH2: &str = "OAuth2";
 pub const CLIENT: &str = "ClientSecretBasic";
 /// URL of the token endpoint in the OpenAPI document.
 pub const TOKEN_URL: &str = "/api/v1/token";
-/// The only supported `client_assertion_type` (RFC 7523 section 2.2).
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
 impl OAuthScopes for ManagementScope {
     fn meta() -> Vec<MetaOAuthScope> {
         let described = Self::ALL.iter().map(|scope| {
@@ -115,9 +113,7 @@ impl ClientAuthorization {
     }
 
     /// Returns the credentials in header and form.
-    ///
-    /// Returns `invalid_request` if they are of more than one kind or contradict each other.
-    pub fn presented<T: FormFields>(&self, form: &Form<T>) -> Result<PresentedCredentials, ApiError> {
+    pub fn presented<T: FormFields>(&self, form: &Form<T>) -> PresentedCredentials {
         presented(&self.0, form)
     }
 }
@@ -156,32 +152,24 @@ impl EitherAuthorization {
         context: &HttpContext,
         form: &Form<T>,
     ) -> Result<Caller, ApiError> {
-        let (app, request_context) = (&context.app, &context.request);
-        let has_form_proof = ["client_secret", "client_assertion", "client_assertion_type"]
-            .iter()
-            .any(|name| form.get(name).is_some());
+        let (app, request) = (&context.app, &context.request);
+        let presented = presented(&self.0, form);
+        let has_credentials = app.clients.has_credentials(&presented);
         match &self.0 {
-            Authorization::Bearer(token) if !has_form_proof => {
-                let caller = app.bearer.authenticate(request_context, Some(token)).await?;
-                match form.get("client_id").map(AgentId::parse) {
+            Authorization::Bearer(token) if !has_credentials => {
+                let caller = app.bearer.authenticate(request, Some(token)).await?;
+                match presented.parameter("client_id").map(AgentId::parse) {
                     Some(named) if named != Some(caller.agent()) => {
                         Err(ApiError::invalid_request("client_id is not the client of this token"))
                     }
                     _ => Ok(caller),
                 }
             }
-            Authorization::None | Authorization::Other if !has_form_proof => {
-                Ok(app.bearer.authenticate(request_context, None).await?)
+            Authorization::None | Authorization::Other if !has_credentials => {
+                Ok(app.bearer.authenticate(request, None).await?)
             }
             authorization => {
-                let presented = match presented(authorization, form) {
-                    Ok(presented) => presented,
-                    Err(refusal) => {
-                        app.auth_failures.count(request_context).await.map_err(ClientAuthError::from)?;
-                        return Err(refusal);
-                    }
-                };
-                let caller = app.clients.authenticate_caller(request_context, &presented).await;
+                let caller = app.clients.authenticate_caller(request, &presented).await;
                 caller.map_err(|error| {
                     let error = ApiError::from(error);
                     match authorization {
@@ -199,7 +187,7 @@ enum Authorization {
     None,
     Bearer(String),
     /// The client and its secret; `None` if they cannot be decoded.
-    Basic(Option<(String, String)>),
+    Basic(Option<(String, SecretString)>),
     /// An unsupported scheme.
     Other,
     Several,
@@ -225,59 +213,21 @@ impl Authorization {
 }
 
 /// Decodes client and secret of Basic, both of which are form-encoded first (RFC 6749 section 2.3.1).
-fn basic(encoded: &str) -> Option<(String, String)> {
+fn basic(encoded: &str) -> Option<(String, SecretString)> {
     let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (client, secret) = text.split_once(':')?;
-    Some((super::input::decode(client)?.into_owned(), super::input::decode(secret)?.into_owned()))
+    Some((super::input::decode(client)?.into_owned(), super::input::decode(secret)?.into_owned().into()))
 }
 
-/// Returns credentials of exactly one kind.
-///
-/// A `client_id` in the form must be the client that authenticates.
-fn presented<T: FormFields>(
-    authorization: &Authorization,
-    form: &Form<T>,
-) -> Result<PresentedCredentials, ApiError> {
-    let several = || ApiError::invalid_request("use exactly one method of client authentication");
-    let named = form.get("client_id");
-    let secret = form.get("client_secret");
-    let assertion = (form.get("client_assertion"), form.get("client_assertion_type"));
-    let has_assertion = assertion != (None, None);
-    match authorization {
-        Authorization::Several => return Err(several()),
-        Authorization::Basic(_) if secret.is_some() || has_assertion => return Err(several()),
-        Authorization::Bearer(_) | Authorization::Other if secret.is_some() || has_assertion => {
-            return Err(several());
-        }
-        Authorization::Basic(pair) => {
-            let Some((client, secret)) = pair else {
-                return Ok(PresentedCredentials::Secret { client: None, secret: None });
-            };
-            if named.is_some_and(|named| named != client) {
-                return Err(ApiError::invalid_request("client_id is not the client that authenticates"));
-            }
-            return Ok(secret_proof(Some(client), Some(secret)));
-        }
-        Authorization::None | Authorization::Bearer(_) | Authorization::Other => {}
-    }
-    match assertion {
-        (None, None) => Ok(secret_proof(named, secret)),
-        _ if secret.is_some() => Err(several()),
-        (Some(assertion), Some(ASSERTION_TYPE)) => Ok(PresentedCredentials::Assertion {
-            client: named.map(|id| AgentId::parse(id).unwrap_or(AgentId::NIL)),
-            assertion: assertion.into(),
-        }),
-        _ => Err(ApiError::invalid_request(
-            "client_assertion and client_assertion_type go together, and the type is that of RFC 7523",
-        )),
-    }
-}
-
-fn secret_proof(client: Option<&str>, secret: Option<&str>) -> PresentedCredentials {
-    PresentedCredentials::Secret {
-        client: client.and_then(AgentId::parse),
-        secret: secret.and_then(ClientSecret::parse),
-    }
+/// Collects the credentials in header and form.
+fn presented<T: FormFields>(authorization: &Authorization, form: &Form<T>) -> PresentedCredentials {
+    let header = match authorization {
+        Authorization::None => PresentedHeader::Absent,
+        Authorization::Basic(pair) => PresentedHeader::Basic(pair.clone()),
+        Authorization::Bearer(_) | Authorization::Other => PresentedHeader::Other,
+        Authorization::Several => PresentedHeader::Several,
+    };
+    PresentedCredentials { header, parameters: form.credentials() }
 }
 
 fn oauth2_scheme() -> MetaSecurityScheme {

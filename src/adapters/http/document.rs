@@ -56,7 +56,12 @@ pub fn documented(app: &App, issuer: &Arc<str>, base: &str, shutdown: &Arc<Shutd
         audit::AuditApi { audit: app.audit.clone() },
         usage::UsageApi { usage: app.usage.clone() },
         organizations::OrganizationsApi { organizations: app.organizations.clone() },
-        well_known::WellKnownApi { keys: app.keys.clone(), issuer: issuer.clone() },
+        well_known::WellKnownApi {
+            keys: app.keys.clone(),
+            clients: app.clients.clone(),
+            tokens: app.tokens.clone(),
+            issuer: issuer.clone(),
+        },
         health::HealthApi { shutdown: shutdown.clone(), readiness: app.readiness.clone() },
     ));
     let generated = service.spec();

@@ -410,6 +410,7 @@ impl From<ClientAuthError> for ApiError {
         let message = error.to_string();
         match error {
             E::InvalidClient => Self::oauth(StatusCode::UNAUTHORIZED, "invalid_client", message),
+            E::Malformed(description) => Self::invalid_request(description),
             E::Suspended => Self::oauth(StatusCode::BAD_REQUEST, "unauthorized_client", message),
             E::RateLimited => rate_limited().with_oauth_error(TEMPORARILY_UNAVAILABLE),
             E::Hasher(failure) => Self::from(failure).into_oauth(),
@@ -424,6 +425,8 @@ impl From<TokenError> for ApiError {
         let message = error.to_string();
         let refuse = |name| Self::oauth(StatusCode::BAD_REQUEST, name, message.clone());
         match error {
+            E::GrantTypeMissing => refuse("invalid_request"),
+            E::UnsupportedGrantType(_) => refuse("unsupported_grant_type"),
             E::Client(refusal) => refusal.into(),
             E::InvalidScope(_) | E::ManagementScopeForResource => refuse("invalid_scope"),
             E::InvalidTarget => refuse("invalid_target"),

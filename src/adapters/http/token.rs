@@ -9,11 +9,8 @@ use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
-use crate::app::client_auth::ClientAuthError;
+use crate::app::App;
 use crate::app::token::{TokenRequest, Tokens};
-
-/// The only supported grant type (RFC 6749 section 4.4).
-pub const GRANT_TYPE: &str = "client_credentials";
 
 /// The token endpoint.
 pub struct TokenApi {
@@ -36,27 +33,14 @@ impl TokenApi {
         form: Form<TokenForm>,
     ) -> Result<Json<TokenBody>, ApiError> {
         let context = &here.0;
-        let read = || {
-            match form.get("grant_type") {
-                None => return Err(ApiError::invalid_request("grant_type is missing")),
-                Some(GRANT_TYPE) => {}
-                Some(_) => {
-                    let description = "only the grant type client_credentials is supported";
-                    let status = StatusCode::BAD_REQUEST;
-                    return Err(ApiError::oauth(status, "unsupported_grant_type", description));
-                }
-            }
-            client.presented(&form)
+        let presented = client.presented(&form);
+        let parameters = self.tokens.parameters();
+        let request = TokenRequest {
+            grant_type: form.get("grant_type").map(str::to_owned),
+            scope: form.get("scope").map(str::to_owned),
+            resources: form.repeated().to_vec(),
+            parameters: parameters.filter_map(|name| Some((name, form.get(name)?.to_owned()))).collect(),
         };
-        let presented = match read() {
-            Ok(presented) => presented,
-            Err(refusal) => {
-                context.app.auth_failures.count(&context.request).await.map_err(ClientAuthError::from)?;
-                return Err(refusal);
-            }
-        };
-        let request =
-            TokenRequest { scope: form.get("scope").map(str::to_owned), resources: form.repeated().to_vec() };
         let issued = self.tokens.issue(&context.request, &presented, &request).await.map_err(|error| {
             let error = ApiError::from(error);
             if client.is_basic() { error.with_basic_challenge() } else { error }
@@ -100,6 +84,10 @@ struct TokenForm {
 impl FormFields for TokenForm {
     const KNOWN: &'static [&'static str] = &["grant_type", "scope"];
     const REPEATED: Option<&'static str> = Some("resource");
+
+    fn additional(app: &App) -> Vec<&'static str> {
+        app.tokens.parameters().collect()
+    }
 }
 
 /// An issued token

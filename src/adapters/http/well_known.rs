@@ -7,14 +7,13 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::jwk::Jwk;
 use super::operations::Tag;
-use super::token::GRANT_TYPE;
+use crate::app::client_auth::ClientAuth;
 use crate::app::keys::Keys;
+use crate::app::token::Tokens;
 use crate::domain::scope::ManagementScope;
 
 /// `Cache-Control` of the key set. A new key must be published that long before it signs.
 const KEYS_MAY_BE_KEPT: &str = "public, max-age=300";
-/// Supported client authentication methods.
-const AUTH_METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 /// Supported signature algorithms of client assertions.
 const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
@@ -22,6 +21,10 @@ const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 pub struct WellKnownApi {
     /// Use case that publishes the public keys.
     pub keys: Keys,
+    /// Use case that authenticates clients, by the listed methods.
+    pub clients: ClientAuth,
+    /// Use case that issues tokens, by the listed grants.
+    pub tokens: Tokens,
     /// The issuer URL.
     pub issuer: Arc<str>,
 }
@@ -77,6 +80,7 @@ impl WellKnownApi {
 
     fn metadata(&self) -> ServerMetadata {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let methods = || self.clients.methods().map(str::to_owned).collect();
         let signing = self.keys.published().first().map(|key| key.key.algorithm().to_owned());
         ServerMetadata {
             issuer: self.issuer.to_string(),
@@ -88,12 +92,12 @@ impl WellKnownApi {
             service_documentation: self.url("/docs"),
             scopes_supported: scopes(),
             response_types_supported: Vec::new(),
-            grant_types_supported: names(&[GRANT_TYPE]),
-            token_endpoint_auth_methods_supported: names(&AUTH_METHODS),
+            grant_types_supported: self.tokens.grant_types().map(str::to_owned).collect(),
+            token_endpoint_auth_methods_supported: methods(),
             token_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
-            introspection_endpoint_auth_methods_supported: names(&AUTH_METHODS),
+            introspection_endpoint_auth_methods_supported: methods(),
             introspection_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
-            revocation_endpoint_auth_methods_supported: names(&AUTH_METHODS),
+            revocation_endpoint_auth_methods_supported: methods(),
             revocation_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
             subject_types_supported: names(&["public"]),
             id_token_signing_alg_values_supported: signing.into_iter().collect(),

@@ -5,10 +5,13 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::media;
 use super::query::decode;
 use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::ApiError;
+use crate::app::App;
 use crate::app::client_auth::ClientAuthError;
 
 /// A type of form. Its schema describes the form; this trait lists the parameters that are read.
@@ -17,16 +20,20 @@ pub trait FormFields: Type {
     const KNOWN: &'static [&'static str];
     /// Parameter that may occur several times (RFC 8707 section 2).
     const REPEATED: Option<&'static str> = None;
-}
 
-/// Parameters of client authentication, which every form may have.
-const PROOF: [&str; 4] = ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
+    /// Returns further parameters, which depend on the configured core.
+    fn additional(_: &App) -> Vec<&'static str> {
+        Vec::new()
+    }
+}
 
 /// A form, described as `T`. An empty parameter counts as absent; an unknown one is ignored.
 ///
 /// Errors are OAuth's `invalid_request`, and count against the client address.
 pub struct Form<T> {
     values: Vec<(&'static str, String)>,
+    /// Parameters of client authentication, which every form may have.
+    credentials: Vec<(&'static str, SecretString)>,
     repeated: Vec<String>,
     described_as: std::marker::PhantomData<T>,
 }
@@ -43,21 +50,42 @@ impl<T: FormFields> Form<T> {
         &self.repeated
     }
 
-    fn parse(body: &[u8]) -> Result<Self, &'static str> {
+    /// Returns the parameters of client authentication, none of them empty.
+    pub fn credentials(&self) -> Vec<(&'static str, SecretString)> {
+        let is_present = |(_, value): &&(&'static str, SecretString)| !value.expose_secret().is_empty();
+        self.credentials.iter().filter(is_present).cloned().collect()
+    }
+
+    /// Parses a form; `additional` and `credentials` list parameters in addition to those of the type.
+    fn parse(
+        body: &[u8],
+        additional: &[&'static str],
+        credentials: impl Iterator<Item = &'static str> + Clone,
+    ) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(body).map_err(|_| "the form is not valid UTF-8")?;
-        let mut form =
-            Self { values: Vec::new(), repeated: Vec::new(), described_as: std::marker::PhantomData };
+        let mut form = Self {
+            values: Vec::new(),
+            credentials: Vec::new(),
+            repeated: Vec::new(),
+            described_as: std::marker::PhantomData,
+        };
+        const REPEATED: &str = "a parameter appears more than once in the form";
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decoded = decode(name).zip(decode(value));
             let (name, value) = decoded.ok_or("the form is not valid percent-encoded UTF-8")?;
             if T::REPEATED == Some(&*name) {
                 form.repeated.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
-            } else if let Some(known) = T::KNOWN.iter().chain(&PROOF).find(|known| **known == name) {
+            } else if let Some(known) = T::KNOWN.iter().chain(additional).find(|known| **known == name) {
                 if form.values.iter().any(|(earlier, _)| earlier == known) {
-                    return Err("a parameter appears more than once in the form");
+                    return Err(REPEATED);
                 }
                 form.values.push((*known, value.into_owned()));
+            } else if let Some(known) = credentials.clone().find(|known| *known == name) {
+                if form.credentials.iter().any(|(earlier, _)| *earlier == known) {
+                    return Err(REPEATED);
+                }
+                form.credentials.push((known, value.into_owned().into()));
             }
         }
         Ok(form)
@@ -86,11 +114,14 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
     ) -> Result<Self> {
         let bytes =
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
-        let form = check_request(request).and_then(|()| Self::parse(&bytes).map_err(str::to_owned));
-        match form {
+        let context = HttpContext::of(request)?;
+        let parse = || {
+            Self::parse(&bytes, &T::additional(&context.app), context.app.clients.parameters())
+                .map_err(str::to_owned)
+        };
+        match check_request(request).and_then(|()| parse()) {
             Ok(form) => Ok(form),
             Err(description) => {
-                let context = HttpContext::of(request)?;
                 context
                     .app
                     .auth_failures
@@ -133,15 +164,18 @@ mod tests {
     }
 
     fn parse(body: &str) -> Result<Form<Sample>, &'static str> {
-        Form::parse(body.as_bytes())
+        Form::parse(body.as_bytes(), &["subject_token"], ["client_id"].into_iter())
     }
 
     #[test]
     fn a_known_parameter_stands_once_and_an_unknown_one_as_often_as_it_likes() {
         assert!(parse("scope=a&scope=a").is_err());
         assert!(parse("scope=&scope=a").is_err());
+        assert!(parse("client_id=&client_id=a").is_err());
+        assert!(parse("subject_token=a&subject_token=a").is_err());
+        assert_eq!(parse("subject_token=a").expect("well formed").get("subject_token"), Some("a"));
         let form = parse("x=1&x=2&scope=a+b&client_id=&resource=r&resource=s").expect("well formed");
-        assert_eq!((form.get("scope"), form.get("client_id"), form.get("x")), (Some("a b"), None, None));
+        assert_eq!((form.get("scope"), form.get("x"), form.credentials().len()), (Some("a b"), None, 0));
         assert_eq!(form.repeated(), ["r", "s"]);
     }
 
@@ -150,13 +184,13 @@ mod tests {
         for body in ["scope=%zz", "x=%", "%ff=1", "token=%00", "scope=%c0%80"] {
             assert!(parse(body).is_err(), "{body}");
         }
-        assert!(Form::<Sample>::parse(b"scope=\xff").is_err());
+        assert!(Form::<Sample>::parse(b"scope=\xff", &[], std::iter::empty()).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(body: Vec<u8>) {
-            let _ = Form::<Sample>::parse(&body);
+            let _ = Form::<Sample>::parse(&body, &[], std::iter::empty());
         }
     }
 }

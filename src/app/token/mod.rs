@@ -1,8 +1,16 @@
-//! Issues access tokens by the client credentials grant (RFC 6749 section 4.4).
+//! Issues access tokens.
+//!
+//! What a client is granted is determined by a [`Grant`]: each `grant_type` is one in a file of its own, and one
+//! line in [`Tokens::new`]. Everything else is the same for all of them, and stands here.
+
+mod client_credentials;
+mod grant;
 
 use std::sync::Arc;
 
-use super::Settings;
+use super::{Ports, Settings};
+pub use grant::{Grant, Granted};
+
 use super::auth_failures::AuthFailures;
 use super::client_auth::{AuthenticatedClient, ClientAuth, ClientAuthError, PresentedCredentials};
 use super::events::{EventDetails, Events};
@@ -10,7 +18,6 @@ use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
 use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::id::TokenId;
-use crate::domain::organization::Organization;
 use crate::domain::scope::{RequestedScope, ScopeError, Scopes};
 use crate::domain::token::{AccessToken, Audience, Claims, generation_of};
 use crate::ports::clock::Clock;
@@ -25,24 +32,29 @@ const ATTEMPTS: usize = 4;
 /// Issues access tokens.
 #[derive(Clone)]
 pub struct Tokens {
-    pub(super) clients: ClientAuth,
-    pub(super) store: Arc<dyn TokenStore>,
-    pub(super) signer: Arc<dyn TokenSigner>,
-    pub(super) auth_failures: AuthFailures,
-    pub(super) usage: UsagePublisher,
-    pub(super) events: Events,
-    pub(super) ids: Arc<dyn Ids>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) settings: Settings,
+    grants: Arc<[Arc<dyn Grant>]>,
+    clients: ClientAuth,
+    store: Arc<dyn TokenStore>,
+    signer: Arc<dyn TokenSigner>,
+    auth_failures: AuthFailures,
+    usage: UsagePublisher,
+    events: Events,
+    ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
 }
 
 /// Parameters of a token request.
 #[derive(Clone, Debug, Default)]
 pub struct TokenRequest {
+    /// `grant_type`; `None` if it was not sent.
+    pub grant_type: Option<String>,
     /// `scope`, as it was sent.
     pub scope: Option<String>,
     /// `resource` (RFC 8707), each time it was sent.
     pub resources: Vec<String>,
+    /// Parameters that grants read in addition, none of them empty.
+    pub parameters: Vec<(&'static str, String)>,
 }
 
 /// An issued token.
@@ -57,11 +69,44 @@ pub struct IssuedToken {
 }
 
 impl Tokens {
+    /// Creates the use case with every grant.
+    pub(super) fn new(
+        ports: &Ports,
+        clients: &ClientAuth,
+        auth_failures: &AuthFailures,
+        usage: &UsagePublisher,
+        events: &Events,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            grants: Arc::new([Arc::new(client_credentials::ClientCredentials::new(settings))]),
+            clients: clients.clone(),
+            store: ports.stores.tokens.clone(),
+            signer: ports.signer.clone(),
+            auth_failures: auth_failures.clone(),
+            usage: usage.clone(),
+            events: events.clone(),
+            ids: ports.ids.clone(),
+            clock: ports.clock.clone(),
+            settings: settings.clone(),
+        }
+    }
+
+    /// Returns every supported `grant_type`.
+    pub fn grant_types(&self) -> impl Iterator<Item = &'static str> {
+        self.grants.iter().map(|grant| grant.grant_type())
+    }
+
+    /// Returns the form parameters that grants read, in addition to `scope` and `resource`.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.grants.iter().flat_map(|grant| grant.parameters()).copied()
+    }
+
     /// Issues a token to the client that presents these credentials.
     ///
-    /// 1. A scope that no client could be granted is refused before any lookup.
+    /// 1. An unsupported grant type and a scope that no client could be granted are refused before any lookup.
     /// 2. The client is authenticated, counted against its rate limit, and refused if it is suspended.
-    /// 3. Audience and scope are determined by what the organization and the agent have.
+    /// 3. The grant determines audience and scope.
     /// 4. The store permits the token: `token.issued` is stored (on disk, if the store is durable), and agent,
     ///    organization, credential, quota and assertion were still valid at that moment.
     /// 5. Only then is the token signed and returned.
@@ -71,19 +116,18 @@ impl Tokens {
         presented: &PresentedCredentials,
         request: &TokenRequest,
     ) -> Result<IssuedToken, TokenError> {
-        let scope = match request.scope.as_deref().map(RequestedScope::parse).transpose() {
-            Ok(scope) => scope,
+        let (grant, scope) = match self.read(request) {
+            Ok(read) => read,
             Err(refusal) => {
                 self.auth_failures.count(context).await?;
-                return Err(refusal.into());
+                return Err(refusal);
             }
         };
         let mut client = self.clients.authenticate(context, presented).await?;
         self.clients.admit(context, &client).await?;
         for _ in 0..ATTEMPTS {
             client.ensure_active()?;
-            let audience = self.audience(&client.organization, &request.resources)?;
-            let scopes = granted(&client, &audience, scope.as_ref())?;
+            let Granted { audience, scopes } = grant.authorize(&client, request, scope.as_ref()).await?;
             let claims = self.claims(&client, audience, scopes);
             let issue = TokenIssue {
                 agent: claims.agent,
@@ -108,9 +152,7 @@ impl Tokens {
                 }
                 Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
                 Err(IssueError::AssertionSpent) => {
-                    let refusal =
-                        self.clients.refused(context, Some(client.claimed()), "private_key_jwt").await;
-                    return Err(refusal.into());
+                    return Err(self.clients.refuse_replay(context, &client).await.into());
                 }
                 Err(IssueError::Store(failure)) => return Err(failure.into()),
             }
@@ -118,16 +160,14 @@ impl Tokens {
         Err(TokenError::Contended)
     }
 
-    /// Returns the audience: the issuer, or the one requested resource of the organization.
-    ///
-    /// Returns [`TokenError::InvalidTarget`] for any other resource, or for more than one.
-    fn audience(&self, organization: &Organization, resources: &[String]) -> Result<Audience, TokenError> {
-        match resources {
-            [] => Ok(Audience::Issuer),
-            [one] if **one == *self.settings.issuer => Ok(Audience::Issuer),
-            [one] if organization.has_resource(one) => Ok(Audience::Resource(one.as_str().into())),
-            _ => Err(TokenError::InvalidTarget),
-        }
+    /// Returns the grant and the scope of a request, as far as they can be told from the request alone.
+    fn read(&self, request: &TokenRequest) -> Result<(&dyn Grant, Option<RequestedScope>), TokenError> {
+        let grant_type = request.grant_type.as_deref().ok_or(TokenError::GrantTypeMissing)?;
+        let grant = self.grants.iter().find(|grant| grant.grant_type() == grant_type).ok_or_else(|| {
+            TokenError::UnsupportedGrantType(self.grant_types().collect::<Vec<_>>().join(", "))
+        })?;
+        let scope = request.scope.as_deref().map(RequestedScope::parse).transpose()?;
+        Ok((&**grant, scope))
     }
 
     fn claims(&self, client: &AuthenticatedClient, audience: Audience, scopes: Scopes) -> Claims {
@@ -168,28 +208,15 @@ impl Tokens {
     }
 }
 
-/// Returns the scopes of the token.
-///
-/// A token for a resource server never carries a management scope.
-fn granted(
-    client: &AuthenticatedClient,
-    audience: &Audience,
-    asked: Option<&RequestedScope>,
-) -> Result<Scopes, TokenError> {
-    let capabilities = &client.agent.capabilities;
-    let scopes = match asked {
-        Some(asked) => capabilities.grant(asked)?,
-        None => capabilities.default_grant(),
-    };
-    if *audience != Audience::Issuer && !scopes.management().is_empty() {
-        return Err(TokenError::ManagementScopeForResource);
-    }
-    Ok(scopes)
-}
-
 /// Error returned if no token was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
+    /// The request has no `grant_type`.
+    #[error("grant_type is missing")]
+    GrantTypeMissing,
+    /// No grant has this `grant_type`; the text lists those that exist.
+    #[error("unsupported grant_type; supported: {0}")]
+    UnsupportedGrantType(String),
     /// The client could not be authenticated or admitted.
     #[error(transparent)]
     Client(#[from] ClientAuthError),

@@ -1,0 +1,107 @@
+//! Authentication by client secret, in HTTP Basic or in the form (RFC 6749 section 2.3.1).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
+
+use super::{
+    AuthenticatedClient, CLIENT_ID, ClientAuthenticator, PresentedCredentials, PresentedHeader, Refusal,
+    SEVERAL_METHODS, claimed, claimed_by,
+};
+use crate::app::Ports;
+use crate::app::request_context::RequestContext;
+use crate::domain::id::AgentId;
+use crate::domain::secret::ClientSecret;
+use crate::ports::clock::Clock;
+use crate::ports::credential_store::{CredentialStore, PresentedKind};
+use crate::ports::secret_hasher::SecretHasher;
+
+const CLIENT_SECRET: &str = "client_secret";
+
+/// `client_secret_basic` and `client_secret_post`.
+pub(super) struct ClientSecretAuthenticator {
+    store: Arc<dyn CredentialStore>,
+    hasher: Arc<dyn SecretHasher>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ClientSecretAuthenticator {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self {
+            store: ports.stores.credentials.clone(),
+            hasher: ports.hasher.clone(),
+            clock: ports.clock.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl ClientAuthenticator for ClientSecretAuthenticator {
+    fn methods(&self) -> &'static [&'static str] {
+        &["client_secret_basic", "client_secret_post"]
+    }
+
+    fn parameters(&self) -> &'static [&'static str] {
+        &[CLIENT_SECRET]
+    }
+
+    fn audit_name(&self) -> &'static str {
+        CLIENT_SECRET
+    }
+
+    fn recognizes(&self, presented: &PresentedCredentials) -> bool {
+        matches!(presented.header, PresentedHeader::Basic(_)) || presented.parameter(CLIENT_SECRET).is_some()
+    }
+
+    async fn authenticate(
+        &self,
+        _: &RequestContext,
+        presented: &PresentedCredentials,
+    ) -> Result<AuthenticatedClient, Refusal> {
+        let (client, secret) = read(presented).map_err(Refusal::Malformed)?;
+        let (Some(id), Some(secret)) = (client, secret) else {
+            return Err(Refusal::Invalid(claimed(&*self.store, client).await?));
+        };
+        let fingerprint = secret.fingerprint();
+        let Some(known) = self.store.find_client(id, PresentedKind::Secret(fingerprint)).await? else {
+            return Err(Refusal::Invalid(None));
+        };
+        let now = self.clock.now();
+        let candidate = known
+            .candidates
+            .iter()
+            .find_map(|credential| credential.hash_for(fingerprint, now).map(|hash| (credential, hash)));
+        if let Some((credential, hash)) = candidate
+            && self.hasher.verify(&secret, hash, known.organization.id).await?
+        {
+            return Ok(AuthenticatedClient {
+                credential: credential.id,
+                secret: Some(fingerprint),
+                last_used_at: credential.last_used_at,
+                agent: known.agent.clone(),
+                organization: known.organization.clone(),
+                assertion: None,
+            });
+        }
+        Err(Refusal::Invalid(Some(claimed_by(&known))))
+    }
+}
+
+/// Returns client ID and secret; `None` for either if it is absent or malformed.
+fn read(presented: &PresentedCredentials) -> Result<(Option<AgentId>, Option<ClientSecret>), &'static str> {
+    let named = presented.parameter(CLIENT_ID);
+    let posted = presented.parameter(CLIENT_SECRET);
+    let (client, secret) = match &presented.header {
+        PresentedHeader::Basic(_) if posted.is_some() => return Err(SEVERAL_METHODS),
+        PresentedHeader::Basic(None) => (None, None),
+        PresentedHeader::Basic(Some((client, _))) if named.is_some_and(|named| named != client) => {
+            return Err("client_id is not the client that authenticates");
+        }
+        PresentedHeader::Basic(Some((client, secret))) => {
+            (Some(client.as_str()), Some(secret.expose_secret()))
+        }
+        _ => (named, posted),
+    };
+    Ok((client.and_then(AgentId::parse), secret.and_then(ClientSecret::parse)))
+}

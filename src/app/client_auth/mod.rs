@@ -1,0 +1,341 @@
+//! Client authentication (RFC 6749 section 2.3, RFC 7523).
+//!
+//! An unknown client, a wrong secret, a revoked or expired credential and a decommissioned agent all get the same
+//! response from the same code path, so that neither its content nor its timing distinguishes them. A secret is
+//! compared by bcrypt only if its fingerprint matches a valid credential, so a wrong secret costs no bcrypt.
+
+//!
+//! Each method of client authentication is one [`ClientAuthenticator`] in a file of its own, and one line in
+//! [`ClientAuth::new`].
+
+mod client_secret;
+mod private_key_jwt;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::auth_failures::{AuthFailures, ClaimedClient};
+use super::caller::Caller;
+use super::request_context::{AdmissionError, RequestContext};
+use super::{Ports, Settings};
+use crate::domain::agent::Agent;
+use crate::domain::id::{AgentId, CredentialId};
+use crate::domain::organization::Organization;
+use crate::domain::secret::Fingerprint;
+use crate::domain::time::Timestamp;
+use crate::domain::token::generation_of;
+use crate::ports::clock::Clock;
+use crate::ports::credential_store::{Client, CredentialStore, PresentedKind};
+use crate::ports::rate_limiter::{RateKey, RateLimiter};
+use crate::ports::secret_hasher::HasherError;
+use crate::ports::store_error::StoreError;
+use crate::ports::token_store::{SpentAssertion, TokenStore};
+
+/// One or more methods of client authentication that read the same credentials.
+#[async_trait]
+pub trait ClientAuthenticator: Send + Sync {
+    /// Returns the names of the methods in the IANA registry of token endpoint authentication methods.
+    fn methods(&self) -> &'static [&'static str];
+
+    /// Returns the form parameters that the methods read, in addition to `client_id`.
+    fn parameters(&self) -> &'static [&'static str];
+
+    /// Returns the name of the methods in audit events.
+    fn audit_name(&self) -> &'static str;
+
+    /// Returns whether credentials of these methods were presented.
+    fn recognizes(&self, presented: &PresentedCredentials) -> bool {
+        self.parameters().iter().any(|name| presented.parameter(name).is_some())
+    }
+
+    /// Authenticates the client that presents these credentials. Nothing is spent yet.
+    async fn authenticate(
+        &self,
+        context: &RequestContext,
+        presented: &PresentedCredentials,
+    ) -> Result<AuthenticatedClient, Refusal>;
+}
+
+/// Credentials that a client presents, as the transport collected them.
+#[derive(Clone, Debug, Default)]
+pub struct PresentedCredentials {
+    /// Content of the `Authorization` header.
+    pub header: PresentedHeader,
+    /// Form parameters with their values, none of them empty.
+    pub parameters: Vec<(&'static str, SecretString)>,
+}
+
+/// Content of the `Authorization` header, as far as client authentication reads it.
+#[derive(Clone, Debug, Default)]
+pub enum PresentedHeader {
+    /// The header is absent.
+    #[default]
+    Absent,
+    /// HTTP Basic: client ID and secret; `None` if they cannot be decoded.
+    Basic(Option<(String, SecretString)>),
+    /// Another scheme.
+    Other,
+    /// More than one header.
+    Several,
+}
+
+impl PresentedCredentials {
+    /// Returns a form parameter; `None` if it is absent.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.expose_secret())
+    }
+
+    /// Returns the `client_id` of the form; nil if it is malformed, `None` if it is absent.
+    fn client_id(&self) -> Option<AgentId> {
+        self.parameter(CLIENT_ID).map(|id| AgentId::parse(id).unwrap_or(AgentId::NIL))
+    }
+}
+
+/// Form parameter that every method may have.
+const CLIENT_ID: &str = "client_id";
+/// Description of the error if a request has credentials of more than one method (RFC 6749 section 2.3).
+const SEVERAL_METHODS: &str = "use exactly one method of client authentication";
+
+/// Authenticates clients, by whichever method they use.
+#[derive(Clone)]
+pub struct ClientAuth {
+    /// The first one is used if a request has no credentials.
+    authenticators: Arc<[Arc<dyn ClientAuthenticator>]>,
+    store: Arc<dyn CredentialStore>,
+    tokens: Arc<dyn TokenStore>,
+    limiter: Arc<dyn RateLimiter>,
+    auth_failures: AuthFailures,
+    clock: Arc<dyn Clock>,
+}
+
+/// An authenticated client.
+///
+/// The client may still be suspended. Suspension is reported only after authentication.
+#[derive(Clone, Debug)]
+pub struct AuthenticatedClient {
+    pub(super) agent: Arc<Agent>,
+    pub(super) organization: Arc<Organization>,
+    pub(super) credential: CredentialId,
+    /// Fingerprint of the secret that authenticated the client; `None` for an assertion.
+    pub(super) secret: Option<Fingerprint>,
+    /// Last use of the credential that is already recorded, to the minute.
+    pub(super) last_used_at: Option<Timestamp>,
+    pub(super) assertion: Option<SpentAssertion>,
+}
+
+/// Why an authenticator does not authenticate a client.
+pub enum Refusal {
+    /// The credentials are not those of the client. The failure is recorded under the claimed client.
+    Invalid(Option<ClaimedClient>),
+    /// The request is malformed; the text says how.
+    Malformed(&'static str),
+    /// The credentials could not be checked.
+    Failed(ClientAuthError),
+}
+
+impl<E: Into<ClientAuthError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl ClientAuth {
+    /// Creates the use case with every method of client authentication.
+    pub(super) fn new(ports: &Ports, auth_failures: &AuthFailures, settings: &Settings) -> Self {
+        let stores = &ports.stores;
+        Self {
+            authenticators: Arc::new([
+                Arc::new(client_secret::ClientSecretAuthenticator::new(ports)),
+                Arc::new(private_key_jwt::PrivateKeyJwt::new(ports, auth_failures, settings)),
+            ]),
+            store: stores.credentials.clone(),
+            tokens: stores.tokens.clone(),
+            limiter: stores.limiter.clone(),
+            auth_failures: auth_failures.clone(),
+            clock: ports.clock.clone(),
+        }
+    }
+
+    /// Returns the names of all methods in the IANA registry.
+    pub fn methods(&self) -> impl Iterator<Item = &'static str> {
+        self.authenticators.iter().flat_map(|authenticator| authenticator.methods()).copied()
+    }
+
+    /// Returns the form parameters of client authentication.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static str> + Clone {
+        let parameters = self.authenticators.iter().flat_map(|authenticator| authenticator.parameters());
+        std::iter::once(CLIENT_ID).chain(parameters.copied())
+    }
+
+    /// Returns whether a form has credentials, apart from a `client_id`.
+    pub fn has_credentials(&self, presented: &PresentedCredentials) -> bool {
+        presented.parameters.iter().any(|(name, _)| *name != CLIENT_ID)
+    }
+
+    /// Authenticates the client that presents these credentials. An assertion is not spent yet.
+    pub async fn authenticate(
+        &self,
+        context: &RequestContext,
+        presented: &PresentedCredentials,
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
+        let refusal = match self.select(presented) {
+            Ok(authenticator) => match authenticator.authenticate(context, presented).await {
+                Ok(client) => return Ok(client),
+                Err(Refusal::Invalid(claimed)) => {
+                    return Err(self.refused(context, claimed, authenticator.audit_name()).await);
+                }
+                Err(refusal) => refusal,
+            },
+            Err(description) => Refusal::Malformed(description),
+        };
+        match refusal {
+            Refusal::Failed(error) => Err(error),
+            Refusal::Malformed(description) => {
+                self.auth_failures.count(context).await?;
+                Err(ClientAuthError::Malformed(description))
+            }
+            Refusal::Invalid(_) => Err(ClientAuthError::InvalidClient),
+        }
+    }
+
+    /// Returns the authenticator of the one method that was used.
+    fn select(&self, presented: &PresentedCredentials) -> Result<&dyn ClientAuthenticator, &'static str> {
+        let mut recognized =
+            self.authenticators.iter().filter(|authenticator| authenticator.recognizes(presented));
+        match (recognized.next(), recognized.next(), &presented.header) {
+            (_, _, PresentedHeader::Several) | (_, Some(_), _) | (Some(_), _, PresentedHeader::Other) => {
+                Err(SEVERAL_METHODS)
+            }
+            (Some(authenticator), None, _) => Ok(&**authenticator),
+            // Refused as unauthenticated.
+            (None, _, _) => Ok(&*self.authenticators[0]),
+        }
+    }
+
+    /// Authenticates a client as the caller of an endpoint that also takes bearer tokens.
+    ///
+    /// The caller has all management scopes among its capabilities.
+    pub async fn authenticate_caller(
+        &self,
+        context: &RequestContext,
+        presented: &PresentedCredentials,
+    ) -> Result<Caller, ClientAuthError> {
+        let client = self.authenticate(context, presented).await?;
+        self.admit(context, &client).await?;
+        client.ensure_active()?;
+        if let Some(assertion) = &client.assertion
+            && !self.tokens.spend(client.agent.id, assertion).await?
+        {
+            return Err(self.refuse_replay(context, &client).await);
+        }
+        let minute = self.clock.now().to_the_minute();
+        if client.last_used_at != Some(minute) {
+            self.store.touch(client.agent.id, client.credential, minute).await?;
+        }
+        Ok(Caller {
+            generation: generation_of(&client.agent, &client.organization),
+            scopes: client.agent.capabilities.management(),
+            agent: client.agent,
+            origin: context.origin.clone(),
+            token: None,
+        })
+    }
+
+    /// Records that an assertion was used before.
+    pub(super) async fn refuse_replay(
+        &self,
+        context: &RequestContext,
+        client: &AuthenticatedClient,
+    ) -> ClientAuthError {
+        self.refused(context, Some(client.claimed()), private_key_jwt::AUDIT_NAME).await
+    }
+
+    /// Counts the request against the rate limit of the authenticated client.
+    pub(super) async fn admit(
+        &self,
+        context: &RequestContext,
+        client: &AuthenticatedClient,
+    ) -> Result<(), AdmissionError> {
+        context.set_organization(client.organization.id);
+        let limit = client.organization.limits().requests_per_minute;
+        context.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
+    }
+
+    async fn refused(
+        &self,
+        context: &RequestContext,
+        claimed: Option<ClaimedClient>,
+        how: &'static str,
+    ) -> ClientAuthError {
+        match self.auth_failures.record(context, claimed, how).await {
+            Ok(()) => ClientAuthError::InvalidClient,
+            Err(failure) => failure.into(),
+        }
+    }
+}
+
+impl AuthenticatedClient {
+    /// Returns [`ClientAuthError::Suspended`] if the agent or its organization is not active.
+    pub(super) fn ensure_active(&self) -> Result<(), ClientAuthError> {
+        if self.agent.is_active() && self.organization.is_active() {
+            Ok(())
+        } else {
+            Err(ClientAuthError::Suspended)
+        }
+    }
+
+    pub(super) fn claimed(&self) -> ClaimedClient {
+        ClaimedClient { agent: self.agent.id, organization: self.organization.id }
+    }
+}
+
+/// Looks up the client with this ID, to record a failure under it.
+///
+/// The lookup also keeps timing from distinguishing failures.
+async fn claimed(
+    store: &dyn CredentialStore,
+    client: Option<AgentId>,
+) -> Result<Option<ClaimedClient>, StoreError> {
+    let Some(id) = client.filter(|id| *id != AgentId::NIL) else { return Ok(None) };
+    let known = store.find_client(id, PresentedKind::None).await?;
+    Ok(known.as_ref().map(claimed_by))
+}
+
+fn claimed_by(client: &Client) -> ClaimedClient {
+    ClaimedClient { agent: client.agent.id, organization: client.organization.id }
+}
+
+/// Error returned by client authentication.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientAuthError {
+    /// The client could not be authenticated.
+    #[error("client authentication failed")]
+    InvalidClient,
+    /// The request has no credentials of exactly one method; the text says what is wrong.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The authenticated agent or its organization is suspended.
+    #[error("the agent or its organization is suspended")]
+    Suspended,
+    /// The client, or the address of a failed authentication, has exceeded its rate limit.
+    #[error("too many requests")]
+    RateLimited,
+    /// The secret could not be verified.
+    #[error(transparent)]
+    Hasher(#[from] HasherError),
+    /// The store returned an error.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<AdmissionError> for ClientAuthError {
+    fn from(failure: AdmissionError) -> Self {
+        match failure {
+            AdmissionError::RateLimited => Self::RateLimited,
+            AdmissionError::Store(failure) => Self::Store(failure),
+        }
+    }
+}

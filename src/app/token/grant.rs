@@ -1,0 +1,40 @@
+//! What determines what a client is granted.
+
+use async_trait::async_trait;
+
+use super::{TokenError, TokenRequest};
+use crate::app::client_auth::AuthenticatedClient;
+use crate::domain::scope::{RequestedScope, Scopes};
+use crate::domain::token::Audience;
+
+/// One value of `grant_type` (RFC 6749 section 4).
+#[async_trait]
+pub trait Grant: Send + Sync {
+    /// Returns the value of `grant_type`.
+    fn grant_type(&self) -> &'static str;
+
+    /// Returns the form parameters that the grant reads, in addition to `scope` and `resource`.
+    fn parameters(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Determines what the client is granted. The client is authenticated and active.
+    ///
+    /// Called again if the client changed before its token was stored. Returns the [`TokenError`] that refuses the
+    /// request.
+    async fn authorize(
+        &self,
+        client: &AuthenticatedClient,
+        request: &TokenRequest,
+        scope: Option<&RequestedScope>,
+    ) -> Result<Granted, TokenError>;
+}
+
+/// What a client is granted.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// Audience of the token.
+    pub audience: Audience,
+    /// Scopes of the token.
+    pub scopes: Scopes,
+}
