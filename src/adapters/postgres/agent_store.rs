@@ -20,12 +20,15 @@ use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, Updat
 use crate::ports::store_error::StoreError;
 use crate::ports::write::Write;
 
-/// Agents come into an organization one at a time, so that the count below is still so when one is stored.
+/// Returns the statement that takes the registration lock of an organization.
+///
+/// Agents of an organization are registered one at a time, so that the count in [`LIVING`] still holds when the new
+/// agent is stored.
 fn lock_organization(id: OrganizationId) -> String {
     format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {id}', 0))")
 }
 
-/// The agents of the organization `$1` that count against its limit.
+/// Number of agents of the organization `$1` that count against its limit.
 const LIVING: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts \
     WHERE organization_id = $1 AND status <> 'decommissioned')";
 
@@ -124,7 +127,7 @@ impl AgentStore for Postgres {
         if let Some(status) = status {
             clause.add_word("status", status);
         }
-        // Without an owner the counts say how many there are, with one the index does.
+        // Without an owner the total comes from `agent_counts`, with an owner from the index.
         let count = match &owner {
             None => {
                 format!("(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts {})", clause.condition)
@@ -174,8 +177,10 @@ impl AgentStore for Postgres {
 }
 
 impl Postgres {
-    /// Refuses an agent of an organization that was at its limit a moment ago and still is, without the lock that
-    /// registrations wait for: a tenant that goes on trying must not keep its own, or others, from the pool.
+    /// Refuses an agent early if its organization was recently at its limit and still is.
+    ///
+    /// The registration lock is not taken, because a tenant that keeps trying must not keep its own requests, or
+    /// those of other tenants, from the pool.
     async fn refuse_if_full(&self, within: Tenancy, agent: &Agent) -> Result<(), InsertAgentError> {
         if !within.contains(agent.organization) || !self.full.contains_key(&agent.organization.0) {
             return Ok(());
@@ -202,8 +207,9 @@ impl Postgres {
 }
 
 impl Transaction<'_> {
-    /// Puts `after` in the place of `before`, and a notice into the outbox where its tokens die. `false` where the
-    /// stored agent is no longer `before`.
+    /// Replaces `before` by `after`. Returns `false` if the stored agent is no longer `before`.
+    ///
+    /// If the change revokes the agent's tokens, a revocation notice is added to the outbox.
     pub(super) async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {
         let capabilities: Vec<&str> = after.capabilities.iter().collect();
         let parameters: [Parameter<'_>; 11] = [

@@ -19,15 +19,15 @@ use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
 use crate::ports::store_error::StoreError;
 
-/// How many rows go in one transaction of a purge, so that none holds locks for long.
+/// Maximum rows deleted per purge transaction, so that none holds locks for long.
 const PURGE_BATCH: u32 = 5_000;
 
 const TALLY: &str = include_str!("sql/audit_log.tally.sql");
 
-/// How many tallies become events in one transaction.
+/// Maximum tallies settled per transaction.
 const SETTLE_BATCH: u32 = 1_000;
 
-/// It locks in the order in which [`TALLY`] does.
+/// Turns the tallies of past minutes into events, with the lock order of [`TALLY`].
 const SETTLE: &str = "\
 -- audit_log.settle
 WITH ended AS (
@@ -43,14 +43,19 @@ WITH ended AS (
 )
 SELECT count(*) AS done FROM ended";
 
-/// Events beside how long their organizations show them.
+/// Events joined with the number of days for which their organizations show them.
 const EVENTS_AND_RETENTION: &str = "audit_events LEFT JOIN organization_retention USING (organization_id)";
 
-/// Whether such an event is shown at `$1`. Where there are no days it is shown for ever.
+/// Whether an event of [`EVENTS_AND_RETENTION`] is shown at `$1`.
+///
+/// If the number of days is null, the event is always shown. An event without an organization has the retention of
+/// the plan `free`.
 const IS_SHOWN: &str = "(occurred_at >= $1::timestamptz - make_interval(hours => 24 * CASE WHEN organization_id IS NULL \
     THEN (SELECT audit_retention_days::integer FROM plans WHERE plan = 'free') ELSE days END)) IS NOT FALSE";
 
-/// The same for events of the organization `$2`: one instant, known before the first event is looked at.
+/// Same as [`IS_SHOWN`], for events of the organization `$2` only.
+///
+/// The oldest instant shown is computed once, before the first event is read.
 const IS_SHOWN_OF_ONE: &str = "organization_id = $2 AND occurred_at >= (SELECT COALESCE(\
     $1::timestamptz - make_interval(hours => 24 * days), '-infinity') FROM organization_retention WHERE organization_id = $2)";
 
@@ -58,7 +63,7 @@ const PURGE_EVENTS: &str = "\
 -- audit_log.purge
 SELECT removed, go_on_after FROM remove_past_audit_events($1, $2, $3, $4)";
 
-/// What else is remembered for a time only: each table, and which of its rows are past at that instant.
+/// Other tables whose rows expire, each with the condition that expired rows meet at `{now}`.
 const REMEMBERED: [(&str, &str); 4] = [
     ("token_revocations", "remembered_until <= {now}"),
     ("assertion_replay", "remembered_until <= {now}"),
@@ -66,8 +71,10 @@ const REMEMBERED: [(&str, &str); 4] = [
     ("monthly_tokens", "month < (date_trunc('month', {now} AT TIME ZONE 'UTC'))::date"),
 ];
 
-/// The instant by which rows are past: by the instance's clock and by the server's, each late by the slack. One instance
-/// whose clock is ahead must not make revoked tokens active on all others.
+/// Instant that decides which rows have expired: the earlier of two clocks, less the slack.
+///
+/// The clocks are the instance's and the database server's, because one instance whose clock is ahead must not make
+/// revoked tokens active on all others.
 const PRESENT: &str = "LEAST($1::timestamptz, now() - make_interval(secs => $2))";
 
 #[async_trait]
@@ -137,7 +144,7 @@ impl AuditLog for Postgres {
             clause.add_as("occurred_at <", to, Type::TIMESTAMPTZ);
         }
         if let Some((at, id)) = &after {
-            // The first says what the second implies, in a form that leaves whole partitions out.
+            // The second condition implies the first, but only the first lets PostgreSQL skip whole partitions.
             clause.add_as("occurred_at <=", at, Type::TIMESTAMPTZ);
             let place = clause.parameters.len();
             clause.add_as(&format!("(occurred_at, event_id) < (${place},"), id, Type::UUID);
@@ -148,7 +155,8 @@ impl AuditLog for Postgres {
              ORDER BY occurred_at DESC, event_id DESC LIMIT {}",
             clause.condition, query.limit
         );
-        // Prepared, of whatever shape: to plan a list takes longer than to read it, and longer with each month.
+        // Prepared, whatever its shape, because planning a list takes longer than reading it, and longer with each
+        // monthly partition.
         let values: Vec<Parameter<'_>> = clause.parameters.iter().map(|(value, _)| *value).collect();
         let _place = self.place(query.within.organization(), false).await?;
         let rows = self.read(&sql, &values).await?;
@@ -171,7 +179,7 @@ impl AuditLog for Postgres {
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
-        // Each for itself: one that fails leaves the others to be done.
+        // Each purge is independent: if one fails, the others still run.
         let events = self.purge_events(now).await;
         let mut others = Ok(());
         for (table, is_past) in REMEMBERED {
@@ -185,7 +193,7 @@ impl AuditLog for Postgres {
 }
 
 impl Postgres {
-    /// Removes events step by step, until no step finds more.
+    /// Removes past events step by step, until no step finds more. Returns about how many were removed.
     async fn purge_events(&self, now: Timestamp) -> Result<u64, StoreError> {
         let parameter = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let (grace, batch) = (parameter(GRACE_DAYS), parameter(PURGE_BATCH));

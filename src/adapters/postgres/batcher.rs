@@ -1,7 +1,7 @@
-//! Batchers: one connection, one statement, and whoever waits for it.
+//! Request batching: a dedicated connection runs one prepared statement for all waiting callers.
 //!
-//! While one round trip is under way the next requests gather, and all of them go in the next one. So a thousand
-//! requests a second cost a few round trips, and a few commits.
+//! While one round trip is in progress, further requests queue up, and all of them go into the next round trip. A
+//! thousand requests a second therefore cost a few round trips and a few commits.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,21 +19,25 @@ use super::settings::CONNECT_TIMEOUT;
 use super::store::{Parameter, QueryError, STATEMENT};
 use crate::ports::store_error::StoreError;
 
-/// How many may wait in a batcher. More are told that the store is overloaded.
+/// Maximum number of requests queued in a batcher. Further requests are refused as unavailable.
 const MAX_WAITING: usize = 4_096;
-/// How many go in one round trip.
+/// Maximum number of requests in one round trip.
 const MAX_BATCH: usize = 256;
-/// For how long nobody tries again after a connection was lost or cannot be generated.
+/// How long reconnecting is suspended after a statement timed out or an attempt failed.
 const BACKOFF: Duration = Duration::from_millis(500);
-/// A batcher's statement is planned once, for any batch, and never as if the tables were still small. It waits for
-/// others shortly, because all that gather behind it wait too.
+/// Session settings of a batcher's connection.
+///
+/// The statement is planned once for batches of any size, and never as if the tables were still small. It waits only
+/// briefly for locks, because all requests queued behind it wait too.
 const SESSION: &str =
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '200ms'";
-/// The same for a statement behind which nothing gathers but what waits for the same.
+/// Session settings of a connection that may wait longer for locks.
+///
+/// Only requests that wait for the same lock queue behind its statement.
 const PATIENT_SESSION: &str =
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '1s'";
 
-/// The tasks of all batchers, and their end.
+/// Background tasks of all batchers, and the signal that ends them.
 #[derive(Default)]
 pub(super) struct Batchers {
     pub(super) tasks: TaskTracker,
@@ -41,7 +45,7 @@ pub(super) struct Batchers {
 }
 
 impl Batchers {
-    /// Lets each batcher finish what waits in it, and end.
+    /// Drains all batchers and waits until their tasks have ended.
     pub(super) async fn close(&self) {
         self.end.cancel();
         self.tasks.close();
@@ -49,16 +53,18 @@ impl Batchers {
     }
 }
 
-/// A question, and where its answer goes.
+/// A question, with the channel for its answer.
 pub(super) type Pending<Q, A> = (Q, oneshot::Sender<A>);
 
-/// The way into a batcher.
+/// Handle that submits questions to a batcher's task.
 pub(super) struct Batcher<Q, A> {
     queue: mpsc::Sender<Pending<Q, A>>,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// A batcher with a connection of its own for this statement. `worker` answers all that wait, whatever happens.
+    /// Starts a batcher with a dedicated connection for this statement.
+    ///
+    /// `worker` must answer every question of a batch, whatever happens.
     pub(super) fn new<W>(connector: &Connector, batchers: &Batchers, sql: &'static str, mut worker: W) -> Self
     where
         W: BatchHandler<Q, A>,
@@ -83,7 +89,9 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         Self { queue }
     }
 
-    /// The answer to that question.
+    /// Submits a question and returns its answer.
+    ///
+    /// Returns [`StoreError::Unavailable`] if the queue is full or the batcher has ended.
     pub(super) async fn ask(&self, question: Q) -> Result<A, StoreError> {
         let (sender, answer) = oneshot::channel();
         self.queue
@@ -93,9 +101,9 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     }
 }
 
-/// What is done with a batch.
+/// Processing of a batch.
 pub(super) trait BatchHandler<Q, A>: Send + 'static {
-    /// Answers everybody in the batch.
+    /// Answers every question of the batch.
     fn serve(
         &mut self,
         connection: &mut BatchConnection,
@@ -103,7 +111,7 @@ pub(super) trait BatchHandler<Q, A>: Send + 'static {
     ) -> impl Future<Output = ()> + Send;
 }
 
-/// A connection that comes back by itself, with its statement.
+/// A connection that reconnects automatically, with its prepared statement.
 pub(super) struct BatchConnection {
     connector: Connector,
     sql: &'static str,
@@ -117,19 +125,21 @@ impl BatchConnection {
         Self { connector: connector.clone(), sql, session: SESSION, live: None, rests_until: None }
     }
 
-    /// One that waits longer for locks.
+    /// Creates a connection that waits longer for locks.
     pub(super) fn patient(connector: &Connector, sql: &'static str) -> Self {
         Self { session: PATIENT_SESSION, ..Self::new(connector, sql) }
     }
 
-    /// Runs the batcher's statement.
+    /// Runs the batcher's statement once and returns its rows.
     pub(super) async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
         let (client, statement) = self.wake().await.map_err(QueryError::NotSent)?;
         let outcome = timeout(STATEMENT, client.query(statement, parameters)).await;
         self.judge(outcome)
     }
 
-    /// The rows of the batcher's statement, which only reads: where the connection was dead it is asked once more.
+    /// Returns the rows of the batcher's statement, which must be read-only.
+    ///
+    /// The statement is retried once if the connection was lost.
     pub(super) async fn read(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         match self.run(parameters).await {
             Err(QueryError::ConnectionLost(_)) => Ok(self.run(parameters).await?),
@@ -137,7 +147,7 @@ impl BatchConnection {
         }
     }
 
-    /// The rows of another statement that only reads, asked once.
+    /// Returns the rows of another read-only statement, without a retry.
     pub(super) async fn read_other(
         &mut self,
         sql: &str,
@@ -148,7 +158,7 @@ impl BatchConnection {
         Ok(self.judge(outcome)?)
     }
 
-    /// Waits until a connection may be tried again.
+    /// Waits until another connection attempt is allowed.
     pub(super) async fn rested(&self) {
         if let Some(until) = self.rests_until {
             #[expect(clippy::disallowed_methods, reason = "a server that is away is not asked all the time")]
@@ -175,7 +185,7 @@ impl BatchConnection {
         }
     }
 
-    /// The connection and its statement, opened where it has to be.
+    /// Returns the connection and its statement, after reconnecting if necessary.
     async fn wake(&mut self) -> Result<&(Client, Statement), StoreError> {
         if self.live.as_ref().is_none_or(|(client, _)| client.is_closed()) {
             self.live = None;

@@ -1,4 +1,4 @@
-//! Rows into things and back.
+//! Conversion between database rows and domain types.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -22,40 +22,42 @@ use crate::domain::secret::{Fingerprint, SecretHash};
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 
-/// The columns that [`agent`] reads.
+/// Columns that [`agent`] reads.
 pub(super) const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
     deployment_env, status, created_at, updated_at, generation, revision";
-/// The columns that [`organization`] reads.
+/// Columns that [`organization`] reads.
 pub(super) const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
-/// The columns that [`credential`] reads, of `credentials` beside `credential_uses`.
+/// Columns that [`credential`] reads, from `credentials` joined with `credential_uses`.
 pub(super) const CREDENTIAL: &str = "credential_id, agent_id, public_key, fingerprint, secret_hash, \
     previous_fingerprint, previous_hash, previous_until, created_at, expires_at, revoked_at, last_used_at, revision";
 
-/// The years 4000 before to 294,000 after Christ, within which `timestamptz` lies safely.
+/// Range of milliseconds since the epoch that `timestamptz` can safely hold.
+///
+/// About 4000 BC to AD 293,500.
 const TIMESTAMPTZ_RANGE: (i64, i64) = (-188_000_000_000_000, 9_200_000_000_000_000);
 
-/// A column of a row.
+/// Reads a column of a row.
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreError> {
     row.try_get(name).map_err(|error| inconsistent(format!("{name}: {error}")))
 }
 
-/// A column of a row that was stored as the text of something.
+/// Reads a text column of a row and parses its value.
 fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
     parse(column(row, name)?).ok_or_else(|| inconsistent(format!("{name} holds an invalid value")))
 }
 
-/// A column that holds a number that is never negative.
+/// Reads a column that holds a number that is never negative.
 pub(super) fn number(row: &Row, name: &str) -> Result<u64, StoreError> {
     column::<i64>(row, name)?.try_into().map_err(|_| inconsistent(format!("{name} is negative")))
 }
 
-/// A number as the database keeps it.
+/// Converts a number to the signed type of the database, saturating at its maximum.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A page of rows that each know the `total`.
+/// Builds a page from rows that each contain the `total`.
 pub(super) fn page_of<T>(
     rows: &[Row],
     read: impl Fn(&Row) -> Result<T, StoreError>,
@@ -64,23 +66,23 @@ pub(super) fn page_of<T>(
     Ok(Page { items, ..empty_page(rows)? })
 }
 
-/// A page with nothing on it, of a row that knows the `total`.
+/// Builds an empty page from a row that contains the `total`.
 pub(super) fn empty_page<T>(rows: &[Row]) -> Result<Page<Arc<T>>, StoreError> {
     let first = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
     Ok(Page { items: Vec::new(), total: number(first, "total")? })
 }
 
-/// The name of a value.
+/// Returns the name of a value.
 pub(super) fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
     names.iter().find(|(_, named)| named == value).map_or("", |(name, _)| name)
 }
 
-/// The value of a name.
+/// Returns the value with this name; `None` if the name is unknown.
 pub(super) fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
     names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
-/// An agent, of the columns [`AGENT`].
+/// Reads an agent from the columns [`AGENT`].
 pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
     let capabilities = Scopes::capabilities(&column::<Vec<&str>>(row, "capabilities")?);
     Ok(Agent {
@@ -100,7 +102,7 @@ pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
     })
 }
 
-/// An organization, of the columns [`ORGANIZATION`].
+/// Reads an organization from the columns [`ORGANIZATION`].
 pub(super) fn organization(row: &Row) -> Result<Organization, StoreError> {
     let resources = column::<Vec<&str>>(row, "resources")?;
     let resources = resources.into_iter().map(ResourceUri::parse).collect::<Result<_, _>>();
@@ -135,7 +137,7 @@ fn limit(row: &Row, name: &str) -> Result<Option<Limit>, StoreError> {
     }
 }
 
-/// A limit as the database keeps it: null for the plan's, 0 for none.
+/// Converts a limit to its column: null for the plan's limit, 0 for unlimited.
 pub(super) fn limit_column(limit: Option<Limit>) -> Option<i64> {
     limit.map(|limit| match limit {
         Limit::Unlimited => 0,
@@ -143,7 +145,7 @@ pub(super) fn limit_column(limit: Option<Limit>) -> Option<i64> {
     })
 }
 
-/// A credential, of the columns [`CREDENTIAL`].
+/// Reads a credential from the columns [`CREDENTIAL`].
 pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
     let kind = match column::<Option<Value>>(row, "public_key")? {
         Some(jwk) => CredentialKind::Key(
@@ -183,7 +185,7 @@ fn fingerprint(row: &Row, name: &str) -> Result<Option<Fingerprint>, StoreError>
     Ok(Some(Fingerprint(bytes)))
 }
 
-/// The columns that depend on a credential's kind.
+/// Columns that depend on a credential's kind.
 pub(super) struct KindColumns<'a> {
     pub public_key: Option<Value>,
     pub fingerprint: Option<&'a [u8]>,
@@ -210,7 +212,7 @@ impl<'a> KindColumns<'a> {
     }
 }
 
-/// A key as the members of RFC 7517 that make it.
+/// Converts a key to a JWK (RFC 7517) with only the members that define the key.
 fn jwk(key: &PublicKey) -> Value {
     match key {
         PublicKey::Rsa { n, e } => json!({ "kty": "RSA", "n": n, "e": e }),
@@ -231,7 +233,7 @@ fn public_key(jwk: &Value) -> Option<PublicKey> {
 
 impl ToSql for Timestamp {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        // What lies outside of PostgreSQL's calendar is as good as its first or last day.
+        // The nearest end of PostgreSQL's range serves as well as an instant outside the range.
         let millis = self.as_millis().clamp(TIMESTAMPTZ_RANGE.0, TIMESTAMPTZ_RANGE.1);
         let distance = Duration::from_millis(millis.unsigned_abs());
         let at = if millis < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance };

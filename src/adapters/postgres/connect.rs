@@ -1,4 +1,4 @@
-//! Opens connections.
+//! Opens connections to PostgreSQL.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,15 +13,15 @@ use super::failure::{Timeout, failed, unavailable};
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
 use crate::ports::store_error::StoreError;
 
-/// Opens connections as the settings say.
+/// Opens connections according to the settings.
 #[derive(Clone)]
 pub(super) struct Connector(pub PgSettings);
 
 impl Connector {
-    /// A new connection to the first host that can be written, within the time that a connection may take. Its task
-    /// ends with it.
+    /// Opens a connection to the first writable host, within [`CONNECT_TIMEOUT`].
     ///
-    /// Each host has its share of that time: one that hangs must not keep the others from being asked.
+    /// The returned task ends with the connection. Each host has an equal share of the time, because a host that
+    /// hangs must not prevent the others from being tried.
     pub(super) async fn open(&self) -> Result<(Client, JoinHandle<()>), OpenError> {
         let hosts = &self.0.hosts;
         let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
@@ -36,7 +36,7 @@ impl Connector {
         Err(last)
     }
 
-    /// The same, for what needs no task.
+    /// Same as [`open`](Self::open), without the task.
     pub(super) async fn open_in_time(&self) -> Result<Client, StoreError> {
         Ok(self.open().await?.0)
     }
@@ -76,30 +76,32 @@ impl Connect for Connector {
             match self.open().await {
                 Ok(opened) => Ok(opened),
                 Err(OpenError::Refused(error)) => Err(error),
-                // The pool allows the same time, and has just given up.
+                // The pool has the same timeout and has just given up.
                 Err(OpenError::TimedOut(_)) => std::future::pending().await,
             }
         })
     }
 }
 
-/// Whether the server lets this role in.
+/// Checks that the server accepts a connection of this role.
 pub async fn check_connection(settings: &PgSettings) -> Result<(), StoreError> {
     Connector(settings.clone()).open_in_time().await.map(drop)
 }
 
-/// Whether waiting does not mend it: a password or a role that is wrong, a database that is not there.
+/// Whether retrying cannot help: a wrong password or role, or a missing database.
 pub fn is_permanent(error: &StoreError) -> bool {
     let StoreError::Unavailable { source, .. } = error else { return false };
     let state = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     state.is_some_and(|state| state.code().starts_with("28") || state.code().starts_with("3D"))
 }
 
-/// Why no host gave a connection: what the last of them said.
+/// Reason that no host could be connected to: the error of the last host.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
+    /// The last host refused the connection, or the connection failed.
     #[error(transparent)]
     Refused(tokio_postgres::Error),
+    /// The last host did not answer in time.
     #[error(transparent)]
     TimedOut(Timeout),
 }

@@ -19,7 +19,7 @@ use crate::ports::credential_store::{
 use crate::ports::store_error::StoreError;
 use crate::ports::write::Write;
 
-/// Whoever changes an agent's credentials holds its row, so that the count below is still so at the end.
+/// Locks the agent's row while its credentials change, so that [`COUNT`] still holds at the end.
 const LOCK_AGENT: &str = "\
 -- credential_store.lock_agent
 SELECT revision FROM agents WHERE agent_id = $1 FOR NO KEY UPDATE";
@@ -195,7 +195,7 @@ impl CredentialStore for Postgres {
     }
 }
 
-/// Whether one more may be live beside the live ones of the row.
+/// Returns [`InsertCredentialError::LimitReached`] if `max_live` credentials are live already.
 fn refuse_without_room(counts: &Row, max_live: u32) -> Result<(), InsertCredentialError> {
     if number(counts, "live")? < max_live.into() {
         Ok(())
@@ -205,7 +205,9 @@ fn refuse_without_room(counts: &Row, max_live: u32) -> Result<(), InsertCredenti
 }
 
 impl Transaction<'_> {
-    /// Holds the agent's row to the end of the change. `false` where it is no longer what the caller saw.
+    /// Locks the agent's row until the transaction ends.
+    ///
+    /// Returns `false` if the stored agent is no longer the one that the caller read.
     async fn lock_agent(&mut self, agent: &Agent) -> Result<bool, StoreError> {
         let rows = self.query(LOCK_AGENT, &[&agent.id.0]).await?;
         let Some(row) = rows.first() else { return Ok(false) };

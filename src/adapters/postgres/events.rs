@@ -1,4 +1,4 @@
-//! Audit events as columns.
+//! Audit events as database columns.
 
 use std::net::IpAddr;
 
@@ -16,11 +16,11 @@ use crate::domain::id::{AgentId, EventId, OrganizationId};
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 
-/// The columns that [`event`] reads.
+/// Columns that [`event`] reads.
 pub(super) const EVENT: &str = "event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, \
     ip_address, user_agent, metadata, occurred_at";
 
-/// Stores the events in the parameters `$1` to `$11`, those of [`EventColumns::parameters`].
+/// Inserts the events in the parameters `$1` to `$11`, those of [`EventColumns::parameters`].
 pub(super) const INSERT_EVENTS: &str = "\
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
     ip_address, user_agent, metadata, occurred_at)
@@ -30,7 +30,7 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text
     $9::text[], $10::text[], $11::timestamptz[]) AS event (event_id, organization_id, agent_id, action, outcome,
     resource_type, resource_id, ip_address, user_agent, metadata, occurred_at)";
 
-/// Events, a vector a column, so that one statement of one form stores any number of them.
+/// Events as one vector per column, so that one fixed statement stores any number of them.
 #[derive(Default)]
 pub(super) struct EventColumns<'a> {
     ids: Vec<Uuid>,
@@ -47,7 +47,7 @@ pub(super) struct EventColumns<'a> {
 }
 
 impl<'a> EventColumns<'a> {
-    /// The columns of these events, each of that organization.
+    /// Collects the columns of these events, each with its organization.
     pub(super) fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a NewAuditEvent)>) -> Self {
         let mut columns = Self::default();
         for (organization, draft) in events {
@@ -67,13 +67,15 @@ impl<'a> EventColumns<'a> {
         columns
     }
 
-    /// The parameters, in the order of [`EVENT`], where the statement itself knows the organization.
+    /// Returns the parameters in the order of [`EVENT`], without the organization.
+    ///
+    /// For a statement that determines the organization itself.
     pub(super) fn parameters_without_organization(&self) -> impl Iterator<Item = Parameter<'_>> {
         let [id, _, others @ ..] = self.parameters();
         std::iter::once(id).chain(others)
     }
 
-    /// The parameters, in the order of [`EVENT`].
+    /// Returns the parameters in the order of [`EVENT`].
     pub(super) fn parameters(&self) -> [Parameter<'_>; 11] {
         [
             &self.ids,
@@ -91,7 +93,7 @@ impl<'a> EventColumns<'a> {
     }
 }
 
-/// An event, of the columns [`EVENT`].
+/// Reads an event from the columns [`EVENT`].
 pub(super) fn event(row: &Row) -> Result<AuditEvent, StoreError> {
     fn of<T: Copy>(row: &Row, name: &str, names: &[(&'static str, T)]) -> Result<Option<T>, StoreError> {
         let Some(text) = column::<Option<&str>>(row, name)? else { return Ok(None) };

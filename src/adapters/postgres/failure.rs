@@ -1,4 +1,4 @@
-//! What a failure of PostgreSQL means.
+//! Classification of PostgreSQL errors.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use tokio_postgres::error::{Severity, SqlState};
 
 use crate::ports::store_error::{Cause, StoreError, with_causes};
 
-/// What the store is called.
+/// Name of the store in errors.
 pub(super) const STORE: &str = "PostgreSQL";
 
-/// It is away or overloaded, and nothing was changed.
+/// Error of a store that is unavailable or overloaded. Nothing was changed.
 pub(super) fn unavailable(source: impl Into<Cause>) -> StoreError {
     StoreError::Unavailable { store: STORE, source: source.into() }
 }
 
-/// Nobody knows whether the change is there.
+/// Error of a change that may or may not be stored.
 pub(super) fn in_doubt(source: impl Into<Cause>) -> StoreError {
     StoreError::InDoubt { store: STORE, source: source.into() }
 }
 
-/// It said what it never should.
+/// Error of data, or of an answer, that should never occur.
 pub(super) fn inconsistent(what: impl Into<String>) -> StoreError {
     StoreError::Inconsistent { store: STORE, what: what.into() }
 }
 
-/// Sorts an error of a statement that has changed nothing, or whose transaction is rolled back.
+/// Classifies the error of a statement that changed nothing or is rolled back.
 ///
-/// What comes of the statement itself (data, constraints, names, rights) is a bug; all else (connections,
-/// resources, time-outs, deadlocks, a standby that takes no writes) passes.
+/// An error caused by the statement itself (data, constraints, names, privileges) is a bug. All other errors
+/// (connections, resources, timeouts, deadlocks, a standby that accepts no writes) are transient.
 pub(super) fn failed(error: Error) -> StoreError {
     let Some(state) = error.as_db_error() else { return unavailable(error) };
     match state.code().code().get(..2) {
@@ -39,8 +39,9 @@ pub(super) fn failed(error: Error) -> StoreError {
     }
 }
 
-/// Whether the server has answered that the statement failed. A connection that it ends may have done its work
-/// before that.
+/// Whether the server has answered that the statement failed.
+///
+/// An error that ends the connection does not count, because the statement may have taken effect before it.
 pub(super) fn is_server_error(error: &Error) -> bool {
     error.as_db_error().is_some_and(|state| {
         let code = state.code().code();
@@ -50,19 +51,20 @@ pub(super) fn is_server_error(error: &Error) -> bool {
     })
 }
 
-/// The server takes no writes: it has become a standby, or was set to read-only. The statement has changed nothing,
-/// and this connection is of no more use.
+/// Whether the server accepts no writes: it has become a standby, or was set to read-only.
+///
+/// The statement has changed nothing, and the connection is of no further use.
 pub(super) fn is_read_only(error: &Error) -> bool {
     error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
-/// Some row of the batch is not as the tables want it, or what it depends on is held by somebody.
+/// Whether one row caused the failure: a constraint or data error (class 22, 23) or a lock timeout.
 pub(super) fn is_row_error(error: &Error) -> bool {
     let Some(code) = error.code() else { return false };
     *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
 }
 
-/// One error, told to many.
+/// Copies an error for each caller of a batch (`StoreError` is not `Clone`).
 pub(super) fn copy_for_waiter(error: &StoreError) -> StoreError {
     match error {
         StoreError::Unavailable { source, .. } => unavailable(with_causes(&**source)),
@@ -71,7 +73,7 @@ pub(super) fn copy_for_waiter(error: &StoreError) -> StoreError {
     }
 }
 
-/// No answer came in time.
+/// No answer arrived in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {0:?}")]
 pub(super) struct Timeout(pub Duration);

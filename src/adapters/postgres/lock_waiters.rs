@@ -1,5 +1,7 @@
-//! Tokens that wait for a lock, apart from all others: one statement for each organization that has some, so that none
-//! waits for another's lock.
+//! Queue of token requests that wait for a lock, separate from all other requests.
+//!
+//! One statement runs per organization, so that no organization waits for another's lock. An organization is
+//! identified by its gate, the key of its advisory lock.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,15 +14,16 @@ use super::failure::unavailable;
 use super::token_issue::{Batch, Outcome, PATIENT, write_all};
 use crate::ports::token_store::TokenIssue;
 
-/// How many organizations are waited for at once, each on a connection of its own.
+/// Maximum number of organizations waited for at once, each on its own connection.
 const MAX_LINES: usize = 4;
-/// How many tokens may wait, and how many of them one organization's.
+/// Capacity of the channel into the queue.
 const MAX_WAITING: usize = 4_096;
+/// Maximum number of queued requests of one organization.
 const MAX_OF_ONE: usize = 256;
 
 type Request = Pending<TokenIssue, Outcome>;
 
-/// The way to where tokens wait for locks.
+/// Handle that submits requests to the queue.
 pub(super) struct LockWaiters(mpsc::Sender<(i32, Request)>);
 
 impl LockWaiters {
@@ -39,7 +42,7 @@ impl LockWaiters {
         Self(sender)
     }
 
-    /// Has the request answered once what is behind that gate is free, or the patience is over.
+    /// Queues a request, which is answered once its gate is free or the wait times out.
     pub(super) fn wait(&self, gate: i32, request: Request) {
         if let Err(refused) = self.0.try_send((gate, request)) {
             let (_, (_, reply)) = refused.into_inner();
@@ -48,21 +51,21 @@ impl LockWaiters {
     }
 }
 
-/// Who waits, by the gate that is waited for.
+/// Waiting requests, by the gate that they wait for.
 struct LockQueue {
     connector: Connector,
-    /// The gates whose turn it is, each by the task that serves it.
+    /// Gates being served, by the task that serves each.
     served: HashMap<Id, i32>,
     /// Idle connections.
     connections: Vec<BatchConnection>,
-    /// Gates that are waited for, each with those whose turn it is not yet.
+    /// Requests not yet being served, by gate. A gate being served has an entry too, even if empty.
     queues: HashMap<i32, Batch>,
-    /// Gates whose turn it is next. One whose turn it is now stands in `queues` only.
+    /// Gates to serve next, in order. A gate being served is not among them.
     turns: VecDeque<i32>,
 }
 
 impl LockQueue {
-    /// Serves all requests, until the channel is closed and none is left.
+    /// Serves requests until the channel is closed and no request is left.
     async fn keep(mut self, mut requests: mpsc::Receiver<(i32, Request)>) {
         let mut tasks = JoinSet::new();
         let mut is_open = true;
@@ -113,7 +116,7 @@ impl LockQueue {
         Some((gate, std::mem::take(self.queues.get_mut(&gate)?)))
     }
 
-    /// Those who came for the same gate meanwhile have their turn after all others.
+    /// Requeues the task's gate behind all others if more requests arrived for it meanwhile.
     fn done(&mut self, task: Id, connection: BatchConnection) {
         self.connections.push(connection);
         let Some(gate) = self.served.remove(&task) else { return };

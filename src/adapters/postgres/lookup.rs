@@ -1,8 +1,8 @@
-//! What every request asks: how a token's agent stands, and who a client is.
+//! Batched lookups that every request needs: token status and client identity.
 //!
-//! The database answers with revisions only. What an agent or an organization of that revision *is* does not
-//! change, so it is kept, and read anew only when the revision is another. That something is alive is never
-//! remembered: it is in the revision that the database answers each time.
+//! The database returns only the revisions of agents and organizations. An agent or organization of a given revision
+//! never changes, so it is cached, and read again only when the revision differs. That something is active is never
+//! cached: it follows from the revision that the database returns each time.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,8 +23,9 @@ use crate::domain::token::{Claims, TokenStatus};
 use crate::ports::credential_store::{Client, PresentedKind};
 use crate::ports::store_error::StoreError;
 
-/// How many bytes of agents, and of organizations, are kept as they were read: of the usual size some 50,000 agents, of the
-/// largest 6,000.
+/// Maximum size in bytes of the agent cache, and of the organization cache.
+///
+/// Enough for about 50,000 agents of the usual size, or 6,000 of the largest.
 const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
 
 const TOKEN_STATUS: &str = "\
@@ -61,21 +62,21 @@ const IS_WRITABLE: &str = "\
 -- store_health.check
 SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS is_writable";
 
-/// The two batchers.
+/// Batchers for token status and for clients.
 pub(super) struct LookupBatch {
     statuses: Batcher<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
     clients: Batcher<ClientQuestion, Answer<Client>>,
 }
 
-/// What is asked about a client.
+/// A question about a client.
 enum ClientQuestion {
-    /// Who it is, with the secrets of that fingerprint.
+    /// The client, with its secrets that have this fingerprint.
     Secret(AgentId, Fingerprint),
-    /// Who it is, with its keys.
+    /// The client, with its keys.
     Keys(AgentId),
-    /// Who it is.
+    /// The client, without credentials.
     Identity(AgentId),
-    /// Nothing, but that the server answers and can be written.
+    /// No client: only whether the server answers and accepts writes.
     Health,
 }
 
@@ -87,7 +88,9 @@ impl ClientQuestion {
         }
     }
 
-    /// The fingerprint of the credentials asked for; `None` for keys. No fingerprint is empty.
+    /// Returns the fingerprint of the requested credentials; `None` for keys.
+    ///
+    /// An empty slice requests no credentials, because no fingerprint is empty.
     fn fingerprint(&self) -> Option<&[u8]> {
         match self {
             Self::Secret(_, fingerprint) => Some(&fingerprint.0),
@@ -109,17 +112,21 @@ impl LookupBatch {
         }
     }
 
-    /// How the token with these claims and its agent stand now.
+    /// Returns the current status of the token with these claims and of its agent.
+    ///
+    /// `None` if the agent is unknown.
     pub(super) async fn status(&self, claims: &Claims) -> Answer<TokenStatus> {
         self.statuses.ask((claims.agent, Some(claims.id))).await?
     }
 
-    /// The agent of that id.
+    /// Returns the agent with this ID; `None` if the agent is unknown.
     pub(super) async fn agent(&self, id: AgentId) -> Answer<Arc<Agent>> {
         Ok(self.statuses.ask((id, None)).await??.map(|status| status.agent))
     }
 
-    /// The client of that id, with the credentials that may match what it presents.
+    /// Returns the client with this ID; `None` if the client is unknown.
+    ///
+    /// The client comes with the credentials that may match what it presents.
     pub(super) async fn client(&self, agent: AgentId, kind: PresentedKind) -> Answer<Client> {
         let question = match kind {
             PresentedKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
@@ -129,7 +136,7 @@ impl LookupBatch {
         self.clients.ask(question).await?
     }
 
-    /// Whether the server answers, and can be written.
+    /// Checks that the server answers and accepts writes.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         self.clients.ask(ClientQuestion::Health).await?.map(drop)
     }
@@ -203,7 +210,7 @@ impl BatchHandler<ClientQuestion, Answer<Client>> for Clients {
 
 async fn is_writable(connection: &mut BatchConnection) -> Result<(), StoreError> {
     let rows = match connection.read_other(IS_WRITABLE, &[]).await {
-        // The connection may have been dead for long.
+        // Retried once, because the connection may have been lost long ago.
         Err(StoreError::Unavailable { .. }) => connection.read_other(IS_WRITABLE, &[]).await?,
         outcome => outcome?,
     };
@@ -213,12 +220,12 @@ async fn is_writable(connection: &mut BatchConnection) -> Result<(), StoreError>
     }
 }
 
-/// Gives everybody in the batch their part, or why there is none.
+/// Sends each question of the batch its result, or a copy of the error.
 fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Pending<Q, Answer<T>>>) {
     match outcome {
         Ok(found) => {
             for (found, (_, reply)) in found.into_iter().zip(batch) {
-                // Whoever does not wait any more needs no answer.
+                // A caller that no longer waits needs no answer.
                 let _ = reply.send(Ok(found));
             }
         }
@@ -230,33 +237,33 @@ fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Pending<
     }
 }
 
-/// Agents and organizations as they were read, each until its revision is another.
+/// Cache of agents and organizations, each valid until its revision changes.
 #[derive(Clone)]
 struct RevisionCache {
     agents: Cache<Uuid, Arc<Agent>>,
     organizations: Cache<Uuid, Arc<Organization>>,
 }
 
-/// A cache that keeps [`MAX_KEPT_BYTES`] as that function counts them.
+/// Creates a cache of at most [`MAX_KEPT_BYTES`], as counted by `bytes`.
 fn bounded<T: Send + Sync + 'static>(bytes: fn(&T) -> usize) -> Cache<Uuid, Arc<T>> {
     let weigh = move |_: &Uuid, kept: &Arc<T>| u32::try_from(bytes(kept)).unwrap_or(u32::MAX);
     Cache::builder().max_capacity(MAX_KEPT_BYTES).weigher(weigh).build()
 }
 
-/// About how many bytes it takes.
+/// Returns the approximate size of an agent, in bytes.
 fn bytes_of_agent(agent: &Agent) -> usize {
     let texts =
         [agent.email.as_str(), agent.version.as_str(), agent.capabilities.as_str(), agent.owner.as_str()];
     size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>()
 }
 
-/// About how many bytes it takes.
+/// Returns the approximate size of an organization, in bytes.
 fn bytes_of_organization(organization: &Organization) -> usize {
     let resources = organization.resources.iter().map(|uri| size_of_val(uri) + uri.as_str().len());
     size_of::<Organization>() + organization.name.as_str().len() + resources.sum::<usize>()
 }
 
-/// Whom a row is about.
+/// Agent and organization of a row, with the row's place in the batch.
 struct Found {
     place: usize,
     agent: Arc<Agent>,
@@ -264,7 +271,7 @@ struct Found {
 }
 
 impl RevisionCache {
-    /// The agent and the organization of each row, as the row's revisions say or newer.
+    /// Returns the agent and the organization of each row, at the row's revisions or newer.
     async fn resolve(
         &self,
         connection: &mut BatchConnection,
@@ -307,7 +314,7 @@ impl RevisionCache {
     }
 }
 
-/// What of a batch is known already, and what must be read.
+/// Entries of a batch that are known already, and IDs that must still be read.
 struct BatchResult<T> {
     found: HashMap<Uuid, Arc<T>>,
     missing: HashSet<Uuid>,
@@ -337,7 +344,7 @@ impl<T: Send + Sync + 'static> BatchResult<T> {
         Ok(())
     }
 
-    /// Reads those that are missing, and keeps them for the next time.
+    /// Reads the missing entries and caches them.
     async fn read_missing(
         &mut self,
         connection: &mut BatchConnection,

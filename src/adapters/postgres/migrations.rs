@@ -1,4 +1,4 @@
-//! The tables, brought up to date.
+//! Schema migrations, and the privileges of the serving role.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::failure::{Timeout, failed, unavailable};
 use super::settings::PgSettings;
 use crate::ports::store_error::StoreError;
 
-/// Each file of `migrations/`, in order.
+/// All files of `migrations/`, in order.
 const MIGRATIONS: [(&str, &str); 8] = [
     ("V0001__organizations", include_str!("../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../migrations/0002_agents.sql")),
@@ -23,23 +23,25 @@ const MIGRATIONS: [(&str, &str); 8] = [
     ("V0008__least_power", include_str!("../../../migrations/0008_least_power.sql")),
 ];
 
-/// The version that this program knows.
+/// Latest schema version that this program knows.
 const LATEST: i64 = MIGRATIONS.len() as i64;
 
-/// How often the lock is tried.
+/// Interval between attempts to take the migration lock.
 const TRY_EVERY: Duration = Duration::from_millis(250);
-/// How often the log says who holds it.
+/// Interval between log messages that name the holder of the lock.
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// How long one waits for another instance that migrates, and for the migrations themselves.
+/// Time limit for the migrations, including the wait for another instance that migrates.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// One instance at a time. What the owner runs names PostgreSQL's functions by their schema and their exact types: others
-/// may have made functions of the same names that fit better.
+/// Tries to take the migration lock, so that one instance migrates at a time.
+///
+/// Functions are named with their schema and exact types, because the owner runs this statement, and other roles may
+/// have created functions of the same names that match better.
 const LOCK: &str = "\
 -- migrate.lock
 SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('agentidp migrations', 0::bigint)) AS is_taken";
 
-/// Who holds that lock.
+/// Describes the process that holds the migration lock.
 const HOLDER: &str = "\
 -- migrate.holder
 SELECT pg_catalog.concat_ws(' ', 'process', a.pid::text, 'of', a.usename::text, 'at', COALESCE(a.client_addr::text, 'this host'),
@@ -49,19 +51,21 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.database = a.datid AND l.objsu
     AND (l.classid::bigint << 32) | l.objid::bigint = pg_catalog.hashtextextended('agentidp migrations', 0::bigint)
 LIMIT 1";
 
-/// The lock that `make_audit_partitions` takes.
+/// Takes the same lock as `make_audit_partitions`.
 const LOCK_PARTITIONS: &str = "SELECT pg_catalog.pg_advisory_xact_lock(
     pg_catalog.hashtextextended('agentidp audit partitions', 0::bigint))";
 
-/// Only the owner may create objects in the schema of the tables. On PostgreSQL 14 and before, where the schema `public` is the
-/// superuser's, this changes nothing, and [`privileges`] reports it.
+/// Lets only the owner create objects in the schema of the tables.
+///
+/// On PostgreSQL 14 and earlier, the schema `public` belongs to the superuser, so this changes nothing there, and
+/// [`privileges`] reports it.
 const CLOSE_SCHEMA: &str = "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC";
 
 const VERSION: &str = "\
 -- schema_version
 SELECT COALESCE(max(version), 0)::bigint AS version FROM refinery_schema_history";
 
-/// What whoever serves must be able to do, and no more: of the audit log, to add to it and to read it.
+/// Privileges of the serving role. Of the audit log it may only `SELECT` and `INSERT`.
 const GRANTS: [&str; 9] = [
     "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
@@ -77,9 +81,10 @@ const GRANTS: [&str; 9] = [
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
 ];
 
-/// Applies what is not applied yet, one instance at a time, and lets `serves` do what serving needs.
+/// Applies pending migrations, one instance at a time, and grants privileges to the role `serves`.
 ///
-/// `owner` connects as the role that owns the tables; `serves` is the role that serves, where it is another.
+/// `owner` connects as the role that owns the tables. `serves` is the serving role, if it is a different one. Returns
+/// [`MigrationError::Newer`] if the schema is newer than this program.
 pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), MigrationError> {
     let mut client = Connector(owner.patient()).open_in_time().await?;
     match timeout(TIMEOUT, apply(&mut client, serves)).await {
@@ -104,7 +109,7 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
     let runner = Runner::new(&migrations?).set_grouped(true).set_abort_divergent(true);
     runner.run_async(client).await?;
     let Some(serves) = serves.filter(|serves| *serves != owner) else { return Ok(()) };
-    // Not while another instance makes partitions: both change the same rows of the catalogue.
+    // The partition lock comes first, because creating partitions changes the same rows of the system catalog.
     let grants = format!("BEGIN; {LOCK_PARTITIONS}; {}; COMMIT", GRANTS.join("; "))
         .replace("{role}", &quoted(serves))
         .replace("{schema}", &quoted(&schema));
@@ -112,7 +117,9 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
     granted.map_err(|error| MigrationError::Grant { role: serves.to_owned(), source: failed(error) })
 }
 
-/// Waits until no other instance migrates. The lock is let go with the connection, however this ends.
+/// Waits until no other instance is migrating, and takes the migration lock.
+///
+/// The lock is released with the connection, however the migration ends.
 async fn lock(client: &Client) -> Result<(), StoreError> {
     let mut pace = interval(TRY_EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,18 +138,21 @@ async fn lock(client: &Client) -> Result<(), StoreError> {
     }
 }
 
-/// The version of the tables: whether they are as this program knows them.
+/// Returns whether the schema is at the version that this program knows.
+///
+/// Returns [`MigrationError::Newer`] if the schema is newer.
 pub async fn schema_version(settings: &PgSettings) -> Result<SchemaVersion, MigrationError> {
     let version = version_of(&Connector(settings.clone()).open_in_time().await?).await?;
     refuse_newer(version)?;
     Ok(if version == LATEST { SchemaVersion::Current } else { SchemaVersion::Older })
 }
 
-/// How the tables stand to this program. Newer ones are an error.
+/// Version of the schema relative to this program. A newer schema is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaVersion {
+    /// The schema is at the version that this program knows.
     Current,
-    /// Or not there at all.
+    /// The schema is older, or does not exist.
     Older,
 }
 
@@ -158,17 +168,18 @@ fn refuse_newer(version: i64) -> Result<(), MigrationError> {
     if version > LATEST { Err(MigrationError::Newer { version, latest: LATEST }) } else { Ok(()) }
 }
 
-/// What a role may do beyond what serving needs.
+/// Privileges of a role beyond those that serving needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RolePrivileges {
+    /// Whether the role is a superuser.
     pub is_superuser: bool,
-    /// It owns the audit log, or may change it.
+    /// Whether the role owns the audit log, or may change it.
     pub may_change_the_audit: bool,
-    /// It may create functions and tables in the schema of the tables.
+    /// Whether the role may create functions and tables in the schema of the tables.
     pub may_create: bool,
 }
 
-/// What the role that connects may do.
+/// Returns the privileges of the role that connects.
 pub async fn privileges(settings: &PgSettings) -> Result<RolePrivileges, StoreError> {
     const POWERS: &str = "\
 -- privileges
@@ -185,28 +196,33 @@ FROM pg_roles, pg_class c WHERE rolname = current_user AND c.oid = 'audit_events
     })
 }
 
-/// A name as SQL has it.
+/// Quotes a name as an SQL identifier.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Why the tables are not up to date.
+/// Reason that the schema is not up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
+    /// The schema is newer than this program.
     #[error(
         "the tables are at schema version {version}, newer than {latest}, the newest this program supports; use a newer agentidp"
     )]
     Newer { version: i64, latest: i64 },
+    /// The serving role could not be granted its privileges.
     #[error("cannot grant privileges to the role {role}; does it exist?")]
     Grant {
         role: String,
         #[source]
         source: StoreError,
     },
+    /// The connection's `search_path` names no existing schema.
     #[error("search_path names no existing schema; create it, or change options in the URL")]
     NoSchema,
+    /// A migration failed.
     #[error("migration failed")]
     Failed(#[from] refinery::Error),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

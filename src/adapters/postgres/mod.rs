@@ -1,9 +1,10 @@
-//! PostgreSQL, the durable store: it alone says that something is alive.
+//! PostgreSQL, the durable store and the only authority on what is active.
 //!
-//! One file a port, each with its statements beside the methods that use them; a statement's first line names
-//! its method. Reads and changes go through [`Postgres`], which knows connections, deadlines and what a failure
-//! means. What every request needs goes through a batcher of its own, where one round trip serves all that wait:
-//! [`lookup`] gathers reads, [`issuer`] and [`revoker`] commit tokens and revocations in groups.
+//! Each port has one file, with its statements next to the methods that use them. A statement's first line names its
+//! method. Reads and changes go through [`Postgres`], which handles connections, deadlines and the classification of
+//! errors. The operations that every request needs go through batchers, where one round trip serves all waiting
+//! callers: [`lookup`] batches reads, [`token_issue`] and [`token_revocation`] commit tokens and revocations in
+//! groups.
 
 mod agent_store;
 mod audit_log;

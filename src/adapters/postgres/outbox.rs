@@ -1,4 +1,4 @@
-//! What has still to be told, in PostgreSQL.
+//! Outbox of revocation notices in PostgreSQL.
 
 use async_trait::async_trait;
 use tokio_postgres::Row;

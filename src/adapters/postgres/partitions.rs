@@ -1,4 +1,4 @@
-//! Room in the audit log: a partition a month, made ahead.
+//! Partitions of the audit log: one per month, created ahead of time.
 
 use std::sync::PoisonError;
 
@@ -7,7 +7,7 @@ use super::store::Postgres;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 
-/// How many months are made at once: the present one and those after it.
+/// Number of monthly partitions created at once: the given month's and those after it.
 const AHEAD: i32 = 3;
 
 const MAKE_ROOM: &str = "\
@@ -15,7 +15,9 @@ const MAKE_ROOM: &str = "\
 SELECT make_audit_partitions($1, $2)";
 
 impl Postgres {
-    /// Sees to it that events of that instant have a partition. It asks the database once a month.
+    /// Ensures that events of this instant have a partition.
+    ///
+    /// The database is asked once per month.
     pub(super) async fn ensure_partition(&self, at: Timestamp) -> Result<(), StoreError> {
         if self.months.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.month()) {
             return Ok(());
@@ -23,14 +25,14 @@ impl Postgres {
         self.make_partitions(at).await
     }
 
-    /// Asks the database again from now on: a purge may have removed a partition.
+    /// Forgets which partitions exist, because a purge may have removed one.
     pub(super) fn forget_partitions(&self) {
         self.months.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Makes the partition of that instant and those after it, where they are missing.
+    /// Creates the partition for this instant and those after it, if they are missing.
     pub(super) async fn make_partitions(&self, at: Timestamp) -> Result<(), StoreError> {
-        // Whether they were made or not: of what is to be stored there nothing has been sent.
+        // Unavailable, not in doubt, because no event for these partitions has been sent yet.
         let made = self.run(MAKE_ROOM, &[&at, &AHEAD]).await;
         made.map_err(|error| match error {
             StoreError::InDoubt { source, .. } => unavailable(source),

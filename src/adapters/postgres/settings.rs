@@ -1,4 +1,4 @@
-//! Where PostgreSQL is and how to speak to it, from a URL as libpq has it.
+//! Connection settings for PostgreSQL, from a URL in libpq's format.
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -10,32 +10,33 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::tls::{Tls, TlsError};
 
-/// What every session begins with, after what the URL says.
+/// Options of every session. Those of the URL come after them.
 const OPTIONS: &str = "-c statement_timeout=2000 -c lock_timeout=1000 \
     -c idle_in_transaction_session_timeout=1000 -c jit=off -c timezone=UTC";
-/// How long a connection may take, and unanswered bytes may stay so.
+/// Time limit for opening a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long sent bytes may stay unacknowledged.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where PostgreSQL is, and how to speak to it.
+/// Connection settings for PostgreSQL.
 #[derive(Clone)]
 pub struct PgSettings {
     pub(super) config: Config,
-    /// The same for each host that the URL names, in its order.
+    /// The same configuration for each host of the URL alone, in the URL's order.
     pub(super) hosts: Vec<Config>,
     pub(super) tls: Tls,
-    /// `sslmode=allow`: without TLS, and with it where the server demands it.
+    /// `sslmode=allow`: connect without TLS, and with TLS if the server demands it.
     pub(super) falls_back_to_tls: bool,
 }
 
 impl PgSettings {
-    /// Reads a URL: `postgres://user:password@host:port/database?sslmode=…`.
+    /// Parses a URL of the form `postgres://user:password@host:port/database?sslmode=…`.
     ///
-    /// Beside what `tokio-postgres` reads, `sslmode` may be any of libpq's six, and `sslrootcert` may name a file
-    /// of certificates, or `system`. What is wrong is told without the password.
+    /// In addition to what `tokio-postgres` supports, `sslmode` may be any of libpq's six modes, and `sslrootcert`
+    /// may name a file of certificates, or be `system`. Errors do not contain the password.
     ///
-    /// Where the URL names several hosts, the first that can be written is used, whatever `target_session_attrs` says:
-    /// a standby that lags would take a revoked token for an active one.
+    /// If the URL names several hosts, the first writable one is used, regardless of `target_session_attrs`, because
+    /// a lagging standby would treat a revoked token as active.
     pub fn parse(url: &SecretString) -> Result<Self, SettingsError> {
         let url = url.expose_secret();
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
@@ -79,12 +80,12 @@ impl PgSettings {
         Ok(Self { hosts: hosts_of(&config), config, tls, falls_back_to_tls: mode == "allow" })
     }
 
-    /// The role that it connects as.
+    /// Returns the role to connect as; `None` if the URL names none.
     pub fn role(&self) -> Option<&str> {
         self.config.get_user()
     }
 
-    /// The same, for work that takes its time: without limits on statements and locks.
+    /// Returns these settings without statement and lock timeouts, for long-running work.
     #[must_use]
     pub(super) fn patient(&self) -> Self {
         let mut patient = self.clone();
@@ -95,7 +96,7 @@ impl PgSettings {
     }
 }
 
-/// That configuration for each of its hosts alone, so that each has its own time to answer.
+/// Splits a configuration by host, so that each host has its own time to answer.
 fn hosts_of(config: &Config) -> Vec<Config> {
     let port = |place: usize| config.get_ports().get(place).or(config.get_ports().first()).copied();
     let named = config.get_hosts().len().max(config.get_hostaddrs().len());
@@ -134,15 +135,19 @@ fn path(value: &str) -> Result<PathBuf, SettingsError> {
     decoded.map(|path| PathBuf::from(path.into_owned())).map_err(|_| SettingsError::Malformed)
 }
 
-/// What is wrong with a URL. It never shows the URL.
+/// Error in a PostgreSQL URL. The message never contains the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
+    /// The value is not a PostgreSQL URL.
     #[error("must be a URL that begins with postgres:// or postgresql://")]
     NoUrl,
+    /// The URL cannot be parsed.
     #[error("cannot be parsed as a URL; percent-encode special characters in the password")]
     Malformed,
+    /// The `sslmode` is unknown.
     #[error("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,
+    /// TLS cannot be configured.
     #[error("{0}")]
     Tls(#[from] TlsError),
 }

@@ -1,4 +1,4 @@
-//! The pool, the deadlines, and the batchers: what every method goes through.
+//! Connection pools, deadlines and batchers, which every method uses.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -28,50 +28,57 @@ use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::store_health::StoreHealth;
 use crate::shares::{Place, Shares};
 
-/// How long one may wait for a free connection.
+/// Maximum wait for a free connection.
 const POOL_WAIT: Duration = Duration::from_millis(500);
-/// How long one statement may take: a little longer than `statement_timeout`, so that the server says it first.
+/// Time limit of one statement.
+///
+/// Slightly longer than `statement_timeout`, so that the server reports the timeout first.
 pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
-/// How long a statement may take that is asked a second time where its connection was dead: less than a request.
+/// Time limit of a statement together with its retry after a lost connection.
+///
+/// Shorter than the time limit of a request.
 const BOTH_TRIES: Duration = Duration::from_secs(4);
-/// Of the connections one organization may have one in so many at once.
+/// Divisor of the pool size that gives one organization's share of the connections.
 const POOL_SHARE: usize = 3;
-/// How many connections only what revokes tokens may use.
+/// Number of connections reserved for changes that revoke tokens.
 const REVOCATION_CONNECTIONS: usize = 2;
-/// How long a request may wait for those of its organization that came before it.
+/// Maximum wait of a request for earlier requests of its organization.
 const SHARE_WAIT: Duration = Duration::from_secs(2);
-/// How many organizations are known to be at their limit, and for how long.
+/// Maximum number of organizations remembered as being at their agent limit.
 const MAX_FULL: u64 = 10_000;
+/// How long an organization is remembered as being at its agent limit.
 const FULL_FOR: Duration = Duration::from_secs(60);
-/// How many prepared statements a connection keeps.
+/// Maximum number of prepared statements cached per connection.
 const MAX_STATEMENTS: usize = 200;
-/// How long a probe waits for an answer.
+/// Time limit of a health check.
 const CHECK: Duration = Duration::from_millis(500);
 
 /// A parameter of a statement.
 pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
 
-/// The durable store.
+/// The durable store, on PostgreSQL.
 pub struct Postgres {
     pool: Pool,
-    /// How much of the pool one organization may have.
+    /// Share of the pool that one organization may use at once.
     shares: Shares,
-    /// Connections for what revokes tokens alone: no flood of other changes keeps them from it.
+    /// Connections reserved for changes that revoke tokens, so that other changes cannot starve them.
     revocation_pool: Pool,
     revocation_shares: Shares,
-    /// Organizations that were at their limit of agents when they last registered one.
+    /// Organizations that were at their agent limit when a registration was last refused.
     pub(super) full: Cache<Uuid, ()>,
     pub(super) lookup: LookupBatch,
     pub(super) issuer: TokenIssueBatch,
     pub(super) revoker: RevocationBatch,
-    /// Months whose partition of the audit log is known to be there.
+    /// Months whose audit log partition is known to exist.
     pub(super) months: Mutex<HashSet<Month>>,
     batchers: Batchers,
 }
 
 impl Postgres {
-    /// A store with a pool of so many connections, four more for its batchers, and up to six for tokens that wait for locks and
-    /// for revocations. Nothing is opened yet.
+    /// Creates a store with a pool of this many connections, without opening any.
+    ///
+    /// Four more connections serve the batchers, and up to six serve tokens that wait for locks and changes that
+    /// revoke tokens.
     pub fn new(settings: &PgSettings, connections: usize) -> Result<Self, StoreError> {
         let connector = Connector(settings.clone());
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -104,7 +111,7 @@ impl Postgres {
         })
     }
 
-    /// Closes the batchers, once what waits in them is done, and the pool.
+    /// Drains and closes the batchers, then closes the pools.
     pub async fn close(&self) {
         self.batchers.close().await;
         self.pool.close();
@@ -115,14 +122,16 @@ impl Postgres {
         self.pool.get().await.map_err(no_connection)
     }
 
-    /// A connection for a change, or for one that revokes tokens.
+    /// Returns a connection for a change. Changes that revoke tokens have their own pool.
     pub(super) async fn connection_for(&self, is_revocation: bool) -> Result<Object, StoreError> {
         let pool = if is_revocation { &self.revocation_pool } else { &self.pool };
         pool.get().await.map_err(no_connection)
     }
 
-    /// A place among those that the organization may have at once. Those who come while it has all of them wait, and take
-    /// no connection meanwhile.
+    /// Waits for one of the places that the organization may hold at once.
+    ///
+    /// A waiting request holds no connection. Returns `None` without an organization, and [`StoreError::Unavailable`]
+    /// if no place becomes free within [`SHARE_WAIT`].
     pub(super) async fn place(
         &self,
         organization: Option<OrganizationId>,
@@ -136,12 +145,12 @@ impl Postgres {
         }
     }
 
-    /// The rows of a prepared statement that only reads. One whose connection was dead is asked once more.
+    /// Returns the rows of a prepared, read-only statement. Retries once if the connection was lost.
     pub(super) async fn read(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         self.read_by(&Query::Prepared(sql, parameters)).await
     }
 
-    /// The same for a statement that is put together for its occasion: it is planned for these very values.
+    /// Same as [`read`](Self::read), for a statement built for one call and planned for its values.
     pub(super) async fn read_planned(
         &self,
         sql: &str,
@@ -158,8 +167,7 @@ impl Postgres {
         }
     }
 
-    /// Runs one statement that changes something, and that does nothing more when it is run twice: where the
-    /// answer was lost, it is.
+    /// Runs one idempotent statement that changes data. Retries once if the answer was lost.
     pub(super) async fn run(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         let ask = Query::Prepared(sql, parameters);
         let ends = Instant::now() + BOTH_TRIES;
@@ -171,7 +179,9 @@ impl Postgres {
         }
     }
 
-    /// Runs a statement that does at most `batch` of something and says how many as `done`, until it finds fewer.
+    /// Runs a statement repeatedly until it processes fewer than `batch` items.
+    ///
+    /// The statement processes at most `batch` items at a time, and returns their number as `done`.
     pub(super) async fn run_in_batches(
         &self,
         batch: u32,
@@ -183,6 +193,8 @@ impl Postgres {
     }
 
     /// Runs one statement that must not be run twice.
+    ///
+    /// Returns [`StoreError::InDoubt`] if the answer was lost.
     pub(super) async fn run_once(
         &self,
         sql: &str,
@@ -194,7 +206,7 @@ impl Postgres {
         }
     }
 
-    /// The rows, asked for once. A connection that gave no answer is thrown away.
+    /// Returns the rows, without a retry. A connection that gave no answer is discarded.
     async fn ask(&self, ask: &Query<'_>, ends: Instant) -> Result<Vec<Row>, QueryError> {
         let connection = match timeout_at(ends, self.connection()).await {
             Ok(connection) => connection.map_err(QueryError::NotSent)?,
@@ -216,7 +228,7 @@ impl Postgres {
         Err(QueryError::ConnectionLost(lost))
     }
 
-    /// Throws that connection away, and with it all that lie idle in the pool: they lead to the same server.
+    /// Discards this connection and all idle ones, because they lead to the same server.
     pub(super) fn forget(&self, connection: Object) {
         drop(Object::take(connection));
         self.pool.retain(|_, _| false);
@@ -234,7 +246,7 @@ impl Query<'_> {
     async fn of(&self, connection: &Object) -> Result<Vec<Row>, Error> {
         match self {
             Self::Prepared(sql, parameters) => {
-                // Some are of many shapes: whoever asks for all of them pays for the planning, and not we with memory.
+                // List queries have many shapes. Clearing the cache when full trades re-planning for bounded memory.
                 if connection.statement_cache.size() >= MAX_STATEMENTS {
                     connection.statement_cache.clear();
                 }
@@ -256,8 +268,9 @@ impl StoreHealth for Postgres {
         true
     }
 
-    /// Asks by the batcher that every request goes through, as a busy pool is no reason to be sent no requests, and whether
-    /// the server can be written.
+    /// Checks, through a batcher that requests use, that the server answers and accepts writes.
+    ///
+    /// The pool is not used, because a busy pool is no reason to stop receiving requests.
     async fn check(&self) -> Result<(), StoreError> {
         match timeout(CHECK, self.lookup.check()).await {
             Ok(outcome) => outcome,
@@ -266,19 +279,19 @@ impl StoreHealth for Postgres {
     }
 }
 
-/// Why there is no answer to a statement.
+/// Reason that a statement has no result.
 #[derive(Debug)]
 pub(super) enum QueryError {
-    /// The server said so: the statement has changed nothing.
+    /// The server rejected the statement, which has changed nothing.
     Rejected(Error),
-    /// The connection went, or no answer within the timeout.
+    /// The connection was lost, or no answer arrived in time.
     ConnectionLost(StoreError),
-    /// There was no connection to ask by: nothing was sent.
+    /// Nothing was executed: there was no connection, or the server was read-only.
     NotSent(StoreError),
 }
 
 impl QueryError {
-    /// What is to be told of it.
+    /// Returns the error and its causes as text.
     pub(super) fn into_source(self) -> String {
         with_causes(&StoreError::from(self))
     }

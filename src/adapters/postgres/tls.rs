@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, by rustls, as strict as `sslmode` says.
+//! TLS to PostgreSQL with rustls, as strict as `sslmode` requires.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,18 +12,22 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How to make a TLS connection.
+/// Configuration of TLS connections.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// Encrypts, and believes any server: against those who listen only (`prefer`, `require`).
+    /// Encrypts, and accepts any server (`prefer`, `require`).
+    ///
+    /// This protects against passive eavesdroppers only.
     pub(super) fn unverified() -> Self {
         Self::with(Verifier { trusted: None, checks_name: false })
     }
 
-    /// Believes a server whose certificate leads to one of the roots: those of the file, or the system's. With
-    /// `checks_name` it must also be for the host (`verify-full`); without, not (`verify-ca`).
+    /// Accepts a server whose certificate chains to one of the roots.
+    ///
+    /// The roots are those of the file, or the system's. With `checks_name` the certificate must also be valid for
+    /// the host (`verify-full`). Without it, the name is not checked (`verify-ca`).
     pub(super) fn verified(roots: Option<&Path>, checks_name: bool) -> Result<Self, TlsError> {
         let certificates = match roots {
             Some(path) if path != Path::new("system") => of_file(path)?,
@@ -63,10 +67,10 @@ fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates.collect::<Result<_, _>>().map_err(unreadable)
 }
 
-/// Judges a server's certificate as `sslmode` wants it. The handshake's signature is checked in any case.
+/// Verifies a server's certificate as `sslmode` requires. The handshake signature is always checked.
 #[derive(Debug)]
 struct Verifier {
-    /// Whom it believes; everybody where there is none.
+    /// Trust anchors; `None` accepts any certificate.
     trusted: Option<Trusted>,
     checks_name: bool,
 }
@@ -74,7 +78,8 @@ struct Verifier {
 #[derive(Debug)]
 struct Trusted {
     chain: Arc<WebPkiServerVerifier>,
-    /// One that is itself named as a root is believed as it is: many a server has signed its own.
+    /// Certificates of the anchors. A server certificate that is itself an anchor is accepted, since self-signed
+    /// server certificates are common.
     certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -97,7 +102,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // The chain is judged before the name: this says that only the name is wrong.
+            // The chain is verified before the name, so this error means that only the name is wrong.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.checks_name => Ok(ServerCertVerified::assertion()),
@@ -130,11 +135,13 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Why there can be no TLS.
+/// Reason that TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// The file of root certificates cannot be read.
     #[error("sslrootcert {path}: {1}", path = .0.display())]
     File(PathBuf, String),
+    /// No root certificate was found.
     #[error("sslrootcert: contains no trusted certificate")]
     NoRoots,
 }

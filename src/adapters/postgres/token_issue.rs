@@ -1,16 +1,17 @@
-//! Commits `token.issued` in groups: one writer, one statement a batch, a few flushes for a thousand tokens.
+//! Group commit of issued tokens: one writer, one statement per batch, a few flushes per thousand tokens.
 //!
-//! The statement passes the gates of its organizations and locks what a token depends on, in share mode and in
-//! order, decides for each request whether all of it still holds, and stores those that may pass, together. What
-//! cannot be known is asked:
+//! The statement takes the gates (advisory locks) of its organizations and locks the rows that a token depends on, in
+//! share mode and in order. It decides for each request whether all preconditions still hold, and stores the accepted
+//! requests together. Failures are resolved as follows:
 //!
-//! * a lost connection: whether the events are there, by their ids; those that are not are tried again, and a
-//!   commit that was thought lost and comes late fails on the ids of the second;
-//! * a unique key that somebody else's commit has taken (an assertion spent at the same time on another
-//!   instance, an event of such a late commit): the same, for now the statement sees it;
-//! * a row that PostgreSQL refuses: the batch is split until the row is alone, and it alone fails;
-//! * what another transaction has locked: the statement leaves it out, and [`patient`](super::lock_waiters) waits for it
-//!   separately, so that one organization's changes do not delay another's tokens.
+//! * a lost connection: the events are looked up by their IDs, and those not found are retried; a commit that was
+//!   thought lost and arrives late fails on the IDs of the retry;
+//! * a unique key that another transaction's commit has taken (an assertion spent at the same time on another
+//!   instance, an event of such a late commit): the same, because the statement now sees that commit;
+//! * a row that PostgreSQL rejects: the batch is split until the row is alone, and only that row fails;
+//! * a lock that another transaction holds: the statement skips the request, and
+//!   [`lock_waiters`](super::lock_waiters) waits for the lock separately, so that one organization's changes do not
+//!   delay another's tokens.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -32,14 +33,14 @@ use crate::domain::time::Timestamp;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::token_store::{IssueError, TokenIssue};
 
-/// Leaves out what is locked.
+/// Issue statement that skips gates and rows that are locked.
 static HURRIED: LazyLock<String> = LazyLock::new(|| {
     include_str!("sql/token_store.issue.sql")
         .replace("{passes}", "pg_try_advisory_xact_lock_shared(1, gate)")
         .replace("{unlocked}", "SKIP LOCKED")
 });
 
-/// Waits for it.
+/// Issue statement that waits for locks.
 pub(super) static PATIENT: LazyLock<String> = LazyLock::new(|| {
     include_str!("sql/token_store.issue.sql")
         .replace("{passes}", "pg_advisory_xact_lock_shared(1, gate) IS NOT NULL")
@@ -52,15 +53,15 @@ SELECT event_id
 FROM unnest($1::uuid[], $2::timestamptz[]) AS asked (event_id, occurred_at)
 JOIN audit_events USING (event_id, occurred_at)";
 
-/// For how long one looks for the fate of a batch whose answer was lost.
+/// Time limit for resolving the outcome of a batch whose answer was lost.
 const TIMEOUT: Duration = Duration::from_millis(3_500);
-/// How often a batch is tried again that always loses to somebody else.
+/// Maximum retries of a batch that keeps losing races to other transactions.
 const MAX_RACES: usize = 5;
 
 pub(super) type Outcome = Result<(), IssueError>;
 pub(super) type Batch = Vec<Pending<TokenIssue, Outcome>>;
 
-/// The way to the writer.
+/// Handle that submits tokens to the writer.
 pub(super) struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
 
 impl TokenIssueBatch {
@@ -69,7 +70,7 @@ impl TokenIssueBatch {
         Self(Batcher::new(connector, batchers, &HURRIED, Writer { patient }))
     }
 
-    /// Lets a token be issued, once its event is on disk.
+    /// Lets a token be issued, and returns once its event is on disk.
     pub(super) async fn issue(&self, issue: TokenIssue) -> Outcome {
         self.0.ask(issue).await?
     }
@@ -85,10 +86,12 @@ impl BatchHandler<TokenIssue, Outcome> for Writer {
     }
 }
 
-/// Writes the batch and answers everybody in it, but for those that wait for a lock, where there is a place to do so.
+/// Writes the batch and answers all of its requests.
+///
+/// If `patient` is given, requests that must wait for a lock are handed to it instead.
 pub(super) async fn write_all(connection: &mut BatchConnection, batch: Batch, patient: Option<&LockWaiters>) {
     let ends = Instant::now() + TIMEOUT;
-    // Who has gone away before anything was sent needs no token.
+    // A caller that has gone before anything was sent needs no token.
     let clause = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
     let mut batches = vec![Unwritten { batch: clause, is_sent: false }];
     while let Some(unwritten) = batches.pop() {
@@ -96,14 +99,16 @@ pub(super) async fn write_all(connection: &mut BatchConnection, batch: Batch, pa
     }
 }
 
-/// A batch of which nobody has an answer.
+/// A batch none of whose requests has been answered.
 struct Unwritten {
     batch: Batch,
-    /// Whether it may have been written all the same: it was sent, and its fate is not known.
+    /// Whether the batch may have been written: it was sent, and its outcome is unknown.
     is_sent: bool,
 }
 
-/// Writes the batch and answers everybody in it; or gives back its halves, where some row of it fails all.
+/// Writes the batch and answers all of its requests.
+///
+/// If one row makes the whole batch fail, returns the two halves of the batch instead.
 async fn write(
     connection: &mut BatchConnection,
     unwritten: Unwritten,
@@ -117,10 +122,10 @@ async fn write(
             Ok(judgements) => {
                 for ((issue, reply), judgement) in batch.into_iter().zip(judgements) {
                     match (judgement, patient) {
-                        // If the caller is gone, its event is stored and its token is not handed out: that is allowed.
+                        // If the caller has gone, its event is recorded but no token is sent. That is allowed.
                         (Judgement::Made(outcome), _) => drop(reply.send(outcome)),
                         (Judgement::Locked(gate), Some(patient)) => patient.wait(gate, (issue, reply)),
-                        // It was waited for, and is not there.
+                        // The statement waited for locks, so what is missing does not exist.
                         (Judgement::Locked(_), None) => drop(reply.send(Err(IssueError::NoLongerAllowed))),
                     }
                 }
@@ -152,14 +157,15 @@ async fn write(
     Vec::new()
 }
 
-/// What the statement said of a request.
+/// The statement's result for one request.
 enum Judgement {
+    /// The request has been decided.
     Made(Outcome),
-    /// Something that it depends on is locked, behind this gate.
+    /// Something that the request depends on is locked, or does not exist, behind this gate.
     Locked(i32),
 }
 
-/// Runs the statement. The judgements are in the order of the batch.
+/// Runs the statement and returns the judgements in the order of the batch.
 async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<Judgement>, QueryError> {
     let issues = || batch.iter().map(|(issue, _)| issue);
     let agents: Vec<Uuid> = issues().map(|issue| issue.agent.0).collect();
@@ -177,7 +183,7 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     parameters.extend(events.parameters_without_organization());
 
     let rows = connection.run(&parameters).await?;
-    // An agent that is not there has no row at all.
+    // An agent that does not exist has no row at all.
     let nothing = || Judgement::Made(Err(IssueError::NoLongerAllowed));
     let mut judgements: Vec<Judgement> = batch.iter().map(|_| nothing()).collect();
     for row in &rows {
@@ -204,7 +210,7 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
                 judgements[place - 1] = judgement;
             }
             Ok(_) => {}
-            // What cannot be read is a bug of this very statement: nobody can tell what it has stored.
+            // An unreadable row is a bug of this statement, so it is unknown what was stored.
             Err(error) => {
                 let doubt = || Judgement::Made(Err(in_doubt(with_causes(&error)).into()));
                 return Ok(batch.iter().map(|_| doubt()).collect());
@@ -214,7 +220,9 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     Ok(judgements)
 }
 
-/// Answers those whose events are there after all. Where that cannot be asked, all stay.
+/// Answers the requests whose events are stored after all, and returns the others.
+///
+/// Returns all requests if the database cannot be asked.
 async fn without_those_there(connection: &mut BatchConnection, batch: Batch) -> Batch {
     let events: Vec<Uuid> = batch.iter().map(|(issue, _)| issue.event.id.0).collect();
     let times: Vec<Timestamp> = batch.iter().map(|(issue, _)| issue.event.at).collect();
@@ -238,7 +246,7 @@ fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {
     }
 }
 
-/// Somebody else's commit came in between: tried again, the statement sees it.
+/// Whether another transaction's commit came in between. A retry of the statement sees it.
 fn is_lost_race(error: &Error) -> bool {
     let Some(state) = error.as_db_error() else { return false };
     match *state.code() {

@@ -1,7 +1,7 @@
-//! Commits revocations in groups, as the issuer does tokens: one writer, one statement a batch.
+//! Group commit of revocations: one writer, one statement per batch, as in [`token_issue`](super::token_issue).
 //!
-//! Run twice the statement does nothing more the second time. So where an answer was lost it is asked for again, and
-//! nobody looks for the fate of the first.
+//! The statement is idempotent. If an answer was lost, the statement is retried, and the outcome of the first attempt
+//! is not looked up.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,8 +19,9 @@ use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::Revocation;
 
-/// A token that is revoked twice in a batch has one event. All go in one order, so that no two instances wait for each
-/// other.
+/// Stores revocations with their events, in one order, so that instances cannot deadlock.
+///
+/// A token that is revoked twice in a batch has one event.
 static REVOKE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "\
@@ -43,13 +44,13 @@ JOIN revoked USING (token_id)"
     )
 });
 
-/// For how long a batch is tried again whose answer was lost.
+/// How long a batch whose answer was lost is retried.
 const TIMEOUT: Duration = Duration::from_millis(3_500);
 
 type Outcome = Result<(), StoreError>;
 type Asked = (Revocation, NewAuditEvent);
 
-/// The way to the writer.
+/// Handle that submits revocations to the writer.
 pub(super) struct RevocationBatch(Batcher<Asked, Outcome>);
 
 impl RevocationBatch {
@@ -57,7 +58,7 @@ impl RevocationBatch {
         Self(Batcher::new(connector, batchers, &REVOKE, Writer))
     }
 
-    /// Revokes a token, once that and its event are on disk.
+    /// Revokes a token, and returns once the revocation and its event are on disk.
     pub(super) async fn revoke(&self, revocation: Revocation, event: NewAuditEvent) -> Outcome {
         self.0.ask((revocation, event)).await?
     }
@@ -74,7 +75,7 @@ impl BatchHandler<Asked, Outcome> for Writer {
             && batch.len() > 1
         {
             for (asked, reply) in batch {
-                // Whoever does not wait any more needs no answer.
+                // A caller that no longer waits needs no answer.
                 let _ = reply.send(write(connection, &[&asked]).await.map_err(StoreError::from));
             }
             return;

@@ -1,4 +1,4 @@
-//! What must be known of tokens, in PostgreSQL.
+//! Issuance, revocation and status of tokens in PostgreSQL.
 
 use async_trait::async_trait;
 

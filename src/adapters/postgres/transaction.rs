@@ -1,4 +1,4 @@
-//! A change: one transaction, with its events, done wholly or not at all.
+//! Transactions: a change with its audit events, committed entirely or not at all.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::write::{CallerRevoked, Write};
 use crate::shares::Place;
 
-/// How long a whole change may take.
+/// Time limit of a transaction, not including its commit.
 const CHANGE: Duration = Duration::from_secs(3);
-/// How long one looks for the fate of a commit whose answer was lost.
+/// Time limit for resolving the outcome of a commit whose answer was lost.
 const SETTLE: Duration = Duration::from_millis(1_500);
 
 const TRANSACTION_STATUS: &str = "\
@@ -34,7 +34,7 @@ const NOTIFY: &str = "\
 -- change.notify
 INSERT INTO outbox (kind, subject_id, generation, remembered_until) VALUES ($1, $2, $3, $4)";
 
-/// Whoever could be the last administrator is changed one at a time.
+/// Serializes changes that could remove the last administrator.
 const LOCK_ADMINISTRATORS: &str = "\
 -- change.lock_administrators
 SELECT pg_advisory_xact_lock(hashtextextended('agentidp administrators', 0))";
@@ -49,8 +49,11 @@ SELECT EXISTS (
             AND (c.expires_at IS NULL OR c.expires_at > $2))
 ) AS has";
 
-/// Asked at the gate of the caller's organization, which nobody can stop or change from then on. A revocation of its one token
-/// takes no gate: it may be answered while a change that looked just before is still being stored.
+/// Whether the caller's authority still holds.
+///
+/// Checked under the gate (advisory lock) of the caller's organization, so that no other transaction can suspend or
+/// change the caller from then on. A revocation of only the caller's token takes no gate: it may be answered while a
+/// change that was checked just before is still being stored.
 const AUTHORITY_HOLDS: &str = "\
 -- change.authority_holds
 SELECT EXISTS (
@@ -60,20 +63,22 @@ SELECT EXISTS (
         AND NOT EXISTS (SELECT FROM token_revocations WHERE token_id = $4)
 ) AS holds";
 
-/// A change that is under way. Dropped before [`commit`](Self::commit), it leaves nothing.
+/// A transaction in progress. Dropped before [`commit`](Self::commit), it is rolled back.
 pub(super) struct Transaction<'a> {
     store: &'a Postgres,
-    /// Until the end, or until the connection is lost.
+    /// `None` once the transaction has ended or the connection is lost.
     connection: Option<Object>,
-    /// The organization's, to the end.
+    /// The organization's place in the pool, held until the transaction ends.
     place: Option<Place>,
-    /// The transaction's id, once something was recorded.
+    /// The transaction's ID; `None` until events are recorded.
     transaction: Option<String>,
     ends: Instant,
 }
 
 impl Postgres {
-    /// Begins a change that will record these events, where whoever asked for it still may.
+    /// Begins a transaction that will record these events.
+    ///
+    /// Returns [`StoreError::NoLongerAllowed`] if the caller's authority no longer holds.
     pub(super) async fn begin(
         &self,
         write: Write<'_>,
@@ -81,7 +86,9 @@ impl Postgres {
         self.begin_at("BEGIN", None, false, write).await
     }
 
-    /// The same behind a lock that it waits for first, so that it keeps nobody from a gate meanwhile.
+    /// Same as [`begin`](Self::begin), after waiting for `lock`.
+    ///
+    /// The lock comes first, so that the transaction blocks no gate while it waits for the lock.
     pub(super) async fn begin_after(
         &self,
         lock: &str,
@@ -90,9 +97,10 @@ impl Postgres {
         self.begin_at(&format!("BEGIN; {lock}"), None, false, write).await
     }
 
-    /// Begins a change of what tokens of that organization depend on: it waits for those that are being issued, and
-    /// those that come later wait for it. Without this gate it might never find a moment in which nobody issues. One that
-    /// revokes tokens (`is_revocation`) has connections of its own.
+    /// Begins a transaction under the organization's exclusive advisory lock; issuance takes it shared.
+    ///
+    /// PostgreSQL queues advisory locks fairly, so issuers cannot starve this writer as they would on the row lock. A
+    /// transaction that revokes tokens (`is_revocation`) has reserved connections.
     pub(super) async fn begin_exclusive(
         &self,
         organization: OrganizationId,
@@ -109,7 +117,7 @@ impl Postgres {
         is_revocation: bool,
         write: Write<'_>,
     ) -> Result<Result<Transaction<'_>, CallerRevoked>, StoreError> {
-        // As the function `organization_gate` reckons it.
+        // The same value as the SQL function `organization_gate` returns.
         let gate = |OrganizationId(id): OrganizationId| {
             let [.., a, b, c, d] = *id.as_bytes();
             i32::from_be_bytes([a, b, c, d])
@@ -120,7 +128,7 @@ impl Postgres {
             authority.map(|authority| gate(authority.organization)).filter(|gate| Some(*gate) != own);
         let mut gates = Vec::from_iter(own.map(|gate| (gate, "pg_advisory_xact_lock")));
         gates.extend(callers.map(|gate| (gate, "pg_advisory_xact_lock_shared")));
-        // Everybody who waits at two does so in this order.
+        // Every transaction that waits for two gates takes them in this order.
         gates.sort_unstable();
         let locks: String =
             gates.into_iter().map(|(gate, lock)| format!("; SELECT {lock}(1, {gate})")).collect();
@@ -157,7 +165,7 @@ impl Postgres {
             change.judge(outcome).map(|()| change)
         };
         match begin().await {
-            // Nothing was asked for yet, so another connection is as good: this one may have been dead for long.
+            // Nothing was requested yet, so another connection serves as well: this one may have been lost long ago.
             Err(StoreError::Unavailable { .. }) => begin().await,
             outcome => outcome,
         }
@@ -165,7 +173,7 @@ impl Postgres {
 }
 
 impl Transaction<'_> {
-    /// The rows of a statement.
+    /// Runs a statement and returns its rows.
     pub(super) async fn query(
         &mut self,
         sql: &str,
@@ -180,7 +188,7 @@ impl Transaction<'_> {
         self.judge(outcome)
     }
 
-    /// How many rows a statement changed.
+    /// Runs a statement and returns the number of rows that it changed.
     pub(super) async fn execute(
         &mut self,
         sql: &str,
@@ -199,7 +207,9 @@ impl Transaction<'_> {
         self.connection.as_ref().ok_or_else(|| unavailable("the transaction has ended"))
     }
 
-    /// What an outcome means. A connection that does not answer goes, and the server rolls back.
+    /// Interprets the outcome of a statement.
+    ///
+    /// A connection that does not answer is closed, and the server rolls back.
     fn judge<T>(&mut self, outcome: Result<Result<T, Error>, Elapsed>) -> Result<T, StoreError> {
         match outcome {
             Ok(Err(error)) if is_read_only(&error) => {
@@ -225,12 +235,12 @@ impl Transaction<'_> {
         column(&rows[0], "holds")
     }
 
-    /// Nobody else changes what may be the last administrator, from now to the end of the change.
+    /// Blocks other changes that could remove the last administrator, until this transaction ends.
     pub(super) async fn lock_administrators(&mut self) -> Result<(), StoreError> {
         self.query(LOCK_ADMINISTRATORS, &[]).await.map(drop)
     }
 
-    /// Whether that agent, or anybody, could administer now.
+    /// Whether this agent, or any agent if `None`, could administer at `now`.
     pub(super) async fn has_administrator(
         &mut self,
         agent: Option<AgentId>,
@@ -240,7 +250,7 @@ impl Transaction<'_> {
         column(&rows[0], "has")
     }
 
-    /// Puts a notice into the outbox.
+    /// Adds a notice to the outbox.
     pub(super) async fn notify(&mut self, notice: &RevocationNotice) -> Result<(), StoreError> {
         let (kind, subject, generation) = match notice.target {
             RevocationTarget::Token(id) => ("token", id.0, None),
@@ -252,7 +262,7 @@ impl Transaction<'_> {
         self.execute(NOTIFY, &[&kind, &subject, &generation, &notice.until]).await.map(drop)
     }
 
-    /// Records the events of the change.
+    /// Records the events of the transaction.
     pub(super) async fn record(
         &mut self,
         organization: OrganizationId,
@@ -267,7 +277,9 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Makes the change durable. Where the answer was lost, its fate is looked up.
+    /// Commits the transaction. If the answer was lost, the outcome is looked up.
+    ///
+    /// Returns [`StoreError::InDoubt`] if the outcome stays unknown.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         let Some(connection) = self.connection.take() else {
             return Err(unavailable("the transaction has ended"));
@@ -286,7 +298,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Asks, on another connection, what became of the transaction.
+    /// Looks up the outcome of the transaction on another connection.
     async fn resolve_in_doubt(&self, cause: String) -> Result<(), StoreError> {
         let Some(transaction) = &self.transaction else { return Err(in_doubt(cause)) };
         let look = async {
@@ -294,7 +306,7 @@ impl Transaction<'_> {
             pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 pause.tick().await;
-                // The server may be on its way up again, or still busy with the commit.
+                // The server may be restarting, or still be busy with the commit.
                 let Ok(rows) = self.store.read(TRANSACTION_STATUS, &[transaction]).await else { continue };
                 match column::<Option<&str>>(&rows[0], "fate")? {
                     Some("committed") => return Ok(()),

@@ -1,4 +1,4 @@
-//! What a list is asked for, as a condition.
+//! `WHERE` clauses for list queries.
 
 use std::fmt::Write as _;
 
@@ -6,25 +6,29 @@ use tokio_postgres::types::Type;
 
 use super::store::Parameter;
 
-/// A condition that grows, with its parameters.
+/// A `WHERE` clause under construction, with its parameters.
 #[derive(Default)]
 pub(super) struct WhereClause<'a> {
+    /// The clause, including the word `WHERE`; empty without conditions.
     pub condition: String,
+    /// The values of `$1`, `$2` and so on, with their types.
     pub parameters: Vec<(Parameter<'a>, Type)>,
 }
 
 impl<'a> WhereClause<'a> {
-    /// That a column equals a value.
+    /// Requires that a column equals a value.
     pub(super) fn add(&mut self, column: &str, value: Parameter<'a>, kind: Type) {
         self.add_as(&format!("{column} ="), value, kind);
     }
 
-    /// That a column is one of a few words that never change: it stands in the text, so that a plan may go by it.
+    /// Requires that a column equals a word of a small, fixed set.
+    ///
+    /// The word is part of the SQL text, so that a plan can depend on it.
     pub(super) fn add_word(&mut self, column: &str, word: &'static str) {
         self.claim(&format!("{column} = '{word}'"));
     }
 
-    /// That what is written holds of a value.
+    /// Requires a condition that ends with a value, whose placeholder is appended.
     pub(super) fn add_as(&mut self, claim: &str, value: Parameter<'a>, kind: Type) {
         self.parameters.push((value, kind));
         self.claim(&format!("{claim} ${}", self.parameters.len()));

@@ -1,8 +1,8 @@
 -- token_store.issue
--- In one of two forms. The hurried one leaves out what another transaction has locked, so that no organization waits for
--- another's lock; the patient one waits.
+-- This statement has two forms. The hurried form skips gates and rows that other transactions have locked, so that no
+-- organization waits for another's lock. The patient form waits for them.
 WITH asked AS MATERIALIZED (
-    -- An agent's organization never changes, so it may be read before anything is locked.
+    -- An agent's organization never changes, so it may be read before any lock is taken.
     SELECT asked.*, agents.organization_id, organization_gate(agents.organization_id) AS gate,
         (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date AS month
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::bytea[], $6::timestamptz[],
@@ -13,9 +13,10 @@ WITH asked AS MATERIALIZED (
         metadata, occurred_at, place)
     JOIN agents ON agents.agent_id = asked.subject_id
 ),
--- Each of these waits for the one before it, and locks in order. A kill that came first is seen; one that
--- comes later waits until these tokens are on disk, and kills them. The rows alone would do, but whoever wants to
--- change one of them could wait for ever while others share it in turn; at a gate nobody is overtaken.
+-- Each of the next steps waits for the one before it, and locks in order. A revocation that came first is seen. A
+-- later one waits until these tokens are on disk, and then revokes them. The row locks alone would be correct, but a
+-- writer could starve while other transactions share its row in turn. At a gate (the organization's advisory lock)
+-- PostgreSQL queues fairly, so no waiter is overtaken.
 gate AS MATERIALIZED (
     SELECT gate FROM (SELECT DISTINCT gate FROM asked ORDER BY gate) AS gates WHERE {passes}
 ),
@@ -53,7 +54,7 @@ held AS MATERIALIZED (
     JOIN credential c ON c.credential_id = asked.credential_id
 ),
 judged AS MATERIALIZED (
-    -- Of those that hold the first may spend an assertion.
+    -- Of the requests that hold, only the first may spend an assertion.
     SELECT held.*, held.digest IS NOT NULL AND (
             EXISTS (SELECT FROM assertion_replay r
                 WHERE r.agent_id = held.subject_id AND r.digest = held.digest)
@@ -81,7 +82,7 @@ passed AS MATERIALIZED (
     WHERE seated.seat <= counted.granted
 ),
 spent AS (
-    -- One that is spent elsewhere at this moment fails the batch, which is then tried again and sees it.
+    -- An assertion that is spent elsewhere at the same time fails the batch. The retried batch sees it as spent.
     INSERT INTO assertion_replay (agent_id, digest, remembered_until)
     SELECT subject_id, digest, digest_until FROM passed WHERE digest IS NOT NULL ORDER BY subject_id, digest
 ),
@@ -102,6 +103,6 @@ recorded AS (
         ip_address, user_agent, metadata::json, occurred_at
     FROM passed
 )
--- Where nothing was judged, something that it depends on is locked, or not there.
+-- If a request was not judged, something that it depends on is locked, or does not exist.
 SELECT asked.place, asked.gate, judged.holds, judged.is_spent, judged.quota, passed.place IS NOT NULL AS is_issued
 FROM asked LEFT JOIN judged USING (place) LEFT JOIN passed USING (place)
