@@ -1,4 +1,4 @@
-//! What is asked of a server that speaks as the service does: of the service itself, and of the Express stack.
+//! Requests to servers with the service's API: the service itself and the Express stack.
 
 use std::net::SocketAddr;
 
@@ -10,13 +10,13 @@ use crate::load::{Connection, Exchange, Load, request};
 use crate::service::{Service, call};
 use crate::{Failure, Outcome};
 
-/// How many wrong secrets are tried.
+/// Number of wrong secrets that are tried.
 pub const WRONG_SECRETS: usize = 200;
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// A client that may do everything.
+/// An OAuth client that may use every operation.
 pub struct Client {
     address: SocketAddr,
     id: String,
@@ -25,7 +25,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client of that id and secret. It gets a token to ask by.
+    /// Creates a client from its ID and secret, and obtains its bearer token.
     pub fn new(address: SocketAddr, id: &str, secret: &str) -> Outcome<Self> {
         Self::asking_by(address, id, token_request(id, secret))
     }
@@ -37,7 +37,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The first administrator of the service, whose organization it frees from all limits.
+    /// Returns the service's first administrator, after removing its organization's limits.
     pub fn without_limits(service: &Service) -> Outcome<Self> {
         let client = Self::new(service.address, &service.client_id, &service.client_secret)?;
         let own = serde_json::from_slice::<Value>(&call(client.address, &client.read().request, 200)?)?;
@@ -48,45 +48,45 @@ impl Client {
         Ok(client)
     }
 
-    /// A token by the client's secret.
+    /// Token request with the client's secret.
     pub fn token(&self) -> Exchange {
         self.token.clone()
     }
 
-    /// Whether a token is alive, which it is.
+    /// Introspection of an active token.
     pub fn introspection(&self, token: &str) -> Exchange {
         let headers = [("Authorization", self.bearer.as_str()), FORM];
         let body = format!("token={token}");
         Exchange::ok(request("POST /api/v1/token/introspect", &headers, &body), r#"{"active":true"#)
     }
 
-    /// What asks about each of these tokens.
+    /// Introspections of each of these tokens.
     pub fn introspections(&self, tokens: &[String]) -> Vec<Exchange> {
         tokens.iter().map(|token| self.introspection(token)).collect()
     }
 
-    /// The end of a token of its own.
+    /// Revocation of one of the client's own tokens.
     pub fn revocation(&self, token: &str) -> Exchange {
         let headers = [("Authorization", self.bearer.as_str()), FORM];
         Exchange::ok(request("POST /api/v1/token/revoke", &headers, &format!("token={token}")), "")
     }
 
-    /// Its own record, by a bearer token.
+    /// Read of the client's own agent, with a bearer token.
     pub fn read(&self) -> Exchange {
         self.read_of(&self.id)
     }
 
-    /// The record of an agent, by a bearer token.
+    /// Read of an agent, with a bearer token.
     pub fn read_of(&self, agent: &str) -> Exchange {
         self.get(&format!("/api/v1/agents/{agent}"), "{")
     }
 
-    /// A list.
+    /// Read of a list.
     pub fn list(&self, path: &str) -> Exchange {
         self.get(path, r#"{"data":["#)
     }
 
-    /// A new agent, of that number.
+    /// Creation of the agent with this number.
     pub fn creation(&self, place: usize) -> Exchange {
         self.creation_with(&format!("bench-{place}@example.com"), &["documents:read".to_owned()])
     }
@@ -100,25 +100,25 @@ impl Client {
         Exchange { request: self.json("POST /api/v1/agents", &body), status: 201, right: "{" }
     }
 
-    /// So many tokens.
+    /// Obtains this many tokens.
     pub fn tokens(&self, number: usize) -> Outcome<Vec<String>> {
         tokens(self.address, &self.token, number)
     }
 
-    /// A new agent of that number with a secret: what its first token is asked with.
+    /// Creates an agent with a secret, and returns its first token request.
     pub fn newcomer(&self, place: usize) -> Outcome<Exchange> {
         let (id, secret) = self.made(&self.creation(place))?;
         Ok(Exchange::ok(token_request(&id, &secret), r#"{"access_token":"#))
     }
 
-    /// Another agent with these capabilities, as a client that uses all of them.
+    /// Creates another agent with these capabilities, and a client that requests all of them.
     pub fn colleague(&self, capabilities: &[String]) -> Outcome<Self> {
         let (id, secret) = self.made(&self.creation_with("colleague@example.com", capabilities))?;
         let form = format!("grant_type=client_credentials&scope={}", capabilities.join("+"));
         Self::asking_by(self.address, &id, token_request_of("/api/v1/token", &id, &secret, &form))
     }
 
-    /// One more secret of its own.
+    /// Creates another secret for the client's own agent.
     pub fn make_credential(&self) -> Outcome<()> {
         self.new_secret(&self.id).map(drop)
     }
@@ -135,7 +135,7 @@ impl Client {
         Ok(credential["clientSecret"].as_str().ok_or("no secret")?.to_owned())
     }
 
-    /// How often bcrypt runs for secrets that are all wrong.
+    /// Returns how often bcrypt runs for secrets that are all wrong.
     pub fn bcrypt_runs_of_wrong_secrets(&self, service: &Service) -> Outcome<f64> {
         self.make_credential()?;
         let before = service.bcrypt_runs()?;
@@ -165,13 +165,13 @@ impl Client {
     }
 }
 
-/// The least that the service answers.
+/// Cheapest request that the service answers.
 pub fn health() -> Load {
     let exchange = Exchange::ok(request("GET /health", &[], ""), r#"{"status":"ok""#);
     Load { name: "GET /health", exchanges: vec![exchange] }
 }
 
-/// So many tokens, by that request.
+/// Obtains this many tokens with this request.
 pub fn tokens(address: SocketAddr, token: &Exchange, number: usize) -> Outcome<Vec<String>> {
     const HANDS: usize = 16;
     std::thread::scope(|scope| {
@@ -196,7 +196,7 @@ pub fn tokens(address: SocketAddr, token: &Exchange, number: usize) -> Outcome<V
     })
 }
 
-/// A token by Basic (RFC 6749 section 2.3.1) and that form.
+/// Token request with HTTP Basic authentication (RFC 6749 section 2.3.1) and this form.
 pub fn token_request_of(path: &str, id: &str, secret: &str, form: &str) -> Vec<u8> {
     let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     request(&format!("POST {path}"), &[("Authorization", &basic), FORM], form)

@@ -1,4 +1,4 @@
-//! A cold start: many agents get their first token of a process that knows none of their secrets.
+//! Cold start: many agents obtain their first token from a process that knows none of their secrets.
 
 use std::net::SocketAddr;
 
@@ -11,6 +11,7 @@ use crate::process::Processes;
 use crate::service::{Service, new_key};
 use crate::{CONNECTIONS, Outcome, setting};
 
+/// Measures the service and the Express stack, and prints a table.
 pub fn measure() -> Outcome<()> {
     let agents: usize = setting("AGENTS", "1000").parse()?;
     let stores = PrivateStores::start()?;
@@ -21,7 +22,7 @@ pub fn measure() -> Outcome<()> {
     let client = Client::without_limits(&warm)?;
     let newcomers = newcomers(&client, agents)?;
     drop(warm);
-    // Started again, it has forgotten what it had proved.
+    // The restarted service has lost its cache of verified secrets.
     let cold = Service::restart_on(&key, &database, &redis)?;
     let ours = first_tokens(newcomers, cold.address, &cold.processes(&stores.pids))?;
     drop(cold);
@@ -44,7 +45,7 @@ pub fn measure() -> Outcome<()> {
     Ok(())
 }
 
-/// New agents with a secret each: what their first tokens are asked with.
+/// Creates agents with a secret each, and returns their first token requests.
 fn newcomers(client: &Client, number: usize) -> Outcome<Vec<Exchange>> {
     std::thread::scope(|scope| {
         let make = |hand| {

@@ -1,6 +1,6 @@
-//! The service beside other servers, in one run: the same load on each in turn, several rounds of all.
+//! Comparison with other servers in one run: the same load on each in turn, in several rounds.
 //!
-//! `ROUNDS`, `SECONDS` (of a round) and `CONNECTIONS` (`1,16,64,256`) make a shorter run of it.
+//! Set `ROUNDS`, `SECONDS` (of a round) and `CONNECTIONS` (default `1,16,64,256`) for a shorter run.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::process::Processes;
 use crate::service::{Service, new_key};
 use crate::{Outcome, TOKENS, WARM_UP, setting};
 
-/// How many requests a load of one use each has.
+/// Number of requests in a load whose requests can be sent only once each.
 const ONCE: usize = 2000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ struct Subject {
     server: Server,
     processes: Processes,
     living: Vec<String>,
-    /// How many agents it has been given.
+    /// Number of agents created on the server.
     agents: usize,
 }
 
@@ -130,7 +130,7 @@ impl Subject {
                 (tokens.iter().map(|token| self.revocation(token)).collect(), Until::Done)
             }
             Kind::Mix => {
-                // Of each twenty one is a new agent and three are tokens, spread evenly.
+                // Of every twenty requests, one creates an agent and three obtain tokens, evenly spread.
                 let one = |place: usize| match place % 20 {
                     0 => self.creation(),
                     5 | 10 | 15 => self.token(),
@@ -147,7 +147,7 @@ impl Subject {
         if let Until::End(_) = until {
             load.run(&mut Connection::several(self.address(), connections)?, Until::End(WARM_UP))?;
         }
-        // New ones: while the last answers of many come slowly, a server may close those that have had theirs.
+        // New connections, because a server may close idle ones while the last of many answers arrive slowly.
         let mut connections = Connection::several(self.address(), connections)?;
         Round::of(&self.processes, &load, &mut connections, until).map_err(|error| {
             let (name, kind) = (self.name, kind.name());
@@ -156,9 +156,10 @@ impl Subject {
     }
 }
 
-/// What was measured of a load: the rounds of each subject at each number of connections.
+/// Measurements of a load: the rounds of each subject at each number of connections.
 type Told = Vec<Vec<Vec<Round>>>;
 
+/// Runs the comparison and prints its tables.
 pub fn measure() -> Outcome<()> {
     let rounds: usize = setting("ROUNDS", "3").parse()?;
     let time = Duration::from_secs(setting("SECONDS", "5").parse()?);
@@ -259,8 +260,9 @@ fn table(kind: Kind, subjects: &[Subject], told: &Told, connections: &[&str], un
     println!();
 }
 
-/// How many times as many requests as each peer, over PostgreSQL and Redis, beside a peer that may keep everything in
-/// memory.
+/// Prints the request rate as a multiple of each peer's.
+///
+/// The service runs on PostgreSQL and Redis; a peer may keep everything in memory.
 fn beside_peers(subjects: &[Subject], told: &[Told], connections: &[&str]) {
     println!("| times the rate of a peer, at {} connections | | |\n|---|---|---|", connections.join(" · "));
     for (kind, told) in KINDS.iter().zip(told) {

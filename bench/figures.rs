@@ -1,12 +1,18 @@
-//! What the service costs, held against its limits: `cargo bench --bench figures`, on Linux.
+//! Cost of the service, compared with its limits: `cargo bench --bench figures`, on Linux.
 //!
-//! It starts the program itself and loads it from threads of this process: in memory; with `-- stores` on a private
-//! PostgreSQL and Redis; with `-- targets` in short turns; with `-- compare` beside other servers; with `-- cold` where
-//! nobody's secret is known yet; with `-- growth` as one thing after another grows.
-//! Processor time is that of the service's process alone, where nothing else is said. What is bound by the machine is
-//! told as a ratio to something measured in the same round: a token to one bare RSA signature, an introspection to an
-//! answer of `/health`. Each figure is the median, with the lowest and the highest in brackets. A wrong answer voids the
-//! run; a missed limit is told in the table.
+//! The benchmark starts the program itself and sends load from threads of this process. By default the service runs
+//! in memory. An argument selects another measurement:
+//!
+//! * `-- stores`: on a private PostgreSQL and Redis;
+//! * `-- targets`: in short turns;
+//! * `-- compare`: in comparison with other servers;
+//! * `-- cold`: with no secrets cached yet;
+//! * `-- growth`: while one dimension after another grows.
+//!
+//! CPU time is that of the service's process alone, unless stated otherwise. Figures that depend on the machine are
+//! ratios to a unit measured in the same round: a token to one raw RSA signature, an introspection to an answer of
+//! `/health`. Each figure is the median, with the lowest and the highest in brackets. A wrong answer voids the run; a
+//! missed limit is marked in the table.
 
 mod client;
 mod cold;
@@ -29,12 +35,14 @@ use std::time::Duration;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Outcome<T> = Result<T, Failure>;
 
-/// Many short rounds: the less time lies between a figure and its unit, the less the machine has changed.
+/// Number of rounds.
+///
+/// Many short rounds are used, because the machine changes less if less time passes between a figure and its unit.
 const ROUNDS: usize = 9;
 const WARM_UP: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 16;
 const MANY_CONNECTIONS: usize = 64;
-/// How many living tokens are introspected in turn.
+/// Number of active tokens that are introspected in turn.
 const TOKENS: usize = 100;
 
 fn main() -> ExitCode {
@@ -61,7 +69,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// How large a measurement is: what the environment says, or this.
+/// Returns a setting from the environment, or its default.
 fn setting(name: &str, default: &str) -> String {
     std::env::vars().find(|(key, _)| key == name).map_or_else(|| default.to_owned(), |(_, value)| value)
 }

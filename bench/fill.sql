@@ -1,5 +1,5 @@
--- A database that has been in use: :agents agents of :organizations organizations, and :events audit events of the last
--- months, nearly all of them token.issued. Run by psql, as the owner of the tables.
+-- A database that has been in use: :agents agents of :organizations organizations, and :events audit events of the
+-- last months, nearly all of them token.issued. Run with psql, as the owner of the tables.
 \set ON_ERROR_STOP on
 SET synchronous_commit = off;
 INSERT INTO organizations (organization_id, slug, created_at, name, plan, status, resources, updated_at, generation,
@@ -22,7 +22,7 @@ INSERT INTO agent_counts SELECT organization_id, agent_type, status, count(*) FR
 ON CONFLICT ON CONSTRAINT agent_counts_pkey DO UPDATE SET agents = EXCLUDED.agents;
 
 SELECT make_audit_partitions(now() - interval '3 months', 6);
--- Ids of version 7, as the service makes them: they rise with time, and so do the ends of the indexes that are written.
+-- UUIDs of version 7, as the service creates them: they increase with time, so the indexes are written at their ends.
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
     user_agent, metadata, occurred_at)
 SELECT (millis || '7' || substr(random, 1, 3) || '8' || substr(random, 4, 15))::uuid,

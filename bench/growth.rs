@@ -1,9 +1,10 @@
-//! What a request costs as the service grows: more agents, events, organizations, credentials, capabilities,
-//! connections. One grows at a time, on a database of its own, with PostgreSQL and Redis.
+//! Cost of a request as one dimension of the service grows.
 //!
-//! `ROUNDS` and `SECONDS` make a shorter run, `EVENTS` (the most events) and `AGENTS` (the most agents) a smaller one;
-//! `ONLY` (a word of its name) grows one thing alone.
-//! The pictures go to `docs/images`.
+//! The dimensions are agents, events, organizations, credentials, capabilities and connections. Only one grows at a
+//! time, on its own database, with PostgreSQL and Redis.
+//!
+//! Set `ROUNDS` and `SECONDS` for a shorter run, `EVENTS` (maximum events) and `AGENTS` (maximum agents) for a
+//! smaller one, and `ONLY` (part of its name) for one dimension. The charts are written to `docs/images`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,14 +17,14 @@ use crate::private_stores::PrivateStores;
 use crate::service::{Service, new_key};
 use crate::{CONNECTIONS, Outcome, TOKENS, WARM_UP, setting};
 
-/// How long a round takes.
+/// Default duration of a round, in seconds.
 const SECONDS: &str = "4";
 const DATABASE: &str = "grown";
-/// How many agents are read in turn: more than an instance keeps.
+/// Maximum number of agents that are read in turn.
 const MOST_READ: usize = 30_000;
 const ANY_AGENTS: &str = "SELECT agent_id FROM agents ORDER BY md5(agent_id::text) LIMIT";
 
-/// What grows.
+/// A dimension that grows.
 #[derive(Clone, Copy)]
 enum Dimension {
     Agents,
@@ -68,17 +69,18 @@ impl Dimension {
     }
 }
 
-/// Those sizes that are no more than that, and that one.
+/// Returns the sizes below `most`, followed by `most`.
 fn up_to(most: usize, sizes: &[usize]) -> Vec<usize> {
     sizes.iter().copied().filter(|size| *size < most).chain([most]).collect()
 }
 
+/// Measures each dimension, prints its table and draws its chart.
 pub fn measure() -> Outcome<()> {
     let rounds: usize = setting("ROUNDS", "3").parse()?;
     let time = Duration::from_secs(setting("SECONDS", SECONDS).parse()?);
     let only = setting("ONLY", "");
     for dimension in DIMENSIONS.into_iter().filter(|dimension| dimension.name().contains(&only)) {
-        // Each has its own stores: what a smaller one has left in memory or on disk is gone.
+        // Each size has its own stores, without what a smaller size has left in memory or on disk.
         let mut told: Vec<(usize, Costs)> = Vec::new();
         for size in dimension.sizes()? {
             let place = Place::with(dimension, size)?;
@@ -90,16 +92,17 @@ pub fn measure() -> Outcome<()> {
     Ok(())
 }
 
-/// What each load cost at a size: the service's processor time, and the stores', in milliseconds a request. The last is
-/// `GET /health`, which nothing makes dearer but the machine.
+/// CPU time of each load at a size: the service's and the stores', in milliseconds per request.
+///
+/// The last load is `GET /health`, whose cost depends on the machine only.
 type Costs = Vec<(&'static str, Spread, Spread)>;
 
-/// A service whose one dimension has grown.
+/// A service of which one dimension has grown.
 struct Place {
     stores: PrivateStores,
     service: Service,
     client: Client,
-    /// Of any agent, where there are many.
+    /// Reads of arbitrary agents if the agents have grown, otherwise of the client's own.
     reads: Vec<Exchange>,
     connections: usize,
 }
@@ -125,7 +128,7 @@ impl Place {
                 }
             }
             Dimension::Capabilities => {
-                // The first two are what the loads need.
+                // The loads need the first two capabilities.
                 let needed = ["agents:read", "tokens:read"].map(str::to_owned).into_iter();
                 let others = (0..).map(|number| format!("documents-{number}:read"));
                 client = client.colleague(&needed.chain(others).take(size).collect::<Vec<_>>())?;
@@ -166,7 +169,7 @@ impl Place {
     }
 }
 
-/// What a load cost at a size, in the service and in the stores together.
+/// Returns the CPU time of a load in the service and the stores together.
 fn whole(costs: &Costs, load: usize) -> f64 {
     costs[load].1.median + costs[load].2.median
 }

@@ -1,15 +1,15 @@
-//! Requests over connections that stay open, one thread for each, and how long their answers take.
+//! Load generator: persistent connections with one thread each, and the latency of their answers.
 
 use std::io::{Error, Read as _, Result, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// The longest to wait for an answer.
+/// Maximum wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The longest that a load goes on where it has no time of its own.
+/// Maximum duration of a load without a duration of its own.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// A connection that stays open.
+/// A persistent connection.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -17,12 +17,14 @@ pub struct Connection {
 
 /// An answer, with its body.
 pub struct Answer<'a> {
+    /// HTTP status code.
     pub status: u16,
+    /// Response body.
     pub body: &'a [u8],
 }
 
 impl Connection {
-    /// Connects.
+    /// Opens a connection.
     pub fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -30,12 +32,12 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; 64 * 1024] })
     }
 
-    /// Connects so many times.
+    /// Opens this many connections.
     pub fn several(address: SocketAddr, number: usize) -> Result<Vec<Self>> {
         (0..number).map(|_| Self::open(address)).collect()
     }
 
-    /// Sends the request and reads its answer whole.
+    /// Sends the request and reads its complete answer.
     pub fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
         self.stream.write_all(request)?;
         let mut filled = 0;
@@ -53,7 +55,7 @@ impl Connection {
     }
 }
 
-/// The status, where the body begins and where it ends, once the head is there.
+/// Returns the status, and where the body begins and ends; `None` until the head is complete.
 fn head(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     let Some(body) = bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) else {
         return Ok(None);
@@ -70,7 +72,7 @@ fn head(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     Ok(Some((status, body, body + length)))
 }
 
-/// A request as it goes over the wire.
+/// Builds a request in its wire format.
 pub fn request(line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
@@ -78,42 +80,47 @@ pub fn request(line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// A request, and what answers it rightly.
+/// A request with its expected answer.
 #[derive(Clone)]
 pub struct Exchange {
+    /// The request in its wire format.
     pub request: Vec<u8>,
+    /// Expected status code.
     pub status: u16,
-    /// How the body begins.
+    /// Expected beginning of the body.
     pub right: &'static str,
 }
 
 impl Exchange {
-    /// One that is answered 200.
+    /// Creates an exchange that expects status 200.
     pub fn ok(request: Vec<u8>, right: &'static str) -> Self {
         Self { request, status: 200, right }
     }
 }
 
-/// What to send.
+/// The requests to send.
 pub struct Load {
+    /// Name of the load in tables and errors.
     pub name: &'static str,
+    /// Requests in the order in which they are sent.
     pub exchanges: Vec<Exchange>,
 }
 
-/// For how long a load is sent.
+/// How long a load is sent.
 #[derive(Clone, Copy)]
 pub enum Until {
-    /// Round and round, for that time.
+    /// Repeatedly, for this duration.
     End(Duration),
     /// Each request once.
     Done,
-    /// Round and round for that time, so many requests a second: each waits for its turn, and its answer is late from
-    /// then on.
+    /// Repeatedly for this duration, at this many requests per second.
+    ///
+    /// Each request waits for its scheduled time, from which its latency is measured.
     Paced(Duration, f64),
 }
 
 impl Load {
-    /// Sends on all connections; how long each answer took, shortest first.
+    /// Sends the load on all connections and returns the latencies, shortest first.
     pub fn run(&self, connections: &mut [Connection], until: Until) -> Result<Vec<Duration>> {
         let began = Instant::now();
         let (number, places) = (connections.len(), self.exchanges.len() / connections.len());

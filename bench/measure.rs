@@ -1,4 +1,4 @@
-//! What is measured, and how it is told.
+//! Measurements and their output.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,22 +12,27 @@ use crate::Outcome;
 use crate::load::{Connection, Load, Until};
 use crate::process::{Processes, used_here};
 
-/// How long a round takes.
+/// Duration of a round.
 pub const LOAD: Duration = Duration::from_secs(2);
 
-/// What one round of a load came to. Times are in milliseconds.
+/// Results of one round of a load. Times are in milliseconds.
 pub struct Round {
+    /// Requests per second.
     pub rate: f64,
+    /// Median latency.
     pub middle: f64,
+    /// 99th percentile of the latency.
     pub late: f64,
+    /// Maximum latency.
     pub latest: f64,
-    /// Processor time of the server a request.
+    /// CPU time of the server per request.
     pub cost: f64,
-    /// Processor time of the stores a request.
+    /// CPU time of the stores per request.
     pub cost_of_stores: f64,
 }
 
 impl Round {
+    /// Runs a load and measures it.
     pub fn of(
         processes: &Processes,
         load: &Load,
@@ -52,13 +57,14 @@ impl Round {
     }
 }
 
-/// Signs what the service signs, with its key, and nothing else.
+/// Signs what the service signs, with the same key, and does nothing else.
 pub struct Signer {
     key: RsaKeyPair,
     message: Vec<u8>,
 }
 
 impl Signer {
+    /// Creates a signer from the service's private key (PEM) and one of its tokens.
     pub fn new(pem: &str, token: &str) -> Outcome<Self> {
         let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
         let key = RsaKeyPair::from_pkcs8(&STANDARD.decode(base64)?)?;
@@ -66,8 +72,10 @@ impl Signer {
         Ok(Self { key, message: message.into() })
     }
 
-    /// The processor time of one signature, in milliseconds, while all cores sign for that time: two that share a
-    /// core's parts each take longer than one alone, and a service under load uses all.
+    /// Returns the CPU time of one signature, in milliseconds.
+    ///
+    /// All cores sign for the given time, because two threads that share a physical core each take longer than one
+    /// alone, and a service under load uses all cores.
     pub fn cost(&self, time: Duration) -> Outcome<f64> {
         let cores = std::thread::available_parallelism()?.get();
         let (mut used, mut number) = (Duration::ZERO, 0.0);
@@ -95,7 +103,7 @@ impl Signer {
     }
 }
 
-/// Tells of loads: a row each.
+/// Prints a table of loads, one row each.
 pub fn table<'a>(connections: usize, loads: impl IntoIterator<Item = (&'a str, &'a [Round])>) {
     println!("| Load at {connections} connections | Requests/s | p50 (ms) | p99 (ms) | CPU (ms/request) |");
     println!("|---|---|---|---|---|");
@@ -106,8 +114,9 @@ pub fn table<'a>(connections: usize, loads: impl IntoIterator<Item = (&'a str, &
     }
 }
 
-/// The median of some figures, and how far they lie apart.
+/// Median and range of some figures.
 pub struct Spread {
+    /// The median.
     pub median: f64,
     lowest: f64,
     highest: f64,
@@ -115,6 +124,7 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Computes the median and range of these figures, of which there must be at least one.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<_> = figures.into_iter().collect();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -125,7 +135,7 @@ impl Spread {
 }
 
 impl Spread {
-    /// How far the lowest and the highest lie apart, as a share of the median.
+    /// Returns the distance from lowest to highest, as a fraction of the median.
     pub fn apart(&self) -> f64 {
         (self.highest - self.lowest) / self.median
     }
@@ -142,7 +152,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Tells a figure beside its limit.
+/// Prints a figure with its limit.
 pub fn row(name: &str, figure: &Spread, digits: usize, limit: Option<f64>) {
     let verdict = match limit {
         None => "",
@@ -153,7 +163,7 @@ pub fn row(name: &str, figure: &Spread, digits: usize, limit: Option<f64>) {
     println!("| {name} | {figure:.digits$} | {limit} | {verdict} |");
 }
 
-/// Each cost in units of what was measured in the same round.
+/// Returns the costs in units of what was measured in the same round.
 pub fn ratios(costs: &[f64], units: &[f64]) -> Spread {
     Spread::of(costs.iter().zip(units).map(|(cost, unit)| cost / unit))
 }

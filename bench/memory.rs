@@ -1,4 +1,4 @@
-//! All in memory: the core by itself.
+//! Figures in memory: the core without external stores.
 
 use crate::client::{Client, WRONG_SECRETS, health};
 use crate::load::{Connection, Load, Until};
@@ -8,6 +8,7 @@ use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP};
 
 const STARTS: usize = 9;
 
+/// Measures the service in memory and prints its figures.
 pub fn measure() -> Outcome<()> {
     let key = new_key("rsa")?;
     let (mut ready, mut idle) = (Vec::new(), Vec::new());

@@ -1,5 +1,6 @@
-//! Other servers: a conventional stack on Express, and node-oidc-provider. `bench/peers` holds both; npm what they
-//! are made of.
+//! Servers to compare with: a conventional stack on Express, and node-oidc-provider.
+//!
+//! `bench/peers` contains both; npm installs their dependencies.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,15 +19,16 @@ use crate::service::call;
 const LONGEST_START: Duration = Duration::from_secs(20);
 const SCOPES: &str = "agents:read agents:write credentials:write tokens:read audit:read";
 
-/// A server of Node's.
+/// A Node.js server.
 pub struct Peer {
     process: Process,
+    /// Address on which the server listens.
     pub address: SocketAddr,
     stores: Vec<u32>,
 }
 
 impl Peer {
-    /// Its processes, and those of the stores it works on.
+    /// Returns the server's processes, and those of the stores that it uses.
     pub fn processes(&self) -> Processes {
         Processes { server: self.process.0.id(), stores: self.stores.clone() }
     }
@@ -61,26 +63,29 @@ impl Peer {
     }
 }
 
-/// How the Express stack checks a secret.
+/// How the Express stack verifies a secret.
 #[derive(Clone, Copy)]
 pub enum SecretCheck {
-    /// By bcrypt on every token, as such a stack does.
+    /// With bcrypt for every token, as such a stack does.
     EachTime,
-    /// By bcrypt once, whose "yes" is remembered, as the service has it.
+    /// With bcrypt once, whose success is cached, as in this service.
     Once,
 }
 
 /// A conventional implementation of the same API: Express, pg, ioredis, jsonwebtoken, Joi, bcrypt.
 pub struct ExpressStack {
+    /// The running server.
     pub peer: Peer,
+    /// Client ID of the stack's client.
     pub id: String,
+    /// Client secret of the stack's client.
     pub secret: String,
     folder: PathBuf,
     settings: Vec<(&'static str, String)>,
 }
 
 impl ExpressStack {
-    /// Starts two processes of it, one a core, on a database of its own.
+    /// Starts two processes of the stack, one per core, on their own database.
     pub fn start(stores: &PrivateStores, key: &str, name: &str, check: SecretCheck) -> Outcome<Self> {
         let folder = installed("express", name)?;
         let settings = vec![
@@ -103,9 +108,11 @@ impl ExpressStack {
         Ok(Self { peer, id, secret, folder, settings })
     }
 
-    /// So many tokens, signed as it signs them: it hands out too few for a load that wants a new one each time.
+    /// Creates this many tokens, signed as the stack signs them.
+    ///
+    /// The stack issues too few tokens for a load that needs a new one for each request.
     pub fn mint(&self, number: usize) -> Outcome<Vec<String>> {
-        // It takes its issuer from the environment, as the server did.
+        // The script takes its issuer from the environment, as the server did.
         let issuer = format!("http://{}", self.peer.address);
         let mut settings = self.settings.clone();
         settings.push(("ISSUER_URL", issuer));
@@ -114,24 +121,27 @@ impl ExpressStack {
     }
 }
 
-/// node-oidc-provider, with one client. It introspects and revokes opaque tokens only, and has neither a hash of secrets
-/// nor a rate, a quota or an audit.
+/// node-oidc-provider, with one client.
+///
+/// The provider introspects and revokes opaque tokens only, and has no hashed secrets, rate limits, quotas or audit
+/// log.
 pub struct OidcProvider {
+    /// The running server.
     pub peer: Peer,
     secret: String,
-    /// Where it reads a client's record, and the token for it (RFC 7592).
+    /// Read of a client's record, with the token for it (RFC 7592).
     record: Exchange,
 }
 
 impl OidcProvider {
     const CLIENT: &str = "bench";
 
-    /// Starts it in memory, one process.
+    /// Starts one process of the provider, in memory.
     pub fn in_memory(key: &str) -> Outcome<Self> {
         Self::start("oidc_memory", key, &[], &[])
     }
 
-    /// Starts two processes of it on Redis, one a core.
+    /// Starts two processes of the provider on Redis, one per core.
     pub fn on_redis(stores: &PrivateStores, key: &str) -> Outcome<Self> {
         let socket = stores.redis_socket()?;
         Self::start("oidc_redis", key, &[("REDIS_URL", &socket), ("WORKERS", "2")], &stores.pids[1..])
@@ -151,7 +161,7 @@ impl OidcProvider {
         Ok(Self { peer, secret, record })
     }
 
-    /// A JWT by the client's secret.
+    /// Token request for a JWT, with the client's secret.
     pub fn token(&self) -> Exchange {
         self.token_as("jwt")
     }
@@ -164,11 +174,12 @@ impl OidcProvider {
         Exchange::ok(token_request_of("/token", Self::CLIENT, &self.secret, &form), r#"{"access_token":"#)
     }
 
-    /// So many opaque tokens.
+    /// Obtains this many opaque tokens.
     pub fn tokens(&self, number: usize) -> Outcome<Vec<String>> {
         client::tokens(self.peer.address, &self.token_as("opaque"), number)
     }
 
+    /// Introspection of an active token.
     pub fn introspection(&self, token: &str) -> Exchange {
         let form = format!("token={token}");
         Exchange::ok(
@@ -177,17 +188,18 @@ impl OidcProvider {
         )
     }
 
+    /// Revocation of a token.
     pub fn revocation(&self, token: &str) -> Exchange {
         let form = format!("token={token}");
         Exchange::ok(token_request_of("/token/revocation", Self::CLIENT, &self.secret, &form), "")
     }
 
-    /// The record of a client.
+    /// Read of a client's record.
     pub fn read(&self) -> Exchange {
         self.record.clone()
     }
 
-    /// A new client.
+    /// Registration of a new client.
     pub fn creation(&self) -> Exchange {
         creation(&self.secret)
     }
@@ -200,7 +212,7 @@ fn creation(secret: &str) -> Exchange {
     Exchange { request: request("POST /reg", &headers, body), status: 201, right: "{" }
 }
 
-/// A copy of a peer with what it is made of, below the folder of what is built.
+/// Copies a peer below the build folder and installs its dependencies there.
 fn installed(peer: &str, name: &str) -> Outcome<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/peers").join(peer);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers").join(name);

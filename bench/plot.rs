@@ -1,4 +1,4 @@
-//! Draws how a cost grows, as SVG.
+//! Line charts of costs by size, as SVG.
 
 use std::fmt::Write as _;
 
@@ -8,16 +8,18 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 170.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 44.0;
-/// One for each line (Okabe and Ito's, which all can tell apart).
+/// Colors of the lines, from Okabe and Ito's palette for color-blind readers.
 const COLORS: [&str; 5] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"];
 
-/// A line: its name, and what was measured at each size.
+/// A line: its name, and the cost measured at each size.
 pub struct Line {
+    /// Name of the line, shown next to the chart.
     pub name: &'static str,
+    /// Pairs of size and cost.
     pub points: Vec<(f64, f64)>,
 }
 
-/// A picture of these lines. Sizes go by powers of ten, costs from zero.
+/// Draws these lines. The size axis is logarithmic; the cost axis starts at zero.
 pub fn plot(title: &str, sizes: &str, lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| line.points.iter());
     let least = points().map(|point| point.0.log10()).fold(f64::INFINITY, f64::min).floor();
@@ -73,11 +75,11 @@ pub fn plot(title: &str, sizes: &str, lines: &[Line]) -> String {
 }
 
 fn add(svg: &mut String, element: std::fmt::Arguments<'_>) {
-    // A string takes whatever it is given.
+    // Writing to a `String` cannot fail.
     let _ = writeln!(svg, "{element}");
 }
 
-/// The next of 1, 2, 4, 8 times a power of ten.
+/// Rounds up to 1, 2, 4 or 8 times a power of ten.
 fn nice(number: f64) -> f64 {
     let power = 10f64.powf(number.log10().floor());
     [1.0, 2.0, 4.0, 8.0, 10.0]

@@ -1,4 +1,4 @@
-//! A private PostgreSQL, with fsync on, and a private Redis, on the machine that the service and the load share.
+//! A private PostgreSQL, with fsync on, and a private Redis, on the machine of the service and the load.
 
 use std::process::Command;
 
@@ -16,14 +16,15 @@ const START: &str = "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D
     --daemonize yes --pidfile \"$folder/redis.pid\" && wait_until redis-cli -s redis.sock ping";
 const STOP: &str = "redis-cli -s redis.sock shutdown nosave; pg_ctl -D data -m immediate stop";
 
-/// Both, until it is dropped.
+/// Both stores, which run until this is dropped.
 pub struct PrivateStores {
     server: Server,
-    /// The first process of each.
+    /// Process ID of the first process of each store.
     pub pids: Vec<u32>,
 }
 
 impl PrivateStores {
+    /// Starts both stores.
     pub fn start() -> Outcome<Self> {
         let server = Server::start(START, STOP);
         let pid = |file| -> Outcome<u32> {
@@ -34,18 +35,18 @@ impl PrivateStores {
         Ok(Self { server, pids })
     }
 
-    /// Makes a database. The URL names it.
+    /// Creates a database and returns its URL.
     pub fn database(&self, name: &str) -> Outcome<String> {
         self.psql("postgres", &["-c", &format!("CREATE DATABASE {name}")])?;
         Ok(format!("postgres://postgres@{}/{name}", self.folder()?.replace('/', "%2F")))
     }
 
-    /// The URL of one of Redis's databases.
+    /// Returns the URL of the Redis database with this number.
     pub fn redis(&self, number: u8) -> Outcome<String> {
         Ok(format!("redis+unix://{}/redis.sock?db={number}", self.folder()?))
     }
 
-    /// Redis's socket.
+    /// Returns the path of Redis's socket.
     pub fn redis_socket(&self) -> Outcome<String> {
         Ok(format!("{}/redis.sock", self.folder()?))
     }
@@ -58,7 +59,7 @@ impl PrivateStores {
         if command.args(arguments).status()?.success() { Ok(()) } else { Err("psql failed".into()) }
     }
 
-    /// Fills a database with so many of each, by `fill.sql`.
+    /// Fills a database with this many of each, using `fill.sql`.
     pub fn fill(&self, database: &str, organizations: usize, agents: usize, events: usize) -> Outcome<()> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/fill.sql");
         let sizes = [("organizations", organizations), ("agents", agents), ("events", events)];
@@ -67,7 +68,7 @@ impl PrivateStores {
         self.psql(database, &["-v", organizations, "-v", agents, "-v", events, "-f", script])
     }
 
-    /// What that query tells, a line a row.
+    /// Returns the rows of a query, one line each.
     pub fn rows(&self, database: &str, query: &str) -> Outcome<Vec<String>> {
         let mut command = Command::new("psql");
         command.args(["-q", "-A", "-t", "-U", "postgres", "-d", database, "-c", query, "-h"]);

@@ -1,49 +1,55 @@
-//! What the kernel says of processes.
+//! CPU time and memory of processes, as reported by the kernel.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
-/// A server that has used no more than a tick within that time is done.
+/// A server is idle if it has used at most one tick within this time.
 const QUIET: Duration = Duration::from_millis(200);
 const TICK: Duration = Duration::from_millis(10);
-/// The longest that is waited for that.
+/// Maximum wait for a server to become idle.
 const LONGEST_WORK: Duration = Duration::from_secs(20);
 
-/// A process that ends when it is dropped.
+/// A process that is killed when dropped.
 pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that has ended by itself is gone already.
+        // A process that has already ended need not be killed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What a server consists of.
+/// The processes of a server and of its stores.
 #[derive(Clone)]
 pub struct Processes {
+    /// Process ID of the server's first process.
     pub server: u32,
-    /// The first process of each store.
+    /// Process ID of the first process of each store.
     pub stores: Vec<u32>,
 }
 
-/// Processor time.
+/// CPU time used by a server and by its stores.
 #[derive(Clone, Copy)]
 pub struct Used {
+    /// CPU time of the server's processes.
     pub by_server: Duration,
+    /// CPU time of the stores' processes.
     pub by_stores: Duration,
 }
 
 impl Processes {
+    /// Returns the CPU time used so far.
     pub fn used(&self) -> Outcome<Used> {
         let by_stores: Outcome<Duration> = self.stores.iter().map(|pid| cpu_of_tree(*pid)).sum();
         Ok(Used { by_server: cpu_of_tree(self.server)?, by_stores: by_stores? })
     }
 
-    /// The same once nothing is left to do: what a server does after its answer is a part of what it costs.
+    /// Same as [`used`](Self::used), once the processes are idle.
+    ///
+    /// Work that a server does after its answer is part of the request's cost.
     pub fn used_when_quiet(&self) -> Outcome<Used> {
         let (began, mut before) = (Instant::now(), self.used()?);
         loop {
@@ -57,7 +63,7 @@ impl Processes {
         }
     }
 
-    /// The memory that the server's processes have, in MB.
+    /// Returns the resident memory of the server's processes, in MB.
     pub fn resident(&self) -> Outcome<f64> {
         let of = |pid: &u32| -> Outcome<f64> {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -70,16 +76,18 @@ impl Processes {
     }
 }
 
-/// The processor time of this thread.
+/// Returns the CPU time of this thread.
 pub fn used_here() -> Outcome<Duration> {
     Ok(TICK * ticks("/proc/thread-self/stat", 2)?)
 }
 
-/// The processor time of a process and all its children, those included that have ended and were waited for.
+/// Returns the CPU time of a process and all its children.
+///
+/// Children that have ended and were waited for are included.
 fn cpu_of_tree(pid: u32) -> Outcome<Duration> {
     let mut used = ticks(&format!("/proc/{pid}/stat"), 4)?;
     for child in children(pid)? {
-        // A process may end while one looks.
+        // A process may end while the loop runs.
         used += ticks(&format!("/proc/{child}/stat"), 2).unwrap_or_default();
     }
     Ok(TICK * used)
@@ -99,7 +107,9 @@ fn children(pid: u32) -> Outcome<Vec<u32>> {
     Ok(children)
 }
 
-/// The sum of so many of utime, stime, cutime and cstime in that `stat` file (proc(5)), in ticks of 10 ms.
+/// Sums the first `number` of utime, stime, cutime and cstime in a `stat` file (proc(5)).
+///
+/// The sum is in ticks of 10 ms.
 fn ticks(path: &str, number: usize) -> Outcome<u32> {
     let stat = std::fs::read_to_string(path)?;
     let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;

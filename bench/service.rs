@@ -1,4 +1,4 @@
-//! The service as a process of its own, and what its metrics say of it.
+//! The service as a separate process, and its metrics.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,24 +12,27 @@ use crate::process::{Process, Processes};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentidp");
 const LONGEST_START: Duration = Duration::from_secs(10);
 
-/// A service that runs until it is dropped.
+/// A service process that runs until it is dropped.
 pub struct Service {
     child: Process,
+    /// Address on which the service listens.
     pub address: SocketAddr,
     metrics: SocketAddr,
+    /// Client ID of the first administrator; empty after [`restart_on`](Self::restart_on).
     pub client_id: String,
+    /// Client secret of the first administrator; empty after [`restart_on`](Self::restart_on).
     pub client_secret: String,
-    /// From the start of the process to the first answer that it is ready.
+    /// Time from the start of the process to the first answer that it is ready.
     pub ready_after: Duration,
 }
 
 impl Service {
-    /// Starts it with that key, in memory, and waits until it is ready.
+    /// Starts the service with this signing key, in memory, and waits until it is ready.
     pub fn start(key: &str) -> Outcome<Self> {
         Self::start_with(key, &[])
     }
 
-    /// Starts it with that key on those stores, with a first administrator.
+    /// Starts the service with this signing key on these stores, with a first administrator.
     pub fn start_on(key: &str, database: &str, redis: &str) -> Outcome<Self> {
         let output = Command::new(PROGRAM)
             .arg("bootstrap")
@@ -46,7 +49,7 @@ impl Service {
         Ok(Self { client_id, client_secret, ..Self::restart_on(key, database, redis)? })
     }
 
-    /// Starts it with that key on stores that have an administrator.
+    /// Starts the service with this signing key on stores that have an administrator.
     pub fn restart_on(key: &str, database: &str, redis: &str) -> Outcome<Self> {
         Self::start_with(key, &[("DATABASE_URL", database), ("REDIS_URL", redis)])
     }
@@ -95,12 +98,12 @@ impl Service {
         Ok(Self { child, address, metrics, client_id, client_secret, ready_after })
     }
 
-    /// Its process, and those of the stores that it works on.
+    /// Returns the service's process, and those of the stores that it uses.
     pub fn processes(&self, stores: &[u32]) -> Processes {
         Processes { server: self.child.0.id(), stores: stores.to_vec() }
     }
 
-    /// How often bcrypt has run: to hash, and to verify.
+    /// Returns how often bcrypt has run: to hash, and to verify.
     pub fn bcrypt_runs(&self) -> Outcome<(u64, u64)> {
         let text = String::from_utf8(call(self.metrics, &request("GET /metrics", &[], ""), 200)?)?;
         let count = |operation| {
@@ -111,7 +114,9 @@ impl Service {
     }
 }
 
-/// The body of the answer, which must have that status.
+/// Sends a request and returns the body of the answer.
+///
+/// Returns an error if the answer has another status.
 pub fn call(address: SocketAddr, request: &[u8], status: u16) -> Outcome<Vec<u8>> {
     let mut connection = Connection::open(address)?;
     let answer = connection.exchange(request)?;
@@ -122,7 +127,7 @@ pub fn call(address: SocketAddr, request: &[u8], status: u16) -> Outcome<Vec<u8>
     Err(format!("expected {status}, was answered {} {body}", answer.status).into())
 }
 
-/// A new signing key of that type, as PEM.
+/// Generates a signing key of this type, as PEM.
 pub fn new_key(kind: &str) -> Outcome<String> {
     let output =
         Command::new(PROGRAM).args(["keys", "generate", "--type", kind]).stderr(Stdio::inherit()).output()?;

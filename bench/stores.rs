@@ -1,7 +1,8 @@
-//! On PostgreSQL and Redis: private ones, with fsync on, on the machine that the service and the load share.
+//! Figures on a private PostgreSQL, with fsync on, and a private Redis.
 //!
-//! Two services run on two databases of one server: one empty, one that `fill.sql` has filled. Rounds go to each in
-//! turn. Processor time of the stores is that of all their processes.
+//! Both run on the machine of the service and the load. Two services run on two databases of one server: one empty,
+//! one filled by `fill.sql`. Rounds alternate between the two services. The CPU time of the stores is that of all
+//! their processes.
 
 use crate::client::{Client, health};
 use crate::load::{Connection, Load, Until};
@@ -10,20 +11,22 @@ use crate::private_stores::PrivateStores;
 use crate::service::{Service, call, new_key};
 use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP, setting};
 
-/// How full the full database is, where the environment says nothing else.
+/// Default number of agents in the full database.
 const AGENTS: &str = "1000000";
+/// Default number of audit events in the full database.
 const EVENTS: &str = "10000000";
 const ORGANIZATIONS: usize = 100;
 
-/// As many as the longest first page shows.
+/// Number of agents created: as many as the longest first page shows.
 const PAGE: usize = 60;
 
-/// A service on a database of its own.
+/// A service on its own database.
 struct Side {
     name: &'static str,
     service: Service,
 }
 
+/// Measures the service on both databases and prints its figures.
 pub fn measure() -> Outcome<()> {
     let stores = PrivateStores::start()?;
     let key = new_key("rsa")?;

@@ -1,7 +1,8 @@
-//! What requests cost, in units of what bounds them: a token in bare signatures, all else in answers of `/health`.
+//! Cost of requests, in units of what bounds them: signatures or answers of `/health`.
 //!
-//! Each figure is taken right beside its unit, in many short turns: the machine changes within seconds. `TURNS` makes a
-//! shorter run.
+//! A token signed with RSA is measured in raw signatures, all else in answers of `/health`. Each figure is measured
+//! right next to its unit, in many short turns, because the machine changes within seconds. Set `TURNS` for a shorter
+//! run.
 
 use std::time::Duration;
 
@@ -14,17 +15,18 @@ use crate::service::{Service, new_key};
 use crate::{CONNECTIONS, Outcome, TOKENS, WARM_UP, setting};
 
 const TURN: Duration = Duration::from_millis(500);
-/// The share of its greatest rate at which the late answers are held against the middle one.
+/// Fraction of the maximum rate at which p99 is compared with p50.
 const CALM: f64 = 0.7;
 const CALM_ROUNDS: usize = 5;
 const CALM_ROUND: Duration = Duration::from_secs(3);
 
-/// What a token should cost in signatures at most, and an introspection and a bearer read in answers of `/health`.
+/// Maximum cost of a token in signatures, and of introspections and bearer reads in `/health` answers.
 struct Targets {
     token: f64,
     read: f64,
 }
 
+/// Measures the service in memory and on its stores, and prints a table.
 pub fn measure() -> Outcome<()> {
     let turns: usize = setting("TURNS", "20").parse()?;
     let stores = PrivateStores::start()?;
@@ -89,7 +91,9 @@ impl Subject {
         Ok(())
     }
 
-    /// The processor time of a request of each load, in each turn; `before` is done at the beginning of each.
+    /// Returns the CPU time per request of each load, in each turn.
+    ///
+    /// `before` runs at the beginning of each turn.
     fn costs(
         &self,
         loads: &[&Load],
@@ -110,7 +114,7 @@ impl Subject {
         Ok(costs)
     }
 
-    /// The late answers over the middle one, while the service is not asked all that it can answer.
+    /// Returns p99 relative to p50, while the service is below its maximum rate.
     fn lateness(&self, load: &Load) -> Outcome<Spread> {
         let mut connections = Connection::several(self.service.address, CONNECTIONS)?;
         let mut shares = Vec::new();
