@@ -1,11 +1,12 @@
-//! How many instructions a request takes, from its parsing to its answer, in memory and without sockets.
+//! Instruction counts of requests, from parsing to answer, in memory and without sockets.
 //!
-//! `cargo bench --bench instructions` counts them by callgrind, each path several times. `-- --against PROGRAM` counts
-//! those of another build of this program beside them, and says how far the two are apart.
+//! `cargo bench --bench instructions` counts the instructions with callgrind, each path several times.
+//! `-- --against PROGRAM` also counts those of another build of this program, and prints the difference.
 //!
-//! Counts of one machine do not hold for another: libraries choose their code by what the processor can do. So none is
-//! kept, and two builds are compared where they stand. Clock and IDs are the same at each run; hash seeds are not, so
-//! the median of several runs is printed. Tokens are signed by Ed25519: an RSA signature would take 99 % of the count.
+//! Counts of one machine do not hold for another, because libraries choose their code by the features of the
+//! processor. Therefore no counts are stored, and two builds are compared on the same machine. The clock and the IDs
+//! are the same in each run; hash seeds are not, so the median of several runs is printed. Tokens are signed with
+//! Ed25519, because an RSA signature would take 99 % of the count.
 
 #[path = "../tests/servers/plain_service.rs"]
 mod plain_service;
@@ -21,14 +22,14 @@ use poem::{Request, RequestBuilder};
 
 use self::plain_service::PlainService;
 
-/// How often each path is counted.
+/// Number of times that each path is counted.
 const RUNS: usize = 7;
-/// How many requests come before those that are counted, so that nothing happens for the first time.
+/// Number of requests before the counted ones, to exclude one-time work.
 const WARM_UP: u32 = 50;
-/// How many requests are counted.
+/// Number of requests that are counted.
 const COUNTED: u32 = 400;
 
-/// What a request is made of.
+/// Builds a request.
 type Make = fn(&TestServer) -> RequestBuilder;
 
 const PATHS: [(&str, Make, &str); 4] = [
@@ -38,7 +39,7 @@ const PATHS: [(&str, Make, &str); 4] = [
     ("refusal of an unknown token", refusal, ""),
 ];
 
-/// A service, and what is asked of it.
+/// A service, with the values that requests to it need.
 struct TestServer {
     service: PlainService,
     basic: String,
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Counts all paths, and those of the other program in turn with them.
+/// Counts all paths of this program, alternating with the other program's, and prints them.
 fn tell(other: Option<&Path>) -> ExitCode {
     let own = std::env::current_exe().expect("this program");
     for (name, ..) in PATHS {
@@ -87,10 +88,10 @@ fn tell(other: Option<&Path>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What several counts of one path come to.
+/// Summary of several counts of one path.
 struct Spread {
     median: u64,
-    /// How far the least and the most are apart, in hundredths of the median.
+    /// Difference between the lowest and the highest count, in percent of the median.
     percent: f64,
 }
 
@@ -103,10 +104,10 @@ impl Spread {
     }
 }
 
-/// The instructions of one request.
+/// Returns the number of instructions of one request.
 ///
-/// Only those between the beginning and the end of [`send_counted_requests`] are counted. A start is not: to gather
-/// entropy takes another number of instructions each time.
+/// Only instructions within [`send_counted_requests`] are counted. The program's start is not, because gathering
+/// entropy takes a different number of instructions each time.
 fn count(program: &Path, name: &str) -> u64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -121,7 +122,7 @@ fn count(program: &Path, name: &str) -> u64 {
     count.unwrap_or_else(|| panic!("callgrind failed:\n{told}")) / u64::from(COUNTED)
 }
 
-/// Sends the requests of that path, each of which must be answered well.
+/// Sends the requests of this path, each of which must have the expected status.
 fn run(name: &str) {
     let service = PlainService::start();
     let administrator = &service.administrator;
@@ -146,7 +147,7 @@ fn run(name: &str) {
     send_counted_requests(&send);
 }
 
-/// What is counted: callgrind knows it by its name.
+/// Sends the requests that are counted. Callgrind finds this function by its name.
 #[inline(never)]
 fn send_counted_requests(send: &dyn Fn()) {
     for _ in 0..COUNTED {

@@ -1,4 +1,6 @@
-//! What the hot parts take by themselves: `cargo bench --bench parts`, and a word after `--` for those whose names hold it.
+//! Time of individual hot parts: `cargo bench --bench parts`.
+//!
+//! A word after `--` selects the parts whose names contain the word.
 
 use std::hint::black_box;
 use std::sync::Arc;
