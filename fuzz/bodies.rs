@@ -1,6 +1,7 @@
-//! What is read from strangers, fed with bytes: one function a parser, shared by the fuzz targets and by
-//! `tests/properties`. Each goes in as a stranger would, by a whole request, and panics where the answer says that
-//! something broke.
+//! Parsers of untrusted input, fed with bytes: one function per parser.
+//!
+//! The fuzz targets and `tests/properties` share these functions. Each function that feeds the service sends a whole
+//! request, as an external caller would, and panics if the answer reports an internal error.
 
 #[path = "../tests/servers/plain_service.rs"]
 mod plain_service;
@@ -18,10 +19,10 @@ use poem::{Request, RequestBuilder};
 
 use self::plain_service::PlainService;
 
-/// A name, and what is done with the bytes.
+/// A name, and the function that is fed with bytes.
 type Body = (&'static str, fn(&[u8]));
 
-/// All bodies, by their names.
+/// All bodies, by name.
 const BODIES: [Body; 11] = [
     ("basic", basic),
     ("form", form),
@@ -36,7 +37,7 @@ const BODIES: [Body; 11] = [
     ("pem", pem),
 ];
 
-/// Feeds the body of that name, or each of them for the empty one.
+/// Feeds the body with this name, or all bodies if the name is empty.
 pub fn run(name: &str, data: &[u8]) {
     for (body, feed) in BODIES {
         if name.is_empty() || name == body {
@@ -45,30 +46,30 @@ pub fn run(name: &str, data: &[u8]) {
     }
 }
 
-/// What HTTP Basic says.
+/// Feeds credentials of HTTP Basic authentication.
 fn basic(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(&[b"Basic ", data].concat()) else { return };
     let request = form_to("/api/v1/token").header(AUTHORIZATION, value);
     ask(request.body("grant_type=client_credentials"));
 }
 
-/// A form at the token endpoint.
+/// Feeds a form to the token endpoint.
 fn form(data: &[u8]) {
     ask(form_to("/api/v1/token").body(data.to_vec()));
 }
 
-/// JSON that would register an agent.
+/// Feeds the JSON of a registration of an agent.
 fn json(data: &[u8]) {
     ask(json_to("/api/v1/agents").body(data.to_vec()));
 }
 
-/// A bearer token.
+/// Feeds a bearer token.
 fn bearer(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", data].concat()) else { return };
     ask(get("/api/v1/agents").header(AUTHORIZATION, value).finish());
 }
 
-/// A client assertion.
+/// Feeds a client assertion.
 fn assertion(data: &[u8]) {
     let assertion = percent_encode(data, NON_ALPHANUMERIC);
     ask(form_to("/api/v1/token").body(format!(
@@ -77,13 +78,13 @@ fn assertion(data: &[u8]) {
     )));
 }
 
-/// A public key that is to be registered.
+/// Feeds a public key to be registered.
 fn jwk(data: &[u8]) {
     let body = [br#"{"type":"public_key","publicKey":"#, data, b"}"].concat();
     ask(json_to(&format!("/api/v1/agents/{}/credentials", WORLD.agent)).body(body));
 }
 
-/// A query, with its cursor.
+/// Feeds a query and its cursor.
 fn query(data: &[u8]) {
     let text = percent_encode(data, NON_ALPHANUMERIC);
     for query in [format!("cursor={text}"), String::from_utf8_lossy(data).into_owned()] {
@@ -92,19 +93,19 @@ fn query(data: &[u8]) {
     }
 }
 
-/// What proxies say of those before them.
+/// Feeds the `X-Forwarded-For` and `User-Agent` headers.
 fn forwarded(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else { return };
     ask(get("/api/v1/agents").header("x-forwarded-for", value.clone()).header("user-agent", value).finish());
 }
 
-/// A path.
+/// Feeds a path.
 fn path(data: &[u8]) {
     let Ok(uri) = format!("/{}", String::from_utf8_lossy(data)).parse::<Uri>() else { return };
     ask(authorized(Request::builder().uri(uri)).finish());
 }
 
-/// A version and a capability by themselves: what is taken comes back as it was.
+/// Feeds a version and a capability. An accepted value must be returned unchanged.
 fn version_and_capability(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     if let Ok(version) = Version::parse(text) {
@@ -115,7 +116,7 @@ fn version_and_capability(data: &[u8]) {
     }
 }
 
-/// A key in the settings.
+/// Feeds a key in the settings.
 fn pem(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
@@ -126,7 +127,7 @@ fn pem(data: &[u8]) {
     }
 }
 
-/// A service, and a token that may do anything.
+/// A service, and a token that allows every operation.
 struct World {
     service: PlainService,
     token: String,
@@ -140,7 +141,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { service, token, agent }
 });
 
-/// Sends the request. Whatever it was, nothing broke by it.
+/// Sends a request, which must not cause an internal error.
 fn ask(request: Request) {
     let told = format!("{} {}", request.method(), request.uri());
     let response = WORLD.service.answer(request);
