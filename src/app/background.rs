@@ -18,14 +18,14 @@ type Run = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), StoreError>> +
 pub struct Task {
     /// Time between the starts of two runs.
     pub every: Duration,
-    /// What shutdown does with the task.
+    /// Handling at shutdown.
     pub at_shutdown: AtShutdown,
     /// Log message of a failure.
     pub failure: &'static str,
     run: Run,
 }
 
-/// What shutdown does with a task.
+/// Handling of a task at shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtShutdown {
     /// A run under way finishes, and the task runs once more: it holds data that would be lost.

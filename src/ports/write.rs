@@ -3,7 +3,7 @@
 use crate::domain::audit::{Authority, NewAuditEvent};
 use crate::domain::time::Timestamp;
 
-/// What must still hold when a write commits, and what is recorded with it.
+/// Conditions of a write, and the events recorded with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
     /// Authority of the caller, checked in the same transaction; `None` for the operator of the service.

@@ -1,7 +1,7 @@
 //! Contract tests of the ports, run on every adapter.
 //!
 //! A clause is a function over [`Stores`](fixtures::Stores); `contract!` makes it a test on each adapter. A
-//! clause that is missing from its list is dead code, which is denied.
+//! clause that is missing from its list is unused code, which is denied.
 
 mod agent_store;
 mod audit_log;

@@ -73,6 +73,55 @@ async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) 
     }
 }
 
+/// Sends every value of every enum of a body or query that the document lists to its operation.
+#[tokio::test]
+async fn every_value_that_the_document_offers_is_accepted() {
+    let server = TestServer::start(Wiring::memory).await;
+    let admin = server.admin_token().await;
+    let document = wiring::openapi().expect("a document");
+    let resolve = |schema: &Value| match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).expect("a schema").clone(),
+        None => schema.clone(),
+    };
+    let mut sent = 0;
+    for (method, path, operation) in operations() {
+        let body = &operation["requestBody"]["content"]["application/json"];
+        let fields = resolve(&body["schema"])["properties"].clone();
+        let fields =
+            fields.as_object().into_iter().flatten().map(|(name, schema)| (name.clone(), schema.clone()));
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let queries = parameters.filter(|parameter| parameter["in"] == "query");
+        let queries =
+            queries.map(|one| (one["name"].as_str().expect("a name").to_owned(), one["schema"].clone()));
+        for (is_query, (name, schema)) in
+            fields.map(|field| (false, field)).chain(queries.map(|one| (true, one)))
+        {
+            for value in resolve(&schema)["enum"].as_array().into_iter().flatten() {
+                let target = server.client(&admin, None, &["files:read"]).await;
+                let organization = server.organization(&admin, serde_json::json!({})).await;
+                let path = path
+                    .replace("{agentId}", &target.id)
+                    .replace("{credentialId}", &target.credential)
+                    .replace("{organizationId}", &organization);
+                let request = if is_query {
+                    let path = format!("{path}?{name}={}", value.as_str().expect("text"));
+                    server.request(method.clone(), &path)
+                } else {
+                    let mut example = body["example"].clone();
+                    example[&name] = value.clone();
+                    server.request(method.clone(), &path).json(&example)
+                };
+                let request = request.bearer_auth(&admin);
+                let answer = server.send(request).await;
+                let is_named = answer.text.contains(&format!("\"field\":\"{name}\""));
+                assert!(!is_named, "{method} {path} {name}={value}: {}", answer.text);
+                sent += 1;
+            }
+        }
+    }
+    assert!(sent > 30, "{sent} values were sent");
+}
+
 async fn the_document_and_its_page_need_nothing_from_elsewhere(wiring: Wiring) {
     let server = TestServer::start(wiring).await;
     let page = server.send(server.request(Method::GET, "/docs")).await;

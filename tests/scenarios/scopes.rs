@@ -67,8 +67,8 @@ const TABLE: [Row; 27] = [
     row("getUsage", "agents:read", 200, nothing),
     row("createOrganization", "admin:orgs", 201, organization),
     row("listOrganizations", "admin:orgs", 200, nothing),
-    row("readOrganization", "admin:orgs", 200, nothing),
-    row("changeOrganization", "admin:orgs", 200, empty),
+    row("getOrganization", "admin:orgs", 200, nothing),
+    row("updateOrganization", "admin:orgs", 200, empty),
     // Any caller may revoke its own tokens, and learns nothing about any other value.
     Row { operation: "revokeToken", scope: Some(""), with: 200, body: nothing },
     open("issueToken", 400),

@@ -192,7 +192,20 @@ struct AgentChangeBody {
     owner: Option<String>,
     deployment_env: Option<EnumName<DeploymentEnv>>,
     /// `active` or `suspended`
-    status: Option<EnumName<AgentStatus>>,
+    status: Option<EnumName<SettableStatus>>,
+}
+
+/// Status that an update can set. Decommissioning is an operation of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SettableStatus {
+    Active,
+    Suspended,
+}
+
+impl wire::WireEnum for SettableStatus {
+    const TYPE: &'static str = "SettableAgentStatus";
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("active", Self::Active), ("suspended", Self::Suspended)];
 }
 
 impl Input for AgentChangeBody {
@@ -204,14 +217,14 @@ impl Input for AgentChangeBody {
         let capabilities = capabilities(fields);
         let owner = fields.optional("owner", text(Owner::parse));
         let deployment_env = fields.optional("deploymentEnv", one_of(&DeploymentEnv::ALL));
-        let is_active = fields.optional("status", one_of(&[("active", true), ("suspended", false)]));
+        let status = fields.optional("status", one_of(<SettableStatus as wire::WireEnum>::NAMES));
         Some(AgentChange {
             agent_type: agent_type?,
             version: version?,
             capabilities: capabilities?,
             owner: owner?,
             deployment_env: deployment_env?,
-            is_active: is_active?,
+            is_active: status?.map(|status| status == SettableStatus::Active),
         })
     }
 }

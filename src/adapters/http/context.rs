@@ -13,7 +13,7 @@ use crate::app::request_context::RequestContext;
 use crate::domain::audit::{MAX_USER_AGENT_BYTES, Origin};
 use crate::domain::time::Timestamp;
 
-/// What is known about a request before any of it is checked.
+/// Facts about a request that are known before any of it is checked.
 pub struct HttpContext {
     /// The request ID.
     pub id: String,

@@ -46,7 +46,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutd
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                #[expect(clippy::disallowed_methods, reason = "nothing tells when a file is free again")]
+                #[expect(clippy::disallowed_methods, reason = "no event signals that a file is free again")]
                 let breath = tokio::time::sleep_until(tokio::time::Instant::now() + ACCEPT_BACKOFF);
                 breath.await;
                 continue;

@@ -126,7 +126,7 @@ pub struct AuthenticatedClient {
     pub(super) assertion: Option<SpentAssertion>,
 }
 
-/// Why an authenticator does not authenticate a client.
+/// Reason why an authenticator does not authenticate a client.
 pub enum Refusal {
     /// The credentials are not those of the client. The failure is recorded under the claimed client.
     Invalid(Option<ClaimedClient>),

@@ -1,4 +1,4 @@
-//! What determines what a client is granted.
+//! The contract of a grant.
 
 use async_trait::async_trait;
 
@@ -30,7 +30,7 @@ pub trait Grant: Send + Sync {
     ) -> Result<Granted, TokenError>;
 }
 
-/// What a client is granted.
+/// Audience and scopes of a token.
 #[derive(Clone, Debug)]
 pub struct Granted {
     /// Audience of the token.

@@ -160,7 +160,7 @@ impl Tokens {
         Err(TokenError::Contended)
     }
 
-    /// Returns the grant and the scope of a request, as far as they can be told from the request alone.
+    /// Returns the grant and the scope of a request, as far as the request alone determines them.
     fn read(&self, request: &TokenRequest) -> Result<(&dyn Grant, Option<RequestedScope>), TokenError> {
         let grant_type = request.grant_type.as_deref().ok_or(TokenError::GrantTypeMissing)?;
         let grant = self.grants.iter().find(|grant| grant.grant_type() == grant_type).ok_or_else(|| {
