@@ -34,6 +34,7 @@ pub enum Command {
     Bootstrap(BootstrapArgs),
     /// Manage signing keys
     Keys {
+        /// The command to run
         #[command(subcommand)]
         command: KeysCommand,
     },
@@ -61,8 +62,11 @@ pub enum KeysCommand {
 /// Key types, by the names used on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KeyTypeName {
+    /// Signs RS256
     Rsa,
+    /// Signs ES256
     P256,
+    /// Signs EdDSA
     Ed25519,
 }
 
@@ -234,21 +238,27 @@ pub enum MetricsAddress {
 /// Accepted `aud` of client assertions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AssertionAudience {
+    /// The issuer URL only
     Issuer,
+    /// The URL of the token endpoint too
     TokenEndpoint,
 }
 
 /// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
+    /// One readable line an event
     Text,
+    /// One JSON object an event
     Json,
 }
 
 /// Output format of the OpenAPI document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DocumentFormat {
+    /// YAML
     Yaml,
+    /// JSON
     Json,
 }
 

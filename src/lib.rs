@@ -28,6 +28,8 @@
 //! * [`domain::token`] explains generations, by which all tokens of an agent are revoked.
 //! * [`adapters::memory`] is the reference implementation of every store.
 
+#![warn(missing_docs)]
+
 pub mod adapters;
 pub mod app;
 pub mod config;

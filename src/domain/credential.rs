@@ -123,7 +123,12 @@ impl Credential {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
     /// A client secret, and the previous one during its grace period.
-    Secret { current: StoredSecret, previous: Option<PreviousSecret> },
+    Secret {
+        /// The secret that authenticates.
+        current: StoredSecret,
+        /// The secret before a rotation, valid during its grace period; `None` if there is no such period.
+        previous: Option<PreviousSecret>,
+    },
     /// A public key, for `private_key_jwt`.
     Key(PublicKey),
 }

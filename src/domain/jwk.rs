@@ -4,11 +4,24 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PublicKey {
     /// RSA of 2048 to 4096 bits, for RS256: modulus and exponent (RFC 7518 section 6.3.1).
-    Rsa { n: String, e: String },
+    Rsa {
+        /// Modulus, in base64url.
+        n: String,
+        /// Exponent, in base64url.
+        e: String,
+    },
     /// P-256, for ES256: the coordinates of the point (RFC 7518 section 6.2.1).
-    P256 { x: String, y: String },
+    P256 {
+        /// x coordinate, in base64url.
+        x: String,
+        /// y coordinate, in base64url.
+        y: String,
+    },
     /// Ed25519, for EdDSA (RFC 8037 section 2).
-    Ed25519 { x: String },
+    Ed25519 {
+        /// Public key, in base64url.
+        x: String,
+    },
 }
 
 /// The type of a key to be generated.

@@ -12,8 +12,8 @@
 //!   reported as not found. Methods without one take a row, or the ID of a row, that was found within the
 //!   caller's tenancy.
 //! * A call that is dropped half-way makes all of its change or none of it.
-//! * A change whose events name an [`Authority`](crate::domain::audit::Authority) is refused as
-//!   `NoLongerAllowed` if the authority no longer holds when the change is stored. A revocation of all tokens
+//! * A [`Write`](write::Write) with an [`Authority`](crate::domain::audit::Authority) is refused as
+//!   [`CallerRevoked`](write::CallerRevoked) if the authority no longer holds when it is stored. A revocation of all tokens
 //!   of the caller, once acknowledged, is always seen. (Revoking a single token and tallying events do not
 //!   check the authority.)
 //!

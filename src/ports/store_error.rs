@@ -32,7 +32,12 @@ pub enum StoreError {
     ///
     /// A bug, never the caller's fault.
     #[error("{store} is inconsistent: {what}")]
-    Inconsistent { store: &'static str, what: String },
+    Inconsistent {
+        /// Name of the store.
+        store: &'static str,
+        /// The unexpected content or answer.
+        what: String,
+    },
 }
 
 /// Returns an error and all of its causes in one sentence, for the log.

@@ -1,8 +1,8 @@
 //! HTTP adapter: translates requests into calls of the use cases.
 //!
-//! A request passes through [`server`] (connections, their limits and their end), [`pipeline`] (steps that
-//! all requests share) and [`document`] (routing) to the file of its resource. There it is read strictly
-//! ([`input`]) and handed to a use case, and the response is written, in case of an error by [`error`].
+//! A request passes through `server` (connections, their limits and their end), `pipeline` (steps that
+//! all requests share) and `document` (routing) to the file of its resource. There it is read strictly
+//! (`input`) and handed to a use case, and the response is written, in case of an error by `error`.
 
 mod agents;
 pub mod answers;

@@ -208,11 +208,18 @@ pub enum MigrationError {
     #[error(
         "the tables are at schema version {version}, newer than {latest}, the newest this program supports; use a newer agentidp"
     )]
-    Newer { version: i64, latest: i64 },
+    Newer {
+        /// Version of the schema.
+        version: i64,
+        /// Newest version that this program supports.
+        latest: i64,
+    },
     /// The serving role could not be granted its privileges.
     #[error("cannot grant privileges to the role {role}; does it exist?")]
     Grant {
+        /// Name of the role.
         role: String,
+        /// Cause of the failure.
         #[source]
         source: StoreError,
     },

@@ -1,9 +1,9 @@
 //! PostgreSQL, the durable store and the only authority on what is active.
 //!
 //! Each port has one file, with its statements next to the methods that use them. A statement's first line names its
-//! method. Reads and changes go through [`Postgres`], which handles connections, deadlines and the classification of
+//! method. Reads and changes go through `Postgres`, which handles connections, deadlines and the classification of
 //! errors. The operations that every request needs go through batchers, where one round trip serves all waiting
-//! callers: [`lookup`] batches reads, [`token_issue`] and [`token_revocation`] commit tokens and revocations in
+//! callers: `lookup` batches reads, `token_issue` and `token_revocation` commit tokens and revocations in
 //! groups.
 
 mod agent_store;

@@ -78,7 +78,7 @@ pub(super) struct Transaction<'a> {
 impl Postgres {
     /// Begins a transaction that will record these events.
     ///
-    /// Returns [`StoreError::NoLongerAllowed`] if the caller's authority no longer holds.
+    /// Returns [`CallerRevoked`] if the caller's authority no longer holds.
     pub(super) async fn begin(
         &self,
         write: Write<'_>,

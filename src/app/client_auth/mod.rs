@@ -6,7 +6,7 @@
 
 //!
 //! Each method of client authentication is one [`ClientAuthenticator`] in a file of its own, and one line in
-//! [`ClientAuth::new`].
+//! `ClientAuth::new`.
 
 mod client_secret;
 mod private_key_jwt;

@@ -60,7 +60,7 @@ impl<T: FormFields> Form<T> {
     fn parse(
         body: &[u8],
         additional: &[&'static str],
-        credentials: impl Iterator<Item = &'static str> + Clone,
+        credentials: &(impl Iterator<Item = &'static str> + Clone),
     ) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(body).map_err(|_| "the form is not valid UTF-8")?;
         let mut form = Self {
@@ -116,7 +116,7 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
         let context = HttpContext::of(request)?;
         let parse = || {
-            Self::parse(&bytes, &T::additional(&context.app), context.app.clients.parameters())
+            Self::parse(&bytes, &T::additional(&context.app), &context.app.clients.parameters())
                 .map_err(str::to_owned)
         };
         match check_request(request).and_then(|()| parse()) {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn parse(body: &str) -> Result<Form<Sample>, &'static str> {
-        Form::parse(body.as_bytes(), &["subject_token"], ["client_id"].into_iter())
+        Form::parse(body.as_bytes(), &["subject_token"], &["client_id"].into_iter())
     }
 
     #[test]
@@ -184,13 +184,13 @@ mod tests {
         for body in ["scope=%zz", "x=%", "%ff=1", "token=%00", "scope=%c0%80"] {
             assert!(parse(body).is_err(), "{body}");
         }
-        assert!(Form::<Sample>::parse(b"scope=\xff", &[], std::iter::empty()).is_err());
+        assert!(Form::<Sample>::parse(b"scope=\xff", &[], &std::iter::empty()).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(body: Vec<u8>) {
-            let _ = Form::<Sample>::parse(&body, &[], std::iter::empty());
+            let _ = Form::<Sample>::parse(&body, &[], &std::iter::empty());
         }
     }
 }
