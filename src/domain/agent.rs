@@ -3,10 +3,10 @@
 use email_address::{EmailAddress, Options};
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::generation::generation_after;
 use super::id::{AgentId, OrganizationId};
 use super::scope::{ManagementScope, Scopes};
 use super::time::Timestamp;
-use super::token::generation_after;
 
 /// The longest email address, in bytes.
 pub const MAX_EMAIL_BYTES: usize = 255;

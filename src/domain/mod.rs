@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod audit;
 pub mod credential;
+pub mod generation;
 pub mod id;
 pub mod jwk;
 pub mod organization;

@@ -2,10 +2,10 @@
 
 use fluent_uri::Uri;
 
+use super::generation::generation_after;
 use super::id::OrganizationId;
 use super::plan::{Limit, LimitOverrides, Limits, Plan};
 use super::time::Timestamp;
-use super::token::generation_after;
 
 /// The slug of the organization that exists from the first start on.
 pub const DEFAULT_SLUG: &str = "default";

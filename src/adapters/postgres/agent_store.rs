@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
 use super::codec::{self, AGENT, ORGANIZATION, empty_page, name_of, number, page_of, signed};
-use super::store::{Parameter, Postgres};
+use super::statement::Parameter;
+use super::store::Postgres;
 use super::transaction::Transaction;
 use super::where_clause::WhereClause;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};

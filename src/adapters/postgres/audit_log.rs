@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::codec::{column, name_of, number, signed};
 use super::events::{EVENT, EventColumns, event};
-use super::store::{Parameter, Postgres};
+use super::statement::Parameter;
+use super::store::Postgres;
 use super::where_clause::WhereClause;
 use crate::domain::audit::{
     AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally,

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::connect::Connector;
 use super::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
 use super::settings::CONNECT_TIMEOUT;
-use super::store::{Parameter, QueryError, STATEMENT};
+use super::statement::{Parameter, QueryError, STATEMENT};
 use crate::ports::store_error::StoreError;
 
 /// Maximum number of requests queued in a batcher. Further requests are refused as unavailable.

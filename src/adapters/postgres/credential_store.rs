@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::codec::{self, CREDENTIAL, KindColumns, empty_page, number, page_of, signed};
-use super::store::{Parameter, Postgres};
+use super::statement::Parameter;
+use super::store::Postgres;
 use super::transaction::Transaction;
 use crate::domain::agent::Agent;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};

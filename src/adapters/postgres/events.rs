@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::codec::{column, name_of, named};
 use super::failure::inconsistent;
-use super::store::Parameter;
+use super::statement::Parameter;
 use crate::domain::audit::{
     AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, ResourceType,
 };

@@ -8,11 +8,10 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
-use super::batcher::{BatchConnection, Batchers, Pending};
+use super::batcher::{BatchConnection, BatchHandler, Batchers, Pending};
 use super::connect::Connector;
 use super::failure::unavailable;
-use super::token_issue::{Batch, Outcome, PATIENT, write_all};
-use crate::ports::token_store::TokenIssue;
+use crate::ports::token_store::{IssueError, TokenIssue};
 
 /// Maximum number of organizations waited for at once, each on its own connection.
 const MAX_LINES: usize = 4;
@@ -21,18 +20,27 @@ const MAX_WAITING: usize = 4_096;
 /// Maximum number of queued requests of one organization.
 const MAX_OF_ONE: usize = 256;
 
-type Request = Pending<TokenIssue, Outcome>;
+/// Result of a request.
+pub(super) type Outcome = Result<(), IssueError>;
+/// A request with the channel for its result.
+pub(super) type Request = Pending<TokenIssue, Outcome>;
 
 /// Handle that submits requests to the queue.
 pub(super) struct LockWaiters(mpsc::Sender<(i32, Request)>);
 
 impl LockWaiters {
-    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
+    /// Creates a queue whose requests `handler` answers by this statement, waiting for locks.
+    pub(super) fn new<H>(connector: &Connector, batchers: &Batchers, sql: &'static str, handler: H) -> Self
+    where
+        H: BatchHandler<TokenIssue, Outcome> + Clone,
+    {
         let (sender, requests) = mpsc::channel(MAX_WAITING);
-        let connections = (0..MAX_LINES).map(|_| BatchConnection::patient(connector, &PATIENT)).collect();
+        let connections = (0..MAX_LINES).map(|_| BatchConnection::patient(connector, sql)).collect();
         let connector = connector.clone();
         let room = LockQueue {
             connector,
+            sql,
+            handler,
             connections,
             served: HashMap::new(),
             queues: HashMap::new(),
@@ -52,19 +60,21 @@ impl LockWaiters {
 }
 
 /// Waiting requests, by the gate that they wait for.
-struct LockQueue {
+struct LockQueue<H> {
     connector: Connector,
+    sql: &'static str,
+    handler: H,
     /// Gates being served, by the task that serves each.
     served: HashMap<Id, i32>,
     /// Idle connections.
     connections: Vec<BatchConnection>,
     /// Requests not yet being served, by gate. A gate being served has an entry too, even if empty.
-    queues: HashMap<i32, Batch>,
+    queues: HashMap<i32, Vec<Request>>,
     /// Gates to serve next, in order. A gate being served is not among them.
     turns: VecDeque<i32>,
 }
 
-impl LockQueue {
+impl<H: BatchHandler<TokenIssue, Outcome> + Clone> LockQueue<H> {
     /// Serves requests until the channel is closed and no request is left.
     async fn keep(mut self, mut requests: mpsc::Receiver<(i32, Request)>) {
         let mut tasks = JoinSet::new();
@@ -80,7 +90,7 @@ impl LockQueue {
                         Ok((id, connection)) => (id, connection),
                         Err(error) => {
                             tracing::error!(%error, "requests that waited for a lock were lost");
-                            (error.id(), BatchConnection::patient(&self.connector, &PATIENT))
+                            (error.id(), BatchConnection::patient(&self.connector, self.sql))
                         }
                     };
                     self.done(id, connection);
@@ -90,8 +100,9 @@ impl LockQueue {
                 && let Some(mut connection) = self.connections.pop()
             {
                 let Some((gate, batch)) = self.next() else { break };
+                let mut handler = self.handler.clone();
                 let task = tasks.spawn(async move {
-                    write_all(&mut connection, batch, None).await;
+                    handler.serve(&mut connection, batch).await;
                     connection
                 });
                 self.served.insert(task.id(), gate);
@@ -111,7 +122,7 @@ impl LockQueue {
         }
     }
 
-    fn next(&mut self) -> Option<(i32, Batch)> {
+    fn next(&mut self) -> Option<(i32, Vec<Request>)> {
         let gate = self.turns.pop_front()?;
         Some((gate, std::mem::take(self.queues.get_mut(&gate)?)))
     }

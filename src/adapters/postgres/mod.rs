@@ -21,6 +21,7 @@ mod organization_store;
 mod outbox;
 mod partitions;
 mod settings;
+mod statement;
 mod store;
 mod tls;
 mod token_issue;

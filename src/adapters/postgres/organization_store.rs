@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::codec::{self, ORGANIZATION, empty_page, limit_column, name_of, page_of, signed};
-use super::store::{Parameter, Postgres};
+use super::statement::Parameter;
+use super::store::Postgres;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{Organization, OrganizationStatus, Slug};
 use crate::domain::page::{Page, PageRequest};

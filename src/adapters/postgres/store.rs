@@ -10,30 +10,27 @@ use deadpool_postgres::{
 };
 use moka::sync::Cache;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use super::batcher::Batchers;
 use super::codec::number;
 use super::connect::Connector;
-use super::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
+use super::failure::{Timeout, in_doubt, is_read_only, is_server_error, unavailable};
 use super::lookup::LookupBatch;
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
+use super::statement::{Parameter, QueryError, STATEMENT};
 use super::token_issue::TokenIssueBatch;
 use super::token_revocation::RevocationBatch;
 use crate::domain::id::OrganizationId;
 use crate::domain::time::Month;
-use crate::ports::store_error::{StoreError, with_causes};
+use crate::ports::store_error::StoreError;
 use crate::ports::store_health::StoreHealth;
 use crate::shares::{Place, Shares};
 
 /// Maximum wait for a free connection.
 const POOL_WAIT: Duration = Duration::from_millis(500);
-/// Time limit of one statement.
-///
-/// Slightly longer than `statement_timeout`, so that the server reports the timeout first.
-pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
 /// Time limit of a statement together with its retry after a lost connection.
 ///
 /// Shorter than the time limit of a request.
@@ -52,9 +49,6 @@ const FULL_FOR: Duration = Duration::from_secs(60);
 const MAX_STATEMENTS: usize = 200;
 /// Time limit of a health check.
 const CHECK: Duration = Duration::from_millis(500);
-
-/// A parameter of a statement.
-pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// The durable store, on PostgreSQL.
 pub struct Postgres {
@@ -275,33 +269,6 @@ impl StoreHealth for Postgres {
         match timeout(CHECK, self.lookup.check()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(unavailable(Timeout(CHECK))),
-        }
-    }
-}
-
-/// Reason that a statement has no result.
-#[derive(Debug)]
-pub(super) enum QueryError {
-    /// The server rejected the statement, which has changed nothing.
-    Rejected(Error),
-    /// The connection was lost, or no answer arrived in time.
-    ConnectionLost(StoreError),
-    /// Nothing was executed: there was no connection, or the server was read-only.
-    NotSent(StoreError),
-}
-
-impl QueryError {
-    /// Returns the error and its causes as text.
-    pub(super) fn into_source(self) -> String {
-        with_causes(&StoreError::from(self))
-    }
-}
-
-impl From<QueryError> for StoreError {
-    fn from(failure: QueryError) -> Self {
-        match failure {
-            QueryError::Rejected(error) => failed(error),
-            QueryError::ConnectionLost(error) | QueryError::NotSent(error) => error,
         }
     }
 }

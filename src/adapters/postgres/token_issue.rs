@@ -22,13 +22,13 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
+use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers};
 use super::codec::{column, number, signed};
 use super::connect::Connector;
 use super::events::EventColumns;
 use super::failure::{copy_for_waiter, in_doubt, is_row_error};
-use super::lock_waiters::LockWaiters;
-use super::store::{Parameter, QueryError};
+use super::lock_waiters::{LockWaiters, Outcome, Request};
+use super::statement::{Parameter, QueryError};
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::token_store::{IssueError, TokenIssue};
@@ -41,7 +41,7 @@ static HURRIED: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Issue statement that waits for locks.
-pub(super) static PATIENT: LazyLock<String> = LazyLock::new(|| {
+static PATIENT: LazyLock<String> = LazyLock::new(|| {
     include_str!("sql/token_store.issue.sql")
         .replace("{passes}", "pg_advisory_xact_lock_shared(1, gate) IS NOT NULL")
         .replace("{unlocked}", "")
@@ -58,15 +58,14 @@ const TIMEOUT: Duration = Duration::from_millis(3_500);
 /// Maximum retries of a batch that keeps losing races to other transactions.
 const MAX_RACES: usize = 5;
 
-pub(super) type Outcome = Result<(), IssueError>;
-pub(super) type Batch = Vec<Pending<TokenIssue, Outcome>>;
+type Batch = Vec<Request>;
 
 /// Handle that submits tokens to the writer.
 pub(super) struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
 
 impl TokenIssueBatch {
     pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
-        let patient = LockWaiters::new(connector, batchers);
+        let patient = LockWaiters::new(connector, batchers, &PATIENT, PatientWriter);
         Self(Batcher::new(connector, batchers, &HURRIED, Writer { patient }))
     }
 
@@ -86,14 +85,24 @@ impl BatchHandler<TokenIssue, Outcome> for Writer {
     }
 }
 
+/// Writes the requests that wait for a lock.
+#[derive(Clone)]
+struct PatientWriter;
+
+impl BatchHandler<TokenIssue, Outcome> for PatientWriter {
+    async fn serve(&mut self, connection: &mut BatchConnection, batch: Batch) {
+        write_all(connection, batch, None).await;
+    }
+}
+
 /// Writes the batch and answers all of its requests.
 ///
 /// If `patient` is given, requests that must wait for a lock are handed to it instead.
-pub(super) async fn write_all(connection: &mut BatchConnection, batch: Batch, patient: Option<&LockWaiters>) {
+async fn write_all(connection: &mut BatchConnection, batch: Batch, patient: Option<&LockWaiters>) {
     let ends = Instant::now() + TIMEOUT;
     // A caller that has gone before anything was sent needs no token.
-    let clause = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
-    let mut batches = vec![Unwritten { batch: clause, is_sent: false }];
+    let requests = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
+    let mut batches = vec![Unwritten { batch: requests, is_sent: false }];
     while let Some(unwritten) = batches.pop() {
         batches.extend(write(connection, unwritten, ends, patient).await);
     }

@@ -13,7 +13,7 @@ use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
 use super::connect::Connector;
 use super::events::{EventColumns, INSERT_EVENTS};
 use super::failure::{copy_for_waiter, in_doubt, is_row_error};
-use super::store::{Parameter, QueryError};
+use super::statement::{Parameter, QueryError};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;

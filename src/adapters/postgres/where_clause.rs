@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tokio_postgres::types::Type;
 
-use super::store::Parameter;
+use super::statement::Parameter;
 
 /// A `WHERE` clause under construction, with its parameters.
 #[derive(Default)]

@@ -1,0 +1,44 @@
+//! Parameters, timeout and errors of a statement.
+
+use std::time::Duration;
+
+use tokio_postgres::Error;
+use tokio_postgres::types::ToSql;
+
+use super::failure::failed;
+use crate::ports::store_error::{StoreError, with_causes};
+
+/// Time limit of one statement.
+///
+/// Slightly longer than `statement_timeout`, so that the server reports the timeout first.
+pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
+
+/// A parameter of a statement.
+pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+/// Reason that a statement has no result.
+#[derive(Debug)]
+pub(super) enum QueryError {
+    /// The server rejected the statement, which has changed nothing.
+    Rejected(Error),
+    /// The connection was lost, or no answer arrived in time.
+    ConnectionLost(StoreError),
+    /// Nothing was executed: there was no connection, or the server was read-only.
+    NotSent(StoreError),
+}
+
+impl QueryError {
+    /// Returns the error and its causes as text.
+    pub(super) fn into_source(self) -> String {
+        with_causes(&StoreError::from(self))
+    }
+}
+
+impl From<QueryError> for StoreError {
+    fn from(failure: QueryError) -> Self {
+        match failure {
+            QueryError::Rejected(error) => failed(error),
+            QueryError::ConnectionLost(error) | QueryError::NotSent(error) => error,
+        }
+    }
+}
