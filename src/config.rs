@@ -414,6 +414,8 @@ mod tests {
             ["--bcrypt-cost", "3"],
             ["--bcrypt-cost", "15"],
             ["--metrics-addr", "on"],
+            ["--redis-key-prefix", "a{b"],
+            ["--redis-key-prefix", &"a".repeat(65)],
             ["--issuer-url", "ftp://example.com"],
             ["--issuer-url", "https://example.com/"],
             ["--issuer-url", "https://example.com?x"],

@@ -72,7 +72,7 @@ impl Agents {
 
     /// Returns the agent with this ID.
     ///
-    /// Returns [`AgentsError::NoSuchAgent`] if the ID is malformed (`None`), unknown, or outside the caller's
+    /// Returns [`AgentsError::NoSuchAgent`] if the ID is unknown or outside the caller's
     /// tenancy.
     pub async fn find(&self, caller: &Caller, id: AgentId) -> Result<Arc<Agent>, AgentsError> {
         caller.require(ManagementScope::AgentsRead)?;

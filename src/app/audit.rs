@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::caller::{Caller, Forbidden};
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
 use crate::domain::id::{AgentId, EventId, OrganizationId};
-
 use crate::domain::scope::ManagementScope;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::Timestamp;
@@ -81,7 +80,7 @@ impl Audit {
 
     /// Returns the event with this ID.
     ///
-    /// Returns [`AuditError::NoSuchEvent`] if the ID is malformed (`None`) or unknown, or if the event is outside
+    /// Returns [`AuditError::NoSuchEvent`] if the ID is unknown, or if the event is outside
     /// the caller's tenancy or past its retention.
     pub async fn find(&self, caller: &Caller, id: EventId) -> Result<Arc<AuditEvent>, AuditError> {
         caller.require(ManagementScope::AuditRead)?;
@@ -91,7 +90,7 @@ impl Audit {
 
     /// Removes events past their retention and its grace period.
     ///
-    /// Returns approximately how many were removed.
+    /// Logs approximately how many were removed.
     pub async fn purge(&self) -> Result<(), StoreError> {
         let removed = self.log.purge(self.clock.now()).await?;
         if removed > 0 {

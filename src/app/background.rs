@@ -41,10 +41,10 @@ pub fn tasks(app: &Arc<App>) -> Vec<Task> {
         task(FLUSH, RunOnce, "cannot write buffered audit events", app, |app| async move {
             app.audit_buffer.flush().await
         }),
-        task(FLUSH, RunOnce, "cannot relay revocations to Redis", app, |app| async move {
+        task(FLUSH, RunOnce, "cannot relay revocations", app, |app| async move {
             app.revocation_relay.relay().await
         }),
-        task(FLUSH, RunOnce, "cannot publish monthly usage to Redis", app, |app| async move {
+        task(FLUSH, RunOnce, "cannot publish monthly usage", app, |app| async move {
             app.usage_publisher.publish().await
         }),
         task(

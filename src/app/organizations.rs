@@ -63,7 +63,7 @@ impl Organizations {
 
     /// Returns the organization with this ID.
     ///
-    /// Returns [`OrganizationsError::NoSuchOrganization`] if the ID is malformed (`None`) or unknown.
+    /// Returns [`OrganizationsError::NoSuchOrganization`] if the ID is unknown.
     pub async fn find(
         &self,
         caller: &Caller,

@@ -40,8 +40,7 @@ pub struct UsageReport {
 impl UsageReports {
     /// Returns the usage of the caller's organization, or that of a client's organization.
     ///
-    /// If a client is named, only this client is listed. Returns [`UsageError::NoSuchAgent`] if its ID is malformed
-    /// (`Some(None)`), unknown, or outside the caller's tenancy.
+    /// If a client is named, only this client is listed. Returns [`UsageError::NoSuchAgent`] if it is unknown or outside the caller's tenancy.
     pub async fn report(&self, caller: &Caller, client: Option<AgentId>) -> Result<UsageReport, UsageError> {
         caller.require(ManagementScope::AgentsRead)?;
         let (organization, client) = match client {

@@ -43,16 +43,28 @@ impl UsagePublisher {
 
     /// Publishes the usage that changed.
     ///
-    /// Returns a [`StoreError`] if a store failed; what was not published then is published with the client's
-    /// next token.
+    /// Returns a [`StoreError`] if a store failed; what was not published then is published the next time.
     pub async fn publish(&self) -> Result<(), StoreError> {
         let Some(mirror) = &self.mirror else { return Ok(()) };
         let changed = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        for clients in Vec::from_iter(changed).chunks(BATCH) {
-            let usage = self.store.monthly(clients).await?;
-            try_join_all(usage.iter().map(|usage| mirror.publish(usage))).await?;
+        let changed = Vec::from_iter(changed);
+        for (place, clients) in changed.chunks(BATCH).enumerate() {
+            let outcome = self.publish_batch(&**mirror, clients).await;
+            if outcome.is_err() {
+                changed[place * BATCH..].iter().for_each(|(client, month)| self.note(*client, *month));
+                return outcome;
+            }
         }
         Ok(())
+    }
+
+    async fn publish_batch(
+        &self,
+        mirror: &dyn UsageMirror,
+        clients: &[(AgentId, Month)],
+    ) -> Result<(), StoreError> {
+        let usage = self.store.monthly(clients).await?;
+        try_join_all(usage.iter().map(|usage| mirror.publish(usage))).await.map(drop)
     }
 }
 

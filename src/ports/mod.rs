@@ -17,8 +17,8 @@
 //!   of the caller, once acknowledged, is always seen. (Revoking a single token and tallying events do not
 //!   check the authority.)
 //!
-//! Each *refusal* of a store is a named variant of the method's error. A failure of the store, or the loss of
-//! the caller's authority, is a [`StoreError`](store_error::StoreError). An absent entity is `Ok(None)` on a
+//! Each *refusal* of a store is a named variant of the method's error. A failure of the store is a
+//! [`StoreError`](store_error::StoreError). An absent entity is `Ok(None)` on a
 //! read.
 
 pub mod agent_store;

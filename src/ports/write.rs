@@ -10,7 +10,7 @@ pub struct Write<'a> {
     pub authority: Option<&'a Authority>,
     /// Events of the change, stored in the same transaction.
     pub events: &'a [NewAuditEvent],
-    /// Instant of the write. Which credentials are live is judged by it.
+    /// Instant of the write. Whether a credential that it changes is live is judged by it.
     pub at: Timestamp,
 }
 

@@ -185,7 +185,7 @@ impl Service {
         self.shutdown.drain().await;
         // Each step is bounded, so that the shutdown takes less than the 30 s that supervisors usually allow.
         if timeout(LONGEST_FLUSH, background::finish(&self.app)).await.is_err() {
-            tracing::error!("stopped before all buffered audit events were written: a store is too slow");
+            tracing::error!("stopped before all buffered data was written: a store is too slow");
         }
         if timeout(LONGEST_CLOSE, self.stores.close()).await.is_err() {
             tracing::warn!("stopped before the connections to the stores were closed");

@@ -6,6 +6,7 @@
 mod agent_store;
 mod audit_log;
 mod authority;
+mod background;
 mod credential_store;
 mod fixtures;
 mod forgeries;

@@ -74,6 +74,7 @@ async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_f
     for event in &events {
         assert_eq!((&event["agentId"], &event["outcome"]), (&json!(null), &json!("failure")));
         assert_ne!(event["organizationId"], json!(null));
+        assert_eq!(event["metadata"]["method"], "client_secret");
     }
     server.advance(60);
     server.ask_token(&stranger, &[]).await.assert_error(401, "invalid_client");

@@ -23,6 +23,10 @@ async fn what_discovery_names_is_there(wiring: Wiring) {
     assert_eq!(metadata["issuer"], issuer);
     assert_eq!(metadata["response_types_supported"], json!([]));
     assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
+    for endpoint in ["token", "introspection", "revocation"] {
+        let methods = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
+        assert_eq!(*methods, json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]));
+    }
     for (endpoint, status) in
         [("token_endpoint", 400), ("introspection_endpoint", 401), ("revocation_endpoint", 401)]
     {

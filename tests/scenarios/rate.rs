@@ -6,6 +6,7 @@ use crate::server::{Client, TestServer, Wiring, scenarios, together};
 scenarios!(every_wiring [
     a_client_is_held_to_its_plan_and_told_when_one_more_passes,
     a_stranger_spends_its_addresss_allowance_and_never_a_clients,
+    two_methods_of_client_authentication_count_once_against_the_address,
     unlimited_is_told_by_saying_nothing,
     forwarded_addresses_count_from_trusted_proxies_only,
 ]);
@@ -33,6 +34,22 @@ async fn a_client_is_held_to_its_plan_and_told_when_one_more_passes(wiring: Wiri
     let refused = at_token.iter().find(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).expect("one");
     assert_eq!(refused.code(), "RATE_LIMIT_EXCEEDED");
     assert!(refused.header("retry-after").is_some());
+}
+
+async fn two_methods_of_client_authentication_count_once_against_the_address(wiring: Wiring) {
+    let server = TestServer::start_with(wiring, &["--address-requests-per-minute", "10"]).await;
+    let both = [
+        ("grant_type", "client_credentials"),
+        ("token", "x"),
+        ("client_secret", "x"),
+        ("client_assertion", "x"),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+    ];
+    for (left, path) in [(9, "/api/v1/token"), (8, "/api/v1/token/introspect"), (7, "/api/v1/token/revoke")] {
+        let answer = server.send(server.request(Method::POST, path).form(&both)).await;
+        answer.assert_error(400, "invalid_request");
+        assert_eq!(answer.number("x-ratelimit-remaining"), left, "{path}");
+    }
 }
 
 async fn a_stranger_spends_its_addresss_allowance_and_never_a_clients(wiring: Wiring) {

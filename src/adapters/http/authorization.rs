@@ -6,7 +6,6 @@ use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaOAuthFlow, MetaOAuthFlows, MetaOAuthScope, MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes};
-
 use secrecy::SecretString;
 
 use super::context::HttpContext;
@@ -154,7 +153,7 @@ impl EitherAuthorization {
     ) -> Result<Caller, ApiError> {
         let (app, request) = (&context.app, &context.request);
         let presented = presented(&self.0, form);
-        let has_credentials = app.clients.has_credentials(&presented);
+        let has_credentials = presented.has_parameters();
         match &self.0 {
             Authorization::Bearer(token) if !has_credentials => {
                 let caller = app.bearer.authenticate(request, Some(token)).await?;

@@ -1,24 +1,24 @@
 //! Log lines of failed requests, bounded: an outage must not fill the log.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use poem::http::StatusCode;
 use tokio::time::Instant;
 
-/// Lines logged for each status in one window.
+/// Lines logged in one window.
 const MAX_LINES: u32 = 10;
 /// Length of a window. Its further failures are counted and logged as one line when it ends.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Logs requests that failed because of the server.
 ///
-/// Windows are separate for each status, so that an outage (503) hides no bug (500).
+/// Each failure has its line, because the response promises one under its request ID. Only of unavailable stores (503)
+/// a window has a bounded number, because an outage fails every request for the same reason.
 #[derive(Clone, Default)]
-pub struct FailureLog(Arc<Mutex<HashMap<StatusCode, Window>>>);
+pub struct FailureLog(Arc<Mutex<Option<Window>>>);
 
-/// The failures of one status since the window began.
+/// The unavailable responses since the window began.
 struct Window {
     ends: Instant,
     logged: u32,
@@ -28,44 +28,44 @@ struct Window {
 impl FailureLog {
     /// Logs a failure, or counts it if its window has its lines.
     pub(super) fn record(&self, request_id: &str, status: StatusCode, cause: &str) {
+        if status != StatusCode::SERVICE_UNAVAILABLE || self.has_line() {
+            tracing::error!(request_id, status = status.as_u16(), cause, "request failed");
+        }
+    }
+
+    /// Returns whether the window has a line left for one more failure; else counts the failure.
+    fn has_line(&self) -> bool {
         let now = Instant::now();
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = windows
-            .entry(status)
-            .and_modify(|window| {
-                // The line of a window that ended with suppressed failures is still to come, and ends it.
-                if window.ends <= now && window.suppressed == 0 {
-                    *window = Window::starting(now);
-                }
-            })
-            .or_insert_with(|| Window::starting(now));
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A window with suppressed failures ends with their line.
+        let is_over = current.as_ref().is_none_or(|window| window.ends <= now && window.suppressed == 0);
+        let window = if is_over {
+            current.insert(Window { ends: now + WINDOW, logged: 0, suppressed: 0 })
+        } else {
+            let Some(window) = current.as_mut() else { return true };
+            window
+        };
         if window.logged < MAX_LINES {
             window.logged += 1;
-            tracing::error!(request_id, status = status.as_u16(), cause, "request failed");
-            return;
+            return true;
         }
         window.suppressed += 1;
         if window.suppressed == 1 {
-            tokio::spawn(self.clone().log_suppressed(status, window.ends));
+            tokio::spawn(self.clone().log_suppressed(window.ends));
         }
+        false
     }
 
-    async fn log_suppressed(self, status: StatusCode, ends: Instant) {
+    /// Logs how many failures of the window have no line. A process that ends before loses this line.
+    async fn log_suppressed(self, ends: Instant) {
         #[expect(clippy::disallowed_methods, reason = "the end of a window is a matter of time only")]
         tokio::time::sleep_until(ends).await;
-        let window = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&status);
+        let window = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let suppressed = window.map_or(0, |window| window.suppressed);
         tracing::error!(
-            status = status.as_u16(),
             suppressed,
-            "more requests failed; the lines above have causes"
+            "more requests failed with status 503, most likely for the causes logged above"
         );
-    }
-}
-
-impl Window {
-    fn starting(now: Instant) -> Self {
-        Self { ends: now + WINDOW, logged: 0, suppressed: 0 }
     }
 }
 
@@ -111,10 +111,12 @@ mod tests {
             for _ in 0..failures {
                 log.record("one", StatusCode::SERVICE_UNAVAILABLE, "PostgreSQL is unavailable");
             }
-            log.record("two", StatusCode::INTERNAL_SERVER_ERROR, "a bug");
+            for _ in 0..20 {
+                log.record("two", StatusCode::INTERNAL_SERVER_ERROR, "a bug");
+            }
             let logged = lines.take();
             let of = |words: &str| logged.iter().filter(|line| line.contains(words)).count();
-            assert_eq!((logged.len(), of("PostgreSQL"), of("a bug")), (11, 10, 1), "{window}: {logged:?}");
+            assert_eq!((logged.len(), of("PostgreSQL"), of("a bug")), (30, 10, 20), "{window}: {logged:?}");
             tokio::time::advance(WINDOW).await;
             tokio::task::yield_now().await;
             let logged = lines.take();

@@ -39,7 +39,7 @@ impl TokenApi {
             grant_type: form.get("grant_type").map(str::to_owned),
             scope: form.get("scope").map(str::to_owned),
             resources: form.repeated().to_vec(),
-            parameters: parameters.filter_map(|name| Some((name, form.get(name)?.to_owned()))).collect(),
+            parameters: parameters.filter_map(|name| Some((name, form.get(name)?.into()))).collect(),
         };
         let issued = self.tokens.issue(&context.request, &presented, &request).await.map_err(|error| {
             let error = ApiError::from(error);

@@ -82,6 +82,7 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
                 agent: known.agent.clone(),
                 organization: known.organization.clone(),
                 assertion: None,
+                method: self.audit_name(),
             });
         }
         Err(Refusal::Invalid(Some(claimed_by(&known))))

@@ -3,7 +3,6 @@
 //! An unknown client, a wrong secret, a revoked or expired credential and a decommissioned agent all get the same
 //! response from the same code path, so that neither its content nor its timing distinguishes them. A secret is
 //! compared by bcrypt only if its fingerprint matches a valid credential, so a wrong secret costs no bcrypt.
-
 //!
 //! Each method of client authentication is one [`ClientAuthenticator`] in a file of its own, and one line in
 //! `ClientAuth::new`.
@@ -88,6 +87,11 @@ impl PresentedCredentials {
         found.map(|(_, value)| value.expose_secret())
     }
 
+    /// Returns whether the form has credentials, apart from a `client_id`.
+    pub fn has_parameters(&self) -> bool {
+        self.parameters.iter().any(|(name, _)| *name != CLIENT_ID)
+    }
+
     /// Returns the `client_id` of the form; nil if it is malformed, `None` if it is absent.
     fn client_id(&self) -> Option<AgentId> {
         self.parameter(CLIENT_ID).map(|id| AgentId::parse(id).unwrap_or(AgentId::NIL))
@@ -124,6 +128,8 @@ pub struct AuthenticatedClient {
     /// Last use of the credential that is already recorded, to the minute.
     pub(super) last_used_at: Option<Timestamp>,
     pub(super) assertion: Option<SpentAssertion>,
+    /// Name of the method in audit events.
+    pub(super) method: &'static str,
 }
 
 /// Reason why an authenticator does not authenticate a client.
@@ -136,8 +142,14 @@ pub enum Refusal {
     Failed(ClientAuthError),
 }
 
-impl<E: Into<ClientAuthError>> From<E> for Refusal {
-    fn from(error: E) -> Self {
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<HasherError> for Refusal {
+    fn from(error: HasherError) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -170,34 +182,31 @@ impl ClientAuth {
         std::iter::once(CLIENT_ID).chain(parameters.copied())
     }
 
-    /// Returns whether a form has credentials, apart from a `client_id`.
-    pub fn has_credentials(&self, presented: &PresentedCredentials) -> bool {
-        presented.parameters.iter().any(|(name, _)| *name != CLIENT_ID)
-    }
-
     /// Authenticates the client that presents these credentials. An assertion is not spent yet.
     pub async fn authenticate(
         &self,
         context: &RequestContext,
         presented: &PresentedCredentials,
     ) -> Result<AuthenticatedClient, ClientAuthError> {
-        let refusal = match self.select(presented) {
-            Ok(authenticator) => match authenticator.authenticate(context, presented).await {
-                Ok(client) => return Ok(client),
-                Err(Refusal::Invalid(claimed)) => {
-                    return Err(self.refused(context, claimed, authenticator.audit_name()).await);
-                }
-                Err(refusal) => refusal,
-            },
-            Err(description) => Refusal::Malformed(description),
+        let authenticator = match self.select(presented) {
+            Ok(authenticator) => authenticator,
+            Err(description) => return Err(self.malformed(context, description).await),
         };
-        match refusal {
-            Refusal::Failed(error) => Err(error),
-            Refusal::Malformed(description) => {
-                self.auth_failures.count(context).await?;
-                Err(ClientAuthError::Malformed(description))
+        match authenticator.authenticate(context, presented).await {
+            Ok(client) => Ok(client),
+            Err(Refusal::Invalid(claimed)) => {
+                Err(self.refused(context, claimed, authenticator.audit_name()).await)
             }
-            Refusal::Invalid(_) => Err(ClientAuthError::InvalidClient),
+            Err(Refusal::Malformed(description)) => Err(self.malformed(context, description).await),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Counts a request without credentials of exactly one method against its address.
+    async fn malformed(&self, context: &RequestContext, description: &'static str) -> ClientAuthError {
+        match self.auth_failures.count(context).await {
+            Ok(()) => ClientAuthError::Malformed(description),
+            Err(failure) => failure.into(),
         }
     }
 
@@ -250,7 +259,7 @@ impl ClientAuth {
         context: &RequestContext,
         client: &AuthenticatedClient,
     ) -> ClientAuthError {
-        self.refused(context, Some(client.claimed()), private_key_jwt::AUDIT_NAME).await
+        self.refused(context, Some(client.claimed()), client.method).await
     }
 
     /// Counts the request against the rate limit of the authenticated client.

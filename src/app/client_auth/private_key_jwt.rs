@@ -18,7 +18,7 @@ use crate::ports::credential_store::{Client, CredentialStore, PresentedKind};
 use crate::ports::token_store::SpentAssertion;
 
 /// Name of the method in audit events.
-pub(super) const AUDIT_NAME: &str = "private_key_jwt";
+const AUDIT_NAME: &str = "private_key_jwt";
 const ASSERTION: &str = "client_assertion";
 const ASSERTION_TYPE: &str = "client_assertion_type";
 /// The only supported `client_assertion_type`.
@@ -102,6 +102,7 @@ impl ClientAuthenticator for PrivateKeyJwt {
                 agent: known.agent.clone(),
                 organization: known.organization.clone(),
                 assertion: Some(SpentAssertion { digest: claims.digest, until: claims.expires_at }),
+                method: AUDIT_NAME,
             });
         }
         Err(Refusal::Invalid(Some(claimed_by(&known))))

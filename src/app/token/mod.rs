@@ -8,6 +8,8 @@ mod grant;
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
+
 use super::{Ports, Settings};
 pub use grant::{Grant, Granted};
 
@@ -54,7 +56,7 @@ pub struct TokenRequest {
     /// `resource` (RFC 8707), each time it was sent.
     pub resources: Vec<String>,
     /// Parameters that grants read in addition, none of them empty.
-    pub parameters: Vec<(&'static str, String)>,
+    pub parameters: Vec<(&'static str, SecretString)>,
 }
 
 /// An issued token.

@@ -4,7 +4,6 @@ use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::media;
@@ -76,16 +75,16 @@ impl<T: FormFields> Form<T> {
             let (name, value) = decoded.ok_or("the form is not valid percent-encoded UTF-8")?;
             if T::REPEATED == Some(&*name) {
                 form.repeated.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
-            } else if let Some(known) = T::KNOWN.iter().chain(additional).find(|known| **known == name) {
-                if form.values.iter().any(|(earlier, _)| earlier == known) {
-                    return Err(REPEATED);
-                }
-                form.values.push((*known, value.into_owned()));
             } else if let Some(known) = credentials.clone().find(|known| *known == name) {
                 if form.credentials.iter().any(|(earlier, _)| *earlier == known) {
                     return Err(REPEATED);
                 }
                 form.credentials.push((known, value.into_owned().into()));
+            } else if let Some(known) = T::KNOWN.iter().chain(additional).find(|known| **known == name) {
+                if form.values.iter().any(|(earlier, _)| earlier == known) {
+                    return Err(REPEATED);
+                }
+                form.values.push((*known, value.into_owned()));
             }
         }
         Ok(form)
