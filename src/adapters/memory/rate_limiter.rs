@@ -56,9 +56,9 @@ mod tests {
     use crate::domain::id::AgentId;
     use crate::domain::time::Timestamp;
 
-    struct HandClock(AtomicI64);
+    struct ManualClock(AtomicI64);
 
-    impl Clock for HandClock {
+    impl Clock for ManualClock {
         fn now(&self) -> Timestamp {
             Timestamp::from_millis(self.0.load(Ordering::SeqCst))
         }
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_two_windows_old_is_forgotten_and_nothing_that_still_counts() {
-        let clock = Arc::new(HandClock(AtomicI64::new(10 * WINDOW_MILLIS)));
+        let clock = Arc::new(ManualClock(AtomicI64::new(10 * WINDOW_MILLIS)));
         let limiter = MemoryRateLimiter::new(clock.clone());
         let admit = async |client: usize| {
             let key = RateKey::Client(AgentId(Uuid::from_u128(client as u128)));
