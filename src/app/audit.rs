@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::caller::{Caller, Forbidden};
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
 use crate::domain::id::{AgentId, EventId, OrganizationId};
+use crate::domain::names::name_of;
 use crate::domain::scope::ManagementScope;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::Timestamp;
@@ -112,9 +113,9 @@ fn binding(caller: AgentId, within: Tenancy, filter: &AuditFilter) -> Vec<u8> {
         caller.to_string(),
         within.organization().map(|id| id.to_string()).unwrap_or_default(),
         id(actor.map(|actor| actor.0)),
-        named(action.map(AuditAction::as_str)),
-        named(outcome.map(Outcome::as_str)),
-        named(resource_type.map(ResourceType::as_str)),
+        named(action.map(|action| name_of(&AuditAction::ALL, &action))),
+        named(outcome.map(|outcome| name_of(&Outcome::ALL, &outcome))),
+        named(resource_type.map(|kind| name_of(&ResourceType::ALL, &kind))),
         id(*resource_id),
         millis(*from),
         millis(*to),

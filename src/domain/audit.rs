@@ -113,11 +113,6 @@ pub enum Outcome {
 impl Outcome {
     /// Every outcome with its name.
     pub const ALL: [(&'static str, Self); 2] = [("success", Self::Success), ("failure", Self::Failure)];
-
-    /// Returns the name of this value.
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, value)| *value == self).map_or("", |(name, _)| name)
-    }
 }
 
 /// The kind of an audit event.
@@ -177,11 +172,6 @@ impl AuditAction {
         ("organization.suspended", Self::OrganizationSuspended),
         ("organization.reactivated", Self::OrganizationReactivated),
     ];
-
-    /// Returns the name of this value.
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, value)| *value == self).map_or("", |(name, _)| name)
-    }
 }
 
 /// The kind of entity that an event is about.
@@ -205,11 +195,6 @@ impl ResourceType {
         ("token", Self::Token),
         ("organization", Self::Organization),
     ];
-
-    /// Returns the name of this value.
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, value)| *value == self).map_or("", |(name, _)| name)
-    }
 }
 
 /// The entity that an event is about.

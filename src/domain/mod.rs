@@ -9,6 +9,7 @@ pub mod credential;
 pub mod generation;
 pub mod id;
 pub mod jwk;
+pub mod names;
 pub mod organization;
 pub mod page;
 pub mod plan;

@@ -37,13 +37,10 @@ impl FailureLog {
     fn has_line(&self) -> bool {
         let now = Instant::now();
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A window with suppressed failures ends with their line.
-        let is_over = current.as_ref().is_none_or(|window| window.ends <= now && window.suppressed == 0);
-        let window = if is_over {
-            current.insert(Window { ends: now + WINDOW, logged: 0, suppressed: 0 })
-        } else {
-            let Some(window) = current.as_mut() else { return true };
-            window
+        let window = match &mut *current {
+            // A window with suppressed failures ends with their line.
+            Some(window) if now < window.ends || window.suppressed > 0 => window,
+            ended => ended.insert(Window { ends: now + WINDOW, logged: 0, suppressed: 0 }),
         };
         if window.logged < MAX_LINES {
             window.logged += 1;

@@ -14,6 +14,7 @@ use crate::domain::agent::{AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::audit::{AuditAction, Outcome, ResourceType};
 use crate::domain::credential::CredentialStatus;
 use crate::domain::id::{AgentId, CredentialId, EventId, OrganizationId};
+use crate::domain::names::name_of;
 use crate::domain::organization::OrganizationStatus;
 use crate::domain::page::PageRequest;
 use crate::domain::plan::Plan;
@@ -64,8 +65,7 @@ pub trait WireEnum: Copy + PartialEq + Send + Sync + 'static {
 
     /// Returns the value's name.
     fn name(self) -> &'static str {
-        let found = Self::NAMES.iter().find(|(_, value)| *value == self);
-        found.map_or("", |(name, _)| *name)
+        name_of(Self::NAMES, &self)
     }
 }
 

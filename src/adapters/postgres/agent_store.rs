@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
-use super::codec::{self, AGENT, ORGANIZATION, empty_page, name_of, number, page_of, signed};
+use super::codec::{self, AGENT, ORGANIZATION, empty_page, number, page_of, signed};
 use super::statement::Parameter;
 use super::store::Postgres;
 use super::transaction::Transaction;
@@ -13,6 +13,7 @@ use super::where_clause::WhereClause;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, OrganizationId};
+use crate::domain::names::name_of;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::codec::{column, name_of, number, signed};
+use super::codec::{column, number, signed};
 use super::events::{EVENT, EventColumns, event};
 use super::statement::Parameter;
 use super::store::Postgres;
@@ -15,6 +15,7 @@ use crate::domain::audit::{
     AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally,
 };
 use crate::domain::id::{EventId, OrganizationId};
+use crate::domain::names::name_of;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};

@@ -72,11 +72,6 @@ pub(super) fn empty_page<T>(rows: &[Row]) -> Result<Page<Arc<T>>, StoreError> {
     Ok(Page { items: Vec::new(), total: number(first, "total")? })
 }
 
-/// Returns the name of a value.
-pub(super) fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
-    names.iter().find(|(_, named)| named == value).map_or("", |(name, _)| name)
-}
-
 /// Returns the value with this name; `None` if the name is unknown.
 pub(super) fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
     names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)

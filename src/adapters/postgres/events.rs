@@ -6,13 +6,14 @@ use serde_json::Value;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::codec::{column, name_of, named};
+use super::codec::{column, named};
 use super::failure::inconsistent;
 use super::statement::Parameter;
 use crate::domain::audit::{
     AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, ResourceType,
 };
 use crate::domain::id::{AgentId, EventId, OrganizationId};
+use crate::domain::names::name_of;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 

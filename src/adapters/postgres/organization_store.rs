@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::codec::{self, ORGANIZATION, empty_page, limit_column, name_of, page_of, signed};
+use super::codec::{self, ORGANIZATION, empty_page, limit_column, page_of, signed};
 use super::statement::Parameter;
 use super::store::Postgres;
 use crate::domain::id::OrganizationId;
+use crate::domain::names::name_of;
 use crate::domain::organization::{Organization, OrganizationStatus, Slug};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Plan;
