@@ -386,12 +386,6 @@ fn origin(text: &str) -> Result<String, String> {
     if is_bare && is_as_sent { Ok(text.to_owned()) } else { Err(WRONG.to_owned()) }
 }
 
-/// Returns the path of an issuer URL, without a trailing slash.
-pub fn path_of(issuer: &str) -> String {
-    let path = fluent_uri::Uri::parse(issuer).map(|uri| uri.path().as_str().to_owned()).unwrap_or_default();
-    path.trim_end_matches('/').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,11 +422,5 @@ mod tests {
         ] {
             assert!(parse(&arguments).is_err(), "{arguments:?}");
         }
-    }
-
-    #[test]
-    fn a_path_of_an_issuer_has_no_slash_at_its_end() {
-        assert_eq!(path_of("https://example.com"), "");
-        assert_eq!(path_of("https://example.com/idp"), "/idp");
     }
 }

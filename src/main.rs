@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agentidp::adapters::crypto::generate_pem;
-use agentidp::adapters::http::document::yaml;
+use agentidp::adapters::http::{openapi, yaml};
 use agentidp::adapters::system::keep_memory_private;
 use agentidp::config::{
     BootstrapArgs, Cli, Command, ConfigError, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<(), StartError> {
             print(&pem)
         }
         Some(Command::Openapi { format }) => {
-            let document = wiring::openapi()?;
+            let document = openapi("");
             match format {
                 DocumentFormat::Yaml => print(&yaml(&document)),
                 DocumentFormat::Json => print(&format!("{document:#}\n")),

@@ -21,6 +21,7 @@ pub mod readiness;
 pub mod request_context;
 pub mod revocation;
 pub mod revocation_relay;
+pub mod shutdown;
 pub mod token;
 pub mod usage;
 pub mod usage_mirror;
@@ -104,6 +105,8 @@ pub struct App {
     pub usage_publisher: usage_mirror::UsagePublisher,
     /// Relay of revocations to the shared cache.
     pub revocation_relay: revocation_relay::RevocationRelay,
+    /// Issuer identifier (RFC 8414 section 2).
+    pub issuer: Arc<str>,
     /// Readiness of the stores.
     pub readiness: Arc<readiness::Readiness>,
     clock: Arc<dyn Clock>,
@@ -193,6 +196,7 @@ impl App {
                 outbox: stores.outbox.clone(),
                 cache: stores.revocation_cache.clone(),
             },
+            issuer: settings.issuer.clone(),
             readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
             usage_publisher,
             clients,

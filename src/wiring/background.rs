@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::adapters::http::shutdown::Shutdown;
 use crate::app::App;
 use crate::app::background::{AtShutdown, Task, tasks};
+use crate::app::shutdown::Shutdown;
 
 /// Spawns the background tasks, which run until the service shuts down.
 ///

@@ -1,4 +1,4 @@
-//! One-shot commands: `openapi`, `migrate`, `bootstrap`.
+//! One-shot commands: `migrate`, `bootstrap`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +6,11 @@ use std::time::Duration;
 use super::service::{core, key_error};
 use super::stores::{ClockSource, OpenStores, StartError, bring_up_to_date, pg_settings};
 use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, generate_pem};
-use crate::adapters::http::document;
 use crate::adapters::system::SystemClock;
 use crate::app::bootstrap::Administrator;
 use crate::app::{App, Settings};
 use crate::config::{BootstrapArgs, ConfigError, StoreArgs};
 use crate::domain::jwk::KeyType;
-
-/// Returns the OpenAPI document of this version.
-pub fn openapi() -> Result<serde_json::Value, StartError> {
-    let app = app_without_key(&OpenStores::in_memory(&machine_time()), 4)?;
-    let issuer: Arc<str> = "http://127.0.0.1:3000".into();
-    Ok(document::documented(&app, &issuer, "", &Arc::default()).document)
-}
 
 /// Applies all missing migrations to the configured database.
 pub async fn migrate_tables(args: &StoreArgs) -> Result<(), StartError> {

@@ -5,6 +5,6 @@ mod command;
 mod service;
 mod stores;
 
-pub use command::{bootstrap, migrate_tables, openapi};
+pub use command::{bootstrap, migrate_tables};
 pub use service::Service;
 pub use stores::StartError;

@@ -15,18 +15,12 @@ use super::stores::{ClockSource, OpenStores, StartError, wait_for};
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
-use crate::adapters::http::answers::Answers;
-use crate::adapters::http::body::BodyReader;
-use crate::adapters::http::document::{self, Router};
-use crate::adapters::http::failure_log::FailureLog;
-use crate::adapters::http::front::Front;
-use crate::adapters::http::pipeline::Pipeline;
-use crate::adapters::http::shutdown::Shutdown;
-use crate::adapters::http::{metrics, server};
+use crate::adapters::http::{Front, HttpApi, HttpConfig, serve, serve_metrics};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
 use crate::app::bootstrap::{Administrator, BootstrapError};
+use crate::app::shutdown::Shutdown;
 use crate::app::{App, Ports, Settings, StoreError};
-use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, StoreArgs, path_of};
+use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, StoreArgs};
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids as _;
@@ -111,9 +105,9 @@ impl Service {
         let hasher = BcryptHasher::new(args.bcrypt_cost).map_err(StartError::Io)?;
         let front = Arc::new(Front::new(|| SystemIds.next().to_string()));
         let pooled = usize::try_from(args.stores.db_pool_max).unwrap_or(usize::MAX / 2);
-        shutdown.tasks().spawn(server::serve(listener, front.clone(), shutdown.clone(), pooled));
+        shutdown.tasks().spawn(serve(listener, front.clone(), shutdown.clone(), pooled));
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
-            tokio::spawn(metrics::serve(listener, counts, shutdown.clone()));
+            tokio::spawn(serve_metrics(listener, counts, shutdown.clone()));
         }
         let stores = OpenStores::open(&args.stores, &clock_source).await?;
         let token_endpoint = format!("{issuer}/api/v1/token");
@@ -127,23 +121,14 @@ impl Service {
             address_requests_per_minute: args.address_requests_per_minute,
         };
         let app = Arc::new(core(&stores, &clock_source, signer.clone(), hasher, cursors, &settings));
-        let Router { endpoint, routes, .. } =
-            document::documented(&app, &issuer, &path_of(&issuer), shutdown);
         if stores.are_durable() {
             make_default_organization(&app, &args.stores).await?;
         }
-        front.open(Arc::new(Pipeline {
-            app: app.clone(),
-            endpoint: Arc::new(endpoint),
-            routes,
-            shutdown: shutdown.clone(),
-            bodies: BodyReader::default(),
-            answers: Answers::default(),
-            failures: FailureLog::default(),
+        let config = HttpConfig {
             trusted_proxies: args.trusted_proxies.0.clone(),
             cors_origins: args.cors_origin.0.clone(),
-            issuer_path: path_of(&issuer),
-        }));
+        };
+        front.open(Arc::new(HttpApi::new(app.clone(), shutdown.clone(), config)));
         background::spawn(&app, shutdown);
         // Created last, because its hash takes longer than all other steps, and its secret is unknown to clients
         // until then.

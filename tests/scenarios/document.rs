@@ -1,5 +1,4 @@
-use agentidp::adapters::http::document::yaml;
-use agentidp::wiring;
+use agentidp::adapters::http::{openapi, yaml};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -12,7 +11,7 @@ scenarios!(every_wiring [
 
 #[test]
 fn the_checked_in_document_is_that_of_the_code() {
-    let document = wiring::openapi().expect("a document");
+    let document = openapi("");
     let hint =
         "run: agentidp openapi > openapi/openapi.yaml; agentidp openapi --format json > openapi/openapi.json";
     assert!(include_str!("../../openapi/openapi.yaml") == yaml(&document), "{hint}");
@@ -78,7 +77,7 @@ async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) 
 async fn every_value_that_the_document_offers_is_accepted() {
     let server = TestServer::start(Wiring::memory).await;
     let admin = server.admin_token().await;
-    let document = wiring::openapi().expect("a document");
+    let document = openapi("");
     let resolve = |schema: &Value| match schema["$ref"].as_str() {
         Some(reference) => document.pointer(reference.trim_start_matches('#')).expect("a schema").clone(),
         None => schema.clone(),

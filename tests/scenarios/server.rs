@@ -5,12 +5,13 @@ use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
 use agentidp::adapters::crypto::generate_pem;
+use agentidp::adapters::http::openapi;
 use agentidp::app::bootstrap::Administrator;
 use agentidp::config::{Cli, ServeArgs};
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
-use agentidp::wiring::{self, Service};
+use agentidp::wiring::Service;
 use clap::Parser as _;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -23,7 +24,7 @@ pub const NOON_SECONDS: i64 = 1_768_478_400;
 
 /// Key that the services of the tests sign with, generated once because that is slow.
 pub static RSA_PEM: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Rsa).expect("a key"));
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| wiring::openapi().expect("a document"));
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi(""));
 
 /// A clock that stands still until a test moves it.
 pub struct ManualClock(AtomicI64);

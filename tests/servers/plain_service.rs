@@ -9,15 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentidp::adapters::crypto::generate_pem;
-use agentidp::adapters::http::answers::Answers;
-use agentidp::adapters::http::body::BodyReader;
-use agentidp::adapters::http::document;
-use agentidp::adapters::http::failure_log::FailureLog;
-use agentidp::adapters::http::pipeline::Pipeline;
-use agentidp::adapters::http::shutdown::Shutdown;
+use agentidp::adapters::http::{HttpApi, HttpConfig};
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::request_context::RequestContext;
+use agentidp::app::shutdown::Shutdown;
 use agentidp::app::token::TokenRequest;
 use agentidp::app::{App, Ports};
 use agentidp::domain::audit::Origin;
@@ -30,7 +26,7 @@ use poem::{Request, Response};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use self::plain_core::{ISSUER, PlainHasher, basic, plain_core, plain_ports};
+use self::plain_core::{PlainHasher, basic, plain_core, plain_ports};
 
 /// Instant at which everything happens, in milliseconds since the epoch.
 const NOW: i64 = 1_800_000_000_000;
@@ -58,7 +54,7 @@ impl Ids for Repeatable {
 pub struct PlainService {
     pub app: Arc<App>,
     pub administrator: Administrator,
-    envelope: Pipeline,
+    api: HttpApi,
     runtime: Runtime,
 }
 
@@ -74,26 +70,15 @@ impl PlainService {
         let ports = plain_ports(Arc::new(PlainHasher), &stores, repeatable.clone(), &pem);
         let app = Arc::new(plain_core(&Ports { ids: repeatable, ..ports }));
         let administrator = runtime.block_on(app.bootstrap.first_administrator()).expect("the first");
-        let shutdown = Arc::new(Shutdown::default());
-        let documented = document::documented(&app, &ISSUER.into(), "", &shutdown);
-        let envelope = Pipeline {
-            app: app.clone(),
-            endpoint: Arc::new(documented.endpoint),
-            routes: documented.routes,
-            shutdown,
-            bodies: BodyReader::default(),
-            answers: Answers::default(),
-            failures: FailureLog::default(),
-            trusted_proxies: vec!["0.0.0.0/0".parse().expect("a network")],
-            cors_origins: Vec::new(),
-            issuer_path: String::new(),
-        };
-        Self { app, administrator, envelope, runtime }
+        let trusted_proxies = vec!["0.0.0.0/0".parse().expect("a network")];
+        let config = HttpConfig { trusted_proxies, ..HttpConfig::default() };
+        let api = HttpApi::new(app.clone(), Arc::new(Shutdown::default()), config);
+        Self { app, administrator, api, runtime }
     }
 
     /// Returns the answer to a request from a fixed address.
     pub fn answer(&self, request: Request) -> Response {
-        self.runtime.block_on(self.envelope.handle(request, [192, 0, 2, 1].into()))
+        self.runtime.block_on(self.api.respond(request, [192, 0, 2, 1].into()))
     }
 
     /// Issues a token to the administrator.

@@ -6,11 +6,12 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
 use super::authorization::Bearer;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
 use super::operations::Tag;
 use super::wire::{self, EnumName, Instant, NoContent, PathId, organization_id};
-use crate::app::agents::{AgentFilter, Agents};
+use crate::app::agents::AgentFilter;
 use crate::domain::agent::{
     Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
 };
@@ -20,10 +21,7 @@ use crate::domain::scope::ManagementScope as Scope;
 use crate::domain::scope::Scopes;
 
 /// The operations on agents.
-pub struct AgentsApi {
-    /// The use cases of agents.
-    pub agents: Agents,
-}
+pub struct AgentsApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Agents")]
 impl AgentsApi {
@@ -34,10 +32,11 @@ impl AgentsApi {
     #[oai(path = "/agents", method = "post", operation_id = "registerAgent")]
     async fn register(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         body: JsonBody<NewAgentBody>,
     ) -> Result<RegisterResponse, ApiError> {
-        let agent = self.agents.register(&caller.0, body.0).await?;
+        let agent = ctx.app.agents.register(&caller.0, body.0).await?;
         let location = format!("/api/v1/agents/{}", agent.id);
         Ok(RegisterResponse::Created(Json((&agent).into()), location))
     }
@@ -48,11 +47,12 @@ impl AgentsApi {
     #[oai(path = "/agents", method = "get", operation_id = "listAgents")]
     async fn list(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
         query: Query<AgentsQuery>,
     ) -> Result<Json<AgentPage>, ApiError> {
         let AgentsRequest { organization, filter, page } = query.0;
-        let listing = self.agents.list(&caller.0, organization, &filter, page).await?;
+        let listing = ctx.app.agents.list(&caller.0, organization, &filter, page).await?;
         Ok(Json(AgentPage::of(&listing, page)))
     }
 
@@ -62,10 +62,11 @@ impl AgentsApi {
     #[oai(path = "/agents/:agentId", method = "get", operation_id = "getAgent")]
     async fn read(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<Json<AgentBody>, ApiError> {
-        let agent = self.agents.find(&caller.0, agent_id.0.0).await?;
+        let agent = ctx.app.agents.find(&caller.0, agent_id.0.0).await?;
         Ok(Json((&*agent).into()))
     }
 
@@ -76,11 +77,12 @@ impl AgentsApi {
     #[oai(path = "/agents/:agentId", method = "patch", operation_id = "updateAgent")]
     async fn change(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         body: JsonBody<AgentChangeBody>,
     ) -> Result<Json<AgentBody>, ApiError> {
-        let agent = self.agents.change(&caller.0, agent_id.0.0, body.0).await?;
+        let agent = ctx.app.agents.change(&caller.0, agent_id.0.0, body.0).await?;
         Ok(Json((&agent).into()))
     }
 
@@ -91,10 +93,11 @@ impl AgentsApi {
     #[oai(path = "/agents/:agentId", method = "delete", operation_id = "decommissionAgent")]
     async fn decommission(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<NoContent, ApiError> {
-        self.agents.decommission(&caller.0, agent_id.0.0).await?;
+        ctx.app.agents.decommission(&caller.0, agent_id.0.0).await?;
         Ok(NoContent::NoContent)
     }
 
@@ -105,10 +108,11 @@ impl AgentsApi {
     #[oai(path = "/agents/:agentId/tokens/revoke", method = "post", operation_id = "revokeAgentTokens")]
     async fn revoke_tokens(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<NoContent, ApiError> {
-        self.agents.revoke_tokens(&caller.0, agent_id.0.0).await?;
+        ctx.app.agents.revoke_tokens(&caller.0, agent_id.0.0).await?;
         Ok(NoContent::NoContent)
     }
 }

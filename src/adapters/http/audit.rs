@@ -7,20 +7,18 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::authorization::Bearer;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Fields, Input, Query, one_of, text};
 use super::operations::Tag;
 use super::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
-use crate::app::audit::{Audit, AuditRequest};
+use crate::app::audit::AuditRequest;
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
 use crate::domain::id::{AgentId, EventId};
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on the audit log.
-pub struct AuditApi {
-    /// The use cases of the audit log.
-    pub audit: Audit,
-}
+pub struct AuditApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Audit")]
 impl AuditApi {
@@ -31,10 +29,11 @@ impl AuditApi {
     #[oai(path = "/audit", method = "get", operation_id = "listAuditEvents")]
     async fn list(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AuditRead")] caller: Bearer,
         query: Query<AuditQueryParameters>,
     ) -> Result<Json<AuditPageBody>, ApiError> {
-        let page = self.audit.list(&caller.0, &query.0).await?;
+        let page = ctx.app.audit.list(&caller.0, &query.0).await?;
         let data = page.events.iter().map(|event| (&**event).into()).collect();
         Ok(Json(AuditPageBody { data, next_cursor: page.next_cursor }))
     }
@@ -45,10 +44,11 @@ impl AuditApi {
     #[oai(path = "/audit/:eventId", method = "get", operation_id = "getAuditEvent")]
     async fn read(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AuditRead")] caller: Bearer,
         #[oai(name = "eventId")] event_id: Path<PathId<EventId>>,
     ) -> Result<Json<AuditEventBody>, ApiError> {
-        let event = self.audit.find(&caller.0, event_id.0.0).await?;
+        let event = ctx.app.audit.find(&caller.0, event_id.0.0).await?;
         Ok(Json((&*event).into()))
     }
 }

@@ -1,6 +1,7 @@
 //! Per-request context: request ID, origin and time of arrival.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -10,6 +11,7 @@ use poem::{FromRequest, Request, RequestBody, Result};
 use super::error::ApiError;
 use crate::app::App;
 use crate::app::request_context::RequestContext;
+use crate::app::shutdown::Shutdown;
 use crate::domain::audit::{MAX_USER_AGENT_BYTES, Origin};
 use crate::domain::time::Timestamp;
 
@@ -23,17 +25,31 @@ pub struct HttpContext {
     pub received_at: Timestamp,
     /// The use cases.
     pub app: Arc<App>,
+    /// The shutdown state of the service.
+    pub shutdown: Arc<Shutdown>,
 }
 
 impl HttpContext {
     /// Creates the context of a request with these headers from this peer.
-    pub fn new(app: Arc<App>, headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> Self {
+    pub fn new(
+        app: &Arc<App>,
+        shutdown: &Arc<Shutdown>,
+        headers: &HeaderMap,
+        peer: IpAddr,
+        proxies: &[IpNet],
+    ) -> Self {
         let origin = Origin {
             address: Some(client_address(headers, peer, proxies)),
             user_agent: headers.get(header::USER_AGENT).map(|value| readable(value.as_bytes())),
         };
         let id = given_id(headers).unwrap_or_else(|| app.new_request_id());
-        Self { id, request: Arc::new(RequestContext::new(origin)), received_at: app.now(), app }
+        Self {
+            id,
+            request: Arc::new(RequestContext::new(origin)),
+            received_at: app.now(),
+            app: app.clone(),
+            shutdown: shutdown.clone(),
+        }
     }
 
     /// Returns the context that the pipeline attached to the request.
@@ -45,7 +61,15 @@ impl HttpContext {
 }
 
 /// Extractor of the context, for handlers.
-pub struct Ctx(pub Arc<HttpContext>);
+pub struct Ctx(Arc<HttpContext>);
+
+impl Deref for Ctx {
+    type Target = HttpContext;
+
+    fn deref(&self) -> &HttpContext {
+        &self.0
+    }
+}
 
 impl<'a> FromRequest<'a> for Ctx {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {

@@ -7,22 +7,20 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::authorization::Bearer;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of};
 use super::jwk::{Jwk, read_jwk};
 use super::operations::Tag;
 use super::wire::{self, EnumName, Instant, NoContent, PathId};
-use crate::app::credentials::{Credentials, MadeCredential, NewCredential, NewCredentialKind, Rotation};
+use crate::app::credentials::{MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::PageRequest;
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on credentials.
-pub struct CredentialsApi {
-    /// The use cases of credentials.
-    pub credentials: Credentials,
-}
+pub struct CredentialsApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Credentials")]
 impl CredentialsApi {
@@ -34,11 +32,12 @@ impl CredentialsApi {
     #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "createCredential")]
     async fn generate(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         body: JsonBody<NewCredentialBody>,
     ) -> Result<GenerateResponse, ApiError> {
-        let made = self.credentials.generate(&caller.0, agent_id.0.0, body.0).await?;
+        let made = ctx.app.credentials.generate(&caller.0, agent_id.0.0, body.0).await?;
         Ok(GenerateResponse::Created(Json(made.into())))
     }
 
@@ -48,12 +47,13 @@ impl CredentialsApi {
     #[oai(path = "/agents/:agentId/credentials", method = "get", operation_id = "listCredentials")]
     async fn list(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         query: Query<CredentialsQuery>,
     ) -> Result<Json<CredentialPage>, ApiError> {
         let (status, page) = query.0;
-        let listing = self.credentials.list(&caller.0, agent_id.0.0, status, page).await?;
+        let listing = ctx.app.credentials.list(&caller.0, agent_id.0.0, status, page).await?;
         Ok(Json(CredentialPage {
             data: listing.items.iter().map(|credential| CredentialBody::of(credential, None)).collect(),
             total: listing.total,
@@ -73,6 +73,7 @@ impl CredentialsApi {
     )]
     async fn rotate(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         #[oai(name = "credentialId")] credential_id: Path<PathId<CredentialId>>,
@@ -80,7 +81,7 @@ impl CredentialsApi {
     ) -> Result<Json<CredentialBody>, ApiError> {
         let agent = agent_id.0.0;
         let credential = credential_id.0.0;
-        let made = self.credentials.rotate(&caller.0, agent, credential, body.0).await?;
+        let made = ctx.app.credentials.rotate(&caller.0, agent, credential, body.0).await?;
         Ok(Json(made.into()))
     }
 
@@ -95,13 +96,14 @@ impl CredentialsApi {
     )]
     async fn revoke(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         #[oai(name = "credentialId")] credential_id: Path<PathId<CredentialId>>,
     ) -> Result<NoContent, ApiError> {
         let agent = agent_id.0.0;
         let credential = credential_id.0.0;
-        self.credentials.revoke(&caller.0, agent, credential).await?;
+        ctx.app.credentials.revoke(&caller.0, agent, credential).await?;
         Ok(NoContent::NoContent)
     }
 }

@@ -1,28 +1,43 @@
-//! The routes, and the OpenAPI document generated from them.
+//! The OpenAPI document, generated from the operations.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use hyper::body::Bytes;
-use poem::endpoint::{BoxEndpoint, make_sync};
-use poem::http::header;
-use poem::{EndpointExt as _, IntoEndpoint as _, Response, Route, get};
-use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
+use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
 
 use super::authorization::{CLIENT, OAUTH2, TOKEN_URL};
 use super::error::Code;
 use super::input::QUERY;
 use super::operations::{ANY, OPERATIONS, Operation};
-use super::shutdown::Shutdown;
 use super::{
     agents, audit, credentials, health, introspection, organizations, revocation, token, usage, well_known,
 };
-use crate::app::App;
 
-/// Content security policy of Swagger UI: nothing may be loaded from other origins.
-const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                           img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// The operations of each entity, in the order of the document.
+type Apis = (
+    agents::AgentsApi,
+    credentials::CredentialsApi,
+    token::TokenApi,
+    introspection::IntrospectionApi,
+    revocation::RevocationApi,
+    audit::AuditApi,
+    usage::UsageApi,
+    organizations::OrganizationsApi,
+    well_known::WellKnownApi,
+    health::HealthApi,
+);
+const APIS: Apis = (
+    agents::AgentsApi,
+    credentials::CredentialsApi,
+    token::TokenApi,
+    introspection::IntrospectionApi,
+    revocation::RevocationApi,
+    audit::AuditApi,
+    usage::UsageApi,
+    organizations::OrganizationsApi,
+    well_known::WellKnownApi,
+    health::HealthApi,
+);
 
 /// Fields that can be null. Other optional fields are omitted, but in these null has a meaning.
 const NULLABLE: &[(&str, &[&str])] = &[
@@ -33,54 +48,25 @@ const NULLABLE: &[(&str, &[&str])] = &[
     ("Limits", &["maxAgents", "maxTokensPerMonth", "requestsPerMinute", "auditRetentionDays"]),
 ];
 
-/// The service's routes as one endpoint, with the document that describes them.
-pub struct Router {
-    /// All routes.
-    pub endpoint: BoxEndpoint<'static>,
-    /// The methods of each path.
-    pub routes: Routes,
-    /// The OpenAPI document.
-    pub document: Value,
-}
+/// The service that poem-openapi derives from the operations.
+pub(super) type Service = OpenApiService<Apis, ()>;
 
-/// Routes all operations, and describes them in the OpenAPI document.
+/// Returns the OpenAPI document.
 ///
-/// `base` is the path of the issuer URL, under which external clients reach the service.
-pub fn documented(app: &App, issuer: &Arc<str>, base: &str, shutdown: &Arc<Shutdown>) -> Router {
-    let service = service((
-        agents::AgentsApi { agents: app.agents.clone() },
-        credentials::CredentialsApi { credentials: app.credentials.clone() },
-        token::TokenApi { tokens: app.tokens.clone() },
-        introspection::IntrospectionApi { introspection: app.introspection.clone() },
-        revocation::RevocationApi { revocations: app.revocation.clone() },
-        audit::AuditApi { audit: app.audit.clone() },
-        usage::UsageApi { usage: app.usage.clone() },
-        organizations::OrganizationsApi { organizations: app.organizations.clone() },
-        well_known::WellKnownApi {
-            keys: app.keys.clone(),
-            clients: app.clients.clone(),
-            tokens: app.tokens.clone(),
-            issuer: issuer.clone(),
-        },
-        health::HealthApi { shutdown: shutdown.clone(), readiness: app.readiness.clone() },
-    ));
-    let generated = service.spec();
-    let document = serde_json::from_str(&generated).expect("poem-openapi writes JSON");
-    let document = placed_under(base, complete(document));
-    let swagger = service.swagger_ui_html().replace(&generated, &in_script(&document));
-    let json = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
-    let endpoint = Route::new()
-        .at("/docs", get(page("text/html; charset=utf-8", swagger)))
-        .at("/openapi.json", get(page("application/json", json)))
-        .at("/openapi.yaml", get(page("application/yaml", yaml(&document))))
-        .nest("/", service)
-        .into_endpoint()
-        .boxed();
-    Router { endpoint: endpoint.map_to_response().boxed(), routes: Routes::of(&document), document }
+/// `base` is the path of the issuer URL, under which external clients reach the service; empty if it has none.
+pub fn openapi(base: &str) -> Value {
+    of(&service(), base)
 }
 
-fn service<T: OpenApi + 'static>(api: T) -> OpenApiService<T, ()> {
-    OpenApiService::new(api, "AgentIdP", env!("CARGO_PKG_VERSION"))
+/// Returns the document of this service.
+pub(super) fn of(service: &Service, base: &str) -> Value {
+    let document = serde_json::from_str(&service.spec()).expect("poem-openapi writes JSON");
+    placed_under(base, complete(document))
+}
+
+/// Returns the service of all operations.
+pub(super) fn service() -> Service {
+    OpenApiService::new(APIS, "AgentIdP", env!("CARGO_PKG_VERSION"))
         .description(
             "An OAuth 2.0 identity provider for AI agents. Press *Authorize*, enter a `client_id` and a \
              `client_secret`, choose scopes, and try any operation.",
@@ -88,27 +74,9 @@ fn service<T: OpenApi + 'static>(api: T) -> OpenApiService<T, ()> {
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
 }
 
-fn page(media: &'static str, body: String) -> impl poem::Endpoint<Output = Response> {
-    let body = Bytes::from(body);
-    make_sync(move |_| {
-        let response = Response::builder().content_type(media);
-        let response = if media.starts_with("text/html") {
-            response.header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
-        } else {
-            response
-        };
-        response.body(body.clone())
-    })
-}
-
 /// Returns the document as YAML.
 pub fn yaml(document: &Value) -> String {
     serde_yaml_ng::to_string(document).expect("a JSON value is a YAML value")
-}
-
-/// Returns the document as an expression for a script within an HTML page.
-fn in_script(document: &Value) -> String {
-    document.to_string().replace("</", "<\\/")
 }
 
 /// Adds to the generated document what the generator cannot know.
@@ -281,43 +249,4 @@ fn oauth_error_schema() -> Value {
         },
         "example": { "error": "invalid_client", "error_description": "client authentication failed" },
     })
-}
-
-/// Methods of each path, for the `Allow` header of a 405 response.
-pub struct Routes(Vec<(Vec<String>, Vec<String>)>);
-
-impl Routes {
-    fn of(document: &Value) -> Self {
-        let segments = |path: &str| path.split('/').map(str::to_owned).collect();
-        let mut routes: Vec<_> = document["paths"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(path, item)| (segments(path), methods(item.as_object())))
-            .collect();
-        for path in ["/docs", "/openapi.json", "/openapi.yaml"] {
-            routes.push((segments(path), vec!["GET".to_owned(), "HEAD".to_owned()]));
-        }
-        Self(routes)
-    }
-
-    /// Returns the methods of this path.
-    pub fn methods(&self, path: &str) -> Vec<String> {
-        let asked: Vec<&str> = path.split('/').collect();
-        let is_same = |route: &&(Vec<String>, Vec<String>)| {
-            route.0.len() == asked.len()
-                && route.0.iter().zip(&asked).all(|(known, asked)| known.starts_with('{') || known == asked)
-        };
-        self.0.iter().find(is_same).map(|(_, methods)| methods.clone()).unwrap_or_default()
-    }
-}
-
-fn methods(item: Option<&Map<String, Value>>) -> Vec<String> {
-    let mut methods: Vec<String> =
-        item.into_iter().flat_map(Map::keys).map(|name| name.to_uppercase()).collect();
-    if methods.iter().any(|method| method == "GET") {
-        methods.push("HEAD".to_owned());
-    }
-    methods.sort();
-    methods
 }

@@ -1,4 +1,4 @@
-//! Handler behind the listener: reports that the service is starting, then calls the [`Pipeline`].
+//! Handler behind the listener: reports that the service is starting, then calls the [`HttpApi`].
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -7,28 +7,29 @@ use poem::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use poem::{Request, Response};
 use serde_json::json;
 
+use super::HttpApi;
 use super::context::given_id;
 use super::error::{ApiError, Code};
 use super::input::FieldError;
-use super::pipeline::{OAUTH_PATHS, Pipeline};
+use super::pipeline::OAUTH_PATHS;
 
 /// Answers requests from the moment that the service listens.
 pub struct Front {
-    envelope: OnceLock<Arc<Pipeline>>,
+    api: OnceLock<Arc<HttpApi>>,
     /// Creates the ID of a request that has none.
     new_request_id: fn() -> String,
 }
 
 impl Front {
-    /// Creates a front without a pipeline. `new_request_id` creates the ID of a request that has none.
+    /// Creates a front without an API. `new_request_id` creates the ID of a request that has none.
     pub const fn new(new_request_id: fn() -> String) -> Self {
-        Self { envelope: OnceLock::new(), new_request_id }
+        Self { api: OnceLock::new(), new_request_id }
     }
 
-    /// Passes requests to this pipeline from now on.
-    pub fn open(&self, envelope: Arc<Pipeline>) {
+    /// Passes requests to this API from now on.
+    pub fn open(&self, api: Arc<HttpApi>) {
         // The front is opened once; a second call would change nothing.
-        let _ = self.envelope.set(envelope);
+        let _ = self.api.set(api);
     }
 
     /// Answers a request from this peer.
@@ -37,8 +38,8 @@ impl Front {
             let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
             return answer_error(&refusal, &id);
         }
-        match self.envelope.get() {
-            Some(envelope) => envelope.handle(request, peer).await,
+        match self.api.get() {
+            Some(api) => api.respond(request, peer).await,
             None => self.starting(&request),
         }
     }

@@ -1,22 +1,15 @@
 //! `/health` and `/health/ready`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
+use super::context::Ctx;
 use super::operations::Tag;
-use super::shutdown::Shutdown;
-use crate::app::readiness::Readiness;
 
 /// The health endpoints, for probes.
-pub struct HealthApi {
-    /// The shutdown state, which shows whether the service is draining.
-    pub shutdown: Arc<Shutdown>,
-    /// Checks the stores.
-    pub readiness: Arc<Readiness>,
-}
+pub struct HealthApi;
 
 #[OpenApi(tag = "Tag::Health")]
 impl HealthApi {
@@ -34,13 +27,13 @@ impl HealthApi {
     /// not writable. Without Redis, or while this instance counts request rates by itself, the service is `degraded`
     /// but keeps serving.
     #[oai(path = "/health/ready", method = "get", operation_id = "getReadiness")]
-    async fn ready(&self) -> ReadyResponse {
-        let report = self.readiness.report().await;
+    async fn ready(&self, ctx: Ctx) -> ReadyResponse {
+        let report = ctx.app.readiness.report().await;
         let state = |answers| if answers { "ok" } else { "unavailable" };
         let components = report.stores.iter().map(|(name, answers)| ((*name).into(), state(*answers).into()));
         let told =
             |status: &str| Json(ReadyState { status: status.to_owned(), components: components.collect() });
-        if self.shutdown.is_draining() {
+        if ctx.shutdown.is_draining() {
             ReadyResponse::NotReady(told("draining"))
         } else if !report.is_ready {
             ReadyResponse::NotReady(told("unavailable"))

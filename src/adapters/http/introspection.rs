@@ -8,14 +8,11 @@ use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
-use crate::app::introspection::{ActiveToken, Introspection};
+use crate::app::introspection::ActiveToken;
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The introspection endpoint.
-pub struct IntrospectionApi {
-    /// The use case that introspects tokens.
-    pub introspection: Introspection,
-}
+pub struct IntrospectionApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tokens")]
 impl IntrospectionApi {
@@ -26,13 +23,13 @@ impl IntrospectionApi {
     #[oai(path = "/token/introspect", method = "post", operation_id = "introspectToken")]
     async fn introspect(
         &self,
-        here: Ctx,
+        ctx: Ctx,
         #[oai(scope = "Scope::TokensRead")] caller: EitherAuthorization,
         form: Form<IntrospectionForm>,
     ) -> Result<Json<IntrospectionBody>, ApiError> {
-        let caller = caller.authenticate(&here.0, &form).await?;
+        let caller = caller.authenticate(&ctx, &form).await?;
         let token = form.get("token").ok_or_else(|| ApiError::invalid_request("token is missing"))?;
-        let active = self.introspection.introspect(&caller, token).await?;
+        let active = ctx.app.introspection.introspect(&caller, token).await?;
         Ok(Json(active.map_or_else(IntrospectionBody::inactive, |token| (&token).into())))
     }
 }

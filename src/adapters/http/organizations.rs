@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::authorization::Bearer;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
 use super::operations::Tag;
 use super::wire::{EnumName, Instant, PageQuery, PathId};
-use crate::app::organizations::{NewOrganization, Organizations};
+use crate::app::organizations::NewOrganization;
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{
     MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus,
@@ -23,10 +24,7 @@ use crate::domain::plan::{Limit, LimitOverrides, Plan};
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on organizations.
-pub struct OrganizationsApi {
-    /// The use cases of organizations.
-    pub organizations: Organizations,
-}
+pub struct OrganizationsApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Organizations")]
 impl OrganizationsApi {
@@ -36,10 +34,11 @@ impl OrganizationsApi {
     #[oai(path = "/organizations", method = "post", operation_id = "createOrganization")]
     async fn create(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
         body: JsonBody<NewOrganizationBody>,
     ) -> Result<CreateResponse, ApiError> {
-        let organization = self.organizations.create(&caller.0, body.0).await?;
+        let organization = ctx.app.organizations.create(&caller.0, body.0).await?;
         let location = format!("/api/v1/organizations/{}", organization.id);
         Ok(CreateResponse::Created(Json((&organization).into()), location))
     }
@@ -50,11 +49,12 @@ impl OrganizationsApi {
     #[oai(path = "/organizations", method = "get", operation_id = "listOrganizations")]
     async fn list(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
         query: Query<PageQuery>,
     ) -> Result<Json<OrganizationPage>, ApiError> {
         let page = query.0;
-        let listing = self.organizations.list(&caller.0, page).await?;
+        let listing = ctx.app.organizations.list(&caller.0, page).await?;
         Ok(Json(OrganizationPage {
             data: listing.items.iter().map(|organization| (&**organization).into()).collect(),
             total: listing.total,
@@ -69,11 +69,12 @@ impl OrganizationsApi {
     #[oai(path = "/organizations/:organizationId", method = "get", operation_id = "getOrganization")]
     async fn read(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
         #[oai(name = "organizationId")] organization_id: Path<PathId<OrganizationId>>,
     ) -> Result<Json<OrganizationBody>, ApiError> {
         let id = organization_id.0.0;
-        let organization = self.organizations.find(&caller.0, id).await?;
+        let organization = ctx.app.organizations.find(&caller.0, id).await?;
         Ok(Json((&*organization).into()))
     }
 
@@ -84,12 +85,13 @@ impl OrganizationsApi {
     #[oai(path = "/organizations/:organizationId", method = "patch", operation_id = "updateOrganization")]
     async fn change(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
         #[oai(name = "organizationId")] organization_id: Path<PathId<OrganizationId>>,
         body: JsonBody<OrganizationChangeBody>,
     ) -> Result<Json<OrganizationBody>, ApiError> {
         let id = organization_id.0.0;
-        let organization = self.organizations.change(&caller.0, id, body.0).await?;
+        let organization = ctx.app.organizations.change(&caller.0, id, body.0).await?;
         Ok(Json((&organization).into()))
     }
 }

@@ -5,23 +5,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
 
+use super::HttpConfig;
 use super::answers::{Answers, Reader};
 use super::body::BodyReader;
 use super::context::HttpContext;
 use super::cors;
 use super::detach_on_drop::{DetachOnDrop, Panicked};
-use super::document::Routes;
 use super::error::{ApiError, Code};
 use super::failure_log::FailureLog;
 use super::metrics;
-use super::shutdown::Shutdown;
+use super::router::{Methods, Router};
 use crate::app::App;
+use crate::app::shutdown::Shutdown;
 use crate::domain::rate::network_of;
 
 /// Maximum time to handle a request once its body has arrived.
@@ -37,36 +37,45 @@ pub(super) const OAUTH_PATHS: [&str; 3] =
     ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
 
 /// The steps around every route.
-pub struct Pipeline {
-    /// The use cases.
-    pub app: Arc<App>,
-    /// All routes.
-    pub endpoint: Arc<BoxEndpoint<'static>>,
-    /// The methods of each path.
-    pub routes: Routes,
-    /// The shutdown state, which tracks requests that continue without their caller.
-    pub shutdown: Arc<Shutdown>,
-    /// Reads request bodies.
-    pub bodies: BodyReader,
-    /// Limits the responses that wait to be read.
-    pub answers: Answers,
-    /// Logs the requests that fail.
-    pub failures: FailureLog,
-    /// Networks of the proxies whose `X-Forwarded-For` is trusted.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Origins that may send cross-origin requests.
-    pub cors_origins: Vec<String>,
+pub(super) struct Pipeline {
+    app: Arc<App>,
+    endpoint: Arc<BoxEndpoint<'static>>,
+    methods: Methods,
+    /// Tracks requests that continue without their caller.
+    shutdown: Arc<Shutdown>,
+    bodies: BodyReader,
+    answers: Answers,
+    failures: FailureLog,
+    config: HttpConfig,
     /// Path of the issuer URL, under which the service is also reachable; empty if the URL has no path.
-    pub issuer_path: String,
+    issuer_path: String,
 }
 
 impl Pipeline {
+    /// Creates the pipeline around the routes of this core.
+    pub(super) fn new(app: Arc<App>, shutdown: Arc<Shutdown>, config: HttpConfig) -> Self {
+        let issuer_path = path_of(&app.issuer);
+        let Router { endpoint, methods } = Router::new(&issuer_path);
+        Self {
+            app,
+            endpoint: Arc::new(endpoint),
+            methods,
+            shutdown,
+            bodies: BodyReader::default(),
+            answers: Answers::default(),
+            failures: FailureLog::default(),
+            config,
+            issuer_path,
+        }
+    }
+
     /// Answers a request from this peer.
     pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
-        let context = HttpContext::new(self.app.clone(), request.headers(), peer, &self.trusted_proxies);
+        let HttpConfig { trusted_proxies, cors_origins } = &self.config;
+        let context = HttpContext::new(&self.app, &self.shutdown, request.headers(), peer, trusted_proxies);
         let context = Arc::new(context);
-        let origin = cors::allowed_origin(request.headers(), &self.cors_origins).cloned();
+        let origin = cors::allowed_origin(request.headers(), cors_origins).cloned();
         let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
         let (method, path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
 
@@ -86,7 +95,7 @@ impl Pipeline {
         }
         Self::add_headers(&path, &context, response.headers_mut());
         self.prefix_location(response.headers_mut());
-        if !self.cors_origins.is_empty() {
+        if !cors_origins.is_empty() {
             response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
         }
         if let Some(origin) = origin {
@@ -184,7 +193,7 @@ impl Pipeline {
         match response.status() {
             status if status.as_u16() < 400 || has_body_of_ours => response,
             StatusCode::METHOD_NOT_ALLOWED => {
-                let allowed = self.routes.methods(path).join(", ");
+                let allowed = self.methods.of_path(path).join(", ");
                 let message = format!("method not allowed; this path supports {allowed}");
                 let mut response = self.write_error(&ApiError::new(Code::MethodNotAllowed, message), context);
                 if let Ok(allowed) = HeaderValue::from_str(&allowed) {
@@ -280,6 +289,12 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
     format!("{path}{query}").parse().map_err(|_| ApiError::internal("cannot build a path"))
 }
 
+/// Returns the path of an issuer URL, without a trailing slash.
+fn path_of(issuer: &str) -> String {
+    let path = fluent_uri::Uri::parse(issuer).map(|uri| uri.path().as_str().to_owned()).unwrap_or_default();
+    path.trim_end_matches('/').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use tokio_util::task::TaskTracker;
@@ -314,5 +329,11 @@ mod tests {
         let error = within_deadline(work, true).await.expect_err("it panicked");
         assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!error.to_json("id").to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_path_of_an_issuer_has_no_slash_at_its_end() {
+        assert_eq!(path_of("https://example.com"), "");
+        assert_eq!(path_of("https://example.com/idp"), "/idp");
     }
 }

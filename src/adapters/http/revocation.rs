@@ -7,13 +7,9 @@ use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
-use crate::app::revocation::Revocations;
 
 /// The revocation endpoint.
-pub struct RevocationApi {
-    /// The use case that revokes tokens.
-    pub revocations: Revocations,
-}
+pub struct RevocationApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tokens")]
 impl RevocationApi {
@@ -24,13 +20,13 @@ impl RevocationApi {
     #[oai(path = "/token/revoke", method = "post", operation_id = "revokeToken")]
     async fn revoke(
         &self,
-        here: Ctx,
+        ctx: Ctx,
         caller: EitherAuthorization,
         form: Form<RevocationForm>,
     ) -> Result<RevokeResponse, ApiError> {
-        let caller = caller.authenticate(&here.0, &form).await?;
+        let caller = caller.authenticate(&ctx, &form).await?;
         let token = form.get("token").ok_or_else(|| ApiError::invalid_request("token is missing"))?;
-        self.revocations.revoke(&caller, token).await?;
+        ctx.app.revocation.revoke(&caller, token).await?;
         Ok(RevokeResponse::Ok)
     }
 }

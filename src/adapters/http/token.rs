@@ -10,13 +10,10 @@ use super::error::ApiError;
 use super::input::{Form, FormFields};
 use super::operations::Tag;
 use crate::app::App;
-use crate::app::token::{TokenRequest, Tokens};
+use crate::app::token::TokenRequest;
 
 /// The token endpoint.
-pub struct TokenApi {
-    /// The use case that issues tokens.
-    pub tokens: Tokens,
-}
+pub struct TokenApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tokens")]
 impl TokenApi {
@@ -28,20 +25,19 @@ impl TokenApi {
     #[oai(path = "/token", method = "post", operation_id = "issueToken")]
     async fn issue(
         &self,
-        here: Ctx,
+        ctx: Ctx,
         client: ClientAuthorization,
         form: Form<TokenForm>,
     ) -> Result<Json<TokenBody>, ApiError> {
-        let context = &here.0;
         let presented = client.presented(&form);
-        let parameters = self.tokens.parameters();
+        let parameters = ctx.app.tokens.parameters();
         let request = TokenRequest {
             grant_type: form.get("grant_type").map(str::to_owned),
             scope: form.get("scope").map(str::to_owned),
             resources: form.repeated().to_vec(),
             parameters: parameters.filter_map(|name| Some((name, form.get(name)?.into()))).collect(),
         };
-        let issued = self.tokens.issue(&context.request, &presented, &request).await.map_err(|error| {
+        let issued = ctx.app.tokens.issue(&ctx.request, &presented, &request).await.map_err(|error| {
             let error = ApiError::from(error);
             if client.is_basic() { error.with_basic_challenge() } else { error }
         })?;

@@ -5,21 +5,19 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use super::authorization::Bearer;
+use super::context::Ctx;
 use super::error::ApiError;
 use super::input::{Fields, Input, Query, text};
 use super::operations::Tag;
 use super::organizations::limit_value;
 use super::wire::EnumName;
-use crate::app::usage::{UsageReport, UsageReports};
+use crate::app::usage::UsageReport;
 use crate::domain::id::AgentId;
 use crate::domain::plan::Plan;
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The usage report.
-pub struct UsageApi {
-    /// The use case that reports usage.
-    pub usage: UsageReports,
-}
+pub struct UsageApi;
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Usage")]
 impl UsageApi {
@@ -29,10 +27,11 @@ impl UsageApi {
     #[oai(path = "/usage", method = "get", operation_id = "getUsage")]
     async fn read(
         &self,
+        ctx: Ctx,
         #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
         query: Query<UsageQueryParameters>,
     ) -> Result<Json<UsageBody>, ApiError> {
-        let report = self.usage.report(&caller.0, query.0).await?;
+        let report = ctx.app.usage.report(&caller.0, query.0).await?;
         Ok(Json((&report).into()))
     }
 }

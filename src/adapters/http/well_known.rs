@@ -1,15 +1,12 @@
 //! `/.well-known`: discovery metadata for clients and resource servers.
 
-use std::sync::Arc;
-
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
+use super::context::Ctx;
 use super::jwk::Jwk;
 use super::operations::Tag;
-use crate::app::client_auth::ClientAuth;
-use crate::app::keys::Keys;
-use crate::app::token::Tokens;
+use crate::app::App;
 use crate::domain::scope::ManagementScope;
 
 /// `Cache-Control` of the key set. A new key must be published that long before it signs.
@@ -18,16 +15,7 @@ const KEYS_MAY_BE_KEPT: &str = "public, max-age=300";
 const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
 /// The discovery documents.
-pub struct WellKnownApi {
-    /// Use case that publishes the public keys.
-    pub keys: Keys,
-    /// Use case that authenticates clients, by the listed methods.
-    pub clients: ClientAuth,
-    /// Use case that issues tokens, by the listed grants.
-    pub tokens: Tokens,
-    /// The issuer URL.
-    pub issuer: Arc<str>,
-}
+pub struct WellKnownApi;
 
 #[OpenApi(prefix_path = "/.well-known", tag = "Tag::Discovery")]
 impl WellKnownApi {
@@ -35,8 +23,8 @@ impl WellKnownApi {
     ///
     /// Every key that signs, will sign, or is still accepted for verification (RFC 7517).
     #[oai(path = "/jwks.json", method = "get", operation_id = "getJwks")]
-    async fn keys(&self) -> KeysResponse {
-        let published = self.keys.published();
+    async fn keys(&self, ctx: Ctx) -> KeysResponse {
+        let published = ctx.app.keys.published();
         let keys = published.iter().map(|key| Jwk::of(&key.key, Some(&key.id))).collect();
         KeysResponse::Ok(Json(KeySetBody { keys }), KEYS_MAY_BE_KEPT.to_owned())
     }
@@ -45,63 +33,62 @@ impl WellKnownApi {
     ///
     /// Authorization server metadata (RFC 8414).
     #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "getServerMetadata")]
-    async fn server(&self) -> Json<ServerMetadata> {
-        Json(self.metadata())
+    async fn server(&self, ctx: Ctx) -> Json<ServerMetadata> {
+        Json(metadata(&ctx.app))
     }
 
     /// Get the OpenID discovery document
     ///
     /// The authorization server metadata, at the path where OpenID Connect clients look for it.
     #[oai(path = "/openid-configuration", method = "get", operation_id = "getOpenidConfiguration")]
-    async fn openid(&self) -> Json<ServerMetadata> {
-        Json(self.metadata())
+    async fn openid(&self, ctx: Ctx) -> Json<ServerMetadata> {
+        Json(metadata(&ctx.app))
     }
 
     /// Get the protected resource metadata
     ///
     /// Protected resource metadata (RFC 9728). The protected resource is the API of this service.
     #[oai(path = "/oauth-protected-resource", method = "get", operation_id = "getResourceMetadata")]
-    async fn resource(&self) -> Json<ResourceMetadata> {
+    async fn resource(&self, ctx: Ctx) -> Json<ResourceMetadata> {
         Json(ResourceMetadata {
-            resource: self.issuer.to_string(),
-            authorization_servers: vec![self.issuer.to_string()],
-            jwks_uri: self.url("/.well-known/jwks.json"),
+            resource: ctx.app.issuer.to_string(),
+            authorization_servers: vec![ctx.app.issuer.to_string()],
+            jwks_uri: url(&ctx.app, "/.well-known/jwks.json"),
             scopes_supported: scopes(),
             bearer_methods_supported: vec!["header".to_owned()],
-            resource_documentation: self.url("/docs"),
+            resource_documentation: url(&ctx.app, "/docs"),
         })
     }
 }
 
-impl WellKnownApi {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.issuer.trim_end_matches('/'))
-    }
+/// Returns the URL of a path of this service.
+fn url(app: &App, path: &str) -> String {
+    format!("{}{path}", app.issuer.trim_end_matches('/'))
+}
 
-    fn metadata(&self) -> ServerMetadata {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let methods = || self.clients.methods().map(str::to_owned).collect();
-        let signing = self.keys.published().first().map(|key| key.key.algorithm().to_owned());
-        ServerMetadata {
-            issuer: self.issuer.to_string(),
-            authorization_endpoint: self.url("/api/v1/authorize"),
-            token_endpoint: self.url("/api/v1/token"),
-            introspection_endpoint: self.url("/api/v1/token/introspect"),
-            revocation_endpoint: self.url("/api/v1/token/revoke"),
-            jwks_uri: self.url("/.well-known/jwks.json"),
-            service_documentation: self.url("/docs"),
-            scopes_supported: scopes(),
-            response_types_supported: Vec::new(),
-            grant_types_supported: self.tokens.grant_types().map(str::to_owned).collect(),
-            token_endpoint_auth_methods_supported: methods(),
-            token_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
-            introspection_endpoint_auth_methods_supported: methods(),
-            introspection_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
-            revocation_endpoint_auth_methods_supported: methods(),
-            revocation_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
-            subject_types_supported: names(&["public"]),
-            id_token_signing_alg_values_supported: signing.into_iter().collect(),
-        }
+fn metadata(app: &App) -> ServerMetadata {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let methods = || app.clients.methods().map(str::to_owned).collect();
+    let signing = app.keys.published().first().map(|key| key.key.algorithm().to_owned());
+    ServerMetadata {
+        issuer: app.issuer.to_string(),
+        authorization_endpoint: url(app, "/api/v1/authorize"),
+        token_endpoint: url(app, "/api/v1/token"),
+        introspection_endpoint: url(app, "/api/v1/token/introspect"),
+        revocation_endpoint: url(app, "/api/v1/token/revoke"),
+        jwks_uri: url(app, "/.well-known/jwks.json"),
+        service_documentation: url(app, "/docs"),
+        scopes_supported: scopes(),
+        response_types_supported: Vec::new(),
+        grant_types_supported: app.tokens.grant_types().map(str::to_owned).collect(),
+        token_endpoint_auth_methods_supported: methods(),
+        token_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+        introspection_endpoint_auth_methods_supported: methods(),
+        introspection_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+        revocation_endpoint_auth_methods_supported: methods(),
+        revocation_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+        subject_types_supported: names(&["public"]),
+        id_token_signing_alg_values_supported: signing.into_iter().collect(),
     }
 }
 
