@@ -202,8 +202,6 @@ fn a_file_has_one_subject_and_is_not_long() {
     for source in sources() {
         let text = std::fs::read_to_string(&source).expect("readable");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
-        // The table that maps each refusal to its response belongs together.
-        let most = if relative(&source) == "adapters/http/error.rs" { 480 } else { LONGEST };
-        assert!(code <= most, "{} has {code} lines", source.display());
+        assert!(code <= LONGEST, "{} has {code} lines", source.display());
     }
 }

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 pub use crate::ports::secret_hasher::HasherError;
 pub use crate::ports::store_error::{StoreError, with_causes};
+pub use crate::ports::write::CallerRevoked;
 use crate::ports::{
     assertion_verifier::AssertionVerifier, clock::Clock, cursor_seal::CursorSeal, ids::Ids,
     secret_hasher::SecretHasher, secrets::Secrets, stores::Stores, token_signer::TokenSigner,

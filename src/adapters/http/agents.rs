@@ -3,15 +3,16 @@
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::authorization::Bearer;
 use super::context::Ctx;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
-use super::operations::Tag;
+use super::operation::{BEARER, BODY, Operation, Tag, operation};
 use super::wire::{self, EnumName, Instant, NoContent, PathId, organization_id};
-use crate::app::agents::AgentFilter;
+use crate::app::agents::{AgentFilter, AgentsError};
 use crate::domain::agent::{
     Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
 };
@@ -341,3 +342,78 @@ impl AgentPage {
         }
     }
 }
+
+impl From<AgentsError> for ApiError {
+    fn from(error: AgentsError) -> Self {
+        use AgentsError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
+            E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
+            E::EmailTaken => Self::new(Code::AgentAlreadyExists, message),
+            E::LimitReached(limit) => Self::limit_reached(message, limit),
+            E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
+            E::Conflict => Self::new(Code::Conflict, message),
+            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::CallerRevoked(revoked) => revoked.into(),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        example: Some(|| {
+            json!({
+                "email": "summarizer-1@agents.example.com",
+                "agentType": "summarizer",
+                "version": "1.0.0",
+                "capabilities": ["documents:read", "summaries:write"],
+                "owner": "platform-team",
+                "deploymentEnv": "development",
+            })
+        }),
+        ..operation(
+            "registerAgent",
+            &[
+                BEARER,
+                BODY,
+                &[Code::OrganizationNotFound, Code::AgentAlreadyExists, Code::FreeTierLimitExceeded],
+            ],
+        )
+    },
+    operation("listAgents", &[BEARER, &[Code::ValidationError]]),
+    operation("getAgent", &[BEARER, &[Code::AgentNotFound]]),
+    Operation {
+        example: Some(|| json!({ "version": "1.1.0", "owner": "platform-team" })),
+        ..operation(
+            "updateAgent",
+            &[
+                BEARER,
+                BODY,
+                &[
+                    Code::AgentNotFound,
+                    Code::AgentAlreadyDecommissioned,
+                    Code::Conflict,
+                    Code::LastAdministrator,
+                ],
+            ],
+        )
+    },
+    operation(
+        "decommissionAgent",
+        &[
+            BEARER,
+            &[Code::AgentNotFound, Code::AgentAlreadyDecommissioned, Code::Conflict, Code::LastAdministrator],
+        ],
+    ),
+    operation(
+        "revokeAgentTokens",
+        &[
+            BEARER,
+            &[Code::AgentNotFound, Code::AgentAlreadyDecommissioned, Code::Conflict, Code::PayloadTooLarge],
+        ],
+    ),
+];

@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use super::authorization::Bearer;
 use super::context::Ctx;
-use super::error::ApiError;
-use super::input::{Fields, Input, Query, one_of, text};
-use super::operations::Tag;
+use super::error::{ApiError, Code};
+use super::input::{FieldError, Fields, Input, Query, one_of, text};
+use super::operation::{BEARER, Operation, Tag, operation};
 use super::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
-use crate::app::audit::AuditRequest;
+use crate::app::audit::{AuditError, AuditRequest};
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
 use crate::domain::id::{AgentId, EventId};
 use crate::domain::scope::ManagementScope as Scope;
@@ -175,3 +175,25 @@ struct AuditPageBody {
     /// Cursor of the next page; null on the last page
     next_cursor: Option<String>,
 }
+
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
+        use AuditError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchEvent => Self::new(Code::AuditEventNotFound, message),
+            E::InvalidCursor => Self::validation(&[FieldError::new(
+                "cursor",
+                "does not belong to this query; start again without it",
+            )]),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[
+    operation("listAuditEvents", &[BEARER, &[Code::ValidationError]]),
+    operation("getAuditEvent", &[BEARER, &[Code::AuditEventNotFound]]),
+];

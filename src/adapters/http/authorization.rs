@@ -2,17 +2,20 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use poem::http::{HeaderMap, header};
+use poem::http::{HeaderMap, StatusCode, header};
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaOAuthFlow, MetaOAuthFlows, MetaOAuthScope, MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes};
 use secrecy::SecretString;
+use serde_json::json;
 
 use super::context::HttpContext;
-use super::error::ApiError;
+use super::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
 use super::input::{Form, FormFields};
-use crate::app::caller::Caller;
-use crate::app::client_auth::{PresentedCredentials, PresentedHeader};
+use crate::app::CallerRevoked;
+use crate::app::bearer::BearerError;
+use crate::app::caller::{Caller, Forbidden};
+use crate::app::client_auth::{ClientAuthError, PresentedCredentials, PresentedHeader};
 use crate::domain::id::AgentId;
 use crate::domain::scope::ManagementScope;
 
@@ -267,5 +270,50 @@ const fn scheme(ty: &'static str) -> MetaSecurityScheme {
         bearer_format: None,
         flows: None,
         openid_connect_url: None,
+    }
+}
+
+impl From<Forbidden> for ApiError {
+    fn from(refusal: Forbidden) -> Self {
+        let missing: Vec<&str> = refusal.missing.iter().map(ManagementScope::as_str).collect();
+        Self::new(Code::Forbidden, refusal.to_string())
+            .with_details(json!({ "missingScopes": missing }))
+            .with_challenge(r#"Bearer error="insufficient_scope""#)
+    }
+}
+
+impl From<BearerError> for ApiError {
+    fn from(error: BearerError) -> Self {
+        use BearerError as E;
+        let message = error.to_string();
+        match error {
+            E::Missing => Self::new(Code::Unauthorized, message).with_challenge("Bearer"),
+            E::Invalid => {
+                Self::new(Code::Unauthorized, message).with_challenge(r#"Bearer error="invalid_token""#)
+            }
+            E::RateLimited => rate_limited(),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ClientAuthError> for ApiError {
+    fn from(error: ClientAuthError) -> Self {
+        use ClientAuthError as E;
+        let message = error.to_string();
+        match error {
+            E::InvalidClient => Self::oauth(StatusCode::UNAUTHORIZED, "invalid_client", message),
+            E::Malformed(description) => Self::invalid_request(description),
+            E::Suspended => Self::oauth(StatusCode::BAD_REQUEST, "unauthorized_client", message),
+            E::RateLimited => rate_limited().with_oauth_error(TEMPORARILY_UNAVAILABLE),
+            E::Hasher(failure) => Self::from(failure).into_oauth(),
+            E::Store(failure) => Self::from(failure).into_oauth(),
+        }
+    }
+}
+
+impl From<CallerRevoked> for ApiError {
+    fn from(_: CallerRevoked) -> Self {
+        BearerError::Invalid.into()
     }
 }

@@ -3,17 +3,17 @@
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::authorization::Bearer;
 use super::context::Ctx;
-use super::error::ApiError;
-use super::input::{Fields, Input, JsonBody, Query, one_of};
+use super::error::{ApiError, Code};
+use super::input::{FieldError, Fields, Input, JsonBody, Query, one_of};
 use super::jwk::{Jwk, read_jwk};
-use super::operations::Tag;
+use super::operation::{BEARER, BODY, Operation, Tag, operation};
 use super::wire::{self, EnumName, Instant, NoContent, PathId};
-use crate::app::credentials::{MadeCredential, NewCredential, NewCredentialKind, Rotation};
+use crate::app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::PageRequest;
@@ -284,3 +284,83 @@ struct CredentialPage {
     page: u32,
     limit: u32,
 }
+
+impl From<CredentialsError> for ApiError {
+    fn from(error: CredentialsError) -> Self {
+        use CredentialsError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
+            E::NoSuchCredential => Self::new(Code::CredentialNotFound, message),
+            E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
+            E::NotActive => Self::new(Code::AgentNotActive, message),
+            E::LimitReached(_) | E::TooManyUnrevoked => Self::new(Code::CredentialLimitReached, message),
+            E::UnfitKey(what) => Self::validation(&[FieldError::new("publicKey", what)]),
+            E::Expired => Self::validation(&[FieldError::new(
+                "expiresAt",
+                "is required because the credential has expired",
+            )]),
+            E::NotASecret(_) | E::AgentChanged | E::Conflict => Self::new(Code::Conflict, message),
+            E::AlreadyRevoked(_) => Self::new(Code::CredentialAlreadyRevoked, message),
+            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::Hasher(failure) => failure.into(),
+            E::CallerRevoked(revoked) => revoked.into(),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        example: Some(|| json!({})),
+        ..operation(
+            "createCredential",
+            &[
+                BEARER,
+                BODY,
+                &[
+                    Code::AgentNotFound,
+                    Code::AgentNotActive,
+                    Code::AgentAlreadyDecommissioned,
+                    Code::CredentialLimitReached,
+                    Code::Conflict,
+                ],
+            ],
+        )
+    },
+    operation("listCredentials", &[BEARER, &[Code::ValidationError, Code::AgentNotFound]]),
+    Operation {
+        example: Some(|| json!({ "graceSeconds": 3600 })),
+        ..operation(
+            "rotateCredential",
+            &[
+                BEARER,
+                BODY,
+                &[
+                    Code::AgentNotFound,
+                    Code::CredentialNotFound,
+                    Code::AgentAlreadyDecommissioned,
+                    Code::CredentialAlreadyRevoked,
+                    Code::CredentialLimitReached,
+                    Code::Conflict,
+                ],
+            ],
+        )
+    },
+    operation(
+        "revokeCredential",
+        &[
+            BEARER,
+            &[
+                Code::AgentNotFound,
+                Code::CredentialNotFound,
+                Code::AgentAlreadyDecommissioned,
+                Code::CredentialAlreadyRevoked,
+                Code::Conflict,
+                Code::LastAdministrator,
+            ],
+        ],
+    ),
+];

@@ -8,13 +8,21 @@ use serde_json::{Map, Value, json};
 use super::authorization::{CLIENT, OAUTH2, TOKEN_URL};
 use super::error::Code;
 use super::input::QUERY;
-use super::operations::{ANY, OPERATIONS, Operation};
+use super::operation::{ANY, Operation};
 use super::{
     agents, audit, credentials, health, introspection, organizations, revocation, token, usage, well_known,
 };
 
-/// The operations of each entity, in the order of the document.
-type Apis = (
+macro_rules! apis {
+    ($($module:ident::$api:ident),+ $(,)?) => {
+        /// The operations of each entity, in the order of the document.
+        type Apis = ($($module::$api),+);
+        const APIS: Apis = ($($module::$api),+);
+        const OPERATIONS: &[&[Operation]] = &[$($module::OPERATIONS),+];
+    };
+}
+
+apis![
     agents::AgentsApi,
     credentials::CredentialsApi,
     token::TokenApi,
@@ -25,19 +33,7 @@ type Apis = (
     organizations::OrganizationsApi,
     well_known::WellKnownApi,
     health::HealthApi,
-);
-const APIS: Apis = (
-    agents::AgentsApi,
-    credentials::CredentialsApi,
-    token::TokenApi,
-    introspection::IntrospectionApi,
-    revocation::RevocationApi,
-    audit::AuditApi,
-    usage::UsageApi,
-    organizations::OrganizationsApi,
-    well_known::WellKnownApi,
-    health::HealthApi,
-);
+];
 
 /// Fields that can be null. Other optional fields are omitted, but in these null has a meaning.
 const NULLABLE: &[(&str, &[&str])] = &[
@@ -88,8 +84,8 @@ fn complete(mut document: Value) -> Value {
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for described in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
             let Some(id) = described["operationId"].as_str() else { continue };
-            let operation = OPERATIONS.iter().find(|operation| operation.id == id);
-            let operation = operation.unwrap_or_else(|| panic!("{id} is missing in the table of operations"));
+            let operation = OPERATIONS.iter().copied().flatten().find(|operation| operation.id == id);
+            let operation = operation.unwrap_or_else(|| panic!("{id} is in no table of operations"));
             query_schemas.extend(parameters_from_query(described, &schemas));
             add_errors(described, operation);
             add_example(described, operation);
@@ -151,7 +147,7 @@ fn parameters_from_query(described: &mut Value, schemas: &Value) -> Option<Strin
 
 fn add_errors(described: &mut Value, operation: &Operation) {
     let mut by_status: BTreeMap<u16, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
-    for code in operation.errors.iter().chain(&ANY) {
+    for code in operation.errors.iter().copied().flatten().chain(&ANY) {
         by_status.entry(code.status().as_u16()).or_default().0.push(code.as_str());
     }
     for (status, errors) in operation.oauth_errors {
@@ -221,7 +217,7 @@ fn error_schema() -> Value {
         "properties": {
             "code": { "type": "string" },
             "message": { "type": "string" },
-            "details": { "type": "object", "description": "What is at field_error: errors, missingScopes or limit" },
+            "details": { "type": "object", "description": "Details of this error: `errors`, `missingScopes` or `limit`" },
             "requestId": { "type": "string", "description": "The same as in X-Request-Id; the log has it" },
             "error": { "type": "string", "description": "OAuth's word for it, at the OAuth endpoints" },
             "error_description": { "type": "string" },

@@ -8,19 +8,7 @@ use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
 use serde_json::{Value, json};
 
 use super::input::FieldError;
-use crate::app::agents::AgentsError;
-use crate::app::audit::AuditError;
-use crate::app::bearer::BearerError;
-use crate::app::caller::Forbidden;
-use crate::app::client_auth::ClientAuthError;
-use crate::app::credentials::CredentialsError;
-use crate::app::introspection::IntrospectionError;
-use crate::app::organizations::OrganizationsError;
-use crate::app::revocation::RevocationError;
-use crate::app::token::TokenError;
-use crate::app::usage::UsageError;
 use crate::app::{HasherError, StoreError, with_causes};
-use crate::domain::scope::ManagementScope;
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:ident),+ $(,)?) => {
@@ -119,14 +107,14 @@ impl ApiError {
         Self::new(Code::ValidationError, message).with_details(json!({ "errors": errors }))
     }
 
-    fn with_details(mut self, value: Value) -> Self {
+    pub(super) fn with_details(mut self, value: Value) -> Self {
         if let ErrorBody::Api { details, .. } = &mut self.body {
             *details = Some(Box::new(value));
         }
         self
     }
 
-    fn with_challenge(mut self, challenge: &'static str) -> Self {
+    pub(super) fn with_challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
         self
     }
@@ -155,7 +143,7 @@ impl ApiError {
     }
 
     /// Creates an error for a limit of the plan that is reached.
-    fn limit_reached(message: String, limit: u32) -> Self {
+    pub(super) fn limit_reached(message: String, limit: u32) -> Self {
         Self::new(Code::FreeTierLimitExceeded, message).with_details(json!({ "limit": limit }))
     }
 
@@ -265,179 +253,13 @@ impl From<HasherError> for ApiError {
     }
 }
 
-impl From<Forbidden> for ApiError {
-    fn from(refusal: Forbidden) -> Self {
-        let missing: Vec<&str> = refusal.missing.iter().map(ManagementScope::as_str).collect();
-        Self::new(Code::Forbidden, refusal.to_string())
-            .with_details(json!({ "missingScopes": missing }))
-            .with_challenge(r#"Bearer error="insufficient_scope""#)
-    }
-}
-
 /// Creates the error for an exceeded rate limit. The headers say when to retry.
-fn rate_limited() -> ApiError {
+pub(super) fn rate_limited() -> ApiError {
     ApiError::new(Code::RateLimitExceeded, "too many requests; retry after the seconds in Retry-After")
 }
 
-impl From<BearerError> for ApiError {
-    fn from(error: BearerError) -> Self {
-        use BearerError as E;
-        let message = error.to_string();
-        match error {
-            E::Missing => Self::new(Code::Unauthorized, message).with_challenge("Bearer"),
-            E::Invalid => {
-                Self::new(Code::Unauthorized, message).with_challenge(r#"Bearer error="invalid_token""#)
-            }
-            E::RateLimited => rate_limited(),
-            E::Store(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<AgentsError> for ApiError {
-    fn from(error: AgentsError) -> Self {
-        use AgentsError as E;
-        let message = error.to_string();
-        match error {
-            E::Forbidden(refusal) => refusal.into(),
-            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
-            E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
-            E::EmailTaken => Self::new(Code::AgentAlreadyExists, message),
-            E::LimitReached(limit) => Self::limit_reached(message, limit),
-            E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
-            E::Conflict => Self::new(Code::Conflict, message),
-            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
-            E::CallerRevoked(_) => BearerError::Invalid.into(),
-            E::Store(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<CredentialsError> for ApiError {
-    fn from(error: CredentialsError) -> Self {
-        use CredentialsError as E;
-        let message = error.to_string();
-        match error {
-            E::Forbidden(refusal) => refusal.into(),
-            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
-            E::NoSuchCredential => Self::new(Code::CredentialNotFound, message),
-            E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
-            E::NotActive => Self::new(Code::AgentNotActive, message),
-            E::LimitReached(_) | E::TooManyUnrevoked => Self::new(Code::CredentialLimitReached, message),
-            E::UnfitKey(what) => Self::validation(&[FieldError::new("publicKey", what)]),
-            E::Expired => Self::validation(&[FieldError::new(
-                "expiresAt",
-                "is required because the credential has expired",
-            )]),
-            E::NotASecret(_) | E::AgentChanged | E::Conflict => Self::new(Code::Conflict, message),
-            E::AlreadyRevoked(_) => Self::new(Code::CredentialAlreadyRevoked, message),
-            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
-            E::Hasher(failure) => failure.into(),
-            E::CallerRevoked(_) => BearerError::Invalid.into(),
-            E::Store(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<OrganizationsError> for ApiError {
-    fn from(error: OrganizationsError) -> Self {
-        use OrganizationsError as E;
-        let message = error.to_string();
-        match error {
-            E::Forbidden(refusal) => refusal.into(),
-            E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
-            E::SlugTaken => Self::new(Code::OrganizationAlreadyExists, message),
-            E::Conflict => Self::new(Code::Conflict, message),
-            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
-            E::CallerRevoked(_) => BearerError::Invalid.into(),
-            E::Store(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<AuditError> for ApiError {
-    fn from(error: AuditError) -> Self {
-        use AuditError as E;
-        let message = error.to_string();
-        match error {
-            E::Forbidden(refusal) => refusal.into(),
-            E::NoSuchEvent => Self::new(Code::AuditEventNotFound, message),
-            E::InvalidCursor => Self::validation(&[FieldError::new(
-                "cursor",
-                "does not belong to this query; start again without it",
-            )]),
-            E::Store(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<UsageError> for ApiError {
-    fn from(error: UsageError) -> Self {
-        use UsageError as E;
-        let message = error.to_string();
-        match error {
-            E::Forbidden(refusal) => refusal.into(),
-            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
-            E::Store(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<IntrospectionError> for ApiError {
-    fn from(error: IntrospectionError) -> Self {
-        match error {
-            IntrospectionError::Forbidden(refusal) => refusal.into(),
-            IntrospectionError::Store(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<RevocationError> for ApiError {
-    fn from(error: RevocationError) -> Self {
-        match error {
-            RevocationError::Forbidden(refusal) => refusal.into(),
-            RevocationError::Store(failure) => failure.into(),
-        }
-    }
-}
-
 /// OAuth's error code for a temporary failure.
-const TEMPORARILY_UNAVAILABLE: &str = "temporarily_unavailable";
-
-impl From<ClientAuthError> for ApiError {
-    fn from(error: ClientAuthError) -> Self {
-        use ClientAuthError as E;
-        let message = error.to_string();
-        match error {
-            E::InvalidClient => Self::oauth(StatusCode::UNAUTHORIZED, "invalid_client", message),
-            E::Malformed(description) => Self::invalid_request(description),
-            E::Suspended => Self::oauth(StatusCode::BAD_REQUEST, "unauthorized_client", message),
-            E::RateLimited => rate_limited().with_oauth_error(TEMPORARILY_UNAVAILABLE),
-            E::Hasher(failure) => Self::from(failure).into_oauth(),
-            E::Store(failure) => Self::from(failure).into_oauth(),
-        }
-    }
-}
-
-impl From<TokenError> for ApiError {
-    fn from(error: TokenError) -> Self {
-        use TokenError as E;
-        let message = error.to_string();
-        let refuse = |name| Self::oauth(StatusCode::BAD_REQUEST, name, message.clone());
-        match error {
-            E::GrantTypeMissing => refuse("invalid_request"),
-            E::UnsupportedGrantType(_) => refuse("unsupported_grant_type"),
-            E::Client(refusal) => refusal.into(),
-            E::InvalidScope(_) | E::ManagementScopeForResource => refuse("invalid_scope"),
-            E::InvalidTarget => refuse("invalid_target"),
-            E::QuotaReached(limit) => Self::limit_reached(message, limit).with_oauth_error("access_denied"),
-            E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
-                .with_retry_after(1),
-            E::Sign(failure) => Self::internal(&with_causes(&failure)),
-            E::Store(failure) => Self::from(failure).into_oauth(),
-        }
-    }
-}
+pub(super) const TEMPORARILY_UNAVAILABLE: &str = "temporarily_unavailable";
 
 impl ApiError {
     /// Converts temporary failures and form errors to OAuth's format; returns other errors unchanged.

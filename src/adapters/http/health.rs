@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::context::Ctx;
-use super::operations::Tag;
+use super::operation::{Operation, Tag, operation};
 
 /// The health endpoints, for probes.
 pub struct HealthApi;
@@ -69,3 +69,6 @@ struct ReadyState {
     /// State of each store: `ok` or `unavailable`
     components: BTreeMap<String, String>,
 }
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[operation("getHealth", &[]), operation("getReadiness", &[])];

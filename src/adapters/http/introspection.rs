@@ -2,13 +2,14 @@
 
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use serde_json::json;
 
 use super::authorization::EitherAuthorization;
 use super::context::Ctx;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::input::{Form, FormFields};
-use super::operations::Tag;
-use crate::app::introspection::ActiveToken;
+use super::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
+use crate::app::introspection::{ActiveToken, IntrospectionError};
 use crate::domain::scope::ManagementScope as Scope;
 
 /// The introspection endpoint.
@@ -93,3 +94,19 @@ impl From<&ActiveToken> for IntrospectionBody {
         }
     }
 }
+
+impl From<IntrospectionError> for ApiError {
+    fn from(error: IntrospectionError) -> Self {
+        match error {
+            IntrospectionError::Forbidden(refusal) => refusal.into(),
+            IntrospectionError::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[Operation {
+    oauth_errors: &CLIENT_ERRORS,
+    example: Some(|| json!({ "token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl" })),
+    ..operation("introspectToken", &[BEARER, &[Code::PayloadTooLarge, Code::ValidationError]])
+}];

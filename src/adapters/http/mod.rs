@@ -23,7 +23,7 @@ mod input;
 mod introspection;
 mod jwk;
 mod metrics;
-mod operations;
+mod operation;
 mod organizations;
 mod pipeline;
 mod revocation;

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::authorization::Bearer;
 use super::context::Ctx;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::input::{Fields, Input, JsonBody, Query, one_of, text};
-use super::operations::Tag;
+use super::operation::{BEARER, BODY, Operation, Tag, operation};
 use super::wire::{EnumName, Instant, PageQuery, PathId};
-use crate::app::organizations::NewOrganization;
+use crate::app::organizations::{NewOrganization, OrganizationsError};
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{
     MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus,
@@ -305,3 +305,36 @@ struct OrganizationPage {
     page: u32,
     limit: u32,
 }
+
+impl From<OrganizationsError> for ApiError {
+    fn from(error: OrganizationsError) -> Self {
+        use OrganizationsError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
+            E::SlugTaken => Self::new(Code::OrganizationAlreadyExists, message),
+            E::Conflict => Self::new(Code::Conflict, message),
+            E::LastAdministrator => Self::new(Code::LastAdministrator, message),
+            E::CallerRevoked(revoked) => revoked.into(),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        example: Some(|| json!({ "name": "Example", "slug": "example", "plan": "pro" })),
+        ..operation("createOrganization", &[BEARER, BODY, &[Code::OrganizationAlreadyExists]])
+    },
+    operation("listOrganizations", &[BEARER, &[Code::ValidationError]]),
+    operation("getOrganization", &[BEARER, &[Code::OrganizationNotFound]]),
+    Operation {
+        example: Some(|| json!({ "plan": "enterprise", "limits": { "requestsPerMinute": null } })),
+        ..operation(
+            "updateOrganization",
+            &[BEARER, BODY, &[Code::OrganizationNotFound, Code::Conflict, Code::LastAdministrator]],
+        )
+    },
+];

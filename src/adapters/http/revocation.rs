@@ -1,12 +1,14 @@
 //! `POST /api/v1/token/revoke` (RFC 7009).
 
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde_json::json;
 
 use super::authorization::EitherAuthorization;
 use super::context::Ctx;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::input::{Form, FormFields};
-use super::operations::Tag;
+use super::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
+use crate::app::revocation::RevocationError;
 
 /// The revocation endpoint.
 pub struct RevocationApi;
@@ -54,3 +56,19 @@ struct RevocationForm {
 impl FormFields for RevocationForm {
     const KNOWN: &'static [&'static str] = &["token", "token_type_hint"];
 }
+
+impl From<RevocationError> for ApiError {
+    fn from(error: RevocationError) -> Self {
+        match error {
+            RevocationError::Forbidden(refusal) => refusal.into(),
+            RevocationError::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[Operation {
+    oauth_errors: &CLIENT_ERRORS,
+    example: Some(|| json!({ "token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl" })),
+    ..operation("revokeToken", &[BEARER, &[Code::PayloadTooLarge, Code::ValidationError]])
+}];

@@ -3,14 +3,15 @@
 use poem::http::StatusCode;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use serde_json::json;
 
 use super::authorization::ClientAuthorization;
 use super::context::Ctx;
-use super::error::ApiError;
+use super::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
 use super::input::{Form, FormFields};
-use super::operations::Tag;
-use crate::app::App;
-use crate::app::token::TokenRequest;
+use super::operation::{Operation, Tag, operation};
+use crate::app::token::{TokenError, TokenRequest};
+use crate::app::{App, with_causes};
 
 /// The token endpoint.
 pub struct TokenApi;
@@ -99,3 +100,52 @@ struct TokenBody {
     /// Granted scopes, space-separated
     scope: String,
 }
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        use TokenError as E;
+        let message = error.to_string();
+        let refuse = |name| Self::oauth(StatusCode::BAD_REQUEST, name, message.clone());
+        match error {
+            E::GrantTypeMissing => refuse("invalid_request"),
+            E::UnsupportedGrantType(_) => refuse("unsupported_grant_type"),
+            E::Client(refusal) => refusal.into(),
+            E::InvalidScope(_) | E::ManagementScopeForResource => refuse("invalid_scope"),
+            E::InvalidTarget => refuse("invalid_target"),
+            E::QuotaReached(limit) => Self::limit_reached(message, limit).with_oauth_error("access_denied"),
+            E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
+                .with_retry_after(1),
+            E::Sign(failure) => Self::internal(&with_causes(&failure)),
+            E::Store(failure) => Self::from(failure).into_oauth(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        oauth_errors: &[
+            (
+                400,
+                "invalid_request, unauthorized_client, unsupported_grant_type, invalid_scope, invalid_target",
+            ),
+            (401, "invalid_client"),
+            (503, "temporarily_unavailable"),
+        ],
+        example: Some(|| json!({ "grant_type": "client_credentials" })),
+        ..operation(
+            "issueToken",
+            &[&[
+                Code::FreeTierLimitExceeded,
+                Code::RateLimitExceeded,
+                Code::PayloadTooLarge,
+                Code::ValidationError,
+            ]],
+        )
+    },
+    Operation {
+        oauth_errors: &[(400, "unsupported_response_type")],
+        succeeds: false,
+        ..operation("authorize", &[])
+    },
+];

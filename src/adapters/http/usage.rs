@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::authorization::Bearer;
 use super::context::Ctx;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::input::{Fields, Input, Query, text};
-use super::operations::Tag;
+use super::operation::{BEARER, Operation, Tag, operation};
 use super::organizations::limit_value;
 use super::wire::EnumName;
-use crate::app::usage::UsageReport;
+use crate::app::usage::{UsageError, UsageReport};
 use crate::domain::id::AgentId;
 use crate::domain::plan::Plan;
 use crate::domain::scope::ManagementScope as Scope;
@@ -111,3 +111,19 @@ impl From<&UsageReport> for UsageBody {
         }
     }
 }
+
+impl From<UsageError> for ApiError {
+    fn from(error: UsageError) -> Self {
+        use UsageError as E;
+        let message = error.to_string();
+        match error {
+            E::Forbidden(refusal) => refusal.into(),
+            E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
+            E::Store(failure) => failure.into(),
+        }
+    }
+}
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] =
+    &[operation("getUsage", &[BEARER, &[Code::ValidationError, Code::AgentNotFound]])];

@@ -5,7 +5,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::context::Ctx;
 use super::jwk::Jwk;
-use super::operations::Tag;
+use super::operation::{Operation, Tag, operation};
 use crate::app::App;
 use crate::domain::scope::ManagementScope;
 
@@ -148,3 +148,11 @@ struct ResourceMetadata {
     bearer_methods_supported: Vec<String>,
     resource_documentation: String,
 }
+
+/// The operations on the wire.
+pub const OPERATIONS: &[Operation] = &[
+    operation("getJwks", &[]),
+    operation("getServerMetadata", &[]),
+    operation("getOpenidConfiguration", &[]),
+    operation("getResourceMetadata", &[]),
+];
