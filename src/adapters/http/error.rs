@@ -7,7 +7,6 @@ use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
 use serde_json::{Value, json};
 
-use super::input::FieldError;
 use crate::app::{HasherError, StoreError, with_causes};
 
 macro_rules! codes {
@@ -56,20 +55,40 @@ codes! {
     ServiceUnavailable "SERVICE_UNAVAILABLE" SERVICE_UNAVAILABLE,
 }
 
+/// An error in a field of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path of the field: `limits.maxAgents`, `capabilities[3]`.
+    pub field: String,
+    /// Text that follows the field's name.
+    pub message: String,
+}
+
+impl FieldError {
+    /// Creates an error in this field.
+    ///
+    /// The name is cut to 200 bytes, because the caller may have chosen it and the response repeats it.
+    pub fn new(field: &str, message: impl Into<String>) -> Self {
+        const LONGEST: usize = 200;
+        let kept = field.floor_char_boundary(LONGEST);
+        Self { field: field[..kept].to_owned(), message: message.into() }
+    }
+}
+
 /// An error response.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    pub(super) status: StatusCode,
-    pub(super) body: ErrorBody,
+    pub status: StatusCode,
+    pub body: ErrorBody,
     challenge: Option<&'static str>,
     retry_after_seconds: Option<i64>,
     /// The underlying cause, logged with the request ID and never sent to the caller.
-    pub(super) cause: Option<Box<str>>,
+    pub cause: Option<Box<str>>,
 }
 
 /// Body of an error, in one of two formats.
 #[derive(Clone, Debug)]
-pub(super) enum ErrorBody {
+pub enum ErrorBody {
     /// `{code, message, details?, requestId}`, with OAuth's `error` added where both kinds of client call.
     Api { code: Code, message: String, details: Option<Box<Value>>, oauth: Option<&'static str> },
     /// `{error, error_description}` (RFC 6749 section 5.2).
@@ -78,24 +97,24 @@ pub(super) enum ErrorBody {
 
 impl ApiError {
     /// Creates an error in this API's format.
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         let body = ErrorBody::Api { code, message: message.into(), details: None, oauth: None };
         Self { status: code.status(), body, challenge: None, retry_after_seconds: None, cause: None }
     }
 
     /// Creates an error in OAuth's format.
-    pub(super) fn oauth(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
+    pub fn oauth(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
         let body = ErrorBody::OAuth { error, description: description.into() };
         Self { status, body, challenge: None, retry_after_seconds: None, cause: None }
     }
 
     /// Creates an `invalid_request` error, for a malformed request to an OAuth endpoint.
-    pub(super) fn invalid_request(description: impl Into<String>) -> Self {
+    pub fn invalid_request(description: impl Into<String>) -> Self {
         Self::oauth(StatusCode::BAD_REQUEST, "invalid_request", description)
     }
 
     /// Creates a `VALIDATION_ERROR` that lists every field error.
-    pub(super) fn validation(field_errors: &[FieldError]) -> Self {
+    pub fn validation(field_errors: &[FieldError]) -> Self {
         let errors: Vec<Value> = field_errors
             .iter()
             .map(|field_error| json!({ "field": field_error.field, "message": field_error.message }))
@@ -107,25 +126,25 @@ impl ApiError {
         Self::new(Code::ValidationError, message).with_details(json!({ "errors": errors }))
     }
 
-    pub(super) fn with_details(mut self, value: Value) -> Self {
+    pub fn with_details(mut self, value: Value) -> Self {
         if let ErrorBody::Api { details, .. } = &mut self.body {
             *details = Some(Box::new(value));
         }
         self
     }
 
-    pub(super) fn with_challenge(mut self, challenge: &'static str) -> Self {
+    pub fn with_challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
         self
     }
 
-    pub(super) fn with_retry_after(mut self, seconds: i64) -> Self {
+    pub fn with_retry_after(mut self, seconds: i64) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
     }
 
     /// Adds OAuth's `error`, because a client of the OAuth endpoints may know only OAuth's format.
-    pub(super) fn with_oauth_error(mut self, error: &'static str) -> Self {
+    pub fn with_oauth_error(mut self, error: &'static str) -> Self {
         if let ErrorBody::Api { oauth, .. } = &mut self.body {
             *oauth = Some(error);
         }
@@ -133,7 +152,7 @@ impl ApiError {
     }
 
     /// Adds the Basic challenge to `invalid_client`, for a client that used Basic.
-    pub(super) fn with_basic_challenge(self) -> Self {
+    pub fn with_basic_challenge(self) -> Self {
         match &self.body {
             ErrorBody::OAuth { error: "invalid_client", .. } => {
                 self.with_challenge(r#"Basic realm="agentidp", charset="UTF-8""#)
@@ -143,23 +162,23 @@ impl ApiError {
     }
 
     /// Creates an error for a limit of the plan that is reached.
-    pub(super) fn limit_reached(message: String, limit: u32) -> Self {
+    pub fn limit_reached(message: String, limit: u32) -> Self {
         Self::new(Code::FreeTierLimitExceeded, message).with_details(json!({ "limit": limit }))
     }
 
     /// Creates an error for a fault of this service. The cause is not sent to the caller.
-    pub(super) fn internal(cause: &str) -> Self {
+    pub fn internal(cause: &str) -> Self {
         let message = "internal error; the server log has the details under this request ID";
         Self::new(Code::InternalServerError, message).caused_by(cause)
     }
 
-    pub(super) fn caused_by(mut self, cause: &str) -> Self {
+    pub fn caused_by(mut self, cause: &str) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
     /// Returns the response to the request with this ID.
-    pub(super) fn to_response(&self, request_id: &str) -> poem::Response {
+    pub fn to_response(&self, request_id: &str) -> poem::Response {
         let body = self.to_json(request_id).to_string();
         let mut response =
             poem::Response::builder().status(self.status).content_type("application/json").body(body);
@@ -168,7 +187,7 @@ impl ApiError {
     }
 
     /// Returns the body of the response to the request with this ID.
-    pub(super) fn to_json(&self, request_id: &str) -> Value {
+    pub fn to_json(&self, request_id: &str) -> Value {
         match &self.body {
             ErrorBody::Api { code, message, details, oauth } => {
                 let mut body = json!({ "code": code.as_str(), "message": message, "requestId": request_id });
@@ -187,7 +206,7 @@ impl ApiError {
         }
     }
 
-    pub(super) fn headers(&self, into: &mut poem::http::HeaderMap) {
+    pub fn headers(&self, into: &mut poem::http::HeaderMap) {
         if let Some(challenge) = self.challenge {
             into.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
@@ -254,16 +273,16 @@ impl From<HasherError> for ApiError {
 }
 
 /// Creates the error for an exceeded rate limit. The headers say when to retry.
-pub(super) fn rate_limited() -> ApiError {
+pub fn rate_limited() -> ApiError {
     ApiError::new(Code::RateLimitExceeded, "too many requests; retry after the seconds in Retry-After")
 }
 
 /// OAuth's error code for a temporary failure.
-pub(super) const TEMPORARILY_UNAVAILABLE: &str = "temporarily_unavailable";
+pub const TEMPORARILY_UNAVAILABLE: &str = "temporarily_unavailable";
 
 impl ApiError {
     /// Converts temporary failures and form errors to OAuth's format; returns other errors unchanged.
-    pub(super) fn into_oauth(self) -> Self {
+    pub fn into_oauth(self) -> Self {
         let oauth = |error, description| ErrorBody::OAuth { error, description };
         let body = match self.body {
             ErrorBody::Api { code: Code::ServiceUnavailable, message, .. } => {

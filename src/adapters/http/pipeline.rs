@@ -5,20 +5,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
 
-use super::HttpConfig;
-use super::answers::{Answers, Reader};
-use super::body::BodyReader;
-use super::context::HttpContext;
-use super::cors;
-use super::detach_on_drop::{DetachOnDrop, Panicked};
 use super::error::{ApiError, Code};
-use super::failure_log::FailureLog;
-use super::metrics;
+use super::extract::context::HttpContext;
+use super::middleware::answers::{Answers, Reader};
+use super::middleware::body::BodyReader;
+use super::middleware::cors;
+use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
+use super::middleware::failure_log::FailureLog;
+use super::middleware::metrics;
 use super::router::{Methods, Router};
 use crate::app::App;
 use crate::app::shutdown::Shutdown;
@@ -33,11 +33,19 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const REFUSAL_QUANTUM: Duration = Duration::from_millis(5);
 
 /// Paths of the OAuth endpoints, whose clients may know only OAuth's error format.
-pub(super) const OAUTH_PATHS: [&str; 3] =
-    ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
+pub const OAUTH_PATHS: [&str; 3] = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
 
-/// The steps around every route.
-pub(super) struct Pipeline {
+/// Settings of the HTTP API, chosen by the operator.
+#[derive(Clone, Debug, Default)]
+pub struct HttpConfig {
+    /// Networks of the proxies whose `X-Forwarded-For` is trusted.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins that may send cross-origin requests.
+    pub cors_origins: Vec<String>,
+}
+
+/// The HTTP API of one service: its routes, and the steps around every route.
+pub struct HttpApi {
     app: Arc<App>,
     endpoint: Arc<BoxEndpoint<'static>>,
     methods: Methods,
@@ -51,9 +59,11 @@ pub(super) struct Pipeline {
     issuer_path: String,
 }
 
-impl Pipeline {
-    /// Creates the pipeline around the routes of this core.
-    pub(super) fn new(app: Arc<App>, shutdown: Arc<Shutdown>, config: HttpConfig) -> Self {
+impl HttpApi {
+    /// Creates the API of this core.
+    ///
+    /// Requests whose caller disconnects continue as tasks of `shutdown`.
+    pub fn new(app: Arc<App>, shutdown: Arc<Shutdown>, config: HttpConfig) -> Self {
         let issuer_path = path_of(&app.issuer);
         let Router { endpoint, methods } = Router::new(&issuer_path);
         Self {
@@ -70,7 +80,7 @@ impl Pipeline {
     }
 
     /// Answers a request from this peer.
-    pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
+    pub async fn respond(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let HttpConfig { trusted_proxies, cors_origins } = &self.config;
         let context = HttpContext::new(&self.app, &self.shutdown, request.headers(), peer, trusted_proxies);

@@ -6,14 +6,14 @@ use poem::http::header;
 use poem::{EndpointExt as _, IntoEndpoint as _, Response, Route, get};
 use serde_json::{Map, Value};
 
-use super::document::{self, yaml};
+use super::openapi;
 
 /// Content security policy of Swagger UI: nothing may be loaded from other origins.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                            img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The routes of the service.
-pub(super) struct Router {
+pub struct Router {
     /// All routes as one endpoint.
     pub endpoint: BoxEndpoint<'static>,
     /// The methods of each path.
@@ -22,15 +22,15 @@ pub(super) struct Router {
 
 impl Router {
     /// Creates the routes. `base` is the path of the issuer URL, under which external clients reach the service.
-    pub(super) fn new(base: &str) -> Self {
-        let service = document::service();
-        let document = document::of(&service, base);
+    pub fn new(base: &str) -> Self {
+        let service = openapi::service();
+        let document = openapi::of(&service, base);
         let swagger = service.swagger_ui_html().replace(&service.spec(), &in_script(&document));
         let json = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
         let pages = [
             ("/docs", "text/html; charset=utf-8", swagger),
             ("/openapi.json", "application/json", json),
-            ("/openapi.yaml", "application/yaml", yaml(&document)),
+            ("/openapi.yaml", "application/yaml", openapi::yaml(&document)),
         ];
         let methods = Methods::of(&document, pages.iter().map(|(path, ..)| *path));
         let route = pages
@@ -60,7 +60,7 @@ fn page(media: &'static str, body: String) -> impl poem::Endpoint<Output = Respo
 }
 
 /// Methods of each path, for the `Allow` header of a 405 response.
-pub(super) struct Methods(Vec<(Vec<String>, Vec<String>)>);
+pub struct Methods(Vec<(Vec<String>, Vec<String>)>);
 
 impl Methods {
     fn of<'a>(document: &Value, pages: impl Iterator<Item = &'a str>) -> Self {
@@ -78,7 +78,7 @@ impl Methods {
     }
 
     /// Returns the methods of this path.
-    pub(super) fn of_path(&self, path: &str) -> Vec<String> {
+    pub fn of_path(&self, path: &str) -> Vec<String> {
         let asked: Vec<&str> = path.split('/').collect();
         let is_same = |route: &&(Vec<String>, Vec<String>)| {
             route.0.len() == asked.len()

@@ -3,14 +3,14 @@
 //! JSON bodies and query strings are read by the same [`Fields`]; each type of input states once how it is
 //! read ([`Input`]) and once how it is described (its OpenAPI schema).
 
+pub mod context;
 mod fields;
-mod form;
 mod json;
-mod media;
+pub mod media;
 mod query;
 mod strict_json;
+pub mod wire;
 
-pub use fields::{FieldError, Fields, Input, one_of, text};
-pub use form::{Form, FormFields};
+pub use fields::{Fields, Input, one_of, text};
 pub use json::JsonBody;
 pub use query::{QUERY, Query, decode};

@@ -10,8 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::error::{ApiError, Code};
-use super::input::FieldError;
+use crate::adapters::http::error::{ApiError, Code, FieldError};
 
 /// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -39,7 +38,7 @@ impl BodyReader {
     ///
     /// The room is `None` for a small body. Returns an error if the body is too large, too late or incomplete, or
     /// if there is no room.
-    pub(super) async fn read(
+    pub async fn read(
         &self,
         headers: &HeaderMap,
         body: Body,

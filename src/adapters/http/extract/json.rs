@@ -4,9 +4,9 @@ use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use super::context::HttpContext;
 use super::strict_json::parse_object;
 use super::{Fields, Input, media};
-use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::{ApiError, Code};
 
 const MEDIA_TYPE: &str = "application/json";

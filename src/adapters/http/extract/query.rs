@@ -7,10 +7,10 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 
+use super::context::HttpContext;
 use super::fields::MAX_FAULTS;
-use super::{FieldError, Fields, Input};
-use crate::adapters::http::context::HttpContext;
-use crate::adapters::http::error::ApiError;
+use super::{Fields, Input};
+use crate::adapters::http::error::{ApiError, FieldError};
 
 /// Media type under which a query is registered. The document then shows its fields as parameters.
 pub const QUERY: &str = "query";

@@ -3,7 +3,7 @@
 use poem_openapi::Object;
 use serde_json::Value;
 
-use super::input::{Fields, one_of, text};
+use crate::adapters::http::extract::{Fields, one_of, text};
 use crate::domain::jwk::PublicKey;
 
 /// A public key

@@ -4,10 +4,10 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::json;
 
 use super::authorization::EitherAuthorization;
-use super::context::Ctx;
-use super::error::{ApiError, Code};
-use super::input::{Form, FormFields};
-use super::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
+use super::form::{Form, FormFields};
+use crate::adapters::http::error::{ApiError, Code};
+use crate::adapters::http::extract::context::Ctx;
+use crate::adapters::http::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
 use crate::app::revocation::RevocationError;
 
 /// The revocation endpoint.

@@ -3,9 +3,9 @@
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::context::Ctx;
 use super::jwk::Jwk;
-use super::operation::{Operation, Tag, operation};
+use crate::adapters::http::extract::context::Ctx;
+use crate::adapters::http::operation::{Operation, Tag, operation};
 use crate::app::App;
 use crate::domain::scope::ManagementScope;
 
@@ -15,10 +15,10 @@ const KEYS_MAY_BE_KEPT: &str = "public, max-age=300";
 const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
 /// The discovery documents.
-pub struct WellKnownApi;
+pub struct DiscoveryApi;
 
 #[OpenApi(prefix_path = "/.well-known", tag = "Tag::Discovery")]
-impl WellKnownApi {
+impl DiscoveryApi {
     /// Get the public keys
     ///
     /// Every key that signs, will sign, or is still accepted for verification (RFC 7517).

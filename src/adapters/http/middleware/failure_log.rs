@@ -27,7 +27,7 @@ struct Window {
 
 impl FailureLog {
     /// Logs a failure, or counts it if its window has its lines.
-    pub(super) fn record(&self, request_id: &str, status: StatusCode, cause: &str) {
+    pub fn record(&self, request_id: &str, status: StatusCode, cause: &str) {
         if status != StatusCode::SERVICE_UNAVAILABLE || self.has_line() {
             tracing::error!(request_id, status = status.as_u16(), cause, "request failed");
         }

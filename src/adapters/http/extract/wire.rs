@@ -16,11 +16,8 @@ use crate::domain::credential::CredentialStatus;
 use crate::domain::id::{AgentId, CredentialId, EventId, OrganizationId};
 use crate::domain::names::name_of;
 use crate::domain::organization::OrganizationStatus;
-use crate::domain::page::PageRequest;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
-
-use super::input::{Fields, Input};
 
 /// The Unix epoch as a calendar date. Such dates reach to the last second of 9999, as in RFC 3339.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
@@ -177,42 +174,6 @@ pub enum NoContent {
 /// Parses the ID of an organization in a body or a query; returns what is wrong otherwise.
 pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
     OrganizationId::parse(text).ok_or("must be an organization ID")
-}
-
-/// Reads the page that `page` and `limit` of a list select; `None` if one of them is invalid.
-pub fn page(fields: &mut Fields) -> Option<PageRequest> {
-    let number = fields.number("page", 1..=u32::MAX);
-    let limit = fields.number("limit", 1..=100);
-    Some(PageRequest { number: number?.unwrap_or(first_page()), limit: limit?.unwrap_or(default_limit()) })
-}
-
-/// The page of a list to return
-#[derive(poem_openapi::Object)]
-pub struct PageQuery {
-    /// Page number, from 1
-    #[oai(default = "first_page", validator(minimum(value = "1")))]
-    pub page: u32,
-    /// Page size
-    #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
-    pub limit: u32,
-}
-
-impl Input for PageQuery {
-    type Value = PageRequest;
-
-    fn read(fields: &mut Fields) -> Option<PageRequest> {
-        page(fields)
-    }
-}
-
-/// Returns the default page number.
-pub const fn first_page() -> u32 {
-    1
-}
-
-/// Returns the default page size.
-pub const fn default_limit() -> u32 {
-    20
 }
 
 #[cfg(test)]

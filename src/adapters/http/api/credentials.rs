@@ -6,13 +6,14 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::authorization::Bearer;
-use super::context::Ctx;
-use super::error::{ApiError, Code};
-use super::input::{FieldError, Fields, Input, JsonBody, Query, one_of};
-use super::jwk::{Jwk, read_jwk};
-use super::operation::{BEARER, BODY, Operation, Tag, operation};
-use super::wire::{self, EnumName, Instant, NoContent, PathId};
+use super::pagination;
+use crate::adapters::http::error::{ApiError, Code, FieldError};
+use crate::adapters::http::extract::context::Ctx;
+use crate::adapters::http::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
+use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of};
+use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::oauth::jwk::{Jwk, read_jwk};
+use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
 use crate::app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use crate::domain::id::{AgentId, CredentialId};
@@ -122,7 +123,7 @@ enum CredentialType {
     PublicKey,
 }
 
-impl wire::WireEnum for CredentialType {
+impl WireEnum for CredentialType {
     const TYPE: &'static str = "CredentialType";
     const NAMES: &'static [(&'static str, Self)] =
         &[("client_secret", Self::ClientSecret), ("public_key", Self::PublicKey)];
@@ -150,7 +151,7 @@ impl Input for NewCredentialBody {
     type Value = NewCredential;
 
     fn read(fields: &mut Fields) -> Option<NewCredential> {
-        let kind = fields.optional("type", one_of(<CredentialType as wire::WireEnum>::NAMES));
+        let kind = fields.optional("type", one_of(<CredentialType as WireEnum>::NAMES));
         let key = fields.object("publicKey", read_jwk);
         let expires_at = fields.future("expiresAt");
         let kind = match (kind?.unwrap_or(CredentialType::ClientSecret), key?) {
@@ -210,10 +211,10 @@ impl Input for RotationBody {
 #[oai(rename_all = "camelCase")]
 struct CredentialsQuery {
     /// Page number, from 1
-    #[oai(default = "wire::first_page", validator(minimum(value = "1")))]
+    #[oai(default = "pagination::first_page", validator(minimum(value = "1")))]
     page: u32,
     /// Page size
-    #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
+    #[oai(default = "pagination::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
     status: Option<EnumName<CredentialStatus>>,
 }
@@ -222,7 +223,7 @@ impl Input for CredentialsQuery {
     type Value = (Option<CredentialStatus>, PageRequest);
 
     fn read(fields: &mut Fields) -> Option<Self::Value> {
-        let page = wire::page(fields);
+        let page = pagination::page(fields);
         let status = fields.optional("status", one_of(&CredentialStatus::ALL));
         Some((status?, page?))
     }

@@ -6,12 +6,12 @@ use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::authorization::Bearer;
-use super::context::Ctx;
-use super::error::{ApiError, Code};
-use super::input::{FieldError, Fields, Input, Query, one_of, text};
-use super::operation::{BEARER, Operation, Tag, operation};
-use super::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
+use crate::adapters::http::error::{ApiError, Code, FieldError};
+use crate::adapters::http::extract::context::Ctx;
+use crate::adapters::http::extract::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
+use crate::adapters::http::extract::{Fields, Input, Query, one_of, text};
+use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::operation::{BEARER, Operation, Tag, operation};
 use crate::app::audit::{AuditError, AuditRequest};
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
 use crate::domain::id::{AgentId, EventId};

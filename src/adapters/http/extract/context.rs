@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{FromRequest, Request, RequestBody, Result};
 
-use super::error::ApiError;
+use crate::adapters::http::error::ApiError;
 use crate::app::App;
 use crate::app::request_context::RequestContext;
 use crate::app::shutdown::Shutdown;
@@ -78,7 +78,7 @@ impl<'a> FromRequest<'a> for Ctx {
 }
 
 /// Returns the caller's own request ID; `None` unless it is sent once, as 1 to 64 safe characters.
-pub(super) fn given_id(headers: &HeaderMap) -> Option<String> {
+pub fn given_id(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all("x-request-id").iter();
     let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     let fits = (1..=64).contains(&only.len())

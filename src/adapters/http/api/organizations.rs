@@ -8,12 +8,13 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::authorization::Bearer;
-use super::context::Ctx;
-use super::error::{ApiError, Code};
-use super::input::{Fields, Input, JsonBody, Query, one_of, text};
-use super::operation::{BEARER, BODY, Operation, Tag, operation};
-use super::wire::{EnumName, Instant, PageQuery, PathId};
+use super::pagination::PageQuery;
+use crate::adapters::http::error::{ApiError, Code};
+use crate::adapters::http::extract::context::Ctx;
+use crate::adapters::http::extract::wire::{EnumName, Instant, PathId};
+use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of, text};
+use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
 use crate::app::organizations::{NewOrganization, OrganizationsError};
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{

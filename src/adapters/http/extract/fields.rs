@@ -3,30 +3,11 @@
 use poem_openapi::types::Type;
 use serde_json::{Map, Value};
 
+use crate::adapters::http::error::FieldError;
 use crate::domain::time::Timestamp;
 
 /// Maximum number of errors that are reported.
-pub(super) const MAX_FAULTS: usize = 100;
-
-/// An error in a field of an input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// Path of the field: `limits.maxAgents`, `capabilities[3]`.
-    pub field: String,
-    /// Text that follows the field's name.
-    pub message: String,
-}
-
-impl FieldError {
-    /// Creates an error in this field.
-    ///
-    /// The name is cut to 200 bytes, because the caller may have chosen it and the response repeats it.
-    pub fn new(field: &str, message: impl Into<String>) -> Self {
-        const LONGEST: usize = 200;
-        let kept = field.floor_char_boundary(LONGEST);
-        Self { field: field[..kept].to_owned(), message: message.into() }
-    }
-}
+pub const MAX_FAULTS: usize = 100;
 
 /// A type of input. Its schema describes the input; this trait reads it.
 pub trait Input: Type {
@@ -144,7 +125,7 @@ impl Fields {
     /// Reads an instant that must lie in the future.
     pub fn future(&mut self, name: &str) -> Option<Option<Timestamp>> {
         let now = self.now;
-        self.optional(name, |value| match text(super::super::wire::parse_instant)(value)? {
+        self.optional(name, |value| match text(super::wire::parse_instant)(value)? {
             at if at > now => Ok(at),
             _ => Err("must be in the future".to_owned()),
         })

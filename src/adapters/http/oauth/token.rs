@@ -6,10 +6,10 @@ use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
 use super::authorization::ClientAuthorization;
-use super::context::Ctx;
-use super::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
-use super::input::{Form, FormFields};
-use super::operation::{Operation, Tag, operation};
+use super::form::{Form, FormFields};
+use crate::adapters::http::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
+use crate::adapters::http::extract::context::Ctx;
+use crate::adapters::http::operation::{Operation, Tag, operation};
 use crate::app::token::{TokenError, TokenRequest};
 use crate::app::{App, with_causes};
 

@@ -6,12 +6,13 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::authorization::Bearer;
-use super::context::Ctx;
-use super::error::{ApiError, Code};
-use super::input::{Fields, Input, JsonBody, Query, one_of, text};
-use super::operation::{BEARER, BODY, Operation, Tag, operation};
-use super::wire::{self, EnumName, Instant, NoContent, PathId, organization_id};
+use super::pagination;
+use crate::adapters::http::error::{ApiError, Code};
+use crate::adapters::http::extract::context::Ctx;
+use crate::adapters::http::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum, organization_id};
+use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of, text};
+use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
 use crate::app::agents::{AgentFilter, AgentsError};
 use crate::domain::agent::{
     Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
@@ -207,7 +208,7 @@ enum SettableStatus {
     Suspended,
 }
 
-impl wire::WireEnum for SettableStatus {
+impl WireEnum for SettableStatus {
     const TYPE: &'static str = "SettableAgentStatus";
     const NAMES: &'static [(&'static str, Self)] =
         &[("active", Self::Active), ("suspended", Self::Suspended)];
@@ -222,7 +223,7 @@ impl Input for AgentChangeBody {
         let capabilities = capabilities(fields);
         let owner = fields.optional("owner", text(Owner::parse));
         let deployment_env = fields.optional("deploymentEnv", one_of(&DeploymentEnv::ALL));
-        let status = fields.optional("status", one_of(<SettableStatus as wire::WireEnum>::NAMES));
+        let status = fields.optional("status", one_of(<SettableStatus as WireEnum>::NAMES));
         Some(AgentChange {
             agent_type: agent_type?,
             version: version?,
@@ -256,10 +257,10 @@ fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
 #[oai(rename_all = "camelCase")]
 struct AgentsQuery {
     /// Page number, from 1
-    #[oai(default = "wire::first_page", validator(minimum(value = "1")))]
+    #[oai(default = "pagination::first_page", validator(minimum(value = "1")))]
     page: u32,
     /// Page size
-    #[oai(default = "wire::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
+    #[oai(default = "pagination::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
     limit: u32,
     owner: Option<String>,
     agent_type: Option<EnumName<AgentType>>,
@@ -277,7 +278,7 @@ impl Input for AgentsQuery {
     type Value = AgentsRequest;
 
     fn read(fields: &mut Fields) -> Option<AgentsRequest> {
-        let page = wire::page(fields);
+        let page = pagination::page(fields);
         let owner = fields.optional("owner", text(Owner::parse));
         let agent_type = fields.optional("agentType", one_of(&AgentType::ALL));
         let status = fields.optional("status", one_of(&AgentStatus::ALL));

@@ -28,7 +28,7 @@ type Inner = BoxBody<Bytes, std::io::Error>;
 
 /// The caller that a response is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Reader {
+pub enum Reader {
     /// An authenticated caller's organization.
     Organization(OrganizationId),
     /// The network of an unauthenticated caller.
@@ -51,7 +51,7 @@ impl Answers {
     /// Counts the body of a response until the connection has taken all of it.
     ///
     /// `None` if there is no room for the response, which is then dropped.
-    pub(super) fn hold(&self, mut response: Response, reader: Reader) -> Option<Response> {
+    pub fn hold(&self, mut response: Response, reader: Reader) -> Option<Response> {
         let body: Inner = response.take_body().into();
         let size = body.size_hint().exact().unwrap_or_default();
         if size <= SMALL_BYTES {

@@ -1,4 +1,4 @@
-//! Request metrics and the Prometheus listener.
+//! The Prometheus listener.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,18 +22,6 @@ const LONGEST: Duration = Duration::from_secs(30);
 const SCRAPERS: usize = 16;
 /// Interval at which durations are moved into their buckets. Until then, each one takes memory.
 const UPKEEP: Duration = Duration::from_secs(2);
-
-/// Counts an answered request.
-pub(super) fn request_answered(status: StatusCode, took: Duration) {
-    let class = match status.as_u16() / 100 {
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
-    };
-    metrics::counter!("agentidp_http_requests_total", "class" => class).increment(1);
-    metrics::histogram!("agentidp_http_request_seconds").record(took.as_secs_f64());
-}
 
 /// Serves the metrics in Prometheus format under `/metrics`, until `shutdown` is closing.
 pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Arc<Shutdown>) {

@@ -7,11 +7,9 @@ use poem::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use poem::{Request, Response};
 use serde_json::json;
 
-use super::HttpApi;
-use super::context::given_id;
-use super::error::{ApiError, Code};
-use super::input::FieldError;
-use super::pipeline::OAUTH_PATHS;
+use crate::adapters::http::error::{ApiError, Code, FieldError};
+use crate::adapters::http::extract::context::given_id;
+use crate::adapters::http::pipeline::{HttpApi, OAUTH_PATHS};
 
 /// Answers requests from the moment that the service listens.
 pub struct Front {
@@ -33,7 +31,7 @@ impl Front {
     }
 
     /// Answers a request from this peer.
-    pub(super) async fn handle(&self, request: Request, peer: IpAddr) -> Response {
+    pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
         if let Some(refusal) = refuse_host(request.headers(), request.version()) {
             let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
             return answer_error(&refusal, &id);

@@ -6,10 +6,10 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::media;
-use super::query::decode;
-use crate::adapters::http::context::HttpContext;
 use crate::adapters::http::error::ApiError;
+use crate::adapters::http::extract::context::HttpContext;
+use crate::adapters::http::extract::decode;
+use crate::adapters::http::extract::media;
 use crate::app::App;
 use crate::app::client_auth::ClientAuthError;
 

@@ -9,9 +9,9 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthSco
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::context::HttpContext;
-use super::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
-use super::input::{Form, FormFields};
+use super::form::{Form, FormFields};
+use crate::adapters::http::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
+use crate::adapters::http::extract::context::HttpContext;
 use crate::app::CallerRevoked;
 use crate::app::bearer::BearerError;
 use crate::app::caller::{Caller, Forbidden};
@@ -218,7 +218,10 @@ impl Authorization {
 fn basic(encoded: &str) -> Option<(String, SecretString)> {
     let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (client, secret) = text.split_once(':')?;
-    Some((super::input::decode(client)?.into_owned(), super::input::decode(secret)?.into_owned().into()))
+    Some((
+        crate::adapters::http::extract::decode(client)?.into_owned(),
+        crate::adapters::http::extract::decode(secret)?.into_owned().into(),
+    ))
 }
 
 /// Collects the credentials in header and form.

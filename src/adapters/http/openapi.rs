@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::authorization::{CLIENT, OAUTH2, TOKEN_URL};
+use super::api::{agents, audit, credentials, health, organizations, usage};
 use super::error::Code;
-use super::input::QUERY;
+use super::extract::QUERY;
+use super::oauth::authorization::{CLIENT, OAUTH2, TOKEN_URL};
+use super::oauth::{discovery, introspection, revocation, token};
 use super::operation::{ANY, Operation};
-use super::{
-    agents, audit, credentials, health, introspection, organizations, revocation, token, usage, well_known,
-};
 
 macro_rules! apis {
     ($($module:ident::$api:ident),+ $(,)?) => {
@@ -31,7 +30,7 @@ apis![
     audit::AuditApi,
     usage::UsageApi,
     organizations::OrganizationsApi,
-    well_known::WellKnownApi,
+    discovery::DiscoveryApi,
     health::HealthApi,
 ];
 
@@ -45,7 +44,7 @@ const NULLABLE: &[(&str, &[&str])] = &[
 ];
 
 /// The service that poem-openapi derives from the operations.
-pub(super) type Service = OpenApiService<Apis, ()>;
+pub type Service = OpenApiService<Apis, ()>;
 
 /// Returns the OpenAPI document.
 ///
@@ -55,13 +54,13 @@ pub fn openapi(base: &str) -> Value {
 }
 
 /// Returns the document of this service.
-pub(super) fn of(service: &Service, base: &str) -> Value {
+pub fn of(service: &Service, base: &str) -> Value {
     let document = serde_json::from_str(&service.spec()).expect("poem-openapi writes JSON");
     placed_under(base, complete(document))
 }
 
 /// Returns the service of all operations.
-pub(super) fn service() -> Service {
+pub fn service() -> Service {
     OpenApiService::new(APIS, "AgentIdP", env!("CARGO_PKG_VERSION"))
         .description(
             "An OAuth 2.0 identity provider for AI agents. Press *Authorize*, enter a `client_id` and a \

@@ -1,0 +1,10 @@
+//! The resources of this API: one file per entity, with its bodies, its operations and its errors.
+
+pub mod agents;
+pub mod audit;
+pub mod credentials;
+pub mod health;
+pub mod organizations;
+pub mod usage;
+
+mod pagination;

@@ -1,0 +1,10 @@
+//! The OAuth endpoints: one file per endpoint, and the authentication of clients and bearer tokens.
+
+pub mod authorization;
+pub mod discovery;
+pub mod introspection;
+pub mod jwk;
+pub mod revocation;
+pub mod token;
+
+mod form;

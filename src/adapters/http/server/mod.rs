@@ -1,0 +1,10 @@
+//! The listeners: connections, their limits, their deadlines and their graceful shutdown.
+
+mod accept;
+mod connection_deadline;
+mod front;
+mod metrics;
+
+pub use accept::serve;
+pub use front::Front;
+pub use metrics::serve as serve_metrics;
