@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
-use super::codec::{self, AGENT, ORGANIZATION, empty_page, number, page_of, signed};
-use super::statement::Parameter;
+use super::pool::statement::Parameter;
+use super::rows::codec::{self, AGENT, ORGANIZATION, empty_page, number, page_of, signed};
+use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
-use super::where_clause::WhereClause;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, OrganizationId};
@@ -212,7 +212,7 @@ impl Transaction<'_> {
     /// Replaces `before` by `after`. Returns `false` if the stored agent is no longer `before`.
     ///
     /// If the change revokes the agent's tokens, a revocation notice is added to the outbox.
-    pub(super) async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {
+    pub async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {
         let capabilities: Vec<&str> = after.capabilities.iter().collect();
         let parameters: [Parameter<'_>; 11] = [
             &before.id.0,

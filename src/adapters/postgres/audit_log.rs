@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::codec::{column, number, signed};
-use super::events::{EVENT, EventColumns, event};
-use super::statement::Parameter;
+use super::pool::statement::Parameter;
+use super::rows::codec::{column, number, signed};
+use super::rows::events::{EVENT, EventColumns, event};
+use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
-use super::where_clause::WhereClause;
 use crate::domain::audit::{
     AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally,
 };

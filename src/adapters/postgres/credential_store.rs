@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::codec::{self, CREDENTIAL, KindColumns, empty_page, number, page_of, signed};
-use super::statement::Parameter;
+use super::pool::statement::Parameter;
+use super::rows::codec::{self, CREDENTIAL, KindColumns, empty_page, number, page_of, signed};
 use super::store::Postgres;
 use super::transaction::Transaction;
 use crate::domain::agent::Agent;
@@ -221,7 +221,7 @@ impl Transaction<'_> {
     }
 
     /// Stores a new credential.
-    pub(super) async fn insert_credential(&mut self, credential: &Credential) -> Result<(), StoreError> {
+    pub async fn insert_credential(&mut self, credential: &Credential) -> Result<(), StoreError> {
         let kind = KindColumns::of(&credential.kind);
         let parameters: [Parameter<'_>; 12] = [
             &credential.id.0,

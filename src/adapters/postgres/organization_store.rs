@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::codec::{self, ORGANIZATION, empty_page, limit_column, page_of, signed};
-use super::statement::Parameter;
+use super::pool::statement::Parameter;
+use super::rows::codec::{self, ORGANIZATION, empty_page, limit_column, page_of, signed};
 use super::store::Postgres;
 use crate::domain::id::OrganizationId;
 use crate::domain::names::name_of;

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::codec::{column, number};
-use super::failure::inconsistent;
+use super::pool::failure::inconsistent;
+use super::rows::codec::{column, number};
 use super::store::Postgres;
 use crate::domain::id::{AgentId, OrganizationId, TokenId};
 use crate::domain::token::{RevocationNotice, RevocationTarget};

@@ -8,10 +8,10 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_postgres::{Error, Row};
 
-use super::codec::{column, signed};
-use super::events::{EventColumns, INSERT_EVENTS};
-use super::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
-use super::statement::{Parameter, STATEMENT};
+use super::pool::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
+use super::pool::statement::{Parameter, STATEMENT};
+use super::rows::codec::{column, signed};
+use super::rows::events::{EventColumns, INSERT_EVENTS};
 use super::store::Postgres;
 use crate::domain::audit::{Authority, NewAuditEvent};
 use crate::domain::id::{AgentId, OrganizationId};
@@ -65,7 +65,7 @@ SELECT EXISTS (
 ) AS holds";
 
 /// A transaction in progress. Dropped before [`commit`](Self::commit), it is rolled back.
-pub(super) struct Transaction<'a> {
+pub struct Transaction<'a> {
     store: &'a Postgres,
     /// `None` once the transaction has ended or the connection is lost.
     connection: Option<Object>,
@@ -80,7 +80,7 @@ impl Postgres {
     /// Begins a transaction that will record these events.
     ///
     /// Returns [`CallerRevoked`] if the caller's authority no longer holds.
-    pub(super) async fn begin(
+    pub async fn begin(
         &self,
         write: Write<'_>,
     ) -> Result<Result<Transaction<'_>, CallerRevoked>, StoreError> {
@@ -90,7 +90,7 @@ impl Postgres {
     /// Same as [`begin`](Self::begin), after waiting for `lock`.
     ///
     /// The lock comes first, so that the transaction blocks no gate while it waits for the lock.
-    pub(super) async fn begin_after(
+    pub async fn begin_after(
         &self,
         lock: &str,
         write: Write<'_>,
@@ -102,7 +102,7 @@ impl Postgres {
     ///
     /// PostgreSQL queues advisory locks fairly, so issuers cannot starve this writer as they would on the row lock. A
     /// transaction that revokes tokens (`is_revocation`) has reserved connections.
-    pub(super) async fn begin_exclusive(
+    pub async fn begin_exclusive(
         &self,
         organization: OrganizationId,
         is_revocation: bool,
@@ -175,11 +175,7 @@ impl Postgres {
 
 impl Transaction<'_> {
     /// Runs a statement and returns its rows.
-    pub(super) async fn query(
-        &mut self,
-        sql: &str,
-        parameters: &[Parameter<'_>],
-    ) -> Result<Vec<Row>, StoreError> {
+    pub async fn query(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         let connection = self.connection()?;
         let ask = async {
             let statement = connection.prepare_cached(sql).await?;
@@ -190,11 +186,7 @@ impl Transaction<'_> {
     }
 
     /// Runs a statement and returns the number of rows that it changed.
-    pub(super) async fn execute(
-        &mut self,
-        sql: &str,
-        parameters: &[Parameter<'_>],
-    ) -> Result<u64, StoreError> {
+    pub async fn execute(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, StoreError> {
         let connection = self.connection()?;
         let ask = async {
             let statement = connection.prepare_cached(sql).await?;
@@ -237,12 +229,12 @@ impl Transaction<'_> {
     }
 
     /// Blocks other changes that could remove the last administrator, until this transaction ends.
-    pub(super) async fn lock_administrators(&mut self) -> Result<(), StoreError> {
+    pub async fn lock_administrators(&mut self) -> Result<(), StoreError> {
         self.query(LOCK_ADMINISTRATORS, &[]).await.map(drop)
     }
 
     /// Whether this agent, or any agent if `None`, could administer at `now`.
-    pub(super) async fn has_administrator(
+    pub async fn has_administrator(
         &mut self,
         agent: Option<AgentId>,
         now: Timestamp,
@@ -252,7 +244,7 @@ impl Transaction<'_> {
     }
 
     /// Adds a notice to the outbox.
-    pub(super) async fn notify(&mut self, notice: &RevocationNotice) -> Result<(), StoreError> {
+    pub async fn notify(&mut self, notice: &RevocationNotice) -> Result<(), StoreError> {
         let (kind, subject, generation) = match notice.target {
             RevocationTarget::Token(id) => ("token", id.0, None),
             RevocationTarget::Agent(id, generation) => ("agent", id.0, Some(signed(generation))),
@@ -264,7 +256,7 @@ impl Transaction<'_> {
     }
 
     /// Records the events of the transaction.
-    pub(super) async fn record(
+    pub async fn record(
         &mut self,
         organization: OrganizationId,
         events: &[NewAuditEvent],
@@ -281,7 +273,7 @@ impl Transaction<'_> {
     /// Commits the transaction. If the answer was lost, the outcome is looked up.
     ///
     /// Returns [`StoreError::InDoubt`] if the outcome stays unknown.
-    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
         let Some(connection) = self.connection.take() else {
             return Err(unavailable("the transaction has ended"));
         };

@@ -14,19 +14,19 @@ use super::tls::{Tls, TlsError};
 const OPTIONS: &str = "-c statement_timeout=2000 -c lock_timeout=1000 \
     -c idle_in_transaction_session_timeout=1000 -c jit=off -c timezone=UTC";
 /// Time limit for opening a connection.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long sent bytes may stay unacknowledged.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connection settings for PostgreSQL.
 #[derive(Clone)]
 pub struct PgSettings {
-    pub(super) config: Config,
+    pub(crate) config: Config,
     /// The same configuration for each host of the URL alone, in the URL's order.
-    pub(super) hosts: Vec<Config>,
-    pub(super) tls: Tls,
+    pub(crate) hosts: Vec<Config>,
+    pub(crate) tls: Tls,
     /// `sslmode=allow`: connect without TLS, and with TLS if the server demands it.
-    pub(super) falls_back_to_tls: bool,
+    pub(crate) falls_back_to_tls: bool,
 }
 
 impl PgSettings {
@@ -87,7 +87,7 @@ impl PgSettings {
 
     /// Returns these settings without statement and lock timeouts, for long-running work.
     #[must_use]
-    pub(super) fn patient(&self) -> Self {
+    pub(crate) fn patient(&self) -> Self {
         let mut patient = self.clone();
         let options = self.config.get_options().unwrap_or_default();
         patient.config.options(format!("{options} -c statement_timeout=0 -c lock_timeout=0"));

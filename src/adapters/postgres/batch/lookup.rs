@@ -12,9 +12,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
-use super::codec::{self, AGENT, ORGANIZATION, column, number};
-use super::connect::Connector;
-use super::failure::{copy_for_waiter, inconsistent, unavailable};
+use crate::adapters::postgres::pool::connect::Connector;
+use crate::adapters::postgres::pool::failure::{copy_for_waiter, inconsistent, unavailable};
+use crate::adapters::postgres::rows::codec::{self, AGENT, ORGANIZATION, column, number};
 use crate::domain::agent::Agent;
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::organization::Organization;
@@ -63,7 +63,7 @@ const IS_WRITABLE: &str = "\
 SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS is_writable";
 
 /// Batchers for token status and for clients.
-pub(super) struct LookupBatch {
+pub struct LookupBatch {
     statuses: Batcher<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
     clients: Batcher<ClientQuestion, Answer<Client>>,
 }
@@ -103,7 +103,7 @@ impl ClientQuestion {
 type Answer<T> = Result<Option<T>, StoreError>;
 
 impl LookupBatch {
-    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
+    pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
         let kept =
             RevisionCache { agents: bounded(bytes_of_agent), organizations: bounded(bytes_of_organization) };
         Self {
@@ -115,19 +115,19 @@ impl LookupBatch {
     /// Returns the current status of the token with these claims and of its agent.
     ///
     /// `None` if the agent is unknown.
-    pub(super) async fn status(&self, claims: &Claims) -> Answer<TokenStatus> {
+    pub async fn status(&self, claims: &Claims) -> Answer<TokenStatus> {
         self.statuses.ask((claims.agent, Some(claims.id))).await?
     }
 
     /// Returns the agent with this ID; `None` if the agent is unknown.
-    pub(super) async fn agent(&self, id: AgentId) -> Answer<Arc<Agent>> {
+    pub async fn agent(&self, id: AgentId) -> Answer<Arc<Agent>> {
         Ok(self.statuses.ask((id, None)).await??.map(|status| status.agent))
     }
 
     /// Returns the client with this ID; `None` if the client is unknown.
     ///
     /// The client comes with the credentials that may match what it presents.
-    pub(super) async fn client(&self, agent: AgentId, kind: PresentedKind) -> Answer<Client> {
+    pub async fn client(&self, agent: AgentId, kind: PresentedKind) -> Answer<Client> {
         let question = match kind {
             PresentedKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
             PresentedKind::Key => ClientQuestion::Keys(agent),
@@ -137,7 +137,7 @@ impl LookupBatch {
     }
 
     /// Checks that the server answers and accepts writes.
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
+    pub async fn check(&self) -> Result<(), StoreError> {
         self.clients.ask(ClientQuestion::Health).await?.map(drop)
     }
 }

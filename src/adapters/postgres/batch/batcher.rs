@@ -13,10 +13,10 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connect::Connector;
-use super::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
-use super::settings::CONNECT_TIMEOUT;
-use super::statement::{Parameter, QueryError, STATEMENT};
+use crate::adapters::postgres::pool::connect::Connector;
+use crate::adapters::postgres::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
+use crate::adapters::postgres::pool::settings::CONNECT_TIMEOUT;
+use crate::adapters::postgres::pool::statement::{Parameter, QueryError, STATEMENT};
 use crate::ports::store_error::StoreError;
 
 /// Maximum number of requests queued in a batcher. Further requests are refused as unavailable.
@@ -39,14 +39,14 @@ const PATIENT_SESSION: &str =
 
 /// Background tasks of all batchers, and the signal that ends them.
 #[derive(Default)]
-pub(super) struct Batchers {
-    pub(super) tasks: TaskTracker,
+pub struct Batchers {
+    pub tasks: TaskTracker,
     end: CancellationToken,
 }
 
 impl Batchers {
     /// Drains all batchers and waits until their tasks have ended.
-    pub(super) async fn close(&self) {
+    pub async fn close(&self) {
         self.end.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -54,10 +54,10 @@ impl Batchers {
 }
 
 /// A question, with the channel for its answer.
-pub(super) type Pending<Q, A> = (Q, oneshot::Sender<A>);
+pub type Pending<Q, A> = (Q, oneshot::Sender<A>);
 
 /// Handle that submits questions to a batcher's task.
-pub(super) struct Batcher<Q, A> {
+pub struct Batcher<Q, A> {
     queue: mpsc::Sender<Pending<Q, A>>,
 }
 
@@ -65,7 +65,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Starts a batcher with a dedicated connection for this statement.
     ///
     /// `worker` must answer every question of a batch, whatever happens.
-    pub(super) fn new<W>(connector: &Connector, batchers: &Batchers, sql: &'static str, mut worker: W) -> Self
+    pub fn new<W>(connector: &Connector, batchers: &Batchers, sql: &'static str, mut worker: W) -> Self
     where
         W: BatchHandler<Q, A>,
     {
@@ -92,7 +92,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Submits a question and returns its answer.
     ///
     /// Returns [`StoreError::Unavailable`] if the queue is full or the batcher has ended.
-    pub(super) async fn ask(&self, question: Q) -> Result<A, StoreError> {
+    pub async fn ask(&self, question: Q) -> Result<A, StoreError> {
         let (sender, answer) = oneshot::channel();
         self.queue
             .try_send((question, sender))
@@ -102,7 +102,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 }
 
 /// Processing of a batch.
-pub(super) trait BatchHandler<Q, A>: Send + 'static {
+pub trait BatchHandler<Q, A>: Send + 'static {
     /// Answers every question of the batch.
     fn serve(
         &mut self,
@@ -112,7 +112,7 @@ pub(super) trait BatchHandler<Q, A>: Send + 'static {
 }
 
 /// A connection that reconnects automatically, with its prepared statement.
-pub(super) struct BatchConnection {
+pub struct BatchConnection {
     connector: Connector,
     sql: &'static str,
     session: &'static str,
@@ -126,12 +126,12 @@ impl BatchConnection {
     }
 
     /// Creates a connection that waits longer for locks.
-    pub(super) fn patient(connector: &Connector, sql: &'static str) -> Self {
+    pub fn patient(connector: &Connector, sql: &'static str) -> Self {
         Self { session: PATIENT_SESSION, ..Self::new(connector, sql) }
     }
 
     /// Runs the batcher's statement once and returns its rows.
-    pub(super) async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
+    pub async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
         let (client, statement) = self.wake().await.map_err(QueryError::NotSent)?;
         let outcome = timeout(STATEMENT, client.query(statement, parameters)).await;
         self.judge(outcome)
@@ -140,7 +140,7 @@ impl BatchConnection {
     /// Returns the rows of the batcher's statement, which must be read-only.
     ///
     /// The statement is retried once if the connection was lost.
-    pub(super) async fn read(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
+    pub async fn read(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         match self.run(parameters).await {
             Err(QueryError::ConnectionLost(_)) => Ok(self.run(parameters).await?),
             outcome => Ok(outcome?),
@@ -148,7 +148,7 @@ impl BatchConnection {
     }
 
     /// Returns the rows of another read-only statement, without a retry.
-    pub(super) async fn read_other(
+    pub async fn read_other(
         &mut self,
         sql: &str,
         parameters: &[Parameter<'_>],
@@ -159,7 +159,7 @@ impl BatchConnection {
     }
 
     /// Waits until another connection attempt is allowed.
-    pub(super) async fn rested(&self) {
+    pub async fn rested(&self) {
         if let Some(until) = self.rests_until {
             #[expect(clippy::disallowed_methods, reason = "a server that is away is not asked all the time")]
             tokio::time::sleep_until(until).await;

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use super::failure::inconsistent;
+use crate::adapters::postgres::pool::failure::inconsistent;
 use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use crate::domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
 use crate::domain::id::{AgentId, CredentialId, OrganizationId};
@@ -23,13 +23,13 @@ use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 
 /// Columns that [`agent`] reads.
-pub(super) const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
+pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
     deployment_env, status, created_at, updated_at, generation, revision";
 /// Columns that [`organization`] reads.
-pub(super) const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
+pub const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
 /// Columns that [`credential`] reads, from `credentials` joined with `credential_uses`.
-pub(super) const CREDENTIAL: &str = "credential_id, agent_id, public_key, fingerprint, secret_hash, \
+pub const CREDENTIAL: &str = "credential_id, agent_id, public_key, fingerprint, secret_hash, \
     previous_fingerprint, previous_hash, previous_until, created_at, expires_at, revoked_at, last_used_at, revision";
 
 /// Range of milliseconds since the epoch that `timestamptz` can safely hold.
@@ -38,7 +38,7 @@ pub(super) const CREDENTIAL: &str = "credential_id, agent_id, public_key, finger
 const TIMESTAMPTZ_RANGE: (i64, i64) = (-188_000_000_000_000, 9_200_000_000_000_000);
 
 /// Reads a column of a row.
-pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreError> {
+pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreError> {
     row.try_get(name).map_err(|error| inconsistent(format!("{name}: {error}")))
 }
 
@@ -48,17 +48,17 @@ fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Re
 }
 
 /// Reads a column that holds a number that is never negative.
-pub(super) fn number(row: &Row, name: &str) -> Result<u64, StoreError> {
+pub fn number(row: &Row, name: &str) -> Result<u64, StoreError> {
     column::<i64>(row, name)?.try_into().map_err(|_| inconsistent(format!("{name} is negative")))
 }
 
 /// Converts a number to the signed type of the database, saturating at its maximum.
-pub(super) fn signed(number: u64) -> i64 {
+pub fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Builds a page from rows that each contain the `total`.
-pub(super) fn page_of<T>(
+pub fn page_of<T>(
     rows: &[Row],
     read: impl Fn(&Row) -> Result<T, StoreError>,
 ) -> Result<Page<Arc<T>>, StoreError> {
@@ -67,18 +67,18 @@ pub(super) fn page_of<T>(
 }
 
 /// Builds an empty page from a row that contains the `total`.
-pub(super) fn empty_page<T>(rows: &[Row]) -> Result<Page<Arc<T>>, StoreError> {
+pub fn empty_page<T>(rows: &[Row]) -> Result<Page<Arc<T>>, StoreError> {
     let first = rows.first().ok_or_else(|| inconsistent("a list without a total"))?;
     Ok(Page { items: Vec::new(), total: number(first, "total")? })
 }
 
 /// Returns the value with this name; `None` if the name is unknown.
-pub(super) fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
+pub fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
     names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
 /// Reads an agent from the columns [`AGENT`].
-pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
+pub fn agent(row: &Row) -> Result<Agent, StoreError> {
     let capabilities = Scopes::capabilities(&column::<Vec<&str>>(row, "capabilities")?);
     Ok(Agent {
         id: AgentId(column(row, "agent_id")?),
@@ -98,7 +98,7 @@ pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
 }
 
 /// Reads an organization from the columns [`ORGANIZATION`].
-pub(super) fn organization(row: &Row) -> Result<Organization, StoreError> {
+pub fn organization(row: &Row) -> Result<Organization, StoreError> {
     let resources = column::<Vec<&str>>(row, "resources")?;
     let resources = resources.into_iter().map(ResourceUri::parse).collect::<Result<_, _>>();
     Ok(Organization {
@@ -133,7 +133,7 @@ fn limit(row: &Row, name: &str) -> Result<Option<Limit>, StoreError> {
 }
 
 /// Converts a limit to its column: null for the plan's limit, 0 for unlimited.
-pub(super) fn limit_column(limit: Option<Limit>) -> Option<i64> {
+pub fn limit_column(limit: Option<Limit>) -> Option<i64> {
     limit.map(|limit| match limit {
         Limit::Unlimited => 0,
         Limit::AtMost(most) => most.into(),
@@ -141,7 +141,7 @@ pub(super) fn limit_column(limit: Option<Limit>) -> Option<i64> {
 }
 
 /// Reads a credential from the columns [`CREDENTIAL`].
-pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
+pub fn credential(row: &Row) -> Result<Credential, StoreError> {
     let kind = match column::<Option<Value>>(row, "public_key")? {
         Some(jwk) => CredentialKind::Key(
             public_key(&jwk).ok_or_else(|| inconsistent("public_key holds an invalid value"))?,
@@ -181,7 +181,7 @@ fn fingerprint(row: &Row, name: &str) -> Result<Option<Fingerprint>, StoreError>
 }
 
 /// Columns that depend on a credential's kind.
-pub(super) struct KindColumns<'a> {
+pub struct KindColumns<'a> {
     pub public_key: Option<Value>,
     pub fingerprint: Option<&'a [u8]>,
     pub secret_hash: Option<&'a str>,
@@ -191,7 +191,7 @@ pub(super) struct KindColumns<'a> {
 }
 
 impl<'a> KindColumns<'a> {
-    pub(super) fn of(kind: &'a CredentialKind) -> Self {
+    pub fn of(kind: &'a CredentialKind) -> Self {
         let (current, previous, public_key) = match kind {
             CredentialKind::Secret { current, previous } => (Some(current), previous.as_ref(), None),
             CredentialKind::Key(key) => (None, None, Some(jwk(key))),

@@ -11,14 +11,14 @@ use crate::ports::store_error::{StoreError, with_causes};
 /// Time limit of one statement.
 ///
 /// Slightly longer than `statement_timeout`, so that the server reports the timeout first.
-pub(super) const STATEMENT: Duration = Duration::from_millis(2_500);
+pub const STATEMENT: Duration = Duration::from_millis(2_500);
 
 /// A parameter of a statement.
-pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
+pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// Reason that a statement has no result.
 #[derive(Debug)]
-pub(super) enum QueryError {
+pub enum QueryError {
     /// The server rejected the statement, which has changed nothing.
     Rejected(Error),
     /// The connection was lost, or no answer arrived in time.
@@ -29,7 +29,7 @@ pub(super) enum QueryError {
 
 impl QueryError {
     /// Returns the error and its causes as text.
-    pub(super) fn into_source(self) -> String {
+    pub fn into_source(self) -> String {
         with_causes(&StoreError::from(self))
     }
 }

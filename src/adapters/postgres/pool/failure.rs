@@ -8,20 +8,20 @@ use tokio_postgres::error::{Severity, SqlState};
 use crate::ports::store_error::{Cause, StoreError, with_causes};
 
 /// Name of the store in errors.
-pub(super) const STORE: &str = "PostgreSQL";
+pub const STORE: &str = "PostgreSQL";
 
 /// Error of a store that is unavailable or overloaded. Nothing was changed.
-pub(super) fn unavailable(source: impl Into<Cause>) -> StoreError {
+pub fn unavailable(source: impl Into<Cause>) -> StoreError {
     StoreError::Unavailable { store: STORE, source: source.into() }
 }
 
 /// Error of a change that may or may not be stored.
-pub(super) fn in_doubt(source: impl Into<Cause>) -> StoreError {
+pub fn in_doubt(source: impl Into<Cause>) -> StoreError {
     StoreError::InDoubt { store: STORE, source: source.into() }
 }
 
 /// Error of data, or of an answer, that should never occur.
-pub(super) fn inconsistent(what: impl Into<String>) -> StoreError {
+pub fn inconsistent(what: impl Into<String>) -> StoreError {
     StoreError::Inconsistent { store: STORE, what: what.into() }
 }
 
@@ -29,7 +29,7 @@ pub(super) fn inconsistent(what: impl Into<String>) -> StoreError {
 ///
 /// An error caused by the statement itself (data, constraints, names, privileges) is a bug. All other errors
 /// (connections, resources, timeouts, deadlocks, a standby that accepts no writes) are transient.
-pub(super) fn failed(error: Error) -> StoreError {
+pub fn failed(error: Error) -> StoreError {
     let Some(state) = error.as_db_error() else { return unavailable(error) };
     match state.code().code().get(..2) {
         Some("0A" | "21" | "22" | "23" | "42" | "XX") => {
@@ -42,7 +42,7 @@ pub(super) fn failed(error: Error) -> StoreError {
 /// Whether the server has answered that the statement failed.
 ///
 /// An error that ends the connection does not count, because the statement may have taken effect before it.
-pub(super) fn is_server_error(error: &Error) -> bool {
+pub fn is_server_error(error: &Error) -> bool {
     error.as_db_error().is_some_and(|state| {
         let code = state.code().code();
         let ends_the_connection = matches!(state.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
@@ -54,18 +54,18 @@ pub(super) fn is_server_error(error: &Error) -> bool {
 /// Whether the server accepts no writes: it has become a standby, or was set to read-only.
 ///
 /// The statement has changed nothing, and the connection is of no further use.
-pub(super) fn is_read_only(error: &Error) -> bool {
+pub fn is_read_only(error: &Error) -> bool {
     error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 /// Whether one row caused the failure: a constraint or data error (class 22, 23) or a lock timeout.
-pub(super) fn is_row_error(error: &Error) -> bool {
+pub fn is_row_error(error: &Error) -> bool {
     let Some(code) = error.code() else { return false };
     *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
 }
 
 /// Copies an error for each caller of a batch (`StoreError` is not `Clone`).
-pub(super) fn copy_for_waiter(error: &StoreError) -> StoreError {
+pub fn copy_for_waiter(error: &StoreError) -> StoreError {
     match error {
         StoreError::Unavailable { source, .. } => unavailable(with_causes(&**source)),
         StoreError::InDoubt { source, .. } => in_doubt(with_causes(&**source)),
@@ -76,4 +76,4 @@ pub(super) fn copy_for_waiter(error: &StoreError) -> StoreError {
 /// No answer arrived in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {0:?}")]
-pub(super) struct Timeout(pub Duration);
+pub struct Timeout(pub Duration);

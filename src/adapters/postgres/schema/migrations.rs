@@ -6,21 +6,21 @@ use refinery::{Migration, Runner};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
-use super::connect::Connector;
-use super::failure::{Timeout, failed, unavailable};
-use super::settings::PgSettings;
+use crate::adapters::postgres::pool::connect::Connector;
+use crate::adapters::postgres::pool::failure::{Timeout, failed, unavailable};
+use crate::adapters::postgres::pool::settings::PgSettings;
 use crate::ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
 const MIGRATIONS: [(&str, &str); 8] = [
-    ("V0001__organizations", include_str!("../../../migrations/0001_organizations.sql")),
-    ("V0002__agents", include_str!("../../../migrations/0002_agents.sql")),
-    ("V0003__credentials", include_str!("../../../migrations/0003_credentials.sql")),
-    ("V0004__audit_events", include_str!("../../../migrations/0004_audit_events.sql")),
-    ("V0005__tokens", include_str!("../../../migrations/0005_tokens.sql")),
-    ("V0006__outbox", include_str!("../../../migrations/0006_outbox.sql")),
-    ("V0007__audit_retention", include_str!("../../../migrations/0007_audit_retention.sql")),
-    ("V0008__least_power", include_str!("../../../migrations/0008_least_power.sql")),
+    ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
+    ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
+    ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
+    ("V0004__audit_events", include_str!("../../../../migrations/0004_audit_events.sql")),
+    ("V0005__tokens", include_str!("../../../../migrations/0005_tokens.sql")),
+    ("V0006__outbox", include_str!("../../../../migrations/0006_outbox.sql")),
+    ("V0007__audit_retention", include_str!("../../../../migrations/0007_audit_retention.sql")),
+    ("V0008__least_power", include_str!("../../../../migrations/0008_least_power.sql")),
 ];
 
 /// Latest schema version that this program knows.

@@ -23,26 +23,26 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers};
-use super::codec::{column, number, signed};
-use super::connect::Connector;
-use super::events::EventColumns;
-use super::failure::{copy_for_waiter, in_doubt, is_row_error};
 use super::lock_waiters::{LockWaiters, Outcome, Request};
-use super::statement::{Parameter, QueryError};
+use crate::adapters::postgres::pool::connect::Connector;
+use crate::adapters::postgres::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
+use crate::adapters::postgres::pool::statement::{Parameter, QueryError};
+use crate::adapters::postgres::rows::codec::{column, number, signed};
+use crate::adapters::postgres::rows::events::EventColumns;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::token_store::{IssueError, TokenIssue};
 
 /// Issue statement that skips gates and rows that are locked.
 static HURRIED: LazyLock<String> = LazyLock::new(|| {
-    include_str!("sql/token_store.issue.sql")
+    include_str!("../sql/token_store.issue.sql")
         .replace("{passes}", "pg_try_advisory_xact_lock_shared(1, gate)")
         .replace("{unlocked}", "SKIP LOCKED")
 });
 
 /// Issue statement that waits for locks.
 static PATIENT: LazyLock<String> = LazyLock::new(|| {
-    include_str!("sql/token_store.issue.sql")
+    include_str!("../sql/token_store.issue.sql")
         .replace("{passes}", "pg_advisory_xact_lock_shared(1, gate) IS NOT NULL")
         .replace("{unlocked}", "")
 });
@@ -61,16 +61,16 @@ const MAX_RACES: usize = 5;
 type Batch = Vec<Request>;
 
 /// Handle that submits tokens to the writer.
-pub(super) struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
+pub struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
 
 impl TokenIssueBatch {
-    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
+    pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
         let patient = LockWaiters::new(connector, batchers, &PATIENT, PatientWriter);
         Self(Batcher::new(connector, batchers, &HURRIED, Writer { patient }))
     }
 
     /// Lets a token be issued, and returns once its event is on disk.
-    pub(super) async fn issue(&self, issue: TokenIssue) -> Outcome {
+    pub async fn issue(&self, issue: TokenIssue) -> Outcome {
         self.0.ask(issue).await?
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::PoisonError;
 
-use super::failure::unavailable;
-use super::store::Postgres;
+use crate::adapters::postgres::pool::failure::unavailable;
+use crate::adapters::postgres::store::Postgres;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 
@@ -18,7 +18,7 @@ impl Postgres {
     /// Ensures that events of this instant have a partition.
     ///
     /// The database is asked once per month.
-    pub(super) async fn ensure_partition(&self, at: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn ensure_partition(&self, at: Timestamp) -> Result<(), StoreError> {
         if self.months.lock().unwrap_or_else(PoisonError::into_inner).contains(&at.month()) {
             return Ok(());
         }
@@ -26,12 +26,12 @@ impl Postgres {
     }
 
     /// Forgets which partitions exist, because a purge may have removed one.
-    pub(super) fn forget_partitions(&self) {
+    pub(crate) fn forget_partitions(&self) {
         self.months.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Creates the partition for this instant and those after it, if they are missing.
-    pub(super) async fn make_partitions(&self, at: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn make_partitions(&self, at: Timestamp) -> Result<(), StoreError> {
         // Unavailable, not in doubt, because no event for these partitions has been sent yet.
         let made = self.run(MAKE_ROOM, &[&at, &AHEAD]).await;
         made.map_err(|error| match error {

@@ -15,14 +15,14 @@ use crate::ports::store_error::StoreError;
 
 /// Opens connections according to the settings.
 #[derive(Clone)]
-pub(super) struct Connector(pub PgSettings);
+pub struct Connector(pub PgSettings);
 
 impl Connector {
     /// Opens a connection to the first writable host, within [`CONNECT_TIMEOUT`].
     ///
     /// The returned task ends with the connection. Each host has an equal share of the time, because a host that
     /// hangs must not prevent the others from being tried.
-    pub(super) async fn open(&self) -> Result<(Client, JoinHandle<()>), OpenError> {
+    pub async fn open(&self) -> Result<(Client, JoinHandle<()>), OpenError> {
         let hosts = &self.0.hosts;
         let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let mut last = OpenError::TimedOut(Timeout(CONNECT_TIMEOUT));
@@ -37,7 +37,7 @@ impl Connector {
     }
 
     /// Same as [`open`](Self::open), without the task.
-    pub(super) async fn open_in_time(&self) -> Result<Client, StoreError> {
+    pub async fn open_in_time(&self) -> Result<Client, StoreError> {
         Ok(self.open().await?.0)
     }
 
@@ -97,7 +97,7 @@ pub fn is_permanent(error: &StoreError) -> bool {
 
 /// Reason that no host could be connected to: the error of the last host.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
+pub enum OpenError {
     /// The last host refused the connection, or the connection failed.
     #[error(transparent)]
     Refused(tokio_postgres::Error),

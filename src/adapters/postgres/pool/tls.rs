@@ -14,13 +14,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Configuration of TLS connections.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<ClientConfig>);
+pub struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     /// Encrypts, and accepts any server (`prefer`, `require`).
     ///
     /// This protects against passive eavesdroppers only.
-    pub(super) fn unverified() -> Self {
+    pub fn unverified() -> Self {
         Self::with(Verifier { trusted: None, checks_name: false })
     }
 
@@ -28,7 +28,7 @@ impl Tls {
     ///
     /// The roots are those of the file, or the system's. With `checks_name` the certificate must also be valid for
     /// the host (`verify-full`). Without it, the name is not checked (`verify-ca`).
-    pub(super) fn verified(roots: Option<&Path>, checks_name: bool) -> Result<Self, TlsError> {
+    pub fn verified(roots: Option<&Path>, checks_name: bool) -> Result<Self, TlsError> {
         let certificates = match roots {
             Some(path) if path != Path::new("system") => of_file(path)?,
             _ => rustls_native_certs::load_native_certs().certs,
@@ -51,7 +51,7 @@ impl Tls {
         Self(Arc::new(config))
     }
 
-    pub(super) fn connector(&self) -> MakeRustlsConnect {
+    pub fn connector(&self) -> MakeRustlsConnect {
         MakeRustlsConnect::new(ClientConfig::clone(&self.0))
     }
 }

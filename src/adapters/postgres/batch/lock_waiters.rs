@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 use super::batcher::{BatchConnection, BatchHandler, Batchers, Pending};
-use super::connect::Connector;
-use super::failure::unavailable;
+use crate::adapters::postgres::pool::connect::Connector;
+use crate::adapters::postgres::pool::failure::unavailable;
 use crate::ports::token_store::{IssueError, TokenIssue};
 
 /// Maximum number of organizations waited for at once, each on its own connection.
@@ -21,16 +21,16 @@ const MAX_WAITING: usize = 4_096;
 const MAX_OF_ONE: usize = 256;
 
 /// Result of a request.
-pub(super) type Outcome = Result<(), IssueError>;
+pub type Outcome = Result<(), IssueError>;
 /// A request with the channel for its result.
-pub(super) type Request = Pending<TokenIssue, Outcome>;
+pub type Request = Pending<TokenIssue, Outcome>;
 
 /// Handle that submits requests to the queue.
-pub(super) struct LockWaiters(mpsc::Sender<(i32, Request)>);
+pub struct LockWaiters(mpsc::Sender<(i32, Request)>);
 
 impl LockWaiters {
     /// Creates a queue whose requests `handler` answers by this statement, waiting for locks.
-    pub(super) fn new<H>(connector: &Connector, batchers: &Batchers, sql: &'static str, handler: H) -> Self
+    pub fn new<H>(connector: &Connector, batchers: &Batchers, sql: &'static str, handler: H) -> Self
     where
         H: BatchHandler<TokenIssue, Outcome> + Clone,
     {
@@ -51,7 +51,7 @@ impl LockWaiters {
     }
 
     /// Queues a request, which is answered once its gate is free or the wait times out.
-    pub(super) fn wait(&self, gate: i32, request: Request) {
+    pub fn wait(&self, gate: i32, request: Request) {
         if let Err(refused) = self.0.try_send((gate, request)) {
             let (_, (_, reply)) = refused.into_inner();
             let _ = reply.send(Err(unavailable("too many requests wait for a lock").into()));

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
-use super::connect::Connector;
-use super::events::{EventColumns, INSERT_EVENTS};
-use super::failure::{copy_for_waiter, in_doubt, is_row_error};
-use super::statement::{Parameter, QueryError};
+use crate::adapters::postgres::pool::connect::Connector;
+use crate::adapters::postgres::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
+use crate::adapters::postgres::pool::statement::{Parameter, QueryError};
+use crate::adapters::postgres::rows::events::{EventColumns, INSERT_EVENTS};
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
@@ -51,15 +51,15 @@ type Outcome = Result<(), StoreError>;
 type Asked = (Revocation, NewAuditEvent);
 
 /// Handle that submits revocations to the writer.
-pub(super) struct RevocationBatch(Batcher<Asked, Outcome>);
+pub struct RevocationBatch(Batcher<Asked, Outcome>);
 
 impl RevocationBatch {
-    pub(super) fn new(connector: &Connector, batchers: &Batchers) -> Self {
+    pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
         Self(Batcher::new(connector, batchers, &REVOKE, Writer))
     }
 
     /// Revokes a token, and returns once the revocation and its event are on disk.
-    pub(super) async fn revoke(&self, revocation: Revocation, event: NewAuditEvent) -> Outcome {
+    pub async fn revoke(&self, revocation: Revocation, event: NewAuditEvent) -> Outcome {
         self.0.ask((revocation, event)).await?
     }
 }

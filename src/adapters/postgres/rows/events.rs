@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::codec::{column, named};
-use super::failure::inconsistent;
-use super::statement::Parameter;
+use crate::adapters::postgres::pool::failure::inconsistent;
+use crate::adapters::postgres::pool::statement::Parameter;
 use crate::domain::audit::{
     AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, ResourceType,
 };
@@ -18,11 +18,11 @@ use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 
 /// Columns that [`event`] reads.
-pub(super) const EVENT: &str = "event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, \
+pub const EVENT: &str = "event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, \
     ip_address, user_agent, metadata, occurred_at";
 
 /// Inserts the events in the parameters `$1` to `$11`, those of [`EventColumns::parameters`].
-pub(super) const INSERT_EVENTS: &str = "\
+pub const INSERT_EVENTS: &str = "\
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
     ip_address, user_agent, metadata, occurred_at)
 SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
@@ -33,7 +33,7 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text
 
 /// Events as one vector per column, so that one fixed statement stores any number of them.
 #[derive(Default)]
-pub(super) struct EventColumns<'a> {
+pub struct EventColumns<'a> {
     ids: Vec<Uuid>,
     organizations: Vec<Option<Uuid>>,
     agents: Vec<Option<Uuid>>,
@@ -49,7 +49,7 @@ pub(super) struct EventColumns<'a> {
 
 impl<'a> EventColumns<'a> {
     /// Collects the columns of these events, each with its organization.
-    pub(super) fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a NewAuditEvent)>) -> Self {
+    pub fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a NewAuditEvent)>) -> Self {
         let mut columns = Self::default();
         for (organization, draft) in events {
             columns.ids.push(draft.id.0);
@@ -71,13 +71,13 @@ impl<'a> EventColumns<'a> {
     /// Returns the parameters in the order of [`EVENT`], without the organization.
     ///
     /// For a statement that determines the organization itself.
-    pub(super) fn parameters_without_organization(&self) -> impl Iterator<Item = Parameter<'_>> {
+    pub fn parameters_without_organization(&self) -> impl Iterator<Item = Parameter<'_>> {
         let [id, _, others @ ..] = self.parameters();
         std::iter::once(id).chain(others)
     }
 
     /// Returns the parameters in the order of [`EVENT`].
-    pub(super) fn parameters(&self) -> [Parameter<'_>; 11] {
+    pub fn parameters(&self) -> [Parameter<'_>; 11] {
         [
             &self.ids,
             &self.organizations,
@@ -95,7 +95,7 @@ impl<'a> EventColumns<'a> {
 }
 
 /// Reads an event from the columns [`EVENT`].
-pub(super) fn event(row: &Row) -> Result<AuditEvent, StoreError> {
+pub fn event(row: &Row) -> Result<AuditEvent, StoreError> {
     fn of<T: Copy>(row: &Row, name: &str, names: &[(&'static str, T)]) -> Result<Option<T>, StoreError> {
         let Some(text) = column::<Option<&str>>(row, name)? else { return Ok(None) };
         named(names, text).map(Some).ok_or_else(|| inconsistent(format!("{name} holds an invalid value")))

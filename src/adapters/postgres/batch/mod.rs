@@ -1,0 +1,9 @@
+//! Statements that serve all waiting callers in one round trip.
+//!
+//! `lookup` batches reads; `token_issue` and `token_revocation` commit tokens and revocations in groups.
+
+pub mod batcher;
+mod lock_waiters;
+pub mod lookup;
+pub mod token_issue;
+pub mod token_revocation;

@@ -1,0 +1,7 @@
+//! Connections: settings, TLS, single statements and the classification of their errors.
+
+pub mod connect;
+pub mod failure;
+pub mod settings;
+pub mod statement;
+mod tls;

@@ -1,0 +1,5 @@
+//! Rows as values of the domain, and values as parameters of statements.
+
+pub mod codec;
+pub mod events;
+pub mod where_clause;
