@@ -349,9 +349,9 @@ impl Stores {
     pub async fn revoked_credentials(&self, agent: &Agent, count: u32, at: Timestamp) {
         if let Some(database) = &self.database {
             let sql = "INSERT INTO credentials (credential_id, agent_id, created_at, fingerprint, secret_hash, revoked_at, revision)
-                SELECT gen_random_uuid(), $1, now(), '12345678'::bytea, 'hash', $2, 1 FROM generate_series(1, $3::bigint)";
+                SELECT gen_random_uuid(), $1, now(), '12345678'::bytea, 'hash', to_timestamp($2::float8 / 1000), 1 FROM generate_series(1, $3::bigint)";
             let client = database.client(OWNER).await;
-            client.execute(sql, &[&agent.id.0, &at, &i64::from(count)]).await.expect("stored");
+            client.execute(sql, &[&agent.id.0, &(at.as_millis() as f64), &i64::from(count)]).await.expect("stored");
             return;
         }
         for _ in 0..count {

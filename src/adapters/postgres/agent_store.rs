@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
 use super::pool::statement::Parameter;
-use super::rows::codec::{self, AGENT, ORGANIZATION, empty_page, number, page_of, signed};
+use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, number, page_of, signed};
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
@@ -83,8 +83,8 @@ impl AgentStore for Postgres {
             &agent.owner.as_str(),
             &name_of(&DeploymentEnv::ALL, &agent.deployment_env),
             &name_of(&AgentStatus::ALL, &agent.status),
-            &agent.created_at,
-            &agent.updated_at,
+            &SqlTimestamp(agent.created_at),
+            &SqlTimestamp(agent.updated_at),
             &signed(agent.generation),
             &signed(agent.revision),
         ];
@@ -171,7 +171,7 @@ impl AgentStore for Postgres {
             return Err(UpdateAgentError::LastAdministrator);
         }
         if after.status == AgentStatus::Decommissioned {
-            change.execute(REVOKE_CREDENTIALS, &[&after.id.0, &now]).await?;
+            change.execute(REVOKE_CREDENTIALS, &[&after.id.0, &SqlTimestamp(now)]).await?;
         }
         change.record(after.organization, write.events).await?;
         Ok(change.commit().await?)
@@ -223,7 +223,7 @@ impl Transaction<'_> {
             &after.owner.as_str(),
             &name_of(&DeploymentEnv::ALL, &after.deployment_env),
             &name_of(&AgentStatus::ALL, &after.status),
-            &after.updated_at,
+            &SqlTimestamp(after.updated_at),
             &signed(after.generation),
             &signed(after.revision),
         ];

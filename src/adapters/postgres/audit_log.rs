@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::pool::statement::Parameter;
-use super::rows::codec::{column, number, signed};
+use super::rows::codec::{SqlTimestamp, column, number, signed};
 use super::rows::events::{EVENT, EventColumns, event};
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
@@ -86,9 +86,10 @@ impl AuditLog for Postgres {
             self.ensure_partition(tally.event.draft.at).await?;
         }
         let keys: Vec<&str> = tallies.iter().map(|tally| tally.key.as_str()).collect();
-        let minutes: Vec<Timestamp> = tallies.iter().map(|tally| tally.minute).collect();
+        let minutes: Vec<SqlTimestamp> = tallies.iter().map(|tally| SqlTimestamp(tally.minute)).collect();
         let counts: Vec<i64> = tallies.iter().map(|tally| signed(tally.count)).collect();
-        let clause: Vec<i64> = tallies.iter().map(|tally| signed(tally.samples.len() as u64)).collect();
+        let sample_counts: Vec<i64> =
+            tallies.iter().map(|tally| signed(tally.samples.len() as u64)).collect();
         let most = signed(MAX_SAMPLES as u64);
         let standing = EventColumns::of(tallies.iter().map(|tally| columns_of(&tally.event)));
         let samples =
@@ -96,7 +97,7 @@ impl AuditLog for Postgres {
         let full_keys: Vec<&str> = samples().map(|(tally, _)| tally.key.as_str()).collect();
         let seats: Vec<i64> = samples().map(|(_, (_, seat))| seat).collect();
         let full = EventColumns::of(samples().map(|(_, (event, _))| columns_of(event)));
-        let mut parameters: Vec<Parameter<'_>> = vec![&keys, &minutes, &counts, &clause, &most];
+        let mut parameters: Vec<Parameter<'_>> = vec![&keys, &minutes, &counts, &sample_counts, &most];
         parameters.extend(standing.parameters());
         parameters.extend([&full_keys as Parameter<'_>, &seats]);
         parameters.extend(full.parameters());
@@ -104,7 +105,7 @@ impl AuditLog for Postgres {
     }
 
     async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
-        self.run_in_batches(SETTLE_BATCH, SETTLE, &[&end, &i64::from(SETTLE_BATCH)]).await
+        self.run_in_batches(SETTLE_BATCH, SETTLE, &[&SqlTimestamp(end), &i64::from(SETTLE_BATCH)]).await
     }
 
     async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
@@ -114,13 +115,16 @@ impl AuditLog for Postgres {
         let action = filter.action.map(|action| name_of(&AuditAction::ALL, &action));
         let outcome = filter.outcome.map(|outcome| name_of(&Outcome::ALL, &outcome));
         let resource_type = filter.resource_type.map(|kind| name_of(&ResourceType::ALL, &kind));
-        let after = query.after.map(|after| (after.at, after.id.0));
+        let now = SqlTimestamp(query.now);
+        let from_date = filter.from.map(SqlTimestamp);
+        let to_date = filter.to.map(SqlTimestamp);
+        let after = query.after.map(|after| (SqlTimestamp(after.at), after.id.0));
         let (from, is_shown) = match organization {
             None => (EVENTS_AND_RETENTION, IS_SHOWN),
             Some(_) => ("audit_events", IS_SHOWN_OF_ONE),
         };
         let mut clause = WhereClause { condition: format!("WHERE {is_shown} "), ..WhereClause::default() };
-        clause.parameters.push((&query.now, Type::TIMESTAMPTZ));
+        clause.parameters.push((&now, Type::TIMESTAMPTZ));
         if let Some(organization) = &organization {
             clause.parameters.push((organization, Type::UUID));
         }
@@ -139,10 +143,10 @@ impl AuditLog for Postgres {
         if let Some(id) = &filter.resource_id {
             clause.add("resource_id", id, Type::UUID);
         }
-        if let Some(from) = &filter.from {
+        if let Some(from) = &from_date {
             clause.add_as("occurred_at >=", from, Type::TIMESTAMPTZ);
         }
-        if let Some(to) = &filter.to {
+        if let Some(to) = &to_date {
             clause.add_as("occurred_at <", to, Type::TIMESTAMPTZ);
         }
         if let Some((at, id)) = &after {
@@ -175,7 +179,7 @@ impl AuditLog for Postgres {
             "-- audit_log.find\nSELECT {EVENT} FROM {EVENTS_AND_RETENTION} WHERE event_id = $2 AND {IS_SHOWN}"
         );
         let _place = self.place(within.organization(), false).await?;
-        let rows = self.read(&sql, &[&now, &id.0]).await?;
+        let rows = self.read(&sql, &[&SqlTimestamp(now), &id.0]).await?;
         let found = rows.first().map(event).transpose()?;
         Ok(found.filter(|event| event.is_within(within)).map(Arc::new))
     }
@@ -202,7 +206,7 @@ impl Postgres {
         let mut removed = 0;
         let mut after = Some(Uuid::nil());
         while let Some(last) = after {
-            let rows = self.run(PURGE_EVENTS, &[&now, &grace, &batch, &last]).await?;
+            let rows = self.run(PURGE_EVENTS, &[&SqlTimestamp(now), &grace, &batch, &last]).await?;
             removed += number(&rows[0], "removed")?;
             after = column(&rows[0], "go_on_after")?;
         }
@@ -211,7 +215,7 @@ impl Postgres {
 
     async fn purge_remembered(&self, table: &str, is_past: &str, now: Timestamp) -> Result<(), StoreError> {
         let is_past = is_past.replace("{now}", PRESENT);
-        let late = now.plus_seconds(-CLOCK_SLACK_SECONDS);
+        let late = SqlTimestamp(now.plus_seconds(-CLOCK_SLACK_SECONDS));
         let sql = format!(
             "-- audit_log.purge_{table}\nWITH gone AS (DELETE FROM {table} WHERE ctid = ANY (ARRAY(\
              SELECT ctid FROM {table} WHERE {is_past} LIMIT {PURGE_BATCH} FOR UPDATE SKIP LOCKED)) RETURNING true) \

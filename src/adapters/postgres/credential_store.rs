@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::pool::statement::Parameter;
-use super::rows::codec::{self, CREDENTIAL, KindColumns, empty_page, number, page_of, signed};
+use super::rows::codec::{self, CREDENTIAL, KindColumns, SqlTimestamp, empty_page, number, page_of, signed};
 use super::store::Postgres;
 use super::transaction::Transaction;
 use crate::domain::agent::Agent;
@@ -67,7 +67,7 @@ impl CredentialStore for Postgres {
         max_live: u32,
         now: Timestamp,
     ) -> Result<(), InsertCredentialError> {
-        refuse_without_room(&self.read(COUNT, &[&agent.0, &now]).await?[0], max_live)
+        refuse_without_room(&self.read(COUNT, &[&agent.0, &SqlTimestamp(now)]).await?[0], max_live)
     }
 
     async fn insert(
@@ -81,7 +81,7 @@ impl CredentialStore for Postgres {
         if !change.lock_agent(agent).await? {
             return Err(InsertCredentialError::LostRace);
         }
-        let rows = change.query(COUNT, &[&agent.id.0, &write.at]).await?;
+        let rows = change.query(COUNT, &[&agent.id.0, &SqlTimestamp(write.at)]).await?;
         refuse_without_room(&rows[0], max_live)?;
         let kind = if matches!(credential.kind, CredentialKind::Key(_)) { "keys" } else { "secrets" };
         if number(&rows[0], kind)? >= MAX_UNREVOKED.into() {
@@ -163,8 +163,8 @@ impl CredentialStore for Postgres {
             &kind.previous_fingerprint,
             &kind.previous_hash,
             &kind.previous_until,
-            &after.expires_at,
-            &after.revoked_at,
+            &after.expires_at.map(SqlTimestamp),
+            &after.revoked_at.map(SqlTimestamp),
             &signed(after.revision),
         ];
         if change.execute(UPDATE, &parameters).await? == 0 {
@@ -192,7 +192,7 @@ impl CredentialStore for Postgres {
     }
 
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {
-        self.run(TOUCH, &[&agent.0, &id.0, &minute]).await.map(drop)
+        self.run(TOUCH, &[&agent.0, &id.0, &SqlTimestamp(minute)]).await.map(drop)
     }
 }
 
@@ -216,7 +216,7 @@ impl Transaction<'_> {
     }
 
     async fn live_credentials(&mut self, agent: AgentId, now: Timestamp) -> Result<u64, StoreError> {
-        let rows = self.query(COUNT, &[&agent.0, &now]).await?;
+        let rows = self.query(COUNT, &[&agent.0, &SqlTimestamp(now)]).await?;
         number(&rows[0], "live")
     }
 
@@ -227,14 +227,14 @@ impl Transaction<'_> {
             &credential.id.0,
             &credential.agent.0,
             &kind.public_key,
-            &credential.created_at,
+            &SqlTimestamp(credential.created_at),
             &kind.fingerprint,
             &kind.secret_hash,
             &kind.previous_fingerprint,
             &kind.previous_hash,
             &kind.previous_until,
-            &credential.expires_at,
-            &credential.revoked_at,
+            &credential.expires_at.map(SqlTimestamp),
+            &credential.revoked_at.map(SqlTimestamp),
             &signed(credential.revision),
         ];
         self.execute(INSERT, &parameters).await.map(drop)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::pool::statement::Parameter;
-use super::rows::codec::{self, ORGANIZATION, empty_page, limit_column, page_of, signed};
+use super::rows::codec::{self, ORGANIZATION, SqlTimestamp, empty_page, limit_column, page_of, signed};
 use super::store::Postgres;
 use crate::domain::id::OrganizationId;
 use crate::domain::names::name_of;
@@ -57,8 +57,8 @@ impl OrganizationStore for Postgres {
             &limit_column(organization.overrides.max_tokens_per_month),
             &limit_column(organization.overrides.requests_per_minute),
             &limit_column(organization.overrides.audit_retention_days),
-            &organization.created_at,
-            &organization.updated_at,
+            &SqlTimestamp(organization.created_at),
+            &SqlTimestamp(organization.updated_at),
             &signed(organization.generation),
             &signed(organization.revision),
         ];
@@ -131,7 +131,7 @@ impl OrganizationStore for Postgres {
             &limit_column(after.overrides.max_tokens_per_month),
             &limit_column(after.overrides.requests_per_minute),
             &limit_column(after.overrides.audit_retention_days),
-            &after.updated_at,
+            &SqlTimestamp(after.updated_at),
             &signed(after.generation),
             &signed(after.revision),
         ];

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::pool::failure::inconsistent;
-use super::rows::codec::{column, number};
+use super::rows::codec::{column, instant, number};
 use super::store::Postgres;
 use crate::domain::id::{AgentId, OrganizationId, TokenId};
 use crate::domain::token::{RevocationNotice, RevocationTarget};
@@ -42,6 +42,6 @@ fn pending_notice(row: &Row) -> Result<PendingNotice, StoreError> {
     };
     Ok(PendingNotice {
         id: NoticeId(column(row, "notice_id")?),
-        notice: RevocationNotice { target, until: column(row, "remembered_until")? },
+        notice: RevocationNotice { target, until: instant(row, "remembered_until")? },
     })
 }

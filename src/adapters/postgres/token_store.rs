@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::rows::codec::SqlTimestamp;
 use super::store::Postgres;
 use crate::domain::audit::NewAuditEvent;
 use crate::domain::id::AgentId;
@@ -23,7 +24,8 @@ impl TokenStore for Postgres {
     }
 
     async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        let outcome = self.run_once(SPEND, &[&agent.0, &&assertion.digest[..], &assertion.until]).await;
+        let outcome =
+            self.run_once(SPEND, &[&agent.0, &&assertion.digest[..], &SqlTimestamp(assertion.until)]).await;
         Ok(!outcome?.is_empty())
     }
 

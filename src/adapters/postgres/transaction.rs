@@ -10,7 +10,7 @@ use tokio_postgres::{Error, Row};
 
 use super::pool::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
 use super::pool::statement::{Parameter, STATEMENT};
-use super::rows::codec::{column, signed};
+use super::rows::codec::{SqlTimestamp, column, signed};
 use super::rows::events::{EventColumns, INSERT_EVENTS};
 use super::store::Postgres;
 use crate::domain::audit::{Authority, NewAuditEvent};
@@ -239,7 +239,7 @@ impl Transaction<'_> {
         agent: Option<AgentId>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let rows = self.query(HAS_ADMINISTRATOR, &[&agent.map(|id| id.0), &now]).await?;
+        let rows = self.query(HAS_ADMINISTRATOR, &[&agent.map(|id| id.0), &SqlTimestamp(now)]).await?;
         column(&rows[0], "has")
     }
 
@@ -252,7 +252,7 @@ impl Transaction<'_> {
                 ("organization", id.0, Some(signed(generation)))
             }
         };
-        self.execute(NOTIFY, &[&kind, &subject, &generation, &notice.until]).await.map(drop)
+        self.execute(NOTIFY, &[&kind, &subject, &generation, &SqlTimestamp(notice.until)]).await.map(drop)
     }
 
     /// Records the events of the transaction.

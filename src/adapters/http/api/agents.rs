@@ -11,7 +11,7 @@ use crate::adapters::http::error::{ApiError, Code};
 use crate::adapters::http::extract::context::Ctx;
 use crate::adapters::http::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum, organization_id};
 use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of, text};
-use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::oauth::authorization::{Bearer, Scope};
 use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
 use crate::app::agents::{AgentFilter, AgentsError};
 use crate::domain::agent::{
@@ -19,7 +19,6 @@ use crate::domain::agent::{
 };
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::scope::ManagementScope as Scope;
 use crate::domain::scope::Scopes;
 
 /// The operations on agents.
@@ -35,7 +34,7 @@ impl AgentsApi {
     async fn register(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         body: JsonBody<NewAgentBody>,
     ) -> Result<RegisterResponse, ApiError> {
         let agent = ctx.app.agents.register(&caller.0, body.0).await?;
@@ -50,7 +49,7 @@ impl AgentsApi {
     async fn list(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_READ")] caller: Bearer,
         query: Query<AgentsQuery>,
     ) -> Result<Json<AgentPage>, ApiError> {
         let AgentsRequest { organization, filter, page } = query.0;
@@ -65,7 +64,7 @@ impl AgentsApi {
     async fn read(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_READ")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<Json<AgentBody>, ApiError> {
         let agent = ctx.app.agents.find(&caller.0, agent_id.0.0).await?;
@@ -80,7 +79,7 @@ impl AgentsApi {
     async fn change(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         body: JsonBody<AgentChangeBody>,
     ) -> Result<Json<AgentBody>, ApiError> {
@@ -96,7 +95,7 @@ impl AgentsApi {
     async fn decommission(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<NoContent, ApiError> {
         ctx.app.agents.decommission(&caller.0, agent_id.0.0).await?;
@@ -111,7 +110,7 @@ impl AgentsApi {
     async fn revoke_tokens(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
     ) -> Result<NoContent, ApiError> {
         ctx.app.agents.revoke_tokens(&caller.0, agent_id.0.0).await?;

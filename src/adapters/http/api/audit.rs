@@ -10,12 +10,11 @@ use crate::adapters::http::error::{ApiError, Code, FieldError};
 use crate::adapters::http::extract::context::Ctx;
 use crate::adapters::http::extract::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
 use crate::adapters::http::extract::{Fields, Input, Query, one_of, text};
-use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::oauth::authorization::{Bearer, Scope};
 use crate::adapters::http::operation::{BEARER, Operation, Tag, operation};
 use crate::app::audit::{AuditError, AuditRequest};
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
 use crate::domain::id::{AgentId, EventId};
-use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on the audit log.
 pub struct AuditApi;
@@ -30,7 +29,7 @@ impl AuditApi {
     async fn list(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AuditRead")] caller: Bearer,
+        #[oai(scope = "Scope::AUDIT_READ")] caller: Bearer,
         query: Query<AuditQueryParameters>,
     ) -> Result<Json<AuditPageBody>, ApiError> {
         let page = ctx.app.audit.list(&caller.0, &query.0).await?;
@@ -45,7 +44,7 @@ impl AuditApi {
     async fn read(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AuditRead")] caller: Bearer,
+        #[oai(scope = "Scope::AUDIT_READ")] caller: Bearer,
         #[oai(name = "eventId")] event_id: Path<PathId<EventId>>,
     ) -> Result<Json<AuditEventBody>, ApiError> {
         let event = ctx.app.audit.find(&caller.0, event_id.0.0).await?;

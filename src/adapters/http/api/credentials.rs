@@ -11,14 +11,13 @@ use crate::adapters::http::error::{ApiError, Code, FieldError};
 use crate::adapters::http::extract::context::Ctx;
 use crate::adapters::http::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
 use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of};
-use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::oauth::authorization::{Bearer, Scope};
 use crate::adapters::http::oauth::jwk::{Jwk, read_jwk};
 use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
 use crate::app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::PageRequest;
-use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on credentials.
 pub struct CredentialsApi;
@@ -34,7 +33,7 @@ impl CredentialsApi {
     async fn generate(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         body: JsonBody<NewCredentialBody>,
     ) -> Result<GenerateResponse, ApiError> {
@@ -49,7 +48,7 @@ impl CredentialsApi {
     async fn list(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_READ")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         query: Query<CredentialsQuery>,
     ) -> Result<Json<CredentialPage>, ApiError> {
@@ -75,7 +74,7 @@ impl CredentialsApi {
     async fn rotate(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         #[oai(name = "credentialId")] credential_id: Path<PathId<CredentialId>>,
         body: JsonBody<RotationBody>,
@@ -98,7 +97,7 @@ impl CredentialsApi {
     async fn revoke(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsWrite")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         #[oai(name = "credentialId")] credential_id: Path<PathId<CredentialId>>,
     ) -> Result<NoContent, ApiError> {

@@ -13,7 +13,7 @@ use crate::adapters::http::error::{ApiError, Code};
 use crate::adapters::http::extract::context::Ctx;
 use crate::adapters::http::extract::wire::{EnumName, Instant, PathId};
 use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of, text};
-use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::oauth::authorization::{Bearer, Scope};
 use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
 use crate::app::organizations::{NewOrganization, OrganizationsError};
 use crate::domain::id::OrganizationId;
@@ -22,7 +22,6 @@ use crate::domain::organization::{
     ResourceUri, Slug,
 };
 use crate::domain::plan::{Limit, LimitOverrides, Plan};
-use crate::domain::scope::ManagementScope as Scope;
 
 /// The operations on organizations.
 pub struct OrganizationsApi;
@@ -36,7 +35,7 @@ impl OrganizationsApi {
     async fn create(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        #[oai(scope = "Scope::ADMIN_ORGS")] caller: Bearer,
         body: JsonBody<NewOrganizationBody>,
     ) -> Result<CreateResponse, ApiError> {
         let organization = ctx.app.organizations.create(&caller.0, body.0).await?;
@@ -51,7 +50,7 @@ impl OrganizationsApi {
     async fn list(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        #[oai(scope = "Scope::ADMIN_ORGS")] caller: Bearer,
         query: Query<PageQuery>,
     ) -> Result<Json<OrganizationPage>, ApiError> {
         let page = query.0;
@@ -71,7 +70,7 @@ impl OrganizationsApi {
     async fn read(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        #[oai(scope = "Scope::ADMIN_ORGS")] caller: Bearer,
         #[oai(name = "organizationId")] organization_id: Path<PathId<OrganizationId>>,
     ) -> Result<Json<OrganizationBody>, ApiError> {
         let id = organization_id.0.0;
@@ -87,7 +86,7 @@ impl OrganizationsApi {
     async fn change(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AdminOrgs")] caller: Bearer,
+        #[oai(scope = "Scope::ADMIN_ORGS")] caller: Bearer,
         #[oai(name = "organizationId")] organization_id: Path<PathId<OrganizationId>>,
         body: JsonBody<OrganizationChangeBody>,
     ) -> Result<Json<OrganizationBody>, ApiError> {

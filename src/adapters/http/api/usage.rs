@@ -9,12 +9,11 @@ use crate::adapters::http::error::{ApiError, Code};
 use crate::adapters::http::extract::context::Ctx;
 use crate::adapters::http::extract::wire::EnumName;
 use crate::adapters::http::extract::{Fields, Input, Query, text};
-use crate::adapters::http::oauth::authorization::Bearer;
+use crate::adapters::http::oauth::authorization::{Bearer, Scope};
 use crate::adapters::http::operation::{BEARER, Operation, Tag, operation};
 use crate::app::usage::{UsageError, UsageReport};
 use crate::domain::id::AgentId;
 use crate::domain::plan::Plan;
-use crate::domain::scope::ManagementScope as Scope;
 
 /// The usage report.
 pub struct UsageApi;
@@ -28,7 +27,7 @@ impl UsageApi {
     async fn read(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::AgentsRead")] caller: Bearer,
+        #[oai(scope = "Scope::AGENTS_READ")] caller: Bearer,
         query: Query<UsageQueryParameters>,
     ) -> Result<Json<UsageBody>, ApiError> {
         let report = ctx.app.usage.report(&caller.0, query.0).await?;

@@ -25,18 +25,29 @@ pub const OAUTH2: &str = "OAuth2";
 pub const CLIENT: &str = "ClientSecretBasic";
 /// URL of the token endpoint in the OpenAPI document.
 pub const TOKEN_URL: &str = "/api/v1/token";
-impl OAuthScopes for ManagementScope {
+/// Scope that an operation requires, in the OpenAPI document. The use case enforces it.
+pub struct Scope(ManagementScope);
+
+impl Scope {
+    pub const AGENTS_READ: Self = Self(ManagementScope::AgentsRead);
+    pub const AGENTS_WRITE: Self = Self(ManagementScope::AgentsWrite);
+    pub const TOKENS_READ: Self = Self(ManagementScope::TokensRead);
+    pub const AUDIT_READ: Self = Self(ManagementScope::AuditRead);
+    pub const ADMIN_ORGS: Self = Self(ManagementScope::AdminOrgs);
+}
+
+impl OAuthScopes for Scope {
     fn meta() -> Vec<MetaOAuthScope> {
-        let described = Self::ALL.iter().map(|scope| {
+        let described = ManagementScope::ALL.iter().map(|scope| {
             let description = match scope {
-                Self::AgentsRead => "Read agents and the usage of their organization",
-                Self::AgentsWrite => {
+                ManagementScope::AgentsRead => "Read agents and the usage of their organization",
+                ManagementScope::AgentsWrite => {
                     "Register, update, suspend and decommission agents; manage their credentials"
                 }
-                Self::CredentialsWrite => "Manage the caller's own credentials",
-                Self::TokensRead => "Introspect tokens",
-                Self::AuditRead => "Read the audit log",
-                Self::AdminOrgs => "Manage organizations; access all of them",
+                ManagementScope::CredentialsWrite => "Manage the caller's own credentials",
+                ManagementScope::TokensRead => "Introspect tokens",
+                ManagementScope::AuditRead => "Read the audit log",
+                ManagementScope::AdminOrgs => "Manage organizations; access all of them",
             };
             MetaOAuthScope { name: scope.as_str(), description: Some(description) }
         });
@@ -44,7 +55,7 @@ impl OAuthScopes for ManagementScope {
     }
 
     fn name(&self) -> &'static str {
-        self.as_str()
+        self.0.as_str()
     }
 }
 
@@ -240,7 +251,7 @@ fn oauth2_scheme() -> MetaSecurityScheme {
         authorization_url: None,
         token_url: Some(TOKEN_URL),
         refresh_url: None,
-        scopes: ManagementScope::meta(),
+        scopes: Scope::meta(),
     };
     let flows = MetaOAuthFlows {
         client_credentials: Some(flow),

@@ -4,13 +4,12 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
-use super::authorization::EitherAuthorization;
+use super::authorization::{EitherAuthorization, Scope};
 use super::form::{Form, FormFields};
 use crate::adapters::http::error::{ApiError, Code};
 use crate::adapters::http::extract::context::Ctx;
 use crate::adapters::http::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
 use crate::app::introspection::{ActiveToken, IntrospectionError};
-use crate::domain::scope::ManagementScope as Scope;
 
 /// The introspection endpoint.
 pub struct IntrospectionApi;
@@ -25,7 +24,7 @@ impl IntrospectionApi {
     async fn introspect(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::TokensRead")] caller: EitherAuthorization,
+        #[oai(scope = "Scope::TOKENS_READ")] caller: EitherAuthorization,
         form: Form<IntrospectionForm>,
     ) -> Result<Json<IntrospectionBody>, ApiError> {
         let caller = caller.authenticate(&ctx, &form).await?;

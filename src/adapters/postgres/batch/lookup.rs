@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
 use crate::adapters::postgres::pool::connect::Connector;
 use crate::adapters::postgres::pool::failure::{copy_for_waiter, inconsistent, unavailable};
-use crate::adapters::postgres::rows::codec::{self, AGENT, ORGANIZATION, column, number};
+use crate::adapters::postgres::rows::codec::{self, AGENT, ORGANIZATION, column, instant, number};
 use crate::domain::agent::Agent;
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::organization::Organization;
@@ -279,19 +279,19 @@ impl RevisionCache {
     ) -> Result<Vec<Found>, StoreError> {
         let mut agents = BatchResult::default();
         let mut organizations = BatchResult::default();
-        let mut clause = Vec::with_capacity(rows.len());
+        let mut placed = Vec::with_capacity(rows.len());
         for row in rows {
             let agent: Uuid = column(row, "agent_id")?;
             let organization: Uuid = column(row, "organization_id")?;
             agents.look(agent, self.agents.get(&agent), |kept| {
                 Ok((kept.revision, kept.updated_at)
-                    == (number(row, "agent_revision")?, column(row, "agent_updated_at")?))
+                    == (number(row, "agent_revision")?, instant(row, "agent_updated_at")?))
             })?;
             organizations.look(organization, self.organizations.get(&organization), |kept| {
                 Ok((kept.revision, kept.updated_at)
-                    == (number(row, "organization_revision")?, column(row, "organization_updated_at")?))
+                    == (number(row, "organization_revision")?, instant(row, "organization_updated_at")?))
             })?;
-            clause.push((column::<i64>(row, "place")?, agent, organization));
+            placed.push((column::<i64>(row, "place")?, agent, organization));
         }
         let agent = |row: &Row| codec::agent(row).map(|agent| (agent.id.0, agent));
         agents.read_missing(connection, &agents_by_id(), &self.agents, agent).await?;
@@ -300,7 +300,7 @@ impl RevisionCache {
             .read_missing(connection, &organizations_by_id(), &self.organizations, organization)
             .await?;
         let gone = || inconsistent("an agent or organization disappeared while it was read");
-        clause
+        placed
             .into_iter()
             .map(|(place, agent, organization)| {
                 Ok(Found {

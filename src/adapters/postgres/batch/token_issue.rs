@@ -27,9 +27,8 @@ use super::lock_waiters::{LockWaiters, Outcome, Request};
 use crate::adapters::postgres::pool::connect::Connector;
 use crate::adapters::postgres::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
 use crate::adapters::postgres::pool::statement::{Parameter, QueryError};
-use crate::adapters::postgres::rows::codec::{column, number, signed};
+use crate::adapters::postgres::rows::codec::{SqlTimestamp, column, number, signed};
 use crate::adapters::postgres::rows::events::EventColumns;
-use crate::domain::time::Timestamp;
 use crate::ports::store_error::{StoreError, with_causes};
 use crate::ports::token_store::{IssueError, TokenIssue};
 
@@ -184,8 +183,9 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     let revisions: Vec<i64> = issues().map(|issue| signed(issue.revision)).collect();
     let digests: Vec<Option<&[u8]>> =
         issues().map(|issue| issue.assertion.as_ref().map(|assertion| &assertion.digest[..])).collect();
-    let untils: Vec<Option<Timestamp>> =
-        issues().map(|issue| issue.assertion.as_ref().map(|assertion| assertion.until)).collect();
+    let untils: Vec<Option<SqlTimestamp>> = issues()
+        .map(|issue| issue.assertion.as_ref().map(|assertion| SqlTimestamp(assertion.until)))
+        .collect();
     let events = EventColumns::of(issues().map(|issue| (None, &issue.event)));
     let mut parameters: Vec<Parameter<'_>> =
         vec![&agents, &credentials, &fingerprints, &revisions, &digests, &untils];
@@ -234,7 +234,7 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
 /// Returns all requests if the database cannot be asked.
 async fn without_those_there(connection: &mut BatchConnection, batch: Batch) -> Batch {
     let events: Vec<Uuid> = batch.iter().map(|(issue, _)| issue.event.id.0).collect();
-    let times: Vec<Timestamp> = batch.iter().map(|(issue, _)| issue.event.at).collect();
+    let times: Vec<SqlTimestamp> = batch.iter().map(|(issue, _)| SqlTimestamp(issue.event.at)).collect();
     let Ok(rows) = connection.read_other(WHICH_ARE_THERE, &[&events, &times]).await else { return batch };
     let there: HashSet<Uuid> = rows.iter().filter_map(|row| column(row, "event_id").ok()).collect();
     let mut rest = Vec::new();

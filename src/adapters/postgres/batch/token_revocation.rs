@@ -13,9 +13,9 @@ use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
 use crate::adapters::postgres::pool::connect::Connector;
 use crate::adapters::postgres::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
 use crate::adapters::postgres::pool::statement::{Parameter, QueryError};
+use crate::adapters::postgres::rows::codec::SqlTimestamp;
 use crate::adapters::postgres::rows::events::{EventColumns, INSERT_EVENTS};
 use crate::domain::audit::NewAuditEvent;
-use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 use crate::ports::token_store::Revocation;
 
@@ -89,7 +89,8 @@ impl BatchHandler<Asked, Outcome> for Writer {
 
 async fn write(connection: &mut BatchConnection, asked: &[&Asked]) -> Result<(), QueryError> {
     let tokens: Vec<Uuid> = asked.iter().map(|(revocation, _)| revocation.token.0).collect();
-    let untils: Vec<Timestamp> = asked.iter().map(|(revocation, _)| revocation.until).collect();
+    let untils: Vec<SqlTimestamp> =
+        asked.iter().map(|(revocation, _)| SqlTimestamp(revocation.until)).collect();
     let events =
         EventColumns::of(asked.iter().map(|(revocation, event)| (Some(revocation.organization), event)));
     let mut parameters = events.parameters().to_vec();

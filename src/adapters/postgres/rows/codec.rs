@@ -42,6 +42,16 @@ pub fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str) -> Result<T, StoreEr
     row.try_get(name).map_err(|error| inconsistent(format!("{name}: {error}")))
 }
 
+/// Reads an instant.
+pub fn instant(row: &Row, name: &str) -> Result<Timestamp, StoreError> {
+    column::<SqlTimestamp>(row, name).map(|at| at.0)
+}
+
+/// Reads an instant that may be null.
+pub fn optional_instant(row: &Row, name: &str) -> Result<Option<Timestamp>, StoreError> {
+    column::<Option<SqlTimestamp>>(row, name).map(|at| at.map(|at| at.0))
+}
+
 /// Reads a text column of a row and parses its value.
 fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
     parse(column(row, name)?).ok_or_else(|| inconsistent(format!("{name} holds an invalid value")))
@@ -90,8 +100,8 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
         owner: parsed(row, "owner", |text| Owner::parse(text).ok())?,
         deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
         status: parsed(row, "status", |text| named(&AgentStatus::ALL, text))?,
-        created_at: column(row, "created_at")?,
-        updated_at: column(row, "updated_at")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
         generation: number(row, "generation")?,
         revision: number(row, "revision")?,
     })
@@ -114,8 +124,8 @@ pub fn organization(row: &Row) -> Result<Organization, StoreError> {
             requests_per_minute: limit(row, "requests_per_minute")?,
             audit_retention_days: limit(row, "audit_retention_days")?,
         },
-        created_at: column(row, "created_at")?,
-        updated_at: column(row, "updated_at")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
         generation: number(row, "generation")?,
         revision: number(row, "revision")?,
     })
@@ -156,7 +166,7 @@ pub fn credential(row: &Row) -> Result<Credential, StoreError> {
                 None => None,
                 Some(fingerprint) => Some(PreviousSecret {
                     secret: StoredSecret { fingerprint, hash: SecretHash(column(row, "previous_hash")?) },
-                    until: column(row, "previous_until")?,
+                    until: instant(row, "previous_until")?,
                 }),
             };
             CredentialKind::Secret { current, previous }
@@ -166,10 +176,10 @@ pub fn credential(row: &Row) -> Result<Credential, StoreError> {
         id: CredentialId(column(row, "credential_id")?),
         agent: AgentId(column(row, "agent_id")?),
         kind,
-        created_at: column(row, "created_at")?,
-        expires_at: column(row, "expires_at")?,
-        revoked_at: column(row, "revoked_at")?,
-        last_used_at: column(row, "last_used_at")?,
+        created_at: instant(row, "created_at")?,
+        expires_at: optional_instant(row, "expires_at")?,
+        revoked_at: optional_instant(row, "revoked_at")?,
+        last_used_at: optional_instant(row, "last_used_at")?,
         revision: number(row, "revision")?,
     })
 }
@@ -187,7 +197,7 @@ pub struct KindColumns<'a> {
     pub secret_hash: Option<&'a str>,
     pub previous_fingerprint: Option<&'a [u8]>,
     pub previous_hash: Option<&'a str>,
-    pub previous_until: Option<Timestamp>,
+    pub previous_until: Option<SqlTimestamp>,
 }
 
 impl<'a> KindColumns<'a> {
@@ -202,7 +212,7 @@ impl<'a> KindColumns<'a> {
             secret_hash: current.map(|secret| secret.hash.0.as_str()),
             previous_fingerprint: previous.map(|previous| &previous.secret.fingerprint.0[..]),
             previous_hash: previous.map(|previous| previous.secret.hash.0.as_str()),
-            previous_until: previous.map(|previous| previous.until),
+            previous_until: previous.map(|previous| SqlTimestamp(previous.until)),
         }
     }
 }
@@ -226,10 +236,14 @@ fn public_key(jwk: &Value) -> Option<PublicKey> {
     }
 }
 
-impl ToSql for Timestamp {
+/// An instant as a `timestamptz`.
+#[derive(Clone, Copy, Debug)]
+pub struct SqlTimestamp(pub Timestamp);
+
+impl ToSql for SqlTimestamp {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         // The nearest end of PostgreSQL's range serves as well as an instant outside the range.
-        let millis = self.as_millis().clamp(TIMESTAMPTZ_RANGE.0, TIMESTAMPTZ_RANGE.1);
+        let millis = self.0.as_millis().clamp(TIMESTAMPTZ_RANGE.0, TIMESTAMPTZ_RANGE.1);
         let distance = Duration::from_millis(millis.unsigned_abs());
         let at = if millis < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance };
         at.to_sql(kind, out)
@@ -242,14 +256,14 @@ impl ToSql for Timestamp {
     to_sql_checked!();
 }
 
-impl<'a> FromSql<'a> for Timestamp {
+impl<'a> FromSql<'a> for SqlTimestamp {
     fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let at = SystemTime::from_sql(kind, raw)?;
         let millis = match at.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_millis())?,
             Err(before) => -i64::try_from(before.duration().as_millis())?,
         };
-        Ok(Self::from_millis(millis))
+        Ok(Self(Timestamp::from_millis(millis)))
     }
 
     fn accepts(kind: &Type) -> bool {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::codec::{column, named};
+use super::codec::{SqlTimestamp, column, instant, named};
 use crate::adapters::postgres::pool::failure::inconsistent;
 use crate::adapters::postgres::pool::statement::Parameter;
 use crate::domain::audit::{
@@ -14,7 +14,6 @@ use crate::domain::audit::{
 };
 use crate::domain::id::{AgentId, EventId, OrganizationId};
 use crate::domain::names::name_of;
-use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
 
 /// Columns that [`event`] reads.
@@ -44,7 +43,7 @@ pub struct EventColumns<'a> {
     addresses: Vec<Option<IpAddr>>,
     user_agents: Vec<Option<&'a str>>,
     metadata: Vec<String>,
-    times: Vec<Timestamp>,
+    times: Vec<SqlTimestamp>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -63,7 +62,7 @@ impl<'a> EventColumns<'a> {
             columns.addresses.push(draft.origin.address);
             columns.user_agents.push(draft.origin.user_agent.as_deref());
             columns.metadata.push(serde_json::to_string(draft.metadata.as_map()).unwrap_or_default());
-            columns.times.push(draft.at);
+            columns.times.push(SqlTimestamp(draft.at));
         }
         columns
     }
@@ -114,7 +113,7 @@ pub fn event(row: &Row) -> Result<AuditEvent, StoreError> {
             resource: kind.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
             origin: Origin { address: column(row, "ip_address")?, user_agent: column(row, "user_agent")? },
             metadata: Metadata::of_stored(metadata),
-            at: column(row, "occurred_at")?,
+            at: instant(row, "occurred_at")?,
         },
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 
 use crate::adapters::postgres::pool::failure::unavailable;
+use crate::adapters::postgres::rows::codec::SqlTimestamp;
 use crate::adapters::postgres::store::Postgres;
 use crate::domain::time::Timestamp;
 use crate::ports::store_error::StoreError;
@@ -33,7 +34,7 @@ impl Postgres {
     /// Creates the partition for this instant and those after it, if they are missing.
     pub(crate) async fn make_partitions(&self, at: Timestamp) -> Result<(), StoreError> {
         // Unavailable, not in doubt, because no event for these partitions has been sent yet.
-        let made = self.run(MAKE_ROOM, &[&at, &AHEAD]).await;
+        let made = self.run(MAKE_ROOM, &[&SqlTimestamp(at), &AHEAD]).await;
         made.map_err(|error| match error {
             StoreError::InDoubt { source, .. } => unavailable(source),
             other => other,
