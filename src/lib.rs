@@ -8,7 +8,7 @@
 //! everything that touches the outside world is an adapter.
 //!
 //! ```text
-//! adapters::http ──▶ app ──▶ ports ◀── adapters::{memory, postgres, redis, resilient, crypto, system}
+//! adapters::http ──▶ app ──▶ ports ◀── adapters::{memory, postgres, redis, crypto, system}
 //!                     │        │
 //!                     └────────┴──▶ domain
 //! ```

@@ -10,6 +10,7 @@ use agentidp::adapters::system::keep_memory_private;
 use agentidp::config::{
     BootstrapArgs, Cli, Command, ConfigError, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
 };
+use agentidp::ports::error_chain::error_chain;
 use agentidp::wiring::{self, Service, StartError};
 use clap::Parser as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(error)) => wrong(&error.to_string()),
         Err(error) => {
-            eprintln!("agentidp: {}", error.in_one_line());
+            eprintln!("agentidp: {}", error_chain(&error));
             ExitCode::FAILURE
         }
     }

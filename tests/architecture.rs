@@ -10,14 +10,13 @@ use syn::visit::{self, Visit};
 use walkdir::WalkDir;
 
 /// A folder or file of `src`, and the modules that it may import.
-const TABLE: [(&str, &[&str]); 12] = [
+const TABLE: [(&str, &[&str]); 11] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
     ("app", &["domain", "ports", "app"]),
     ("adapters/memory", &["domain", "ports", "adapters::memory"]),
     ("adapters/postgres", &["domain", "ports", "shares", "adapters::postgres"]),
     ("adapters/redis", &["domain", "ports", "adapters::redis"]),
-    ("adapters/resilient", &["domain", "ports", "adapters::resilient"]),
     ("adapters/crypto", &["domain", "ports", "shares", "adapters::crypto"]),
     ("adapters/system", &["domain", "ports", "adapters::system"]),
     ("adapters/http", &["domain", "app", "adapters::http"]),

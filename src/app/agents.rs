@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::ports::Ports;
 use crate::domain::agent::{
-    Agent, AgentChange, AgentStatus, AgentType, Decommissioned, DeploymentEnv, Email, Owner, Version,
+    Agent, AgentChange, AgentFilter, AgentStatus, AgentType, Decommissioned, DeploymentEnv, Email, Owner,
+    Version,
 };
 use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::scope::{ManagementScope, Scopes};
 use crate::domain::time::Timestamp;
-pub use crate::ports::agent_store::AgentFilter;
 use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids;
@@ -27,10 +28,10 @@ pub(super) const KILL_ATTEMPTS: usize = 16;
 /// Use cases of agents.
 #[derive(Clone)]
 pub struct Agents {
-    pub(super) store: Arc<dyn AgentStore>,
-    pub(super) events: Events,
-    pub(super) ids: Arc<dyn Ids>,
-    pub(super) clock: Arc<dyn Clock>,
+    store: Arc<dyn AgentStore>,
+    events: Events,
+    ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
 }
 
 /// An agent to be registered.
@@ -53,6 +54,15 @@ pub struct NewAgent {
 }
 
 impl Agents {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self {
+            store: ports.stores.agents.clone(),
+            events: Events::new(ports.ids.clone()),
+            ids: ports.ids.clone(),
+            clock: ports.clock.clone(),
+        }
+    }
+
     /// Registers an agent.
     pub async fn register(&self, caller: &Caller, new: NewAgent) -> Result<Agent, AgentsError> {
         caller.require(ManagementScope::AgentsWrite)?;

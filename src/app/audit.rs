@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::caller::{Caller, Forbidden};
+use super::ports::Ports;
 use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
 use crate::domain::id::{AgentId, EventId, OrganizationId};
 use crate::domain::names::name_of;
@@ -19,9 +20,9 @@ use crate::ports::store_error::StoreError;
 /// Reads and purges the audit log.
 #[derive(Clone)]
 pub struct Audit {
-    pub(super) log: Arc<dyn AuditLog>,
-    pub(super) cursors: Arc<dyn CursorSeal>,
-    pub(super) clock: Arc<dyn Clock>,
+    log: Arc<dyn AuditLog>,
+    cursors: Arc<dyn CursorSeal>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Parameters of a list of audit events.
@@ -47,6 +48,10 @@ pub struct AuditPage {
 }
 
 impl Audit {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self { log: ports.stores.audit.clone(), cursors: ports.cursors.clone(), clock: ports.clock.clone() }
+    }
+
     /// Returns a page of events.
     ///
     /// Following the cursors yields each event stored before the first page exactly once. Returns

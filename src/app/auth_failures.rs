@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::audit_buffer::AuditBuffer;
 use super::events::{EventDetails, Events};
+use super::ports::Ports;
 use super::request_context::{AdmissionError, RequestContext};
+use super::settings::Settings;
 use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::plan::Limit;
@@ -18,12 +20,12 @@ use crate::ports::rate_limiter::{RateKey, RateLimiter};
 /// Counts and records failed authentications.
 #[derive(Clone)]
 pub struct AuthFailures {
-    pub(super) limiter: Arc<dyn RateLimiter>,
-    pub(super) buffer: Arc<AuditBuffer>,
-    pub(super) events: Events,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) requests_per_minute: u32,
-    pub(super) exhausted: Arc<ExhaustedNetworks>,
+    limiter: Arc<dyn RateLimiter>,
+    buffer: Arc<AuditBuffer>,
+    events: Events,
+    clock: Arc<dyn Clock>,
+    requests_per_minute: u32,
+    exhausted: Arc<ExhaustedNetworks>,
 }
 
 /// Networks that have exceeded their limit of failures.
@@ -60,6 +62,17 @@ pub struct ClaimedClient {
 }
 
 impl AuthFailures {
+    pub(super) fn new(ports: &Ports, buffer: Arc<AuditBuffer>, settings: &Settings) -> Self {
+        Self {
+            limiter: ports.stores.limiter.clone(),
+            buffer,
+            events: Events::new(ports.ids.clone()),
+            clock: ports.clock.clone(),
+            requests_per_minute: settings.address_requests_per_minute,
+            exhausted: Arc::default(),
+        }
+    }
+
     /// Counts a failure against the client address.
     ///
     /// On `Ok` the failure may be reported to the client. Returns [`AdmissionError::RateLimited`] if the address has

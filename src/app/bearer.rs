@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
+use super::ports::Ports;
 use super::request_context::{AdmissionError, RequestContext};
 use crate::domain::token::Audience;
 use crate::ports::clock::Clock;
@@ -15,14 +16,24 @@ use crate::ports::token_store::TokenStore;
 /// Authenticates callers by their access tokens.
 #[derive(Clone)]
 pub struct Bearer {
-    pub(super) tokens: Arc<dyn TokenStore>,
-    pub(super) signer: Arc<dyn TokenSigner>,
-    pub(super) limiter: Arc<dyn RateLimiter>,
-    pub(super) auth_failures: AuthFailures,
-    pub(super) clock: Arc<dyn Clock>,
+    tokens: Arc<dyn TokenStore>,
+    signer: Arc<dyn TokenSigner>,
+    limiter: Arc<dyn RateLimiter>,
+    auth_failures: AuthFailures,
+    clock: Arc<dyn Clock>,
 }
 
 impl Bearer {
+    pub(super) fn new(ports: &Ports, auth_failures: AuthFailures) -> Self {
+        Self {
+            tokens: ports.stores.tokens.clone(),
+            signer: ports.signer.clone(),
+            limiter: ports.stores.limiter.clone(),
+            auth_failures,
+            clock: ports.clock.clone(),
+        }
+    }
+
     /// Authenticates the caller by its access token, and applies its rate limit.
     ///
     /// The token must be active and issued for this service; a token for a resource server is refused.

@@ -43,8 +43,8 @@ pub struct Administrator {
 }
 
 impl Bootstrap {
-    pub(super) fn new(ports: &Ports, events: Events) -> Self {
-        Self { ports: ports.clone(), events }
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self { ports: ports.clone(), events: Events::new(ports.ids.clone()) }
     }
 
     /// Returns the organization `default`, and creates it if it does not exist.

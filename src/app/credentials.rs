@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::ports::Ports;
 use crate::domain::agent::{Agent, Decommissioned};
 use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::credential::{
@@ -34,14 +35,14 @@ const ATTEMPTS: usize = 8;
 /// Use cases of credentials.
 #[derive(Clone)]
 pub struct Credentials {
-    pub(super) agents: Arc<dyn AgentStore>,
-    pub(super) store: Arc<dyn CredentialStore>,
-    pub(super) hasher: Arc<dyn SecretHasher>,
-    pub(super) verifier: Arc<dyn AssertionVerifier>,
-    pub(super) secrets: Arc<dyn Secrets>,
-    pub(super) events: Events,
-    pub(super) ids: Arc<dyn Ids>,
-    pub(super) clock: Arc<dyn Clock>,
+    agents: Arc<dyn AgentStore>,
+    store: Arc<dyn CredentialStore>,
+    hasher: Arc<dyn SecretHasher>,
+    verifier: Arc<dyn AssertionVerifier>,
+    secrets: Arc<dyn Secrets>,
+    events: Events,
+    ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
 }
 
 /// A credential to be created.
@@ -83,6 +84,19 @@ pub struct MadeCredential {
 }
 
 impl Credentials {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self {
+            agents: ports.stores.agents.clone(),
+            store: ports.stores.credentials.clone(),
+            hasher: ports.hasher.clone(),
+            verifier: ports.assertions.clone(),
+            secrets: ports.secrets.clone(),
+            events: Events::new(ports.ids.clone()),
+            ids: ports.ids.clone(),
+            clock: ports.clock.clone(),
+        }
+    }
+
     /// Creates a credential for an agent, in addition to its existing ones.
     pub async fn generate(
         &self,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::audit_buffer::AuditBuffer;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::ports::Ports;
+use super::settings::Settings;
 use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
 use crate::domain::scope::{ManagementScope, Scopes};
 use crate::domain::token::{Audience, Claims};
@@ -16,12 +18,12 @@ use crate::ports::token_store::TokenStore;
 /// Introspects tokens for resource servers.
 #[derive(Clone)]
 pub struct Introspection {
-    pub(super) store: Arc<dyn TokenStore>,
-    pub(super) signer: Arc<dyn TokenSigner>,
-    pub(super) buffer: Arc<AuditBuffer>,
-    pub(super) events: Events,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) issuer: Arc<str>,
+    store: Arc<dyn TokenStore>,
+    signer: Arc<dyn TokenSigner>,
+    buffer: Arc<AuditBuffer>,
+    events: Events,
+    clock: Arc<dyn Clock>,
+    issuer: Arc<str>,
 }
 
 /// Properties of an active token.
@@ -46,6 +48,17 @@ impl ActiveToken {
 }
 
 impl Introspection {
+    pub(super) fn new(ports: &Ports, buffer: Arc<AuditBuffer>, settings: &Settings) -> Self {
+        Self {
+            store: ports.stores.tokens.clone(),
+            signer: ports.signer.clone(),
+            buffer,
+            events: Events::new(ports.ids.clone()),
+            clock: ports.clock.clone(),
+            issuer: settings.issuer.clone(),
+        }
+    }
+
     /// Returns the token's properties if the token is active and within the caller's tenancy.
     ///
     /// `None` if the token is inactive, foreign or malformed; nothing distinguishes these cases.

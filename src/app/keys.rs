@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use super::ports::Ports;
 use crate::domain::jwk::PublishedKey;
 use crate::ports::token_signer::TokenSigner;
 
 /// Publishes this service's public keys.
 #[derive(Clone)]
 pub struct Keys {
-    pub(super) signer: Arc<dyn TokenSigner>,
+    signer: Arc<dyn TokenSigner>,
 }
 
 impl Keys {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self { signer: ports.signer.clone() }
+    }
+
     /// Returns every key that signs, will sign or still verifies, the signing key first.
     pub fn published(&self) -> Vec<PublishedKey> {
         self.signer.published_keys()

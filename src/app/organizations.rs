@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::agents::KILL_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::ports::Ports;
 use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent};
 use crate::domain::id::OrganizationId;
 use crate::domain::organization::{
@@ -23,10 +24,10 @@ use crate::ports::write::{CallerRevoked, Write};
 /// Use cases of organizations. All of them require `admin:orgs`.
 #[derive(Clone)]
 pub struct Organizations {
-    pub(super) store: Arc<dyn OrganizationStore>,
-    pub(super) events: Events,
-    pub(super) ids: Arc<dyn Ids>,
-    pub(super) clock: Arc<dyn Clock>,
+    store: Arc<dyn OrganizationStore>,
+    events: Events,
+    ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
 }
 
 /// An organization to be created.
@@ -45,6 +46,15 @@ pub struct NewOrganization {
 }
 
 impl Organizations {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self {
+            store: ports.stores.organizations.clone(),
+            events: Events::new(ports.ids.clone()),
+            ids: ports.ids.clone(),
+            clock: ports.clock.clone(),
+        }
+    }
+
     /// Creates an organization.
     pub async fn create(
         &self,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::ports::Ports;
 use crate::domain::audit::{AuditAction, Metadata};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
@@ -16,13 +17,22 @@ use crate::ports::token_store::{Revocation, TokenStore};
 /// Revokes tokens.
 #[derive(Clone)]
 pub struct Revocations {
-    pub(super) store: Arc<dyn TokenStore>,
-    pub(super) signer: Arc<dyn TokenSigner>,
-    pub(super) events: Events,
-    pub(super) clock: Arc<dyn Clock>,
+    store: Arc<dyn TokenStore>,
+    signer: Arc<dyn TokenSigner>,
+    events: Events,
+    clock: Arc<dyn Clock>,
 }
 
 impl Revocations {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self {
+            store: ports.stores.tokens.clone(),
+            signer: ports.signer.clone(),
+            events: Events::new(ports.ids.clone()),
+            clock: ports.clock.clone(),
+        }
+    }
+
     /// Revokes a token. Once this returns `Ok`, the token is inactive on every instance.
     ///
     /// Returns `Ok` and stores nothing if the token was not signed by this service, has expired by the clock of

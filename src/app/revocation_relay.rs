@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use super::ports::Ports;
 use crate::ports::outbox::Outbox;
 use crate::ports::revocation_cache::RevocationCache;
 use crate::ports::store_error::StoreError;
@@ -14,12 +15,16 @@ const BATCH: u32 = 200;
 /// Publishes the notices of the outbox to the revocation cache.
 #[derive(Clone)]
 pub struct RevocationRelay {
-    pub(super) outbox: Arc<dyn Outbox>,
+    outbox: Arc<dyn Outbox>,
     /// Shared cache; if `None`, no notice is published.
-    pub(super) cache: Option<Arc<dyn RevocationCache>>,
+    cache: Option<Arc<dyn RevocationCache>>,
 }
 
 impl RevocationRelay {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self { outbox: ports.stores.outbox.clone(), cache: ports.stores.revocation_cache.clone() }
+    }
+
     /// Publishes pending notices, then deletes them (at least once; publishing is idempotent).
     ///
     /// A notice that the cache refuses stays in the outbox, and the others of its batch are still published. The

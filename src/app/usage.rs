@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
+use super::ports::Ports;
 use crate::domain::id::AgentId;
 use crate::domain::organization::Organization;
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::Month;
+use crate::domain::usage::Usage;
 use crate::ports::agent_store::AgentStore;
 use crate::ports::clock::Clock;
 use crate::ports::organization_store::OrganizationStore;
 use crate::ports::store_error::StoreError;
-pub use crate::ports::usage_store::Usage;
 use crate::ports::usage_store::{UsageQuery, UsageStore};
 
 /// Maximum number of clients in a report.
@@ -20,10 +21,10 @@ const BUSIEST_CLIENTS: u32 = 100;
 /// Reports the usage of organizations.
 #[derive(Clone)]
 pub struct UsageReports {
-    pub(super) store: Arc<dyn UsageStore>,
-    pub(super) agents: Arc<dyn AgentStore>,
-    pub(super) organizations: Arc<dyn OrganizationStore>,
-    pub(super) clock: Arc<dyn Clock>,
+    store: Arc<dyn UsageStore>,
+    agents: Arc<dyn AgentStore>,
+    organizations: Arc<dyn OrganizationStore>,
+    clock: Arc<dyn Clock>,
 }
 
 /// An organization's usage in the current month, with its limits.
@@ -38,6 +39,15 @@ pub struct UsageReport {
 }
 
 impl UsageReports {
+    pub(super) fn new(ports: &Ports) -> Self {
+        Self {
+            store: ports.stores.usage.clone(),
+            agents: ports.stores.agents.clone(),
+            organizations: ports.stores.organizations.clone(),
+            clock: ports.clock.clone(),
+        }
+    }
+
     /// Returns the usage of the caller's organization, or that of a client's organization.
     ///
     /// If a client is named, only this client is listed. Returns [`UsageError::NoSuchAgent`] if it is unknown or outside the caller's tenancy.

@@ -75,7 +75,8 @@ mod tests {
 
     use super::*;
     use crate::domain::time::Timestamp;
-    use crate::ports::usage_store::{MonthlyUsage, Usage, UsageQuery};
+    use crate::domain::usage::{MonthlyUsage, Usage};
+    use crate::ports::usage_store::UsageQuery;
 
     /// Counts 7 tokens for every client, and keeps what is published.
     #[derive(Default)]

@@ -280,6 +280,26 @@ impl Owner {
     }
 }
 
+/// Filter of a list of agents. A field that is `None` matches every agent.
+#[derive(Clone, Debug, Default)]
+pub struct AgentFilter {
+    /// Owner of the agent.
+    pub owner: Option<Owner>,
+    /// Type of the agent.
+    pub agent_type: Option<AgentType>,
+    /// Status of the agent.
+    pub status: Option<AgentStatus>,
+}
+
+impl AgentFilter {
+    /// Returns whether the agent matches every field of the filter.
+    pub fn matches(&self, agent: &Agent) -> bool {
+        self.owner.as_ref().is_none_or(|owner| *owner == agent.owner)
+            && self.agent_type.is_none_or(|agent_type| agent_type == agent.agent_type)
+            && self.status.is_none_or(|status| status == agent.status)
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use proptest::prelude::*;

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod client;
 pub mod credential;
 pub mod generation;
 pub mod id;
@@ -19,3 +20,4 @@ pub mod secret;
 pub mod tenancy;
 pub mod time;
 pub mod token;
+pub mod usage;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use super::write::{CallerRevoked, Write};
-use crate::domain::agent::{Agent, AgentStatus, AgentType, Owner};
+use crate::domain::agent::{Agent, AgentFilter};
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Page, PageRequest};
@@ -59,26 +59,6 @@ pub trait AgentStore: Send + Sync {
     /// [`LastAdministrator`](UpdateAgentError::LastAdministrator) if the change would leave no active agent
     /// with `admin:orgs` and a live credential in any active organization.
     async fn update(&self, before: &Agent, after: &Agent, write: Write<'_>) -> Result<(), UpdateAgentError>;
-}
-
-/// Filter of a list of agents. A field that is `None` matches every agent.
-#[derive(Clone, Debug, Default)]
-pub struct AgentFilter {
-    /// Owner of the agent.
-    pub owner: Option<Owner>,
-    /// Type of the agent.
-    pub agent_type: Option<AgentType>,
-    /// Status of the agent.
-    pub status: Option<AgentStatus>,
-}
-
-impl AgentFilter {
-    /// Returns whether the agent matches every field of the filter.
-    pub fn matches(&self, agent: &Agent) -> bool {
-        self.owner.as_ref().is_none_or(|owner| *owner == agent.owner)
-            && self.agent_type.is_none_or(|agent_type| agent_type == agent.agent_type)
-            && self.status.is_none_or(|status| status == agent.status)
-    }
 }
 
 /// Error of [`AgentStore::insert`].

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use super::write::{CallerRevoked, Write};
 use crate::domain::agent::Agent;
+use crate::domain::client::RegisteredClient;
 use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::organization::Organization;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
@@ -85,7 +85,11 @@ pub trait CredentialStore: Send + Sync {
     /// Returns what is needed to authenticate a client, in one look-up; `None` if it is unknown.
     ///
     /// Returns a [`StoreError`] if the store cannot answer.
-    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError>;
+    async fn find_client(
+        &self,
+        agent: AgentId,
+        kind: PresentedKind,
+    ) -> Result<Option<RegisteredClient>, StoreError>;
 
     /// Records that the credential was used in this minute, without an event.
     ///
@@ -115,17 +119,6 @@ pub enum PresentedKind {
     Key,
     /// No usable credential: only the identity of the client is wanted, without its credentials.
     None,
-}
-
-/// A client with its organization and the credentials that may match what it presents.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// The agent that the client is.
-    pub agent: Arc<Agent>,
-    /// The agent's organization.
-    pub organization: Arc<Organization>,
-    /// Credentials that may match. Expired or revoked ones may be among them.
-    pub candidates: Vec<Arc<Credential>>,
 }
 
 /// Error of [`CredentialStore::insert`].

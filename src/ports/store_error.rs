@@ -39,9 +39,3 @@ pub enum StoreError {
         what: String,
     },
 }
-
-/// Returns an error and all of its causes in one sentence, for the log.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

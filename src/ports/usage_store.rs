@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::time::Month;
+use crate::domain::usage::{MonthlyUsage, Usage};
 
 /// Counts agents and tokens. The limits are enforced by the same counts.
 #[async_trait]
@@ -32,26 +33,4 @@ pub struct UsageQuery {
     pub client: Option<AgentId>,
     /// Maximum number of clients to return.
     pub clients: u32,
-}
-
-/// Usage of an organization.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// Number of agents that are not decommissioned.
-    pub agents: u64,
-    /// Number of tokens in the month, of all clients of the organization.
-    pub tokens: u64,
-    /// Clients with their numbers of tokens in the month, busiest first.
-    pub by_client: Vec<(AgentId, u32)>,
-}
-
-/// Number of tokens that a client was issued in a month.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MonthlyUsage {
-    /// The client.
-    pub client: AgentId,
-    /// The month.
-    pub month: Month,
-    /// Number of its tokens in that month.
-    pub tokens: u64,
 }

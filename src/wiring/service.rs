@@ -11,7 +11,6 @@ use tokio::time::{Instant, timeout};
 
 use super::background;
 use super::stores::{ClockSource, OpenStores, StartError, wait_for};
-
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };

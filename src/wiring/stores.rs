@@ -12,14 +12,14 @@ use crate::adapters::postgres::{
     self, MigrationError, PgSettings, Postgres, SchemaVersion, migrate, privileges, schema_version,
 };
 use crate::adapters::redis::{
-    Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings, RedisUsageMirror,
+    FallbackRateLimiter, FallbackTokenStore, Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings,
+    RedisUsageMirror,
 };
-use crate::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
+use crate::app::Stores;
 use crate::app::bootstrap::BootstrapError;
 use crate::config::{ConfigError, StoreArgs};
 use crate::ports::clock::Clock;
 use crate::ports::store_error::StoreError;
-use crate::ports::stores::Stores;
 
 /// Interval at which a store that is unavailable at start is retried.
 const TRY_EVERY: Duration = Duration::from_millis(250);
@@ -261,21 +261,4 @@ pub enum StartError {
     /// A migration failed, or the schema version could not be read.
     #[error("PostgreSQL")]
     Migration(#[from] MigrationError),
-}
-
-impl StartError {
-    /// Returns the error and its causes in one line.
-    pub fn in_one_line(&self) -> String {
-        let mut line = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            // Some errors already contain the message of their source.
-            if !line.contains(&text) {
-                line = format!("{line}: {text}");
-            }
-            source = cause.source();
-        }
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
-    }
 }

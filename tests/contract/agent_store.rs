@@ -1,10 +1,10 @@
-use agentidp::domain::agent::{AgentChange, AgentStatus};
+use agentidp::domain::agent::{AgentChange, AgentFilter, AgentStatus};
 use agentidp::domain::audit::AuditAction;
 use agentidp::domain::credential::CredentialStatus;
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::tenancy::Tenancy;
-use agentidp::ports::agent_store::{AgentFilter, InsertAgentError, UpdateAgentError};
+use agentidp::ports::agent_store::{InsertAgentError, UpdateAgentError};
 
 use crate::fixtures::*;
 

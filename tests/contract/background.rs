@@ -6,9 +6,9 @@ use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
 use agentidp::domain::audit::Origin;
 use agentidp::domain::jwk::KeyType;
+use agentidp::domain::usage::MonthlyUsage;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::usage_mirror::UsageMirror;
-use agentidp::ports::usage_store::MonthlyUsage;
 use async_trait::async_trait;
 
 use crate::fixtures::*;

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::adapters::postgres::Postgres;
+use agentidp::adapters::redis::{FallbackRateLimiter, FallbackTokenStore};
 use agentidp::adapters::redis::{
     Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings, RedisUsageMirror,
 };
-use agentidp::adapters::resilient::{FallbackRateLimiter, FallbackTokenStore};
+use agentidp::app::Stores as Ports;
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::{
     AuditAction, AuditEvent, Authority, Metadata, NewAuditEvent, Origin, Outcome, Resource, Tally,
@@ -26,7 +27,6 @@ use agentidp::domain::token::{Audience, Claims};
 use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock;
 use agentidp::ports::credential_store::CredentialUpdate;
-use agentidp::ports::stores::Stores as Ports;
 use agentidp::ports::token_store::TokenIssue;
 use agentidp::ports::write::Write;
 use uuid::Uuid;
@@ -351,7 +351,10 @@ impl Stores {
             let sql = "INSERT INTO credentials (credential_id, agent_id, created_at, fingerprint, secret_hash, revoked_at, revision)
                 SELECT gen_random_uuid(), $1, now(), '12345678'::bytea, 'hash', to_timestamp($2::float8 / 1000), 1 FROM generate_series(1, $3::bigint)";
             let client = database.client(OWNER).await;
-            client.execute(sql, &[&agent.id.0, &(at.as_millis() as f64), &i64::from(count)]).await.expect("stored");
+            client
+                .execute(sql, &[&agent.id.0, &(at.as_millis() as f64), &i64::from(count)])
+                .await
+                .expect("stored");
             return;
         }
         for _ in 0..count {

@@ -2,10 +2,10 @@ use std::process::Command;
 
 use agentidp::domain::id::AgentId;
 use agentidp::domain::token::{RevocationNotice, RevocationTarget};
+use agentidp::domain::usage::MonthlyUsage;
 use agentidp::ports::rate_limiter::{RateKey, RateLimiter as _};
 use agentidp::ports::revocation_cache::RevocationCache as _;
 use agentidp::ports::usage_mirror::UsageMirror as _;
-use agentidp::ports::usage_store::MonthlyUsage;
 
 use crate::fixtures::*;
 use crate::servers::redis_url;

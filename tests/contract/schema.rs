@@ -2,7 +2,7 @@
 
 use agentidp::adapters::postgres::{migrate, privileges};
 use agentidp::adapters::system::SystemClock;
-use agentidp::domain::agent::{AgentStatus, AgentType, Owner};
+use agentidp::domain::agent::{AgentFilter, AgentStatus, AgentType, Owner};
 use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, NewAuditEvent, Outcome, ResourceType};
 use agentidp::domain::credential::CredentialStatus;
 use agentidp::domain::id::{AgentId, TokenId};
@@ -10,10 +10,10 @@ use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{Limit, LimitOverrides, Limits, Plan};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::CLOCK_SLACK_SECONDS;
-use agentidp::ports::agent_store::AgentFilter;
 use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock as _;
-use agentidp::ports::store_error::{StoreError, with_causes};
+use agentidp::ports::error_chain::error_chain;
+use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{Revocation, SpentAssertion};
 use agentidp::ports::usage_store::UsageQuery;
 use tokio_postgres::Client;
@@ -293,7 +293,7 @@ async fn partitions_are_made_for_plausible_times_only() {
     let outcome =
         stores.audit.tally(&[tally("late", &[AuditEvent { organization: None, draft: late }], 0)]).await;
     let Err(StoreError::Unavailable { source, .. }) = outcome else { panic!("{outcome:?}") };
-    assert!(with_causes(&*source).contains("the clock of an instance is wrong"), "{source}");
+    assert!(error_chain(&*source).contains("the clock of an instance is wrong"), "{source}");
 }
 
 /// A clock that is days ahead must not make revoked tokens active.

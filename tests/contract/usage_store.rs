@@ -1,5 +1,6 @@
 use agentidp::domain::plan::LimitOverrides;
-use agentidp::ports::usage_store::{MonthlyUsage, Usage, UsageQuery};
+use agentidp::domain::usage::{MonthlyUsage, Usage};
+use agentidp::ports::usage_store::UsageQuery;
 
 use crate::fixtures::*;
 

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agentidp::domain::agent::Agent;
+use agentidp::app::Stores;
+use agentidp::domain::agent::{Agent, AgentFilter};
 use agentidp::domain::audit::NewAuditEvent;
+use agentidp::domain::client::RegisteredClient;
 use agentidp::domain::credential::{Credential, CredentialStatus};
 use agentidp::domain::id::{AgentId, CredentialId, OrganizationId};
 use agentidp::domain::organization::{Organization, Slug};
@@ -12,15 +14,14 @@ use agentidp::domain::page::{Page, PageRequest};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Claims, TokenStatus};
-use agentidp::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
+use agentidp::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use agentidp::ports::credential_store::{
-    Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
+    CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use agentidp::ports::organization_store::{
     InsertOrganizationError, OrganizationStore, UpdateOrganizationError,
 };
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::stores::Stores;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 use agentidp::ports::write::Write;
 use async_trait::async_trait;
@@ -221,7 +222,11 @@ impl CredentialStore for Faulty {
         self.around(true, self.stores.credentials.update(agent, change, write)).await
     }
 
-    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {
+    async fn find_client(
+        &self,
+        agent: AgentId,
+        kind: PresentedKind,
+    ) -> Result<Option<RegisteredClient>, StoreError> {
         self.around(false, self.stores.credentials.find_client(agent, kind)).await
     }
 

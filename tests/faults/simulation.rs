@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::App;
+use agentidp::app::Stores;
 use agentidp::app::agents::{AgentsError, NewAgent};
 use agentidp::app::bearer::BearerError;
 use agentidp::app::bootstrap::Administrator;
@@ -26,7 +27,6 @@ use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
-use agentidp::ports::stores::Stores;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

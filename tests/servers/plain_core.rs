@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet};
 use agentidp::adapters::system::{SystemIds, SystemSecrets};
+use agentidp::app::Stores;
 use agentidp::app::client_auth::{PresentedCredentials, PresentedHeader};
 use agentidp::app::{App, Ports, Settings};
-use agentidp::domain::id::AgentId;
-use agentidp::domain::id::OrganizationId;
+use agentidp::domain::id::{AgentId, OrganizationId};
 use agentidp::domain::secret::{ClientSecret, SecretHash};
 use agentidp::ports::clock::Clock;
 use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
-use agentidp::ports::stores::Stores;
 use async_trait::async_trait;
 
 /// Issuer URL of the core.

@@ -7,7 +7,7 @@ use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
 use serde_json::{Value, json};
 
-use crate::app::{HasherError, StoreError, with_causes};
+use crate::app::{HasherError, StoreError, error_chain};
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:ident),+ $(,)?) => {
@@ -241,7 +241,7 @@ fn some_seconds() -> i64 {
 
 impl From<StoreError> for ApiError {
     fn from(failure: StoreError) -> Self {
-        let cause = with_causes(&failure);
+        let cause = error_chain(&failure);
         match failure {
             StoreError::Unavailable { .. } => {
                 Self::new(Code::ServiceUnavailable, "a required store is unavailable; no change was made")
@@ -267,7 +267,7 @@ impl From<HasherError> for ApiError {
                 "the server is overloaded; no change was made; retry later",
             )
             .with_retry_after(some_seconds()),
-            HasherError::Broken(_) => Self::internal(&with_causes(&failure)),
+            HasherError::Broken(_) => Self::internal(&error_chain(&failure)),
         }
     }
 }

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::page_of;
-use crate::domain::agent::{Agent, AgentStatus};
+use crate::domain::agent::{Agent, AgentFilter, AgentStatus};
 use crate::domain::credential::Credential;
 use crate::domain::id::AgentId;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;
-use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
+use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use crate::ports::store_error::StoreError;
 use crate::ports::write::Write;
 

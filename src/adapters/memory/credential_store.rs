@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use super::Memory;
 use super::state::{State, page_of};
 use crate::domain::agent::Agent;
+use crate::domain::client::RegisteredClient;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::time::Timestamp;
 use crate::ports::credential_store::{
-    Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
+    CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use crate::ports::store_error::StoreError;
 use crate::ports::write::Write;
@@ -106,7 +107,11 @@ impl CredentialStore for Memory {
         Ok(())
     }
 
-    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {
+    async fn find_client(
+        &self,
+        agent: AgentId,
+        kind: PresentedKind,
+    ) -> Result<Option<RegisteredClient>, StoreError> {
         let state = self.lock();
         let Some(agent) = state.agents.get(&agent).cloned() else { return Ok(None) };
         let Some(organization) = state.organizations.get(&agent.organization).cloned() else {
@@ -122,7 +127,7 @@ impl CredentialStore for Memory {
         };
         let candidates =
             state.credentials.get(&agent.id).into_iter().flatten().filter(fits).cloned().collect();
-        Ok(Some(Client { agent, organization, candidates }))
+        Ok(Some(RegisteredClient { agent, organization, candidates }))
     }
 
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {

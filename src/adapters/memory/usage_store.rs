@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use super::Memory;
 use crate::domain::id::AgentId;
 use crate::domain::time::Month;
+use crate::domain::usage::{MonthlyUsage, Usage};
 use crate::ports::store_error::StoreError;
-use crate::ports::usage_store::{MonthlyUsage, Usage, UsageQuery, UsageStore};
+use crate::ports::usage_store::{UsageQuery, UsageStore};
 
 #[async_trait]
 impl UsageStore for Memory {

@@ -10,7 +10,7 @@ use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, nu
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
-use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
+use crate::domain::agent::{Agent, AgentFilter, AgentStatus, AgentType, DeploymentEnv};
 use crate::domain::credential::Credential;
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::names::name_of;
@@ -18,7 +18,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::plan::Limit;
 use crate::domain::tenancy::Tenancy;
 use crate::domain::token::RevocationNotice;
-use crate::ports::agent_store::{AgentFilter, AgentStore, InsertAgentError, UpdateAgentError};
+use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use crate::ports::store_error::StoreError;
 use crate::ports::write::Write;
 

@@ -10,12 +10,13 @@ use super::rows::codec::{self, CREDENTIAL, KindColumns, SqlTimestamp, empty_page
 use super::store::Postgres;
 use super::transaction::Transaction;
 use crate::domain::agent::Agent;
+use crate::domain::client::RegisteredClient;
 use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::time::Timestamp;
 use crate::ports::credential_store::{
-    Client, CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
+    CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use crate::ports::store_error::StoreError;
 use crate::ports::write::Write;
@@ -187,7 +188,11 @@ impl CredentialStore for Postgres {
         Ok(change.commit().await?)
     }
 
-    async fn find_client(&self, agent: AgentId, kind: PresentedKind) -> Result<Option<Client>, StoreError> {
+    async fn find_client(
+        &self,
+        agent: AgentId,
+        kind: PresentedKind,
+    ) -> Result<Option<RegisteredClient>, StoreError> {
         self.lookup.client(agent, kind).await
     }
 

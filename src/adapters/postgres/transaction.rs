@@ -18,7 +18,8 @@ use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::scope::ManagementScope;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{RevocationNotice, RevocationTarget};
-use crate::ports::store_error::{StoreError, with_causes};
+use crate::ports::error_chain::error_chain;
+use crate::ports::store_error::StoreError;
 use crate::ports::write::{CallerRevoked, Write};
 use crate::shares::Place;
 
@@ -282,7 +283,7 @@ impl Transaction<'_> {
             Ok(Err(error)) if is_server_error(&error) => Err(failed(error)),
             Ok(Err(error)) => {
                 drop(Object::take(connection));
-                self.resolve_in_doubt(with_causes(&error)).await
+                self.resolve_in_doubt(error_chain(&error)).await
             }
             Err(_) => {
                 drop(Object::take(connection));

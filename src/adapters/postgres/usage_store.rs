@@ -8,8 +8,9 @@ use super::rows::codec::{column, number};
 use super::store::Postgres;
 use crate::domain::id::AgentId;
 use crate::domain::time::Month;
+use crate::domain::usage::{MonthlyUsage, Usage};
 use crate::ports::store_error::StoreError;
-use crate::ports::usage_store::{MonthlyUsage, Usage, UsageQuery, UsageStore};
+use crate::ports::usage_store::{UsageQuery, UsageStore};
 
 const TOTALS: &str = "\
 -- usage_store.usage

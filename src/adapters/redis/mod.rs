@@ -4,6 +4,7 @@
 //! becomes active and no quota starts again. Every script uses the keys of one slot, so Redis Cluster is supported.
 
 mod client;
+mod fallback;
 mod raised_number;
 mod rate_limiter;
 mod revocation_cache;
@@ -12,6 +13,7 @@ mod settings;
 mod usage_mirror;
 
 pub use client::Redis;
+pub use fallback::{FallbackRateLimiter, FallbackTokenStore};
 pub use rate_limiter::RedisRateLimiter;
 pub use revocation_cache::RedisRevocationCache;
 pub use settings::{RedisSettings, RedisSettingsError};

@@ -20,13 +20,14 @@ use super::caller::Caller;
 use super::request_context::{AdmissionError, RequestContext};
 use super::{Ports, Settings};
 use crate::domain::agent::Agent;
+use crate::domain::client::RegisteredClient;
 use crate::domain::id::{AgentId, CredentialId};
 use crate::domain::organization::Organization;
 use crate::domain::secret::Fingerprint;
 use crate::domain::time::Timestamp;
 use crate::domain::token::generation_of;
 use crate::ports::clock::Clock;
-use crate::ports::credential_store::{Client, CredentialStore, PresentedKind};
+use crate::ports::credential_store::{CredentialStore, PresentedKind};
 use crate::ports::rate_limiter::{RateKey, RateLimiter};
 use crate::ports::secret_hasher::HasherError;
 use crate::ports::store_error::StoreError;
@@ -313,7 +314,7 @@ async fn claimed(
     Ok(known.as_ref().map(claimed_by))
 }
 
-fn claimed_by(client: &Client) -> ClaimedClient {
+fn claimed_by(client: &RegisteredClient) -> ClaimedClient {
     ClaimedClient { agent: client.agent.id, organization: client.organization.id }
 }
 

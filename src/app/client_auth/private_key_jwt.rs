@@ -8,13 +8,14 @@ use super::{AuthenticatedClient, ClientAuthenticator, PresentedCredentials, Refu
 use crate::app::auth_failures::AuthFailures;
 use crate::app::request_context::RequestContext;
 use crate::app::{Ports, Settings};
+use crate::domain::client::RegisteredClient;
 use crate::domain::credential::{Credential, CredentialKind};
 use crate::domain::id::AgentId;
 use crate::domain::jwk::PublicKey;
 use crate::domain::time::Timestamp;
 use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
 use crate::ports::clock::Clock;
-use crate::ports::credential_store::{Client, CredentialStore, PresentedKind};
+use crate::ports::credential_store::{CredentialStore, PresentedKind};
 use crate::ports::token_store::SpentAssertion;
 
 /// Name of the method in audit events.
@@ -125,7 +126,7 @@ impl PrivateKeyJwt {
     /// If the `kid` names one of them, only that key is returned; otherwise all, most recently used first.
     fn keys_to_try<'a>(
         &self,
-        client: &'a Client,
+        client: &'a RegisteredClient,
         read: &Unproved,
         now: Timestamp,
     ) -> Vec<(&'a Credential, &'a PublicKey)> {

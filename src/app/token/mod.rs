@@ -77,7 +77,6 @@ impl Tokens {
         clients: &ClientAuth,
         auth_failures: &AuthFailures,
         usage: &UsagePublisher,
-        events: &Events,
         settings: &Settings,
     ) -> Self {
         Self {
@@ -87,7 +86,7 @@ impl Tokens {
             signer: ports.signer.clone(),
             auth_failures: auth_failures.clone(),
             usage: usage.clone(),
-            events: events.clone(),
+            events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
             clock: ports.clock.clone(),
             settings: settings.clone(),

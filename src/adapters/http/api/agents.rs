@@ -13,9 +13,9 @@ use crate::adapters::http::extract::wire::{EnumName, Instant, NoContent, PathId,
 use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of, text};
 use crate::adapters::http::oauth::authorization::{Bearer, Scope};
 use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
-use crate::app::agents::{AgentFilter, AgentsError};
+use crate::app::agents::AgentsError;
 use crate::domain::agent::{
-    Agent, AgentChange, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
+    Agent, AgentChange, AgentFilter, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
 };
 use crate::domain::id::{AgentId, OrganizationId};
 use crate::domain::page::{Page, PageRequest};

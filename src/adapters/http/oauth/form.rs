@@ -8,8 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::adapters::http::error::ApiError;
 use crate::adapters::http::extract::context::HttpContext;
-use crate::adapters::http::extract::decode;
-use crate::adapters::http::extract::media;
+use crate::adapters::http::extract::{decode, media};
 use crate::app::App;
 use crate::app::client_auth::ClientAuthError;
 

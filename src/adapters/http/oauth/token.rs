@@ -11,7 +11,7 @@ use crate::adapters::http::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
 use crate::adapters::http::extract::context::Ctx;
 use crate::adapters::http::operation::{Operation, Tag, operation};
 use crate::app::token::{TokenError, TokenRequest};
-use crate::app::{App, with_causes};
+use crate::app::{App, error_chain};
 
 /// The token endpoint.
 pub struct TokenApi;
@@ -115,7 +115,7 @@ impl From<TokenError> for ApiError {
             E::QuotaReached(limit) => Self::limit_reached(message, limit).with_oauth_error("access_denied"),
             E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
                 .with_retry_after(1),
-            E::Sign(failure) => Self::internal(&with_causes(&failure)),
+            E::Sign(failure) => Self::internal(&error_chain(&failure)),
             E::Store(failure) => Self::from(failure).into_oauth(),
         }
     }

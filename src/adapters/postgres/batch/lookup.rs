@@ -16,11 +16,12 @@ use crate::adapters::postgres::pool::connect::Connector;
 use crate::adapters::postgres::pool::failure::{copy_for_waiter, inconsistent, unavailable};
 use crate::adapters::postgres::rows::codec::{self, AGENT, ORGANIZATION, column, instant, number};
 use crate::domain::agent::Agent;
+use crate::domain::client::RegisteredClient;
 use crate::domain::id::{AgentId, TokenId};
 use crate::domain::organization::Organization;
 use crate::domain::secret::Fingerprint;
 use crate::domain::token::{Claims, TokenStatus};
-use crate::ports::credential_store::{Client, PresentedKind};
+use crate::ports::credential_store::PresentedKind;
 use crate::ports::store_error::StoreError;
 
 /// Maximum size in bytes of the agent cache, and of the organization cache.
@@ -65,7 +66,7 @@ SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'o
 /// Batchers for token status and for clients.
 pub struct LookupBatch {
     statuses: Batcher<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
-    clients: Batcher<ClientQuestion, Answer<Client>>,
+    clients: Batcher<ClientQuestion, Answer<RegisteredClient>>,
 }
 
 /// A question about a client.
@@ -127,7 +128,7 @@ impl LookupBatch {
     /// Returns the client with this ID; `None` if the client is unknown.
     ///
     /// The client comes with the credentials that may match what it presents.
-    pub async fn client(&self, agent: AgentId, kind: PresentedKind) -> Answer<Client> {
+    pub async fn client(&self, agent: AgentId, kind: PresentedKind) -> Answer<RegisteredClient> {
         let question = match kind {
             PresentedKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
             PresentedKind::Key => ClientQuestion::Keys(agent),
@@ -170,11 +171,11 @@ impl BatchHandler<(AgentId, Option<TokenId>), Answer<TokenStatus>> for TokenStat
 
 struct Clients(RevisionCache);
 
-impl BatchHandler<ClientQuestion, Answer<Client>> for Clients {
+impl BatchHandler<ClientQuestion, Answer<RegisteredClient>> for Clients {
     async fn serve(
         &mut self,
         connection: &mut BatchConnection,
-        batch: Vec<Pending<ClientQuestion, Answer<Client>>>,
+        batch: Vec<Pending<ClientQuestion, Answer<RegisteredClient>>>,
     ) {
         let (checks, batch): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|(question, _)| matches!(question, ClientQuestion::Health));
@@ -192,12 +193,15 @@ impl BatchHandler<ClientQuestion, Answer<Client>> for Clients {
             batch.iter().map(|(question, _)| question.fingerprint()).collect();
         let look = async {
             let rows = connection.read(&[&agents, &fingerprints]).await?;
-            let mut clients: Vec<Option<Client>> = vec![None; batch.len()];
+            let mut clients: Vec<Option<RegisteredClient>> = vec![None; batch.len()];
             for (row, found) in rows.iter().zip(self.0.resolve(connection, &rows).await?) {
                 let Found { place, agent, organization } = found;
                 let Some(client) = clients.get_mut(place) else { continue };
-                let client =
-                    client.get_or_insert_with(|| Client { agent, organization, candidates: Vec::new() });
+                let client = client.get_or_insert_with(|| RegisteredClient {
+                    agent,
+                    organization,
+                    candidates: Vec::new(),
+                });
                 if column::<Option<Uuid>>(row, "credential_id")?.is_some() {
                     client.candidates.push(Arc::new(codec::credential(row)?));
                 }

@@ -29,7 +29,8 @@ use crate::adapters::postgres::pool::failure::{copy_for_waiter, in_doubt, is_row
 use crate::adapters::postgres::pool::statement::{Parameter, QueryError};
 use crate::adapters::postgres::rows::codec::{SqlTimestamp, column, number, signed};
 use crate::adapters::postgres::rows::events::EventColumns;
-use crate::ports::store_error::{StoreError, with_causes};
+use crate::ports::error_chain::error_chain;
+use crate::ports::store_error::StoreError;
 use crate::ports::token_store::{IssueError, TokenIssue};
 
 /// Issue statement that skips gates and rows that are locked.
@@ -221,7 +222,7 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
             Ok(_) => {}
             // An unreadable row is a bug of this statement, so it is unknown what was stored.
             Err(error) => {
-                let doubt = || Judgement::Made(Err(in_doubt(with_causes(&error)).into()));
+                let doubt = || Judgement::Made(Err(in_doubt(error_chain(&error)).into()));
                 return Ok(batch.iter().map(|_| doubt()).collect());
             }
         }
@@ -250,7 +251,7 @@ async fn without_those_there(connection: &mut BatchConnection, batch: Batch) -> 
 
 fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {
     for (_, reply) in batch {
-        let error = if is_sent { in_doubt(with_causes(error)) } else { copy_for_waiter(error) };
+        let error = if is_sent { in_doubt(error_chain(error)) } else { copy_for_waiter(error) };
         let _ = reply.send(Err(error.into()));
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::{Severity, SqlState};
 
-use crate::ports::store_error::{Cause, StoreError, with_causes};
+use crate::ports::error_chain::error_chain;
+use crate::ports::store_error::{Cause, StoreError};
 
 /// Name of the store in errors.
 pub const STORE: &str = "PostgreSQL";
@@ -67,8 +68,8 @@ pub fn is_row_error(error: &Error) -> bool {
 /// Copies an error for each caller of a batch (`StoreError` is not `Clone`).
 pub fn copy_for_waiter(error: &StoreError) -> StoreError {
     match error {
-        StoreError::Unavailable { source, .. } => unavailable(with_causes(&**source)),
-        StoreError::InDoubt { source, .. } => in_doubt(with_causes(&**source)),
+        StoreError::Unavailable { source, .. } => unavailable(error_chain(&**source)),
+        StoreError::InDoubt { source, .. } => in_doubt(error_chain(&**source)),
         StoreError::Inconsistent { what, .. } => inconsistent(what.clone()),
     }
 }

@@ -6,7 +6,8 @@ use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
 use super::failure::failed;
-use crate::ports::store_error::{StoreError, with_causes};
+use crate::ports::error_chain::error_chain;
+use crate::ports::store_error::StoreError;
 
 /// Time limit of one statement.
 ///
@@ -30,7 +31,7 @@ pub enum QueryError {
 impl QueryError {
     /// Returns the error and its causes as text.
     pub fn into_source(self) -> String {
-        with_causes(&StoreError::from(self))
+        error_chain(&StoreError::from(self))
     }
 }
 

@@ -1,18 +1,46 @@
-//! All stores of one service.
+//! The ports that the use cases depend on, as one value.
 
 use std::sync::Arc;
 
-use super::agent_store::AgentStore;
-use super::audit_log::AuditLog;
-use super::credential_store::CredentialStore;
-use super::organization_store::OrganizationStore;
-use super::outbox::Outbox;
-use super::rate_limiter::RateLimiter;
-use super::revocation_cache::RevocationCache;
-use super::store_health::StoreHealth;
-use super::token_store::TokenStore;
-use super::usage_mirror::UsageMirror;
-use super::usage_store::UsageStore;
+use crate::ports::agent_store::AgentStore;
+use crate::ports::assertion_verifier::AssertionVerifier;
+use crate::ports::audit_log::AuditLog;
+use crate::ports::clock::Clock;
+use crate::ports::credential_store::CredentialStore;
+use crate::ports::cursor_seal::CursorSeal;
+use crate::ports::ids::Ids;
+use crate::ports::organization_store::OrganizationStore;
+use crate::ports::outbox::Outbox;
+use crate::ports::rate_limiter::RateLimiter;
+use crate::ports::revocation_cache::RevocationCache;
+use crate::ports::secret_hasher::SecretHasher;
+use crate::ports::secrets::Secrets;
+use crate::ports::store_health::StoreHealth;
+use crate::ports::token_signer::TokenSigner;
+use crate::ports::token_store::TokenStore;
+use crate::ports::usage_mirror::UsageMirror;
+use crate::ports::usage_store::UsageStore;
+
+/// Ports that the use cases depend on.
+#[derive(Clone)]
+pub struct Ports {
+    /// All stores.
+    pub stores: Stores,
+    /// Hashes and verifies client secrets.
+    pub hasher: Arc<dyn SecretHasher>,
+    /// Signs and verifies access tokens.
+    pub signer: Arc<dyn TokenSigner>,
+    /// Verifies client assertions (RFC 7523).
+    pub assertions: Arc<dyn AssertionVerifier>,
+    /// Seals the pagination cursors of the audit log.
+    pub cursors: Arc<dyn CursorSeal>,
+    /// Reads the current time.
+    pub clock: Arc<dyn Clock>,
+    /// Generates new IDs.
+    pub ids: Arc<dyn Ids>,
+    /// Generates new client secrets.
+    pub secrets: Arc<dyn Secrets>,
+}
 
 /// Stores that belong together: data written through one is visible to the others.
 #[derive(Clone)]

@@ -1,0 +1,103 @@
+//! All use cases as one value.
+
+use std::sync::Arc;
+
+use super::ports::Ports;
+use super::settings::Settings;
+use super::{
+    agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, introspection,
+    keys, organizations, readiness, revocation, revocation_relay, token, usage, usage_mirror,
+};
+use crate::ports::clock::Clock;
+use crate::ports::ids::Ids;
+
+/// All use cases of the service.
+#[derive(Clone)]
+pub struct App {
+    /// Use cases of agents.
+    pub agents: agents::Agents,
+    /// Use cases of organizations.
+    pub organizations: organizations::Organizations,
+    /// Use cases of credentials.
+    pub credentials: credentials::Credentials,
+    /// Issuance of access tokens.
+    pub tokens: token::Tokens,
+    /// Token introspection (RFC 7662).
+    pub introspection: introspection::Introspection,
+    /// Token revocation (RFC 7009).
+    pub revocation: revocation::Revocations,
+    /// Bearer token authentication (RFC 6750).
+    pub bearer: bearer::Bearer,
+    /// Client authentication.
+    pub clients: client_auth::ClientAuth,
+    /// Rate limiting and auditing of failed authentication.
+    pub auth_failures: auth_failures::AuthFailures,
+    /// Use cases of the audit log.
+    pub audit: audit::Audit,
+    /// Buffer of high-volume audit events.
+    pub audit_buffer: Arc<audit_buffer::AuditBuffer>,
+    /// Usage reports of organizations.
+    pub usage: usage::UsageReports,
+    /// Public keys with which tokens are verified.
+    pub keys: keys::Keys,
+    /// Creation of the organization `default` and of administrators.
+    pub bootstrap: bootstrap::Bootstrap,
+    /// Publishes monthly usage for operators.
+    pub usage_publisher: usage_mirror::UsagePublisher,
+    /// Relay of revocations to the shared cache.
+    pub revocation_relay: revocation_relay::RevocationRelay,
+    /// Issuer identifier (RFC 8414 section 2).
+    pub issuer: Arc<str>,
+    /// Readiness of the stores.
+    pub readiness: Arc<readiness::Readiness>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+impl App {
+    /// Creates the use cases on these ports.
+    pub fn new(ports: &Ports, settings: &Settings) -> Self {
+        let stores = &ports.stores;
+        let audit_buffer = Arc::new(audit_buffer::AuditBuffer::new(
+            stores.audit.clone(),
+            ports.clock.clone(),
+            ports.ids.clone(),
+        ));
+        let auth_failures = auth_failures::AuthFailures::new(ports, audit_buffer.clone(), settings);
+        let usage_publisher =
+            usage_mirror::UsagePublisher::new(stores.usage.clone(), stores.usage_mirror.clone());
+        let clients = client_auth::ClientAuth::new(ports, &auth_failures, settings);
+        Self {
+            agents: agents::Agents::new(ports),
+            organizations: organizations::Organizations::new(ports),
+            credentials: credentials::Credentials::new(ports),
+            tokens: token::Tokens::new(ports, &clients, &auth_failures, &usage_publisher, settings),
+            introspection: introspection::Introspection::new(ports, audit_buffer.clone(), settings),
+            revocation: revocation::Revocations::new(ports),
+            bearer: bearer::Bearer::new(ports, auth_failures.clone()),
+            audit: audit::Audit::new(ports),
+            usage: usage::UsageReports::new(ports),
+            keys: keys::Keys::new(ports),
+            bootstrap: bootstrap::Bootstrap::new(ports),
+            revocation_relay: revocation_relay::RevocationRelay::new(ports),
+            issuer: settings.issuer.clone(),
+            readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
+            usage_publisher,
+            clients,
+            auth_failures,
+            audit_buffer,
+            clock: ports.clock.clone(),
+            ids: ports.ids.clone(),
+        }
+    }
+
+    /// Returns a new ID for a request that has none.
+    pub fn new_request_id(&self) -> String {
+        self.ids.next().to_string()
+    }
+
+    /// Returns the current time, for validation while a request is parsed.
+    pub fn now(&self) -> crate::domain::time::Timestamp {
+        self.clock.now()
+    }
+}

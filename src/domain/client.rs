@@ -1,0 +1,18 @@
+//! OAuth clients: an agent with its organization and credentials.
+
+use std::sync::Arc;
+
+use crate::domain::agent::Agent;
+use crate::domain::credential::Credential;
+use crate::domain::organization::Organization;
+
+/// A client with its organization and the credentials that may match what it presents.
+#[derive(Clone, Debug)]
+pub struct RegisteredClient {
+    /// The agent that the client is.
+    pub agent: Arc<Agent>,
+    /// The agent's organization.
+    pub organization: Arc<Organization>,
+    /// Credentials that may match. Expired or revoked ones may be among them.
+    pub candidates: Vec<Arc<Credential>>,
+}
