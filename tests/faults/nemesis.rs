@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
 use crate::cluster::Cluster;
 use crate::pace::{Rng, wait};
 use crate::proxy::Mode;
@@ -139,9 +142,9 @@ impl Fault {
             }
             Self::PostgresFull => {
                 let superuser = stores.superuser().await;
-                superuser.batch_execute(FULL).await.expect("made");
+                change_tables(&superuser, FULL).await;
                 wait(time).await;
-                superuser.batch_execute("DROP FUNCTION is_full CASCADE").await.expect("healed");
+                change_tables(&superuser, "DROP FUNCTION is_full CASCADE").await;
             }
             Self::Slow => {
                 for instance in &cluster.instances {
@@ -169,6 +172,13 @@ const FULL: &str = "
     BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$;
     CREATE TRIGGER is_full BEFORE INSERT ON audit_events FOR EACH ROW
     WHEN (NEW.action = 'token.issued') EXECUTE FUNCTION is_full()";
+
+/// Runs statements that lock whole tables. PostgreSQL may end them, or the service's, to resolve a deadlock.
+async fn change_tables(superuser: &Client, sql: &str) {
+    while let Err(error) = superuser.batch_execute(sql).await {
+        assert_eq!(error.code(), Some(&SqlState::T_R_DEADLOCK_DETECTED), "{error:?}");
+    }
+}
 
 async fn blows(ends: Instant, mut blow: impl AsyncFnMut()) {
     while Instant::now() < ends {
