@@ -4,8 +4,8 @@
 //! short-lived signed access tokens, and can be stopped at once by revoking all of its tokens. A change and
 //! its audit event are stored in one transaction.
 //!
-//! The crate is a library and a thin program. Its architecture is hexagonal: the core knows only traits, and
-//! everything that touches the outside world is an adapter.
+//! Its architecture is hexagonal: the core knows only traits, and everything that touches the outside world is an
+//! adapter. Each part is a crate of its own; this one re-exports them and wires them together.
 //!
 //! ```text
 //! adapters::http ──▶ app ──▶ ports ◀── adapters::{memory, postgres, redis, crypto, system}
@@ -31,9 +31,9 @@
 #![warn(missing_docs)]
 
 pub mod adapters;
-pub mod app;
 pub mod config;
-pub mod domain;
-pub mod ports;
-mod shares;
 pub mod wiring;
+
+pub use app;
+pub use domain;
+pub use ports;

@@ -1,195 +1,109 @@
-//! Checks which modules may import which.
+//! Checks which crates may depend on which, and the size of files.
 //!
-//! Every path in every file is walked as syntax, so that `crate::{a, b}` and `super::super::` are found too.
-//! A macro's body is plain text to the parser, and is searched as text.
+//! The compiler holds what the manifests say; this test holds what they may say.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use syn::visit::{self, Visit};
 use walkdir::WalkDir;
 
-/// A folder or file of `src`, and the modules that it may import.
-const TABLE: [(&str, &[&str]); 11] = [
-    ("domain", &["domain"]),
-    ("ports", &["domain", "ports"]),
-    ("app", &["domain", "ports", "app"]),
-    ("adapters/memory", &["domain", "ports", "adapters::memory"]),
-    ("adapters/postgres", &["domain", "ports", "shares", "adapters::postgres"]),
-    ("adapters/redis", &["domain", "ports", "adapters::redis"]),
-    ("adapters/crypto", &["domain", "ports", "shares", "adapters::crypto"]),
-    ("adapters/system", &["domain", "ports", "adapters::system"]),
-    ("adapters/http", &["domain", "app", "adapters::http"]),
-    ("config.rs", &["domain", "config"]),
-    ("shares.rs", &[]),
+/// A crate of the workspace, and the crates of ours that it may depend on. The root package may depend on all.
+const TABLE: [(&str, &[&str]); 10] = [
+    ("domain", &[]),
+    ("ports", &["domain"]),
+    ("app", &["domain", "ports"]),
+    ("adapters/memory", &["domain", "ports"]),
+    ("adapters/postgres", &["domain", "ports", "shares"]),
+    ("adapters/redis", &["domain", "ports"]),
+    ("adapters/crypto", &["domain", "ports", "shares"]),
+    ("adapters/system", &["domain", "ports"]),
+    ("adapters/http", &["domain", "app"]),
+    ("adapters/shares", &[]),
 ];
-/// Files that may import anything, as all of `wiring` may: the program and the lists of modules.
-const JOINTS: [&str; 3] = ["main.rs", "lib.rs", "adapters/mod.rs"];
 
-fn sources() -> Vec<PathBuf> {
-    let files = WalkDir::new(root()).into_iter().map(|entry| entry.expect("readable").into_path());
-    let mut sources: Vec<_> =
-        files.filter(|path| path.extension().is_some_and(|kind| kind == "rs")).collect();
-    sources.sort();
-    assert!(sources.len() > 50, "the sources are found");
-    sources
-}
+/// What the domain may not depend on, because it waits for nothing and reads neither clock nor random numbers.
+const IMPURE: [&str; 4] = ["tokio", "getrandom", "async-trait", "futures-util"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(extension: &str) -> Vec<PathBuf> {
+    let files = WalkDir::new(root()).into_iter().map(|entry| entry.expect("readable").into_path());
+    let mut files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    files.sort();
+    files
 }
 
 fn relative(path: &Path) -> String {
     path.strip_prefix(root()).expect("below the root").to_str().expect("text").replace('\\', "/")
 }
 
-/// Returns the module path of a file, as a list of names.
-fn module_of(path: &str) -> Vec<String> {
-    let mut names: Vec<String> = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
-    if names.last().is_some_and(|name| name == "mod") {
-        names.pop();
+/// Returns the names in the tables of dependencies of a manifest, without those of its tests.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_dependency = false;
+    for line in manifest.lines() {
+        if let Some(table) = line.strip_prefix('[') {
+            is_dependency = table.ends_with("dependencies]") && !table.contains("dev-dependencies");
+        } else if is_dependency && let Some((name, _)) = line.split_once([' ', '.', '=']) {
+            names.push(name.to_owned());
+        }
     }
     names
 }
 
-/// Collects every path that leads to a module of this crate.
-struct Paths {
-    module: Vec<String>,
-    found: BTreeSet<String>,
-}
-
-impl Paths {
-    /// Resolves a path as written; `None` if it does not begin within this crate.
-    fn resolve(&self, written: &[String]) -> Option<Vec<String>> {
-        match written.first()?.as_str() {
-            "crate" | "agentidp" => Some(written[1..].to_vec()),
-            "super" | "self" => {
-                let ups = written.iter().take_while(|name| *name == "super").count();
-                let rest = written.iter().skip_while(|name| *name == "super" || *name == "self");
-                // A `mod tests` within a file adds a level, which `super` removes again. Ignoring that level
-                // leads to no other module.
-                let kept = self.module.len().saturating_sub(ups);
-                Some(self.module[..kept].iter().cloned().chain(rest.cloned()).collect())
-            }
-            _ => None,
-        }
-    }
-
-    fn note(&mut self, written: &[String]) {
-        if let Some(path) = self.resolve(written) {
-            self.found.insert(path.join("::"));
-        }
-    }
-
-    fn note_tree(&mut self, tree: &syn::UseTree, mut before: Vec<String>) {
-        match tree {
-            syn::UseTree::Path(path) => {
-                before.push(path.ident.to_string());
-                self.note_tree(&path.tree, before);
-            }
-            syn::UseTree::Name(name) => {
-                before.push(name.ident.to_string());
-                self.note(&before);
-            }
-            syn::UseTree::Rename(name) => {
-                before.push(name.ident.to_string());
-                self.note(&before);
-            }
-            syn::UseTree::Glob(_) => self.note(&before),
-            syn::UseTree::Group(group) => {
-                for tree in &group.items {
-                    self.note_tree(tree, before.clone());
-                }
-            }
-        }
-    }
-}
-
-impl<'ast> Visit<'ast> for Paths {
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.note_tree(&item.tree, Vec::new());
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let written: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        self.note(&written);
-        visit::visit_path(self, path);
-    }
-
-    fn visit_macro(&mut self, item: &'ast syn::Macro) {
-        let text: String = item.tokens.to_string().split_whitespace().collect();
-        for (at, _) in text.match_indices("crate::") {
-            let path: String = text[at..]
-                .chars()
-                .take_while(|letter| letter.is_alphanumeric() || "_:".contains(*letter))
-                .collect();
-            let written: Vec<String> = path.split("::").map(str::to_owned).collect();
-            self.note(&written);
-        }
-        visit::visit_macro(self, item);
-    }
-}
-
-fn imports(text: &str, module: Vec<String>) -> BTreeSet<String> {
-    let mut paths = Paths { module, found: BTreeSet::new() };
-    paths.visit_file(&syn::parse_file(text).expect("Rust"));
-    paths.found
-}
-
-/// Returns the imports of a file that its folder does not allow.
-fn forbidden(path: &str, text: &str) -> Vec<String> {
-    let row = TABLE.iter().find(|(folder, _)| path == *folder || path.starts_with(&format!("{folder}/")));
-    let (_, allowed) = row.unwrap_or_else(|| panic!("{path} has no row in the table"));
-    let is_ours = |import: &String| {
-        ["domain", "ports", "app", "adapters", "config", "wiring"]
-            .iter()
-            .any(|name| import == name || import.starts_with(&format!("{name}::")))
+/// Returns the dependencies that the crate in this folder may not have.
+fn forbidden(folder: &str, manifest: &str) -> Vec<String> {
+    let ours: Vec<&str> =
+        TABLE.iter().map(|(folder, _)| folder.rsplit('/').next().unwrap_or(folder)).collect();
+    let row = TABLE.iter().find(|(known, _)| *known == folder);
+    let (_, allowed) = row.unwrap_or_else(|| panic!("{folder} has no row in the table"));
+    let is_forbidden = |name: &String| {
+        let name = name.strip_prefix("agentidp-").unwrap_or(name);
+        name == "agentidp"
+            || ours.contains(&name) && !allowed.contains(&name)
+            || folder == "domain" && IMPURE.contains(&name)
     };
-    let is_allowed = |import: &String| {
-        allowed.iter().any(|name| import == name || import.starts_with(&format!("{name}::")))
-    };
-    imports(text, module_of(path))
-        .into_iter()
-        .filter(|import| is_ours(import) && !is_allowed(import))
-        .collect()
+    dependencies(manifest).into_iter().filter(is_forbidden).collect()
 }
 
 #[test]
-fn no_file_imports_what_its_folder_may_not_know() {
-    let mut wrong = Vec::new();
-    for source in sources() {
-        let path = relative(&source);
-        if JOINTS.contains(&path.as_str()) || path.starts_with("wiring/") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&source).expect("readable");
-        wrong.extend(forbidden(&path, &text).into_iter().map(|import| format!("{path} imports {import}")));
+fn no_crate_depends_on_what_it_may_not_know() {
+    let manifests = files("toml");
+    assert_eq!(manifests.len(), TABLE.len(), "every row of the table is a crate");
+    for manifest in manifests {
+        let path = relative(&manifest);
+        let folder = path.strip_suffix("/Cargo.toml").expect("a manifest");
+        let text = std::fs::read_to_string(&manifest).expect("readable");
+        assert!(!dependencies(&text).is_empty(), "{path} is read");
+        assert_eq!(forbidden(folder, &text), [""; 0], "{path}");
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
-fn the_walk_sees_every_way_to_write_an_import() {
-    for text in [
-        "use crate::adapters::memory::Memory;",
-        "use crate::{domain::id, adapters::{memory}};",
-        "use super::super::adapters::memory as m;",
-        "fn f() { crate::adapters::memory::Memory::default(); }",
-        "type T = super::super::super::adapters::memory::Memory;",
-        "fn f() { println!(\"{:?}\", crate::adapters::memory::x()); }",
-        "mod tests { use crate::adapters::memory::*; }",
+fn every_way_to_write_a_dependency_is_seen() {
+    for line in [
+        "[dependencies]\npostgres.workspace = true",
+        "[dependencies]\npostgres = { path = \"../postgres\" }",
+        "[dependencies]\nagentidp-postgres = { path = \"../postgres\" }",
+        "[dependencies]\nagentidp = { path = \"../../..\" }",
+        "[build-dependencies]\npostgres.workspace = true",
+        "[target.'cfg(unix)'.dependencies]\npostgres.workspace = true",
     ] {
-        assert_eq!(forbidden("app/token.rs", text).len(), 1, "{text}");
+        assert_eq!(forbidden("app", line).len(), 1, "{line}");
     }
-    assert_eq!(forbidden("adapters/http/token.rs", "use crate::ports::clock::Clock;").len(), 1);
-    assert!(forbidden("adapters/http/token.rs", "use crate::app::token::Tokens;").is_empty());
+    assert_eq!(forbidden("adapters/http", "[dependencies]\nports.workspace = true").len(), 1);
+    assert_eq!(forbidden("domain", "[dependencies]\ntokio.workspace = true").len(), 1);
+    assert!(forbidden("adapters/http", "[dependencies]\napp.workspace = true").is_empty());
+    assert!(forbidden("app", "[dev-dependencies]\nmemory.workspace = true").is_empty());
 }
 
 #[test]
 fn the_domain_waits_for_nothing_and_reads_no_clock() {
-    for source in sources().into_iter().filter(|source| relative(source).starts_with("domain/")) {
+    for source in files("rs").into_iter().filter(|source| relative(source).starts_with("domain/")) {
         let text = std::fs::read_to_string(&source).expect("readable");
-        for word in ["async ", ".await", "tokio", "SystemTime", "std::net::Tcp", "std::fs", "std::env"] {
+        for word in ["async ", ".await", "SystemTime", "std::net::Tcp", "std::fs", "std::env"] {
             assert!(!text.contains(word), "{} says {word:?}", source.display());
         }
     }
@@ -198,7 +112,9 @@ fn the_domain_waits_for_nothing_and_reads_no_clock() {
 #[test]
 fn a_file_has_one_subject_and_is_not_long() {
     const LONGEST: usize = 420;
-    for source in sources() {
+    let sources = files("rs");
+    assert!(sources.len() > 50, "the sources are found");
+    for source in sources {
         let text = std::fs::read_to_string(&source).expect("readable");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
         assert!(code <= LONGEST, "{} has {code} lines", source.display());

@@ -2,9 +2,9 @@
 //!
 //! Adapters do not depend on each other; [`wiring`](crate::wiring) selects and connects them.
 
-pub mod crypto;
-pub mod http;
-pub mod memory;
-pub mod postgres;
-pub mod redis;
-pub mod system;
+pub use crypto;
+pub use http;
+pub use memory;
+pub use postgres;
+pub use redis;
+pub use system;

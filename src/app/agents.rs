@@ -5,20 +5,20 @@ use std::sync::Arc;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
-use crate::domain::agent::{
+use domain::agent::{
     Agent, AgentChange, AgentFilter, AgentStatus, AgentType, Decommissioned, DeploymentEnv, Email, Owner,
     Version,
 };
-use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent};
-use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::scope::{ManagementScope, Scopes};
-use crate::domain::time::Timestamp;
-use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
-use crate::ports::clock::Clock;
-use crate::ports::ids::Ids;
-use crate::ports::store_error::StoreError;
-use crate::ports::write::{CallerRevoked, Write};
+use domain::audit::{AuditAction, Metadata, NewAuditEvent};
+use domain::id::{AgentId, OrganizationId};
+use domain::page::{Page, PageRequest};
+use domain::scope::{ManagementScope, Scopes};
+use domain::time::Timestamp;
+use ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
+use ports::clock::Clock;
+use ports::ids::Ids;
+use ports::store_error::StoreError;
+use ports::write::{CallerRevoked, Write};
 
 /// Maximum attempts to revoke, suspend or decommission when concurrent changes conflict.
 ///

@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use super::caller::{Caller, Forbidden};
 use super::ports::Ports;
-use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
-use crate::domain::id::{AgentId, EventId, OrganizationId};
-use crate::domain::names::name_of;
-use crate::domain::scope::ManagementScope;
-use crate::domain::tenancy::Tenancy;
-use crate::domain::time::Timestamp;
-use crate::ports::audit_log::{AuditLog, AuditQuery};
-use crate::ports::clock::Clock;
-use crate::ports::cursor_seal::CursorSeal;
-use crate::ports::store_error::StoreError;
+use domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
+use domain::id::{AgentId, EventId, OrganizationId};
+use domain::names::name_of;
+use domain::scope::ManagementScope;
+use domain::tenancy::Tenancy;
+use domain::time::Timestamp;
+use ports::audit_log::{AuditLog, AuditQuery};
+use ports::clock::Clock;
+use ports::cursor_seal::CursorSeal;
+use ports::store_error::StoreError;
 
 /// Reads and purges the audit log.
 #[derive(Clone)]

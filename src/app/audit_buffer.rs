@@ -18,14 +18,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::domain::audit::{AuditEvent, MAX_SAMPLES, Metadata, NewAuditEvent, Origin, Resource, Tally};
-use crate::domain::id::{AgentId, EventId, OrganizationId};
-use crate::domain::rate::network_of;
-use crate::domain::time::Timestamp;
-use crate::ports::audit_log::AuditLog;
-use crate::ports::clock::Clock;
-use crate::ports::ids::Ids;
-use crate::ports::store_error::StoreError;
+use domain::audit::{AuditEvent, MAX_SAMPLES, Metadata, NewAuditEvent, Origin, Resource, Tally};
+use domain::id::{AgentId, EventId, OrganizationId};
+use domain::rate::network_of;
+use domain::time::Timestamp;
+use ports::audit_log::AuditLog;
+use ports::clock::Clock;
+use ports::ids::Ids;
+use ports::store_error::StoreError;
 
 /// Maximum number of buffered events to be written in full.
 const MAX_SAMPLES_WAITING: usize = 10_000;
@@ -389,10 +389,10 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome};
-    use crate::domain::id::EventId;
-    use crate::domain::tenancy::Tenancy;
-    use crate::ports::audit_log::AuditQuery;
+    use domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome};
+    use domain::id::EventId;
+    use domain::tenancy::Tenancy;
+    use ports::audit_log::AuditQuery;
 
     /// Accepts `answers` writes, then fails as unavailable or, if `is_in_doubt`, without saying whether it wrote.
     struct Log {

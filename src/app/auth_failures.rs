@@ -9,13 +9,13 @@ use super::events::{EventDetails, Events};
 use super::ports::Ports;
 use super::request_context::{AdmissionError, RequestContext};
 use super::settings::Settings;
-use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
-use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::plan::Limit;
-use crate::domain::rate::network_of;
-use crate::domain::time::Timestamp;
-use crate::ports::clock::Clock;
-use crate::ports::rate_limiter::{RateKey, RateLimiter};
+use domain::audit::{AuditAction, AuditEvent, Metadata};
+use domain::id::{AgentId, OrganizationId};
+use domain::plan::Limit;
+use domain::rate::network_of;
+use domain::time::Timestamp;
+use ports::clock::Clock;
+use ports::rate_limiter::{RateKey, RateLimiter};
 
 /// Counts and records failed authentications.
 #[derive(Clone)]

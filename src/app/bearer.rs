@@ -6,12 +6,12 @@ use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
 use super::ports::Ports;
 use super::request_context::{AdmissionError, RequestContext};
-use crate::domain::token::Audience;
-use crate::ports::clock::Clock;
-use crate::ports::rate_limiter::{RateKey, RateLimiter};
-use crate::ports::store_error::StoreError;
-use crate::ports::token_signer::TokenSigner;
-use crate::ports::token_store::TokenStore;
+use domain::token::Audience;
+use ports::clock::Clock;
+use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::store_error::StoreError;
+use ports::token_signer::TokenSigner;
+use ports::token_store::TokenStore;
 
 /// Authenticates callers by their access tokens.
 #[derive(Clone)]

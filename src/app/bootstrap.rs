@@ -6,22 +6,20 @@ use super::Ports;
 use super::agents::NewAgent;
 use super::events::{EventDetails, Events};
 use super::organizations::NewOrganization;
-use crate::domain::agent::{AgentType, DeploymentEnv, Email, Owner, Version};
-use crate::domain::audit::{AuditAction, Metadata, Origin, Resource};
-use crate::domain::credential::{Credential, CredentialKind, StoredSecret};
-use crate::domain::id::{AgentId, CredentialId, OrganizationId};
-use crate::domain::organization::{
-    DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug,
-};
-use crate::domain::plan::{Limit, LimitOverrides, Plan};
-use crate::domain::scope::{ManagementScope, Scopes};
-use crate::domain::secret::ClientSecret;
-use crate::domain::tenancy::Tenancy;
-use crate::ports::agent_store::InsertAgentError;
-use crate::ports::organization_store::{InsertOrganizationError, UpdateOrganizationError};
-use crate::ports::secret_hasher::HasherError;
-use crate::ports::store_error::StoreError;
-use crate::ports::write::Write;
+use domain::agent::{AgentType, DeploymentEnv, Email, Owner, Version};
+use domain::audit::{AuditAction, Metadata, Origin, Resource};
+use domain::credential::{Credential, CredentialKind, StoredSecret};
+use domain::id::{AgentId, CredentialId, OrganizationId};
+use domain::organization::{DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug};
+use domain::plan::{Limit, LimitOverrides, Plan};
+use domain::scope::{ManagementScope, Scopes};
+use domain::secret::ClientSecret;
+use domain::tenancy::Tenancy;
+use ports::agent_store::InsertAgentError;
+use ports::organization_store::{InsertOrganizationError, UpdateOrganizationError};
+use ports::secret_hasher::HasherError;
+use ports::store_error::StoreError;
+use ports::write::Write;
 
 /// Email address of the first administrator. If the address is taken, a first administrator was already created.
 const FIRST_ADMINISTRATOR: &str = "administrator@agentidp.internal";

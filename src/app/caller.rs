@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::events::EventDetails;
-use crate::domain::agent::Agent;
-use crate::domain::audit::{AuditAction, Authority, Metadata, Origin, Resource};
-use crate::domain::id::{AgentId, TokenId};
-use crate::domain::scope::{ManagementScope, ManagementScopes};
-use crate::domain::tenancy::Tenancy;
+use domain::agent::Agent;
+use domain::audit::{AuditAction, Authority, Metadata, Origin, Resource};
+use domain::id::{AgentId, TokenId};
+use domain::scope::{ManagementScope, ManagementScopes};
+use domain::tenancy::Tenancy;
 
 /// An agent authenticated by an access token or as a client.
 #[derive(Clone, Debug)]

@@ -5,29 +5,29 @@ use std::sync::Arc;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
-use crate::domain::agent::{Agent, Decommissioned};
-use crate::domain::audit::{AuditAction, Metadata};
-use crate::domain::credential::{
+use domain::agent::{Agent, Decommissioned};
+use domain::audit::{AuditAction, Metadata};
+use domain::credential::{
     AlreadyRevokedError, Credential, CredentialKind, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_UNREVOKED,
     RotationError, StoredSecret,
 };
-use crate::domain::id::{AgentId, CredentialId, OrganizationId};
-use crate::domain::jwk::PublicKey;
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::scope::ManagementScope;
-use crate::domain::secret::ClientSecret;
-use crate::domain::time::Timestamp;
-use crate::ports::agent_store::AgentStore;
-use crate::ports::assertion_verifier::AssertionVerifier;
-use crate::ports::clock::Clock;
-use crate::ports::credential_store::{
+use domain::id::{AgentId, CredentialId, OrganizationId};
+use domain::jwk::PublicKey;
+use domain::page::{Page, PageRequest};
+use domain::scope::ManagementScope;
+use domain::secret::ClientSecret;
+use domain::time::Timestamp;
+use ports::agent_store::AgentStore;
+use ports::assertion_verifier::AssertionVerifier;
+use ports::clock::Clock;
+use ports::credential_store::{
     CredentialStore, CredentialUpdate, InsertCredentialError, UpdateCredentialError,
 };
-use crate::ports::ids::Ids;
-use crate::ports::secret_hasher::{HasherError, SecretHasher};
-use crate::ports::secrets::Secrets;
-use crate::ports::store_error::StoreError;
-use crate::ports::write::{CallerRevoked, Write};
+use ports::ids::Ids;
+use ports::secret_hasher::{HasherError, SecretHasher};
+use ports::secrets::Secrets;
+use ports::store_error::StoreError;
+use ports::write::{CallerRevoked, Write};
 
 /// Maximum attempts of a change when the agent is changed concurrently.
 const ATTEMPTS: usize = 8;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome, Resource};
-use crate::domain::id::{AgentId, EventId};
-use crate::domain::time::Timestamp;
-use crate::ports::ids::Ids;
+use domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome, Resource};
+use domain::id::{AgentId, EventId};
+use domain::time::Timestamp;
+use ports::ids::Ids;
 
 /// Creates audit events, each with a new ID.
 #[derive(Clone)]

@@ -7,13 +7,13 @@ use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
 use super::settings::Settings;
-use crate::domain::audit::{AuditAction, AuditEvent, Metadata};
-use crate::domain::scope::{ManagementScope, Scopes};
-use crate::domain::token::{Audience, Claims};
-use crate::ports::clock::Clock;
-use crate::ports::store_error::StoreError;
-use crate::ports::token_signer::TokenSigner;
-use crate::ports::token_store::TokenStore;
+use domain::audit::{AuditAction, AuditEvent, Metadata};
+use domain::scope::{ManagementScope, Scopes};
+use domain::token::{Audience, Claims};
+use ports::clock::Clock;
+use ports::store_error::StoreError;
+use ports::token_signer::TokenSigner;
+use ports::token_store::TokenStore;
 
 /// Introspects tokens for resource servers.
 #[derive(Clone)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::ports::Ports;
-use crate::domain::jwk::PublishedKey;
-use crate::ports::token_signer::TokenSigner;
+use domain::jwk::PublishedKey;
+use ports::token_signer::TokenSigner;
 
 /// Publishes this service's public keys.
 #[derive(Clone)]

@@ -1,7 +1,9 @@
 //! Use cases of the service: one file per entity, one method per operation.
 //!
-//! A use case authorizes its caller, applies the rules of [`domain`](crate::domain), and makes one write through a
+//! A use case authorizes its caller, applies the rules of [`domain`], and makes one write through a
 //! port. Use cases depend on neither HTTP nor SQL.
+
+#![warn(missing_docs)]
 
 pub mod agents;
 pub mod audit;
@@ -32,7 +34,7 @@ mod use_cases;
 pub use self::ports::{Ports, Stores};
 pub use self::settings::Settings;
 pub use self::use_cases::App;
-pub use crate::ports::error_chain::error_chain;
-pub use crate::ports::secret_hasher::HasherError;
-pub use crate::ports::store_error::StoreError;
-pub use crate::ports::write::CallerRevoked;
+pub use ::ports::error_chain::error_chain;
+pub use ::ports::secret_hasher::HasherError;
+pub use ::ports::store_error::StoreError;
+pub use ::ports::write::CallerRevoked;

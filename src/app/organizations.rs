@@ -6,20 +6,18 @@ use super::agents::KILL_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
-use crate::domain::audit::{AuditAction, Metadata, NewAuditEvent};
-use crate::domain::id::OrganizationId;
-use crate::domain::organization::{
-    Name, Organization, OrganizationChange, OrganizationStatus, ResourceUri, Slug,
-};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::plan::{LimitOverrides, Plan};
-use crate::domain::scope::ManagementScope;
-use crate::domain::time::Timestamp;
-use crate::ports::clock::Clock;
-use crate::ports::ids::Ids;
-use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
-use crate::ports::store_error::StoreError;
-use crate::ports::write::{CallerRevoked, Write};
+use domain::audit::{AuditAction, Metadata, NewAuditEvent};
+use domain::id::OrganizationId;
+use domain::organization::{Name, Organization, OrganizationChange, OrganizationStatus, ResourceUri, Slug};
+use domain::page::{Page, PageRequest};
+use domain::plan::{LimitOverrides, Plan};
+use domain::scope::ManagementScope;
+use domain::time::Timestamp;
+use ports::clock::Clock;
+use ports::ids::Ids;
+use ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
+use ports::store_error::StoreError;
+use ports::write::{CallerRevoked, Write};
 
 /// Use cases of organizations. All of them require `admin:orgs`.
 #[derive(Clone)]

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::ports::agent_store::AgentStore;
-use crate::ports::assertion_verifier::AssertionVerifier;
-use crate::ports::audit_log::AuditLog;
-use crate::ports::clock::Clock;
-use crate::ports::credential_store::CredentialStore;
-use crate::ports::cursor_seal::CursorSeal;
-use crate::ports::ids::Ids;
-use crate::ports::organization_store::OrganizationStore;
-use crate::ports::outbox::Outbox;
-use crate::ports::rate_limiter::RateLimiter;
-use crate::ports::revocation_cache::RevocationCache;
-use crate::ports::secret_hasher::SecretHasher;
-use crate::ports::secrets::Secrets;
-use crate::ports::store_health::StoreHealth;
-use crate::ports::token_signer::TokenSigner;
-use crate::ports::token_store::TokenStore;
-use crate::ports::usage_mirror::UsageMirror;
-use crate::ports::usage_store::UsageStore;
+use ports::agent_store::AgentStore;
+use ports::assertion_verifier::AssertionVerifier;
+use ports::audit_log::AuditLog;
+use ports::clock::Clock;
+use ports::credential_store::CredentialStore;
+use ports::cursor_seal::CursorSeal;
+use ports::ids::Ids;
+use ports::organization_store::OrganizationStore;
+use ports::outbox::Outbox;
+use ports::rate_limiter::RateLimiter;
+use ports::revocation_cache::RevocationCache;
+use ports::secret_hasher::SecretHasher;
+use ports::secrets::Secrets;
+use ports::store_health::StoreHealth;
+use ports::token_signer::TokenSigner;
+use ports::token_store::TokenStore;
+use ports::usage_mirror::UsageMirror;
+use ports::usage_store::UsageStore;
 
 /// Ports that the use cases depend on.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use crate::ports::store_health::StoreHealth;
+use ports::store_health::StoreHealth;
 
 /// Checks the health of the stores.
 pub struct Readiness {
@@ -62,7 +62,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::ports::store_error::StoreError;
+    use ports::store_error::StoreError;
 
     struct Store {
         answers: bool,

@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::domain::audit::Origin;
-use crate::domain::id::OrganizationId;
-use crate::domain::plan::Limit;
-use crate::domain::rate::RateDecision;
-use crate::ports::rate_limiter::{RateKey, RateLimiter};
-use crate::ports::store_error::StoreError;
+use domain::audit::Origin;
+use domain::id::OrganizationId;
+use domain::plan::Limit;
+use domain::rate::RateDecision;
+use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::store_error::StoreError;
 
 /// Origin, organization and rate-limit outcome of one request.
 #[derive(Debug)]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
-use crate::domain::audit::{AuditAction, Metadata};
-use crate::domain::scope::ManagementScope;
-use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
-use crate::domain::token::REVOCATION_MARGIN_SECONDS;
-use crate::ports::clock::Clock;
-use crate::ports::store_error::StoreError;
-use crate::ports::token_signer::TokenSigner;
-use crate::ports::token_store::{Revocation, TokenStore};
+use domain::audit::{AuditAction, Metadata};
+use domain::scope::ManagementScope;
+use domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
+use domain::token::REVOCATION_MARGIN_SECONDS;
+use ports::clock::Clock;
+use ports::store_error::StoreError;
+use ports::token_signer::TokenSigner;
+use ports::token_store::{Revocation, TokenStore};
 
 /// Revokes tokens.
 #[derive(Clone)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::ports::Ports;
-use crate::ports::outbox::Outbox;
-use crate::ports::revocation_cache::RevocationCache;
-use crate::ports::store_error::StoreError;
+use ports::outbox::Outbox;
+use ports::revocation_cache::RevocationCache;
+use ports::store_error::StoreError;
 
 /// Maximum number of notices published at once.
 const BATCH: u32 = 200;
@@ -57,10 +57,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::id::{AgentId, TokenId};
-    use crate::domain::time::Timestamp;
-    use crate::domain::token::{Claims, RevocationNotice, RevocationTarget};
-    use crate::ports::outbox::{NoticeId, PendingNotice};
+    use domain::id::{AgentId, TokenId};
+    use domain::time::Timestamp;
+    use domain::token::{Claims, RevocationNotice, RevocationTarget};
+    use ports::outbox::{NoticeId, PendingNotice};
 
     struct Pending(Mutex<Vec<PendingNotice>>);
 

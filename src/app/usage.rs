@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::ports::Ports;
-use crate::domain::id::AgentId;
-use crate::domain::organization::Organization;
-use crate::domain::scope::ManagementScope;
-use crate::domain::time::Month;
-use crate::domain::usage::Usage;
-use crate::ports::agent_store::AgentStore;
-use crate::ports::clock::Clock;
-use crate::ports::organization_store::OrganizationStore;
-use crate::ports::store_error::StoreError;
-use crate::ports::usage_store::{UsageQuery, UsageStore};
+use domain::id::AgentId;
+use domain::organization::Organization;
+use domain::scope::ManagementScope;
+use domain::time::Month;
+use domain::usage::Usage;
+use ports::agent_store::AgentStore;
+use ports::clock::Clock;
+use ports::organization_store::OrganizationStore;
+use ports::store_error::StoreError;
+use ports::usage_store::{UsageQuery, UsageStore};
 
 /// Maximum number of clients in a report.
 const BUSIEST_CLIENTS: u32 = 100;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 
-use crate::domain::id::AgentId;
-use crate::domain::time::Month;
-use crate::ports::store_error::StoreError;
-use crate::ports::usage_mirror::UsageMirror;
-use crate::ports::usage_store::UsageStore;
+use domain::id::AgentId;
+use domain::time::Month;
+use ports::store_error::StoreError;
+use ports::usage_mirror::UsageMirror;
+use ports::usage_store::UsageStore;
 
 /// Maximum number of clients whose usage waits to be published. Of further clients it is published with a later token.
 const MAX_CHANGED: usize = 10_000;
@@ -74,9 +74,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::time::Timestamp;
-    use crate::domain::usage::{MonthlyUsage, Usage};
-    use crate::ports::usage_store::UsageQuery;
+    use domain::time::Timestamp;
+    use domain::usage::{MonthlyUsage, Usage};
+    use ports::usage_store::UsageQuery;
 
     /// Counts 7 tokens for every client, and keeps what is published.
     #[derive(Default)]

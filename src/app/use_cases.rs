@@ -8,8 +8,8 @@ use super::{
     agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, introspection,
     keys, organizations, readiness, revocation, revocation_relay, token, usage, usage_mirror,
 };
-use crate::ports::clock::Clock;
-use crate::ports::ids::Ids;
+use ports::clock::Clock;
+use ports::ids::Ids;
 
 /// All use cases of the service.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ impl App {
     }
 
     /// Returns the current time, for validation while a request is parsed.
-    pub fn now(&self) -> crate::domain::time::Timestamp {
+    pub fn now(&self) -> domain::time::Timestamp {
         self.clock.now()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::agent::Agent;
-use crate::domain::credential::Credential;
-use crate::domain::organization::Organization;
+use crate::agent::Agent;
+use crate::credential::Credential;
+use crate::organization::Organization;
 
 /// A client with its organization and the credentials that may match what it presents.
 #[derive(Clone, Debug)]

@@ -3,6 +3,8 @@
 //! Everything here is pure: no I/O, no `async`, no clock, no randomness, no wire format. Time and IDs are
 //! passed in as arguments, so each rule can be read and tested by itself.
 
+#![warn(missing_docs)]
+
 pub mod agent;
 pub mod audit;
 pub mod client;

@@ -1,7 +1,7 @@
 //! Usage of organizations and clients.
 
-use crate::domain::id::AgentId;
-use crate::domain::time::Month;
+use crate::id::AgentId;
+use crate::time::Month;
 
 /// Usage of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]

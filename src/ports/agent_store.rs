@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use super::write::{CallerRevoked, Write};
-use crate::domain::agent::{Agent, AgentFilter};
-use crate::domain::credential::Credential;
-use crate::domain::id::AgentId;
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::tenancy::Tenancy;
+use domain::agent::{Agent, AgentFilter};
+use domain::credential::Credential;
+use domain::id::AgentId;
+use domain::page::{Page, PageRequest};
+use domain::tenancy::Tenancy;
 
 /// Stores agents.
 ///

@@ -1,8 +1,8 @@
 //! Verification of client assertions (RFC 7523) and of the keys that sign them.
 
-use crate::domain::id::AgentId;
-use crate::domain::jwk::PublicKey;
-use crate::domain::time::Timestamp;
+use domain::id::AgentId;
+use domain::jwk::PublicKey;
+use domain::time::Timestamp;
 
 /// Verifies client assertions with the registered keys of clients.
 ///

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::audit::{AuditEvent, AuditFilter, Position, Tally};
-use crate::domain::id::EventId;
-use crate::domain::tenancy::Tenancy;
-use crate::domain::time::Timestamp;
+use domain::audit::{AuditEvent, AuditFilter, Position, Tally};
+use domain::id::EventId;
+use domain::tenancy::Tenancy;
+use domain::time::Timestamp;
 
 /// Append-only log of audit events.
 ///
@@ -19,7 +19,7 @@ pub trait AuditLog: Send + Sync {
     /// Adds what one instance has seen to tallies, and stores the first samples of each in full.
     ///
     /// All of the tallies are stored or none. However many instances add to one tally, at most
-    /// [`MAX_SAMPLES`](crate::domain::audit::MAX_SAMPLES) of its samples are stored in full; the rest are
+    /// [`MAX_SAMPLES`](domain::audit::MAX_SAMPLES) of its samples are stored in full; the rest are
     /// counted.
     ///
     /// Returns a [`StoreError`] if the store failed.
@@ -53,10 +53,10 @@ pub trait AuditLog: Send + Sync {
     /// Removes events that are past their keeping time by [`GRACE_DAYS`], and returns about how many.
     ///
     /// Events are kept for
-    /// [`Organization::audit_keeping`](crate::domain::organization::Organization::audit_keeping). A shortened
+    /// [`Organization::audit_keeping`](domain::organization::Organization::audit_keeping). A shortened
     /// retention takes effect only [`GRACE_DAYS`] after the change. Other data that a store keeps for a
     /// limited time (revocations, assertions, counts of past months) is removed once that time has been over
-    /// for [`CLOCK_SLACK_SECONDS`](crate::domain::time::CLOCK_SLACK_SECONDS). A store that several instances
+    /// for [`CLOCK_SLACK_SECONDS`](domain::time::CLOCK_SLACK_SECONDS). A store that several instances
     /// share also judges by its own clock: if `now` is later than that clock, only what is past by both is
     /// removed.
     ///

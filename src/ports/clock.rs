@@ -1,6 +1,6 @@
 //! The current time.
 
-use crate::domain::time::Timestamp;
+use domain::time::Timestamp;
 
 /// Source of the current time, truncated to the millisecond.
 pub trait Clock: Send + Sync {

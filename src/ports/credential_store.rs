@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use super::write::{CallerRevoked, Write};
-use crate::domain::agent::Agent;
-use crate::domain::client::RegisteredClient;
-use crate::domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
-use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::secret::Fingerprint;
-use crate::domain::time::Timestamp;
+use domain::agent::Agent;
+use domain::client::RegisteredClient;
+use domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
+use domain::id::{AgentId, CredentialId};
+use domain::page::{Page, PageRequest};
+use domain::secret::Fingerprint;
+use domain::time::Timestamp;
 
 /// Stores credentials.
 ///
@@ -66,7 +66,7 @@ pub trait CredentialStore: Send + Sync {
     /// Replaces `before` with `after`, and stores the event.
     ///
     /// If `agent_after` is given, it replaces the agent in the same change. Of an agent's revoked
-    /// credentials, the newest [`MAX_REVOKED`](crate::domain::credential::MAX_REVOKED) are kept.
+    /// credentials, the newest [`MAX_REVOKED`](domain::credential::MAX_REVOKED) are kept.
     ///
     /// Returns [`LostRaceForAgent`](UpdateCredentialError::LostRaceForAgent) if the agent's stored revision
     /// differs, [`LostRace`](UpdateCredentialError::LostRace) if the stored revision is not that of `before`

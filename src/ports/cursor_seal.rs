@@ -1,6 +1,6 @@
 //! Cursors that only this service can create.
 
-use crate::domain::audit::Position;
+use domain::audit::Position;
 
 /// Seals a position in the audit log into text, bound to its caller and query.
 pub trait CursorSeal: Send + Sync {

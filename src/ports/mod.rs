@@ -8,11 +8,11 @@
 //! * A change and its events are stored together or not at all. An event's organization is that of the row
 //!   that changed.
 //! * A read that starts after a write has returned `Ok` sees that write, on every instance.
-//! * Nothing outside the given [`Tenancy`](crate::domain::tenancy::Tenancy) is seen or changed: it is
+//! * Nothing outside the given [`Tenancy`](::domain::tenancy::Tenancy) is seen or changed: it is
 //!   reported as not found. Methods without one take a row, or the ID of a row, that was found within the
 //!   caller's tenancy.
 //! * A call that is dropped half-way makes all of its change or none of it.
-//! * A [`Write`](write::Write) with an [`Authority`](crate::domain::audit::Authority) is refused as
+//! * A [`Write`](write::Write) with an [`Authority`](::domain::audit::Authority) is refused as
 //!   [`CallerRevoked`](write::CallerRevoked) if the authority no longer holds when it is stored. A revocation of all tokens
 //!   of the caller, once acknowledged, is always seen. (Revoking a single token and tallying events do not
 //!   check the authority.)
@@ -20,6 +20,8 @@
 //! Each *refusal* of a store is a named variant of the method's error. A failure of the store is a
 //! [`StoreError`](store_error::StoreError). An absent entity is `Ok(None)` on a
 //! read.
+
+#![warn(missing_docs)]
 
 pub mod agent_store;
 pub mod assertion_verifier;

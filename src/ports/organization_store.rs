@@ -6,10 +6,10 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use super::write::{CallerRevoked, Write};
-use crate::domain::id::OrganizationId;
-use crate::domain::organization::{Organization, Slug};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::tenancy::Tenancy;
+use domain::id::OrganizationId;
+use domain::organization::{Organization, Slug};
+use domain::page::{Page, PageRequest};
+use domain::tenancy::Tenancy;
 
 /// Stores organizations.
 ///

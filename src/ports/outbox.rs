@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::token::RevocationNotice;
+use domain::token::RevocationNotice;
 
 /// Keeps revocation notices from the change that causes them until they are published.
 ///

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::id::AgentId;
-use crate::domain::rate::{RateDecision, network_of};
+use domain::id::AgentId;
+use domain::rate::{RateDecision, network_of};
 
-/// Limits requests by the sliding window of [`domain::rate`](crate::domain::rate).
+/// Limits requests by the sliding window of [`domain::rate`](domain::rate).
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
     /// Admits a request and counts it, or refuses it without counting it.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::token::{Claims, RevocationNotice};
+use domain::token::{Claims, RevocationNotice};
 
 /// Best-effort cache of revocations that all instances read and write.
 ///

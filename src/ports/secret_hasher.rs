@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::domain::id::OrganizationId;
-use crate::domain::secret::{ClientSecret, SecretHash};
+use domain::id::OrganizationId;
+use domain::secret::{ClientSecret, SecretHash};
 
 /// Hashes secrets so that a stolen hash does not reveal the secret.
 ///

@@ -1,6 +1,6 @@
 //! New secrets.
 
-use crate::domain::secret::ClientSecret;
+use domain::secret::ClientSecret;
 
 /// Generator of unpredictable secrets.
 pub trait Secrets: Send + Sync {

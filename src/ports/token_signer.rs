@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::jwk::PublishedKey;
-use crate::domain::time::Timestamp;
-use crate::domain::token::{AccessToken, Claims};
+use domain::jwk::PublishedKey;
+use domain::time::Timestamp;
+use domain::token::{AccessToken, Claims};
 
 /// Signs access tokens (RFC 9068) for one issuer, and reads those that it signed.
 pub trait TokenSigner: Send + Sync {

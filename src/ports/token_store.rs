@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::audit::NewAuditEvent;
-use crate::domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
-use crate::domain::secret::Fingerprint;
-use crate::domain::time::Timestamp;
-use crate::domain::token::{Claims, TokenStatus};
+use domain::audit::NewAuditEvent;
+use domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
+use domain::secret::Fingerprint;
+use domain::time::Timestamp;
+use domain::token::{Claims, TokenStatus};
 
 /// Decides which tokens may be issued, and knows which are revoked.
 #[async_trait]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::usage::MonthlyUsage;
+use domain::usage::MonthlyUsage;
 
 /// Best-effort copy of monthly usage for operators to read. No limit depends on it.
 #[async_trait]

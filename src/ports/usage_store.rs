@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::time::Month;
-use crate::domain::usage::{MonthlyUsage, Usage};
+use domain::id::{AgentId, OrganizationId};
+use domain::time::Month;
+use domain::usage::{MonthlyUsage, Usage};
 
 /// Counts agents and tokens. The limits are enforced by the same counts.
 #[async_trait]

@@ -1,7 +1,7 @@
 //! Writes on behalf of a caller.
 
-use crate::domain::audit::{Authority, NewAuditEvent};
-use crate::domain::time::Timestamp;
+use domain::audit::{Authority, NewAuditEvent};
+use domain::time::Timestamp;
 
 /// Conditions of a write, and the events recorded with it.
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,10 @@ use moka::sync::Cache;
 use serde_json::{Map, Value};
 
 use super::keys::{KeyError, VerifyingKey, check_new_key};
-use crate::domain::id::AgentId;
-use crate::domain::jwk::PublicKey;
-use crate::domain::time::Timestamp;
-use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
+use domain::id::AgentId;
+use domain::jwk::PublicKey;
+use domain::time::Timestamp;
+use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
 
 /// Header parameters that carry or reference a key, or require an unsupported feature.
 const REFUSED_PARAMETERS: [&str; 7] = ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"];

@@ -5,10 +5,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use crate::domain::audit::Position;
-use crate::domain::id::EventId;
-use crate::domain::time::Timestamp;
-use crate::ports::cursor_seal::CursorSeal;
+use domain::audit::Position;
+use domain::id::EventId;
+use domain::time::Timestamp;
+use ports::cursor_seal::CursorSeal;
 
 const POSITION_BYTES: usize = 24;
 

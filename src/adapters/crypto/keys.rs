@@ -20,7 +20,7 @@ use rsa::pkcs8::{DecodePublicKey as _, EncodePrivateKey as _, LineEnding, Secret
 use rsa::traits::PublicKeyParts as _;
 use serde::de::DeserializeOwned;
 
-use crate::domain::jwk::{KeyType, PublicKey, PublishedKey};
+use domain::jwk::{KeyType, PublicKey, PublishedKey};
 
 /// Generates a private key, as PKCS#8 in PEM.
 pub fn generate_pem(kind: KeyType) -> Result<String, KeyError> {

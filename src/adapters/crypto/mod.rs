@@ -3,6 +3,8 @@
 //! `aws-lc-rs` signs, hashes and seals; `jwt-simple` parses and verifies JWTs; `rsa` parses and validates RSA keys;
 //! `bcrypt` hashes secrets.
 
+#![warn(missing_docs)]
+
 mod assertion_verifier;
 mod cursor_seal;
 mod keys;

@@ -16,10 +16,10 @@ use moka::sync::Cache;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::domain::id::OrganizationId;
-use crate::domain::secret::{ClientSecret, SecretHash};
-use crate::ports::secret_hasher::{HasherError, SecretHasher};
-use crate::shares::{Place, Shares};
+use domain::id::OrganizationId;
+use domain::secret::{ClientSecret, SecretHash};
+use ports::secret_hasher::{HasherError, SecretHasher};
+use shares::{Place, Shares};
 
 /// Maximum number of hashes that wait for a thread.
 ///
@@ -257,7 +257,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::secret::RANDOM_BYTES;
+    use domain::secret::RANDOM_BYTES;
 
     const OWNER: OrganizationId = OrganizationId(Uuid::from_u128(1));
 

@@ -18,11 +18,11 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::keys::KeySet;
-use crate::domain::id::{AgentId, OrganizationId, TokenId};
-use crate::domain::jwk::PublishedKey;
-use crate::domain::scope::Scopes;
-use crate::domain::token::{AccessToken, Audience, Claims};
-use crate::ports::token_signer::{SignError, TokenSigner};
+use domain::id::{AgentId, OrganizationId, TokenId};
+use domain::jwk::PublishedKey;
+use domain::scope::Scopes;
+use domain::token::{AccessToken, Audience, Claims};
+use ports::token_signer::{SignError, TokenSigner};
 
 /// Maximum length of a token, in bytes. 64 capabilities of maximum length take less than half of it.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -218,9 +218,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::adapters::crypto::keys::generate_pem;
-    use crate::domain::jwk::KeyType;
-    use crate::domain::time::Timestamp;
+    use crate::keys::generate_pem;
+    use domain::jwk::KeyType;
+    use domain::time::Timestamp;
 
     const NOW: i64 = 1_790_000_000;
 

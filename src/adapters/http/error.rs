@@ -7,7 +7,7 @@ use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
 use serde_json::{Value, json};
 
-use crate::app::{HasherError, StoreError, error_chain};
+use app::{HasherError, StoreError, error_chain};
 
 macro_rules! codes {
     ($($name:ident $text:literal $status:ident),+ $(,)?) => {

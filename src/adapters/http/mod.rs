@@ -4,6 +4,8 @@
 //! all requests share, from `middleware`) and `router` to the file of its resource, in `api` or `oauth`. There it
 //! is read strictly (`extract`) and handed to a use case, and the response is written, in case of an error by `error`.
 
+#![warn(missing_docs)]
+
 mod api;
 mod error;
 mod extract;

@@ -19,9 +19,9 @@ use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
 use super::middleware::failure_log::FailureLog;
 use super::middleware::{cors, metrics};
 use super::router::{Methods, Router};
-use crate::app::App;
-use crate::app::shutdown::Shutdown;
-use crate::domain::rate::network_of;
+use app::App;
+use app::shutdown::Shutdown;
+use domain::rate::network_of;
 
 /// Maximum time to handle a request once its body has arrived.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::page_of;
-use crate::domain::agent::{Agent, AgentFilter, AgentStatus};
-use crate::domain::credential::Credential;
-use crate::domain::id::AgentId;
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::plan::Limit;
-use crate::domain::tenancy::Tenancy;
-use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
-use crate::ports::store_error::StoreError;
-use crate::ports::write::Write;
+use domain::agent::{Agent, AgentFilter, AgentStatus};
+use domain::credential::Credential;
+use domain::id::AgentId;
+use domain::page::{Page, PageRequest};
+use domain::plan::Limit;
+use domain::tenancy::Tenancy;
+use ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
+use ports::store_error::StoreError;
+use ports::write::Write;
 
 #[async_trait]
 impl AgentStore for Memory {

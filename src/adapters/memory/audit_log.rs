@@ -7,13 +7,13 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::{OpenTally, State};
-use crate::domain::audit::{AuditEvent, MAX_SAMPLES, NewAuditEvent, Position, Tally};
-use crate::domain::id::{EventId, OrganizationId};
-use crate::domain::plan::{Limit, Plan};
-use crate::domain::tenancy::Tenancy;
-use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
-use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
-use crate::ports::store_error::StoreError;
+use domain::audit::{AuditEvent, MAX_SAMPLES, NewAuditEvent, Position, Tally};
+use domain::id::{EventId, OrganizationId};
+use domain::plan::{Limit, Plan};
+use domain::tenancy::Tenancy;
+use domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
+use ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
+use ports::store_error::StoreError;
 
 #[async_trait]
 impl AuditLog for Memory {

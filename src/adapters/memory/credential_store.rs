@@ -6,17 +6,17 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::{State, page_of};
-use crate::domain::agent::Agent;
-use crate::domain::client::RegisteredClient;
-use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
-use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::time::Timestamp;
-use crate::ports::credential_store::{
+use domain::agent::Agent;
+use domain::client::RegisteredClient;
+use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
+use domain::id::{AgentId, CredentialId};
+use domain::page::{Page, PageRequest};
+use domain::time::Timestamp;
+use ports::credential_store::{
     CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
-use crate::ports::store_error::StoreError;
-use crate::ports::write::Write;
+use ports::store_error::StoreError;
+use ports::write::Write;
 
 #[async_trait]
 impl CredentialStore for Memory {

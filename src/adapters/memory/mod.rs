@@ -3,6 +3,8 @@
 //! [`Memory`] is the reference for every other store. One lock around plain maps makes each call a transaction, so a
 //! change and its events are both stored or neither is.
 
+#![warn(missing_docs)]
+
 mod agent_store;
 mod audit_log;
 mod credential_store;

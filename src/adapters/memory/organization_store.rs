@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::page_of;
-use crate::domain::id::OrganizationId;
-use crate::domain::organization::{Organization, Slug};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::tenancy::Tenancy;
-use crate::domain::token::RevocationNotice;
-use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
-use crate::ports::store_error::StoreError;
-use crate::ports::write::Write;
+use domain::id::OrganizationId;
+use domain::organization::{Organization, Slug};
+use domain::page::{Page, PageRequest};
+use domain::tenancy::Tenancy;
+use domain::token::RevocationNotice;
+use ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
+use ports::store_error::StoreError;
+use ports::write::Write;
 
 #[async_trait]
 impl OrganizationStore for Memory {

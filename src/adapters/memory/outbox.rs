@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::Memory;
-use crate::ports::outbox::{NoticeId, Outbox, PendingNotice};
-use crate::ports::store_error::StoreError;
+use ports::outbox::{NoticeId, Outbox, PendingNotice};
+use ports::store_error::StoreError;
 
 #[async_trait]
 impl Outbox for Memory {

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::domain::rate::{RateDecision, WINDOW_MILLIS, WindowCounts};
-use crate::ports::clock::Clock;
-use crate::ports::rate_limiter::{RateKey, RateLimiter};
-use crate::ports::store_error::StoreError;
+use domain::rate::{RateDecision, WINDOW_MILLIS, WindowCounts};
+use ports::clock::Clock;
+use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::store_error::StoreError;
 
 /// Number of windows up to which old ones are not removed.
 const FEW: usize = 1_024;
@@ -53,8 +53,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::id::AgentId;
-    use crate::domain::time::Timestamp;
+    use domain::id::AgentId;
+    use domain::time::Timestamp;
 
     struct ManualClock(AtomicI64);
 

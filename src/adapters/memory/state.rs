@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::domain::agent::{Agent, AgentStatus, Email};
-use crate::domain::audit::{AuditEvent, NewAuditEvent, Position};
-use crate::domain::credential::Credential;
-use crate::domain::id::{AgentId, EventId, OrganizationId, TokenId};
-use crate::domain::organization::{Organization, Slug};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::plan::Limit;
-use crate::domain::time::{Month, Timestamp};
-use crate::domain::token::RevocationNotice;
-use crate::ports::outbox::{NoticeId, PendingNotice};
-use crate::ports::store_error::StoreError;
-use crate::ports::store_health::StoreHealth;
-use crate::ports::write::{CallerRevoked, Write};
+use domain::agent::{Agent, AgentStatus, Email};
+use domain::audit::{AuditEvent, NewAuditEvent, Position};
+use domain::credential::Credential;
+use domain::id::{AgentId, EventId, OrganizationId, TokenId};
+use domain::organization::{Organization, Slug};
+use domain::page::{Page, PageRequest};
+use domain::plan::Limit;
+use domain::time::{Month, Timestamp};
+use domain::token::RevocationNotice;
+use ports::outbox::{NoticeId, PendingNotice};
+use ports::store_error::StoreError;
+use ports::store_health::StoreHealth;
+use ports::write::{CallerRevoked, Write};
 
 /// All stores of one service, in memory.
 #[derive(Default)]

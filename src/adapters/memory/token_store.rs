@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 
 use super::Memory;
-use crate::domain::audit::NewAuditEvent;
-use crate::domain::id::AgentId;
-use crate::domain::plan::Limit;
-use crate::domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
-use crate::ports::store_error::StoreError;
-use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+use domain::audit::NewAuditEvent;
+use domain::id::AgentId;
+use domain::plan::Limit;
+use domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
+use ports::store_error::StoreError;
+use ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
 #[async_trait]
 impl TokenStore for Memory {

@@ -5,11 +5,11 @@ use std::cmp::Reverse;
 use async_trait::async_trait;
 
 use super::Memory;
-use crate::domain::id::AgentId;
-use crate::domain::time::Month;
-use crate::domain::usage::{MonthlyUsage, Usage};
-use crate::ports::store_error::StoreError;
-use crate::ports::usage_store::{UsageQuery, UsageStore};
+use domain::id::AgentId;
+use domain::time::Month;
+use domain::usage::{MonthlyUsage, Usage};
+use ports::store_error::StoreError;
+use ports::usage_store::{UsageQuery, UsageStore};
 
 #[async_trait]
 impl UsageStore for Memory {

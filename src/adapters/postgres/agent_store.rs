@@ -10,17 +10,17 @@ use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, nu
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
-use crate::domain::agent::{Agent, AgentFilter, AgentStatus, AgentType, DeploymentEnv};
-use crate::domain::credential::Credential;
-use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::names::name_of;
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::plan::Limit;
-use crate::domain::tenancy::Tenancy;
-use crate::domain::token::RevocationNotice;
-use crate::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
-use crate::ports::store_error::StoreError;
-use crate::ports::write::Write;
+use domain::agent::{Agent, AgentFilter, AgentStatus, AgentType, DeploymentEnv};
+use domain::credential::Credential;
+use domain::id::{AgentId, OrganizationId};
+use domain::names::name_of;
+use domain::page::{Page, PageRequest};
+use domain::plan::Limit;
+use domain::tenancy::Tenancy;
+use domain::token::RevocationNotice;
+use ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
+use ports::store_error::StoreError;
+use ports::write::Write;
 
 /// Returns the statement that takes the registration lock of an organization.
 ///
@@ -116,7 +116,7 @@ impl AgentStore for Postgres {
         page: PageRequest,
     ) -> Result<Page<Arc<Agent>>, StoreError> {
         let organization = within.organization().map(|id| id.0);
-        let owner = filter.owner.as_ref().map(crate::domain::agent::Owner::as_str);
+        let owner = filter.owner.as_ref().map(domain::agent::Owner::as_str);
         let agent_type = filter.agent_type.map(|kind| name_of(&AgentType::ALL, &kind));
         let status = filter.status.map(|status| name_of(&AgentStatus::ALL, &status));
         let mut clause = WhereClause::default();

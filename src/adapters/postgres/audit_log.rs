@@ -11,15 +11,13 @@ use super::rows::codec::{SqlTimestamp, column, number, signed};
 use super::rows::events::{EVENT, EventColumns, event};
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
-use crate::domain::audit::{
-    AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally,
-};
-use crate::domain::id::{EventId, OrganizationId};
-use crate::domain::names::name_of;
-use crate::domain::tenancy::Tenancy;
-use crate::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
-use crate::ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
-use crate::ports::store_error::StoreError;
+use domain::audit::{AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally};
+use domain::id::{EventId, OrganizationId};
+use domain::names::name_of;
+use domain::tenancy::Tenancy;
+use domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
+use ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
+use ports::store_error::StoreError;
 
 /// Maximum rows deleted per purge transaction, so that none holds locks for long.
 const PURGE_BATCH: u32 = 5_000;

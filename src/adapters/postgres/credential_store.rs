@@ -9,17 +9,17 @@ use super::pool::statement::Parameter;
 use super::rows::codec::{self, CREDENTIAL, KindColumns, SqlTimestamp, empty_page, number, page_of, signed};
 use super::store::Postgres;
 use super::transaction::Transaction;
-use crate::domain::agent::Agent;
-use crate::domain::client::RegisteredClient;
-use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
-use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::time::Timestamp;
-use crate::ports::credential_store::{
+use domain::agent::Agent;
+use domain::client::RegisteredClient;
+use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
+use domain::id::{AgentId, CredentialId};
+use domain::page::{Page, PageRequest};
+use domain::time::Timestamp;
+use ports::credential_store::{
     CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
-use crate::ports::store_error::StoreError;
-use crate::ports::write::Write;
+use ports::store_error::StoreError;
+use ports::write::Write;
 
 /// Locks the agent's row while its credentials change, so that [`COUNT`] still holds at the end.
 const LOCK_AGENT: &str = "\

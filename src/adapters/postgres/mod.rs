@@ -6,6 +6,8 @@
 //! `batch`, where one round trip serves all waiting callers. `rows` maps rows to values of the domain, and `schema`
 //! has the migrations.
 
+#![warn(missing_docs)]
+
 mod agent_store;
 mod audit_log;
 mod batch;

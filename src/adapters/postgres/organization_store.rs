@@ -7,16 +7,16 @@ use async_trait::async_trait;
 use super::pool::statement::Parameter;
 use super::rows::codec::{self, ORGANIZATION, SqlTimestamp, empty_page, limit_column, page_of, signed};
 use super::store::Postgres;
-use crate::domain::id::OrganizationId;
-use crate::domain::names::name_of;
-use crate::domain::organization::{Organization, OrganizationStatus, Slug};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::plan::Plan;
-use crate::domain::tenancy::Tenancy;
-use crate::domain::token::RevocationNotice;
-use crate::ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
-use crate::ports::store_error::StoreError;
-use crate::ports::write::Write;
+use domain::id::OrganizationId;
+use domain::names::name_of;
+use domain::organization::{Organization, OrganizationStatus, Slug};
+use domain::page::{Page, PageRequest};
+use domain::plan::Plan;
+use domain::tenancy::Tenancy;
+use domain::token::RevocationNotice;
+use ports::organization_store::{InsertOrganizationError, OrganizationStore, UpdateOrganizationError};
+use ports::store_error::StoreError;
+use ports::write::Write;
 
 const INSERT: &str = "\
 -- organization_store.insert
@@ -45,7 +45,7 @@ impl OrganizationStore for Postgres {
     ) -> Result<(), InsertOrganizationError> {
         let mut change = self.begin(write).await??;
         let resources: Vec<&str> =
-            organization.resources.iter().map(crate::domain::organization::ResourceUri::as_str).collect();
+            organization.resources.iter().map(domain::organization::ResourceUri::as_str).collect();
         let parameters: [Parameter<'_>; 14] = [
             &organization.id.0,
             &organization.slug.as_str(),
@@ -119,7 +119,7 @@ impl OrganizationStore for Postgres {
         }
         let had_administrator = is_suspension && change.has_administrator(None, now).await?;
         let resources: Vec<&str> =
-            after.resources.iter().map(crate::domain::organization::ResourceUri::as_str).collect();
+            after.resources.iter().map(domain::organization::ResourceUri::as_str).collect();
         let parameters: [Parameter<'_>; 13] = [
             &before.id.0,
             &signed(before.revision),

@@ -6,10 +6,10 @@ use tokio_postgres::Row;
 use super::pool::failure::inconsistent;
 use super::rows::codec::{column, instant, number};
 use super::store::Postgres;
-use crate::domain::id::{AgentId, OrganizationId, TokenId};
-use crate::domain::token::{RevocationNotice, RevocationTarget};
-use crate::ports::outbox::{NoticeId, Outbox, PendingNotice};
-use crate::ports::store_error::StoreError;
+use domain::id::{AgentId, OrganizationId, TokenId};
+use domain::token::{RevocationNotice, RevocationTarget};
+use ports::outbox::{NoticeId, Outbox, PendingNotice};
+use ports::store_error::StoreError;
 
 const PENDING: &str = "\
 -- outbox.pending

@@ -23,11 +23,11 @@ use super::pool::failure::{Timeout, in_doubt, is_read_only, is_server_error, una
 use super::pool::settings::{CONNECT_TIMEOUT, PgSettings};
 use super::pool::statement::{Parameter, QueryError, STATEMENT};
 use super::rows::codec::number;
-use crate::domain::id::OrganizationId;
-use crate::domain::time::Month;
-use crate::ports::store_error::StoreError;
-use crate::ports::store_health::StoreHealth;
-use crate::shares::{Place, Shares};
+use domain::id::OrganizationId;
+use domain::time::Month;
+use ports::store_error::StoreError;
+use ports::store_health::StoreHealth;
+use shares::{Place, Shares};
 
 /// Maximum wait for a free connection.
 const POOL_WAIT: Duration = Duration::from_millis(500);

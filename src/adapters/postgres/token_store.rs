@@ -4,11 +4,11 @@ use async_trait::async_trait;
 
 use super::rows::codec::SqlTimestamp;
 use super::store::Postgres;
-use crate::domain::audit::NewAuditEvent;
-use crate::domain::id::AgentId;
-use crate::domain::token::{Claims, TokenStatus};
-use crate::ports::store_error::StoreError;
-use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+use domain::audit::NewAuditEvent;
+use domain::id::AgentId;
+use domain::token::{Claims, TokenStatus};
+use ports::store_error::StoreError;
+use ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
 const SPEND: &str = "\
 -- token_store.spend

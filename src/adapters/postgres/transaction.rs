@@ -13,15 +13,15 @@ use super::pool::statement::{Parameter, STATEMENT};
 use super::rows::codec::{SqlTimestamp, column, signed};
 use super::rows::events::{EventColumns, INSERT_EVENTS};
 use super::store::Postgres;
-use crate::domain::audit::{Authority, NewAuditEvent};
-use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::scope::ManagementScope;
-use crate::domain::time::Timestamp;
-use crate::domain::token::{RevocationNotice, RevocationTarget};
-use crate::ports::error_chain::error_chain;
-use crate::ports::store_error::StoreError;
-use crate::ports::write::{CallerRevoked, Write};
-use crate::shares::Place;
+use domain::audit::{Authority, NewAuditEvent};
+use domain::id::{AgentId, OrganizationId};
+use domain::scope::ManagementScope;
+use domain::time::Timestamp;
+use domain::token::{RevocationNotice, RevocationTarget};
+use ports::error_chain::error_chain;
+use ports::store_error::StoreError;
+use ports::write::{CallerRevoked, Write};
+use shares::Place;
 
 /// Time limit of a transaction, not including its commit.
 const CHANGE: Duration = Duration::from_secs(3);

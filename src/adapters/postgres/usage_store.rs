@@ -6,11 +6,11 @@ use uuid::Uuid;
 use super::pool::failure::inconsistent;
 use super::rows::codec::{column, number};
 use super::store::Postgres;
-use crate::domain::id::AgentId;
-use crate::domain::time::Month;
-use crate::domain::usage::{MonthlyUsage, Usage};
-use crate::ports::store_error::StoreError;
-use crate::ports::usage_store::{UsageQuery, UsageStore};
+use domain::id::AgentId;
+use domain::time::Month;
+use domain::usage::{MonthlyUsage, Usage};
+use ports::store_error::StoreError;
+use ports::usage_store::{UsageQuery, UsageStore};
 
 const TOTALS: &str = "\
 -- usage_store.usage

@@ -10,7 +10,7 @@ use fred::types::config::{Options, ReconnectPolicy};
 use tokio::time::timeout;
 
 use super::settings::{COMMAND, CONNECT, RedisSettings};
-use crate::ports::store_error::{Cause, StoreError};
+use ports::store_error::{Cause, StoreError};
 
 /// Delay before a lost connection is retried, in milliseconds.
 const REST_MILLIS: u32 = 250;

@@ -3,6 +3,8 @@
 //! Redis is never the source of truth. If it is emptied, restored from an old copy, or lost, no inactive token
 //! becomes active and no quota starts again. Every script uses the keys of one slot, so Redis Cluster is supported.
 
+#![warn(missing_docs)]
+
 mod client;
 mod fallback;
 mod raised_number;

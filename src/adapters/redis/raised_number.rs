@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::client::Redis;
 use super::script::Script;
-use crate::domain::time::Timestamp;
-use crate::ports::clock::Clock;
-use crate::ports::store_error::StoreError;
+use domain::time::Timestamp;
+use ports::clock::Clock;
+use ports::store_error::StoreError;
 
 /// Raises numbers, and sets how long they are kept.
 pub(super) struct RaisedNumbers {

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::client::{Redis, unavailable};
 use super::script::Script;
-use crate::domain::rate::{RateDecision, WINDOW_MILLIS, WindowCounts};
-use crate::domain::time::Timestamp;
-use crate::ports::clock::Clock;
-use crate::ports::rate_limiter::{RateKey, RateLimiter};
-use crate::ports::store_error::StoreError;
+use domain::rate::{RateDecision, WINDOW_MILLIS, WindowCounts};
+use domain::time::Timestamp;
+use ports::clock::Clock;
+use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::store_error::StoreError;
 
 /// Counts the requests of all instances.
 pub struct RedisRateLimiter {

@@ -8,11 +8,11 @@ use fred::types::Expiration;
 
 use super::client::{Redis, unavailable};
 use super::raised_number::RaisedNumbers;
-use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::token::{Claims, RevocationNotice, RevocationTarget};
-use crate::ports::clock::Clock;
-use crate::ports::revocation_cache::RevocationCache;
-use crate::ports::store_error::StoreError;
+use domain::id::{AgentId, OrganizationId};
+use domain::token::{Claims, RevocationNotice, RevocationTarget};
+use ports::clock::Clock;
+use ports::revocation_cache::RevocationCache;
+use ports::store_error::StoreError;
 
 /// Revocation cache that all instances share.
 pub struct RedisRevocationCache {

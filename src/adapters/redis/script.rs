@@ -5,7 +5,7 @@ use fred::types::{ClusterHash, CustomCommand, FromValue};
 use fred::util::redis_keyslot;
 
 use super::client::{Redis, unavailable};
-use crate::ports::store_error::StoreError;
+use ports::store_error::StoreError;
 
 /// A Lua script that uses one key.
 pub(super) struct Script {

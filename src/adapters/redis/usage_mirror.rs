@@ -6,10 +6,10 @@ use async_trait::async_trait;
 
 use super::client::Redis;
 use super::raised_number::RaisedNumbers;
-use crate::domain::usage::MonthlyUsage;
-use crate::ports::clock::Clock;
-use crate::ports::store_error::StoreError;
-use crate::ports::usage_mirror::UsageMirror;
+use domain::usage::MonthlyUsage;
+use ports::clock::Clock;
+use ports::store_error::StoreError;
+use ports::usage_mirror::UsageMirror;
 
 /// Keeps each count under `monthly:<client>:<year>:<month>`.
 pub struct RedisUsageMirror(RaisedNumbers);

@@ -1,5 +1,7 @@
 //! Limits how much of a shared resource one organization can use at a time.
 
+#![warn(missing_docs)]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 /// A limited number of places for each organization.
-pub(crate) struct Shares {
+pub struct Shares {
     each: usize,
     /// Semaphores of the organizations that hold a place or wait for one.
     taken: Arc<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,
@@ -15,12 +17,12 @@ pub(crate) struct Shares {
 
 impl Shares {
     /// Gives each organization this many places, at least one.
-    pub(crate) fn of(each: usize) -> Self {
+    pub fn of(each: usize) -> Self {
         Self { each: each.max(1), taken: Arc::default() }
     }
 
     /// Waits for a place of the organization. Waiters are served in order.
-    pub(crate) async fn enter(&self, organization: Uuid) -> Place {
+    pub async fn enter(&self, organization: Uuid) -> Place {
         let semaphore = {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.entry(organization).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone()
@@ -34,7 +36,7 @@ impl Shares {
 }
 
 /// A place of one organization, held until dropped.
-pub(crate) struct Place {
+pub struct Place {
     permit: Option<OwnedSemaphorePermit>,
     organization: Uuid,
     taken: Arc<Mutex<HashMap<Uuid, Arc<Semaphore>>>>,

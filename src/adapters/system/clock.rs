@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::domain::time::Timestamp;
-use crate::ports::clock::Clock;
+use domain::time::Timestamp;
+use ports::clock::Clock;
 
 /// Reads the system clock.
 pub struct SystemClock;

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::ports::ids::Ids;
+use ports::ids::Ids;
 
 /// Generates UUIDv7 IDs.
 pub struct SystemIds;

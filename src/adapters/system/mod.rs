@@ -1,5 +1,7 @@
 //! The machine: its clock, its random numbers, and the process.
 
+#![warn(missing_docs)]
+
 mod clock;
 mod ids;
 mod process;

@@ -1,7 +1,7 @@
 //! Secrets from the operating system's random number generator.
 
-use crate::domain::secret::{ClientSecret, RANDOM_BYTES};
-use crate::ports::secrets::Secrets;
+use domain::secret::{ClientSecret, RANDOM_BYTES};
+use ports::secrets::Secrets;
 
 /// Generates client secrets.
 pub struct SystemSecrets;

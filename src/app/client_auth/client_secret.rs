@@ -9,13 +9,13 @@ use super::{
     AuthenticatedClient, CLIENT_ID, ClientAuthenticator, PresentedCredentials, PresentedHeader, Refusal,
     SEVERAL_METHODS, claimed, claimed_by,
 };
-use crate::app::Ports;
-use crate::app::request_context::RequestContext;
-use crate::domain::id::AgentId;
-use crate::domain::secret::ClientSecret;
-use crate::ports::clock::Clock;
-use crate::ports::credential_store::{CredentialStore, PresentedKind};
-use crate::ports::secret_hasher::SecretHasher;
+use crate::Ports;
+use crate::request_context::RequestContext;
+use domain::id::AgentId;
+use domain::secret::ClientSecret;
+use ports::clock::Clock;
+use ports::credential_store::{CredentialStore, PresentedKind};
+use ports::secret_hasher::SecretHasher;
 
 const CLIENT_SECRET: &str = "client_secret";
 

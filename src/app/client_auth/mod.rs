@@ -19,19 +19,19 @@ use super::auth_failures::{AuthFailures, ClaimedClient};
 use super::caller::Caller;
 use super::request_context::{AdmissionError, RequestContext};
 use super::{Ports, Settings};
-use crate::domain::agent::Agent;
-use crate::domain::client::RegisteredClient;
-use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::organization::Organization;
-use crate::domain::secret::Fingerprint;
-use crate::domain::time::Timestamp;
-use crate::domain::token::generation_of;
-use crate::ports::clock::Clock;
-use crate::ports::credential_store::{CredentialStore, PresentedKind};
-use crate::ports::rate_limiter::{RateKey, RateLimiter};
-use crate::ports::secret_hasher::HasherError;
-use crate::ports::store_error::StoreError;
-use crate::ports::token_store::{SpentAssertion, TokenStore};
+use domain::agent::Agent;
+use domain::client::RegisteredClient;
+use domain::id::{AgentId, CredentialId};
+use domain::organization::Organization;
+use domain::secret::Fingerprint;
+use domain::time::Timestamp;
+use domain::token::generation_of;
+use ports::clock::Clock;
+use ports::credential_store::{CredentialStore, PresentedKind};
+use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::secret_hasher::HasherError;
+use ports::store_error::StoreError;
+use ports::token_store::{SpentAssertion, TokenStore};
 
 /// One or more methods of client authentication that read the same credentials.
 #[async_trait]

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{AuthenticatedClient, ClientAuthenticator, PresentedCredentials, Refusal, claimed, claimed_by};
-use crate::app::auth_failures::AuthFailures;
-use crate::app::request_context::RequestContext;
-use crate::app::{Ports, Settings};
-use crate::domain::client::RegisteredClient;
-use crate::domain::credential::{Credential, CredentialKind};
-use crate::domain::id::AgentId;
-use crate::domain::jwk::PublicKey;
-use crate::domain::time::Timestamp;
-use crate::ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
-use crate::ports::clock::Clock;
-use crate::ports::credential_store::{CredentialStore, PresentedKind};
-use crate::ports::token_store::SpentAssertion;
+use crate::auth_failures::AuthFailures;
+use crate::request_context::RequestContext;
+use crate::{Ports, Settings};
+use domain::client::RegisteredClient;
+use domain::credential::{Credential, CredentialKind};
+use domain::id::AgentId;
+use domain::jwk::PublicKey;
+use domain::time::Timestamp;
+use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
+use ports::clock::Clock;
+use ports::credential_store::{CredentialStore, PresentedKind};
+use ports::token_store::SpentAssertion;
 
 /// Name of the method in audit events.
 const AUDIT_NAME: &str = "private_key_jwt";

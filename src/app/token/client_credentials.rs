@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Grant, Granted, TokenError, TokenRequest};
-use crate::app::Settings;
-use crate::app::client_auth::AuthenticatedClient;
-use crate::domain::organization::Organization;
-use crate::domain::scope::{RequestedScope, Scopes};
-use crate::domain::token::Audience;
+use crate::Settings;
+use crate::client_auth::AuthenticatedClient;
+use domain::organization::Organization;
+use domain::scope::{RequestedScope, Scopes};
+use domain::token::Audience;
 
 /// `client_credentials`: a token for the agent itself.
 pub(super) struct ClientCredentials {

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::{TokenError, TokenRequest};
-use crate::app::client_auth::AuthenticatedClient;
-use crate::domain::scope::{RequestedScope, Scopes};
-use crate::domain::token::Audience;
+use crate::client_auth::AuthenticatedClient;
+use domain::scope::{RequestedScope, Scopes};
+use domain::token::Audience;
 
 /// One value of `grant_type` (RFC 6749 section 4).
 #[async_trait]

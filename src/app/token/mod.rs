@@ -18,15 +18,15 @@ use super::client_auth::{AuthenticatedClient, ClientAuth, ClientAuthError, Prese
 use super::events::{EventDetails, Events};
 use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
-use crate::domain::audit::{AuditAction, Metadata};
-use crate::domain::id::TokenId;
-use crate::domain::scope::{RequestedScope, ScopeError, Scopes};
-use crate::domain::token::{AccessToken, Audience, Claims, generation_of};
-use crate::ports::clock::Clock;
-use crate::ports::ids::Ids;
-use crate::ports::store_error::StoreError;
-use crate::ports::token_signer::{SignError, TokenSigner};
-use crate::ports::token_store::{IssueError, TokenIssue, TokenStore};
+use domain::audit::{AuditAction, Metadata};
+use domain::id::TokenId;
+use domain::scope::{RequestedScope, ScopeError, Scopes};
+use domain::token::{AccessToken, Audience, Claims, generation_of};
+use ports::clock::Clock;
+use ports::ids::Ids;
+use ports::store_error::StoreError;
+use ports::token_signer::{SignError, TokenSigner};
+use ports::token_store::{IssueError, TokenIssue, TokenStore};
 
 /// Maximum attempts to issue a token when its agent is changed concurrently.
 const ATTEMPTS: usize = 4;
@@ -190,7 +190,7 @@ impl Tokens {
         context: &RequestContext,
         client: &AuthenticatedClient,
         claims: &Claims,
-    ) -> crate::domain::audit::NewAuditEvent {
+    ) -> domain::audit::NewAuditEvent {
         let metadata = Metadata::default()
             .with("credentialId", client.credential.to_string())
             .with("scope", claims.scopes.as_str());

@@ -7,19 +7,19 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::pagination;
-use crate::adapters::http::error::{ApiError, Code};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum, organization_id};
-use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of, text};
-use crate::adapters::http::oauth::authorization::{Bearer, Scope};
-use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
-use crate::app::agents::AgentsError;
-use crate::domain::agent::{
+use crate::error::{ApiError, Code};
+use crate::extract::context::Ctx;
+use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum, organization_id};
+use crate::extract::{Fields, Input, JsonBody, Query, one_of, text};
+use crate::oauth::authorization::{Bearer, Scope};
+use crate::operation::{BEARER, BODY, Operation, Tag, operation};
+use app::agents::AgentsError;
+use domain::agent::{
     Agent, AgentChange, AgentFilter, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
 };
-use crate::domain::id::{AgentId, OrganizationId};
-use crate::domain::page::{Page, PageRequest};
-use crate::domain::scope::Scopes;
+use domain::id::{AgentId, OrganizationId};
+use domain::page::{Page, PageRequest};
+use domain::scope::Scopes;
 
 /// The operations on agents.
 pub struct AgentsApi;
@@ -154,7 +154,7 @@ struct NewAgentBody {
 }
 
 impl Input for NewAgentBody {
-    type Value = crate::app::agents::NewAgent;
+    type Value = app::agents::NewAgent;
 
     fn read(fields: &mut Fields) -> Option<Self::Value> {
         let organization = fields.optional("organizationId", text(organization_id));

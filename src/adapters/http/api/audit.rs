@@ -6,15 +6,15 @@ use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::adapters::http::error::{ApiError, Code, FieldError};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::extract::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
-use crate::adapters::http::extract::{Fields, Input, Query, one_of, text};
-use crate::adapters::http::oauth::authorization::{Bearer, Scope};
-use crate::adapters::http::operation::{BEARER, Operation, Tag, operation};
-use crate::app::audit::{AuditError, AuditRequest};
-use crate::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
-use crate::domain::id::{AgentId, EventId};
+use crate::error::{ApiError, Code, FieldError};
+use crate::extract::context::Ctx;
+use crate::extract::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
+use crate::extract::{Fields, Input, Query, one_of, text};
+use crate::oauth::authorization::{Bearer, Scope};
+use crate::operation::{BEARER, Operation, Tag, operation};
+use app::audit::{AuditError, AuditRequest};
+use domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
+use domain::id::{AgentId, EventId};
 
 /// The operations on the audit log.
 pub struct AuditApi;

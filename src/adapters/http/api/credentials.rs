@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::pagination;
-use crate::adapters::http::error::{ApiError, Code, FieldError};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
-use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of};
-use crate::adapters::http::oauth::authorization::{Bearer, Scope};
-use crate::adapters::http::oauth::jwk::{Jwk, read_jwk};
-use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
-use crate::app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
-use crate::domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
-use crate::domain::id::{AgentId, CredentialId};
-use crate::domain::page::PageRequest;
+use crate::error::{ApiError, Code, FieldError};
+use crate::extract::context::Ctx;
+use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
+use crate::extract::{Fields, Input, JsonBody, Query, one_of};
+use crate::oauth::authorization::{Bearer, Scope};
+use crate::oauth::jwk::{Jwk, read_jwk};
+use crate::operation::{BEARER, BODY, Operation, Tag, operation};
+use app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
+use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
+use domain::id::{AgentId, CredentialId};
+use domain::page::PageRequest;
 
 /// The operations on credentials.
 pub struct CredentialsApi;

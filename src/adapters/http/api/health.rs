@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::operation::{Operation, Tag, operation};
+use crate::extract::context::Ctx;
+use crate::operation::{Operation, Tag, operation};
 
 /// The health endpoints, for probes.
 pub struct HealthApi;

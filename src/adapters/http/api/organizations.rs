@@ -9,19 +9,19 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::pagination::PageQuery;
-use crate::adapters::http::error::{ApiError, Code};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::extract::wire::{EnumName, Instant, PathId};
-use crate::adapters::http::extract::{Fields, Input, JsonBody, Query, one_of, text};
-use crate::adapters::http::oauth::authorization::{Bearer, Scope};
-use crate::adapters::http::operation::{BEARER, BODY, Operation, Tag, operation};
-use crate::app::organizations::{NewOrganization, OrganizationsError};
-use crate::domain::id::OrganizationId;
-use crate::domain::organization::{
+use crate::error::{ApiError, Code};
+use crate::extract::context::Ctx;
+use crate::extract::wire::{EnumName, Instant, PathId};
+use crate::extract::{Fields, Input, JsonBody, Query, one_of, text};
+use crate::oauth::authorization::{Bearer, Scope};
+use crate::operation::{BEARER, BODY, Operation, Tag, operation};
+use app::organizations::{NewOrganization, OrganizationsError};
+use domain::id::OrganizationId;
+use domain::organization::{
     MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus,
     ResourceUri, Slug,
 };
-use crate::domain::plan::{Limit, LimitOverrides, Plan};
+use domain::plan::{Limit, LimitOverrides, Plan};
 
 /// The operations on organizations.
 pub struct OrganizationsApi;

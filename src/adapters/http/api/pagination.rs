@@ -1,7 +1,7 @@
 //! `page` and `limit` of lists.
 
-use crate::adapters::http::extract::{Fields, Input};
-use crate::domain::page::PageRequest;
+use crate::extract::{Fields, Input};
+use domain::page::PageRequest;
 
 /// Reads the page that `page` and `limit` of a list select; `None` if one of them is invalid.
 pub fn page(fields: &mut Fields) -> Option<PageRequest> {

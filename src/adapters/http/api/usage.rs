@@ -5,15 +5,15 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use super::organizations::limit_value;
-use crate::adapters::http::error::{ApiError, Code};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::extract::wire::EnumName;
-use crate::adapters::http::extract::{Fields, Input, Query, text};
-use crate::adapters::http::oauth::authorization::{Bearer, Scope};
-use crate::adapters::http::operation::{BEARER, Operation, Tag, operation};
-use crate::app::usage::{UsageError, UsageReport};
-use crate::domain::id::AgentId;
-use crate::domain::plan::Plan;
+use crate::error::{ApiError, Code};
+use crate::extract::context::Ctx;
+use crate::extract::wire::EnumName;
+use crate::extract::{Fields, Input, Query, text};
+use crate::oauth::authorization::{Bearer, Scope};
+use crate::operation::{BEARER, Operation, Tag, operation};
+use app::usage::{UsageError, UsageReport};
+use domain::id::AgentId;
+use domain::plan::Plan;
 
 /// The usage report.
 pub struct UsageApi;

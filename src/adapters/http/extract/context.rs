@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{FromRequest, Request, RequestBody, Result};
 
-use crate::adapters::http::error::ApiError;
-use crate::app::App;
-use crate::app::request_context::RequestContext;
-use crate::app::shutdown::Shutdown;
-use crate::domain::audit::{MAX_USER_AGENT_BYTES, Origin};
-use crate::domain::time::Timestamp;
+use crate::error::ApiError;
+use app::App;
+use app::request_context::RequestContext;
+use app::shutdown::Shutdown;
+use domain::audit::{MAX_USER_AGENT_BYTES, Origin};
+use domain::time::Timestamp;
 
 /// Facts about a request that are known before any of it is checked.
 pub struct HttpContext {

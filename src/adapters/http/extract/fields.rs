@@ -3,8 +3,8 @@
 use poem_openapi::types::Type;
 use serde_json::{Map, Value};
 
-use crate::adapters::http::error::FieldError;
-use crate::domain::time::Timestamp;
+use crate::error::FieldError;
+use domain::time::Timestamp;
 
 /// Maximum number of errors that are reported.
 pub const MAX_FAULTS: usize = 100;

@@ -7,7 +7,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use super::context::HttpContext;
 use super::strict_json::parse_object;
 use super::{Fields, Input, media};
-use crate::adapters::http::error::{ApiError, Code};
+use crate::error::{ApiError, Code};
 
 const MEDIA_TYPE: &str = "application/json";
 

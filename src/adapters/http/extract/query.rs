@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::context::HttpContext;
 use super::fields::MAX_FAULTS;
 use super::{Fields, Input};
-use crate::adapters::http::error::{ApiError, FieldError};
+use crate::error::{ApiError, FieldError};
 
 /// Media type under which a query is registered. The document then shows its fields as parameters.
 pub const QUERY: &str = "query";

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::adapters::http::error::FieldError;
+use crate::error::FieldError;
 
 /// Maximum number of values in a body. Each entry of a list and each field of an object is one.
 ///

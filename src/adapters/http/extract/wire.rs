@@ -10,14 +10,14 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use serde_json::Value;
 
-use crate::domain::agent::{AgentStatus, AgentType, DeploymentEnv};
-use crate::domain::audit::{AuditAction, Outcome, ResourceType};
-use crate::domain::credential::CredentialStatus;
-use crate::domain::id::{AgentId, CredentialId, EventId, OrganizationId};
-use crate::domain::names::name_of;
-use crate::domain::organization::OrganizationStatus;
-use crate::domain::plan::Plan;
-use crate::domain::time::Timestamp;
+use domain::agent::{AgentStatus, AgentType, DeploymentEnv};
+use domain::audit::{AuditAction, Outcome, ResourceType};
+use domain::credential::CredentialStatus;
+use domain::id::{AgentId, CredentialId, EventId, OrganizationId};
+use domain::names::name_of;
+use domain::organization::OrganizationStatus;
+use domain::plan::Plan;
+use domain::time::Timestamp;
 
 /// The Unix epoch as a calendar date. Such dates reach to the last second of 9999, as in RFC 3339.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);

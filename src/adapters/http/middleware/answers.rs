@@ -10,7 +10,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use poem::{Body, Response};
 
-use crate::domain::id::OrganizationId;
+use domain::id::OrganizationId;
 
 /// Size up to which a response does not count against [`ROOM_BYTES`]. Most responses are far smaller.
 const SMALL_BYTES: u64 = 16 * 1024;

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::adapters::http::error::{ApiError, Code, FieldError};
+use crate::error::{ApiError, Code, FieldError};
 
 /// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;

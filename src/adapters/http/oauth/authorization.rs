@@ -10,14 +10,14 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::form::{Form, FormFields};
-use crate::adapters::http::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
-use crate::adapters::http::extract::context::HttpContext;
-use crate::app::CallerRevoked;
-use crate::app::bearer::BearerError;
-use crate::app::caller::{Caller, Forbidden};
-use crate::app::client_auth::{ClientAuthError, PresentedCredentials, PresentedHeader};
-use crate::domain::id::AgentId;
-use crate::domain::scope::ManagementScope;
+use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
+use crate::extract::context::HttpContext;
+use app::CallerRevoked;
+use app::bearer::BearerError;
+use app::caller::{Caller, Forbidden};
+use app::client_auth::{ClientAuthError, PresentedCredentials, PresentedHeader};
+use domain::id::AgentId;
+use domain::scope::ManagementScope;
 
 /// Security scheme for bearer tokens in the OpenAPI document.
 pub const OAUTH2: &str = "OAuth2";
@@ -229,10 +229,7 @@ impl Authorization {
 fn basic(encoded: &str) -> Option<(String, SecretString)> {
     let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (client, secret) = text.split_once(':')?;
-    Some((
-        crate::adapters::http::extract::decode(client)?.into_owned(),
-        crate::adapters::http::extract::decode(secret)?.into_owned().into(),
-    ))
+    Some((crate::extract::decode(client)?.into_owned(), crate::extract::decode(secret)?.into_owned().into()))
 }
 
 /// Collects the credentials in header and form.

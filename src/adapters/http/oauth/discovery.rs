@@ -4,10 +4,10 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::jwk::Jwk;
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::operation::{Operation, Tag, operation};
-use crate::app::App;
-use crate::domain::scope::ManagementScope;
+use crate::extract::context::Ctx;
+use crate::operation::{Operation, Tag, operation};
+use app::App;
+use domain::scope::ManagementScope;
 
 /// `Cache-Control` of the key set. A new key must be published that long before it signs.
 const KEYS_MAY_BE_KEPT: &str = "public, max-age=300";

@@ -6,11 +6,11 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::adapters::http::error::ApiError;
-use crate::adapters::http::extract::context::HttpContext;
-use crate::adapters::http::extract::{decode, media};
-use crate::app::App;
-use crate::app::client_auth::ClientAuthError;
+use crate::error::ApiError;
+use crate::extract::context::HttpContext;
+use crate::extract::{decode, media};
+use app::App;
+use app::client_auth::ClientAuthError;
 
 /// A type of form. Its schema describes the form; this trait lists the parameters that are read.
 pub trait FormFields: Type {

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::authorization::{EitherAuthorization, Scope};
 use super::form::{Form, FormFields};
-use crate::adapters::http::error::{ApiError, Code};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
-use crate::app::introspection::{ActiveToken, IntrospectionError};
+use crate::error::{ApiError, Code};
+use crate::extract::context::Ctx;
+use crate::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
+use app::introspection::{ActiveToken, IntrospectionError};
 
 /// The introspection endpoint.
 pub struct IntrospectionApi;

@@ -3,8 +3,8 @@
 use poem_openapi::Object;
 use serde_json::Value;
 
-use crate::adapters::http::extract::{Fields, one_of, text};
-use crate::domain::jwk::PublicKey;
+use crate::extract::{Fields, one_of, text};
+use domain::jwk::PublicKey;
 
 /// A public key
 #[derive(Object)]

@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::authorization::EitherAuthorization;
 use super::form::{Form, FormFields};
-use crate::adapters::http::error::{ApiError, Code};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
-use crate::app::revocation::RevocationError;
+use crate::error::{ApiError, Code};
+use crate::extract::context::Ctx;
+use crate::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
+use app::revocation::RevocationError;
 
 /// The revocation endpoint.
 pub struct RevocationApi;

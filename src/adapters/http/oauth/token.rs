@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::authorization::ClientAuthorization;
 use super::form::{Form, FormFields};
-use crate::adapters::http::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
-use crate::adapters::http::extract::context::Ctx;
-use crate::adapters::http::operation::{Operation, Tag, operation};
-use crate::app::token::{TokenError, TokenRequest};
-use crate::app::{App, error_chain};
+use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
+use crate::extract::context::Ctx;
+use crate::operation::{Operation, Tag, operation};
+use app::token::{TokenError, TokenRequest};
+use app::{App, error_chain};
 
 /// The token endpoint.
 pub struct TokenApi;

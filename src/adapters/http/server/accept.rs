@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::connection_deadline::{ConnectionDeadline, TimedStream};
 use super::front::Front;
-use crate::app::shutdown::Shutdown;
+use app::shutdown::Shutdown;
 
 /// Maximum number of open connections. Further connections wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 8_192;

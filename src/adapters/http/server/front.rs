@@ -7,9 +7,9 @@ use poem::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use poem::{Request, Response};
 use serde_json::json;
 
-use crate::adapters::http::error::{ApiError, Code, FieldError};
-use crate::adapters::http::extract::context::given_id;
-use crate::adapters::http::pipeline::{HttpApi, OAUTH_PATHS};
+use crate::error::{ApiError, Code, FieldError};
+use crate::extract::context::given_id;
+use crate::pipeline::{HttpApi, OAUTH_PATHS};
 
 /// Answers requests from the moment that the service listens.
 pub struct Front {

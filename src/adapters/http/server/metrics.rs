@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::app::shutdown::Shutdown;
+use app::shutdown::Shutdown;
 
 /// Maximum time for a scraper to send its request.
 const HEAD: Duration = Duration::from_secs(5);

@@ -13,11 +13,11 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::adapters::postgres::pool::connect::Connector;
-use crate::adapters::postgres::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
-use crate::adapters::postgres::pool::settings::CONNECT_TIMEOUT;
-use crate::adapters::postgres::pool::statement::{Parameter, QueryError, STATEMENT};
-use crate::ports::store_error::StoreError;
+use crate::pool::connect::Connector;
+use crate::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
+use crate::pool::settings::CONNECT_TIMEOUT;
+use crate::pool::statement::{Parameter, QueryError, STATEMENT};
+use ports::store_error::StoreError;
 
 /// Maximum number of requests queued in a batcher. Further requests are refused as unavailable.
 const MAX_WAITING: usize = 4_096;

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 use super::batcher::{BatchConnection, BatchHandler, Batchers, Pending};
-use crate::adapters::postgres::pool::connect::Connector;
-use crate::adapters::postgres::pool::failure::unavailable;
-use crate::ports::token_store::{IssueError, TokenIssue};
+use crate::pool::connect::Connector;
+use crate::pool::failure::unavailable;
+use ports::token_store::{IssueError, TokenIssue};
 
 /// Maximum number of organizations waited for at once, each on its own connection.
 const MAX_LINES: usize = 4;

@@ -12,17 +12,17 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
-use crate::adapters::postgres::pool::connect::Connector;
-use crate::adapters::postgres::pool::failure::{copy_for_waiter, inconsistent, unavailable};
-use crate::adapters::postgres::rows::codec::{self, AGENT, ORGANIZATION, column, instant, number};
-use crate::domain::agent::Agent;
-use crate::domain::client::RegisteredClient;
-use crate::domain::id::{AgentId, TokenId};
-use crate::domain::organization::Organization;
-use crate::domain::secret::Fingerprint;
-use crate::domain::token::{Claims, TokenStatus};
-use crate::ports::credential_store::PresentedKind;
-use crate::ports::store_error::StoreError;
+use crate::pool::connect::Connector;
+use crate::pool::failure::{copy_for_waiter, inconsistent, unavailable};
+use crate::rows::codec::{self, AGENT, ORGANIZATION, column, instant, number};
+use domain::agent::Agent;
+use domain::client::RegisteredClient;
+use domain::id::{AgentId, TokenId};
+use domain::organization::Organization;
+use domain::secret::Fingerprint;
+use domain::token::{Claims, TokenStatus};
+use ports::credential_store::PresentedKind;
+use ports::store_error::StoreError;
 
 /// Maximum size in bytes of the agent cache, and of the organization cache.
 ///

@@ -24,14 +24,14 @@ use uuid::Uuid;
 
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers};
 use super::lock_waiters::{LockWaiters, Outcome, Request};
-use crate::adapters::postgres::pool::connect::Connector;
-use crate::adapters::postgres::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
-use crate::adapters::postgres::pool::statement::{Parameter, QueryError};
-use crate::adapters::postgres::rows::codec::{SqlTimestamp, column, number, signed};
-use crate::adapters::postgres::rows::events::EventColumns;
-use crate::ports::error_chain::error_chain;
-use crate::ports::store_error::StoreError;
-use crate::ports::token_store::{IssueError, TokenIssue};
+use crate::pool::connect::Connector;
+use crate::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
+use crate::pool::statement::{Parameter, QueryError};
+use crate::rows::codec::{SqlTimestamp, column, number, signed};
+use crate::rows::events::EventColumns;
+use ports::error_chain::error_chain;
+use ports::store_error::StoreError;
+use ports::token_store::{IssueError, TokenIssue};
 
 /// Issue statement that skips gates and rows that are locked.
 static HURRIED: LazyLock<String> = LazyLock::new(|| {

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
-use crate::adapters::postgres::pool::connect::Connector;
-use crate::adapters::postgres::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
-use crate::adapters::postgres::pool::statement::{Parameter, QueryError};
-use crate::adapters::postgres::rows::codec::SqlTimestamp;
-use crate::adapters::postgres::rows::events::{EventColumns, INSERT_EVENTS};
-use crate::domain::audit::NewAuditEvent;
-use crate::ports::store_error::StoreError;
-use crate::ports::token_store::Revocation;
+use crate::pool::connect::Connector;
+use crate::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
+use crate::pool::statement::{Parameter, QueryError};
+use crate::rows::codec::SqlTimestamp;
+use crate::rows::events::{EventColumns, INSERT_EVENTS};
+use domain::audit::NewAuditEvent;
+use ports::store_error::StoreError;
+use ports::token_store::Revocation;
 
 /// Stores revocations with their events, in one order, so that instances cannot deadlock.
 ///

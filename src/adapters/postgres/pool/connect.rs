@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::failure::{Timeout, failed, unavailable};
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
-use crate::ports::store_error::StoreError;
+use ports::store_error::StoreError;
 
 /// Opens connections according to the settings.
 #[derive(Clone)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::{Severity, SqlState};
 
-use crate::ports::error_chain::error_chain;
-use crate::ports::store_error::{Cause, StoreError};
+use ports::error_chain::error_chain;
+use ports::store_error::{Cause, StoreError};
 
 /// Name of the store in errors.
 pub const STORE: &str = "PostgreSQL";

@@ -6,8 +6,8 @@ use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
 use super::failure::failed;
-use crate::ports::error_chain::error_chain;
-use crate::ports::store_error::StoreError;
+use ports::error_chain::error_chain;
+use ports::store_error::StoreError;
 
 /// Time limit of one statement.
 ///

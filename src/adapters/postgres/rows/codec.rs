@@ -9,18 +9,18 @@ use tokio_postgres::Row;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use crate::adapters::postgres::pool::failure::inconsistent;
-use crate::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
-use crate::domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
-use crate::domain::id::{AgentId, CredentialId, OrganizationId};
-use crate::domain::jwk::PublicKey;
-use crate::domain::organization::{Name, Organization, OrganizationStatus, ResourceUri, Slug};
-use crate::domain::page::Page;
-use crate::domain::plan::{Limit, LimitOverrides, Plan};
-use crate::domain::scope::Scopes;
-use crate::domain::secret::{Fingerprint, SecretHash};
-use crate::domain::time::Timestamp;
-use crate::ports::store_error::StoreError;
+use crate::pool::failure::inconsistent;
+use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
+use domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
+use domain::id::{AgentId, CredentialId, OrganizationId};
+use domain::jwk::PublicKey;
+use domain::organization::{Name, Organization, OrganizationStatus, ResourceUri, Slug};
+use domain::page::Page;
+use domain::plan::{Limit, LimitOverrides, Plan};
+use domain::scope::Scopes;
+use domain::secret::{Fingerprint, SecretHash};
+use domain::time::Timestamp;
+use ports::store_error::StoreError;
 
 /// Columns that [`agent`] reads.
 pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \

@@ -7,14 +7,14 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::codec::{SqlTimestamp, column, instant, named};
-use crate::adapters::postgres::pool::failure::inconsistent;
-use crate::adapters::postgres::pool::statement::Parameter;
-use crate::domain::audit::{
+use crate::pool::failure::inconsistent;
+use crate::pool::statement::Parameter;
+use domain::audit::{
     AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, ResourceType,
 };
-use crate::domain::id::{AgentId, EventId, OrganizationId};
-use crate::domain::names::name_of;
-use crate::ports::store_error::StoreError;
+use domain::id::{AgentId, EventId, OrganizationId};
+use domain::names::name_of;
+use ports::store_error::StoreError;
 
 /// Columns that [`event`] reads.
 pub const EVENT: &str = "event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, \

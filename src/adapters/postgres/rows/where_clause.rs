@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tokio_postgres::types::Type;
 
-use crate::adapters::postgres::pool::statement::Parameter;
+use crate::pool::statement::Parameter;
 
 /// A `WHERE` clause under construction, with its parameters.
 #[derive(Default)]

@@ -6,10 +6,10 @@ use refinery::{Migration, Runner};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
-use crate::adapters::postgres::pool::connect::Connector;
-use crate::adapters::postgres::pool::failure::{Timeout, failed, unavailable};
-use crate::adapters::postgres::pool::settings::PgSettings;
-use crate::ports::store_error::StoreError;
+use crate::pool::connect::Connector;
+use crate::pool::failure::{Timeout, failed, unavailable};
+use crate::pool::settings::PgSettings;
+use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
 const MIGRATIONS: [(&str, &str); 8] = [

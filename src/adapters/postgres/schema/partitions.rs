@@ -2,11 +2,11 @@
 
 use std::sync::PoisonError;
 
-use crate::adapters::postgres::pool::failure::unavailable;
-use crate::adapters::postgres::rows::codec::SqlTimestamp;
-use crate::adapters::postgres::store::Postgres;
-use crate::domain::time::Timestamp;
-use crate::ports::store_error::StoreError;
+use crate::pool::failure::unavailable;
+use crate::rows::codec::SqlTimestamp;
+use crate::store::Postgres;
+use domain::time::Timestamp;
+use ports::store_error::StoreError;
 
 /// Number of monthly partitions created at once: the given month's and those after it.
 const AHEAD: i32 = 3;

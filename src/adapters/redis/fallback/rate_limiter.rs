@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::breaker::Breaker;
-use crate::domain::rate::RateDecision;
-use crate::ports::rate_limiter::{RateKey, RateLimiter};
-use crate::ports::store_error::StoreError;
-use crate::ports::store_health::StoreHealth;
+use domain::rate::RateDecision;
+use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::store_error::StoreError;
+use ports::store_health::StoreHealth;
 
 /// Key that probes are counted under: an address that no request comes from (RFC 1122 section 3.2.1.3).
 const PROBE: RateKey = RateKey::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::breaker::Breaker;
-use crate::domain::audit::NewAuditEvent;
-use crate::domain::id::AgentId;
-use crate::domain::token::{Claims, TokenStatus};
-use crate::ports::revocation_cache::RevocationCache;
-use crate::ports::store_error::StoreError;
-use crate::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+use domain::audit::NewAuditEvent;
+use domain::id::AgentId;
+use domain::token::{Claims, TokenStatus};
+use ports::revocation_cache::RevocationCache;
+use ports::store_error::StoreError;
+use ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
 /// Uses the store, and the revocation cache while the store is unavailable.
 ///
