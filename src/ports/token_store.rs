@@ -18,11 +18,11 @@ pub trait TokenStore: Send + Sync {
     /// client's quota of the month, marks the assertion as used and records the use of the credential.
     ///
     /// The store does so only if, at that very moment, the agent and its organization are active and of the
-    /// given revision, the credential is live and still has that very secret, the month's quota has room, and
-    /// the assertion was never used. A *live* credential is neither revoked nor expired. The quota is exact
-    /// however many callers race. A refusal stores nothing.
+    /// given revision, so is every agent that the token depends on, the credential is live and still has that very
+    /// secret, the month's quota has room, and the assertion was never used. A *live* credential is neither revoked
+    /// nor expired. The quota is exact however many callers race. A refusal stores nothing.
     ///
-    /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if the agent, its organization or the
+    /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if an agent, its organization or the
     /// credential does not meet these conditions, [`QuotaReached`](IssueError::QuotaReached) if the month's
     /// quota is exhausted, and [`AssertionSpent`](IssueError::AssertionSpent) if the assertion was used
     /// before.
@@ -62,10 +62,21 @@ pub struct TokenIssue {
     /// Both revisions only rise, with each change and each revocation of all tokens, so an equal sum means
     /// that nothing has changed since.
     pub revision: u64,
+    /// Other agents by which scope and audience were decided, any number of them, of any organization.
+    pub depends_on: Vec<Dependency>,
     /// The assertion with which the client authenticated, if it used one.
     pub assertion: Option<SpentAssertion>,
     /// The `token.issued` event. Its time decides the month, and whether the credential is live.
     pub event: NewAuditEvent,
+}
+
+/// An agent that a token depends on, in addition to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// The agent.
+    pub agent: AgentId,
+    /// Sum of the revisions of the agent and its organization by which the token was decided.
+    pub revision: u64,
 }
 
 /// A client assertion, which may be used only once (RFC 7523 section 3).

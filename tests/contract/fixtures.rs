@@ -230,6 +230,7 @@ pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
         credential: credential.id,
         secret: secret_of(credential),
         revision: agent.revision,
+        depends_on: Vec::new(),
         assertion: None,
         event: event(AuditAction::TokenIssued, TokenId(id())),
     }

@@ -10,7 +10,7 @@ use agentidp::domain::scope::ManagementScopes;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::agent_store::InsertAgentError;
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::{IssueError, Revocation};
+use agentidp::ports::token_store::{Dependency, IssueError, Revocation, TokenIssue};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
@@ -39,20 +39,30 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
     let stores = postgres().await;
     let agent = stores.agent().await;
     let credential = stores.credential(&agent).await;
+    overtakes_no_kill(&stores, &agent, issue(&agent, &credential)).await;
+    let other = stores.agent().await;
+    let credential = stores.credential(&other).await;
+    let killed = stores.agent().await;
+    let depends_on = vec![Dependency { agent: killed.id, revision: killed.revision }];
+    overtakes_no_kill(&stores, &killed, TokenIssue { depends_on, ..issue(&other, &credential) }).await;
+}
+
+/// Asks for the token while the kill of an agent waits for another instance's token.
+async fn overtakes_no_kill(stores: &Stores, killed: &Agent, issue: TokenIssue) {
     let watcher = stores.database().client("postgres").await;
     let mut other_instance = stores.database().client("postgres").await;
     let issuing = other_instance.transaction().await.expect("begun");
-    let gate = gate_of(&agent);
+    let gate = gate_of(killed);
     issuing.query("SELECT pg_advisory_xact_lock_shared(1, $1)", &[&gate]).await.expect("passed");
     let share = "SELECT FROM agents WHERE agent_id = $1 FOR SHARE";
-    issuing.query(share, &[&agent.id.0]).await.expect("locked");
+    issuing.query(share, &[&killed.id.0]).await.expect("locked");
 
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
-    let suspended = agent.changed(suspension, NOON).expect("alive");
-    let (agents, before) = (stores.agents.clone(), agent.clone());
+    let suspended = killed.changed(suspension, NOON).expect("alive");
+    let (agents, before) = (stores.agents.clone(), killed.clone());
     let kill = tokio::spawn(async move { agents.update(&before, &suspended, unchecked(&[])).await });
     until_waiting(&watcher, 1, &kill).await;
-    let (tokens, issue) = (stores.tokens.clone(), issue(&agent, &credential));
+    let tokens = stores.tokens.clone();
     let token = tokio::spawn(async move { tokens.issue(issue).await });
     until_waiting(&watcher, 2, &token).await;
     issuing.commit().await.expect("the other instance has its token");

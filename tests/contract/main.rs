@@ -8,6 +8,7 @@ mod audit_log;
 mod authority;
 mod background;
 mod credential_store;
+mod dependencies;
 mod fixtures;
 mod forgeries;
 mod held_rows;

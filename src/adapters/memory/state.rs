@@ -17,6 +17,7 @@ use domain::token::RevocationNotice;
 use ports::outbox::{NoticeId, PendingNotice};
 use ports::store_error::StoreError;
 use ports::store_health::StoreHealth;
+use ports::token_store::Dependency;
 use ports::write::{CallerRevoked, Write};
 
 /// All stores of one service, in memory.
@@ -84,6 +85,17 @@ pub(super) struct OpenTally {
 }
 
 impl State {
+    /// Returns whether the agent and its organization are active and of the revision that a token depends on.
+    pub fn is_at(&self, dependency: Dependency) -> bool {
+        let agent = self.agents.get(&dependency.agent);
+        let organization = agent.and_then(|agent| self.organizations.get(&agent.organization));
+        agent.zip(organization).is_some_and(|(agent, organization)| {
+            agent.is_active()
+                && organization.is_active()
+                && agent.revision + organization.revision == dependency.revision
+        })
+    }
+
     pub(super) fn record(&mut self, organization: Option<OrganizationId>, draft: NewAuditEvent) {
         self.event_times.insert(draft.id, draft.at);
         self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));

@@ -8,7 +8,7 @@ use domain::id::AgentId;
 use domain::plan::Limit;
 use domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
 use ports::store_error::StoreError;
-use ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
+use ports::token_store::{Dependency, IssueError, Revocation, SpentAssertion, TokenIssue, TokenStore};
 
 #[async_trait]
 impl TokenStore for Memory {
@@ -18,9 +18,8 @@ impl TokenStore for Memory {
         let agent = state.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
         let organization =
             state.organizations.get(&agent.organization).ok_or(IssueError::NoLongerAllowed)?.clone();
-        let still_holds = agent.is_active()
-            && organization.is_active()
-            && agent.revision + organization.revision == issue.revision
+        let client = Dependency { agent: issue.agent, revision: issue.revision };
+        let still_holds = std::iter::once(client).chain(issue.depends_on).all(|each| state.is_at(each))
             && state.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
                 Some(fingerprint) => credential.hash_for(fingerprint, now).is_some(),
                 None => credential.is_live(now),

@@ -48,7 +48,7 @@ impl Grant for ClientCredentials {
     ) -> Result<Granted, TokenError> {
         let audience = self.audience(&client.organization, &request.resources)?;
         let scopes = scopes(client, &audience, scope)?;
-        Ok(Granted { audience, scopes })
+        Ok(Granted { audience, scopes, depends_on: Vec::new() })
     }
 }
 

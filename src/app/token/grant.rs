@@ -6,6 +6,7 @@ use super::{TokenError, TokenRequest};
 use crate::client_auth::AuthenticatedClient;
 use domain::scope::{RequestedScope, Scopes};
 use domain::token::Audience;
+use ports::token_store::Dependency;
 
 /// One value of `grant_type` (RFC 6749 section 4).
 #[async_trait]
@@ -37,4 +38,8 @@ pub struct Granted {
     pub audience: Audience,
     /// Scopes of the token.
     pub scopes: Scopes,
+    /// Agents other than the client by which this was determined.
+    ///
+    /// If one of them has changed when the token is stored, the grant is called again.
+    pub depends_on: Vec<Dependency>,
 }

@@ -128,13 +128,15 @@ impl Tokens {
         self.clients.admit(context, &client).await?;
         for _ in 0..ATTEMPTS {
             client.ensure_active()?;
-            let Granted { audience, scopes } = grant.authorize(&client, request, scope.as_ref()).await?;
+            let Granted { audience, scopes, depends_on } =
+                grant.authorize(&client, request, scope.as_ref()).await?;
             let claims = self.claims(&client, audience, scopes);
             let issue = TokenIssue {
                 agent: claims.agent,
                 credential: client.credential,
                 secret: client.secret,
                 revision: client.agent.revision + client.organization.revision,
+                depends_on,
                 assertion: client.assertion.clone(),
                 event: self.event(context, &client, &claims),
             };

@@ -191,6 +191,12 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     let mut parameters: Vec<Parameter<'_>> =
         vec![&agents, &credentials, &fingerprints, &revisions, &digests, &untils];
     parameters.extend(events.parameters_without_organization());
+    let depends =
+        || issues().zip(1..).flat_map(|(issue, place)| issue.depends_on.iter().map(move |on| (place, on)));
+    let places: Vec<i64> = depends().map(|(place, _)| place).collect();
+    let others: Vec<Uuid> = depends().map(|(_, on)| on.agent.0).collect();
+    let other_revisions: Vec<i64> = depends().map(|(_, on)| signed(on.revision)).collect();
+    parameters.extend([&places as Parameter<'_>, &others, &other_revisions]);
 
     let rows = connection.run(&parameters).await?;
     // An agent that does not exist has no row at all.

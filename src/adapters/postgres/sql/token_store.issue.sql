@@ -13,21 +13,31 @@ WITH asked AS MATERIALIZED (
         metadata, occurred_at, place)
     JOIN agents ON agents.agent_id = asked.subject_id
 ),
+depended AS MATERIALIZED (
+    -- An agent that does not exist has neither organization nor gate.
+    SELECT d.*, agents.organization_id, organization_gate(agents.organization_id) AS gate
+    FROM unnest($17::bigint[], $18::uuid[], $19::bigint[]) AS d (place, agent_id, revision)
+    LEFT JOIN agents USING (agent_id)
+),
 -- Each of the next steps waits for the one before it, and locks in order. A revocation that came first is seen. A
 -- later one waits until these tokens are on disk, and then revokes them. The row locks alone would be correct, but a
 -- writer could starve while other transactions share its row in turn. At a gate (the organization's advisory lock)
 -- PostgreSQL queues fairly, so no waiter is overtaken.
 gate AS MATERIALIZED (
-    SELECT gate FROM (SELECT DISTINCT gate FROM asked ORDER BY gate) AS gates WHERE {passes}
+    SELECT gate FROM (SELECT gate FROM asked UNION SELECT gate FROM depended ORDER BY gate) AS gates WHERE {passes}
 ),
 organization AS MATERIALIZED (
     SELECT organization_id, status, revision, plan, max_tokens_per_month FROM organizations
-    WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked JOIN gate USING (gate)))
+    WHERE organization_id = ANY (ARRAY(
+        SELECT organization_id FROM asked JOIN gate USING (gate)
+        UNION SELECT organization_id FROM depended JOIN gate USING (gate)))
     ORDER BY organization_id FOR SHARE {unlocked}
 ),
 agent AS MATERIALIZED (
     SELECT agent_id, status, revision FROM agents
-    WHERE agent_id = ANY (ARRAY(SELECT DISTINCT subject_id FROM asked JOIN organization USING (organization_id)))
+    WHERE agent_id = ANY (ARRAY(
+        SELECT subject_id FROM asked JOIN organization USING (organization_id)
+        UNION SELECT agent_id FROM depended JOIN organization USING (organization_id)))
     ORDER BY agent_id FOR SHARE {unlocked}
 ),
 credential AS MATERIALIZED (
@@ -46,12 +56,22 @@ held AS MATERIALIZED (
             AND (c.expires_at IS NULL OR asked.occurred_at < c.expires_at)
             AND (asked.fingerprint IS NULL OR c.fingerprint = asked.fingerprint
                 OR c.previous_fingerprint = asked.fingerprint AND asked.occurred_at < c.previous_until)
-            IS TRUE AS holds
+            IS TRUE
+            AND NOT EXISTS (
+                SELECT FROM depended d LEFT JOIN agent USING (agent_id)
+                LEFT JOIN organization ON organization.organization_id = d.organization_id
+                WHERE d.place = asked.place AND (agent.status = 'active' AND organization.status = 'active'
+                    AND agent.revision + organization.revision = d.revision) IS NOT TRUE
+            ) AS holds
     FROM asked
     JOIN organization o USING (organization_id)
     JOIN plans USING (plan)
     JOIN agent a ON a.agent_id = asked.subject_id
     JOIN credential c ON c.credential_id = asked.credential_id
+    -- A request is judged only once all agents that it depends on are locked.
+    WHERE NOT EXISTS (
+        SELECT FROM depended d LEFT JOIN agent USING (agent_id)
+        WHERE d.place = asked.place AND d.gate IS NOT NULL AND agent.agent_id IS NULL)
 ),
 judged AS MATERIALIZED (
     -- Of the requests that hold, only the first may spend an assertion.
