@@ -9,7 +9,7 @@ use domain::agent::{
     Agent, AgentChange, AgentFilter, AgentStatus, AgentType, Decommissioned, DeploymentEnv, Email, Owner,
     Version,
 };
-use domain::audit::{AuditAction, Metadata, NewAuditEvent};
+use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::{AgentId, OrganizationId};
 use domain::page::{Page, PageRequest};
 use domain::scope::{ManagementScope, Scopes};
@@ -156,7 +156,7 @@ impl Agents {
         caller: &Caller,
         id: AgentId,
         attempts: usize,
-        decide: impl Fn(&Agent, Timestamp) -> Result<(Agent, Vec<NewAuditEvent>), Decommissioned>,
+        decide: impl Fn(&Agent, Timestamp) -> Result<(Agent, Vec<AuditEvent>), Decommissioned>,
     ) -> Result<Agent, AgentsError> {
         caller.require(ManagementScope::AgentsWrite)?;
         for _ in 0..attempts {
@@ -186,7 +186,7 @@ impl Agents {
         before: &Agent,
         after: &Agent,
         at: Timestamp,
-    ) -> Vec<NewAuditEvent> {
+    ) -> Vec<AuditEvent> {
         let named = [
             ("agentType", before.agent_type != after.agent_type),
             ("version", before.version != after.version),

@@ -80,7 +80,7 @@ impl Audit {
         let has_more = events.len() > request.limit as usize;
         events.truncate(request.limit as usize);
         let next_cursor =
-            events.last().filter(|_| has_more).map(|last| self.cursors.seal(last.draft.position(), &binding));
+            events.last().filter(|_| has_more).map(|last| self.cursors.seal(last.position(), &binding));
         Ok(AuditPage { events, next_cursor })
     }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use domain::audit::{AuditEvent, MAX_SAMPLES, Metadata, NewAuditEvent, Origin, Resource, Tally};
+use domain::audit::{AuditEvent, MAX_SAMPLES, Metadata, Origin, Resource, Tally};
 use domain::id::{AgentId, EventId, OrganizationId};
 use domain::rate::network_of;
 use domain::time::Timestamp;
@@ -149,11 +149,10 @@ fn text_of(id: Option<&impl ToString>) -> String {
 }
 
 /// Returns the event that represents many: without actor and address, with `folded` in its metadata.
-fn folded(event: AuditEvent, resource: Option<Resource>) -> AuditEvent {
-    let AuditEvent { organization, draft } = event;
+fn folded(event: &AuditEvent, resource: Option<Resource>) -> AuditEvent {
     let origin = Origin { address: None, user_agent: None };
     let metadata = Metadata::default().with("folded", true);
-    AuditEvent { organization, draft: NewAuditEvent { actor: None, resource, origin, metadata, ..draft } }
+    AuditEvent { actor: None, resource, origin, metadata, ..event.clone() }
 }
 
 /// A tally, and the part of it that has not been written.
@@ -193,7 +192,7 @@ impl RunningTally {
             return None;
         }
         let mut event = self.event.clone();
-        event.draft.id = EventId(ids.next());
+        event.id = EventId(ids.next());
         Some(Tally {
             key: key.text(),
             minute: key.minute(),
@@ -232,24 +231,23 @@ impl AuditBuffer {
         let (key, event) = if has_room && state.enter(&[(Share::Introspections(organization), MAX_OF_ONE)]) {
             (key, event)
         } else {
-            (Key::IntrospectedBeyond { minute: key.minute(), organization }, folded(event, None))
+            (Key::IntrospectedBeyond { minute: key.minute(), organization }, folded(&event, None))
         };
         add(&mut state.introspections, key, event, |tally| tally.count += 1);
     }
 
     /// Records a failed authentication.
     pub(super) fn failed(&self, event: AuditEvent) {
-        let draft = &event.draft;
         let key = Key::Failed {
-            minute: draft.at.to_the_minute(),
-            network: draft.origin.address.map(network_of),
-            claimed: draft.resource.map(|resource| resource.id),
+            minute: event.at.to_the_minute(),
+            network: event.origin.address.map(network_of),
+            claimed: event.resource.map(|resource| resource.id),
         };
         let mut state = self.lock();
         let state = &mut *state;
         let Some(tally) = state.failures.get_mut(&key) else {
             let organization = event.organization;
-            let claimed = draft.resource.map(|resource| resource.id);
+            let claimed = event.resource.map(|resource| resource.id);
             let mut shares = vec![(Share::Failures(organization), MAX_OF_ONE)];
             shares.extend(claimed.map(|claimed| (Share::FailuresOf(claimed), MAX_OF_CLIENT)));
             if state.failures.len() < MAX_TALLIES && state.enter(&shares) {
@@ -261,7 +259,7 @@ impl AuditBuffer {
             // Beyond its share, each client has one tally while its organization has room; then all share one tally
             // of the organization.
             let minute = key.minute();
-            let resource = draft.resource;
+            let resource = event.resource;
             let of_client = Key::FailedBeyond { minute, organization, claimed };
             let is_room = state.failures.contains_key(&of_client)
                 || state.failures.len() < MAX_TALLIES && state.enter(&shares[..1]);
@@ -269,7 +267,7 @@ impl AuditBuffer {
                 true => (of_client, resource),
                 false => (Key::FailedBeyond { minute, organization, claimed: None }, None),
             };
-            add(&mut state.failures, key, folded(event, resource), |tally| tally.count += 1);
+            add(&mut state.failures, key, folded(&event, resource), |tally| tally.count += 1);
             return;
         };
         state.waiting += tally.sample(event, state.waiting < MAX_SAMPLES_WAITING);
@@ -389,7 +387,7 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
-    use domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome};
+    use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome};
     use domain::id::EventId;
     use domain::tenancy::Tenancy;
     use ports::audit_log::AuditQuery;
@@ -463,7 +461,8 @@ mod tests {
     }
 
     fn failure(address: [u8; 4]) -> AuditEvent {
-        let draft = NewAuditEvent {
+        AuditEvent {
+            organization: None,
             id: EventId(Uuid::from_u128(u128::from(u32::from_be_bytes(address)))),
             actor: None,
             action: AuditAction::AuthFailed,
@@ -472,15 +471,14 @@ mod tests {
             origin: Origin { address: Some(address.into()), user_agent: None },
             metadata: Metadata::default(),
             at: Timestamp::from_millis(0),
-        };
-        AuditEvent { organization: None, draft }
+        }
     }
 
     /// Returns the event as one of an organization and of one of its clients.
     fn of(organization: u128, event: AuditEvent) -> AuditEvent {
         let resource = Some(AgentId(Uuid::from_u128(organization)).into());
         let organization = Some(OrganizationId(Uuid::from_u128(organization)));
-        AuditEvent { organization, draft: NewAuditEvent { resource, ..event.draft } }
+        AuditEvent { organization, resource, ..event }
     }
 
     fn buffer() -> (Arc<Log>, AuditBuffer) {
@@ -518,7 +516,7 @@ mod tests {
     async fn what_waits_of_a_minute_that_is_over_is_not_forgotten() {
         let (log, buffer) = buffer();
         let mut late = failure([192, 0, 2, 1]);
-        late.draft.at = Timestamp::from_millis(-1);
+        late.at = Timestamp::from_millis(-1);
         log.answers(0);
         buffer.failed(late);
         assert!(buffer.flush().await.is_err());
@@ -595,8 +593,8 @@ mod tests {
         assert_eq!(count_of(Some(1)), (MAX_OF_CLIENT + 1, 4 * MAX_TALLIES as u64), "each is counted");
         assert_eq!(count_of(None), (MAX_OF_ONE + 1, 4 * MAX_TALLIES as u64));
         assert_eq!(count_of(Some(2)), (1, 1), "another tenant's is there, in full");
-        let folded = written.iter().find(|tally| tally.event.draft.metadata.as_map().contains_key("folded"));
-        assert_eq!(folded.expect("one").event.draft.origin.address, None);
+        let folded = written.iter().find(|tally| tally.event.metadata.as_map().contains_key("folded"));
+        assert_eq!(folded.expect("one").event.origin.address, None);
     }
 
     #[tokio::test]

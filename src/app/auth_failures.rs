@@ -112,7 +112,7 @@ impl AuthFailures {
         };
         self.buffer.failed(AuditEvent {
             organization: claimed.map(|claimed| claimed.organization),
-            draft: self.events.failure(details, self.clock.now()),
+            ..self.events.failure(details, self.clock.now())
         });
         self.count(context).await
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::audit::{AuditAction, Metadata, NewAuditEvent, Origin, Outcome, Resource};
+use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome, Resource};
 use domain::id::{AgentId, EventId};
 use domain::time::Timestamp;
 use ports::ids::Ids;
@@ -19,17 +19,18 @@ impl Events {
     }
 
     /// Creates an event for an action that succeeded.
-    pub fn success(&self, details: EventDetails<'_>, at: Timestamp) -> NewAuditEvent {
+    pub fn success(&self, details: EventDetails<'_>, at: Timestamp) -> AuditEvent {
         self.new_event(details, Outcome::Success, at)
     }
 
     /// Creates an event for an action that was attempted and refused.
-    pub fn failure(&self, details: EventDetails<'_>, at: Timestamp) -> NewAuditEvent {
+    pub fn failure(&self, details: EventDetails<'_>, at: Timestamp) -> AuditEvent {
         self.new_event(details, Outcome::Failure, at)
     }
 
-    fn new_event(&self, details: EventDetails<'_>, outcome: Outcome, at: Timestamp) -> NewAuditEvent {
-        NewAuditEvent {
+    fn new_event(&self, details: EventDetails<'_>, outcome: Outcome, at: Timestamp) -> AuditEvent {
+        AuditEvent {
+            organization: None,
             id: EventId(self.ids.next()),
             actor: details.actor,
             action: details.action,

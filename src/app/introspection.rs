@@ -76,7 +76,7 @@ impl Introspection {
         let Some(status) = status else { return Ok(None) };
         self.buffer.introspected(caller.agent(), claims.agent, now, || {
             let details = caller.event(AuditAction::TokenIntrospected, claims.agent, Metadata::default());
-            AuditEvent { organization: Some(claims.organization), draft: self.events.success(details, now) }
+            AuditEvent { organization: Some(claims.organization), ..self.events.success(details, now) }
         });
         let scopes = status.effective_scopes(&claims);
         Ok(Some(ActiveToken { claims, scopes, issuer: self.issuer.clone() }))

@@ -6,7 +6,7 @@ use super::agents::KILL_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
-use domain::audit::{AuditAction, Metadata, NewAuditEvent};
+use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::OrganizationId;
 use domain::organization::{Name, Organization, OrganizationChange, OrganizationStatus, ResourceUri, Slug};
 use domain::page::{Page, PageRequest};
@@ -126,7 +126,7 @@ impl Organizations {
         before: &Organization,
         after: &Organization,
         at: Timestamp,
-    ) -> Vec<NewAuditEvent> {
+    ) -> Vec<AuditEvent> {
         let named = [
             ("name", before.name != after.name),
             ("plan", before.plan != after.plan),

@@ -22,25 +22,11 @@ pub const MAX_METADATA_BYTES: usize = 4096;
 /// One event of the audit log. Never changed, and never removed before its retention ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEvent {
-    /// The organization that the event belongs to; `None` for a failed authentication that named no known
-    /// client.
-    pub organization: Option<OrganizationId>,
-    /// The event as it was created.
-    pub draft: NewAuditEvent,
-}
-
-impl AuditEvent {
-    /// Returns whether the event may be seen within this tenancy.
+    /// The organization that the event belongs to.
     ///
-    /// An event without an organization is seen only with [`Tenancy::All`].
-    pub fn is_within(&self, tenancy: Tenancy) -> bool {
-        self.organization.map_or(tenancy == Tenancy::All, |organization| tenancy.contains(organization))
-    }
-}
-
-/// An event as a use case creates it. The store takes its organization from the row that changed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewAuditEvent {
+    /// An event of a change is created without it, because the store takes it from the row that changed. A stored
+    /// event has none only if it is a failed authentication that named no known client.
+    pub organization: Option<OrganizationId>,
     /// ID of the event.
     pub id: EventId,
     /// The agent that acted.
@@ -60,6 +46,15 @@ pub struct NewAuditEvent {
     pub metadata: Metadata,
     /// Instant of the event.
     pub at: Timestamp,
+}
+
+impl AuditEvent {
+    /// Returns whether the event may be seen within this tenancy.
+    ///
+    /// An event without an organization is seen only with [`Tenancy::All`].
+    pub fn is_within(&self, tenancy: Tenancy) -> bool {
+        self.organization.map_or(tenancy == Tenancy::All, |organization| tenancy.contains(organization))
+    }
 }
 
 /// A caller's authority for a change: its rights when it authenticated.
@@ -319,7 +314,7 @@ pub struct AuditFilter {
 
 impl AuditFilter {
     /// Returns whether the event matches every field of the filter.
-    pub fn matches(&self, event: &NewAuditEvent) -> bool {
+    pub fn matches(&self, event: &AuditEvent) -> bool {
         fn holds<T: PartialEq + Copy>(wanted: Option<T>, have: Option<T>) -> bool {
             wanted.is_none() || wanted == have
         }
@@ -344,7 +339,7 @@ pub struct Position {
     pub id: EventId,
 }
 
-impl NewAuditEvent {
+impl AuditEvent {
     /// Returns the position of the event in the log.
     pub const fn position(&self) -> Position {
         Position { at: self.at, id: self.id }
@@ -378,8 +373,9 @@ mod tests {
         assert_eq!(more.as_map().keys().collect::<Vec<_>>(), ["b", "truncated"]);
     }
 
-    fn draft() -> NewAuditEvent {
-        NewAuditEvent {
+    fn new_event() -> AuditEvent {
+        AuditEvent {
+            organization: None,
             id: EventId(Uuid::from_u128(1)),
             actor: Some(AgentId(Uuid::from_u128(2))),
             action: AuditAction::AgentUpdated,
@@ -402,7 +398,7 @@ mod tests {
             from: Some(Timestamp::from_millis(10)),
             to: Some(Timestamp::from_millis(11)),
         };
-        assert!(all.matches(&draft()) && AuditFilter::default().matches(&draft()));
+        assert!(all.matches(&new_event()) && AuditFilter::default().matches(&new_event()));
         let other = [
             AuditFilter { actor: Some(AgentId(Uuid::from_u128(4))), ..all.clone() },
             AuditFilter { action: Some(AuditAction::AgentCreated), ..all.clone() },
@@ -413,14 +409,14 @@ mod tests {
             AuditFilter { to: Some(Timestamp::from_millis(10)), ..all },
         ];
         for filter in other {
-            assert!(!filter.matches(&draft()), "{filter:?}");
+            assert!(!filter.matches(&new_event()), "{filter:?}");
         }
     }
 
     #[test]
     fn an_event_of_no_organization_is_seen_with_all_of_them_only() {
         let own = OrganizationId(Uuid::from_u128(5));
-        let event = |organization| AuditEvent { organization, draft: draft() };
+        let event = |organization| AuditEvent { organization, ..new_event() };
         assert!(event(Some(own)).is_within(Tenancy::Only(own)) && event(Some(own)).is_within(Tenancy::All));
         assert!(!event(Some(OrganizationId(Uuid::from_u128(6)))).is_within(Tenancy::Only(own)));
         assert!(event(None).is_within(Tenancy::All) && !event(None).is_within(Tenancy::Only(own)));

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
-use domain::audit::NewAuditEvent;
+use domain::audit::AuditEvent;
 use domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
 use domain::secret::Fingerprint;
 use domain::time::Timestamp;
@@ -37,7 +37,7 @@ pub trait TokenStore: Send + Sync {
     ///
     /// Revoking the token again has no effect and stores no event. Returns a [`StoreError`] if the store
     /// failed.
-    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError>;
+    async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError>;
 
     /// Returns the current status of the token with these claims and of its agent.
     ///
@@ -67,7 +67,7 @@ pub struct TokenIssue {
     /// The assertion with which the client authenticated, if it used one.
     pub assertion: Option<SpentAssertion>,
     /// The `token.issued` event. Its time decides the month, and whether the credential is live.
-    pub event: NewAuditEvent,
+    pub event: AuditEvent,
 }
 
 /// An agent that a token depends on, in addition to the client.

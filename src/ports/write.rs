@@ -1,6 +1,6 @@
 //! Writes on behalf of a caller.
 
-use domain::audit::{Authority, NewAuditEvent};
+use domain::audit::{AuditEvent, Authority};
 use domain::time::Timestamp;
 
 /// Conditions of a write, and the events recorded with it.
@@ -9,7 +9,7 @@ pub struct Write<'a> {
     /// Authority of the caller, checked in the same transaction; `None` for the operator of the service.
     pub authority: Option<&'a Authority>,
     /// Events of the change, stored in the same transaction.
-    pub events: &'a [NewAuditEvent],
+    pub events: &'a [AuditEvent],
     /// Instant of the write. Whether a credential that it changes is live is judged by it.
     pub at: Timestamp,
 }

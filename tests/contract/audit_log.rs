@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use agentidp::adapters::system::SystemClock;
-use agentidp::domain::audit::{
-    AuditAction, AuditEvent, AuditFilter, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType,
-};
+use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, MAX_SAMPLES, Outcome, ResourceType};
 use agentidp::domain::id::{AgentId, EventId, OrganizationId};
 use agentidp::domain::organization::{Organization, OrganizationChange};
 use agentidp::domain::plan::{LimitOverrides, Plan};
@@ -33,23 +31,23 @@ fn query(within: Tenancy) -> AuditQuery {
 }
 
 fn authentication_failure(organization: Option<OrganizationId>, second: i64) -> AuditEvent {
-    let draft = NewAuditEvent {
+    AuditEvent {
+        organization,
         outcome: Outcome::Failure,
         at: NOON.plus_seconds(second),
         ..event(AuditAction::AuthFailed, AgentId(id()))
-    };
-    AuditEvent { organization, draft }
+    }
 }
 
 async fn ids(stores: &Stores, query: &AuditQuery) -> Vec<EventId> {
-    stores.audit.list(query).await.expect("an answer").iter().map(|event| event.draft.id).collect()
+    stores.audit.list(query).await.expect("an answer").iter().map(|event| event.id).collect()
 }
 
 async fn an_event_reads_back_as_it_was_stored(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     let stored = authentication_failure(Some(organization.id), 0);
     stores.append(std::slice::from_ref(&stored)).await;
-    let found = stores.audit.find(Tenancy::All, stored.draft.id, NOON).await.expect("an answer");
+    let found = stores.audit.find(Tenancy::All, stored.id, NOON).await.expect("an answer");
     assert_eq!(found.as_deref(), Some(&stored));
     let nothing = stores.audit.find(Tenancy::All, EventId(id()), NOON).await.expect("an answer");
     assert_eq!(nothing, None);
@@ -66,8 +64,8 @@ async fn every_event_before_the_first_page_comes_exactly_once(stores: Stores) {
     loop {
         let events = stores.audit.list(&page).await.expect("an answer");
         let Some(last) = events.last() else { break };
-        page.after = Some(last.draft.position());
-        seen.extend(events.iter().map(|event| event.draft.id));
+        page.after = Some(last.position());
+        seen.extend(events.iter().map(|event| event.id));
         // More events are stored while the log is read: newer events, and events of the same instants.
         let late = [
             authentication_failure(Some(organization.id), 100),
@@ -75,8 +73,8 @@ async fn every_event_before_the_first_page_comes_exactly_once(stores: Stores) {
         ];
         stores.append(&late).await;
     }
-    events.sort_by_key(|event| std::cmp::Reverse(event.draft.position()));
-    let expected: Vec<_> = events.iter().map(|event| event.draft.id).collect();
+    events.sort_by_key(|event| std::cmp::Reverse(event.position()));
+    let expected: Vec<_> = events.iter().map(|event| event.id).collect();
     let of_before: Vec<_> = seen.iter().copied().filter(|id| expected.contains(id)).collect();
     assert_eq!(of_before, expected);
     let distinct: std::collections::HashSet<_> = seen.iter().collect();
@@ -86,31 +84,28 @@ async fn every_event_before_the_first_page_comes_exactly_once(stores: Stores) {
 async fn each_filter_admits_what_it_names_and_nothing_else(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     let mut wanted = authentication_failure(Some(organization.id), 10);
-    wanted.draft.actor = Some(AgentId(id()));
+    wanted.actor = Some(AgentId(id()));
     let other = AuditEvent {
         organization: Some(organization.id),
-        draft: NewAuditEvent {
-            at: NOON.plus_seconds(20),
-            ..event(AuditAction::TokenIntrospected, organization.id)
-        },
+        at: NOON.plus_seconds(20),
+        ..event(AuditAction::TokenIntrospected, organization.id)
     };
     stores.append(&[wanted.clone(), other]).await;
-    let draft = &wanted.draft;
     let filters = [
-        AuditFilter { actor: draft.actor, ..AuditFilter::default() },
+        AuditFilter { actor: wanted.actor, ..AuditFilter::default() },
         AuditFilter { action: Some(AuditAction::AuthFailed), ..AuditFilter::default() },
         AuditFilter { outcome: Some(Outcome::Failure), ..AuditFilter::default() },
         AuditFilter { resource_type: Some(ResourceType::Agent), ..AuditFilter::default() },
-        AuditFilter { resource_id: draft.resource.map(|resource| resource.id), ..AuditFilter::default() },
-        AuditFilter { from: Some(draft.at), to: Some(NOON.plus_seconds(20)), ..AuditFilter::default() },
+        AuditFilter { resource_id: wanted.resource.map(|resource| resource.id), ..AuditFilter::default() },
+        AuditFilter { from: Some(wanted.at), to: Some(NOON.plus_seconds(20)), ..AuditFilter::default() },
     ];
     for filter in filters {
         let query = AuditQuery { filter: filter.clone(), ..query(Tenancy::Only(organization.id)) };
-        assert_eq!(ids(&stores, &query).await, [draft.id], "{filter:?}");
+        assert_eq!(ids(&stores, &query).await, [wanted.id], "{filter:?}");
     }
-    let at_its_end = AuditFilter { from: Some(NOON), to: Some(draft.at), ..AuditFilter::default() };
+    let at_its_end = AuditFilter { from: Some(NOON), to: Some(wanted.at), ..AuditFilter::default() };
     let query = AuditQuery { filter: at_its_end, ..query(Tenancy::Only(organization.id)) };
-    assert!(!ids(&stores, &query).await.contains(&draft.id), "the end itself is not within");
+    assert!(!ids(&stores, &query).await.contains(&wanted.id), "the end itself is not within");
 }
 
 async fn another_organizations_events_are_not_seen(stores: Stores) {
@@ -119,17 +114,17 @@ async fn another_organizations_events_are_not_seen(stores: Stores) {
     let event = authentication_failure(Some(theirs.id), 1);
     stores.append(std::slice::from_ref(&event)).await;
     let within = Tenancy::Only(ours.id);
-    assert!(!ids(&stores, &query(within)).await.contains(&event.draft.id));
-    assert_eq!(stores.audit.find(within, event.draft.id, NOON).await.expect("an answer"), None);
-    assert!(ids(&stores, &query(Tenancy::Only(theirs.id))).await.contains(&event.draft.id));
+    assert!(!ids(&stores, &query(within)).await.contains(&event.id));
+    assert_eq!(stores.audit.find(within, event.id, NOON).await.expect("an answer"), None);
+    assert!(ids(&stores, &query(Tenancy::Only(theirs.id))).await.contains(&event.id));
 }
 
 async fn an_event_of_no_organization_is_seen_with_all_of_them_only(stores: Stores) {
     let organization = stores.organization(LimitOverrides::default()).await;
     let stray = authentication_failure(None, 1);
     stores.append(std::slice::from_ref(&stray)).await;
-    assert!(ids(&stores, &query(Tenancy::All)).await.contains(&stray.draft.id));
-    assert!(!ids(&stores, &query(Tenancy::Only(organization.id))).await.contains(&stray.draft.id));
+    assert!(ids(&stores, &query(Tenancy::All)).await.contains(&stray.id));
+    assert!(!ids(&stores, &query(Tenancy::Only(organization.id))).await.contains(&stray.id));
 }
 
 /// Returns the instant this many days before the present.
@@ -141,12 +136,12 @@ fn days_ago(days: u32) -> Timestamp {
 /// Returns an event of the organization at that instant.
 fn event_of(organization: &Organization, at: Timestamp) -> AuditEvent {
     let event = authentication_failure(Some(organization.id), 0);
-    AuditEvent { draft: NewAuditEvent { at, ..event.draft }, ..event }
+    AuditEvent { at, ..event }
 }
 
 async fn is_kept(stores: &Stores, event: &AuditEvent) -> bool {
-    let at_once = event.draft.at;
-    stores.audit.find(Tenancy::All, event.draft.id, at_once).await.expect("an answer").is_some()
+    let at_once = event.at;
+    stores.audit.find(Tenancy::All, event.id, at_once).await.expect("an answer").is_some()
 }
 
 fn retention(days: u32) -> LimitOverrides {
@@ -161,11 +156,11 @@ async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores:
     let organization = stores.organization(retention(400)).await;
     let event = event_of(&organization, days_ago(500));
     stores.append(std::slice::from_ref(&event)).await;
-    let day = |days: u32| event.draft.at.plus_seconds(i64::from(days) * 86_400);
+    let day = |days: u32| event.at.plus_seconds(i64::from(days) * 86_400);
     let is_shown = async |now| {
         let query = AuditQuery { now, ..query(Tenancy::Only(organization.id)) };
-        let listed = ids(&stores, &query).await.contains(&event.draft.id);
-        let found = stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some();
+        let listed = ids(&stores, &query).await.contains(&event.id);
+        let found = stores.audit.find(Tenancy::All, event.id, now).await.expect("an answer").is_some();
         assert_eq!(listed, found);
         listed
     };
@@ -222,12 +217,12 @@ async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: S
     let short = before.changed(free, now);
     stores.organizations.update(&before, &short, unchecked(&[])).await.expect("changed");
     stores.audit.purge(now).await.expect("purged");
-    let found = stores.audit.find(Tenancy::All, events[1].draft.id, now).await.expect("an answer");
+    let found = stores.audit.find(Tenancy::All, events[1].id, now).await.expect("an answer");
     assert_eq!(found, None, "it is not shown");
     let long = short.changed(pro, now);
     stores.organizations.update(&short, &long, unchecked(&[])).await.expect("changed");
     for event in events {
-        assert!(stores.audit.find(Tenancy::All, event.draft.id, now).await.expect("an answer").is_some());
+        assert!(stores.audit.find(Tenancy::All, event.id, now).await.expect("an answer").is_some());
     }
 }
 
@@ -243,7 +238,7 @@ async fn a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full(sto
         });
         race(callers).await;
         let before = stores.audit.list(&query).await.expect("an answer");
-        let is_failure = |event: &&Arc<AuditEvent>| event.draft.action == AuditAction::AuthFailed;
+        let is_failure = |event: &&Arc<AuditEvent>| event.action == AuditAction::AuthFailed;
         assert_eq!(before.iter().filter(is_failure).count(), MAX_SAMPLES, "round {round}");
         stores.audit.settle(NOON).await.expect("nothing to do");
         assert_eq!(stores.audit.list(&query).await.expect("an answer").len(), before.len(), "not over yet");
@@ -253,8 +248,7 @@ async fn a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full(sto
         });
         race(callers).await;
         let after = stores.audit.list(&query).await.expect("an answer");
-        let counts: Vec<_> =
-            after.iter().filter_map(|event| event.draft.metadata.as_map().get("count")).collect();
+        let counts: Vec<_> = after.iter().filter_map(|event| event.metadata.as_map().get("count")).collect();
         assert_eq!(counts, [3 * RACERS - MAX_SAMPLES], "round {round}");
     }
 }

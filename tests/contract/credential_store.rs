@@ -1,5 +1,5 @@
 use agentidp::domain::agent::AgentChange;
-use agentidp::domain::audit::{AuditAction, NewAuditEvent};
+use agentidp::domain::audit::{AuditAction, AuditEvent};
 use agentidp::domain::credential::{
     Credential, CredentialKind, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_REVOKED, MAX_UNREVOKED,
     StoredSecret,
@@ -308,7 +308,7 @@ async fn of_revoked_credentials_the_newest_are_kept(stores: Stores) {
     stores.credentials.touch(agent.id, oldest.id, NOON).await.expect("noted");
     let revoke = async |credential: &Credential, at: Timestamp| {
         let after = credential.revoked(at).expect("not yet");
-        let revoked = NewAuditEvent { at, ..event(AuditAction::CredentialRevoked, after.id) };
+        let revoked = AuditEvent { at, ..event(AuditAction::CredentialRevoked, after.id) };
         stores
             .credentials
             .update(&agent, &update(credential, &after), unchecked(&revoked))

@@ -13,7 +13,7 @@ use agentidp::adapters::redis::{
 use agentidp::app::Stores as Ports;
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::{
-    AuditAction, AuditEvent, Authority, Metadata, NewAuditEvent, Origin, Outcome, Resource, Tally,
+    AuditAction, AuditEvent, Authority, Metadata, Origin, Outcome, Resource, Tally,
 };
 use agentidp::domain::credential::{Credential, CredentialKind, StoredSecret};
 use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
@@ -245,23 +245,23 @@ fn secret_of(credential: &Credential) -> Option<Fingerprint> {
 
 /// Events that a write records.
 pub trait Events {
-    fn events(&self) -> &[NewAuditEvent];
+    fn events(&self) -> &[AuditEvent];
 }
 
-impl Events for NewAuditEvent {
-    fn events(&self) -> &[NewAuditEvent] {
+impl Events for AuditEvent {
+    fn events(&self) -> &[AuditEvent] {
         std::slice::from_ref(self)
     }
 }
 
-impl Events for Vec<NewAuditEvent> {
-    fn events(&self) -> &[NewAuditEvent] {
+impl Events for Vec<AuditEvent> {
+    fn events(&self) -> &[AuditEvent] {
         self
     }
 }
 
-impl<const N: usize> Events for [NewAuditEvent; N] {
-    fn events(&self) -> &[NewAuditEvent] {
+impl<const N: usize> Events for [AuditEvent; N] {
+    fn events(&self) -> &[AuditEvent] {
         self
     }
 }
@@ -277,8 +277,9 @@ pub fn by<'a>(authority: &'a Authority, events: &'a impl Events) -> Write<'a> {
     Write { authority: Some(authority), ..unchecked(events) }
 }
 
-pub fn event(action: AuditAction, resource: impl Into<Resource>) -> NewAuditEvent {
-    NewAuditEvent {
+pub fn event(action: AuditAction, resource: impl Into<Resource>) -> AuditEvent {
+    AuditEvent {
+        organization: None,
         id: EventId(id()),
         actor: None,
         action,
@@ -306,9 +307,8 @@ pub fn claims(agent: &Agent, token: TokenId) -> Claims {
 
 /// Returns a tally for the minute of its first event.
 pub fn tally(key: &str, samples: &[AuditEvent], count: u64) -> Tally {
-    let event =
-        AuditEvent { draft: NewAuditEvent { id: EventId(id()), ..samples[0].draft.clone() }, ..samples[0] };
-    let minute = event.draft.at.to_the_minute();
+    let event = AuditEvent { id: EventId(id()), ..samples[0].clone() };
+    let minute = event.at.to_the_minute();
     Tally { key: key.to_owned(), minute, event, samples: samples.to_vec(), count }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use agentidp::domain::audit::{AuditAction, NewAuditEvent};
+use agentidp::domain::audit::{AuditAction, AuditEvent};
 use agentidp::domain::id::TokenId;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::organization_store::InsertOrganizationError;
@@ -31,7 +31,7 @@ async fn under_cuts<T: Send + 'static>(stores: &Stores, work: impl Future<Output
     work.await.expect("the work does not panic")
 }
 
-async fn has_event(stores: &Stores, event: &NewAuditEvent) -> bool {
+async fn has_event(stores: &Stores, event: &AuditEvent) -> bool {
     let found = stores.audit.find(Tenancy::All, event.id, NOON).await;
     found.expect("an answer, now that nothing is cut").is_some()
 }

@@ -3,7 +3,7 @@
 use agentidp::adapters::postgres::{migrate, privileges};
 use agentidp::adapters::system::SystemClock;
 use agentidp::domain::agent::{AgentFilter, AgentStatus, AgentType, Owner};
-use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, NewAuditEvent, Outcome, ResourceType};
+use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
 use agentidp::domain::credential::CredentialStatus;
 use agentidp::domain::id::{AgentId, TokenId};
 use agentidp::domain::page::PageRequest;
@@ -225,7 +225,8 @@ async fn who_serves_removes_nothing_that_the_last_thirty_days_would_have_kept() 
     let now = SystemClock.now();
     let event = |days| AuditEvent {
         organization: Some(organization.id),
-        draft: NewAuditEvent { at: now.minus_days(days), ..event(AuditAction::AuthFailed, organization.id) },
+        at: now.minus_days(days),
+        ..event(AuditAction::AuthFailed, organization.id)
     };
     stores.append(&[event(3), event(35), event(100), event(800)]).await;
     let serves = database.client(SERVES).await;
@@ -286,12 +287,11 @@ async fn partitions_are_made_for_plausible_times_only() {
     );
     assert_eq!(partitions.await, [""; 0]);
     let stores = postgres().await;
-    let late = NewAuditEvent {
+    let late = AuditEvent {
         at: SystemClock.now().minus_days(9_000),
         ..event(AuditAction::AuthFailed, AgentId(id()))
     };
-    let outcome =
-        stores.audit.tally(&[tally("late", &[AuditEvent { organization: None, draft: late }], 0)]).await;
+    let outcome = stores.audit.tally(&[tally("late", &[late], 0)]).await;
     let Err(StoreError::Unavailable { source, .. }) = outcome else { panic!("{outcome:?}") };
     assert!(error_chain(&*source).contains("the clock of an instance is wrong"), "{source}");
 }
@@ -305,7 +305,7 @@ async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     let now = SystemClock.now();
     let (token, until) = (TokenId(id()), now.plus_seconds(60));
     let revocation = Revocation { token, organization: agent.organization, until };
-    let revoked = NewAuditEvent { at: now, ..event(AuditAction::TokenRevoked, token) };
+    let revoked = AuditEvent { at: now, ..event(AuditAction::TokenRevoked, token) };
     stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
     let assertion = SpentAssertion { digest: [7; 32], until };
     assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));

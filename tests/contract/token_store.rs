@@ -1,5 +1,5 @@
 use agentidp::domain::agent::AgentChange;
-use agentidp::domain::audit::{AuditAction, NewAuditEvent};
+use agentidp::domain::audit::{AuditAction, AuditEvent};
 use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, StoredSecret};
 use agentidp::domain::id::TokenId;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
@@ -171,7 +171,7 @@ async fn a_month_begins_with_a_quota_of_its_own(stores: Stores) {
     let credential = stores.credential(&agent).await;
     let at = |at: Timestamp| {
         let issue = issue(&agent, &credential);
-        TokenIssue { event: NewAuditEvent { at, ..issue.event }, ..issue }
+        TokenIssue { event: AuditEvent { at, ..issue.event }, ..issue }
     };
     const END_OF_JANUARY: Timestamp = Timestamp::from_millis(1_769_903_999_999);
     stores.tokens.issue(at(NOON)).await.expect("the first of January");

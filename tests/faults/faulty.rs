@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentidp::app::Stores;
 use agentidp::domain::agent::{Agent, AgentFilter};
-use agentidp::domain::audit::NewAuditEvent;
+use agentidp::domain::audit::AuditEvent;
 use agentidp::domain::client::RegisteredClient;
 use agentidp::domain::credential::{Credential, CredentialStatus};
 use agentidp::domain::id::{AgentId, CredentialId, OrganizationId};
@@ -104,7 +104,7 @@ impl TokenStore for Faulty {
         self.around(true, self.stores.tokens.spend(agent, assertion)).await
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         self.around(true, self.stores.tokens.revoke(revocation, event)).await
     }
 

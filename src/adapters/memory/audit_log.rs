@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::{OpenTally, State};
-use domain::audit::{AuditEvent, MAX_SAMPLES, NewAuditEvent, Position, Tally};
+use domain::audit::{AuditEvent, MAX_SAMPLES, Position, Tally};
 use domain::id::{EventId, OrganizationId};
 use domain::plan::{Limit, Plan};
 use domain::tenancy::Tenancy;
@@ -30,7 +30,7 @@ impl AuditLog for Memory {
             open.samples += room;
             open.count += tally.count + (tally.samples.len() - room) as u64;
             for event in &tally.samples[..room] {
-                state.record(event.organization, event.draft.clone());
+                state.record(event.organization, event.clone());
             }
         }
         Ok(())
@@ -40,8 +40,8 @@ impl AuditLog for Memory {
         let state = &mut *self.lock();
         let ended: Vec<_> = state.tallies.extract_if(|_, tally| tally.minute < end).collect();
         for (_, OpenTally { event, count, .. }) in ended.into_iter().filter(|(_, tally)| tally.count > 0) {
-            let metadata = event.draft.metadata.with("count", count);
-            state.record(event.organization, NewAuditEvent { metadata, ..event.draft });
+            let metadata = event.metadata.with("count", count);
+            state.record(event.organization, AuditEvent { metadata, ..event });
         }
         Ok(())
     }
@@ -51,7 +51,7 @@ impl AuditLog for Memory {
         let upper = query.after.map_or(Bound::Unbounded, Bound::Excluded);
         let newest_first = state.events.range((Bound::Unbounded, upper)).rev().map(|(_, event)| event);
         Ok(newest_first
-            .filter(|event| event.is_within(query.within) && query.filter.matches(&event.draft))
+            .filter(|event| event.is_within(query.within) && query.filter.matches(event))
             .filter(|event| state.shows(event, query.now))
             .take(query.limit as usize)
             .cloned()
@@ -75,7 +75,7 @@ impl AuditLog for Memory {
             .events
             .values()
             .filter(|event| !state.keeps(event, now))
-            .map(|event| event.draft.position())
+            .map(|event| event.position())
             .collect();
         for position in &past {
             state.events.remove(position);
@@ -100,7 +100,7 @@ impl State {
             Some(organization) => organization.audit_horizon(now),
             None => Plan::Free.limits().audit_horizon(now),
         };
-        horizon.is_none_or(|horizon| event.draft.at >= horizon)
+        horizon.is_none_or(|horizon| event.at >= horizon)
     }
 
     /// Returns whether the event is kept, even if it is no longer shown.
@@ -112,7 +112,7 @@ impl State {
         });
         match keeping {
             Limit::Unlimited => true,
-            Limit::AtMost(days) => event.draft.at >= now.minus_days(days + GRACE_DAYS),
+            Limit::AtMost(days) => event.at >= now.minus_days(days + GRACE_DAYS),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use domain::agent::{Agent, AgentStatus, Email};
-use domain::audit::{AuditEvent, NewAuditEvent, Position};
+use domain::audit::{AuditEvent, Position};
 use domain::credential::Credential;
 use domain::id::{AgentId, EventId, OrganizationId, TokenId};
 use domain::organization::{Organization, Slug};
@@ -96,9 +96,9 @@ impl State {
         })
     }
 
-    pub(super) fn record(&mut self, organization: Option<OrganizationId>, draft: NewAuditEvent) {
-        self.event_times.insert(draft.id, draft.at);
-        self.events.insert(draft.position(), Arc::new(AuditEvent { organization, draft }));
+    pub(super) fn record(&mut self, organization: Option<OrganizationId>, event: AuditEvent) {
+        self.event_times.insert(event.id, event.at);
+        self.events.insert(event.position(), Arc::new(AuditEvent { organization, ..event }));
     }
 
     /// Returns [`CallerRevoked`] if the authority for a write no longer holds.
@@ -112,9 +112,9 @@ impl State {
         if holds { Ok(()) } else { Err(CallerRevoked) }
     }
 
-    pub(super) fn record_all(&mut self, organization: OrganizationId, drafts: &[NewAuditEvent]) {
-        for draft in drafts {
-            self.record(Some(organization), draft.clone());
+    pub(super) fn record_all(&mut self, organization: OrganizationId, events: &[AuditEvent]) {
+        for event in events {
+            self.record(Some(organization), event.clone());
         }
     }
 

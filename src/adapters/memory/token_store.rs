@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::Memory;
-use domain::audit::NewAuditEvent;
+use domain::audit::AuditEvent;
 use domain::id::AgentId;
 use domain::plan::Limit;
 use domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
@@ -52,7 +52,7 @@ impl TokenStore for Memory {
         Ok(state.assertions.insert((agent, assertion.digest), assertion.until).is_none())
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         let state = &mut *self.lock();
         if state.revocations.insert(revocation.token, revocation.until).is_none() {
             state.notify(RevocationNotice {

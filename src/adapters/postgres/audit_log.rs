@@ -11,7 +11,7 @@ use super::rows::codec::{SqlTimestamp, column, number, signed};
 use super::rows::events::{EVENT, EventColumns, event};
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
-use domain::audit::{AuditAction, AuditEvent, MAX_SAMPLES, NewAuditEvent, Outcome, ResourceType, Tally};
+use domain::audit::{AuditAction, AuditEvent, MAX_SAMPLES, Outcome, ResourceType, Tally};
 use domain::id::{EventId, OrganizationId};
 use domain::names::name_of;
 use domain::tenancy::Tenancy;
@@ -81,7 +81,7 @@ const PRESENT: &str = "LEAST($1::timestamptz, now() - make_interval(secs => $2))
 impl AuditLog for Postgres {
     async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
         for tally in tallies {
-            self.ensure_partition(tally.event.draft.at).await?;
+            self.ensure_partition(tally.event.at).await?;
         }
         let keys: Vec<&str> = tallies.iter().map(|tally| tally.key.as_str()).collect();
         let minutes: Vec<SqlTimestamp> = tallies.iter().map(|tally| SqlTimestamp(tally.minute)).collect();
@@ -223,6 +223,6 @@ impl Postgres {
     }
 }
 
-fn columns_of(event: &AuditEvent) -> (Option<OrganizationId>, &NewAuditEvent) {
-    (event.organization, &event.draft)
+fn columns_of(event: &AuditEvent) -> (Option<OrganizationId>, &AuditEvent) {
+    (event.organization, event)
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::rows::codec::SqlTimestamp;
 use super::store::Postgres;
-use domain::audit::NewAuditEvent;
+use domain::audit::AuditEvent;
 use domain::id::AgentId;
 use domain::token::{Claims, TokenStatus};
 use ports::store_error::StoreError;
@@ -29,7 +29,7 @@ impl TokenStore for Postgres {
         Ok(!outcome?.is_empty())
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         self.ensure_partition(event.at).await?;
         self.revoker.revoke(*revocation, event.clone()).await
     }

@@ -13,7 +13,7 @@ use super::pool::statement::{Parameter, STATEMENT};
 use super::rows::codec::{SqlTimestamp, column, signed};
 use super::rows::events::{EventColumns, INSERT_EVENTS};
 use super::store::Postgres;
-use domain::audit::{Authority, NewAuditEvent};
+use domain::audit::{AuditEvent, Authority};
 use domain::id::{AgentId, OrganizationId};
 use domain::scope::ManagementScope;
 use domain::time::Timestamp;
@@ -148,7 +148,7 @@ impl Postgres {
         &self,
         sql: &str,
         is_revocation: bool,
-        events: &[NewAuditEvent],
+        events: &[AuditEvent],
     ) -> Result<Transaction<'_>, StoreError> {
         for event in events {
             self.ensure_partition(event.at).await?;
@@ -260,7 +260,7 @@ impl Transaction<'_> {
     pub async fn record(
         &mut self,
         organization: OrganizationId,
-        events: &[NewAuditEvent],
+        events: &[AuditEvent],
     ) -> Result<(), StoreError> {
         let columns = EventColumns::of(events.iter().map(|event| (Some(organization), event)));
         let sql = format!(

@@ -192,7 +192,7 @@ impl Tokens {
         context: &RequestContext,
         client: &AuthenticatedClient,
         claims: &Claims,
-    ) -> domain::audit::NewAuditEvent {
+    ) -> domain::audit::AuditEvent {
         let metadata = Metadata::default()
             .with("credentialId", client.credential.to_string())
             .with("scope", claims.scopes.as_str());

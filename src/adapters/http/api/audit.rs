@@ -150,18 +150,17 @@ impl From<Resource> for ResourceBody {
 
 impl From<&AuditEvent> for AuditEventBody {
     fn from(event: &AuditEvent) -> Self {
-        let draft = &event.draft;
         Self {
-            event_id: draft.id.0,
+            event_id: event.id.0,
             organization_id: event.organization.map(|id| id.0),
-            agent_id: draft.actor.map(|id| id.0),
-            action: EnumName(draft.action),
-            outcome: EnumName(draft.outcome),
-            resource: draft.resource.map(ResourceBody::from),
-            ip_address: draft.origin.address.map(|address| address.to_string()),
-            user_agent: draft.origin.user_agent.clone(),
-            metadata: Value::Object(draft.metadata.as_map().clone()),
-            timestamp: Instant(draft.at),
+            agent_id: event.actor.map(|id| id.0),
+            action: EnumName(event.action),
+            outcome: EnumName(event.outcome),
+            resource: event.resource.map(ResourceBody::from),
+            ip_address: event.origin.address.map(|address| address.to_string()),
+            user_agent: event.origin.user_agent.clone(),
+            metadata: Value::Object(event.metadata.as_map().clone()),
+            timestamp: Instant(event.at),
         }
     }
 }

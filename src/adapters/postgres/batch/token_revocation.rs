@@ -15,7 +15,7 @@ use crate::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
 use crate::pool::statement::{Parameter, QueryError};
 use crate::rows::codec::SqlTimestamp;
 use crate::rows::events::{EventColumns, INSERT_EVENTS};
-use domain::audit::NewAuditEvent;
+use domain::audit::AuditEvent;
 use ports::store_error::StoreError;
 use ports::token_store::Revocation;
 
@@ -48,7 +48,7 @@ JOIN revoked USING (token_id)"
 const TIMEOUT: Duration = Duration::from_millis(3_500);
 
 type Outcome = Result<(), StoreError>;
-type Asked = (Revocation, NewAuditEvent);
+type Asked = (Revocation, AuditEvent);
 
 /// Handle that submits revocations to the writer.
 pub struct RevocationBatch(Batcher<Asked, Outcome>);
@@ -59,7 +59,7 @@ impl RevocationBatch {
     }
 
     /// Revokes a token, and returns once the revocation and its event are on disk.
-    pub async fn revoke(&self, revocation: Revocation, event: NewAuditEvent) -> Outcome {
+    pub async fn revoke(&self, revocation: Revocation, event: AuditEvent) -> Outcome {
         self.0.ask((revocation, event)).await?
     }
 }

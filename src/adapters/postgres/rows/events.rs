@@ -9,9 +9,7 @@ use uuid::Uuid;
 use super::codec::{SqlTimestamp, column, instant, named};
 use crate::pool::failure::inconsistent;
 use crate::pool::statement::Parameter;
-use domain::audit::{
-    AuditAction, AuditEvent, Metadata, NewAuditEvent, Origin, Outcome, Resource, ResourceType,
-};
+use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome, Resource, ResourceType};
 use domain::id::{AgentId, EventId, OrganizationId};
 use domain::names::name_of;
 use ports::store_error::StoreError;
@@ -48,21 +46,21 @@ pub struct EventColumns<'a> {
 
 impl<'a> EventColumns<'a> {
     /// Collects the columns of these events, each with its organization.
-    pub fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a NewAuditEvent)>) -> Self {
+    pub fn of(events: impl IntoIterator<Item = (Option<OrganizationId>, &'a AuditEvent)>) -> Self {
         let mut columns = Self::default();
-        for (organization, draft) in events {
-            columns.ids.push(draft.id.0);
+        for (organization, event) in events {
+            columns.ids.push(event.id.0);
             columns.organizations.push(organization.map(|id| id.0));
-            columns.agents.push(draft.actor.map(|id| id.0));
-            columns.actions.push(name_of(&AuditAction::ALL, &draft.action));
-            columns.outcomes.push(name_of(&Outcome::ALL, &draft.outcome));
-            let kind = draft.resource.map(|resource| name_of(&ResourceType::ALL, &resource.kind));
+            columns.agents.push(event.actor.map(|id| id.0));
+            columns.actions.push(name_of(&AuditAction::ALL, &event.action));
+            columns.outcomes.push(name_of(&Outcome::ALL, &event.outcome));
+            let kind = event.resource.map(|resource| name_of(&ResourceType::ALL, &resource.kind));
             columns.resource_types.push(kind);
-            columns.resource_ids.push(draft.resource.map(|resource| resource.id));
-            columns.addresses.push(draft.origin.address);
-            columns.user_agents.push(draft.origin.user_agent.as_deref());
-            columns.metadata.push(serde_json::to_string(draft.metadata.as_map()).unwrap_or_default());
-            columns.times.push(SqlTimestamp(draft.at));
+            columns.resource_ids.push(event.resource.map(|resource| resource.id));
+            columns.addresses.push(event.origin.address);
+            columns.user_agents.push(event.origin.user_agent.as_deref());
+            columns.metadata.push(serde_json::to_string(event.metadata.as_map()).unwrap_or_default());
+            columns.times.push(SqlTimestamp(event.at));
         }
         columns
     }
@@ -105,15 +103,13 @@ pub fn event(row: &Row) -> Result<AuditEvent, StoreError> {
     let Value::Object(metadata) = column(row, "metadata")? else { return Err(missing("metadata")) };
     Ok(AuditEvent {
         organization: column::<Option<Uuid>>(row, "organization_id")?.map(OrganizationId),
-        draft: NewAuditEvent {
-            id: EventId(column(row, "event_id")?),
-            actor: column::<Option<Uuid>>(row, "agent_id")?.map(AgentId),
-            action: of(row, "action", &AuditAction::ALL)?.ok_or_else(|| missing("action"))?,
-            outcome: of(row, "outcome", &Outcome::ALL)?.ok_or_else(|| missing("outcome"))?,
-            resource: kind.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
-            origin: Origin { address: column(row, "ip_address")?, user_agent: column(row, "user_agent")? },
-            metadata: Metadata::of_stored(metadata),
-            at: instant(row, "occurred_at")?,
-        },
+        id: EventId(column(row, "event_id")?),
+        actor: column::<Option<Uuid>>(row, "agent_id")?.map(AgentId),
+        action: of(row, "action", &AuditAction::ALL)?.ok_or_else(|| missing("action"))?,
+        outcome: of(row, "outcome", &Outcome::ALL)?.ok_or_else(|| missing("outcome"))?,
+        resource: kind.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
+        origin: Origin { address: column(row, "ip_address")?, user_agent: column(row, "user_agent")? },
+        metadata: Metadata::of_stored(metadata),
+        at: instant(row, "occurred_at")?,
     })
 }

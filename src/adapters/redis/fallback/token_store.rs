@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::breaker::Breaker;
-use domain::audit::NewAuditEvent;
+use domain::audit::AuditEvent;
 use domain::id::AgentId;
 use domain::token::{Claims, TokenStatus};
 use ports::revocation_cache::RevocationCache;
@@ -39,7 +39,7 @@ impl TokenStore for FallbackTokenStore {
         self.store.spend(agent, assertion).await
     }
 
-    async fn revoke(&self, revocation: &Revocation, event: &NewAuditEvent) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         self.store.revoke(revocation, event).await
     }
 
