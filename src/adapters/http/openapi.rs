@@ -40,7 +40,6 @@ const NULLABLE: &[(&str, &[&str])] = &[
     ("ClientUsage", &["limit"]),
     ("AuditEvent", &["organizationId", "agentId", "ipAddress", "userAgent"]),
     ("AuditPage", &["nextCursor"]),
-    ("Limits", &["maxAgents", "maxTokensPerMonth", "requestsPerMinute", "auditRetentionDays"]),
 ];
 
 /// The service that poem-openapi derives from the operations.
@@ -132,6 +131,10 @@ fn parameters_from_query(described: &mut Value, schemas: &Value) -> Option<Strin
     for (field, schema) in properties {
         let mut schema = schema.clone();
         let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+        // A parameter has its description outside of its schema, so that a reference needs no schema around it.
+        if let Some(reference) = schema.pointer("/allOf/0") {
+            schema = reference.clone();
+        }
         let mut parameter = json!({ "name": field, "in": "query", "required": false, "schema": schema });
         if let Some(description) = description {
             parameter["description"] = description;

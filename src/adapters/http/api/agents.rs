@@ -2,15 +2,17 @@
 
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::pagination;
+use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
-use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum, organization_id};
-use crate::extract::{Fields, Input, JsonBody, Query, one_of, text};
+use crate::extract::values::{list_of_strings, text_field};
+use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
+use crate::extract::{Field, Fields, Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::agents::AgentsError;
@@ -35,7 +37,7 @@ impl AgentsApi {
         &self,
         ctx: Ctx,
         #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
-        body: JsonBody<NewAgentBody>,
+        body: JsonBody<CreateAgentRequest>,
     ) -> Result<RegisterResponse, ApiError> {
         let agent = ctx.app.agents.register(&caller.0, body.0).await?;
         let location = format!("/api/v1/agents/{}", agent.id);
@@ -81,7 +83,7 @@ impl AgentsApi {
         ctx: Ctx,
         #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
-        body: JsonBody<AgentChangeBody>,
+        body: JsonBody<UpdateAgentRequest>,
     ) -> Result<Json<AgentBody>, ApiError> {
         let agent = ctx.app.agents.change(&caller.0, agent_id.0.0, body.0).await?;
         Ok(Json((&agent).into()))
@@ -130,74 +132,59 @@ enum RegisterResponse {
     ),
 }
 
-/// An agent to register
-#[derive(Object)]
-#[oai(rename = "CreateAgentRequest", rename_all = "camelCase", deny_unknown_fields)]
-struct NewAgentBody {
-    /// Organization of the agent, by default the caller's; requires `admin:orgs`
-    #[oai(skip_serializing_if_is_none)]
-    organization_id: Option<Uuid>,
-    /// Unique within the organization, permanently; stored trimmed, NFC-normalized and lower-cased
-    #[oai(validator(max_length = 255))]
-    email: String,
-    agent_type: EnumName<AgentType>,
-    /// Version in SemVer 2.0.0 format
-    #[oai(validator(max_length = 64))]
-    version: String,
-    /// Scopes that the agent may request, each as `resource:action`
-    #[oai(validator(min_items = 1, max_items = 64, unique_items = true))]
-    capabilities: Vec<String>,
-    /// Team or person responsible for the agent
-    #[oai(validator(min_length = 1, max_length = 128))]
-    owner: String,
-    deployment_env: EnumName<DeploymentEnv>,
-}
-
-impl Input for NewAgentBody {
-    type Value = app::agents::NewAgent;
-
-    fn read(fields: &mut Fields) -> Option<Self::Value> {
-        let organization = fields.optional("organizationId", text(organization_id));
-        let email = fields.required("email", text(Email::parse));
-        let agent_type = fields.required("agentType", one_of(&AgentType::ALL));
-        let version = fields.required("version", text(Version::parse));
-        let capabilities = capabilities(fields);
-        if matches!(capabilities, Some(None)) {
-            fields.field_error("capabilities", "is missing");
-        }
-        let owner = fields.required("owner", text(Owner::parse));
-        let deployment_env = fields.required("deploymentEnv", one_of(&DeploymentEnv::ALL));
-        Some(Self::Value {
-            organization: organization?,
-            email: email?,
-            agent_type: agent_type?,
-            version: version?,
-            capabilities: capabilities??,
-            owner: owner?,
-            deployment_env: deployment_env?,
-        })
+input! {
+    /// An agent to register
+    CreateAgentRequest {
+        /// Organization of the agent, by default the caller's; requires `admin:orgs`
+        optional "organizationId" organization: OrganizationId,
+        /// Unique within the organization, permanently; stored trimmed, NFC-normalized and lower-cased
+        required "email" email: Email,
+        required "agentType" agent_type: AgentType,
+        /// Version in SemVer 2.0.0 format
+        required "version" version: Version,
+        /// Scopes that the agent may request, each as `resource:action`
+        required "capabilities" capabilities: Scopes,
+        /// Team or person responsible for the agent
+        required "owner" owner: Owner,
+        required "deploymentEnv" deployment_env: DeploymentEnv,
     }
 }
 
-/// Fields of an agent to replace
-#[derive(Object)]
-#[oai(
-    rename = "UpdateAgentRequest",
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    skip_serializing_if_is_none
-)]
-struct AgentChangeBody {
-    agent_type: Option<EnumName<AgentType>>,
-    #[oai(validator(max_length = 64))]
-    version: Option<String>,
-    #[oai(validator(min_items = 1, max_items = 64, unique_items = true))]
-    capabilities: Option<Vec<String>>,
-    #[oai(validator(min_length = 1, max_length = 128))]
-    owner: Option<String>,
-    deployment_env: Option<EnumName<DeploymentEnv>>,
-    /// `active` or `suspended`
-    status: Option<EnumName<SettableStatus>>,
+impl Input for CreateAgentRequest {
+    type Value = app::agents::NewAgent;
+
+    fn accept(self, _: &mut Fields) -> Option<Self::Value> {
+        let Self { organization, email, agent_type, version, capabilities, owner, deployment_env } = self;
+        Some(Self::Value { organization, email, agent_type, version, capabilities, owner, deployment_env })
+    }
+}
+
+input! {
+    /// Fields of an agent to replace
+    UpdateAgentRequest {
+        optional "agentType" agent_type: AgentType,
+        optional "version" version: Version,
+        optional "capabilities" capabilities: Scopes,
+        optional "owner" owner: Owner,
+        optional "deploymentEnv" deployment_env: DeploymentEnv,
+        /// `active` or `suspended`
+        optional "status" status: SettableStatus,
+    }
+}
+
+impl Input for UpdateAgentRequest {
+    type Value = AgentChange;
+
+    fn accept(self, _: &mut Fields) -> Option<AgentChange> {
+        Some(AgentChange {
+            agent_type: self.agent_type,
+            version: self.version,
+            capabilities: self.capabilities,
+            owner: self.owner,
+            deployment_env: self.deployment_env,
+            is_active: self.status.map(|status| status == SettableStatus::Active),
+        })
+    }
 }
 
 /// Status that an update can set. Decommissioning is an operation of its own.
@@ -213,58 +200,43 @@ impl WireEnum for SettableStatus {
         &[("active", Self::Active), ("suspended", Self::Suspended)];
 }
 
-impl Input for AgentChangeBody {
-    type Value = AgentChange;
+text_field!(Email, MetaSchema { max_length: Some(255), ..MetaSchema::new("string") });
+text_field!(Version, MetaSchema { max_length: Some(64), ..MetaSchema::new("string") });
+text_field!(Owner, MetaSchema { min_length: Some(1), max_length: Some(128), ..MetaSchema::new("string") });
 
-    fn read(fields: &mut Fields) -> Option<AgentChange> {
-        let agent_type = fields.optional("agentType", one_of(&AgentType::ALL));
-        let version = fields.optional("version", text(Version::parse));
-        let capabilities = capabilities(fields);
-        let owner = fields.optional("owner", text(Owner::parse));
-        let deployment_env = fields.optional("deploymentEnv", one_of(&DeploymentEnv::ALL));
-        let status = fields.optional("status", one_of(<SettableStatus as WireEnum>::NAMES));
-        Some(AgentChange {
-            agent_type: agent_type?,
-            version: version?,
-            capabilities: capabilities?,
-            owner: owner?,
-            deployment_env: deployment_env?,
-            is_active: status?.map(|status| status == SettableStatus::Active),
-        })
+impl Field for Scopes {
+    fn schema() -> MetaSchemaRef {
+        list_of_strings(Some(1), 64)
     }
-}
 
-fn capabilities(fields: &mut Fields) -> Option<Option<Scopes>> {
-    let Some(texts) = fields.texts("capabilities", |value| Ok(value.to_owned()))? else {
-        return Some(None);
-    };
-    let (places, values): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
-    match Scopes::capabilities(&values) {
-        Ok(capabilities) => Some(Some(capabilities)),
-        Err(field_errors) => {
-            for field_error in field_errors {
-                let place = field_error.at.map_or(String::new(), |at| format!("[{}]", places[at]));
-                fields.field_error(&format!("capabilities{place}"), field_error.what);
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
+        let Some(texts) = fields.texts(name, |value| Ok(value.to_owned()))? else { return Some(None) };
+        let (places, values): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
+        match Self::capabilities(&values) {
+            Ok(capabilities) => Some(Some(capabilities)),
+            Err(field_errors) => {
+                for field_error in field_errors {
+                    let place = field_error.at.map_or(String::new(), |at| format!("[{}]", places[at]));
+                    fields.field_error(&format!("{name}{place}"), field_error.what);
+                }
+                None
             }
-            None
         }
     }
 }
 
-/// Filters of the list of agents
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-struct AgentsQuery {
-    /// Page number, from 1
-    #[oai(default = "pagination::first_page", validator(minimum(value = "1")))]
-    page: u32,
-    /// Page size
-    #[oai(default = "pagination::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
-    limit: u32,
-    owner: Option<String>,
-    agent_type: Option<EnumName<AgentType>>,
-    status: Option<EnumName<AgentStatus>>,
-    organization_id: Option<Uuid>,
+input! {
+    /// Filters of the list of agents
+    AgentsQuery {
+        /// Page number, from 1
+        defaulted "page" page: PageNumber = FIRST_PAGE,
+        /// Page size
+        defaulted "limit" limit: PageLimit = DEFAULT_LIMIT,
+        optional "owner" owner: Owner,
+        optional "agentType" agent_type: AgentType,
+        optional "status" status: AgentStatus,
+        optional "organizationId" organization: OrganizationId,
+    }
 }
 
 struct AgentsRequest {
@@ -276,14 +248,10 @@ struct AgentsRequest {
 impl Input for AgentsQuery {
     type Value = AgentsRequest;
 
-    fn read(fields: &mut Fields) -> Option<AgentsRequest> {
-        let page = pagination::page(fields);
-        let owner = fields.optional("owner", text(Owner::parse));
-        let agent_type = fields.optional("agentType", one_of(&AgentType::ALL));
-        let status = fields.optional("status", one_of(&AgentStatus::ALL));
-        let organization = fields.optional("organizationId", text(organization_id));
-        let filter = AgentFilter { owner: owner?, agent_type: agent_type?, status: status? };
-        Some(AgentsRequest { organization: organization?, filter, page: page? })
+    fn accept(self, _: &mut Fields) -> Option<AgentsRequest> {
+        let Self { page, limit, owner, agent_type, status, organization } = self;
+        let filter = AgentFilter { owner, agent_type, status };
+        Some(AgentsRequest { organization, filter, page: page_of(page, limit) })
     }
 }
 

@@ -8,13 +8,15 @@ use uuid::Uuid;
 
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
-use crate::extract::wire::{EnumName, Instant, PathId, organization_id, parse_instant};
-use crate::extract::{Fields, Input, Query, one_of, text};
+use crate::extract::values::Number;
+use crate::extract::wire::{EnumName, Instant, PathId};
+use crate::extract::{Fields, Input, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, Operation, Tag, operation};
 use app::audit::{AuditError, AuditRequest};
 use domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, Resource, ResourceType};
-use domain::id::{AgentId, EventId};
+use domain::id::{AgentId, EventId, OrganizationId};
+use domain::time::Timestamp;
 
 /// The operations on the audit log.
 pub struct AuditApi;
@@ -30,7 +32,7 @@ impl AuditApi {
         &self,
         ctx: Ctx,
         #[oai(scope = "Scope::AUDIT_READ")] caller: Bearer,
-        query: Query<AuditQueryParameters>,
+        query: Query<AuditEventsQuery>,
     ) -> Result<Json<AuditPageBody>, ApiError> {
         let page = ctx.app.audit.list(&caller.0, &query.0).await?;
         let data = page.events.iter().map(|event| (&**event).into()).collect();
@@ -52,66 +54,51 @@ impl AuditApi {
     }
 }
 
-/// Filters of the list of audit events
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-struct AuditQueryParameters {
-    /// Agent that acted
-    agent_id: Option<Uuid>,
-    action: Option<EnumName<AuditAction>>,
-    outcome: Option<EnumName<Outcome>>,
-    resource_type: Option<EnumName<ResourceType>>,
-    resource_id: Option<Uuid>,
-    /// Only events at or after this time
-    from_date: Option<Instant>,
-    /// Only events before this time
-    to_date: Option<Instant>,
-    organization_id: Option<Uuid>,
-    /// Page size
-    #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "200")))]
-    limit: u32,
-    /// `nextCursor` of the previous page
-    cursor: Option<String>,
+/// The default page size.
+const DEFAULT_LIMIT: u32 = 50;
+
+input! {
+    /// Filters of the list of audit events
+    AuditEventsQuery {
+        /// Agent that acted
+        optional "agentId" actor: AgentId,
+        optional "action" action: AuditAction,
+        optional "outcome" outcome: Outcome,
+        optional "resourceType" resource_type: ResourceType,
+        optional "resourceId" resource_id: Uuid,
+        /// Only events at or after this time
+        optional "fromDate" from: Timestamp,
+        /// Only events before this time
+        optional "toDate" to: Timestamp,
+        optional "organizationId" organization: OrganizationId,
+        /// Page size
+        defaulted "limit" limit: Number<1, 200> = DEFAULT_LIMIT,
+        /// `nextCursor` of the previous page
+        optional "cursor" cursor: String,
+    }
 }
 
-const fn default_limit() -> u32 {
-    50
-}
-
-impl Input for AuditQueryParameters {
+impl Input for AuditEventsQuery {
     type Value = AuditRequest;
 
-    fn read(fields: &mut Fields) -> Option<AuditRequest> {
-        let actor = fields.optional("agentId", text(|id| AgentId::parse(id).ok_or("must be an agent ID")));
-        let action = fields.optional("action", one_of(&AuditAction::ALL));
-        let outcome = fields.optional("outcome", one_of(&Outcome::ALL));
-        let resource_type = fields.optional("resourceType", one_of(&ResourceType::ALL));
-        let resource_id = fields
-            .optional("resourceId", text(|id| EventId::parse(id).map(|id| id.0).ok_or("must be an ID")));
-        let from = fields.optional("fromDate", text(parse_instant));
-        let to = fields.optional("toDate", text(parse_instant));
-        let organization = fields.optional("organizationId", text(organization_id));
-        let limit = fields.number("limit", 1..=200);
-        let cursor = fields.optional("cursor", text(|cursor| Ok(cursor.to_owned())));
-        if let (Some(Some(from)), Some(Some(to))) = (from, to)
-            && from > to
-        {
+    fn accept(self, fields: &mut Fields) -> Option<AuditRequest> {
+        let Self {
+            actor,
+            action,
+            outcome,
+            resource_type,
+            resource_id,
+            from,
+            to,
+            organization,
+            limit,
+            cursor,
+        } = self;
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
             fields.field_error("fromDate", "must not be after toDate");
         }
-        Some(AuditRequest {
-            organization: organization?,
-            filter: AuditFilter {
-                actor: actor?,
-                action: action?,
-                outcome: outcome?,
-                resource_type: resource_type?,
-                resource_id: resource_id?,
-                from: from?,
-                to: to?,
-            },
-            cursor: cursor?,
-            limit: limit?.unwrap_or(default_limit()),
-        })
+        let filter = AuditFilter { actor, action, outcome, resource_type, resource_id, from, to };
+        Some(AuditRequest { organization, filter, cursor, limit: limit.0 })
     }
 }
 

@@ -3,20 +3,22 @@
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::pagination;
+use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
+use crate::extract::values::{Future, Number};
 use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
-use crate::extract::{Fields, Input, JsonBody, Query, one_of};
+use crate::extract::{Fields, Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
-use crate::oauth::jwk::{Jwk, read_jwk};
+use crate::oauth::jwk::Jwk;
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
 use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
 use domain::id::{AgentId, CredentialId};
+use domain::jwk::PublicKey;
 use domain::page::PageRequest;
 
 /// The operations on credentials.
@@ -35,7 +37,7 @@ impl CredentialsApi {
         ctx: Ctx,
         #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
-        body: JsonBody<NewCredentialBody>,
+        body: JsonBody<CreateCredentialRequest>,
     ) -> Result<GenerateResponse, ApiError> {
         let made = ctx.app.credentials.generate(&caller.0, agent_id.0.0, body.0).await?;
         Ok(GenerateResponse::Created(Json(made.into())))
@@ -77,7 +79,7 @@ impl CredentialsApi {
         #[oai(scope = "Scope::AGENTS_WRITE")] caller: Bearer,
         #[oai(name = "agentId")] agent_id: Path<PathId<AgentId>>,
         #[oai(name = "credentialId")] credential_id: Path<PathId<CredentialId>>,
-        body: JsonBody<RotationBody>,
+        body: JsonBody<RotateCredentialRequest>,
     ) -> Result<Json<CredentialBody>, ApiError> {
         let agent = agent_id.0.0;
         let credential = credential_id.0.0;
@@ -128,32 +130,23 @@ impl WireEnum for CredentialType {
         &[("client_secret", Self::ClientSecret), ("public_key", Self::PublicKey)];
 }
 
-/// A credential to create
-#[derive(Object)]
-#[oai(
-    rename = "CreateCredentialRequest",
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    skip_serializing_if_is_none
-)]
-struct NewCredentialBody {
-    /// Defaults to `client_secret`
-    #[oai(rename = "type")]
-    kind: Option<EnumName<CredentialType>>,
-    /// Public key of the agent, for `"type": "public_key"`
-    public_key: Option<Jwk>,
-    /// When the credential expires; no expiry if omitted
-    expires_at: Option<Instant>,
+input! {
+    /// A credential to create
+    CreateCredentialRequest {
+        /// Defaults to `client_secret`
+        optional "type" kind: CredentialType,
+        /// Public key of the agent, for `"type": "public_key"`
+        optional "publicKey" public_key: PublicKey,
+        /// When the credential expires; no expiry if omitted
+        optional "expiresAt" expires_at: Future,
+    }
 }
 
-impl Input for NewCredentialBody {
+impl Input for CreateCredentialRequest {
     type Value = NewCredential;
 
-    fn read(fields: &mut Fields) -> Option<NewCredential> {
-        let kind = fields.optional("type", one_of(<CredentialType as WireEnum>::NAMES));
-        let key = fields.object("publicKey", read_jwk);
-        let expires_at = fields.future("expiresAt");
-        let kind = match (kind?.unwrap_or(CredentialType::ClientSecret), key?) {
+    fn accept(self, fields: &mut Fields) -> Option<NewCredential> {
+        let kind = match (self.kind.unwrap_or(CredentialType::ClientSecret), self.public_key) {
             (CredentialType::ClientSecret, None) => NewCredentialKind::Secret,
             (CredentialType::PublicKey, Some(key)) => NewCredentialKind::Key(key),
             (CredentialType::ClientSecret, Some(_)) => {
@@ -165,66 +158,50 @@ impl Input for NewCredentialBody {
                 return None;
             }
         };
-        Some(NewCredential { kind, expires_at: expires_at? })
+        Some(NewCredential { kind, expires_at: self.expires_at.map(|at| at.0) })
     }
 }
 
-/// How to rotate a client secret
-#[derive(Object)]
-#[oai(
-    rename = "RotateCredentialRequest",
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    skip_serializing_if_is_none
-)]
-struct RotationBody {
-    /// When the new secret expires; if omitted, the expiry of the credential does not change
-    expires_at: Option<Instant>,
-    /// Seconds for which the old secret keeps working; defaults to 0
-    #[oai(validator(maximum(value = "604800"), minimum(value = "0")))]
-    grace_seconds: Option<u32>,
-    /// Whether to revoke all tokens of the agent too
-    revoke_tokens: Option<bool>,
+input! {
+    /// How to rotate a client secret
+    RotateCredentialRequest {
+        /// When the new secret expires; if omitted, the expiry of the credential does not change
+        optional "expiresAt" expires_at: Future,
+        /// Seconds for which the old secret keeps working
+        defaulted "graceSeconds" grace_seconds: Number<0, MAX_GRACE_SECONDS> = 0,
+        /// Whether to revoke all tokens of the agent too
+        defaulted "revokeTokens" revoke_tokens: bool = false,
+    }
 }
 
-impl Input for RotationBody {
+impl Input for RotateCredentialRequest {
     type Value = Rotation;
 
-    fn read(fields: &mut Fields) -> Option<Rotation> {
-        let expires_at = fields.future("expiresAt");
-        let grace_seconds = fields.number("graceSeconds", 0..=MAX_GRACE_SECONDS);
-        let revoke_tokens = fields.optional("revokeTokens", |value| match value {
-            Value::Bool(value) => Ok(*value),
-            _ => Err("must be true or false".to_owned()),
-        });
+    fn accept(self, _: &mut Fields) -> Option<Rotation> {
         Some(Rotation {
-            expires_at: expires_at?,
-            grace_seconds: grace_seconds?.unwrap_or(0),
-            revoke_tokens: revoke_tokens?.unwrap_or(false),
+            expires_at: self.expires_at.map(|at| at.0),
+            grace_seconds: self.grace_seconds.0,
+            revoke_tokens: self.revoke_tokens,
         })
     }
 }
 
-/// Filters of the list of credentials
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-struct CredentialsQuery {
-    /// Page number, from 1
-    #[oai(default = "pagination::first_page", validator(minimum(value = "1")))]
-    page: u32,
-    /// Page size
-    #[oai(default = "pagination::default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
-    limit: u32,
-    status: Option<EnumName<CredentialStatus>>,
+input! {
+    /// Filters of the list of credentials
+    CredentialsQuery {
+        /// Page number, from 1
+        defaulted "page" page: PageNumber = FIRST_PAGE,
+        /// Page size
+        defaulted "limit" limit: PageLimit = DEFAULT_LIMIT,
+        optional "status" status: CredentialStatus,
+    }
 }
 
 impl Input for CredentialsQuery {
     type Value = (Option<CredentialStatus>, PageRequest);
 
-    fn read(fields: &mut Fields) -> Option<Self::Value> {
-        let page = pagination::page(fields);
-        let status = fields.optional("status", one_of(&CredentialStatus::ALL));
-        Some((status?, page?))
+    fn accept(self, _: &mut Fields) -> Option<Self::Value> {
+        Some((self.status, page_of(self.page, self.limit)))
     }
 }
 

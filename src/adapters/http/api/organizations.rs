@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -11,8 +12,9 @@ use uuid::Uuid;
 use super::pagination::PageQuery;
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
+use crate::extract::values::{list_of_strings, reference, text_field};
 use crate::extract::wire::{EnumName, Instant, PathId};
-use crate::extract::{Fields, Input, JsonBody, Query, one_of, text};
+use crate::extract::{Declared, Field, Fields, Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::organizations::{NewOrganization, OrganizationsError};
@@ -36,7 +38,7 @@ impl OrganizationsApi {
         &self,
         ctx: Ctx,
         #[oai(scope = "Scope::ADMIN_ORGS")] caller: Bearer,
-        body: JsonBody<NewOrganizationBody>,
+        body: JsonBody<CreateOrganizationRequest>,
     ) -> Result<CreateResponse, ApiError> {
         let organization = ctx.app.organizations.create(&caller.0, body.0).await?;
         let location = format!("/api/v1/organizations/{}", organization.id);
@@ -88,7 +90,7 @@ impl OrganizationsApi {
         ctx: Ctx,
         #[oai(scope = "Scope::ADMIN_ORGS")] caller: Bearer,
         #[oai(name = "organizationId")] organization_id: Path<PathId<OrganizationId>>,
-        body: JsonBody<OrganizationChangeBody>,
+        body: JsonBody<UpdateOrganizationRequest>,
     ) -> Result<Json<OrganizationBody>, ApiError> {
         let id = organization_id.0.0;
         let organization = ctx.app.organizations.change(&caller.0, id, body.0).await?;
@@ -108,135 +110,142 @@ enum CreateResponse {
     ),
 }
 
-/// An organization to create
-#[derive(Object)]
-#[oai(
-    rename = "CreateOrganizationRequest",
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    skip_serializing_if_is_none
-)]
-struct NewOrganizationBody {
-    #[oai(validator(min_length = 2, max_length = 100))]
-    name: String,
-    /// Unique among all organizations
-    #[oai(validator(pattern = "^[a-z0-9-]{2,50}$"))]
-    slug: String,
-    /// Defaults to `free`
-    plan: Option<EnumName<Plan>>,
-    #[oai(validator(max_items = 50, unique_items = true))]
-    resources: Option<Vec<String>>,
-    limits: Option<LimitsBody>,
+input! {
+    /// An organization to create
+    CreateOrganizationRequest {
+        required "name" name: OrganizationName,
+        /// Unique among all organizations
+        required "slug" slug: Slug,
+        /// Defaults to `free`
+        optional "plan" plan: Plan,
+        optional "resources" resources: ResourceList,
+        optional "limits" limits: LimitOverrides,
+    }
 }
 
-impl Input for NewOrganizationBody {
+impl Input for CreateOrganizationRequest {
     type Value = NewOrganization;
 
-    fn read(fields: &mut Fields) -> Option<NewOrganization> {
-        let name = fields.required("name", text(OrganizationName::parse));
-        let slug = fields.required("slug", text(Slug::parse));
-        let plan = fields.optional("plan", one_of(&Plan::ALL));
-        let resources = resources(fields);
-        let overrides = fields.object("limits", read_limits);
+    fn accept(self, _: &mut Fields) -> Option<NewOrganization> {
         Some(NewOrganization {
-            name: name?,
-            slug: slug?,
-            plan: plan?.unwrap_or(Plan::Free),
-            resources: resources?.unwrap_or_default(),
-            overrides: overrides?.unwrap_or_default(),
+            name: self.name,
+            slug: self.slug,
+            plan: self.plan.unwrap_or(Plan::Free),
+            resources: self.resources.map(|resources| resources.0).unwrap_or_default(),
+            overrides: self.limits.unwrap_or_default(),
         })
     }
 }
 
-/// Fields of an organization to replace
-#[derive(Object)]
-#[oai(
-    rename = "UpdateOrganizationRequest",
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    skip_serializing_if_is_none
-)]
-struct OrganizationChangeBody {
-    #[oai(validator(min_length = 2, max_length = 100))]
-    name: Option<String>,
-    plan: Option<EnumName<Plan>>,
-    status: Option<EnumName<OrganizationStatus>>,
-    /// Replaces all resources
-    #[oai(validator(max_items = 50, unique_items = true))]
-    resources: Option<Vec<String>>,
-    /// Replaces all limit overrides
-    limits: Option<LimitsBody>,
+input! {
+    /// Fields of an organization to replace
+    UpdateOrganizationRequest {
+        optional "name" name: OrganizationName,
+        optional "plan" plan: Plan,
+        optional "status" status: OrganizationStatus,
+        /// Replaces all resources
+        optional "resources" resources: ResourceList,
+        /// Replaces all limit overrides
+        optional "limits" limits: LimitOverrides,
+    }
 }
 
-impl Input for OrganizationChangeBody {
+impl Input for UpdateOrganizationRequest {
     type Value = OrganizationChange;
 
-    fn read(fields: &mut Fields) -> Option<OrganizationChange> {
-        let name = fields.optional("name", text(OrganizationName::parse));
-        let plan = fields.optional("plan", one_of(&Plan::ALL));
-        let status = fields.optional("status", one_of(&OrganizationStatus::ALL));
-        let resources = resources(fields);
-        let overrides = fields.object("limits", read_limits);
+    fn accept(self, _: &mut Fields) -> Option<OrganizationChange> {
         Some(OrganizationChange {
-            name: name?,
-            plan: plan?,
-            status: status?,
-            resources: resources?,
-            overrides: overrides?,
+            name: self.name,
+            plan: self.plan,
+            status: self.status,
+            resources: self.resources.map(|resources| resources.0),
+            overrides: self.limits,
         })
     }
 }
 
-/// Overrides of the plan's limits; null means unlimited, an absent field keeps the plan's limit
-#[derive(Object)]
-#[oai(rename = "Limits", rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
-struct LimitsBody {
-    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
-    max_agents: Option<u32>,
-    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
-    max_tokens_per_month: Option<u32>,
-    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
-    requests_per_minute: Option<u32>,
-    #[oai(validator(minimum(value = "1"), maximum(value = "2147483647")))]
-    audit_retention_days: Option<u32>,
-}
+text_field!(
+    OrganizationName,
+    MetaSchema { min_length: Some(2), max_length: Some(100), ..MetaSchema::new("string") }
+);
+text_field!(Slug, MetaSchema { pattern: Some("^[a-z0-9-]{2,50}$".to_owned()), ..MetaSchema::new("string") });
 
-fn read_limits(fields: &mut Fields) -> Option<LimitOverrides> {
-    const MAX: u64 = i32::MAX as u64;
-    let mut limit = |name| {
-        fields.optional(name, |value| match value {
-            Value::Null => Ok(Limit::Unlimited),
-            Value::Number(number) => number
-                .as_u64()
-                .filter(|number| (1..=MAX).contains(number))
-                .and_then(|number| u32::try_from(number).ok())
-                .map(Limit::AtMost)
-                .ok_or_else(|| format!("must be a whole number from 1 to {MAX}, or null")),
-            _ => Err(format!("must be a whole number from 1 to {MAX}, or null")),
-        })
-    };
-    let (agents, tokens) = (limit("maxAgents"), limit("maxTokensPerMonth"));
-    let (requests, days) = (limit("requestsPerMinute"), limit("auditRetentionDays"));
-    Some(LimitOverrides {
-        max_agents: agents?,
-        max_tokens_per_month: tokens?,
-        requests_per_minute: requests?,
-        audit_retention_days: days?,
-    })
-}
-
-fn resources(fields: &mut Fields) -> Option<Option<Vec<ResourceUri>>> {
-    let Some(resources) = fields.texts("resources", ResourceUri::parse)? else { return Some(None) };
-    if resources.len() > MAX_RESOURCES {
-        fields.field_error("resources", format!("must have at most {MAX_RESOURCES} entries"));
+input! {
+    /// Overrides of the plan's limits; null means unlimited, an absent field keeps the plan's limit
+    Limits {
+        optional "maxAgents" max_agents: Limit,
+        optional "maxTokensPerMonth" max_tokens_per_month: Limit,
+        optional "requestsPerMinute" requests_per_minute: Limit,
+        optional "auditRetentionDays" audit_retention_days: Limit,
     }
-    let mut seen = HashSet::new();
-    for (place, uri) in &resources {
-        if !seen.insert(uri) {
-            fields.field_error(&format!("resources[{place}]"), "is repeated");
+}
+
+impl Field for LimitOverrides {
+    fn schema() -> MetaSchemaRef {
+        reference::<Limits>()
+    }
+
+    fn register(registry: &mut Registry) {
+        Limits::register(registry);
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
+        let limits = fields.object(name, Limits::read)?;
+        Some(limits.map(|limits| Self {
+            max_agents: limits.max_agents,
+            max_tokens_per_month: limits.max_tokens_per_month,
+            requests_per_minute: limits.requests_per_minute,
+            audit_retention_days: limits.audit_retention_days,
+        }))
+    }
+}
+
+/// The highest limit, which every store can hold.
+const MAX_LIMIT: u32 = i32::MAX as u32;
+
+impl Field for Limit {
+    fn schema() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            nullable: true,
+            minimum: Some(1.0),
+            maximum: Some(f64::from(MAX_LIMIT)),
+            ..MetaSchema::new_with_format("integer", "uint32")
+        }))
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
+        fields.optional(name, |value| {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            match number.filter(|number| (1..=MAX_LIMIT).contains(number)) {
+                Some(number) => Ok(Self::AtMost(number)),
+                None if value.is_null() => Ok(Self::Unlimited),
+                None => Err(format!("must be a whole number from 1 to {MAX_LIMIT}, or null")),
+            }
+        })
+    }
+}
+
+/// The resources of an organization.
+struct ResourceList(Vec<ResourceUri>);
+
+impl Field for ResourceList {
+    fn schema() -> MetaSchemaRef {
+        list_of_strings(None, MAX_RESOURCES)
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
+        let Some(resources) = fields.texts(name, ResourceUri::parse)? else { return Some(None) };
+        if resources.len() > MAX_RESOURCES {
+            fields.field_error(name, format!("must have at most {MAX_RESOURCES} entries"));
         }
+        let mut seen = HashSet::new();
+        for (place, uri) in &resources {
+            if !seen.insert(uri) {
+                fields.field_error(&format!("{name}[{place}]"), "is repeated");
+            }
+        }
+        Some(Some(Self(resources.into_iter().map(|(_, uri)| uri).collect())))
     }
-    Some(Some(resources.into_iter().map(|(_, uri)| uri).collect()))
 }
 
 /// An organization

@@ -1,40 +1,37 @@
 //! `page` and `limit` of lists.
 
-use crate::extract::{Fields, Input};
+use crate::extract::values::Number;
+use crate::extract::{Fields, Input, input};
 use domain::page::PageRequest;
 
-/// Reads the page that `page` and `limit` of a list select; `None` if one of them is invalid.
-pub fn page(fields: &mut Fields) -> Option<PageRequest> {
-    let number = fields.number("page", 1..=u32::MAX);
-    let limit = fields.number("limit", 1..=100);
-    Some(PageRequest { number: number?.unwrap_or(first_page()), limit: limit?.unwrap_or(default_limit()) })
+/// Number of a page.
+pub type PageNumber = Number<1, { u32::MAX }>;
+/// Number of entries of a page.
+pub type PageLimit = Number<1, 100>;
+/// The default page number.
+pub const FIRST_PAGE: u32 = 1;
+/// The default page size.
+pub const DEFAULT_LIMIT: u32 = 20;
+
+/// Returns the page of this number and size.
+pub const fn page_of(page: PageNumber, limit: PageLimit) -> PageRequest {
+    PageRequest { number: page.0, limit: limit.0 }
 }
 
-/// The page of a list to return
-#[derive(poem_openapi::Object)]
-pub struct PageQuery {
-    /// Page number, from 1
-    #[oai(default = "first_page", validator(minimum(value = "1")))]
-    pub page: u32,
-    /// Page size
-    #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "100")))]
-    pub limit: u32,
+input! {
+    /// The page of a list to return
+    pub PageQuery {
+        /// Page number, from 1
+        defaulted "page" page: PageNumber = FIRST_PAGE,
+        /// Page size
+        defaulted "limit" limit: PageLimit = DEFAULT_LIMIT,
+    }
 }
 
 impl Input for PageQuery {
     type Value = PageRequest;
 
-    fn read(fields: &mut Fields) -> Option<PageRequest> {
-        page(fields)
+    fn accept(self, _: &mut Fields) -> Option<PageRequest> {
+        Some(page_of(self.page, self.limit))
     }
-}
-
-/// Returns the default page number.
-pub const fn first_page() -> u32 {
-    1
-}
-
-/// Returns the default page size.
-pub const fn default_limit() -> u32 {
-    20
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::organizations::limit_value;
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
-use crate::extract::wire::EnumName;
-use crate::extract::{Fields, Input, Query, text};
+use crate::extract::wire::{EnumName, PathId};
+use crate::extract::{Fields, Input, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, Operation, Tag, operation};
 use app::usage::{UsageError, UsageReport};
@@ -28,27 +28,26 @@ impl UsageApi {
         &self,
         ctx: Ctx,
         #[oai(scope = "Scope::AGENTS_READ")] caller: Bearer,
-        query: Query<UsageQueryParameters>,
+        query: Query<UsageQuery>,
     ) -> Result<Json<UsageBody>, ApiError> {
         let report = ctx.app.usage.report(&caller.0, query.0).await?;
         Ok(Json((&report).into()))
     }
 }
 
-/// Filter of the usage report
-#[derive(Object)]
-#[oai(rename_all = "camelCase")]
-struct UsageQueryParameters {
-    /// Lists only this client, and reports on its organization
-    client_id: Option<Uuid>,
+input! {
+    /// Filter of the usage report
+    UsageQuery {
+        /// Lists only this client, and reports on its organization
+        optional "clientId" client: PathId<AgentId>,
+    }
 }
 
-impl Input for UsageQueryParameters {
-    /// The client to report on. A malformed ID is treated as not found.
+impl Input for UsageQuery {
     type Value = Option<AgentId>;
 
-    fn read(fields: &mut Fields) -> Option<Self::Value> {
-        fields.optional("clientId", text(|id| Ok(AgentId::parse(id).unwrap_or(AgentId::NIL))))
+    fn accept(self, _: &mut Fields) -> Option<Self::Value> {
+        Some(self.client.map(|client| client.0))
     }
 }
 

@@ -1,22 +1,13 @@
 //! The fields of one input, read one by one while errors are collected.
 
-use poem_openapi::types::Type;
 use serde_json::{Map, Value};
 
+use super::{Field, Input};
 use crate::error::FieldError;
 use domain::time::Timestamp;
 
 /// Maximum number of errors that are reported.
 pub const MAX_FAULTS: usize = 100;
-
-/// A type of input. Its schema describes the input; this trait reads it.
-pub trait Input: Type {
-    /// Type of the value that is read.
-    type Value: Send;
-
-    /// Reads the fields. `None` only if an error was recorded.
-    fn read(fields: &mut Fields) -> Option<Self::Value>;
-}
 
 /// The fields of an object that are not read yet, and the errors found so far.
 pub struct Fields {
@@ -36,12 +27,18 @@ impl Fields {
 
     /// Reads a whole input. Returns all errors of the input if it has any.
     pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<FieldError>> {
-        let value = T::read(&mut self);
+        let declared = T::read(&mut self);
         self.refuse_rest();
-        match value {
+        let declared = declared.filter(|_| self.field_errors.is_empty());
+        match declared.and_then(|declared| declared.accept(&mut self)) {
             Some(value) if self.field_errors.is_empty() => Ok(value),
             _ => Err(self.field_errors),
         }
+    }
+
+    /// Returns the instant with which instants that must lie in the future are compared.
+    pub const fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Records an error in a field.
@@ -57,6 +54,15 @@ impl Fields {
     }
 
     /// Reads a field that must be present; `None` if it is missing or invalid.
+    pub fn require<T: Field>(&mut self, name: &str) -> Option<T> {
+        if !self.values.contains_key(name) {
+            self.field_error(name, "is missing");
+            return None;
+        }
+        T::read(self, name).flatten()
+    }
+
+    /// Reads a field that must be present by `read`; `None` if it is missing or invalid.
     pub fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         if !self.values.contains_key(name) {
             self.field_error(name, "is missing");
@@ -120,29 +126,6 @@ impl Fields {
         self.field_errors.append(&mut inner.field_errors);
         self.field_errors.truncate(MAX_FAULTS);
         value.filter(|_| is_sound).map(Some)
-    }
-
-    /// Reads an instant that must lie in the future.
-    pub fn future(&mut self, name: &str) -> Option<Option<Timestamp>> {
-        let now = self.now;
-        self.optional(name, |value| match text(super::wire::parse_instant)(value)? {
-            at if at > now => Ok(at),
-            _ => Err("must be in the future".to_owned()),
-        })
-    }
-
-    /// Reads a whole number within bounds.
-    pub fn number(&mut self, name: &str, bounds: std::ops::RangeInclusive<u32>) -> Option<Option<u32>> {
-        self.optional(name, |value| {
-            let number = match value {
-                Value::Number(number) => number.as_u64(),
-                _ => None,
-            };
-            number
-                .and_then(|number| u32::try_from(number).ok())
-                .filter(|number| bounds.contains(number))
-                .ok_or_else(|| format!("must be a whole number from {} to {}", bounds.start(), bounds.end()))
-        })
     }
 
     fn refuse_rest(&mut self) {

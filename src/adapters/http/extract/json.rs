@@ -6,6 +6,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::context::HttpContext;
 use super::strict_json::parse_object;
+use super::values::reference;
 use super::{Fields, Input, media};
 use crate::error::{ApiError, Code};
 
@@ -25,7 +26,7 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: MEDIA_TYPE, schema: T::schema_ref() }];
+        let content = vec![MetaMediaType { content_type: MEDIA_TYPE, schema: reference::<T>() }];
         Some(MetaRequest { description: None, content, required: true })
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::context::HttpContext;
 use super::fields::MAX_FAULTS;
+use super::values::reference;
 use super::{Fields, Input};
 use crate::error::{ApiError, FieldError};
 
@@ -29,7 +30,7 @@ impl<'a, T: Input> ApiExtractor<'a> for Query<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: QUERY, schema: T::schema_ref() }];
+        let content = vec![MetaMediaType { content_type: QUERY, schema: reference::<T>() }];
         Some(MetaRequest { description: None, content, required: false })
     }
 

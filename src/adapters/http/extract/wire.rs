@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use jiff::fmt::temporal::Pieces;
 use poem_openapi::ApiResponse;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use serde_json::Value;
 
@@ -92,7 +92,7 @@ pub struct PathId<T>(pub T);
 
 /// Implements [`Type`] for a type that is a string on the wire.
 macro_rules! string_on_the_wire {
-    ([$($generics:tt)*] $type:ty, $name:expr, $schema:expr) => {
+    ([$($generics:tt)*] $type:ty, $name:expr, $schema:expr $(, $register:expr)?) => {
         impl<$($generics)*> Type for $type {
             const IS_REQUIRED: bool = true;
             type RawValueType = Self;
@@ -103,8 +103,12 @@ macro_rules! string_on_the_wire {
             }
 
             fn schema_ref() -> MetaSchemaRef {
-                MetaSchemaRef::Inline(Box::new($schema))
+                $schema
             }
+
+            $(fn register(registry: &mut Registry) {
+                $register(registry);
+            })?
 
             fn as_raw_value(&self) -> Option<&Self> {
                 Some(self)
@@ -117,12 +121,22 @@ macro_rules! string_on_the_wire {
     };
 }
 
-string_on_the_wire!([T: WireEnum] EnumName<T>, T::TYPE, MetaSchema {
-    enum_items: T::NAMES.iter().map(|(name, _)| Value::from(*name)).collect(),
-    ..MetaSchema::new("string")
-});
-string_on_the_wire!([] Instant, "Instant", MetaSchema::new_with_format("string", "date-time"));
-string_on_the_wire!([T: Send + Sync] PathId<T>, "PathId", MetaSchema::new_with_format("string", "uuid"));
+string_on_the_wire!([] Instant, "Instant", inline(MetaSchema::new_with_format("string", "date-time")));
+string_on_the_wire!([T: Send + Sync] PathId<T>, "PathId", inline(MetaSchema::new_with_format("string", "uuid")));
+string_on_the_wire!(
+    [T: WireEnum] EnumName<T>,
+    T::TYPE,
+    MetaSchemaRef::Reference(T::TYPE.to_owned()),
+    |registry: &mut Registry| {
+        let enum_items = T::NAMES.iter().map(|(name, _)| Value::from(*name)).collect();
+        let schema = MetaSchema { enum_items, ..MetaSchema::new("string") };
+        registry.create_schema::<EnumName<T>, _>(T::TYPE.to_owned(), |_| schema);
+    }
+);
+
+fn inline(schema: MetaSchema) -> MetaSchemaRef {
+    MetaSchemaRef::Inline(Box::new(schema))
+}
 
 impl<T: WireEnum> ToJSON for EnumName<T> {
     fn to_json(&self) -> Option<Value> {
@@ -169,11 +183,6 @@ pub enum NoContent {
     /// No content
     #[oai(status = 204)]
     NoContent,
-}
-
-/// Parses the ID of an organization in a body or a query; returns what is wrong otherwise.
-pub fn organization_id(text: &str) -> Result<OrganizationId, &'static str> {
-    OrganizationId::parse(text).ok_or("must be an organization ID")
 }
 
 #[cfg(test)]

@@ -1,27 +1,84 @@
 //! Forms, as the OAuth endpoints accept them (RFC 6749 appendix B).
 
 use poem::{Request, RequestBody, Result};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
-use poem_openapi::types::Type;
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::error::ApiError;
 use crate::extract::context::HttpContext;
-use crate::extract::{decode, media};
+use crate::extract::{decode, described, media};
 use app::App;
 use app::client_auth::ClientAuthError;
 
-/// A type of form. Its schema describes the form; this trait lists the parameters that are read.
-pub trait FormFields: Type {
-    /// Parameters that are read in addition to those of client authentication. Each may occur once.
-    const KNOWN: &'static [&'static str];
-    /// Parameter that may occur several times (RFC 8707 section 2).
-    const REPEATED: Option<&'static str> = None;
+/// A form: what it is called, and its parameters.
+pub trait FormFields: Send + 'static {
+    /// Name of the schema.
+    const NAME: &'static str;
+    /// Description of the schema.
+    const DESCRIPTION: &'static str;
+    /// Parameters in addition to those of client authentication, in the order of the document.
+    const FIELDS: &'static [FormField];
 
     /// Returns further parameters, which depend on the configured core.
     fn additional(_: &App) -> Vec<&'static str> {
         Vec::new()
+    }
+}
+
+/// A parameter of a form.
+pub struct FormField {
+    name: &'static str,
+    description: &'static str,
+    occurs: Occurs,
+}
+
+/// How often a parameter occurs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Occurs {
+    Once,
+    AtMostOnce,
+    /// Any number of times (RFC 8707 section 2).
+    Repeatedly,
+}
+
+impl FormField {
+    /// Declares a parameter without which the request is refused.
+    pub const fn required(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, occurs: Occurs::Once }
+    }
+
+    /// Declares a parameter that may be absent.
+    pub const fn optional(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, occurs: Occurs::AtMostOnce }
+    }
+
+    /// Declares a parameter that may occur several times.
+    pub const fn repeated(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, occurs: Occurs::Repeatedly }
+    }
+}
+
+/// Parameters of client authentication, which every form may have.
+///
+/// For the document only: a request is read by the parameters of the configured authenticators.
+const CREDENTIALS: [FormField; 4] = [
+    FormField::optional("client_id", ""),
+    FormField::optional("client_secret", ""),
+    FormField::optional("client_assertion", ""),
+    FormField::optional("client_assertion_type", "`urn:ietf:params:oauth:client-assertion-type:jwt-bearer`"),
+];
+
+/// Returns the schema of a form.
+fn schema<T: FormFields>() -> MetaSchema {
+    let fields = || T::FIELDS.iter().chain(&CREDENTIALS);
+    let text = || MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")));
+    MetaSchema {
+        title: Some(T::NAME.to_owned()),
+        description: Some(T::DESCRIPTION),
+        required: fields().filter(|field| field.occurs == Occurs::Once).map(|field| field.name).collect(),
+        properties: fields().map(|field| (field.name, described(text(), field.description, None))).collect(),
+        ..MetaSchema::new("object")
     }
 }
 
@@ -72,18 +129,22 @@ impl<T: FormFields> Form<T> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decoded = decode(name).zip(decode(value));
             let (name, value) = decoded.ok_or("the form is not valid percent-encoded UTF-8")?;
-            if T::REPEATED == Some(&*name) {
+            let declared = T::FIELDS.iter().find(|field| field.name == name);
+            if declared.is_some_and(|field| field.occurs == Occurs::Repeatedly) {
                 form.repeated.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
             } else if let Some(known) = credentials.clone().find(|known| *known == name) {
                 if form.credentials.iter().any(|(earlier, _)| *earlier == known) {
                     return Err(REPEATED);
                 }
                 form.credentials.push((known, value.into_owned().into()));
-            } else if let Some(known) = T::KNOWN.iter().chain(additional).find(|known| **known == name) {
-                if form.values.iter().any(|(earlier, _)| earlier == known) {
+            } else if let Some(known) = declared
+                .map(|field| field.name)
+                .or_else(|| additional.iter().copied().find(|known| *known == name))
+            {
+                if form.values.iter().any(|(earlier, _)| *earlier == known) {
                     return Err(REPEATED);
                 }
-                form.values.push((*known, value.into_owned()));
+                form.values.push((known, value.into_owned()));
             }
         }
         Ok(form)
@@ -97,11 +158,14 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        T::register(registry);
+        registry.create_schema::<T, _>(T::NAME.to_owned(), |_| schema::<T>());
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: MEDIA_TYPE, schema: T::schema_ref() }];
+        let content = vec![MetaMediaType {
+            content_type: MEDIA_TYPE,
+            schema: MetaSchemaRef::Reference(T::NAME.to_owned()),
+        }];
         Some(MetaRequest { description: None, content, required: true })
     }
 
@@ -150,15 +214,16 @@ mod tests {
     use super::*;
 
     /// A form with two parameters of its own.
-    #[derive(poem_openapi::Object)]
-    struct Sample {
-        scope: String,
-        token: String,
-    }
+    struct Sample;
 
     impl FormFields for Sample {
-        const KNOWN: &'static [&'static str] = &["scope", "token"];
-        const REPEATED: Option<&'static str> = Some("resource");
+        const NAME: &'static str = "Sample";
+        const DESCRIPTION: &'static str = "A sample";
+        const FIELDS: &'static [FormField] = &[
+            FormField::optional("scope", ""),
+            FormField::optional("token", ""),
+            FormField::repeated("resource", ""),
+        ];
     }
 
     fn parse(body: &str) -> Result<Form<Sample>, &'static str> {

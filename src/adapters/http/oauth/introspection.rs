@@ -5,7 +5,7 @@ use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
 use super::authorization::{EitherAuthorization, Scope};
-use super::form::{Form, FormFields};
+use super::form::{Form, FormField, FormFields};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
 use crate::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
@@ -35,20 +35,13 @@ impl IntrospectionApi {
 }
 
 /// A token to introspect
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
-struct IntrospectionForm {
-    token: String,
-    /// Optional and ignored
-    token_type_hint: Option<String>,
-    client_id: Option<String>,
-    client_secret: Option<String>,
-    client_assertion: Option<String>,
-    client_assertion_type: Option<String>,
-}
+struct IntrospectionForm;
 
 impl FormFields for IntrospectionForm {
-    const KNOWN: &'static [&'static str] = &["token", "token_type_hint"];
+    const NAME: &'static str = "IntrospectionForm";
+    const DESCRIPTION: &'static str = "A token to introspect";
+    const FIELDS: &'static [FormField] =
+        &[FormField::required("token", ""), FormField::optional("token_type_hint", "Optional and ignored")];
 }
 
 /// State and claims of a token

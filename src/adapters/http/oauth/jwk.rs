@@ -1,9 +1,11 @@
 //! JSON Web Keys (RFC 7517), only public keys.
 
 use poem_openapi::Object;
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
 use serde_json::Value;
 
-use crate::extract::{Fields, one_of, text};
+use crate::extract::{Field, Fields, one_of, text};
 use domain::jwk::PublicKey;
 
 /// A public key
@@ -64,8 +66,23 @@ enum KeyType {
     Okp,
 }
 
+/// The schema is that of published keys, which have the same members.
+impl Field for PublicKey {
+    fn schema() -> MetaSchemaRef {
+        Jwk::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        Jwk::register(registry);
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
+        fields.object(name, read_jwk)
+    }
+}
+
 /// Reads a public key that an agent registers. Private members are refused, like all that are not listed here.
-pub fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
+fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
     let kty =
         fields.required("kty", one_of(&[("RSA", KeyType::Rsa), ("EC", KeyType::Ec), ("OKP", KeyType::Okp)]));
     let usage = fields.optional("use", one_of(&[("sig", ())]));

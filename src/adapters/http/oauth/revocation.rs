@@ -1,10 +1,10 @@
 //! `POST /api/v1/token/revoke` (RFC 7009).
 
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{ApiResponse, OpenApi};
 use serde_json::json;
 
 use super::authorization::EitherAuthorization;
-use super::form::{Form, FormFields};
+use super::form::{Form, FormField, FormFields};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
 use crate::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
@@ -41,20 +41,13 @@ enum RevokeResponse {
 }
 
 /// A token to revoke
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
-struct RevocationForm {
-    token: String,
-    /// Optional and ignored
-    token_type_hint: Option<String>,
-    client_id: Option<String>,
-    client_secret: Option<String>,
-    client_assertion: Option<String>,
-    client_assertion_type: Option<String>,
-}
+struct RevocationForm;
 
 impl FormFields for RevocationForm {
-    const KNOWN: &'static [&'static str] = &["token", "token_type_hint"];
+    const NAME: &'static str = "RevocationForm";
+    const DESCRIPTION: &'static str = "A token to revoke";
+    const FIELDS: &'static [FormField] =
+        &[FormField::required("token", ""), FormField::optional("token_type_hint", "Optional and ignored")];
 }
 
 impl From<RevocationError> for ApiError {

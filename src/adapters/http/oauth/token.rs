@@ -6,7 +6,7 @@ use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
 use super::authorization::ClientAuthorization;
-use super::form::{Form, FormFields};
+use super::form::{Form, FormField, FormFields};
 use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
 use crate::extract::context::Ctx;
 use crate::operation::{Operation, Tag, operation};
@@ -62,25 +62,16 @@ impl TokenApi {
 }
 
 /// A token request
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
-struct TokenForm {
-    /// `client_credentials`
-    grant_type: String,
-    /// Requested scopes, space-separated
-    scope: Option<String>,
-    /// Resource server that the token is for, at most one (RFC 8707)
-    resource: Option<String>,
-    client_id: Option<String>,
-    client_secret: Option<String>,
-    client_assertion: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
-    client_assertion_type: Option<String>,
-}
+struct TokenForm;
 
 impl FormFields for TokenForm {
-    const KNOWN: &'static [&'static str] = &["grant_type", "scope"];
-    const REPEATED: Option<&'static str> = Some("resource");
+    const NAME: &'static str = "TokenForm";
+    const DESCRIPTION: &'static str = "A token request";
+    const FIELDS: &'static [FormField] = &[
+        FormField::required("grant_type", "`client_credentials`"),
+        FormField::optional("scope", "Requested scopes, space-separated"),
+        FormField::repeated("resource", "Resource server that the token is for, at most one (RFC 8707)"),
+    ];
 
     fn additional(app: &App) -> Vec<&'static str> {
         app.tokens.parameters().collect()

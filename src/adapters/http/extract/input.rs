@@ -1,0 +1,128 @@
+//! Declaration of inputs: each field once, with its name, its type and its description.
+//!
+//! The type of a field has both its schema and its reader ([`Field`]), so that the OpenAPI document and the parser
+//! cannot drift apart.
+
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
+
+use super::Fields;
+
+/// A value of a field: how it is described, and how it is read.
+pub trait Field: Sized {
+    /// Returns the schema of the value.
+    fn schema() -> MetaSchemaRef;
+
+    /// Registers the schemas that [`schema`](Self::schema) refers to.
+    fn register(_: &mut Registry) {}
+
+    /// Reads the field with this name. `None` if it is invalid, with an error recorded; `Some(None)` if it is absent.
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>>;
+}
+
+/// The fields of an input, declared by [`input!`].
+pub trait Declared: Sized {
+    /// Name of the schema.
+    const NAME: &'static str;
+
+    /// Registers the schema.
+    fn register(registry: &mut Registry);
+
+    /// Reads all fields. `None` only if an error was recorded.
+    fn read(fields: &mut Fields) -> Option<Self>;
+}
+
+/// An input of an operation.
+pub trait Input: Declared {
+    /// Type that the use case takes.
+    type Value: Send;
+
+    /// Converts the fields, and checks what concerns several of them. `None` only if an error was recorded.
+    fn accept(self, fields: &mut Fields) -> Option<Self::Value>;
+}
+
+/// Returns a schema with a field's description and default.
+pub fn described(
+    schema: MetaSchemaRef,
+    description: &'static str,
+    default: Option<serde_json::Value>,
+) -> MetaSchemaRef {
+    let description = Some(description.trim_start()).filter(|text| !text.is_empty());
+    match schema {
+        MetaSchemaRef::Inline(schema) => {
+            MetaSchemaRef::Inline(Box::new(MetaSchema { description, default, ..*schema }))
+        }
+        reference if description.is_none() => reference,
+        // Other members of a schema with a reference are ignored, so that the reference needs a schema of its own.
+        reference => MetaSchemaRef::Inline(Box::new(MetaSchema {
+            description,
+            all_of: vec![reference],
+            ..MetaSchema::ANY
+        })),
+    }
+}
+
+/// Declares the fields of an input: `required`, `optional`, or `defaulted` to the value after `=`.
+///
+/// The declaration becomes a struct of that name, with one member a field.
+macro_rules! input {
+    (
+        $(#[doc = $summary:literal])+
+        $vis:vis $name:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $kind:ident $wire:literal $member:ident: $type:ty $(= $default:expr)?
+            ),+ $(,)?
+        }
+    ) => {
+        $(#[doc = $summary])+
+        $vis struct $name {
+            $($member: input!(@type $kind $type)),+
+        }
+
+        impl $crate::extract::Declared for $name {
+            const NAME: &'static str = stringify!($name);
+
+            fn register(registry: &mut poem_openapi::registry::Registry) {
+                registry.create_schema::<Self, _>(Self::NAME.to_owned(), |registry| {
+                    $(<$type as $crate::extract::Field>::register(registry);)+
+                    poem_openapi::registry::MetaSchema {
+                        title: Some(Self::NAME.to_owned()),
+                        description: Some(concat!($($summary),+).trim_start()),
+                        required: [$(input!(@required $kind $wire)),+].into_iter().flatten().collect(),
+                        properties: vec![$((
+                            $wire,
+                            $crate::extract::described(
+                                <$type as $crate::extract::Field>::schema(),
+                                concat!($($doc),*),
+                                input!(@default $($default)?),
+                            ),
+                        )),+],
+                        ..poem_openapi::registry::MetaSchema::new("object")
+                    }
+                });
+            }
+
+            fn read(fields: &mut $crate::extract::Fields) -> Option<Self> {
+                $(let $member = input!(@read $kind fields $wire $type $(, $default)?);)+
+                Some(Self { $($member: $member?),+ })
+            }
+        }
+    };
+    (@type optional $type:ty) => { Option<$type> };
+    (@type $kind:ident $type:ty) => { $type };
+    (@required required $wire:literal) => { Some($wire) };
+    (@required $kind:ident $wire:literal) => { None };
+    (@default) => { None };
+    (@default $default:expr) => { Some($default.into()) };
+    (@read required $fields:ident $wire:literal $type:ty) => {
+        $fields.require::<$type>($wire)
+    };
+    (@read optional $fields:ident $wire:literal $type:ty) => {
+        <$type as $crate::extract::Field>::read($fields, $wire)
+    };
+    (@read defaulted $fields:ident $wire:literal $type:ty, $default:expr) => {
+        <$type as $crate::extract::Field>::read($fields, $wire).map(|value| value.unwrap_or($default.into()))
+    };
+}
+
+pub(crate) use input;
