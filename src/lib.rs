@@ -17,7 +17,7 @@
 //! * [`ports`]: what the core needs from outside, as traits that are documented as contracts.
 //! * [`app`]: the use cases, one file per entity and one method per operation.
 //! * [`adapters`]: the implementations of the ports, and the HTTP API that calls the core.
-//! * [`config`]: command-line flags and environment variables.
+//! * [`config`]: the settings of a service; [`cli`] makes them from flags and environment variables.
 //! * [`wiring`]: the only place that names concrete adapters; it starts and ends the service.
 //!
 //! # Start here
@@ -31,6 +31,7 @@
 #![warn(missing_docs)]
 
 pub mod adapters;
+pub mod cli;
 pub mod config;
 pub mod wiring;
 

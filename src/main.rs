@@ -7,9 +7,10 @@ use std::time::Duration;
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::{openapi, yaml};
 use agentidp::adapters::system::keep_memory_private;
-use agentidp::config::{
-    BootstrapArgs, Cli, Command, ConfigError, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
+use agentidp::cli::{
+    BootstrapArgs, Cli, Command, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
 };
+use agentidp::config::ConfigError;
 use agentidp::ports::error_chain::error_chain;
 use agentidp::wiring::{self, Service, StartError};
 use clap::Parser as _;
@@ -74,10 +75,11 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
 async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     start_log(args.log_format);
     keep_memory_private();
+    let config = args.resolve()?;
     let mut end = EndSignals::listen().map_err(StartError::Io)?;
     let mut reload = signal(SignalKind::hangup()).map_err(StartError::Io)?;
     let service = tokio::select! {
-        started = Service::start(args) => started?,
+        started = Service::start(&config) => started?,
         () = end.next() => {
             tracing::info!("stopped before it was ready");
             return Ok(());
@@ -90,7 +92,7 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     print(&welcome(&service))?;
     loop {
         tokio::select! {
-            _ = reload.recv() => match service.reload_keys() {
+            _ = reload.recv() => match reload_keys(args, &service) {
                 Ok(()) => tracing::info!("reloaded the keys"),
                 Err(error) => tracing::error!(%error, "cannot reload the keys; the current keys stay in use"),
             },
@@ -105,10 +107,15 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Reads the keys again, and signs with them from now on.
+fn reload_keys(args: &ServeArgs, service: &Service) -> Result<(), StartError> {
+    service.reload_keys(&args.keys()?)
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn bootstrap(args: &BootstrapArgs) -> Result<(), StartError> {
     start_log(LogFormat::Text);
-    let administrator = wiring::bootstrap(args).await?;
+    let administrator = wiring::bootstrap(&args.stores.resolve()?, args.bcrypt_cost, args.recover).await?;
     let (id, secret) = (administrator.client_id, administrator.client_secret.expose());
     print(&format!("client_id:     {id}\nclient_secret: {secret}\n"))
 }
@@ -116,7 +123,7 @@ async fn bootstrap(args: &BootstrapArgs) -> Result<(), StartError> {
 #[tokio::main(flavor = "current_thread")]
 async fn migrate(stores: &StoreArgs) -> Result<(), StartError> {
     start_log(LogFormat::Text);
-    wiring::migrate_tables(stores).await?;
+    wiring::migrate_tables(&stores.resolve()?).await?;
     print("the tables are up to date\n")
 }
 

@@ -1,40 +1,45 @@
 //! One-shot commands: `migrate`, `bootstrap`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::backend::{OpenStores, by_scheme};
+use super::clock_source::ClockSource;
 use super::service::{core, key_error};
-use super::stores::{ClockSource, OpenStores, StartError, bring_up_to_date, pg_settings};
+use super::start_error::StartError;
 use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, generate_pem};
 use crate::adapters::system::SystemClock;
 use crate::app::bootstrap::Administrator;
 use crate::app::{App, Settings};
-use crate::config::{BootstrapArgs, ConfigError, StoreArgs};
+use crate::config::{ConfigError, StoreConfig};
 use crate::domain::jwk::KeyType;
 
 /// Applies all missing migrations to the configured database.
-pub async fn migrate_tables(args: &StoreArgs) -> Result<(), StartError> {
-    let owner = pg_settings("MIGRATION_DATABASE_URL", args.migration_database()?)?;
-    let database = pg_settings("DATABASE_URL", args.database()?)?;
-    let patience = Duration::from_secs(args.store_wait_seconds.into());
-    match (&database, &owner) {
-        (Some(database), owner) => bring_up_to_date(database, owner.as_ref(), patience).await,
-        (None, Some(owner)) => bring_up_to_date(owner, None, patience).await,
-        (None, None) => Err(needs_postgresql("migrate", "in memory there is nothing to migrate").into()),
-    }
+pub async fn migrate_tables(config: &StoreConfig) -> Result<(), StartError> {
+    // Without a serving role, the owner of the tables is the only role.
+    let owner_alone = StoreConfig { migration_database: None, ..config.clone() };
+    let (url, config) = match (&config.database, &config.migration_database) {
+        (Some(url), _) => (url, config),
+        (None, Some(owner)) => (owner, &owner_alone),
+        (None, None) => {
+            return Err(needs_database("migrate", "in memory there is nothing to migrate").into());
+        }
+    };
+    by_scheme(url, config)?.migrate(config.wait).await
 }
 
-/// Creates the organization `default` and its first administrator; with `--recover`, another administrator.
-pub async fn bootstrap(args: &BootstrapArgs) -> Result<Administrator, StartError> {
-    let stores = StoreArgs { redis_url: None, redis_url_file: None, ..args.stores.clone() };
-    if stores.database()?.is_none() {
-        return Err(
-            needs_postgresql("bootstrap", "in memory, `serve` creates the first administrator").into()
-        );
+/// Creates the organization `default` and its first administrator; another administrator if `recover`.
+pub async fn bootstrap(
+    config: &StoreConfig,
+    bcrypt_cost: u32,
+    recover: bool,
+) -> Result<Administrator, StartError> {
+    if config.database.is_none() {
+        return Err(needs_database("bootstrap", "in memory, `serve` creates the first administrator").into());
     }
-    let stores = OpenStores::open(&stores, &machine_time()).await?;
-    let app = app_without_key(&stores, args.bcrypt_cost)?;
-    let outcome = match args.recover {
+    let config = StoreConfig { redis: None, ..config.clone() };
+    let stores = OpenStores::open(&config, &machine_time()).await?;
+    let app = app_without_key(&stores, bcrypt_cost)?;
+    let outcome = match recover {
         true => app.bootstrap.another_administrator().await,
         false => app.bootstrap.first_administrator().await,
     };
@@ -63,6 +68,6 @@ fn machine_time() -> ClockSource {
     ClockSource::System(Arc::new(SystemClock))
 }
 
-fn needs_postgresql(command: &str, instead: &str) -> ConfigError {
+fn needs_database(command: &str, instead: &str) -> ConfigError {
     ConfigError::new(format!("{command} needs PostgreSQL: set DATABASE_URL; {instead}"))
 }

@@ -1,10 +1,15 @@
 //! The only place that selects concrete adapters: turns settings into a running service, and shuts it down.
 
+mod backend;
 mod background;
+mod clock_source;
 mod command;
+mod patience;
+mod postgres;
+mod redis;
 mod service;
-mod stores;
+mod start_error;
 
 pub use command::{bootstrap, migrate_tables};
 pub use service::Service;
-pub use stores::StartError;
+pub use start_error::StartError;

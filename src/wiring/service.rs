@@ -9,8 +9,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
+use super::backend::OpenStores;
 use super::background;
-use super::stores::{ClockSource, OpenStores, StartError, wait_for};
+use super::clock_source::ClockSource;
+use super::patience::wait_for;
+use super::start_error::StartError;
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
@@ -19,7 +22,7 @@ use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
 use crate::app::bootstrap::{Administrator, BootstrapError};
 use crate::app::shutdown::Shutdown;
 use crate::app::{App, Ports, Settings, StoreError};
-use crate::config::{AssertionAudience, ConfigError, MetricsAddress, ServeArgs, StoreArgs};
+use crate::config::{AssertionAudience, Config, ConfigError, KeyConfig, StoreConfig};
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids as _;
@@ -44,7 +47,7 @@ pub struct Service {
     pub issuer: Arc<str>,
     /// First administrator, created at this start; `None` unless all data is in memory.
     pub administrator: Option<Administrator>,
-    args: ServeArgs,
+    drain: Duration,
     /// Signing key generated at this start; `None` if one is configured.
     made_key: Option<SecretString>,
     signer: Arc<JwtSigner>,
@@ -54,20 +57,20 @@ pub struct Service {
 
 impl Service {
     /// Starts the service on the configured stores, with the system clock.
-    pub async fn start(args: &ServeArgs) -> Result<Self, StartError> {
-        Self::start_by(args, ClockSource::System(Arc::new(SystemClock))).await
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_by(config, ClockSource::System(Arc::new(SystemClock))).await
     }
 
     /// Starts the service with this clock, which rate limits follow too.
     ///
     /// For tests that control the time.
-    pub async fn start_at(args: &ServeArgs, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        Self::start_by(args, ClockSource::Injected(clock)).await
+    pub async fn start_at(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        Self::start_by(config, ClockSource::Injected(clock)).await
     }
 
-    async fn start_by(args: &ServeArgs, clock_source: ClockSource) -> Result<Self, StartError> {
+    async fn start_by(config: &Config, clock_source: ClockSource) -> Result<Self, StartError> {
         let shutdown = Arc::new(Shutdown::default());
-        let started = Self::start_within(args, clock_source, &shutdown).await;
+        let started = Self::start_within(config, clock_source, &shutdown).await;
         if started.is_err() {
             shutdown.drain().await;
         }
@@ -78,60 +81,60 @@ impl Service {
     ///
     /// The service listens immediately, and responds that it is starting until its stores are available.
     async fn start_within(
-        args: &ServeArgs,
+        config: &Config,
         clock_source: ClockSource,
         shutdown: &Arc<Shutdown>,
     ) -> Result<Self, StartError> {
-        let made = match args.private_key()? {
+        let made = match &config.keys.private {
             Some(_) => None,
-            None if args.stores.database()?.is_some() => return Err(needs_key().into()),
+            None if config.stores.database.is_some() => return Err(needs_key().into()),
             None => Some(generate_pem(KeyType::Rsa).map_err(|error| key_error("a key", error))?.into()),
         };
-        let keys = load_keys(args, made.as_ref())?;
-        let listener = bind("HOST and PORT", SocketAddr::new(args.host, args.port)).await?;
+        let keys = load_keys(&config.keys, made.as_ref())?;
+        let listener = bind("HOST and PORT", config.listen).await?;
         let address = listener.local_addr().map_err(StartError::Io)?;
-        let metrics_listener = match args.metrics_addr {
-            MetricsAddress::Off => None,
-            MetricsAddress::At(address) => Some(bind("METRICS_ADDR", address).await?),
+        let metrics_listener = match config.metrics {
+            None => None,
+            Some(address) => Some(bind("METRICS_ADDR", address).await?),
         };
         let counts = if metrics_listener.is_some() { start_counting() } else { None };
-        let issuer: Arc<str> = match &args.issuer_url {
+        let issuer: Arc<str> = match &config.issuer {
             Some(url) => url.as_str().into(),
             None => format!("http://{address}").into(),
         };
         let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
         let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
-        let hasher = BcryptHasher::new(args.bcrypt_cost).map_err(StartError::Io)?;
+        let hasher = BcryptHasher::new(config.bcrypt_cost).map_err(StartError::Io)?;
         let front = Arc::new(Front::new(|| SystemIds.next().to_string()));
-        let pooled = usize::try_from(args.stores.db_pool_max).unwrap_or(usize::MAX / 2);
+        let pooled = usize::try_from(config.stores.pool_max).unwrap_or(usize::MAX / 2);
         shutdown.tasks().spawn(serve(listener, front.clone(), shutdown.clone(), pooled));
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
             tokio::spawn(serve_metrics(listener, counts, shutdown.clone()));
         }
-        let stores = OpenStores::open(&args.stores, &clock_source).await?;
+        let stores = OpenStores::open(&config.stores, &clock_source).await?;
         let token_endpoint = format!("{issuer}/api/v1/token");
         let settings = Settings {
             issuer: issuer.clone(),
-            token_endpoint_audience: match args.client_assertion_audience {
+            token_endpoint_audience: match config.client_assertion_audience {
                 AssertionAudience::Issuer => None,
                 AssertionAudience::TokenEndpoint => Some(token_endpoint.into()),
             },
-            token_ttl_seconds: args.token_ttl_seconds,
-            address_requests_per_minute: args.address_requests_per_minute,
+            token_ttl_seconds: config.token_ttl_seconds,
+            address_requests_per_minute: config.address_requests_per_minute,
         };
         let app = Arc::new(core(&stores, &clock_source, signer.clone(), hasher, cursors, &settings));
-        if stores.are_durable() {
-            make_default_organization(&app, &args.stores).await?;
+        if stores.are_durable {
+            make_default_organization(&app, &config.stores).await?;
         }
-        let config = HttpConfig {
-            trusted_proxies: args.trusted_proxies.0.clone(),
-            cors_origins: args.cors_origin.0.clone(),
+        let http = HttpConfig {
+            trusted_proxies: config.trusted_proxies.clone(),
+            cors_origins: config.cors_origins.clone(),
         };
-        front.open(Arc::new(HttpApi::new(app.clone(), shutdown.clone(), config)));
+        front.open(Arc::new(HttpApi::new(app.clone(), shutdown.clone(), http)));
         background::spawn(&app, shutdown);
         // Created last, because its hash takes longer than all other steps, and its secret is unknown to clients
         // until then.
-        let administrator = match stores.are_durable() {
+        let administrator = match stores.are_durable {
             true => None,
             false => Some(app.bootstrap.first_administrator().await?),
         };
@@ -140,7 +143,7 @@ impl Service {
             address,
             issuer,
             administrator,
-            args: args.clone(),
+            drain: config.drain,
             made_key: made,
             signer,
             stores,
@@ -148,11 +151,11 @@ impl Service {
         })
     }
 
-    /// Reloads the keys from the settings.
+    /// Replaces the keys by these.
     ///
     /// If the new keys cannot be used, the current ones stay in use.
-    pub fn reload_keys(&self) -> Result<(), StartError> {
-        self.signer.reload(load_keys(&self.args, self.made_key.as_ref())?);
+    pub fn reload_keys(&self, keys: &KeyConfig) -> Result<(), StartError> {
+        self.signer.reload(load_keys(keys, self.made_key.as_ref())?);
         Ok(())
     }
 
@@ -162,9 +165,8 @@ impl Service {
     /// finishes requests in progress, writes and publishes buffered data, and closes the stores.
     pub async fn end(&self) {
         self.shutdown.start_draining();
-        let drain = Duration::from_secs(self.args.drain_seconds.into());
         #[expect(clippy::disallowed_methods, reason = "a drain is time that passes, and nothing else")]
-        let drained = tokio::time::sleep_until(Instant::now() + drain);
+        let drained = tokio::time::sleep_until(Instant::now() + self.drain);
         drained.await;
         self.shutdown.drain().await;
         // Each step is bounded, so that the shutdown takes less than the 30 s that supervisors usually allow.
@@ -180,15 +182,14 @@ impl Service {
 /// Creates the organization `default` if it does not exist.
 ///
 /// Retries while the store is overloaded, as while the store is unavailable.
-async fn make_default_organization(app: &App, stores: &StoreArgs) -> Result<(), StartError> {
+async fn make_default_organization(app: &App, stores: &StoreConfig) -> Result<(), StartError> {
     let made = || async {
         match app.bootstrap.default_organization().await {
             Err(BootstrapError::Store(error)) => Err(error),
             outcome => Ok(outcome),
         }
     };
-    let patience = Duration::from_secs(stores.store_wait_seconds.into());
-    wait_for("PostgreSQL", patience, made, |error| !matches!(error, StoreError::Unavailable { .. }))
+    wait_for("the database", stores.wait, made, |error| !matches!(error, StoreError::Unavailable { .. }))
         .await??;
     Ok(())
 }
@@ -211,7 +212,7 @@ pub(super) fn core(
     settings: &Settings,
 ) -> App {
     let ports = Ports {
-        stores: stores.ports.clone(),
+        stores: stores.stores.clone(),
         hasher: Arc::new(hasher),
         signer,
         assertions: Arc::new(JwtAssertionVerifier::default()),
@@ -224,11 +225,9 @@ pub(super) fn core(
 }
 
 /// Loads the configured keys, with `made` as the private key if none is configured.
-fn load_keys(args: &ServeArgs, made: Option<&SecretString>) -> Result<KeySet, StartError> {
-    let private = args.private_key()?;
-    let private = private.as_ref().or(made).map_or("", |pem| pem.expose_secret());
-    let public = args.verify_keys()?;
-    KeySet::from_pem(private, &public).map_err(|error| match error {
+fn load_keys(keys: &KeyConfig, made: Option<&SecretString>) -> Result<KeySet, StartError> {
+    let private = keys.private.as_ref().or(made).map_or("", |pem| pem.expose_secret());
+    KeySet::from_pem(private, &keys.public).map_err(|error| match error {
         KeySetError::Private(error) => key_error("JWT_PRIVATE_KEY", error),
         KeySetError::Public(error) => key_error("JWT_VERIFY_KEYS", error),
     })

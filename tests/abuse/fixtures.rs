@@ -6,13 +6,12 @@ use std::sync::{Arc, LazyLock};
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::system::SystemClock;
-use agentidp::config::Cli;
+use agentidp::config::Config;
 use agentidp::domain::jwk::KeyType;
 use agentidp::ports::clock::Clock as _;
 use agentidp::wiring::Service;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use clap::Parser as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -58,26 +57,23 @@ impl Fixtures {
     }
 
     async fn start(database: Option<Database>) -> Self {
-        let flags = [
-            "agentidp",
-            "--port=0",
-            "--metrics-addr=off",
-            "--bcrypt-cost=4",
-            "--issuer-url=http://agentidp.test",
-            "--address-requests-per-minute=1000000",
-            "--db-pool-max=4",
-        ];
-        let mut args = Cli::parse_from(flags).serve;
-        args.jwt_private_key = Some(KEY.as_str().into());
-        args.stores.database_url = database.as_ref().map(|database| database.url(SERVES).into());
-        args.stores.redis_url = database.as_ref().map(|_| redis_url().into());
-        let mut services = vec![Service::start(&args).await.expect("a service")];
+        let mut config = Config {
+            bcrypt_cost: 4,
+            issuer: Some("http://agentidp.test".to_owned()),
+            address_requests_per_minute: 1_000_000,
+            ..Config::in_memory()
+        };
+        config.keys.private = Some(KEY.as_str().into());
+        config.stores.pool_max = 4;
+        config.stores.database = database.as_ref().map(|database| database.url(SERVES).into());
+        config.stores.redis = database.as_ref().map(|_| redis_url().into());
+        let mut services = vec![Service::start(&config).await.expect("a service")];
         let made = match services[0].administrator.take() {
             Some(administrator) => administrator,
             None => services[0].app.bootstrap.first_administrator().await.expect("the first"),
         };
         if database.is_some() {
-            services.push(Service::start(&args).await.expect("another"));
+            services.push(Service::start(&config).await.expect("another"));
         }
         let administrator = Client {
             id: made.client_id.to_string(),

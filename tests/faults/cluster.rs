@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::system::SystemClock;
-use agentidp::config::Cli;
+use agentidp::cli::Cli;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
@@ -302,7 +302,8 @@ impl Instance {
         let flag =
             |(name, value): &(&str, String)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
         let flags = ["agentidp".to_owned()].into_iter().chain(self.environment.iter().map(flag));
-        let service = Service::start_at(&Cli::parse_from(flags).serve, clock).await.expect("a service");
+        let config = Cli::parse_from(flags).serve.resolve().expect("settings");
+        let service = Service::start_at(&config, clock).await.expect("a service");
         *self.process() = Some(Process::Within(Box::new(service)));
     }
 

@@ -12,9 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentidp::config::Cli;
 use agentidp::wiring::Service;
-use clap::Parser as _;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -105,14 +103,12 @@ fn cases() -> u32 {
 
 impl TestServer {
     async fn start() -> Self {
-        let flags = [
-            "agentidp",
-            "--port=0",
-            "--metrics-addr=off",
-            "--bcrypt-cost=4",
-            "--address-requests-per-minute=1000000",
-        ];
-        let service = Service::start(&Cli::parse_from(flags).serve).await.expect("a service");
+        let config = agentidp::config::Config {
+            bcrypt_cost: 4,
+            address_requests_per_minute: 1_000_000,
+            ..agentidp::config::Config::in_memory()
+        };
+        let service = Service::start(&config).await.expect("a service");
         let administrator = service.administrator.as_ref().expect("the first");
         let (id, secret) =
             (administrator.client_id.to_string(), administrator.client_secret.expose().to_owned());

@@ -4,13 +4,15 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use agentidp::adapters::crypto::{KeySet, generate_pem};
+use agentidp::cli::Cli;
 use agentidp::domain::jwk::KeyType;
 use agentidp::wiring::Service;
+use clap::Parser as _;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::server::{RSA_PEM, settings};
+use crate::server::RSA_PEM;
 
 pub const LONG: Duration = Duration::from_secs(120);
 
@@ -319,11 +321,13 @@ async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {
     let next = generate_pem(KeyType::P256).expect("a key");
     std::fs::write(&private, &next).expect("written");
     std::fs::write(&public, &retired).expect("written");
-    let mut args = settings(&[]);
-    args.jwt_private_key = None;
+    let flags = ["agentidp", "--port=0", "--metrics-addr=off", "--bcrypt-cost=4"];
+    let mut args = Cli::parse_from(flags).serve;
     args.jwt_private_key_file = Some(private.clone());
     args.jwt_verify_keys_file = Some(public.clone());
-    let service = Service::start(&args).await.expect("a service");
+    let config = args.resolve().expect("settings");
+    let service = Service::start(&config).await.expect("a service");
+    let reload = || service.reload_keys(&args.keys()?);
     let keys = async || {
         let keys = reqwest::get(format!("http://{}/.well-known/jwks.json", service.address)).await;
         keys.expect("an answer").json::<Value>().await.expect("JSON")["keys"].clone()
@@ -334,12 +338,12 @@ async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {
         let half = &whole[..whole.len() / 2];
         for cut in ["", "\n", " ", half, &whole[..whole.trim_end().len() - 1]] {
             std::fs::write(file, cut).expect("written");
-            service.reload_keys().expect_err(cut);
+            reload().expect_err(cut);
             assert_eq!(keys().await, before, "{cut:?}");
         }
         std::fs::write(file, whole).expect("written");
     }
-    service.reload_keys().expect("whole again");
+    reload().expect("whole again");
     assert_eq!(keys().await, before);
     service.end().await;
 }

@@ -7,7 +7,8 @@ use std::task::Poll;
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::openapi;
 use agentidp::app::bootstrap::Administrator;
-use agentidp::config::{Cli, ServeArgs};
+use agentidp::cli::Cli;
+use agentidp::config::Config;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
@@ -90,12 +91,12 @@ pub struct Answer {
 }
 
 /// Returns the settings of a service for a test.
-pub fn settings(flags: &[&str]) -> ServeArgs {
+pub fn settings(flags: &[&str]) -> Config {
     let fixed = ["agentidp", "--port", "0", "--metrics-addr", "off"];
     let cost: &[&str] = if flags.contains(&"--bcrypt-cost") { &[] } else { &["--bcrypt-cost", "4"] };
-    let mut args = Cli::parse_from([&fixed, cost, flags].concat()).serve;
-    args.jwt_private_key.get_or_insert_with(|| RSA_PEM.as_str().into());
-    args
+    let mut config = Cli::parse_from([&fixed, cost, flags].concat()).serve.resolve().expect("settings");
+    config.keys.private.get_or_insert_with(|| RSA_PEM.as_str().into());
+    config
 }
 
 impl TestServer {
@@ -104,27 +105,27 @@ impl TestServer {
     }
 
     pub async fn start_with(wiring: Wiring, flags: &[&str]) -> Self {
-        let mut args = settings(flags);
+        let mut config = settings(flags);
         let database = match wiring {
             Wiring::memory => None,
             _ => Some(Database::migrated().await),
         };
-        args.stores.database_url = database.as_ref().map(|database| database.url(SERVES).into());
-        args.stores.db_pool_max = 4;
+        config.stores.database = database.as_ref().map(|database| database.url(SERVES).into());
+        config.stores.pool_max = 4;
         if matches!(wiring, Wiring::postgres_and_redis | Wiring::two_instances) {
-            args.stores.redis_url = Some(redis_url().into());
+            config.stores.redis = Some(redis_url().into());
         }
-        Self::start_by(wiring, &args, database).await
+        Self::start_by(wiring, &config, database).await
     }
 
     /// Starts a service on the stores that the settings name.
-    pub async fn start_by(wiring: Wiring, args: &ServeArgs, database: Option<Database>) -> Self {
-        let mut args = args.clone();
+    pub async fn start_by(wiring: Wiring, config: &Config, database: Option<Database>) -> Self {
+        let mut config = config.clone();
         let clock = Arc::new(ManualClock(AtomicI64::new(NOON_SECONDS * 1000)));
-        let mut service = Service::start_at(&args, clock.clone()).await.expect("a service");
-        args.issuer_url.get_or_insert_with(|| service.issuer.to_string());
+        let mut service = Service::start_at(&config, clock.clone()).await.expect("a service");
+        config.issuer.get_or_insert_with(|| service.issuer.to_string());
         let other = match wiring {
-            Wiring::two_instances => Some(Service::start_at(&args, clock.clone()).await.expect("another")),
+            Wiring::two_instances => Some(Service::start_at(&config, clock.clone()).await.expect("another")),
             _ => None,
         };
         let administrator = match service.administrator.take() {

@@ -52,9 +52,9 @@ impl Pair {
 }
 
 async fn start_on(pair: &Pair) -> TestServer {
-    let mut args = settings(&["--store-wait-seconds", "10", "--db-pool-max", "4"]);
-    args.stores.database_url = Some(pair.url().into());
-    TestServer::start_by(Wiring::postgres, &args, None).await
+    let mut config = settings(&["--store-wait-seconds", "10", "--db-pool-max", "4"]);
+    config.stores.database = Some(pair.url().into());
+    TestServer::start_by(Wiring::postgres, &config, None).await
 }
 
 async fn kill(server: &TestServer, admin: &str, client: &str) -> StatusCode {

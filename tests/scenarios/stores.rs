@@ -244,9 +244,9 @@ async fn whoever_serves_cannot_make_the_tables_and_is_told_who_can() {
     let mut command = program(&["migrate"]);
     command.env("DATABASE_URL", database.url(SERVES)).env("MIGRATION_DATABASE_URL", database.url(OWNER));
     assert!(output(command).await.status.success());
-    let mut args = settings(&[]);
-    args.stores.database_url = Some(database.url(SERVES).into());
-    let service = Service::start(&args).await.expect("a service");
+    let mut config = settings(&[]);
+    config.stores.database = Some(database.url(SERVES).into());
+    let service = Service::start(&config).await.expect("a service");
     let response = reqwest::get(format!("http://{}/health/ready", service.address)).await.expect("an answer");
     assert_eq!(response.json::<Value>().await.expect("JSON")["components"], json!({ "postgresql": "ok" }));
     service.end().await;
@@ -256,12 +256,12 @@ async fn whoever_serves_cannot_make_the_tables_and_is_told_who_can() {
 async fn six_instances_start_together_on_an_empty_database() {
     for _ in 0..3 {
         let database = Database::empty().await;
-        let mut args = settings(&["--db-pool-max", "2"]);
-        args.stores.database_url = Some(database.url(SERVES).into());
-        args.stores.migration_database_url = Some(database.url(OWNER).into());
+        let mut config = settings(&["--db-pool-max", "2"]);
+        config.stores.database = Some(database.url(SERVES).into());
+        config.stores.migration_database = Some(database.url(OWNER).into());
         let starts = (0..6).map(|_| {
-            let args = args.clone();
-            async move { Service::start(&args).await.expect("a service") }
+            let config = config.clone();
+            async move { Service::start(&config).await.expect("a service") }
         });
         let services = starts.collect::<JoinSet<_>>().join_all().await;
         let first = services[0].app.bootstrap.default_organization().await.expect("made");
@@ -293,9 +293,9 @@ async fn the_first_administrator_is_made_once_and_another_by_recovery() {
         value.expect("it is printed").trim().to_owned()
     };
 
-    let mut args = settings(&[]);
-    args.stores.database_url = Some(database.url(SERVES).into());
-    let service = Service::start(&args).await.expect("a service");
+    let mut config = settings(&[]);
+    config.stores.database = Some(database.url(SERVES).into());
+    let service = Service::start(&config).await.expect("a service");
     assert!(service.administrator.is_none(), "serving makes none");
     let (http, url) = (reqwest::Client::new(), format!("http://{}/api/v1", service.address));
     let request = http.post(format!("{url}/token")).form(&[("grant_type", "client_credentials")]);
@@ -312,10 +312,10 @@ async fn the_first_administrator_is_made_once_and_another_by_recovery() {
 
 /// Starts a service on these stores, with its first administrator.
 async fn start_on(stores: &OwnStores) -> TestServer {
-    let mut args = settings(&["--store-wait-seconds", "10"]);
-    args.stores.database_url = Some(stores.database_url(PASSWORD).into());
-    args.stores.redis_url = Some(stores.redis_url(PASSWORD).into());
-    TestServer::start_by(Wiring::postgres_and_redis, &args, None).await
+    let mut config = settings(&["--store-wait-seconds", "10"]);
+    config.stores.database = Some(stores.database_url(PASSWORD).into());
+    config.stores.redis = Some(stores.redis_url(PASSWORD).into());
+    TestServer::start_by(Wiring::postgres_and_redis, &config, None).await
 }
 
 pub async fn readiness(server: &TestServer) -> (u16, Value) {
@@ -387,7 +387,7 @@ fn token_id(token: &str) -> String {
 async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
     let stores = OwnStores::start();
     let mut alone = settings(&[]);
-    alone.stores.database_url = Some(stores.database_url(PASSWORD).into());
+    alone.stores.database = Some(stores.database_url(PASSWORD).into());
     let server = TestServer::start_by(Wiring::postgres, &alone, None).await;
     let admin = server.admin_token().await;
     let agent = server.agent(&admin, None, &["files:read"]).await;
@@ -403,10 +403,10 @@ async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
 async fn a_revocation_after_a_restore_makes_no_token_active_again() {
     for table in ["agents", "organizations"] {
         let database = Database::migrated().await;
-        let mut args = settings(&[]);
-        args.stores.database_url = Some(database.url(SERVES).into());
+        let mut config = settings(&[]);
+        config.stores.database = Some(database.url(SERVES).into());
         let owner = database.client(OWNER).await;
-        let server = TestServer::start_by(Wiring::postgres, &args, Some(database)).await;
+        let server = TestServer::start_by(Wiring::postgres, &config, Some(database)).await;
         let admin = server.admin_token().await;
         let organization = server.organization(&admin, json!({})).await;
         let client = server.client(&admin, Some(&organization), &["files:read"]).await;
@@ -447,15 +447,15 @@ async fn a_revocation_after_a_restore_makes_no_token_active_again() {
 #[tokio::test]
 async fn a_service_removes_what_is_past_when_it_starts() {
     let database = Database::migrated().await;
-    let mut args = settings(&[]);
-    args.stores.database_url = Some(database.url(SERVES).into());
-    let first = Service::start(&args).await.expect("a service");
+    let mut config = settings(&[]);
+    config.stores.database = Some(database.url(SERVES).into());
+    let first = Service::start(&config).await.expect("a service");
     first.end().await;
     let owner = database.client(OWNER).await;
     let past = "INSERT INTO token_revocations (token_id, organization_id, remembered_until)
         SELECT gen_random_uuid(), organization_id, '2000-01-01' FROM organizations";
     assert_eq!(owner.execute(past, &[]).await.expect("stored"), 1);
-    let second = Service::start(&args).await.expect("a service");
+    let second = Service::start(&config).await.expect("a service");
     let left = async || {
         let count = "SELECT count(*) FROM token_revocations";
         owner.query_one(count, &[]).await.expect("an answer").get::<_, i64>(0)

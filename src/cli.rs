@@ -1,0 +1,422 @@
+//! Command-line flags and environment variables, and the [`Config`] that they make.
+//!
+//! Every setting is a flag and an environment variable of the same name. Every secret can also be read from
+//! the file that `NAME_FILE` names. An invalid setting stops the startup and is reported in one line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::{
+    AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
+    DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS, DEFAULT_TOKEN_TTL_SECONDS, KeyConfig, StoreConfig,
+};
+use crate::domain::jwk::KeyType;
+use crate::domain::token::TTL_SECONDS;
+
+/// An OAuth 2.0 identity provider for AI agents.
+#[derive(Parser, Debug)]
+#[command(name = "agentidp", version, max_term_width = 110, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Command to run; `serve` if `None`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Arguments of `serve`, used if no command is named.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Commands of the program.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serve the API (the default command)
+    Serve(Box<ServeArgs>),
+    /// Create the organization `default` and its first administrator, and print its credential once
+    Bootstrap(BootstrapArgs),
+    /// Manage signing keys
+    Keys {
+        /// The command to run
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Bring the database tables up to date
+    Migrate(StoreArgs),
+    /// Print the OpenAPI document
+    Openapi {
+        /// Output format
+        #[arg(long, value_enum, default_value_t = DocumentFormat::Yaml)]
+        format: DocumentFormat,
+    },
+}
+
+/// Operations on signing keys.
+#[derive(Subcommand, Debug)]
+pub enum KeysCommand {
+    /// Print a new private key for `JWT_PRIVATE_KEY`
+    Generate {
+        /// Key type
+        #[arg(long = "type", value_enum, default_value_t = KeyTypeName::Rsa)]
+        kind: KeyTypeName,
+    },
+}
+
+/// Key types, by the names used on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyTypeName {
+    /// Signs RS256
+    Rsa,
+    /// Signs ES256
+    P256,
+    /// Signs EdDSA
+    Ed25519,
+}
+
+impl From<KeyTypeName> for KeyType {
+    fn from(name: KeyTypeName) -> Self {
+        match name {
+            KeyTypeName::Rsa => Self::Rsa,
+            KeyTypeName::P256 => Self::P256,
+            KeyTypeName::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+/// Locations and connection settings of the stores.
+#[derive(Args, Debug, Clone)]
+pub struct StoreArgs {
+    /// PostgreSQL URL; if omitted, all data is kept in memory
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
+    pub database_url: Option<SecretString>,
+    /// File that contains `DATABASE_URL`
+    #[arg(long, env = "DATABASE_URL_FILE")]
+    pub database_url_file: Option<PathBuf>,
+    /// PostgreSQL URL for the role that owns the tables
+    #[arg(long, env = "MIGRATION_DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
+    pub migration_database_url: Option<SecretString>,
+    /// File that contains `MIGRATION_DATABASE_URL`
+    #[arg(long, env = "MIGRATION_DATABASE_URL_FILE")]
+    pub migration_database_url_file: Option<PathBuf>,
+    /// Redis URL
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = secret_text)]
+    pub redis_url: Option<SecretString>,
+    /// File that contains `REDIS_URL`
+    #[arg(long, env = "REDIS_URL_FILE")]
+    pub redis_url_file: Option<PathBuf>,
+    /// Prefix of every key in Redis, for services that share one; letters, digits and `: . _ -`, at most 64
+    #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "", hide_default_value = true, value_parser = key_prefix)]
+    pub redis_key_prefix: String,
+    /// Size of the connection pool, in addition to four dedicated connections and up to six for revocations and locks
+    #[arg(long, env = "DB_POOL_MAX", default_value_t = DEFAULT_POOL_MAX, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub db_pool_max: u32,
+    /// Seconds to wait at startup for PostgreSQL to be reachable and writable; Redis is not waited for
+    #[arg(long, env = "STORE_WAIT_SECONDS", default_value_t = DEFAULT_STORE_WAIT_SECONDS, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub store_wait_seconds: u32,
+}
+
+impl StoreArgs {
+    /// Returns the settings of the stores.
+    ///
+    /// Returns [`ConfigError`] if a URL and its file are both set, or if a file is unreadable or empty.
+    pub fn resolve(&self) -> Result<StoreConfig, ConfigError> {
+        let (owner, owner_file) =
+            (self.migration_database_url.as_ref(), self.migration_database_url_file.as_ref());
+        Ok(StoreConfig {
+            database: secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())?,
+            migration_database: secret("MIGRATION_DATABASE_URL", owner, owner_file)?,
+            redis: secret("REDIS_URL", self.redis_url.as_ref(), self.redis_url_file.as_ref())?,
+            redis_key_prefix: self.redis_key_prefix.clone(),
+            pool_max: self.db_pool_max,
+            wait: Duration::from_secs(self.store_wait_seconds.into()),
+        })
+    }
+}
+
+/// Arguments of `bootstrap`.
+#[derive(Args, Debug, Clone)]
+pub struct BootstrapArgs {
+    /// Create another administrator even if the first one was already created
+    #[arg(long)]
+    pub recover: bool,
+    /// bcrypt cost factor
+    #[arg(long, env = "BCRYPT_COST", default_value_t = DEFAULT_BCRYPT_COST, value_parser = clap::value_parser!(u32).range(4..=14))]
+    pub bcrypt_cost: u32,
+    /// Locations and connection settings of the stores.
+    #[command(flatten)]
+    pub stores: StoreArgs,
+}
+
+/// Arguments of `serve`.
+#[derive(Args, Debug, Clone)]
+pub struct ServeArgs {
+    /// Port to listen on; 0 for any free port
+    #[arg(long, env = "PORT", default_value_t = 3000)]
+    pub port: u16,
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Address of the Prometheus endpoint, or `off`
+    #[arg(long, env = "METRICS_ADDR", default_value = "127.0.0.1:9464", value_parser = metrics_address)]
+    pub metrics_addr: MetricsAddress,
+    /// Locations and connection settings of the stores.
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// Public URL of this service, used as the issuer of its tokens [default: http://HOST:PORT]
+    #[arg(long, env = "ISSUER_URL", value_parser = issuer)]
+    pub issuer_url: Option<String>,
+    /// Private key that signs tokens, in PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; if omitted, one is
+    /// generated at startup (in-memory storage only)
+    #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true,
+          value_parser = secret_text)]
+    pub jwt_private_key: Option<SecretString>,
+    /// File that contains `JWT_PRIVATE_KEY`
+    #[arg(long, env = "JWT_PRIVATE_KEY_FILE")]
+    pub jwt_private_key_file: Option<PathBuf>,
+    /// Additional public keys to publish and accept, in PEM: the next key and retired keys
+    #[arg(long, env = "JWT_VERIFY_KEYS", hide_env_values = true, allow_hyphen_values = true,
+          value_parser = secret_text)]
+    pub jwt_verify_keys: Option<SecretString>,
+    /// File that contains `JWT_VERIFY_KEYS`
+    #[arg(long, env = "JWT_VERIFY_KEYS_FILE")]
+    pub jwt_verify_keys_file: Option<PathBuf>,
+    /// Lifetime of a token, in seconds
+    #[arg(long, env = "TOKEN_TTL_SECONDS", default_value_t = DEFAULT_TOKEN_TTL_SECONDS,
+          value_parser = clap::value_parser!(u32).range(i64::from(*TTL_SECONDS.start())..=i64::from(*TTL_SECONDS.end())))]
+    pub token_ttl_seconds: u32,
+    /// bcrypt cost factor
+    #[arg(long, env = "BCRYPT_COST", default_value_t = DEFAULT_BCRYPT_COST, value_parser = clap::value_parser!(u32).range(4..=14))]
+    pub bcrypt_cost: u32,
+    /// Comma-separated origins whose scripts may call this API [default: none]
+    #[arg(long, env = "CORS_ORIGIN", default_value = "", hide_default_value = true,
+          value_parser = |text: &str| List::parse(text, origin))]
+    pub cors_origin: List<String>,
+    /// Comma-separated CIDRs of proxies whose `X-Forwarded-For` header is trusted [default: none]
+    #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true,
+          value_parser = |text: &str| List::parse(text, network))]
+    pub trusted_proxies: List<IpNet>,
+    /// Unauthenticated requests allowed per client address and minute
+    #[arg(long, env = "ADDRESS_REQUESTS_PER_MINUTE", default_value_t = DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub address_requests_per_minute: u32,
+    /// Accepted `aud` of client assertions: the issuer only, or the token endpoint URL too
+    #[arg(long, env = "CLIENT_ASSERTION_AUDIENCE", value_enum, default_value_t = AssertionAudience::Issuer)]
+    pub client_assertion_audience: AssertionAudience,
+    /// Log format
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Seconds to keep serving, reported as not ready, after SIGTERM
+    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub drain_seconds: u32,
+}
+
+/// Comma-separated values. An empty text is an empty list, because compose files pass unset variables that
+/// way.
+#[derive(Clone, Debug, Default)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T> List<T> {
+    fn parse(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Self, String> {
+        let values = text.split(',').map(str::trim).filter(|value| !value.is_empty());
+        Ok(Self(values.map(parse).collect::<Result<_, _>>()?))
+    }
+}
+
+/// Address of the Prometheus endpoint, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAddress {
+    /// Metrics are not served.
+    Off,
+    /// Metrics are served on this address.
+    At(SocketAddr),
+}
+
+/// Log format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One readable line an event
+    Text,
+    /// One JSON object an event
+    Json,
+}
+
+/// Output format of the OpenAPI document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DocumentFormat {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+impl ServeArgs {
+    /// Returns the settings of the service.
+    ///
+    /// Returns [`ConfigError`] if a secret and its file are both set, or if a file is unreadable or empty.
+    pub fn resolve(&self) -> Result<Config, ConfigError> {
+        Ok(Config {
+            listen: SocketAddr::new(self.host, self.port),
+            metrics: match self.metrics_addr {
+                MetricsAddress::Off => None,
+                MetricsAddress::At(address) => Some(address),
+            },
+            issuer: self.issuer_url.clone(),
+            stores: self.stores.resolve()?,
+            keys: self.keys()?,
+            token_ttl_seconds: self.token_ttl_seconds,
+            bcrypt_cost: self.bcrypt_cost,
+            cors_origins: self.cors_origin.0.clone(),
+            trusted_proxies: self.trusted_proxies.0.clone(),
+            address_requests_per_minute: self.address_requests_per_minute,
+            client_assertion_audience: self.client_assertion_audience,
+            drain: Duration::from_secs(self.drain_seconds.into()),
+        })
+    }
+
+    /// Reads the keys, at startup and again for each reload.
+    ///
+    /// Returns [`ConfigError`] if a key and its file are both set, or if a file is unreadable or empty.
+    pub fn keys(&self) -> Result<KeyConfig, ConfigError> {
+        let private =
+            secret("JWT_PRIVATE_KEY", self.jwt_private_key.as_ref(), self.jwt_private_key_file.as_ref())?;
+        let public =
+            secret("JWT_VERIFY_KEYS", self.jwt_verify_keys.as_ref(), self.jwt_verify_keys_file.as_ref())?;
+        Ok(KeyConfig {
+            private: private.map(|pem| unescaped(pem.expose_secret()).into()),
+            public: public.map(|keys| unescaped(keys.expose_secret())).unwrap_or_default(),
+        })
+    }
+}
+
+/// Returns the secret from its value or from its file.
+///
+/// Returns [`ConfigError`] if both are set, or if the file is unreadable or empty.
+fn secret(
+    name: &str,
+    value: Option<&SecretString>,
+    file: Option<&PathBuf>,
+) -> Result<Option<SecretString>, ConfigError> {
+    match (value, file) {
+        (Some(_), Some(_)) => Err(ConfigError::new(format!("{name} and {name}_FILE are both set; set one"))),
+        (Some(value), None) => Ok(Some(value.clone())),
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            // An empty file is still being written or was truncated, because no key and no password is empty.
+            Ok(text) if text.trim().is_empty() => {
+                Err(ConfigError::new(format!("{name}_FILE: {} is empty", path.display())))
+            }
+            Ok(text) => Ok(Some(text.trim_end().into())),
+            Err(error) => Err(ConfigError::new(format!("{name}_FILE: {}: {error}", path.display()))),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn secret_text(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(text.into())
+}
+
+/// Replaces each escaped `\n` by a line end, because environment variables often contain PEM in that form.
+fn unescaped(pem: &str) -> String {
+    pem.replace("\\n", "\n")
+}
+
+fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
+    if text == "off" {
+        return Ok(MetricsAddress::Off);
+    }
+    text.parse().map(MetricsAddress::At).map_err(|_| "must be an address with a port, or `off`".to_owned())
+}
+
+/// No braces: they would move the hash tag that keeps the two windows of a rate limit in one slot of a cluster.
+fn key_prefix(text: &str) -> Result<String, String> {
+    let is_valid = text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b'_' | b'-'));
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err("must be at most 64 letters, digits and : . _ -".to_owned())
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or_else(|_| address())
+        .map_err(|_| "must be a network, such as 10.0.0.0/8".to_owned())
+}
+
+/// Parses an issuer URL (RFC 8414 section 2).
+///
+/// The URL is absolute, `http` or `https`, without user, query, fragment or trailing slash.
+fn issuer(text: &str) -> Result<String, String> {
+    let uri = fluent_uri::Uri::parse(text).map_err(|_| "must be a URL".to_owned())?;
+    let is_web = matches!(uri.scheme().as_str(), "http" | "https");
+    if !is_web || uri.authority().is_none_or(|authority| authority.host().is_empty()) {
+        return Err("must begin with http:// or https:// and a host".to_owned());
+    }
+    if uri.authority().is_some_and(|authority| authority.userinfo().is_some()) {
+        return Err("must not name a user".to_owned());
+    }
+    if uri.has_query() || uri.has_fragment() {
+        return Err("must have neither query nor fragment".to_owned());
+    }
+    if text.ends_with('/') {
+        return Err("must not end with a slash".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses an origin as browsers send it (RFC 6454).
+///
+/// An origin is a scheme, a host, and a port unless that is the scheme's default.
+fn origin(text: &str) -> Result<String, String> {
+    const WRONG: &str = "must be an origin, such as https://app.example.com";
+    let uri = fluent_uri::Uri::parse(text).map_err(|_| WRONG.to_owned())?;
+    let is_bare =
+        uri.authority().is_some() && uri.path().is_empty() && !uri.has_query() && !uri.has_fragment();
+    let names_default_port = (text.starts_with("https://") && text.ends_with(":443"))
+        || (text.starts_with("http://") && text.ends_with(":80"));
+    let is_as_sent = !names_default_port && !text.contains('@') && *text == text.to_ascii_lowercase();
+    if is_bare && is_as_sent { Ok(text.to_owned()) } else { Err(WRONG.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["agentidp"], arguments].concat())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_stops_the_start() {
+        for arguments in [
+            ["--port", "70000"],
+            ["--token-ttl-seconds", "59"],
+            ["--token-ttl-seconds", "86401"],
+            ["--bcrypt-cost", "3"],
+            ["--bcrypt-cost", "15"],
+            ["--metrics-addr", "on"],
+            ["--redis-key-prefix", "a{b"],
+            ["--redis-key-prefix", &"a".repeat(65)],
+            ["--issuer-url", "ftp://example.com"],
+            ["--issuer-url", "https://example.com/"],
+            ["--issuer-url", "https://example.com?x"],
+            ["--issuer-url", "https://user:word@example.com"],
+            ["--cors-origin", "https://example.com/path"],
+            ["--cors-origin", "https://Example.com"],
+            ["--cors-origin", "https://example.com:443"],
+            ["--trusted-proxies", "10.0.0.0/33"],
+            ["--address-requests-per-minute", "0"],
+        ] {
+            assert!(parse(&arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

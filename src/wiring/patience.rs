@@ -1,0 +1,45 @@
+//! Waiting for stores at startup.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::start_error::StartError;
+use crate::ports::store_error::StoreError;
+
+/// Interval at which a store that is unavailable at start is retried.
+const TRY_EVERY: Duration = Duration::from_millis(250);
+
+/// Interval at which the log repeats which store the start is waiting for.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Retries `connect` until it succeeds, fails for good, or `patience` has elapsed.
+pub(super) async fn wait_for<T, F>(
+    store: &str,
+    patience: Duration,
+    connect: impl Fn() -> F,
+    is_final: impl Fn(&StoreError) -> bool,
+) -> Result<T, StartError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let began = Instant::now();
+    let mut told: Option<Instant> = None;
+    let mut pause = interval(TRY_EVERY);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        match connect().await {
+            Ok(connected) => return Ok(connected),
+            Err(error) if is_final(&error) || began.elapsed() >= patience => {
+                return Err(StartError::Store(error));
+            }
+            Err(error) if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) => {
+                told = Some(Instant::now());
+                tracing::info!(error = &error as &dyn Error, "waiting for {store}");
+            }
+            Err(_) => {}
+        }
+    }
+}
