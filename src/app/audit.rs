@@ -1,4 +1,4 @@
-//! Use cases of the audit log: list, find, purge.
+//! Use cases of the audit log: list, find.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use ports::clock::Clock;
 use ports::cursor_seal::CursorSeal;
 use ports::store_error::StoreError;
 
-/// Reads and purges the audit log.
+/// Reads the audit log.
 #[derive(Clone)]
 pub struct Audit {
     log: Arc<dyn AuditLog>,
@@ -92,17 +92,6 @@ impl Audit {
         caller.require(ManagementScope::AuditRead)?;
         let found = self.log.find(caller.tenancy(), id, self.clock.now()).await?;
         found.ok_or(AuditError::NoSuchEvent)
-    }
-
-    /// Removes events past their retention and its grace period.
-    ///
-    /// Logs approximately how many were removed.
-    pub async fn purge(&self) -> Result<(), StoreError> {
-        let removed = self.log.purge(self.clock.now()).await?;
-        if removed > 0 {
-            tracing::info!(removed, "removed audit events past their retention period");
-        }
-        Ok(())
     }
 }
 

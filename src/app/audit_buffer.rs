@@ -438,10 +438,6 @@ mod tests {
         ) -> Result<Option<Arc<AuditEvent>>, StoreError> {
             Ok(None)
         }
-
-        async fn purge(&self, _: Timestamp) -> Result<u64, StoreError> {
-            Ok(0)
-        }
     }
 
     struct NoNewIds;

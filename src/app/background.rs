@@ -41,19 +41,15 @@ pub fn tasks(app: &Arc<App>) -> Vec<Task> {
         task(FLUSH, RunOnce, "cannot write buffered audit events", app, |app| async move {
             app.audit_buffer.flush().await
         }),
-        task(FLUSH, RunOnce, "cannot relay revocations", app, |app| async move {
-            app.revocation_relay.relay().await
+        task(FLUSH, RunOnce, "cannot deliver the messages of the outbox", app, |app| async move {
+            app.outbox_relay.relay().await
         }),
         task(FLUSH, RunOnce, "cannot publish monthly usage", app, |app| async move {
             app.usage_publisher.publish().await
         }),
-        task(
-            PURGE,
-            Interrupt,
-            "cannot remove expired rows",
-            app,
-            |app| async move { app.audit.purge().await },
-        ),
+        task(PURGE, Interrupt, "cannot remove expired rows", app, |app| async move {
+            app.retention.purge().await
+        }),
     ]
 }
 

@@ -12,6 +12,7 @@ use ports::ids::Ids;
 use ports::organization_store::OrganizationStore;
 use ports::outbox::Outbox;
 use ports::rate_limiter::RateLimiter;
+use ports::retention::Retention;
 use ports::revocation_cache::RevocationCache;
 use ports::secret_hasher::SecretHasher;
 use ports::secrets::Secrets;
@@ -55,6 +56,8 @@ pub struct Stores {
     pub tokens: Arc<dyn TokenStore>,
     /// The audit log.
     pub audit: Arc<dyn AuditLog>,
+    /// Removal of what is past its time.
+    pub retention: Arc<dyn Retention>,
     /// Usage counts.
     pub usage: Arc<dyn UsageStore>,
     /// Outbox of revocation notices.
@@ -80,6 +83,7 @@ impl Stores {
             + CredentialStore
             + TokenStore
             + AuditLog
+            + Retention
             + UsageStore
             + Outbox
             + StoreHealth
@@ -91,6 +95,7 @@ impl Stores {
             credentials: store.clone(),
             tokens: store.clone(),
             audit: store.clone(),
+            retention: store.clone(),
             usage: store.clone(),
             outbox: store.clone(),
             revocation_cache: None,

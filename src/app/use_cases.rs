@@ -6,7 +6,7 @@ use super::ports::Ports;
 use super::settings::Settings;
 use super::{
     agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, introspection,
-    keys, organizations, readiness, revocation, revocation_relay, token, usage, usage_mirror,
+    keys, organizations, outbox_relay, readiness, retention, revocation, token, usage, usage_mirror,
 };
 use ports::clock::Clock;
 use ports::ids::Ids;
@@ -34,6 +34,8 @@ pub struct App {
     pub auth_failures: auth_failures::AuthFailures,
     /// Use cases of the audit log.
     pub audit: audit::Audit,
+    /// Removal of what is past its time.
+    pub retention: retention::Retention,
     /// Buffer of high-volume audit events.
     pub audit_buffer: Arc<audit_buffer::AuditBuffer>,
     /// Usage reports of organizations.
@@ -44,8 +46,8 @@ pub struct App {
     pub bootstrap: bootstrap::Bootstrap,
     /// Publishes monthly usage for operators.
     pub usage_publisher: usage_mirror::UsagePublisher,
-    /// Relay of revocations to the shared cache.
-    pub revocation_relay: revocation_relay::RevocationRelay,
+    /// Delivery of the messages of the outbox.
+    pub outbox_relay: outbox_relay::OutboxRelay,
     /// Issuer identifier (RFC 8414 section 2).
     pub issuer: Arc<str>,
     /// Readiness of the stores.
@@ -76,10 +78,11 @@ impl App {
             revocation: revocation::Revocations::new(ports),
             bearer: bearer::Bearer::new(ports, auth_failures.clone()),
             audit: audit::Audit::new(ports),
+            retention: retention::Retention::new(ports),
             usage: usage::UsageReports::new(ports),
             keys: keys::Keys::new(ports),
             bootstrap: bootstrap::Bootstrap::new(ports),
-            revocation_relay: revocation_relay::RevocationRelay::new(ports),
+            outbox_relay: outbox_relay::OutboxRelay::new(ports),
             issuer: settings.issuer.clone(),
             readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
             usage_publisher,

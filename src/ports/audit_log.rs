@@ -1,4 +1,4 @@
-//! Reading and retention of the audit log, and tallies of events that no change carries.
+//! Reading of the audit log, and tallies of events that no change carries.
 
 use std::sync::Arc;
 
@@ -49,25 +49,7 @@ pub trait AuditLog: Send + Sync {
         id: EventId,
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError>;
-
-    /// Removes events that are past their keeping time by [`GRACE_DAYS`], and returns about how many.
-    ///
-    /// Events are kept for
-    /// [`Organization::audit_keeping`](domain::organization::Organization::audit_keeping). A shortened
-    /// retention takes effect only [`GRACE_DAYS`] after the change. Other data that a store keeps for a
-    /// limited time (revocations, assertions, counts of past months) is removed once that time has been over
-    /// for [`CLOCK_SLACK_SECONDS`](domain::time::CLOCK_SLACK_SECONDS). A store that several instances
-    /// share also judges by its own clock: if `now` is later than that clock, only what is past by both is
-    /// removed.
-    ///
-    /// Returns a [`StoreError`] if the store failed.
-    async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
-
-/// Days of grace before expired events are removed and before a shortened retention takes effect.
-///
-/// An event is kept this long after its keeping time is over. Within the grace, a downgrade can be undone.
-pub const GRACE_DAYS: u32 = 30;
 
 /// Query of [`AuditLog::list`].
 #[derive(Clone, Debug)]

@@ -1,37 +1,76 @@
-//! Transactional outbox of revocation notices.
+//! Transactional outbox: messages that a change causes, by topic.
 
 use async_trait::async_trait;
 
 use super::store_error::StoreError;
+use domain::time::Timestamp;
 use domain::token::RevocationNotice;
 
-/// Keeps revocation notices from the change that causes them until they are published.
+/// Keeps messages from the change that causes them until they are delivered.
 ///
-/// A store adds a notice in the transaction of the change, so that no crash can separate the two. A notice is
-/// removed only after it was published, so it may be published more than once. A notice past its time is
-/// removed by [`AuditLog::purge`](super::audit_log::AuditLog::purge).
+/// A store adds a message in the transaction of the change, so that no crash can separate the two. A message is
+/// removed only after it was delivered, so it may be delivered more than once. A message past its time is
+/// removed by [`Retention::purge`](super::retention::Retention::purge).
+///
+/// Sequences rise in the order of writing. A change that commits late adds messages below others that are already
+/// delivered, so consumers remove what they delivered, and keep no position.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Returns the oldest notices that are not published yet, at most `limit`.
+    /// Returns the messages of a topic that are not delivered yet, at most `limit`, in the order of their sequence.
     ///
     /// Returns a [`StoreError`] if the store cannot answer.
-    async fn pending(&self, limit: u32) -> Result<Vec<PendingNotice>, StoreError>;
+    async fn pending(&self, topic: Topic, limit: u32) -> Result<Vec<Pending>, StoreError>;
 
-    /// Removes notices.
+    /// Removes messages.
     ///
     /// Returns a [`StoreError`] if the store failed.
-    async fn remove(&self, ids: &[NoticeId]) -> Result<(), StoreError>;
+    async fn remove(&self, sequences: &[Sequence]) -> Result<(), StoreError>;
 }
 
-/// The ID of a notice in the outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoticeId(pub i64);
+/// Consumers that a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Revocations, for the cache that instances share.
+    Revocations,
+}
 
-/// A notice that is not published yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingNotice {
-    /// ID of the notice in the outbox.
-    pub id: NoticeId,
-    /// The notice itself.
-    pub notice: RevocationNotice,
+impl Topic {
+    /// Every topic with its stored name.
+    pub const ALL: [(&'static str, Self); 1] = [("revocations", Self::Revocations)];
+}
+
+/// Content of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Something was revoked.
+    Revocation(RevocationNotice),
+}
+
+impl Message {
+    /// Returns the topic of the message.
+    pub const fn topic(&self) -> Topic {
+        match self {
+            Self::Revocation(_) => Topic::Revocations,
+        }
+    }
+
+    /// Returns the instant from which the message need not be delivered.
+    pub const fn until(&self) -> Timestamp {
+        match self {
+            Self::Revocation(notice) => notice.until,
+        }
+    }
+}
+
+/// Place of a message in the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence(pub i64);
+
+/// A message that is not delivered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Place of the message.
+    pub sequence: Sequence,
+    /// The message itself.
+    pub message: Message,
 }

@@ -7,8 +7,9 @@ use agentidp::domain::organization::{Organization, OrganizationChange};
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
-use agentidp::ports::audit_log::{AuditQuery, GRACE_DAYS};
+use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock as _;
+use agentidp::ports::retention::GRACE_DAYS;
 
 use crate::fixtures::*;
 
@@ -166,9 +167,9 @@ async fn an_event_past_its_retention_is_not_shown_and_kept_for_the_grace(stores:
     };
     assert!(is_shown(day(400)).await);
     assert!(!is_shown(day(400).plus_seconds(1)).await);
-    stores.audit.purge(day(400 + GRACE_DAYS)).await.expect("purged");
+    stores.retention.purge(day(400 + GRACE_DAYS)).await.expect("purged");
     assert!(is_shown(day(1)).await, "kept until the grace is over");
-    assert!(stores.audit.purge(day(400 + GRACE_DAYS).plus_seconds(1)).await.expect("purged") > 0);
+    assert!(stores.retention.purge(day(400 + GRACE_DAYS).plus_seconds(1)).await.expect("purged") > 0);
     assert!(!is_shown(day(1)).await, "gone");
 }
 
@@ -178,7 +179,7 @@ async fn an_event_is_kept_for_the_floor_of_the_plan_however_short_its_retention(
     let (kept, past) =
         (event_of(&organization, days_ago(floor - 1)), event_of(&organization, days_ago(floor + 1)));
     stores.append(&[kept.clone(), past.clone()]).await;
-    stores.audit.purge(days_ago(0)).await.expect("purged");
+    stores.retention.purge(days_ago(0)).await.expect("purged");
     assert_eq!((is_kept(&stores, &kept).await, is_kept(&stores, &past).await), (true, false));
 }
 
@@ -194,13 +195,13 @@ async fn a_retention_that_falls_removes_nothing_for_thirty_days(stores: Stores) 
     for days in steps {
         let next = organization.changed(retention_change(days), now);
         stores.organizations.update(&organization, &next, unchecked(&[])).await.expect("changed");
-        stores.audit.purge(now).await.expect("purged");
+        stores.retention.purge(now).await.expect("purged");
         assert!(is_kept(&stores, &event).await, "{days}");
         organization = next;
     }
     stores.let_retention_falls_pass().await;
     let later = now.plus_seconds(i64::from(GRACE_DAYS) * 86_400);
-    stores.audit.purge(later).await.expect("purged");
+    stores.retention.purge(later).await.expect("purged");
     assert!(!is_kept(&stores, &event).await, "the fall is thirty days ago");
 }
 
@@ -216,7 +217,7 @@ async fn a_downgrade_that_is_taken_back_within_the_grace_loses_nothing(stores: S
     stores.append(&events).await;
     let short = before.changed(free, now);
     stores.organizations.update(&before, &short, unchecked(&[])).await.expect("changed");
-    stores.audit.purge(now).await.expect("purged");
+    stores.retention.purge(now).await.expect("purged");
     let found = stores.audit.find(Tenancy::All, events[1].id, now).await.expect("an answer");
     assert_eq!(found, None, "it is not shown");
     let long = short.changed(pro, now);

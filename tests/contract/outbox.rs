@@ -5,6 +5,7 @@ use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::time::CLOCK_SLACK_SECONDS;
 use agentidp::domain::token::{RevocationNotice, RevocationTarget};
+use agentidp::ports::outbox::{Message, Pending, Topic};
 use agentidp::ports::token_store::Revocation;
 
 use crate::fixtures::*;
@@ -16,8 +17,9 @@ contract!([memory, postgres] [
 ]);
 
 async fn notices(stores: &Stores) -> Vec<RevocationNotice> {
-    let pending = stores.outbox.pending(100).await.expect("an answer");
-    pending.into_iter().map(|pending| pending.notice).collect()
+    let pending = stores.outbox.pending(Topic::Revocations, 100).await.expect("an answer");
+    assert!(pending.is_sorted_by_key(|pending| pending.sequence.0), "in order");
+    pending.into_iter().map(|Pending { message: Message::Revocation(notice), .. }| notice).collect()
 }
 
 async fn every_kill_puts_a_notice_in(stores: Stores) {
@@ -49,7 +51,7 @@ async fn what_kills_nothing_puts_none_in(stores: Stores) {
     let agent = stores.agent().await;
     let killed = agent.with_tokens_revoked(NOON).expect("alive");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
-    let taken_out = stores.outbox.pending(100).await.expect("an answer")[0].id;
+    let taken_out = stores.outbox.pending(Topic::Revocations, 100).await.expect("an answer")[0].sequence;
     stores.outbox.remove(&[taken_out]).await.expect("removed");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect_err("a lost race");
     let change = AgentChange { version: Some(agent.version.clone()), ..AgentChange::default() };
@@ -64,10 +66,13 @@ async fn a_notice_stays_until_it_is_taken_out_or_past(stores: Stores) {
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let notice = RevocationNotice::of_agent(&killed, NOON);
     assert_eq!((notices(&stores).await, notices(&stores).await), (vec![notice], vec![notice]));
-    assert!(stores.outbox.pending(0).await.expect("an answer").is_empty(), "no more than was asked for");
+    assert!(
+        stores.outbox.pending(Topic::Revocations, 0).await.expect("an answer").is_empty(),
+        "no more than was asked for"
+    );
     let late = notice.until.plus_seconds(CLOCK_SLACK_SECONDS);
-    stores.audit.purge(late.plus_seconds(-1)).await.expect("purged");
+    stores.retention.purge(late.plus_seconds(-1)).await.expect("purged");
     assert_eq!(notices(&stores).await, [notice], "another instance's clock may be late");
-    stores.audit.purge(late).await.expect("purged");
+    stores.retention.purge(late).await.expect("purged");
     assert_eq!(notices(&stores).await, []);
 }

@@ -49,7 +49,7 @@ async fn all_that_is_past_goes_however_many_steps_it_takes() {
     stores.organization(for_ever).await;
     let client = stores.database().client(OWNER).await;
     fill(&client, 1_203, 12_345).await;
-    assert_eq!(stores.audit.purge(LATER).await.expect("purged"), 1_203 + 12_345);
+    assert_eq!(stores.retention.purge(LATER).await.expect("purged"), 1_203 + 12_345);
     assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1, "it is kept for ever");
     assert_eq!((events(&client).await, months(&client).await), (1, 1));
 }
@@ -61,9 +61,9 @@ async fn a_month_that_is_wholly_past_goes_whole_but_waits_for_no_reader() {
     fill(&reader, 3, 4).await;
     let reading = reader.transaction().await.expect("begun");
     reading.query("SELECT FROM audit_events", &[]).await.expect("read");
-    assert_eq!(stores.audit.purge(LATER).await.expect("purged"), 7, "a row at a time");
+    assert_eq!(stores.retention.purge(LATER).await.expect("purged"), 7, "a row at a time");
     reading.rollback().await.expect("over");
     assert_eq!((events(&reader).await, months(&reader).await), (0, 1));
-    stores.audit.purge(LATER).await.expect("purged");
+    stores.retention.purge(LATER).await.expect("purged");
     assert_eq!(months(&reader).await, 0);
 }

@@ -13,6 +13,7 @@ use agentidp::domain::time::CLOCK_SLACK_SECONDS;
 use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock as _;
 use agentidp::ports::error_chain::error_chain;
+use agentidp::ports::outbox::Topic;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{Revocation, SpentAssertion};
 use agentidp::ports::usage_store::UsageQuery;
@@ -266,7 +267,7 @@ async fn who_serves_removes_nothing_that_the_last_thirty_days_would_have_kept() 
         assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("42501"), "{deed}: {error}");
     }
     stores.let_retention_falls_pass().await;
-    stores.audit.purge(now).await.expect("purged");
+    stores.retention.purge(now).await.expect("purged");
     assert_eq!(findings(&serves, KEPT).await, ["2"], "of 3 and of 35 days; the floor and the grace are 60");
 }
 
@@ -312,11 +313,15 @@ async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     let this_month = "INSERT INTO monthly_tokens SELECT agent_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date, organization_id, 3, 3, 0 FROM agents";
     stores.database().client(OWNER).await.batch_execute(this_month).await.expect("counted");
     for ahead in [CLOCK_SLACK_SECONDS + 61, 86_400, 40 * 86_400] {
-        stores.audit.purge(now.plus_seconds(ahead)).await.expect("purged");
+        stores.retention.purge(now.plus_seconds(ahead)).await.expect("purged");
         let status = stores.tokens.status(&claims(&agent, token)).await.expect("an answer").expect("known");
         assert!(status.is_revoked, "{ahead}");
         assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "{ahead}");
-        assert_eq!(stores.outbox.pending(10).await.expect("an answer").len(), 1, "{ahead}");
+        assert_eq!(
+            stores.outbox.pending(Topic::Revocations, 10).await.expect("an answer").len(),
+            1,
+            "{ahead}"
+        );
         let query =
             UsageQuery { organization: agent.organization, month: now.month(), client: None, clients: 1 };
         assert_eq!(stores.usage.usage(&query).await.expect("an answer").tokens, 3, "{ahead}");

@@ -237,9 +237,9 @@ async fn a_spent_assertion_is_remembered_for_clocks_that_are_late(stores: Stores
     let assertion = SpentAssertion { digest: [1; 32], until: NOON.plus_seconds(60) };
     let late = assertion.until.plus_seconds(CLOCK_SLACK_SECONDS);
     assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
-    stores.audit.purge(late.plus_seconds(-1)).await.expect("purged");
+    stores.retention.purge(late.plus_seconds(-1)).await.expect("purged");
     assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
-    stores.audit.purge(late).await.expect("purged");
+    stores.retention.purge(late).await.expect("purged");
     assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "not for ever");
 }
 
@@ -257,7 +257,7 @@ async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
     };
     assert!(is_revoked(token).await);
     assert!(!is_revoked(other).await);
-    stores.audit.purge(revocation.until.plus_seconds(CLOCK_SLACK_SECONDS - 1)).await.expect("purged");
+    stores.retention.purge(revocation.until.plus_seconds(CLOCK_SLACK_SECONDS - 1)).await.expect("purged");
     assert!(is_revoked(token).await, "remembered for as long as it was asked to, by a clock that is late");
 }
 

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use super::Memory;
 use super::state::{OpenTally, State};
 use domain::audit::{AuditEvent, MAX_SAMPLES, Position, Tally};
-use domain::id::{EventId, OrganizationId};
-use domain::plan::{Limit, Plan};
+use domain::id::EventId;
+use domain::plan::Plan;
 use domain::tenancy::Tenancy;
-use domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
-use ports::audit_log::{AuditLog, AuditQuery, GRACE_DAYS};
+use domain::time::Timestamp;
+use ports::audit_log::{AuditLog, AuditQuery};
 use ports::store_error::StoreError;
 
 #[async_trait]
@@ -68,26 +68,6 @@ impl AuditLog for Memory {
         let event = state.event_times.get(&id).and_then(|at| state.events.get(&Position { at: *at, id }));
         Ok(event.filter(|event| event.is_within(within) && state.shows(event, now)).cloned())
     }
-
-    async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let state = &mut *self.lock();
-        let past: Vec<Position> = state
-            .events
-            .values()
-            .filter(|event| !state.keeps(event, now))
-            .map(|event| event.position())
-            .collect();
-        for position in &past {
-            state.events.remove(position);
-            state.event_times.remove(&position.id);
-        }
-        let now = now.plus_seconds(-CLOCK_SLACK_SECONDS);
-        state.revocations.retain(|_, until| *until > now);
-        state.outbox.retain(|pending| pending.notice.until > now);
-        state.assertions.retain(|_, until| *until > now);
-        state.monthly.retain(|(_, month), _| *month >= now.month());
-        Ok(past.len() as u64)
-    }
 }
 
 impl State {
@@ -101,25 +81,5 @@ impl State {
             None => Plan::Free.limits().audit_horizon(now),
         };
         horizon.is_none_or(|horizon| event.at >= horizon)
-    }
-
-    /// Returns whether the event is kept, even if it is no longer shown.
-    fn keeps(&self, event: &AuditEvent, now: Timestamp) -> bool {
-        let organization = event.organization.and_then(|id| self.organizations.get(&id));
-        let keeping = organization.map_or(Plan::Free.limits().audit_retention_days, |organization| {
-            let fall = self.retention_falls.get(&organization.id).filter(|(_, until)| *until > now);
-            fall.map_or(organization.audit_keeping(), |(kept, _)| kept.or_more(organization.audit_keeping()))
-        });
-        match keeping {
-            Limit::Unlimited => true,
-            Limit::AtMost(days) => event.at >= now.minus_days(days + GRACE_DAYS),
-        }
-    }
-
-    /// Records that events of an organization were kept for `kept` days until now.
-    pub(super) fn retention_fell(&mut self, id: OrganizationId, kept: Limit, now: Timestamp) {
-        let before = self.retention_falls.get(&id).filter(|(_, until)| *until > now);
-        let kept = before.map_or(kept, |(longer, _)| longer.or_more(kept));
-        self.retention_falls.insert(id, (kept, now.plus_seconds(i64::from(GRACE_DAYS) * 86_400)));
     }
 }

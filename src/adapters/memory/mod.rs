@@ -11,6 +11,7 @@ mod credential_store;
 mod organization_store;
 mod outbox;
 mod rate_limiter;
+mod retention;
 mod state;
 mod token_store;
 mod usage_store;

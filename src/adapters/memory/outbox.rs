@@ -1,19 +1,21 @@
-//! Transactional outbox of revocation notices, in memory.
+//! Transactional outbox in memory.
 
 use async_trait::async_trait;
 
 use super::Memory;
-use ports::outbox::{NoticeId, Outbox, PendingNotice};
+use ports::outbox::{Outbox, Pending, Sequence, Topic};
 use ports::store_error::StoreError;
 
 #[async_trait]
 impl Outbox for Memory {
-    async fn pending(&self, limit: u32) -> Result<Vec<PendingNotice>, StoreError> {
-        Ok(self.lock().outbox.iter().take(limit as usize).cloned().collect())
+    async fn pending(&self, topic: Topic, limit: u32) -> Result<Vec<Pending>, StoreError> {
+        let state = self.lock();
+        let of_topic = state.outbox.iter().filter(|pending| pending.message.topic() == topic);
+        Ok(of_topic.take(limit as usize).copied().collect())
     }
 
-    async fn remove(&self, ids: &[NoticeId]) -> Result<(), StoreError> {
-        self.lock().outbox.retain(|pending| !ids.contains(&pending.id));
+    async fn remove(&self, sequences: &[Sequence]) -> Result<(), StoreError> {
+        self.lock().outbox.retain(|pending| !sequences.contains(&pending.sequence));
         Ok(())
     }
 }

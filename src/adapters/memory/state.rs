@@ -14,7 +14,7 @@ use domain::page::{Page, PageRequest};
 use domain::plan::Limit;
 use domain::time::{Month, Timestamp};
 use domain::token::RevocationNotice;
-use ports::outbox::{NoticeId, PendingNotice};
+use ports::outbox::{Message, Pending, Sequence};
 use ports::store_error::StoreError;
 use ports::store_health::StoreHealth;
 use ports::token_store::Dependency;
@@ -72,8 +72,8 @@ pub(super) struct State {
     /// Tallies that are not settled yet.
     pub tallies: HashMap<String, OpenTally>,
     /// Notices that are not published yet, oldest first.
-    pub outbox: VecDeque<PendingNotice>,
-    pub last_notice: i64,
+    pub outbox: VecDeque<Pending>,
+    pub last_message: i64,
 }
 
 /// A tally, summed over all instances.
@@ -119,8 +119,9 @@ impl State {
     }
 
     pub(super) fn notify(&mut self, notice: RevocationNotice) {
-        self.last_notice += 1;
-        self.outbox.push_back(PendingNotice { id: NoticeId(self.last_notice), notice });
+        self.last_message += 1;
+        let sequence = Sequence(self.last_message);
+        self.outbox.push_back(Pending { sequence, message: Message::Revocation(notice) });
     }
 
     /// Adds a notice to the outbox if the agent's generation rose.

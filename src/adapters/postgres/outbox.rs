@@ -1,4 +1,4 @@
-//! Outbox of revocation notices in PostgreSQL.
+//! Transactional outbox in PostgreSQL.
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -7,13 +7,15 @@ use super::pool::failure::inconsistent;
 use super::rows::codec::{column, instant, number};
 use super::store::Postgres;
 use domain::id::{AgentId, OrganizationId, TokenId};
+use domain::names::name_of;
 use domain::token::{RevocationNotice, RevocationTarget};
-use ports::outbox::{NoticeId, Outbox, PendingNotice};
+use ports::outbox::{Message, Outbox, Pending, Sequence, Topic};
 use ports::store_error::StoreError;
 
 const PENDING: &str = "\
 -- outbox.pending
-SELECT notice_id, kind, subject_id, generation, remembered_until FROM outbox ORDER BY notice_id LIMIT $1";
+SELECT notice_id, kind, subject_id, generation, remembered_until FROM outbox
+WHERE topic = $1 ORDER BY notice_id LIMIT $2";
 
 const REMOVE: &str = "\
 -- outbox.remove
@@ -21,18 +23,26 @@ DELETE FROM outbox WHERE notice_id = ANY ($1)";
 
 #[async_trait]
 impl Outbox for Postgres {
-    async fn pending(&self, limit: u32) -> Result<Vec<PendingNotice>, StoreError> {
-        let rows = self.read(PENDING, &[&i64::from(limit)]).await?;
-        rows.iter().map(pending_notice).collect()
+    async fn pending(&self, topic: Topic, limit: u32) -> Result<Vec<Pending>, StoreError> {
+        let name = name_of(&Topic::ALL, &topic);
+        let rows = self.read(PENDING, &[&name, &i64::from(limit)]).await?;
+        rows.iter().map(|row| pending(topic, row)).collect()
     }
 
-    async fn remove(&self, ids: &[NoticeId]) -> Result<(), StoreError> {
-        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        self.run(REMOVE, &[&ids]).await.map(drop)
+    async fn remove(&self, sequences: &[Sequence]) -> Result<(), StoreError> {
+        let sequences: Vec<i64> = sequences.iter().map(|sequence| sequence.0).collect();
+        self.run(REMOVE, &[&sequences]).await.map(drop)
     }
 }
 
-fn pending_notice(row: &Row) -> Result<PendingNotice, StoreError> {
+fn pending(topic: Topic, row: &Row) -> Result<Pending, StoreError> {
+    let message = match topic {
+        Topic::Revocations => Message::Revocation(revocation(row)?),
+    };
+    Ok(Pending { sequence: Sequence(column(row, "notice_id")?), message })
+}
+
+fn revocation(row: &Row) -> Result<RevocationNotice, StoreError> {
     let subject = column(row, "subject_id")?;
     let target = match column(row, "kind")? {
         "token" => RevocationTarget::Token(TokenId(subject)),
@@ -40,8 +50,5 @@ fn pending_notice(row: &Row) -> Result<PendingNotice, StoreError> {
         "organization" => RevocationTarget::Organization(OrganizationId(subject), number(row, "generation")?),
         other => return Err(inconsistent(format!("a notice of kind {other}"))),
     };
-    Ok(PendingNotice {
-        id: NoticeId(column(row, "notice_id")?),
-        notice: RevocationNotice { target, until: instant(row, "remembered_until")? },
-    })
+    Ok(RevocationNotice { target, until: instant(row, "remembered_until")? })
 }

@@ -34,7 +34,7 @@ SELECT pg_xact_status($1::text::xid8) AS fate";
 
 const NOTIFY: &str = "\
 -- change.notify
-INSERT INTO outbox (kind, subject_id, generation, remembered_until) VALUES ($1, $2, $3, $4)";
+INSERT INTO outbox (topic, kind, subject_id, generation, remembered_until) VALUES ('revocations', $1, $2, $3, $4)";
 
 /// Serializes changes that could remove the last administrator.
 const LOCK_ADMINISTRATORS: &str = "\

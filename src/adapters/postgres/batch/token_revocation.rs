@@ -34,8 +34,8 @@ WITH revoked AS (
     ON CONFLICT ON CONSTRAINT token_revocations_pkey DO NOTHING
     RETURNING token_id, remembered_until
 ), told AS (
-    INSERT INTO outbox (kind, subject_id, remembered_until)
-    SELECT 'token', token_id, remembered_until FROM revoked
+    INSERT INTO outbox (topic, kind, subject_id, remembered_until)
+    SELECT 'revocations', 'token', token_id, remembered_until FROM revoked
 )
 {INSERT_EVENTS}
 JOIN (SELECT DISTINCT ON (token_id) token_id, event_id
