@@ -191,8 +191,18 @@ async fn a_wrong_secret_costs_no_bcrypt() {
         assert_eq!(request.send().await.expect("an answer").status(), 401);
     }
     assert_eq!(count().await, 1);
+    let unknown = reqwest::get(format!("{}/api/v1/agents/x/y/z", running.address)).await;
+    assert_eq!(unknown.expect("an answer").status(), 404);
     let told = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
-    assert!(told.expect("text").contains(r#"agentidp_http_requests_total{class="4xx"} 2"#));
+    let told = told.expect("text");
+    for line in [
+        r#"agentidp_http_requests_total{class="4xx",path="/api/v1/token"} 2"#,
+        r#"agentidp_http_requests_total{class="4xx",path="other"} 1"#,
+        r#"agentidp_http_requests_total{class="2xx",path="/api/v1/agents/{agentId}"} 0"#,
+        r#"agentidp_http_request_seconds_count{path="/api/v1/token"} 2"#,
+    ] {
+        assert!(told.lines().any(|one| one == line), "{line} is missing in {told}");
+    }
     let elsewhere = reqwest::get(format!("{}/metrics", running.address)).await.expect("an answer");
     assert_eq!(elsewhere.status(), 404, "only on its own listener");
 }

@@ -22,6 +22,7 @@ mod scopes;
 mod server;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod spans;
 mod standby;
 mod stores;
 mod tenancy;

@@ -10,15 +10,16 @@ use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span, info_span};
 
 use super::error::{ApiError, Code};
 use super::extract::context::HttpContext;
 use super::middleware::answers::{Answers, Reader};
 use super::middleware::body::BodyReader;
+use super::middleware::cors;
 use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
 use super::middleware::failure_log::FailureLog;
-use super::middleware::{cors, metrics};
-use super::router::{Methods, Router};
+use super::router::{Route, Router, Routes};
 use app::App;
 use app::shutdown::Shutdown;
 use domain::rate::network_of;
@@ -47,7 +48,7 @@ pub struct HttpConfig {
 pub struct HttpApi {
     app: Arc<App>,
     endpoint: Arc<BoxEndpoint<'static>>,
-    methods: Methods,
+    routes: Routes,
     /// Tracks requests that continue without their caller.
     shutdown: Arc<Shutdown>,
     bodies: BodyReader,
@@ -64,11 +65,11 @@ impl HttpApi {
     /// Requests whose caller disconnects continue as tasks of `shutdown`.
     pub fn new(app: Arc<App>, shutdown: Arc<Shutdown>, config: HttpConfig) -> Self {
         let issuer_path = path_of(&app.issuer);
-        let Router { endpoint, methods } = Router::new(&issuer_path);
+        let Router { endpoint, routes } = Router::new(&issuer_path);
         Self {
             app,
             endpoint: Arc::new(endpoint),
-            methods,
+            routes,
             shutdown,
             bodies: BodyReader::default(),
             answers: Answers::default(),
@@ -88,11 +89,14 @@ impl HttpApi {
         let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
         let (method, path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
 
+        let route = self.routes.of_path(&path);
+        let span = info_span!("request", request_id = context.id, %method, path = route.template);
+
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
         } else {
-            match self.run(request, &context).await {
-                Ok(response) => self.normalize_error(response, &path, &context),
+            match self.run(request, &context).instrument(span).await {
+                Ok(response) => self.normalize_error(response, route, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
                     self.write_error(&error.into_oauth(), &context)
                 }
@@ -111,7 +115,7 @@ impl HttpApi {
             cors::allow(&origin, is_preflight, response.headers_mut());
         }
         let (status, took) = (response.status(), began.elapsed());
-        metrics::request_answered(status, took);
+        route.metrics.answered(status, took);
         tracing::debug!(request_id = context.id, %method, path, status = status.as_u16(), ?took, "answered");
         response
     }
@@ -145,6 +149,8 @@ impl HttpApi {
             let _room = room;
             endpoint.get_response(request).await
         };
+        // The span goes with the work, in whatever task it continues.
+        let work = work.instrument(Span::current());
         let work = DetachOnDrop::new(work, self.shutdown.tasks().clone());
         let response = within_deadline(work, is_change).await?;
         // 429 is padded too, because an unauthenticated caller is looked up before the rate limit refuses it.
@@ -191,7 +197,7 @@ impl HttpApi {
     }
 
     /// Converts an error to this API's format, whether a handler or the framework produced it.
-    fn normalize_error(&self, response: Response, path: &str, context: &HttpContext) -> Response {
+    fn normalize_error(&self, response: Response, route: &Route, context: &HttpContext) -> Response {
         if let Some(error) = response.data::<ApiError>() {
             return self.write_error(error, context);
         }
@@ -202,7 +208,7 @@ impl HttpApi {
         match response.status() {
             status if status.as_u16() < 400 || has_body_of_ours => response,
             StatusCode::METHOD_NOT_ALLOWED => {
-                let allowed = self.methods.of_path(path).join(", ");
+                let allowed = route.methods.join(", ");
                 let message = format!("method not allowed; this path supports {allowed}");
                 let mut response = self.write_error(&ApiError::new(Code::MethodNotAllowed, message), context);
                 if let Ok(allowed) = HeaderValue::from_str(&allowed) {

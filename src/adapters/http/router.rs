@@ -3,9 +3,10 @@
 use hyper::body::Bytes;
 use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::header;
-use poem::{EndpointExt as _, IntoEndpoint as _, Response, Route, get};
+use poem::{EndpointExt as _, IntoEndpoint as _, Response, get};
 use serde_json::{Map, Value};
 
+use super::middleware::metrics::RouteMetrics;
 use super::openapi;
 
 /// Content security policy of Swagger UI: nothing may be loaded from other origins.
@@ -16,8 +17,8 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 pub struct Router {
     /// All routes as one endpoint.
     pub endpoint: BoxEndpoint<'static>,
-    /// The methods of each path.
-    pub methods: Methods,
+    /// The routes by path.
+    pub routes: Routes,
 }
 
 impl Router {
@@ -32,12 +33,12 @@ impl Router {
             ("/openapi.json", "application/json", json),
             ("/openapi.yaml", "application/yaml", openapi::yaml(&document)),
         ];
-        let methods = Methods::of(&document, pages.iter().map(|(path, ..)| *path));
+        let routes = Routes::of(&document, pages.iter().map(|(path, ..)| *path));
         let route = pages
             .into_iter()
-            .fold(Route::new(), |route, (path, media, body)| route.at(path, get(page(media, body))));
+            .fold(poem::Route::new(), |route, (path, media, body)| route.at(path, get(page(media, body))));
         let endpoint = route.nest("/", service).into_endpoint().map_to_response().boxed();
-        Self { endpoint, methods }
+        Self { endpoint, routes }
     }
 }
 
@@ -59,32 +60,53 @@ fn page(media: &'static str, body: String) -> impl poem::Endpoint<Output = Respo
     })
 }
 
-/// Methods of each path, for the `Allow` header of a 405 response.
-pub struct Methods(Vec<(Vec<String>, Vec<String>)>);
+/// The routes of the service, by the path of a request.
+pub struct Routes {
+    known: Vec<Route>,
+    /// Stands for every path without a route.
+    unknown: Route,
+}
 
-impl Methods {
-    fn of<'a>(document: &Value, pages: impl Iterator<Item = &'a str>) -> Self {
-        let segments = |path: &str| path.split('/').map(str::to_owned).collect();
-        let mut routes: Vec<_> = document["paths"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(path, item)| (segments(path), methods(item.as_object())))
-            .collect();
-        for path in pages {
-            routes.push((segments(path), vec!["GET".to_owned(), "HEAD".to_owned()]));
+/// A route: one path template, with its methods and metrics.
+pub struct Route {
+    segments: Vec<String>,
+    /// The path template.
+    pub template: String,
+    /// Methods of the path, for the `Allow` header of a 405 response.
+    pub methods: Vec<String>,
+    /// Metrics of the path.
+    pub metrics: RouteMetrics,
+}
+
+impl Route {
+    fn new(template: &str, methods: Vec<String>) -> Self {
+        Self {
+            segments: template.split('/').map(str::to_owned).collect(),
+            template: template.to_owned(),
+            methods,
+            metrics: RouteMetrics::new(template),
         }
-        Self(routes)
     }
 
-    /// Returns the methods of this path.
-    pub fn of_path(&self, path: &str) -> Vec<String> {
+    fn matches(&self, asked: &[&str]) -> bool {
+        self.segments.len() == asked.len()
+            && self.segments.iter().zip(asked).all(|(known, asked)| known.starts_with('{') || known == asked)
+    }
+}
+
+impl Routes {
+    fn of<'a>(document: &Value, pages: impl Iterator<Item = &'a str>) -> Self {
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let operations = paths.map(|(path, item)| Route::new(path, methods(item.as_object())));
+        let page = |path| Route::new(path, vec!["GET".to_owned(), "HEAD".to_owned()]);
+        let known = operations.chain(pages.map(page)).collect();
+        Self { known, unknown: Route::new("other", Vec::new()) }
+    }
+
+    /// Returns the route of this path.
+    pub fn of_path(&self, path: &str) -> &Route {
         let asked: Vec<&str> = path.split('/').collect();
-        let is_same = |route: &&(Vec<String>, Vec<String>)| {
-            route.0.len() == asked.len()
-                && route.0.iter().zip(&asked).all(|(known, asked)| known.starts_with('{') || known == asked)
-        };
-        self.0.iter().find(is_same).map(|(_, methods)| methods.clone()).unwrap_or_default()
+        self.known.iter().find(|route| route.matches(&asked)).unwrap_or(&self.unknown)
     }
 }
 

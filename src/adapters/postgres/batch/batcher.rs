@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::pool::connect::Connector;
 use crate::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
@@ -58,7 +59,7 @@ pub type Pending<Q, A> = (Q, oneshot::Sender<A>);
 
 /// Handle that submits questions to a batcher's task.
 pub struct Batcher<Q, A> {
-    queue: mpsc::Sender<Pending<Q, A>>,
+    queue: mpsc::Sender<(Pending<Q, A>, Span)>,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
@@ -73,17 +74,19 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         let mut connection = BatchConnection::new(connector, sql);
         let end = batchers.end.clone();
         batchers.tasks.spawn(async move {
-            let mut batch = Vec::new();
+            let mut received = Vec::new();
             loop {
                 let ended = tokio::select! {
                     biased;
-                    count = waiting.recv_many(&mut batch, MAX_BATCH) => count == 0,
+                    count = waiting.recv_many(&mut received, MAX_BATCH) => count == 0,
                     () = end.cancelled() => true,
                 };
                 if ended {
                     return;
                 }
-                worker.serve(&mut connection, std::mem::take(&mut batch)).await;
+                let span = batch_span(sql, received.iter().map(|(_, span)| span));
+                let batch = received.drain(..).map(|(pending, _)| pending).collect();
+                worker.serve(&mut connection, batch).instrument(span).await;
             }
         });
         Self { queue }
@@ -95,10 +98,22 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     pub async fn ask(&self, question: Q) -> Result<A, StoreError> {
         let (sender, answer) = oneshot::channel();
         self.queue
-            .try_send((question, sender))
+            .try_send(((question, sender), Span::current()))
             .map_err(|_| unavailable("too many requests wait, or the store is closed"))?;
         answer.await.map_err(|_| unavailable("the store is closed"))
     }
+}
+
+/// Returns the span of a batch, which follows from the spans of its requests.
+///
+/// The statement is named by its first line.
+fn batch_span<'a>(sql: &str, requests: impl ExactSizeIterator<Item = &'a Span>) -> Span {
+    let statement = sql.lines().next().unwrap_or_default().trim_start_matches("-- ");
+    let span = info_span!("batch", statement, size = requests.len());
+    for request in requests {
+        span.follows_from(request);
+    }
+    span
 }
 
 /// Processing of a batch.
