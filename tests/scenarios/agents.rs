@@ -5,8 +5,6 @@ use crate::server::{TestServer, Wiring, new_agent, scenarios};
 
 scenarios!(every_wiring [
     a_registered_agent_reads_back_and_has_a_place,
-    every_fault_of_a_body_is_named_at_once,
-    a_field_of_a_wrong_type_is_never_taken_for_a_right_one,
     an_address_is_taken_for_ever_in_every_spelling,
     a_change_replaces_what_it_names_and_an_empty_one_changes_nothing,
     the_event_of_a_change_names_the_fields_that_it_changed_and_no_others,
@@ -16,6 +14,10 @@ scenarios!(every_wiring [
     a_decommissioned_agent_stays_and_takes_no_change,
     the_last_administrator_cannot_go_in_any_way,
     a_list_is_newest_first_paged_and_filtered,
+]);
+scenarios!(stateless [
+    every_fault_of_a_body_is_named_at_once,
+    a_field_of_a_wrong_type_is_never_taken_for_a_right_one,
     a_query_is_read_as_strictly_as_a_body,
 ]);
 

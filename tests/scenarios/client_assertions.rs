@@ -14,14 +14,16 @@ use crate::server::{Answer, NOON_SECONDS, TestServer, Wiring, scenarios, togethe
 
 scenarios!(every_wiring [
     each_kind_of_key_gets_a_token,
-    the_types_of_an_assertion_pass_and_no_other,
-    what_is_said_wrongly_is_an_invalid_client,
     the_body_may_name_the_client_that_the_assertion_names_and_no_other,
     no_key_and_no_algorithm_that_comes_along_is_believed,
     an_assertion_works_once_wherever_it_is_used,
     a_refused_request_does_not_spend_the_assertion,
     a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more,
     the_token_endpoint_is_an_audience_only_where_that_is_set,
+]);
+scenarios!(stateless [
+    the_types_of_an_assertion_pass_and_no_other,
+    what_is_said_wrongly_is_an_invalid_client,
 ]);
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

@@ -11,10 +11,12 @@ scenarios!(every_wiring [
     a_credential_ends_when_it_says,
     a_rotated_secret_dies_at_once_or_after_its_grace,
     a_rotation_kills_tokens_when_it_is_told_to,
-    a_rotation_is_read_strictly,
     of_two_rotations_at_once_one_succeeds,
     a_rotation_keeps_the_end_unless_it_names_another,
     a_public_key_is_listed_and_not_rotated,
+]);
+scenarios!(stateless [
+    a_rotation_is_read_strictly,
     what_is_no_public_key_of_ours_is_refused_by_name,
 ]);
 

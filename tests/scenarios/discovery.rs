@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::server::{TestServer, Wiring, scenarios};
 
-scenarios!(every_wiring [
+scenarios!(stateless [
     what_discovery_names_is_there,
     the_keys_may_be_kept_for_five_minutes,
     an_issuer_with_a_path_is_found_where_the_rfcs_say,

@@ -6,6 +6,8 @@ use crate::server::{TestServer, Wiring, operations, scenarios};
 
 scenarios!(every_wiring [
     the_examples_of_the_document_work_when_they_are_pasted,
+]);
+scenarios!(stateless [
     the_document_and_its_page_need_nothing_from_elsewhere,
 ]);
 

@@ -10,21 +10,23 @@ use tokio::net::TcpStream;
 use crate::server::{Client, TestServer, Wiring, new_agent, scenarios};
 
 scenarios!(every_wiring [
+    http_2_is_not_spoken_and_a_huge_head_is_refused,
+    every_path_that_is_none_is_a_404_in_json,
+    a_user_agent_of_any_bytes_is_kept_as_readable_text,
+    what_there_is_cannot_be_told_by_how_fast_a_refusal_comes,
+    a_change_outlives_the_caller_that_asked_for_it,
+    what_is_under_way_at_the_end_finishes,
+    probes_are_told_of_the_end_before_it_comes,
+]);
+scenarios!(stateless [
     json_is_taken_as_json_and_as_nothing_else,
     a_megabyte_of_anything_is_refused_and_more_is_not_read,
     a_deep_body_of_long_names_is_read_quickly_and_not_told_back,
     a_query_of_thousands_of_faults_is_told_a_hundred,
     what_is_framed_in_two_ways_is_answered_at_most_once,
-    http_2_is_not_spoken_and_a_huge_head_is_refused,
-    every_path_that_is_none_is_a_404_in_json,
     a_method_that_a_path_does_not_take_is_told_those_that_it_does,
     a_request_id_is_taken_if_it_is_harmless_and_made_if_not,
-    a_user_agent_of_any_bytes_is_kept_as_readable_text,
     scripts_of_named_origins_may_call_and_of_no_others,
-    what_there_is_cannot_be_told_by_how_fast_a_refusal_comes,
-    a_change_outlives_the_caller_that_asked_for_it,
-    what_is_under_way_at_the_end_finishes,
-    probes_are_told_of_the_end_before_it_comes,
 ]);
 
 /// Sends a request on a separate connection, and returns everything received.

@@ -5,10 +5,12 @@ use crate::server::{TestServer, Wiring, scenarios};
 
 scenarios!(every_wiring [
     an_organization_reads_back_and_has_a_place,
-    limits_are_positive_whole_numbers_or_null,
-    every_fault_is_named,
     suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good,
     a_plan_limits_agents_and_says_how_many,
+]);
+scenarios!(stateless [
+    limits_are_positive_whole_numbers_or_null,
+    every_fault_is_named,
 ]);
 
 async fn an_organization_reads_back_and_has_a_place(wiring: Wiring) {

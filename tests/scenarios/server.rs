@@ -36,7 +36,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// Makes each scenario a test on every wiring, or on the named one.
+/// Makes each scenario a test on every wiring, or on the named one. A stateless scenario is about what is read or
+/// written at the edge, where no store has a part, so that it runs in memory only.
 macro_rules! scenarios {
     (every_wiring $scenarios:tt) => {
         scenarios!(memory $scenarios);
@@ -44,7 +45,9 @@ macro_rules! scenarios {
         scenarios!(postgres_and_redis $scenarios);
         scenarios!(two_instances $scenarios);
     };
-    ($wiring:ident [$($scenario:ident),+ $(,)?]) => { mod $wiring {
+    (stateless $scenarios:tt) => { scenarios!(stateless memory $scenarios); };
+    ($wiring:ident $scenarios:tt) => { scenarios!($wiring $wiring $scenarios); };
+    ($module:ident $wiring:ident [$($scenario:ident),+ $(,)?]) => { mod $module {
         $(#[tokio::test]
         async fn $scenario() { super::$scenario($crate::server::Wiring::$wiring).await })+
     } };

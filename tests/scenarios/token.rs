@@ -6,8 +6,6 @@ use crate::server::{Answer, Client, TestServer, Wiring, scenarios, together};
 scenarios!(every_wiring [
     a_token_is_what_rfc_6749_says_and_is_never_stored,
     a_client_proves_itself_by_basic_or_in_the_body_and_by_one_of_them,
-    basic_is_form_encoded_inside,
-    a_malformed_form_is_an_invalid_request,
     whoever_fails_to_prove_itself_gets_the_same_bytes,
     an_authorization_header_that_cannot_be_read_is_never_more_than_a_401,
     a_scope_is_granted_only_from_the_capabilities_and_by_the_letter,
@@ -16,6 +14,10 @@ scenarios!(every_wiring [
     a_token_works_until_its_very_end,
     the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end,
     a_token_from_before_the_start_is_dead_in_memory_whatever_key_signs,
+]);
+scenarios!(stateless [
+    basic_is_form_encoded_inside,
+    a_malformed_form_is_an_invalid_request,
 ]);
 
 async fn form(server: &TestServer, body: &str) -> Answer {
