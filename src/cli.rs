@@ -122,12 +122,20 @@ impl StoreArgs {
     ///
     /// Returns [`ConfigError`] if a URL and its file are both set, or if a file is unreadable or empty.
     pub fn resolve(&self) -> Result<StoreConfig, ConfigError> {
+        let redis = secret("REDIS_URL", self.redis_url.as_ref(), self.redis_url_file.as_ref())?;
+        Ok(StoreConfig { redis, ..self.resolve_database()? })
+    }
+
+    /// Returns the settings of the database alone, for commands that do without Redis.
+    ///
+    /// Returns [`ConfigError`] as [`resolve`](Self::resolve) does, but for the settings of Redis, which are not read.
+    pub fn resolve_database(&self) -> Result<StoreConfig, ConfigError> {
         let (owner, owner_file) =
             (self.migration_database_url.as_ref(), self.migration_database_url_file.as_ref());
         Ok(StoreConfig {
             database: secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())?,
             migration_database: secret("MIGRATION_DATABASE_URL", owner, owner_file)?,
-            redis: secret("REDIS_URL", self.redis_url.as_ref(), self.redis_url_file.as_ref())?,
+            redis: None,
             redis_key_prefix: self.redis_key_prefix.clone(),
             pool_max: self.db_pool_max,
             wait: Duration::from_secs(self.store_wait_seconds.into()),

@@ -1,7 +1,7 @@
-//! Settings of a service, resolved: every secret is read, every value is checked.
+//! Settings of a service, resolved: every secret is read.
 //!
-//! [`cli`](crate::cli) makes a [`Config`] from flags and environment variables. A program that embeds the service
-//! makes one itself.
+//! [`cli`](crate::cli) makes a [`Config`] from flags and environment variables, and checks each value. A program that
+//! embeds the service makes one itself, within the bounds that are named here.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -17,17 +17,17 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the Prometheus endpoint; `None` if metrics are not served.
     pub metrics: Option<SocketAddr>,
-    /// Issuer identifier (RFC 8414 section 2); `None` for `http://` and the address that is listened on.
+    /// Issuer identifier (RFC 8414 section 2), without trailing slash, query or fragment; `None` for `http://` and the address that is listened on.
     pub issuer: Option<String>,
     /// Locations and connection settings of the stores.
     pub stores: StoreConfig,
     /// Keys with which tokens are signed and verified.
     pub keys: KeyConfig,
-    /// Lifetime of a token, in seconds.
+    /// Lifetime of a token, in seconds: within [`TTL_SECONDS`](crate::domain::token::TTL_SECONDS).
     pub token_ttl_seconds: u32,
     /// bcrypt cost factor, 4 to 14.
     pub bcrypt_cost: u32,
-    /// Origins whose scripts may call the API.
+    /// Origins whose scripts may call the API, as browsers send them (RFC 6454).
     pub cors_origins: Vec<String>,
     /// Networks of the proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
@@ -80,7 +80,7 @@ pub struct StoreConfig {
     pub migration_database: Option<SecretString>,
     /// URL of Redis; `None` if it is not used.
     pub redis: Option<SecretString>,
-    /// Prefix of every key in Redis.
+    /// Prefix of every key in Redis, without braces.
     pub redis_key_prefix: String,
     /// Maximum number of pooled connections.
     pub pool_max: u32,

@@ -5,7 +5,7 @@
 //! its audit event are stored in one transaction.
 //!
 //! Its architecture is hexagonal: the core knows only traits, and everything that touches the outside world is an
-//! adapter. Each part is a crate of its own; this one re-exports them and wires them together.
+//! adapter. Each part is a crate of its own; this one wires them together and re-exports those that a program needs.
 //!
 //! ```text
 //! adapters::http ──▶ app ──▶ ports ◀── adapters::{memory, postgres, redis, crypto, system}

@@ -115,7 +115,8 @@ fn reload_keys(args: &ServeArgs, service: &Service) -> Result<(), StartError> {
 #[tokio::main(flavor = "current_thread")]
 async fn bootstrap(args: &BootstrapArgs) -> Result<(), StartError> {
     start_log(LogFormat::Text);
-    let administrator = wiring::bootstrap(&args.stores.resolve()?, args.bcrypt_cost, args.recover).await?;
+    let administrator =
+        wiring::bootstrap(&args.stores.resolve_database()?, args.bcrypt_cost, args.recover).await?;
     let (id, secret) = (administrator.client_id, administrator.client_secret.expose());
     print(&format!("client_id:     {id}\nclient_secret: {secret}\n"))
 }
@@ -123,7 +124,7 @@ async fn bootstrap(args: &BootstrapArgs) -> Result<(), StartError> {
 #[tokio::main(flavor = "current_thread")]
 async fn migrate(stores: &StoreArgs) -> Result<(), StartError> {
     start_log(LogFormat::Text);
-    wiring::migrate_tables(&stores.resolve()?).await?;
+    wiring::migrate_tables(&stores.resolve_database()?).await?;
     print("the tables are up to date\n")
 }
 

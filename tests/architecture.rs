@@ -39,15 +39,22 @@ fn relative(path: &Path) -> String {
     path.strip_prefix(root()).expect("below the root").to_str().expect("text").replace('\\', "/")
 }
 
-/// Returns the names in the tables of dependencies of a manifest, without those of its tests.
+/// Returns the packages in the tables of dependencies of a manifest, those of its tests included.
 fn dependencies(manifest: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut is_dependency = false;
     for line in manifest.lines() {
         if let Some(table) = line.strip_prefix('[') {
-            is_dependency = table.ends_with("dependencies]") && !table.contains("dev-dependencies");
-        } else if is_dependency && let Some((name, _)) = line.split_once([' ', '.', '=']) {
+            let table = table.trim_end_matches(']');
+            is_dependency = table.contains("dependencies");
+            // The table of a single dependency.
+            names.extend(table.split_once("dependencies.").map(|(_, name)| name.to_owned()));
+        } else if is_dependency && let Some((name, value)) = line.split_once([' ', '.', '=']) {
             names.push(name.to_owned());
+            // A renamed dependency.
+            let package = value.split_once("package").and_then(|(_, rest)| rest.split('"').nth(1));
+            names.extend(package.map(str::to_owned));
+            names.extend((name == "package").then(|| value.split('"').nth(1).map(str::to_owned)).flatten());
         }
     }
     names
@@ -90,13 +97,16 @@ fn every_way_to_write_a_dependency_is_seen() {
         "[dependencies]\nagentidp = { path = \"../../..\" }",
         "[build-dependencies]\npostgres.workspace = true",
         "[target.'cfg(unix)'.dependencies]\npostgres.workspace = true",
+        "[dev-dependencies]\npostgres.workspace = true",
+        "[dependencies.postgres]\nworkspace = true",
+        "[dependencies]\nstore = { package = \"agentidp-postgres\", path = \"../postgres\" }",
+        "[dependencies.store]\npackage = \"agentidp-postgres\"",
     ] {
         assert_eq!(forbidden("app", line).len(), 1, "{line}");
     }
     assert_eq!(forbidden("adapters/http", "[dependencies]\nports.workspace = true").len(), 1);
     assert_eq!(forbidden("domain", "[dependencies]\ntokio.workspace = true").len(), 1);
     assert!(forbidden("adapters/http", "[dependencies]\napp.workspace = true").is_empty());
-    assert!(forbidden("app", "[dev-dependencies]\nmemory.workspace = true").is_empty());
 }
 
 #[test]

@@ -41,9 +41,13 @@ pub fn tasks(app: &Arc<App>) -> Vec<Task> {
         task(FLUSH, RunOnce, "cannot write buffered audit events", app, |app| async move {
             app.audit_buffer.flush().await
         }),
-        task(FLUSH, RunOnce, "cannot deliver the messages of the outbox", app, |app| async move {
-            app.outbox_relay.relay().await
-        }),
+        task(
+            FLUSH,
+            RunOnce,
+            "cannot deliver messages of the outbox, such as revocations",
+            app,
+            |app| async move { app.outbox_relay.relay().await },
+        ),
         task(FLUSH, RunOnce, "cannot publish monthly usage", app, |app| async move {
             app.usage_publisher.publish().await
         }),

@@ -144,4 +144,34 @@ mod tests {
         let published: Vec<_> = (1..many).map(|place| notice(place).message).collect();
         assert_eq!(*cache.0.lock().expect("no panic"), published);
     }
+
+    /// Refuses everything.
+    struct Down;
+
+    #[async_trait]
+    impl MessageSink for Down {
+        fn topic(&self) -> Topic {
+            Topic::Revocations
+        }
+
+        async fn deliver(&self, _: &Message) -> Result<(), StoreError> {
+            Err(StoreError::Unavailable { store: "sink", source: "down".into() })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_fails_delays_no_other() {
+        for is_first in [true, false] {
+            let outbox = Arc::new(Entries(Mutex::new((1..=3).map(notice).collect())));
+            let cache = Arc::new(Cache::default());
+            let mut sinks: Vec<Arc<dyn MessageSink>> =
+                vec![Arc::new(Down), Arc::new(RevocationSink(cache.clone()))];
+            if !is_first {
+                sinks.reverse();
+            }
+            let relay = OutboxRelay { outbox, sinks };
+            relay.relay().await.expect_err("one is down");
+            assert_eq!(cache.0.lock().expect("no panic").len(), 3);
+        }
+    }
 }

@@ -60,7 +60,7 @@ pub struct Stores {
     pub retention: Arc<dyn Retention>,
     /// Usage counts.
     pub usage: Arc<dyn UsageStore>,
-    /// Outbox of revocation notices.
+    /// Transactional outbox.
     pub outbox: Arc<dyn Outbox>,
     /// Cache in which instances share revocations; `None` if no such cache is configured.
     pub revocation_cache: Option<Arc<dyn RevocationCache>>,

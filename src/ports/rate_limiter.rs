@@ -8,7 +8,7 @@ use super::store_error::StoreError;
 use domain::id::AgentId;
 use domain::rate::{RateDecision, network_of};
 
-/// Limits requests by the sliding window of [`domain::rate`](domain::rate).
+/// Limits requests by the sliding window of [`domain::rate`].
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
     /// Admits a request and counts it, or refuses it without counting it.

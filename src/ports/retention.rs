@@ -13,7 +13,7 @@ pub trait Retention: Send + Sync {
     /// Events are removed [`GRACE_DAYS`] after their keeping time:
     /// [`Organization::audit_keeping`](domain::organization::Organization::audit_keeping). A shortened
     /// retention takes effect only [`GRACE_DAYS`] after the change. Other data that a store keeps for a
-    /// limited time (revocations, assertions, counts of past months) is removed once that time has been over
+    /// limited time (revocations, assertions, messages of the outbox, counts of past months) is removed once that time has been over
     /// for [`CLOCK_SLACK_SECONDS`](domain::time::CLOCK_SLACK_SECONDS). A store that several instances
     /// share also judges by its own clock: if `now` is later than that clock, only what is past by both is
     /// removed.

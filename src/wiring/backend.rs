@@ -33,13 +33,19 @@ pub(super) trait Connections: Send + Sync {
     async fn close(&self);
 }
 
-/// Returns the backend of a database URL, by its scheme.
+/// Returns the backend of a database URL, by its scheme. `name` is the setting that has the URL.
 ///
 /// Returns [`ConfigError`] if no store has this scheme, or if the URL is malformed.
-pub(super) fn by_scheme(url: &SecretString, config: &StoreConfig) -> Result<Box<dyn Backend>, ConfigError> {
+pub(super) fn by_scheme(
+    name: &str,
+    url: &SecretString,
+    config: &StoreConfig,
+) -> Result<Box<dyn Backend>, ConfigError> {
     match url.expose_secret().split_once("://").map(|(scheme, _)| scheme) {
-        Some("postgres" | "postgresql") => Ok(Box::new(PostgresBackend::new(url, config)?)),
-        _ => Err(ConfigError::new("DATABASE_URL must begin with postgres://")),
+        Some("postgres" | "postgresql") => Ok(Box::new(PostgresBackend::new(name, url, config)?)),
+        _ => Err(ConfigError::new(format!(
+            "{name} must be a URL that begins with postgres:// or postgresql://"
+        ))),
     }
 }
 
@@ -58,7 +64,8 @@ impl OpenStores {
     ///
     /// Waits for the database if it is unavailable. Redis is not waited for.
     pub(super) async fn open(config: &StoreConfig, clock_source: &ClockSource) -> Result<Self, StartError> {
-        let backend = config.database.as_ref().map(|url| by_scheme(url, config)).transpose()?;
+        let backend =
+            config.database.as_ref().map(|url| by_scheme("DATABASE_URL", url, config)).transpose()?;
         if backend.is_none() && config.migration_database.is_some() {
             let reason = "MIGRATION_DATABASE_URL: set DATABASE_URL too, for the serving role";
             return Err(ConfigError::new(reason).into());

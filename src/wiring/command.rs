@@ -10,24 +10,28 @@ use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, g
 use crate::adapters::system::SystemClock;
 use crate::app::bootstrap::Administrator;
 use crate::app::{App, Settings};
-use crate::config::{ConfigError, StoreConfig};
+use crate::config::{
+    ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_TOKEN_TTL_SECONDS, StoreConfig,
+};
 use crate::domain::jwk::KeyType;
 
 /// Applies all missing migrations to the configured database.
 pub async fn migrate_tables(config: &StoreConfig) -> Result<(), StartError> {
     // Without a serving role, the owner of the tables is the only role.
     let owner_alone = StoreConfig { migration_database: None, ..config.clone() };
-    let (url, config) = match (&config.database, &config.migration_database) {
-        (Some(url), _) => (url, config),
-        (None, Some(owner)) => (owner, &owner_alone),
+    let (name, url, config) = match (&config.database, &config.migration_database) {
+        (Some(url), _) => ("DATABASE_URL", url, config),
+        (None, Some(owner)) => ("MIGRATION_DATABASE_URL", owner, &owner_alone),
         (None, None) => {
             return Err(needs_database("migrate", "in memory there is nothing to migrate").into());
         }
     };
-    by_scheme(url, config)?.migrate(config.wait).await
+    by_scheme(name, url, config)?.migrate(config.wait).await
 }
 
 /// Creates the organization `default` and its first administrator; another administrator if `recover`.
+///
+/// Nothing of this needs Redis, which is best left out of the settings.
 pub async fn bootstrap(
     config: &StoreConfig,
     bcrypt_cost: u32,
@@ -36,8 +40,7 @@ pub async fn bootstrap(
     if config.database.is_none() {
         return Err(needs_database("bootstrap", "in memory, `serve` creates the first administrator").into());
     }
-    let config = StoreConfig { redis: None, ..config.clone() };
-    let stores = OpenStores::open(&config, &machine_time()).await?;
+    let stores = OpenStores::open(config, &machine_time()).await?;
     let app = app_without_key(&stores, bcrypt_cost)?;
     let outcome = match recover {
         true => app.bootstrap.another_administrator().await,
@@ -58,8 +61,8 @@ fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartEr
     let settings = Settings {
         issuer,
         token_endpoint_audience: None,
-        token_ttl_seconds: 3600,
-        address_requests_per_minute: 600,
+        token_ttl_seconds: DEFAULT_TOKEN_TTL_SECONDS,
+        address_requests_per_minute: DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
     };
     Ok(core(stores, &machine_time(), signer, hasher, cursors, &settings))
 }

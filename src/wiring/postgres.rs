@@ -26,14 +26,14 @@ pub(super) struct PostgresBackend {
 }
 
 impl PostgresBackend {
-    /// Parses the URLs of the configured stores; `url` is the one that the service is served by.
-    pub(super) fn new(url: &SecretString, config: &StoreConfig) -> Result<Self, ConfigError> {
+    /// Parses the URL of the setting `name`, with the role that serves, and that of the configured owner.
+    pub(super) fn new(name: &str, url: &SecretString, config: &StoreConfig) -> Result<Self, ConfigError> {
         let settings = |name: &str, url: &SecretString| {
             PgSettings::parse(url).map_err(|error| ConfigError::new(format!("{name} {error}")))
         };
         let owner = config.migration_database.as_ref();
         Ok(Self {
-            database: settings("DATABASE_URL", url)?,
+            database: settings(name, url)?,
             owner: owner.map(|url| settings("MIGRATION_DATABASE_URL", url)).transpose()?,
             pool_max: usize::try_from(config.pool_max).unwrap_or(usize::MAX),
         })

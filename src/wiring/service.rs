@@ -189,7 +189,7 @@ async fn make_default_organization(app: &App, stores: &StoreConfig) -> Result<()
             outcome => Ok(outcome),
         }
     };
-    wait_for("the database", stores.wait, made, |error| !matches!(error, StoreError::Unavailable { .. }))
+    wait_for("PostgreSQL", stores.wait, made, |error| !matches!(error, StoreError::Unavailable { .. }))
         .await??;
     Ok(())
 }

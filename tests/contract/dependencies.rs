@@ -8,11 +8,10 @@ use agentidp::ports::token_store::{Dependency, IssueError, TokenIssue};
 
 use crate::fixtures::*;
 
-contract!([memory, postgres, resilient, resilient_postgres] [
+contract!([memory, postgres, fallback, fallback_postgres] [
     a_token_may_depend_on_many_agents_of_many_organizations,
     nothing_is_issued_once_something_that_it_depends_on_has_changed,
     no_token_is_issued_after_the_answer_to_a_kill_of_what_it_depends_on,
-    tokens_that_depend_on_one_another_s_clients_are_all_issued,
 ]);
 
 fn on(agent: &Agent) -> Dependency {
@@ -93,23 +92,5 @@ async fn no_token_is_issued_after_the_answer_to_a_kill_of_what_it_depends_on(sto
         kill.await.expect("no panic").expect("changed");
         let outcome = stores.tokens.issue(request()).await;
         assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "round {round}: {outcome:?}");
-    }
-}
-
-/// Rows are locked in one order, so that requests which need the same rows never block each other for good.
-async fn tokens_that_depend_on_one_another_s_clients_are_all_issued(stores: Stores) {
-    let (one, other) = (stores.agent().await, stores.agent().await);
-    let clients = [(&one, stores.credential(&one).await), (&other, stores.credential(&other).await)];
-    for round in 1..=ROUNDS {
-        let callers = (0..RACERS).map(|racer| {
-            let (client, credential) = &clients[racer % 2];
-            let depends_on = vec![on(clients[(racer + 1) % 2].0)];
-            let issue = TokenIssue { depends_on, ..issue(client, credential) };
-            let tokens = stores.tokens.clone();
-            async move { tokens.issue(issue).await }
-        });
-        for outcome in race(callers).await {
-            outcome.unwrap_or_else(|error| panic!("round {round}: {error}"));
-        }
     }
 }

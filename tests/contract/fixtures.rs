@@ -101,12 +101,12 @@ pub async fn in_redis_at(
 }
 
 /// Stores in memory and Redis, joined by the fallback decorators.
-pub async fn resilient() -> Stores {
+pub async fn fallback() -> Stores {
     beside_redis(memory().await).await
 }
 
 /// Stores in PostgreSQL and Redis, joined by the fallback decorators.
-pub async fn resilient_postgres() -> Stores {
+pub async fn fallback_postgres() -> Stores {
     beside_redis(postgres().await).await
 }
 

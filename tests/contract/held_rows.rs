@@ -1,6 +1,9 @@
 //! Rows and advisory locks held by another transaction.
 //! No token is issued past a waiting revocation, and a request that waits in vain fails alone.
 
+use std::sync::Arc;
+
+use agentidp::adapters::postgres::Postgres;
 use agentidp::domain::agent::{Agent, AgentChange, Version};
 use agentidp::domain::audit::{AuditAction, Authority};
 use agentidp::domain::id::{OrganizationId, TokenId};
@@ -8,13 +11,14 @@ use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::scope::ManagementScopes;
 use agentidp::domain::tenancy::Tenancy;
-use agentidp::ports::agent_store::InsertAgentError;
+use agentidp::ports::agent_store::{AgentStore as _, InsertAgentError};
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::{Dependency, IssueError, Revocation, TokenIssue};
+use agentidp::ports::token_store::{Dependency, IssueError, Revocation, TokenIssue, TokenStore as _};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::fixtures::*;
+use crate::servers::SERVES;
 
 /// Returns the advisory lock key of the agent's organization.
 /// The SQL function `organization_gate` computes the same key.
@@ -69,6 +73,43 @@ async fn overtakes_no_kill(stores: &Stores, killed: &Agent, issue: TokenIssue) {
 
     kill.await.expect("no panic").expect("suspended");
     token.await.expect("no panic").expect_err("the kill came first");
+}
+
+/// Tokens of two organizations depend on each other's clients, on two instances, while both clients are killed: locks
+/// are taken in one order, so that no kill is the victim of a deadlock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn kills_of_clients_that_depend_on_each_other_never_deadlock() {
+    let stores = postgres().await;
+    let instance = || Postgres::new(&stores.database().settings(SERVES), 8).expect("a pool");
+    let instances = [Arc::new(instance()), Arc::new(instance())];
+    for round in 1..=ROUNDS {
+        let clients = [stores.agent().await, stores.agent().await];
+        let credentials = [stores.credential(&clients[0]).await, stores.credential(&clients[1]).await];
+        let mut tokens = Vec::new();
+        for racer in 0..4 * RACERS {
+            let (client, other) = (&clients[racer % 2], &clients[(racer + 1) % 2]);
+            let depends_on = vec![Dependency { agent: other.id, revision: other.revision }];
+            let issue = TokenIssue { depends_on, ..issue(client, &credentials[racer % 2]) };
+            let instance = instances[racer / 2 % 2].clone();
+            tokens.push(tokio::spawn(async move { instance.issue(issue).await }));
+        }
+        let kills = [0, 1].map(|place| {
+            let (instance, before) = (instances[place].clone(), clients[place].clone());
+            let killed = before.with_tokens_revoked(NOON).expect("not decommissioned");
+            tokio::spawn(async move { instance.update(&before, &killed, unchecked(&[])).await })
+        });
+        for kill in kills {
+            kill.await.expect("no panic").unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+        for token in tokens {
+            // Issued before both kills, or refused.
+            let outcome = token.await.expect("no panic");
+            assert!(
+                matches!(outcome, Ok(()) | Err(IssueError::NoLongerAllowed)),
+                "round {round}: {outcome:?}"
+            );
+        }
+    }
 }
 
 /// The change has already checked its caller, which belongs to another organization than its target.

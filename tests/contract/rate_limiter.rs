@@ -5,7 +5,7 @@ use agentidp::ports::rate_limiter::RateKey;
 
 use crate::fixtures::*;
 
-contract!([memory, redis, redis_cluster, resilient] [
+contract!([memory, redis, redis_cluster, fallback] [
     exactly_the_limit_passes_however_many_race,
     keys_do_not_share_an_allowance,
     it_answers_as_the_sliding_window_of_the_domain,

@@ -148,6 +148,10 @@ async fn filters_are_read_strictly_and_hold(wiring: Wiring) {
         ("action=x&outcome=y&resourceType=z", vec!["action", "outcome", "resourceType"]),
         ("agentId=x&resourceId=y", vec!["agentId", "resourceId"]),
         ("fromDate=2026-01-02T00:00:00Z&toDate=2026-01-01T00:00:00Z", vec!["fromDate"]),
+        (
+            "fromDate=2026-01-02T00:00:00Z&toDate=2026-01-01T00:00:00Z&limit=0&x=1",
+            vec!["fromDate", "limit", "x"],
+        ),
         ("fromDate=2026-01-02T00:00:00", vec!["fromDate"]),
         ("toDate=300000-01-01T00:00:00Z", vec!["toDate"]),
     ] {

@@ -98,7 +98,13 @@ async fn wrong_settings_stop_the_start_with_one_clear_line() {
         (&["--database-url", "mysql://h/d", "--jwt-private-key", "x"], "JWT_PRIVATE_KEY"),
         (&["--database-url", "postgres://h/d"], "JWT_PRIVATE_KEY is needed"),
         (&["--migration-database-url", "postgres://h/d"], "DATABASE_URL"),
-        (&["migrate", "--database-url", "mysql://h/d"], "DATABASE_URL"),
+        (
+            &["migrate", "--database-url", "mysql://h/d"],
+            "DATABASE_URL must be a URL that begins with postgres",
+        ),
+        (&["migrate", "--migration-database-url", "mysql://h/d"], "MIGRATION_DATABASE_URL must be"),
+        (&["migrate", "--redis-url-file", "/nowhere"], "DATABASE_URL"),
+        (&["bootstrap", "--redis-url-file", "/nowhere"], "bootstrap needs PostgreSQL"),
         (&["--metrics-addr", "192.0.2.1:1", "--port", "0"], "METRICS_ADDR"),
         (&["--host", "192.0.2.1"], "HOST"),
         (&["migrate"], "DATABASE_URL"),
@@ -194,14 +200,14 @@ async fn a_wrong_secret_costs_no_bcrypt() {
     let unknown = reqwest::get(format!("{}/api/v1/agents/x/y/z", running.address)).await;
     assert_eq!(unknown.expect("an answer").status(), 404);
     let told = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
-    let told = told.expect("text");
+    let text = told.expect("text");
     for line in [
         r#"agentidp_http_requests_total{class="4xx",path="/api/v1/token"} 2"#,
         r#"agentidp_http_requests_total{class="4xx",path="other"} 1"#,
         r#"agentidp_http_requests_total{class="2xx",path="/api/v1/agents/{agentId}"} 0"#,
         r#"agentidp_http_request_seconds_count{path="/api/v1/token"} 2"#,
     ] {
-        assert!(told.lines().any(|one| one == line), "{line} is missing in {told}");
+        assert!(text.lines().any(|one| one == line), "{line} is missing in {text}");
     }
     let elsewhere = reqwest::get(format!("{}/metrics", running.address)).await.expect("an answer");
     assert_eq!(elsewhere.status(), 404, "only on its own listener");

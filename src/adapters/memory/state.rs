@@ -71,7 +71,7 @@ pub(super) struct State {
     pub monthly: HashMap<(AgentId, Month), u32>,
     /// Tallies that are not settled yet.
     pub tallies: HashMap<String, OpenTally>,
-    /// Notices that are not published yet, oldest first.
+    /// Messages that are not delivered yet, oldest first.
     pub outbox: VecDeque<Pending>,
     pub last_message: i64,
 }

@@ -15,10 +15,12 @@ use super::rows::events::{EventColumns, INSERT_EVENTS};
 use super::store::Postgres;
 use domain::audit::{AuditEvent, Authority};
 use domain::id::{AgentId, OrganizationId};
+use domain::names::name_of;
 use domain::scope::ManagementScope;
 use domain::time::Timestamp;
 use domain::token::{RevocationNotice, RevocationTarget};
 use ports::error_chain::error_chain;
+use ports::outbox::Topic;
 use ports::store_error::StoreError;
 use ports::write::{CallerRevoked, Write};
 use shares::Place;
@@ -34,7 +36,7 @@ SELECT pg_xact_status($1::text::xid8) AS fate";
 
 const NOTIFY: &str = "\
 -- change.notify
-INSERT INTO outbox (topic, kind, subject_id, generation, remembered_until) VALUES ('revocations', $1, $2, $3, $4)";
+INSERT INTO outbox (topic, kind, subject_id, generation, remembered_until) VALUES ($1, $2, $3, $4, $5)";
 
 /// Serializes changes that could remove the last administrator.
 const LOCK_ADMINISTRATORS: &str = "\
@@ -253,7 +255,10 @@ impl Transaction<'_> {
                 ("organization", id.0, Some(signed(generation)))
             }
         };
-        self.execute(NOTIFY, &[&kind, &subject, &generation, &SqlTimestamp(notice.until)]).await.map(drop)
+        let topic = name_of(&Topic::ALL, &Topic::Revocations);
+        self.execute(NOTIFY, &[&topic, &kind, &subject, &generation, &SqlTimestamp(notice.until)])
+            .await
+            .map(drop)
     }
 
     /// Records the events of the transaction.

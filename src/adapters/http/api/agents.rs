@@ -153,9 +153,9 @@ input! {
 impl Input for CreateAgentRequest {
     type Value = app::agents::NewAgent;
 
-    fn accept(self, _: &mut Fields) -> Option<Self::Value> {
+    fn accept(self) -> Self::Value {
         let Self { organization, email, agent_type, version, capabilities, owner, deployment_env } = self;
-        Some(Self::Value { organization, email, agent_type, version, capabilities, owner, deployment_env })
+        Self::Value { organization, email, agent_type, version, capabilities, owner, deployment_env }
     }
 }
 
@@ -175,15 +175,15 @@ input! {
 impl Input for UpdateAgentRequest {
     type Value = AgentChange;
 
-    fn accept(self, _: &mut Fields) -> Option<AgentChange> {
-        Some(AgentChange {
+    fn accept(self) -> AgentChange {
+        AgentChange {
             agent_type: self.agent_type,
             version: self.version,
             capabilities: self.capabilities,
             owner: self.owner,
             deployment_env: self.deployment_env,
             is_active: self.status.map(|status| status == SettableStatus::Active),
-        })
+        }
     }
 }
 
@@ -248,10 +248,10 @@ struct AgentsRequest {
 impl Input for AgentsQuery {
     type Value = AgentsRequest;
 
-    fn accept(self, _: &mut Fields) -> Option<AgentsRequest> {
+    fn accept(self) -> AgentsRequest {
         let Self { page, limit, owner, agent_type, status, organization } = self;
         let filter = AgentFilter { owner, agent_type, status };
-        Some(AgentsRequest { organization, filter, page: page_of(page, limit) })
+        AgentsRequest { organization, filter, page: page_of(page, limit) }
     }
 }
 

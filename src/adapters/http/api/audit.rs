@@ -10,7 +10,7 @@ use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
 use crate::extract::values::Number;
 use crate::extract::wire::{EnumName, Instant, PathId};
-use crate::extract::{Fields, Input, Query, input};
+use crate::extract::{Input, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, Operation, Tag, operation};
 use app::audit::{AuditError, AuditRequest};
@@ -76,12 +76,17 @@ input! {
         /// `nextCursor` of the previous page
         optional "cursor" cursor: String,
     }
+    check fields {
+        if from.flatten().zip(to.flatten()).is_some_and(|(from, to)| from > to) {
+            fields.field_error("fromDate", "must not be after toDate");
+        }
+    }
 }
 
 impl Input for AuditEventsQuery {
     type Value = AuditRequest;
 
-    fn accept(self, fields: &mut Fields) -> Option<AuditRequest> {
+    fn accept(self) -> AuditRequest {
         let Self {
             actor,
             action,
@@ -94,11 +99,8 @@ impl Input for AuditEventsQuery {
             limit,
             cursor,
         } = self;
-        if from.zip(to).is_some_and(|(from, to)| from > to) {
-            fields.field_error("fromDate", "must not be after toDate");
-        }
         let filter = AuditFilter { actor, action, outcome, resource_type, resource_id, from, to };
-        Some(AuditRequest { organization, filter, cursor, limit: limit.0 })
+        AuditRequest { organization, filter, cursor, limit: limit.0 }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
 use crate::extract::values::{Future, Number};
 use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
-use crate::extract::{Fields, Input, JsonBody, Query, input};
+use crate::extract::{Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::oauth::jwk::Jwk;
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
@@ -140,25 +140,31 @@ input! {
         /// When the credential expires; no expiry if omitted
         optional "expiresAt" expires_at: Future,
     }
+    check fields {
+        if let (Some(kind), Some(key)) = (kind, &public_key) {
+            match (kind.unwrap_or(CredentialType::ClientSecret), key) {
+                (CredentialType::ClientSecret, Some(_)) => {
+                    fields.field_error("publicKey", "goes with \"type\": \"public_key\" only");
+                }
+                (CredentialType::PublicKey, None) => fields.field_error("publicKey", "is missing"),
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Input for CreateCredentialRequest {
     type Value = NewCredential;
 
-    fn accept(self, fields: &mut Fields) -> Option<NewCredential> {
-        let kind = match (self.kind.unwrap_or(CredentialType::ClientSecret), self.public_key) {
-            (CredentialType::ClientSecret, None) => NewCredentialKind::Secret,
-            (CredentialType::PublicKey, Some(key)) => NewCredentialKind::Key(key),
-            (CredentialType::ClientSecret, Some(_)) => {
-                fields.field_error("publicKey", "goes with \"type\": \"public_key\" only");
-                return None;
+    fn accept(self) -> NewCredential {
+        let kind = match self.kind {
+            // The key is there, because its type is asked for.
+            Some(CredentialType::PublicKey) => {
+                self.public_key.map_or(NewCredentialKind::Secret, NewCredentialKind::Key)
             }
-            (CredentialType::PublicKey, None) => {
-                fields.field_error("publicKey", "is missing");
-                return None;
-            }
+            Some(CredentialType::ClientSecret) | None => NewCredentialKind::Secret,
         };
-        Some(NewCredential { kind, expires_at: self.expires_at.map(|at| at.0) })
+        NewCredential { kind, expires_at: self.expires_at.map(|at| at.0) }
     }
 }
 
@@ -177,12 +183,12 @@ input! {
 impl Input for RotateCredentialRequest {
     type Value = Rotation;
 
-    fn accept(self, _: &mut Fields) -> Option<Rotation> {
-        Some(Rotation {
+    fn accept(self) -> Rotation {
+        Rotation {
             expires_at: self.expires_at.map(|at| at.0),
             grace_seconds: self.grace_seconds.0,
             revoke_tokens: self.revoke_tokens,
-        })
+        }
     }
 }
 
@@ -200,8 +206,8 @@ input! {
 impl Input for CredentialsQuery {
     type Value = (Option<CredentialStatus>, PageRequest);
 
-    fn accept(self, _: &mut Fields) -> Option<Self::Value> {
-        Some((self.status, page_of(self.page, self.limit)))
+    fn accept(self) -> Self::Value {
+        (self.status, page_of(self.page, self.limit))
     }
 }
 

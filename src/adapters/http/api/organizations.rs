@@ -126,14 +126,14 @@ input! {
 impl Input for CreateOrganizationRequest {
     type Value = NewOrganization;
 
-    fn accept(self, _: &mut Fields) -> Option<NewOrganization> {
-        Some(NewOrganization {
+    fn accept(self) -> NewOrganization {
+        NewOrganization {
             name: self.name,
             slug: self.slug,
             plan: self.plan.unwrap_or(Plan::Free),
             resources: self.resources.map(|resources| resources.0).unwrap_or_default(),
             overrides: self.limits.unwrap_or_default(),
-        })
+        }
     }
 }
 
@@ -153,14 +153,14 @@ input! {
 impl Input for UpdateOrganizationRequest {
     type Value = OrganizationChange;
 
-    fn accept(self, _: &mut Fields) -> Option<OrganizationChange> {
-        Some(OrganizationChange {
+    fn accept(self) -> OrganizationChange {
+        OrganizationChange {
             name: self.name,
             plan: self.plan,
             status: self.status,
             resources: self.resources.map(|resources| resources.0),
             overrides: self.limits,
-        })
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `page` and `limit` of lists.
 
 use crate::extract::values::Number;
-use crate::extract::{Fields, Input, input};
+use crate::extract::{Input, input};
 use domain::page::PageRequest;
 
 /// Number of a page.
@@ -31,7 +31,7 @@ input! {
 impl Input for PageQuery {
     type Value = PageRequest;
 
-    fn accept(self, _: &mut Fields) -> Option<PageRequest> {
-        Some(page_of(self.page, self.limit))
+    fn accept(self) -> PageRequest {
+        page_of(self.page, self.limit)
     }
 }

@@ -8,7 +8,7 @@ use super::organizations::limit_value;
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
 use crate::extract::wire::{EnumName, PathId};
-use crate::extract::{Fields, Input, Query, input};
+use crate::extract::{Input, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, Operation, Tag, operation};
 use app::usage::{UsageError, UsageReport};
@@ -46,8 +46,8 @@ input! {
 impl Input for UsageQuery {
     type Value = Option<AgentId>;
 
-    fn accept(self, _: &mut Fields) -> Option<Self::Value> {
-        Some(self.client.map(|client| client.0))
+    fn accept(self) -> Self::Value {
+        self.client.map(|client| client.0)
     }
 }
 

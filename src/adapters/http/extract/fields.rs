@@ -29,9 +29,8 @@ impl Fields {
     pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<FieldError>> {
         let declared = T::read(&mut self);
         self.refuse_rest();
-        let declared = declared.filter(|_| self.field_errors.is_empty());
-        match declared.and_then(|declared| declared.accept(&mut self)) {
-            Some(value) if self.field_errors.is_empty() => Ok(value),
+        match declared {
+            Some(declared) if self.field_errors.is_empty() => Ok(declared.accept()),
             _ => Err(self.field_errors),
         }
     }

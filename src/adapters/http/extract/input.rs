@@ -36,8 +36,8 @@ pub trait Input: Declared {
     /// Type that the use case takes.
     type Value: Send;
 
-    /// Converts the fields, and checks what concerns several of them. `None` only if an error was recorded.
-    fn accept(self, fields: &mut Fields) -> Option<Self::Value>;
+    /// Converts the fields, all of which are valid.
+    fn accept(self) -> Self::Value;
 }
 
 /// Returns a schema with a field's description and default.
@@ -51,10 +51,11 @@ pub fn described(
         MetaSchemaRef::Inline(schema) => {
             MetaSchemaRef::Inline(Box::new(MetaSchema { description, default, ..*schema }))
         }
-        reference if description.is_none() => reference,
+        reference if description.is_none() && default.is_none() => reference,
         // Other members of a schema with a reference are ignored, so that the reference needs a schema of its own.
         reference => MetaSchemaRef::Inline(Box::new(MetaSchema {
             description,
+            default,
             all_of: vec![reference],
             ..MetaSchema::ANY
         })),
@@ -63,7 +64,9 @@ pub fn described(
 
 /// Declares the fields of an input: `required`, `optional`, or `defaulted` to the value after `=`.
 ///
-/// The declaration becomes a struct of that name, with one member a field.
+/// The declaration becomes a struct of that name, with one member a field. A block after `check fields` holds the rules
+/// between fields. It runs even if a field is invalid, so that all errors are reported at once: each member is `None`
+/// if it is invalid, and an optional one is `Some(None)` if it is absent.
 macro_rules! input {
     (
         $(#[doc = $summary:literal])+
@@ -73,6 +76,7 @@ macro_rules! input {
                 $kind:ident $wire:literal $member:ident: $type:ty $(= $default:expr)?
             ),+ $(,)?
         }
+        $(check $fields:ident $check:block)?
     ) => {
         $(#[doc = $summary])+
         $vis struct $name {
@@ -104,6 +108,10 @@ macro_rules! input {
 
             fn read(fields: &mut $crate::extract::Fields) -> Option<Self> {
                 $(let $member = input!(@read $kind fields $wire $type $(, $default)?);)+
+                $({
+                    let $fields = &mut *fields;
+                    $check
+                })?
                 Some(Self { $($member: $member?),+ })
             }
         }

@@ -143,7 +143,10 @@ async fn write(
             Err(QueryError::Rejected(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
             Err(QueryError::Rejected(error))
                 if is_row_error(&error)
-                    && (patient.is_some() || error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE))
+                    && (patient.is_some()
+                        || error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE)
+                        // Without dependencies, all requests behind a gate wait for the same lock.
+                        || batch.iter().any(|(issue, _)| !issue.depends_on.is_empty()))
                     && batch.len() > 1
                     && Instant::now() < ends =>
             {

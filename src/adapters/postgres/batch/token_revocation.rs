@@ -16,6 +16,8 @@ use crate::pool::statement::{Parameter, QueryError};
 use crate::rows::codec::SqlTimestamp;
 use crate::rows::events::{EventColumns, INSERT_EVENTS};
 use domain::audit::AuditEvent;
+use domain::names::name_of;
+use ports::outbox::Topic;
 use ports::store_error::StoreError;
 use ports::token_store::Revocation;
 
@@ -23,6 +25,7 @@ use ports::token_store::Revocation;
 ///
 /// A token that is revoked twice in a batch has one event.
 static REVOKE: LazyLock<String> = LazyLock::new(|| {
+    let topic = name_of(&Topic::ALL, &Topic::Revocations);
     format!(
         "\
 -- token_store.revoke
@@ -35,7 +38,7 @@ WITH revoked AS (
     RETURNING token_id, remembered_until
 ), told AS (
     INSERT INTO outbox (topic, kind, subject_id, remembered_until)
-    SELECT 'revocations', 'token', token_id, remembered_until FROM revoked
+    SELECT '{topic}', 'token', token_id, remembered_until FROM revoked
 )
 {INSERT_EVENTS}
 JOIN (SELECT DISTINCT ON (token_id) token_id, event_id

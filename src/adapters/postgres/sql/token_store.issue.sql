@@ -24,7 +24,11 @@ depended AS MATERIALIZED (
 -- writer could starve while other transactions share its row in turn. At a gate (the organization's advisory lock)
 -- PostgreSQL queues fairly, so no waiter is overtaken.
 gate AS MATERIALIZED (
-    SELECT gate FROM (SELECT gate FROM asked UNION SELECT gate FROM depended ORDER BY gate) AS gates WHERE {passes}
+    SELECT gate
+    -- DISTINCT keeps the locks out of the subquery, so that they are taken in order.
+    FROM (SELECT DISTINCT gate FROM (SELECT gate FROM asked UNION ALL SELECT gate FROM depended) AS each ORDER BY gate)
+        AS gates
+    WHERE {passes}
 ),
 organization AS MATERIALIZED (
     SELECT organization_id, status, revision, plan, max_tokens_per_month FROM organizations
@@ -123,6 +127,12 @@ recorded AS (
         ip_address, user_agent, metadata::json, occurred_at
     FROM passed
 )
--- If a request was not judged, something that it depends on is locked, or does not exist.
-SELECT asked.place, asked.gate, judged.holds, judged.is_spent, judged.quota, passed.place IS NOT NULL AS is_issued
+-- If a request was not judged, something that it depends on is locked, or does not exist. Its gate is then that of an
+-- agent whose row is missing, unless it is the client's own.
+SELECT asked.place,
+    CASE WHEN EXISTS (SELECT FROM credential c WHERE c.credential_id = asked.credential_id) THEN
+        COALESCE((SELECT min(d.gate) FROM depended d LEFT JOIN agent USING (agent_id)
+            WHERE d.place = asked.place AND agent.agent_id IS NULL), asked.gate)
+    ELSE asked.gate END AS gate,
+    judged.holds, judged.is_spent, judged.quota, passed.place IS NOT NULL AS is_issued
 FROM asked LEFT JOIN judged USING (place) LEFT JOIN passed USING (place)
