@@ -1,5 +1,7 @@
 //! All routes: the operations of the API, and the pages that describe them.
 
+use std::collections::HashMap;
+
 use hyper::body::Bytes;
 use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::header;
@@ -62,14 +64,16 @@ fn page(media: &'static str, body: String) -> impl poem::Endpoint<Output = Respo
 
 /// The routes of the service, by the path of a request.
 pub struct Routes {
-    known: Vec<Route>,
+    /// Routes whose template is their path.
+    fixed: HashMap<String, Route>,
+    /// Routes with parameters.
+    templates: Vec<Route>,
     /// Stands for every path without a route.
     unknown: Route,
 }
 
 /// A route: one path template, with its methods and metrics.
 pub struct Route {
-    segments: Vec<String>,
     /// The path template.
     pub template: String,
     /// Methods of the path, for the `Allow` header of a 405 response.
@@ -80,17 +84,22 @@ pub struct Route {
 
 impl Route {
     fn new(template: &str, methods: Vec<String>) -> Self {
-        Self {
-            segments: template.split('/').map(str::to_owned).collect(),
-            template: template.to_owned(),
-            methods,
-            metrics: RouteMetrics::new(template),
-        }
+        Self { template: template.to_owned(), methods, metrics: RouteMetrics::new(template) }
     }
 
-    fn matches(&self, asked: &[&str]) -> bool {
-        self.segments.len() == asked.len()
-            && self.segments.iter().zip(asked).all(|(known, asked)| known.starts_with('{') || known == asked)
+    fn has_parameters(&self) -> bool {
+        self.template.contains('{')
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let (mut known, mut asked) = (self.template.split('/'), path.split('/'));
+        loop {
+            match (known.next(), asked.next()) {
+                (None, None) => return true,
+                (Some(known), Some(asked)) if known.starts_with('{') || known == asked => {}
+                _ => return false,
+            }
+        }
     }
 }
 
@@ -99,14 +108,16 @@ impl Routes {
         let paths = document["paths"].as_object().into_iter().flatten();
         let operations = paths.map(|(path, item)| Route::new(path, methods(item.as_object())));
         let page = |path| Route::new(path, vec!["GET".to_owned(), "HEAD".to_owned()]);
-        let known = operations.chain(pages.map(page)).collect();
-        Self { known, unknown: Route::new("other", Vec::new()) }
+        let (templates, fixed): (Vec<_>, Vec<_>) =
+            operations.chain(pages.map(page)).partition(Route::has_parameters);
+        let fixed = fixed.into_iter().map(|route| (route.template.clone(), route)).collect();
+        Self { fixed, templates, unknown: Route::new("other", Vec::new()) }
     }
 
     /// Returns the route of this path.
     pub fn of_path(&self, path: &str) -> &Route {
-        let asked: Vec<&str> = path.split('/').collect();
-        self.known.iter().find(|route| route.matches(&asked)).unwrap_or(&self.unknown)
+        let of_template = || self.templates.iter().find(|route| route.matches(path));
+        self.fixed.get(path).or_else(of_template).unwrap_or(&self.unknown)
     }
 }
 
