@@ -76,6 +76,7 @@ pub struct Routes {
 pub struct Route {
     /// The path template.
     pub template: String,
+    literals: Vec<String>,
     /// Methods of the path, for the `Allow` header of a 405 response.
     pub methods: Vec<String>,
     /// Metrics of the path.
@@ -84,23 +85,37 @@ pub struct Route {
 
 impl Route {
     fn new(template: &str, methods: Vec<String>) -> Self {
-        Self { template: template.to_owned(), methods, metrics: RouteMetrics::new(template) }
-    }
-
-    fn has_parameters(&self) -> bool {
-        self.template.contains('{')
-    }
-
-    fn matches(&self, path: &str) -> bool {
-        let (mut known, mut asked) = (self.template.split('/'), path.split('/'));
-        loop {
-            match (known.next(), asked.next()) {
-                (None, None) => return true,
-                (Some(known), Some(asked)) if known.starts_with('{') || known == asked => {}
-                _ => return false,
-            }
+        Self {
+            template: template.to_owned(),
+            literals: literals(template),
+            methods,
+            metrics: RouteMetrics::new(template),
         }
     }
+
+    /// Returns whether the path has this template. A parameter is anything but a slash.
+    fn matches(&self, path: &str) -> bool {
+        let (first, others) = self.literals.split_first().expect("a template has a first part");
+        let mut rest = path.strip_prefix(first.as_str());
+        for literal in others {
+            rest = rest.and_then(|rest| {
+                let end = rest.find('/').unwrap_or(rest.len());
+                rest[end..].strip_prefix(literal.as_str())
+            });
+        }
+        rest.is_some_and(str::is_empty)
+    }
+}
+
+/// Returns what stands before, between and after the parameters of a path template.
+fn literals(template: &str) -> Vec<String> {
+    let parts = template.split('{').enumerate();
+    parts
+        .map(|(place, part)| match place {
+            0 => part.to_owned(),
+            _ => part.split_once('}').map(|(_, literal)| literal.to_owned()).unwrap_or_default(),
+        })
+        .collect()
 }
 
 impl Routes {
@@ -109,7 +124,7 @@ impl Routes {
         let operations = paths.map(|(path, item)| Route::new(path, methods(item.as_object())));
         let page = |path| Route::new(path, vec!["GET".to_owned(), "HEAD".to_owned()]);
         let (templates, fixed): (Vec<_>, Vec<_>) =
-            operations.chain(pages.map(page)).partition(Route::has_parameters);
+            operations.chain(pages.map(page)).partition(|route| route.literals.len() > 1);
         let fixed = fixed.into_iter().map(|route| (route.template.clone(), route)).collect();
         Self { fixed, templates, unknown: Route::new("other", Vec::new()) }
     }
@@ -129,4 +144,29 @@ fn methods(item: Option<&Map<String, Value>>) -> Vec<String> {
     }
     methods.sort();
     methods
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_the_template_whose_parameters_hold_no_slash() {
+        let route = Route::new("/agents/{agentId}/credentials/{credentialId}", Vec::new());
+        for path in ["/agents/a/credentials/b", "/agents//credentials/", "/agents/a/credentials/b%2Fc"] {
+            assert!(route.matches(path), "{path}");
+        }
+        for path in [
+            "/agents/a/credentials",
+            "/agents/a/credentials/b/",
+            "/agents/a/b/credentials/c",
+            "/agents/a/credentialsx/b",
+            "/x/agents/a/credentials/b",
+            "",
+        ] {
+            assert!(!route.matches(path), "{path}");
+        }
+        let (one, other) = (Route::new("/a/{b}", Vec::new()), Route::new("/a/{b}/c", Vec::new()));
+        assert!(one.matches("/a/x") && !one.matches("/a/x/c") && other.matches("/a/x/c"));
+    }
 }
