@@ -10,7 +10,7 @@ use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
-use tracing::{Instrument as _, Span, info_span};
+use tracing::{Instrument as _, Span, debug_span};
 
 use super::error::{ApiError, Code};
 use super::extract::context::HttpContext;
@@ -90,7 +90,8 @@ impl HttpApi {
         let (method, path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
 
         let route = self.routes.of_path(&path);
-        let span = info_span!("request", request_id = context.id, %method, path = route.template);
+        // At `info`, writing the span down would cost a tenth of what the cheapest request costs.
+        let span = debug_span!("request", request_id = context.id, %method, path = route.template);
 
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, info_span};
+use tracing::{Instrument as _, Span, debug_span};
 
 use crate::pool::connect::Connector;
 use crate::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
@@ -109,7 +109,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 /// The statement is named by its first line.
 fn batch_span<'a>(sql: &str, requests: impl ExactSizeIterator<Item = &'a Span>) -> Span {
     let statement = sql.lines().next().unwrap_or_default().trim_start_matches("-- ");
-    let span = info_span!("batch", statement, size = requests.len());
+    let span = debug_span!("batch", statement, size = requests.len());
     for request in requests {
         span.follows_from(request);
     }
