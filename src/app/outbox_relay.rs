@@ -145,6 +145,20 @@ mod tests {
         assert_eq!(*cache.0.lock().expect("no panic"), published);
     }
 
+    /// An outbox that gives every sink the same messages.
+    struct Kept(Vec<Pending>);
+
+    #[async_trait]
+    impl Outbox for Kept {
+        async fn pending(&self, _: Topic, _: u32) -> Result<Vec<Pending>, StoreError> {
+            Ok(self.0.clone())
+        }
+
+        async fn remove(&self, _: &[Sequence]) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
     /// Refuses everything.
     struct Down;
 
@@ -162,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn a_sink_that_fails_delays_no_other() {
         for is_first in [true, false] {
-            let outbox = Arc::new(Entries(Mutex::new((1..=3).map(notice).collect())));
+            let outbox = Arc::new(Kept((1..=3).map(notice).collect()));
             let cache = Arc::new(Cache::default());
             let mut sinks: Vec<Arc<dyn MessageSink>> =
                 vec![Arc::new(Down), Arc::new(RevocationSink(cache.clone()))];
