@@ -49,12 +49,11 @@ fn dependencies(manifest: &str) -> Vec<String> {
             is_dependency = table.contains("dependencies");
             // The table of a single dependency.
             names.extend(table.split_once("dependencies.").map(|(_, name)| name.to_owned()));
-        } else if is_dependency && let Some((name, value)) = line.split_once([' ', '.', '=']) {
+        } else if is_dependency && let Some((name, _)) = line.split_once([' ', '.', '=']) {
             names.push(name.to_owned());
-            // A renamed dependency.
-            let package = value.split_once("package").and_then(|(_, rest)| rest.split('"').nth(1));
+            // The package of a renamed dependency.
+            let package = line.split_once("package = \"").and_then(|(_, rest)| rest.split('"').next());
             names.extend(package.map(str::to_owned));
-            names.extend((name == "package").then(|| value.split('"').nth(1).map(str::to_owned)).flatten());
         }
     }
     names

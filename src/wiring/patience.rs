@@ -25,7 +25,7 @@ where
     F: Future<Output = Result<T, StoreError>>,
 {
     let began = Instant::now();
-    let mut told: Option<Instant> = None;
+    let mut logged: Option<Instant> = None;
     let mut pause = interval(TRY_EVERY);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -35,8 +35,8 @@ where
             Err(error) if is_final(&error) || began.elapsed() >= patience => {
                 return Err(StartError::Store(error));
             }
-            Err(error) if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) => {
-                told = Some(Instant::now());
+            Err(error) if logged.is_none_or(|logged| logged.elapsed() >= TELL_EVERY) => {
+                logged = Some(Instant::now());
                 tracing::info!(error = &error as &dyn Error, "waiting for {store}");
             }
             Err(_) => {}

@@ -13,7 +13,7 @@ use super::pagination::PageQuery;
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
 use crate::extract::values::{list_of_strings, reference, text_field};
-use crate::extract::wire::{EnumName, Instant, PathId};
+use crate::extract::wire::{EnumName, Instant, PathId, inline};
 use crate::extract::{Declared, Field, Fields, Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
@@ -118,7 +118,7 @@ input! {
         required "slug" slug: Slug,
         /// Defaults to `free`
         optional "plan" plan: Plan,
-        optional "resources" resources: ResourceList,
+        optional "resources" resources: Vec<ResourceUri>,
         optional "limits" limits: LimitOverrides,
     }
 }
@@ -131,7 +131,7 @@ impl Input for CreateOrganizationRequest {
             name: self.name,
             slug: self.slug,
             plan: self.plan.unwrap_or(Plan::Free),
-            resources: self.resources.map(|resources| resources.0).unwrap_or_default(),
+            resources: self.resources.unwrap_or_default(),
             overrides: self.limits.unwrap_or_default(),
         }
     }
@@ -144,7 +144,7 @@ input! {
         optional "plan" plan: Plan,
         optional "status" status: OrganizationStatus,
         /// Replaces all resources
-        optional "resources" resources: ResourceList,
+        optional "resources" resources: Vec<ResourceUri>,
         /// Replaces all limit overrides
         optional "limits" limits: LimitOverrides,
     }
@@ -158,7 +158,7 @@ impl Input for UpdateOrganizationRequest {
             name: self.name,
             plan: self.plan,
             status: self.status,
-            resources: self.resources.map(|resources| resources.0),
+            resources: self.resources,
             overrides: self.limits,
         }
     }
@@ -205,12 +205,12 @@ const MAX_LIMIT: u32 = i32::MAX as u32;
 
 impl Field for Limit {
     fn schema() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(MetaSchema {
+        inline(MetaSchema {
             nullable: true,
             minimum: Some(1.0),
             maximum: Some(f64::from(MAX_LIMIT)),
             ..MetaSchema::new_with_format("integer", "uint32")
-        }))
+        })
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
@@ -225,10 +225,7 @@ impl Field for Limit {
     }
 }
 
-/// The resources of an organization.
-struct ResourceList(Vec<ResourceUri>);
-
-impl Field for ResourceList {
+impl Field for Vec<ResourceUri> {
     fn schema() -> MetaSchemaRef {
         list_of_strings(None, MAX_RESOURCES)
     }
@@ -244,7 +241,7 @@ impl Field for ResourceList {
                 fields.field_error(&format!("{name}[{place}]"), "is repeated");
             }
         }
-        Some(Some(Self(resources.into_iter().map(|(_, uri)| uri).collect())))
+        Some(Some(resources.into_iter().map(|(_, uri)| uri).collect()))
     }
 }
 

@@ -6,6 +6,7 @@
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 
 use super::Fields;
+use super::wire::inline;
 
 /// A value of a field: how it is described, and how it is read.
 pub trait Field: Sized {
@@ -48,17 +49,10 @@ pub fn described(
 ) -> MetaSchemaRef {
     let description = Some(description.trim_start()).filter(|text| !text.is_empty());
     match schema {
-        MetaSchemaRef::Inline(schema) => {
-            MetaSchemaRef::Inline(Box::new(MetaSchema { description, default, ..*schema }))
-        }
+        MetaSchemaRef::Inline(schema) => inline(MetaSchema { description, default, ..*schema }),
         reference if description.is_none() && default.is_none() => reference,
         // Other members of a schema with a reference are ignored, so that the reference needs a schema of its own.
-        reference => MetaSchemaRef::Inline(Box::new(MetaSchema {
-            description,
-            default,
-            all_of: vec![reference],
-            ..MetaSchema::ANY
-        })),
+        reference => inline(MetaSchema { description, default, all_of: vec![reference], ..MetaSchema::ANY }),
     }
 }
 

@@ -4,10 +4,9 @@ use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::context::HttpContext;
 use super::strict_json::parse_object;
 use super::values::reference;
-use super::{Fields, Input, media};
+use super::{Input, media, read};
 use crate::error::{ApiError, Code};
 
 const MEDIA_TYPE: &str = "application/json";
@@ -41,8 +40,6 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
         let (fields, field_errors) =
             parse_object(&bytes).map_err(|field_error| ApiError::validation(&[field_error]))?;
-        let now = HttpContext::of(request)?.received_at;
-        let value = Fields::new(fields, field_errors, now).read::<T>();
-        Ok(Self(value.map_err(|field_errors| ApiError::validation(&field_errors))?))
+        Ok(Self(read::<T>(request, fields, field_errors)?))
     }
 }

@@ -18,3 +18,22 @@ pub(crate) use input::input;
 pub use input::{Declared, Field, Input, described};
 pub use json::JsonBody;
 pub use query::{QUERY, Query, decode};
+
+use poem::Request;
+use serde_json::{Map, Value};
+
+use self::context::HttpContext;
+use crate::error::{ApiError, FieldError};
+
+/// Reads an input from the fields of a request, in which these errors were found already.
+///
+/// Returns an [`ApiError`] with all errors of the input if it has any.
+fn read<T: Input>(
+    request: &Request,
+    fields: Map<String, Value>,
+    field_errors: Vec<FieldError>,
+) -> Result<T::Value, ApiError> {
+    let now = HttpContext::of(request)?.received_at;
+    let value = Fields::new(fields, field_errors, now).read::<T>();
+    value.map_err(|field_errors| ApiError::validation(&field_errors))
+}

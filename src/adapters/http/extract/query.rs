@@ -7,11 +7,10 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 
-use super::context::HttpContext;
 use super::fields::MAX_FAULTS;
 use super::values::reference;
-use super::{Fields, Input};
-use crate::error::{ApiError, FieldError};
+use super::{Input, read};
+use crate::error::FieldError;
 
 /// Media type under which a query is registered. The document then shows its fields as parameters.
 pub const QUERY: &str = "query";
@@ -40,9 +39,7 @@ impl<'a, T: Input> ApiExtractor<'a> for Query<T> {
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let (fields, field_errors) = parse(request.uri().query().unwrap_or_default());
-        let now = HttpContext::of(request)?.received_at;
-        let value = Fields::new(fields, field_errors, now).read::<T>();
-        Ok(Self(value.map_err(|field_errors| ApiError::validation(&field_errors))?))
+        Ok(Self(read::<T>(request, fields, field_errors)?))
     }
 }
 

@@ -3,14 +3,14 @@
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use uuid::Uuid;
 
-use super::wire::{EnumName, PathId, WireEnum, parse_instant};
+use super::wire::{EnumName, PathId, WireEnum, inline, parse_instant};
 use super::{Field, Fields, one_of, text};
 use domain::id::{AgentId, EventId, OrganizationId};
 use domain::time::Timestamp;
 
 /// Returns the schema of a string of this format.
 fn string(format: &'static str) -> MetaSchemaRef {
-    MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", format)))
+    inline(MetaSchema::new_with_format("string", format))
 }
 
 /// Makes a type of the domain a field: a string that the type parses, with this schema.
@@ -18,7 +18,7 @@ macro_rules! text_field {
     ($type:ty, $schema:expr) => {
         impl $crate::extract::Field for $type {
             fn schema() -> poem_openapi::registry::MetaSchemaRef {
-                poem_openapi::registry::MetaSchemaRef::Inline(Box::new($schema))
+                $crate::extract::wire::inline($schema)
             }
 
             fn read(fields: &mut $crate::extract::Fields, name: &str) -> Option<Option<Self>> {
@@ -46,7 +46,7 @@ impl<T: WireEnum> Field for T {
 
 impl Field for String {
     fn schema() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")))
+        inline(MetaSchema::new("string"))
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
@@ -56,7 +56,7 @@ impl Field for String {
 
 impl Field for bool {
     fn schema() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(MetaSchema::new("boolean")))
+        inline(MetaSchema::new("boolean"))
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
@@ -77,11 +77,11 @@ impl<const LEAST: u32, const MOST: u32> From<u32> for Number<LEAST, MOST> {
 impl<const LEAST: u32, const MOST: u32> Field for Number<LEAST, MOST> {
     fn schema() -> MetaSchemaRef {
         let maximum = (MOST < u32::MAX).then(|| f64::from(MOST));
-        MetaSchemaRef::Inline(Box::new(MetaSchema {
+        inline(MetaSchema {
             minimum: Some(f64::from(LEAST)),
             maximum,
             ..MetaSchema::new_with_format("integer", "uint32")
-        }))
+        })
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
@@ -153,13 +153,13 @@ impl Field for PathId<AgentId> {
 
 /// Returns the schema of a list of strings.
 pub fn list_of_strings(min_items: Option<usize>, max_items: usize) -> MetaSchemaRef {
-    MetaSchemaRef::Inline(Box::new(MetaSchema {
+    inline(MetaSchema {
         items: Some(Box::new(String::schema())),
         min_items,
         max_items: Some(max_items),
         unique_items: Some(true),
         ..MetaSchema::new("array")
-    }))
+    })
 }
 
 /// Returns a reference to the schema of a declared object.

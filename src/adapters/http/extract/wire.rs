@@ -134,7 +134,8 @@ string_on_the_wire!(
     }
 );
 
-fn inline(schema: MetaSchema) -> MetaSchemaRef {
+/// Returns a schema that stands where it is used.
+pub fn inline(schema: MetaSchema) -> MetaSchemaRef {
     MetaSchemaRef::Inline(Box::new(schema))
 }
 

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::error::ApiError;
 use crate::extract::context::HttpContext;
-use crate::extract::{decode, described, media};
+use crate::extract::{Field as _, decode, described, media};
 use app::App;
 use app::client_auth::ClientAuthError;
 
@@ -72,12 +72,13 @@ const CREDENTIALS: [FormField; 4] = [
 /// Returns the schema of a form.
 fn schema<T: FormFields>() -> MetaSchema {
     let fields = || T::FIELDS.iter().chain(&CREDENTIALS);
-    let text = || MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")));
     MetaSchema {
         title: Some(T::NAME.to_owned()),
         description: Some(T::DESCRIPTION),
         required: fields().filter(|field| field.occurs == Occurs::Once).map(|field| field.name).collect(),
-        properties: fields().map(|field| (field.name, described(text(), field.description, None))).collect(),
+        properties: fields()
+            .map(|field| (field.name, described(String::schema(), field.description, None)))
+            .collect(),
         ..MetaSchema::new("object")
     }
 }

@@ -108,8 +108,8 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 ///
 /// The statement is named by its first line.
 fn batch_span<'a>(sql: &str, requests: impl ExactSizeIterator<Item = &'a Span>) -> Span {
-    let statement = sql.lines().next().unwrap_or_default().trim_start_matches("-- ");
-    let span = debug_span!("batch", statement, size = requests.len());
+    let name = || sql.lines().next().unwrap_or_default().trim_start_matches("-- ");
+    let span = debug_span!("batch", statement = name(), size = requests.len());
     for request in requests {
         span.follows_from(request);
     }
