@@ -3,6 +3,8 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+# Not compiled, but cargo reads the manifest of each crate of the workspace.
+COPY tests/support tests/support
 COPY migrations migrations
 COPY openapi openapi
 RUN cargo build --release --locked --bin agentidp

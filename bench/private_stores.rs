@@ -2,12 +2,9 @@
 
 use std::process::Command;
 
+use testing::SupervisedServer;
+
 use crate::Outcome;
-
-#[path = "../tests/servers/supervised.rs"]
-mod supervised;
-
-use supervised::Server;
 
 const START: &str = "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D data && \
     pg_ctl -w -D data -o \"-c listen_addresses='' -c unix_socket_directories='$folder' -c shared_buffers=512MB \
@@ -18,7 +15,7 @@ const STOP: &str = "redis-cli -s redis.sock shutdown nosave; pg_ctl -D data -m i
 
 /// Both stores, which run until this is dropped.
 pub struct PrivateStores {
-    server: Server,
+    server: SupervisedServer,
     /// Process ID of the first process of each store.
     pub pids: Vec<u32>,
 }
@@ -26,7 +23,7 @@ pub struct PrivateStores {
 impl PrivateStores {
     /// Starts both stores.
     pub fn start() -> Outcome<Self> {
-        let server = Server::start(START, STOP);
+        let server = SupervisedServer::start(START, STOP);
         let pid = |file| -> Outcome<u32> {
             let text = std::fs::read_to_string(server.folder.join(file))?;
             Ok(text.lines().next().ok_or("no pid")?.trim().parse()?)

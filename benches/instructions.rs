@@ -8,9 +8,6 @@
 //! are the same in each run; hash seeds are not, so the median of several runs is printed. Tokens are signed with
 //! Ed25519, because an RSA signature would take 99 % of the count.
 
-#[path = "../tests/servers/plain_service.rs"]
-mod plain_service;
-
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -19,8 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use poem::http::Method;
 use poem::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use poem::{Request, RequestBuilder};
-
-use self::plain_service::PlainService;
+use testing::PlainService;
 
 /// Number of times that each path is counted.
 const RUNS: usize = 7;

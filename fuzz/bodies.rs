@@ -3,9 +3,6 @@
 //! The fuzz targets and `tests/properties` share these functions. Each function that feeds the service sends a whole
 //! request, as an external caller would, and panics if the answer reports an internal error.
 
-#[path = "../tests/servers/plain_service.rs"]
-mod plain_service;
-
 use std::sync::LazyLock;
 
 use agentidp::adapters::crypto::{KeySet, generate_pem};
@@ -16,8 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use poem::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use poem::http::{HeaderValue, Method, Uri};
 use poem::{Request, RequestBuilder};
-
-use self::plain_service::PlainService;
+use testing::PlainService;
 
 /// A name, and the function that is fed with bytes.
 type Body = (&'static str, fn(&[u8]));

@@ -1,13 +1,14 @@
 //! Client authentication by assertions (`private_key_jwt`).
 
+use Expected::{AnyOf, Done, Refused};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use testing::{ISSUER, NOBODY, NOON, unique};
 use tokio::net::TcpListener;
 
-use crate::fixtures::{Fixtures, ISSUER, NOBODY, claims_of, now, part, part_of, unique};
+use crate::fixtures::{Fixtures, claims_of, part, part_of};
 use crate::wire::{Answer, Expected, FORM, JSON, Row, ask, request, try_all};
-use Expected::{AnyOf, Done, Refused};
 
 const CLIENT: Expected = Refused(401, "invalid_client");
 const TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
@@ -32,8 +33,8 @@ impl Signer {
     /// Returns the claims of a valid assertion, changed by `but`.
     /// A `null` in `but` removes the claim.
     fn claims(&self, but: &Value) -> Value {
-        let mut claims = json!({ "iss": self.agent, "sub": self.agent, "aud": ISSUER, "iat": now(),
-            "exp": now() + 60, "jti": format!("jti-{}", unique()) });
+        let mut claims = json!({ "iss": self.agent, "sub": self.agent, "aud": ISSUER, "iat": NOON.as_seconds(),
+            "exp": NOON.as_seconds() + 60, "jti": format!("jti-{}", unique()) });
         for (name, value) in but.as_object().expect("an object") {
             match value {
                 Value::Null => drop(claims.as_object_mut().expect("an object").remove(name)),
@@ -67,7 +68,7 @@ async fn an_assertion_is_believed_only_if_all_of_it_is_right() {
     let other = Signer::of(&fixtures).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/jwks", listener.local_addr().expect("bound"));
-    let now = now();
+    let now = NOON.as_seconds();
     let claims: Vec<(&str, Value, Expected)> = vec![
         ("all right", json!({}), Done),
         ("no audience", json!({ "aud": null }), CLIENT),

@@ -1,12 +1,13 @@
 //! Bearer tokens.
 
+use Expected::{AnyOf, Done, Refused};
 use aws_lc_rs::hmac;
 use jsonwebtoken::Header;
 use serde_json::{Value, json};
+use testing::{NOBODY, NOON};
 
-use crate::fixtures::{ALL_SCOPES, Fixtures, KEY, NOBODY, claims_of, header_of, now, part, part_of, signed};
+use crate::fixtures::{ALL_SCOPES, Fixtures, KEY, claims_of, header_of, part, part_of, signed};
 use crate::wire::{Expected, Row, ask, request, try_all};
-use Expected::{AnyOf, Done, Refused};
 
 const TOKEN: Expected = Refused(401, "UNAUTHORIZED");
 
@@ -61,7 +62,7 @@ async fn tokens(fixtures: &Fixtures) {
         )
     };
     let public = ask(fixtures.address(), &request("GET /.well-known/jwks.json", &[], b"")).await.body;
-    let now = now();
+    let now = NOON.as_seconds();
     let rows: Vec<(&str, String, Expected)> = vec![
         ("a good one", good.clone(), Done),
         ("a good one that we signed ourselves", signed(&header, &claims), Done),

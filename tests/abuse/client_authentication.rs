@@ -1,11 +1,12 @@
 //! Client authentication by secrets.
 
+use Expected::{AnyOf, Closed, Done, Refused};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+use testing::{Client, NOBODY, basic_auth};
 
-use crate::fixtures::{Client, Fixtures, NOBODY, basic};
+use crate::fixtures::Fixtures;
 use crate::wire::{Expected, FORM, JSON, Row, ask, request, try_all};
-use Expected::{AnyOf, Closed, Done, Refused};
 
 const CLIENT: Expected = Refused(401, "invalid_client");
 const INVALID: Expected = Refused(400, "invalid_request");
@@ -39,7 +40,7 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
     let fixtures = Fixtures::in_memory().await;
     let Clients { good, revoked, gone, suspended, rotated } = clients(&fixtures).await;
     let with = |id: &str, secret: &str| {
-        let authorization = basic(id, secret);
+        let authorization = basic_auth(id, secret);
         request("POST /api/v1/token", &[("Authorization", &authorization), FORM], PLAIN.as_bytes())
     };
     let last_digit = {
@@ -96,7 +97,7 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
     ] {
         rows.push(Row { name: name.to_owned(), request: raw(&value), expected });
     }
-    let right = basic(&good.id, &good.secret);
+    let right = basic_auth(&good.id, &good.secret);
     let twice = request(
         "POST /api/v1/token",
         &[("Authorization", &right), ("Authorization", &right), FORM],
@@ -148,7 +149,7 @@ async fn a_refusal_says_the_same_of_all() {
 async fn a_secret_opens_the_token_endpoint_and_nothing_else() {
     let fixtures = Fixtures::in_memory().await;
     let client = fixtures.client(&["agents:read", "tokens:read"], None).await;
-    let authorization = basic(&client.id, &client.secret);
+    let authorization = basic_auth(&client.id, &client.secret);
     for line in ["GET /api/v1/agents", "GET /api/v1/audit", "POST /api/v1/agents", "GET /api/v1/usage"] {
         let answer =
             ask(fixtures.address(), &request(line, &[("Authorization", &authorization), JSON], b"")).await;

@@ -1,8 +1,10 @@
 //! The form of the token endpoint.
 
-use crate::fixtures::{Fixtures, basic};
-use crate::wire::{Expected, FORM, Row, ask, request, try_all};
 use Expected::{AnyOf, Done, Refused};
+use testing::basic_auth;
+
+use crate::fixtures::Fixtures;
+use crate::wire::{Expected, FORM, Row, ask, request, try_all};
 
 const INVALID: Expected = Refused(400, "invalid_request");
 const SCOPE: Expected = Refused(400, "invalid_scope");
@@ -13,7 +15,7 @@ async fn every_form_is_answered_as_oauth_has_it() {
     let fixtures = Fixtures::in_memory().await;
     let organization = fixtures.organization(serde_json::json!({})).await;
     let client = fixtures.client(&["files:read", "files:write", "agents:read"], Some(&organization)).await;
-    let authorization = basic(&client.id, &client.secret);
+    let authorization = basic_auth(&client.id, &client.secret);
     let huge_scope = format!("grant_type=client_credentials&scope={}", "files:read+".repeat(9_000));
     let many_scopes = format!("grant_type=client_credentials&scope={}", "a:b+".repeat(20_000));
     let long_resource =

@@ -1,8 +1,10 @@
 //! HTTP itself: framing, paths and headers.
 
-use crate::fixtures::{Fixtures, NOBODY};
-use crate::wire::{Expected, JSON, Row, ask, request, try_all};
 use Expected::{AnyOf, Closed, Done, Refused};
+use testing::NOBODY;
+
+use crate::fixtures::Fixtures;
+use crate::wire::{Expected, JSON, Row, ask, request, try_all};
 
 const NONE: Expected = Refused(404, "NOT_FOUND");
 
@@ -213,7 +215,8 @@ async fn what_is_open_tells_no_secret() {
         let answer = ask(fixtures.address(), &request(&format!("GET {path}"), &[], b"")).await;
         assert!(answer.status < 500, "{path}");
         assert!(!path.ends_with("jwks.json") || !answer.body.contains("\"d\""), "a private key is told");
-        for word in ["PRIVATE", "postgres://", "redis+unix", &fixtures.administrator.secret, "/tmp/"] {
+        for word in ["PRIVATE", "postgres://", "redis+unix", &fixtures.server.administrator().secret, "/tmp/"]
+        {
             assert!(!answer.body.contains(word), "{path} tells {word}");
         }
     }

@@ -1,10 +1,11 @@
 //! Introspection and revocation.
 
-use serde_json::json;
-
-use crate::fixtures::{Fixtures, basic, claims_of, header_of, now, signed};
-use crate::wire::{Expected, FORM, JSON, Row, ask, request, try_all};
 use Expected::{AnyOf, Dead, Done, Refused};
+use serde_json::json;
+use testing::{NOON, basic_auth};
+
+use crate::fixtures::{Fixtures, claims_of, header_of, signed};
+use crate::wire::{Expected, FORM, JSON, Row, ask, request, try_all};
 
 const INVALID: Expected = Refused(400, "invalid_request");
 
@@ -29,7 +30,7 @@ async fn rows(fixtures: &Fixtures) {
     assert_eq!(fixtures.call("PATCH", &path, r#"{"status":"suspended"}"#).await.status, 200);
     let header = header_of(&own_token);
     let mut claims = claims_of(&own_token);
-    claims["exp"] = json!(now() - 1);
+    claims["exp"] = json!(NOON.as_seconds() - 1);
     let expired = signed(&header, &claims);
     let bearer = format!("Bearer {}", fixtures.token_of(&reader, "tokens:read").await);
     let unable = format!("Bearer {}", fixtures.token_of(&own, "agents:read").await);
@@ -40,7 +41,7 @@ async fn rows(fixtures: &Fixtures) {
     let (message, signature) = own_token.rsplit_once('.').expect("three parts");
     let forged = format!("{message}.{}", signature.chars().rev().collect::<String>());
     let hint = "x".repeat(10_000);
-    let basic = basic(&reader.id, &reader.secret);
+    let basic = basic_auth(&reader.id, &reader.secret);
     let mut rows: Vec<Row> = [
         ("its own organization's", format!("token={own_token}"), Done),
         ("by client authentication", String::new(), Done),
@@ -99,7 +100,7 @@ async fn a_revocation_of_what_is_not_ones_own_stores_nothing() {
     let neighbour = client(&["files:read"]).await;
     let of_neighbour = fixtures.token_of(&neighbour, "files:read").await;
     let foreign = fixtures.admin.clone();
-    let authorization = basic(&own.id, &own.secret);
+    let authorization = basic_auth(&own.id, &own.secret);
     let sent = |body: &str| {
         let headers = [("Authorization", authorization.as_str()), FORM];
         request("POST /api/v1/token/revoke", &headers, body.as_bytes())
@@ -119,7 +120,7 @@ async fn a_revocation_of_what_is_not_ones_own_stores_nothing() {
         .map(|(name, body, expected)| Row { name: name.to_owned(), request: sent(&body), expected })
         .collect();
     try_all(&fixtures, rows).await;
-    let database = fixtures.database.as_ref().expect("it is on stores").client("postgres").await;
+    let database = fixtures.server.database.as_ref().expect("it is on stores").client("postgres").await;
     let stored = database.query_one("SELECT count(*) FROM token_revocations", &[]).await.expect("an answer");
     assert_eq!(stored.get::<_, i64>(0), 0, "what revoked nothing has stored nothing");
     assert_eq!(fixtures.call("GET", "/agents", "").await.status, 200, "the foreign token lives");

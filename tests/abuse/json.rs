@@ -1,10 +1,11 @@
 //! JSON bodies.
 
-use serde_json::{Value, json};
-
-use crate::fixtures::{Fixtures, agent};
-use crate::wire::{Expected, Row, ask, request, try_all};
 use Expected::{AnyOf, Done, Refused};
+use serde_json::{Value, json};
+use testing::new_agent;
+
+use crate::fixtures::Fixtures;
+use crate::wire::{Expected, Row, ask, request, try_all};
 
 const WRONG: Expected = Refused(400, "VALIDATION_ERROR");
 
@@ -13,16 +14,16 @@ async fn every_body_is_taken_whole_or_not_at_all() {
     let fixtures = Fixtures::in_memory().await;
     let bearer = format!("Bearer {}", fixtures.admin);
     let with = |name: &str, value: Value| {
-        let mut body = agent(&["files:read"]);
+        let mut body = new_agent(&["files:read"]);
         body[name] = value;
         body.to_string()
     };
     let without = |name: &str| {
-        let mut body = agent(&["files:read"]);
+        let mut body = new_agent(&["files:read"]);
         body.as_object_mut().expect("an object").remove(name);
         body.to_string()
     };
-    let good = || agent(&["files:read"]).to_string();
+    let good = || new_agent(&["files:read"]).to_string();
     let repeated = good().replacen('{', r#"{"owner":"a","#, 1);
     let numbers = |version: &str| with("version", json!(version));
     let long = format!("{}@example.com", "a".repeat(250));

@@ -1,10 +1,11 @@
 //! Lists, their filters and their cursors.
 
-use serde_json::json;
-
-use crate::fixtures::{Fixtures, NOBODY};
-use crate::wire::{Expected, Row, request, try_all};
 use Expected::{AnyOf, Done, Refused};
+use serde_json::json;
+use testing::NOBODY;
+
+use crate::fixtures::Fixtures;
+use crate::wire::{Expected, Row, request, try_all};
 
 const WRONG: Expected = Refused(400, "VALIDATION_ERROR");
 

@@ -14,7 +14,5 @@ mod introspection;
 mod json;
 mod lists;
 mod races;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod tenancy;
 mod wire;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use testing::{Client, new_agent};
 use tokio::task::JoinSet;
 
-use crate::fixtures::{Client, Fixtures, Shared, agent};
+use crate::fixtures::{Fixtures, Shared};
 use crate::wire::{Answer, ask, request};
 
 /// How often each race is repeated.
@@ -52,14 +53,14 @@ async fn the_last_place_is_taken_once() {
         }
         let bodies = (0..20)
             .map(|_| {
-                let mut body = agent(&["files:read"]);
+                let mut body = new_agent(&["files:read"]);
                 body["organizationId"] = json!(organization);
                 body.to_string()
             })
             .collect();
         let answers = at_once(&fixtures, 20, "POST", "/agents", bodies).await;
         assert_eq!((count(&answers, 201), count(&answers, 403)), (1, 19), "agents, round {round}");
-        let mut body = agent(&["files:read"]);
+        let mut body = new_agent(&["files:read"]);
         body["email"] = json!(format!("KELVIN-{round}@example.com"));
         let mut other = body.clone();
         other["email"] = json!(format!("\u{212a}elvin-{round}@example.com"));

@@ -1,8 +1,9 @@
 //! Access to another tenant's resources, and attempts to gain scopes.
 
 use serde_json::{Value, json};
+use testing::{NOBODY, new_agent};
 
-use crate::fixtures::{ALL_SCOPES, Fixtures, NOBODY, agent};
+use crate::fixtures::{ALL_SCOPES, Fixtures};
 
 /// Every call that names an agent, credential, event or organization of another tenant.
 #[tokio::test]
@@ -74,11 +75,11 @@ async fn nobody_makes_or_takes_an_agent_with_more_scopes_than_theirs() {
     let key = json!({ "type": "public_key", "publicKey":
         { "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } });
     let body = |value: Value| value.to_string();
-    let mut elsewhere = agent(&["files:read"]);
+    let mut elsewhere = new_agent(&["files:read"]);
     elsewhere["organizationId"] = json!(NOBODY);
     let tries = [
-        ("POST", "/agents".to_owned(), body(agent(&["agents:read"]))),
-        ("POST", "/agents".to_owned(), body(agent(&["admin:orgs"]))),
+        ("POST", "/agents".to_owned(), body(new_agent(&["agents:read"]))),
+        ("POST", "/agents".to_owned(), body(new_agent(&["admin:orgs"]))),
         ("POST", "/agents".to_owned(), body(elsewhere)),
         ("PATCH", format!("/agents/{}", weak.id), body(json!({ "capabilities": ["agents:read"] }))),
         (

@@ -4,10 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fantoccini::elements::Element;
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::{Client, TestClient};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -43,8 +44,7 @@ impl Program {
 /// The service, and the values that it prints at its start.
 pub struct Service {
     pub url: String,
-    pub client_id: String,
-    pub client_secret: String,
+    pub administrator: Client,
     _program: Program,
 }
 
@@ -58,29 +58,26 @@ impl Service {
             ("RUST_LOG", "error"),
         ]);
         let mut program = Program::start(&mut command, "the service does not start");
-        let client_id = program.told("client_id:").await;
-        let client_secret = program.told("client_secret:").await;
+        let id = program.told("client_id:").await;
+        let secret = program.told("client_secret:").await;
         let docs = program.told("Explore the API:").await;
         let url = docs.strip_suffix("/docs").expect("the page is at /docs").to_owned();
-        Self { url, client_id, client_secret, _program: program }
+        let administrator = Client { id, secret, credential: String::new() };
+        Self { url, administrator, _program: program }
     }
 
     /// Returns the agents, listed over HTTP without the browser.
     pub async fn agents(&self) -> Value {
-        let client = reqwest::Client::new();
-        let token = client
-            .post(format!("{}/api/v1/token", self.url))
-            .basic_auth(&self.client_id, Some(&self.client_secret))
-            .form(&[("grant_type", "client_credentials"), ("scope", "agents:read")]);
-        let token: Value = told(token).await;
-        let token = token["access_token"].as_str().expect("a token");
-        told(client.get(format!("{}/api/v1/agents", self.url)).bearer_auth(token)).await
+        let client =
+            TestClient::new(reqwest::Client::new(), vec![self.url.clone()], self.administrator.clone());
+        let token = client.token(&self.administrator, &[("scope", "agents:read")]).await;
+        client.get(&token, "/api/v1/agents").await.json()
     }
 }
 
 /// A browser that can reach only this machine.
 pub struct Browser {
-    client: Client,
+    client: fantoccini::Client,
     driver: String,
     _program: Program,
     _profile: TempDir,

@@ -49,8 +49,10 @@ async fn authorize(browser: &Browser, service: &Service) {
         format!("//div[@class='auth-container'][.//input[@id='client_id_clientCredentials']]//{what}")
     };
     browser.press("//div[@class='auth-wrapper']/button[contains(@class, 'authorize')]").await;
-    browser.fill(&in_dialog("input[@id='client_id_clientCredentials']"), &service.client_id).await;
-    browser.fill(&in_dialog("input[@id='client_secret_clientCredentials']"), &service.client_secret).await;
+    browser.fill(&in_dialog("input[@id='client_id_clientCredentials']"), &service.administrator.id).await;
+    browser
+        .fill(&in_dialog("input[@id='client_secret_clientCredentials']"), &service.administrator.secret)
+        .await;
     browser.press(&in_dialog("a[text()='select all']")).await;
     browser.press(&in_dialog("button[text()='Authorize']")).await;
     browser.find("//div[@class='auth-container']//button[text()='Logout']").await;

@@ -5,6 +5,7 @@ use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::agent_store::{InsertAgentError, UpdateAgentError};
+use testing::NOON;
 
 use crate::fixtures::*;
 

@@ -10,6 +10,7 @@ use agentidp::domain::time::Timestamp;
 use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::clock::Clock as _;
 use agentidp::ports::retention::GRACE_DAYS;
+use testing::NOON;
 
 use crate::fixtures::*;
 

@@ -25,10 +25,10 @@ use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
 use agentidp::ports::token_store::Revocation;
 use agentidp::ports::write::CallerRevoked;
 use async_trait::async_trait;
+use testing::{NOON, PlainHasher, plain_core, plain_ports, presented};
 use tokio::sync::Semaphore;
 
 use crate::fixtures::*;
-use crate::plain_core::{PlainHasher, basic, plain_core, plain_ports};
 
 contract!([memory, postgres] [
     nothing_is_changed_for_who_was_stopped,
@@ -204,7 +204,7 @@ impl SecretHasher for PausedHasher {
 
 async fn by_secret(app: &App, client: AgentId, secret: &str) -> Caller {
     let context = RequestContext::new(Origin { address: None, user_agent: None });
-    let presented = basic(client, &ClientSecret::parse(secret).expect("a secret"));
+    let presented = presented(client, &ClientSecret::parse(secret).expect("a secret"));
     app.clients.authenticate_caller(&context, &presented).await.expect("a caller")
 }
 

@@ -10,9 +10,9 @@ use agentidp::domain::usage::MonthlyUsage;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::usage_mirror::UsageMirror;
 use async_trait::async_trait;
+use testing::{NOON, PlainHasher, plain_core, plain_ports, presented};
 
 use crate::fixtures::*;
-use crate::plain_core::{PlainHasher, basic, plain_core, plain_ports};
 
 contract!([memory, postgres][the_tasks_of_shutdown_publish_what_clients_were_issued]);
 
@@ -45,7 +45,7 @@ async fn the_tasks_of_shutdown_publish_what_clients_were_issued(stores: Stores) 
     let context = RequestContext::new(Origin { address: None, user_agent: None });
     let request = TokenRequest { grant_type: Some("client_credentials".into()), ..TokenRequest::default() };
     for _ in 0..3 {
-        app.tokens.issue(&context, &basic(client_id, &client_secret), &request).await.expect("a token");
+        app.tokens.issue(&context, &presented(client_id, &client_secret), &request).await.expect("a token");
     }
     for works in [false, true, true] {
         *mirror.works.lock().expect("no panic") = works;

@@ -11,6 +11,7 @@ use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::{
     CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
+use testing::NOON;
 
 use crate::fixtures::*;
 

@@ -5,6 +5,7 @@ use agentidp::domain::audit::AuditAction;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::token_store::{Dependency, IssueError, TokenIssue};
+use testing::NOON;
 
 use crate::fixtures::*;
 

@@ -2,13 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::adapters::postgres::Postgres;
-use agentidp::adapters::redis::{FallbackRateLimiter, FallbackTokenStore};
 use agentidp::adapters::redis::{
-    Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings, RedisUsageMirror,
+    FallbackRateLimiter, FallbackTokenStore, Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings,
+    RedisUsageMirror,
 };
 use agentidp::app::Stores as Ports;
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
@@ -25,14 +25,13 @@ use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Audience, Claims};
 use agentidp::ports::audit_log::AuditQuery;
-use agentidp::ports::clock::Clock;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::token_store::TokenIssue;
 use agentidp::ports::write::Write;
+use testing::{Database, ManualClock, NOON, OWNER, SERVES, redis_url};
 use uuid::Uuid;
 
 use crate::redis_cluster::redis_cluster_url;
-use crate::servers::{Database, OWNER, SERVES, redis_url};
 
 /// Number of callers that race.
 pub const RACERS: usize = 30;
@@ -130,28 +129,10 @@ pub async fn postgres() -> Stores {
 }
 
 pub async fn memory() -> Stores {
-    let clock = Arc::new(ManualClock(AtomicI64::new(NOON.as_millis())));
+    let clock = Arc::new(ManualClock::default());
     let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
     let ports = Ports::of(&Arc::new(Memory::default()), limiter);
     Stores { ports, database: None, clock }
-}
-
-/// Instant at which the clauses begin: 2026-01-15T12:00:00Z, the start of a rate window.
-pub const NOON: Timestamp = Timestamp::from_millis(1_768_478_400_000);
-
-/// A clock that stands still until a test moves it.
-pub struct ManualClock(AtomicI64);
-
-impl ManualClock {
-    pub fn advance_millis(&self, millis: i64) {
-        self.0.fetch_add(millis, Ordering::SeqCst);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
 }
 
 /// Returns an ID that was never returned before.

@@ -17,9 +17,9 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use testing::{ISSUER, NOON, PlainHasher, plain_ports};
 
 use crate::fixtures::*;
-use crate::plain_core::{ISSUER, PlainHasher, plain_ports};
 
 /// Number of keys of the client, as many as may be active at once.
 const KEYS: usize = 10;

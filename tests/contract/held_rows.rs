@@ -14,11 +14,11 @@ use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::agent_store::{AgentStore as _, InsertAgentError};
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{Dependency, IssueError, Revocation, TokenIssue, TokenStore as _};
+use testing::{NOON, SERVES};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::fixtures::*;
-use crate::servers::SERVES;
 
 /// Returns the advisory lock key of the agent's organization.
 /// The SQL function `organization_gate` computes the same key.

@@ -10,6 +10,7 @@ use agentidp::ports::organization_store::InsertOrganizationError;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{IssueError, Revocation};
 use agentidp::ports::usage_store::UsageQuery;
+use testing::NOON;
 use tokio::task::JoinSet;
 
 use crate::fixtures::*;

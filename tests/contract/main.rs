@@ -15,15 +15,11 @@ mod held_rows;
 mod lost_connections;
 mod organization_store;
 mod outbox;
-#[path = "../servers/plain_core.rs"]
-mod plain_core;
 mod rate_limiter;
 mod redis_cluster;
 mod redis_keys;
 mod retention;
 mod revocation_cache;
 mod schema;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod token_store;
 mod usage_store;

@@ -4,6 +4,7 @@ use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::organization_store::{InsertOrganizationError, UpdateOrganizationError};
+use testing::NOON;
 
 use crate::fixtures::*;
 

@@ -7,6 +7,7 @@ use agentidp::domain::time::CLOCK_SLACK_SECONDS;
 use agentidp::domain::token::{RevocationNotice, RevocationTarget};
 use agentidp::ports::outbox::{Message, Pending, Topic};
 use agentidp::ports::token_store::Revocation;
+use testing::NOON;
 
 use crate::fixtures::*;
 

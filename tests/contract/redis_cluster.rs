@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
-use crate::servers::supervised::Server;
+use testing::SupervisedServer;
 
 /// The cluster, on a loopback address derived from a process ID.
 /// Redis Cluster supports TCP only, and on 127.0.0.1 any port may already be taken by an outgoing connection.
-static CLUSTER: LazyLock<Server> = LazyLock::new(|| {
-    Server::start(
+static CLUSTER: LazyLock<SupervisedServer> = LazyLock::new(|| {
+    SupervisedServer::start(
         "address=127.$(($$ >> 16 & 255)).$(($$ >> 8 & 255)).$(($$ & 255)) && for node in 0 1 2; do
             mkdir $node && redis-server --dir \"$folder/$node\" --bind $address --port 700$node \
                 --cluster-announce-ip $address --cluster-enabled yes --save '' --daemonize yes \

@@ -6,9 +6,9 @@ use agentidp::domain::usage::MonthlyUsage;
 use agentidp::ports::rate_limiter::{RateKey, RateLimiter as _};
 use agentidp::ports::revocation_cache::RevocationCache as _;
 use agentidp::ports::usage_mirror::UsageMirror as _;
+use testing::{NOON, redis_url};
 
 use crate::fixtures::*;
-use crate::servers::redis_url;
 
 #[tokio::test]
 async fn services_with_different_key_prefixes_share_a_redis_and_no_key() {

@@ -3,10 +3,10 @@
 use agentidp::domain::audit::AuditAction;
 use agentidp::domain::plan::{Limit, LimitOverrides};
 use agentidp::domain::time::Timestamp;
+use testing::{NOON, OWNER};
 use tokio_postgres::Client;
 
 use crate::fixtures::*;
-use crate::servers::OWNER;
 
 /// Instant past the retention of the free plan and its grace period.
 /// The retention is 90 days, and the grace period 30 days.

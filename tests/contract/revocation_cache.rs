@@ -4,6 +4,7 @@ use agentidp::domain::agent::Agent;
 use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::token::{Claims, RevocationNotice, RevocationTarget};
 use agentidp::ports::revocation_cache::RevocationCache;
+use testing::NOON;
 
 use crate::fixtures::*;
 

@@ -17,10 +17,10 @@ use agentidp::ports::outbox::Topic;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{Revocation, SpentAssertion};
 use agentidp::ports::usage_store::UsageQuery;
+use testing::{Database, NOON, OWNER, SERVES};
 use tokio_postgres::Client;
 
 use crate::fixtures::*;
-use crate::servers::{Database, OWNER, SERVES};
 
 /// Returns one line per row that a query over the system catalog finds.
 /// The result is empty if the schema is as required.

@@ -11,6 +11,7 @@ use agentidp::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use agentidp::domain::token::generation_of;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
+use testing::NOON;
 
 use crate::fixtures::*;
 

@@ -1,6 +1,7 @@
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::usage::{MonthlyUsage, Usage};
 use agentidp::ports::usage_store::UsageQuery;
+use testing::NOON;
 
 use crate::fixtures::*;
 

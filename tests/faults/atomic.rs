@@ -101,10 +101,7 @@ async fn state(superuser: &Client) -> String {
 
 async fn admin_token(cluster: &Cluster) -> String {
     let scopes = "admin:orgs agents:read agents:write credentials:write tokens:read audit:read";
-    let form = [("grant_type", "client_credentials"), ("scope", scopes)];
-    let (id, secret) = (&cluster.administrator.id, &cluster.administrator.secret);
-    let request = cluster.http.post(cluster.url(0, "/api/v1/token")).basic_auth(id, Some(secret)).form(&form);
-    cluster.told(request).await["access_token"].as_str().expect("a token").to_owned()
+    cluster.calm.token(&cluster.calm.administrator(), &[("scope", scopes)]).await
 }
 
 /// Returns every call that changes something, in an order in which all of them succeed.
@@ -113,12 +110,7 @@ async fn every_call(cluster: &Cluster, admin: &str) -> Vec<Call> {
     let mut add = |name, method, path: &str, body| {
         calls.push(Call { name, method, path: format!("/api/v1{path}"), body });
     };
-    let client = async || cluster.client(admin, None, &["files:read"]).await;
-    let credential_of = async |agent: &str| {
-        let path = format!("/api/v1/agents/{agent}/credentials");
-        let list = cluster.told(cluster.get(admin, &path)).await;
-        list["data"][0]["credentialId"].as_str().expect("an id").to_owned()
-    };
+    let client = async || cluster.calm.client(admin, None, &["files:read"]).await;
     let status = |status: &str| json!({ "status": status });
     let slug = format!("atomic-{}", client().await.id);
     let email = format!("{slug}@example.com");
@@ -127,7 +119,7 @@ async fn every_call(cluster: &Cluster, admin: &str) -> Vec<Call> {
         "owner": "tests", "deploymentEnv": "development",
     });
     add("an agent registered", Method::POST, "/agents", agent);
-    let id = client().await.id;
+    let testing::Client { id, credential, .. } = client().await;
     add("an agent changed", Method::PATCH, &format!("/agents/{id}"), json!({ "version": "2.0.0" }));
     add("an agent suspended", Method::PATCH, &format!("/agents/{id}"), status("suspended"));
     add("an agent reactivated", Method::PATCH, &format!("/agents/{id}"), status("active"));
@@ -136,7 +128,6 @@ async fn every_call(cluster: &Cluster, admin: &str) -> Vec<Call> {
     let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
     let key = json!({ "type": "public_key", "publicKey": key });
     add("a key added", Method::POST, &format!("/agents/{id}/credentials"), key);
-    let credential = credential_of(&id).await;
     let of_credential = format!("/agents/{id}/credentials/{credential}");
     add("a secret rotated", Method::POST, &format!("{of_credential}/rotate"), json!({}));
     let rotation = json!({ "revokeTokens": true });
@@ -144,12 +135,12 @@ async fn every_call(cluster: &Cluster, admin: &str) -> Vec<Call> {
     add("a credential revoked", Method::DELETE, &of_credential, json!({}));
     add("an agent decommissioned", Method::DELETE, &format!("/agents/{id}"), json!({}));
     let other = client().await;
-    let token = cluster.told(cluster.ask_token(0, &other)).await["access_token"].clone();
+    let token = cluster.calm.token(&other, &[]).await;
     add("a token issued", Method::POST, "/token", json!({ "id": other.id, "secret": other.secret }));
     add("a token revoked", Method::POST, "/token/revoke", json!({ "token": token }));
     let organization = json!({ "name": "Example", "slug": &slug[..40], "plan": "free" });
     add("an organization made", Method::POST, "/organizations", organization);
-    let id = cluster.organization(admin, json!({})).await;
+    let id = cluster.calm.organization(admin, json!({ "limits": {} })).await;
     let path = format!("/organizations/{id}");
     add("an organization changed", Method::PATCH, &path, json!({ "name": "Another" }));
     add("an organization suspended", Method::PATCH, &path, status("suspended"));

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use testing::Client;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::cluster::{Client, Cluster};
+use crate::cluster::Cluster;
 use crate::report::{Report, Setting, share};
 use crate::wire::{Wire, basic, bearer, form, json as json_request, token_request};
 
@@ -24,13 +25,13 @@ const MOST_MEMORY: f64 = 250.0;
 /// Runs every attack in turn.
 pub async fn run(setting: &Setting) -> Report {
     let cluster = Arc::new(Cluster::start(1, &[("BCRYPT_COST", "10")], &setting.folder).await);
-    let admin = cluster.admin_token().await;
-    let good = cluster.client(&admin, None, &["files:read"]).await;
-    cluster.told(cluster.ask_token(0, &good)).await;
-    let suspended = cluster.client(&admin, None, &["files:read"]).await;
+    let admin = cluster.calm.admin_token().await;
+    let good = cluster.calm.client(&admin, None, &["files:read"]).await;
+    cluster.calm.token(&good, &[]).await;
+    let suspended = cluster.calm.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}", suspended.id);
     let body = json!({ "status": "suspended" });
-    cluster.told(cluster.http.patch(cluster.url(0, &path)).bearer_auth(&admin).json(&body)).await;
+    assert_eq!(cluster.calm.patch(&admin, &path, body).await.status, 200);
     let mut report = Report::default();
     let attacks = attacks(&good, &suspended, &admin);
     let each = setting.time / u32::try_from(attacks.len() + 4).expect("few");
@@ -73,7 +74,7 @@ pub async fn run(setting: &Setting) -> Report {
 /// Returns the requests that attackers repeat without end.
 fn attacks(good: &Client, suspended: &Client, admin: &str) -> Vec<(&'static str, Vec<u8>)> {
     let wrong = Client { secret: wrong_secret(), ..good.clone() };
-    let nobody = Client { id: "01920000-0000-7000-8000-000000000000".into(), ..wrong.clone() };
+    let nobody = Client { id: testing::NOBODY.into(), ..wrong.clone() };
     let scope = "files:read ".repeat(9_000);
     let brackets = "[],".repeat(300_000);
     let garbage = "x".repeat(1_000_000);
@@ -153,7 +154,7 @@ async fn cold_starts(
     let number = usize::try_from(time.as_secs() * 20).expect("few").clamp(20, 1_000);
     let mut new = Vec::new();
     for _ in 0..number {
-        new.push(cluster.client(admin, None, &["files:read"]).await);
+        new.push(cluster.calm.client(admin, None, &["files:read"]).await);
     }
     let mut logins = JoinSet::new();
     for client in new {

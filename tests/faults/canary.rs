@@ -25,7 +25,7 @@ pub async fn run(setting: &Setting) -> Report {
     Fault::PostgresEnds.strike(&cluster, setting.time / 3, &mut rng).await;
     fleet.end(workers).await;
     let mut secrets = fleet.secrets();
-    secrets.push(("the first administrator's secret".into(), cluster.administrator.secret.clone()));
+    secrets.push(("the first administrator's secret".into(), cluster.calm.administrator().secret));
     secrets.extend(Instance::secrets());
     // The last line of a key may be shorter, and reveals nothing by itself.
     secrets.retain(|(_, secret)| secret.len() >= BEGINNING);

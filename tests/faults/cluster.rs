@@ -16,12 +16,13 @@ use agentidp::ports::clock::Clock;
 use agentidp::wiring::Service;
 use clap::Parser as _;
 use reqwest::{RequestBuilder, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
+use testing::{Client, OWNER, SERVES, TestClient};
 use tokio::process::{Child, Command};
 
 use crate::history::History;
 use crate::proxy::Proxy;
-use crate::stores::{OWNER, SERVES, Stores};
+use crate::stores::Stores;
 
 /// How long the cluster waits for an instance to become ready or to end.
 const LONG: Duration = Duration::from_secs(60);
@@ -35,12 +36,13 @@ const PASSWORD: &str = "correct-horse-battery";
 
 static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
 
-/// The stores, the instances that use them, and the first administrator.
+/// The stores and the instances that use them.
 pub struct Cluster {
     pub stores: Stores,
     pub instances: Vec<Instance>,
     pub http: reqwest::Client,
-    pub administrator: Client,
+    /// Calls the first instance while no fault is active.
+    pub calm: TestClient,
     /// Number of instances, from the first on, that a fleet sends requests to.
     pub open: AtomicUsize,
     /// Requests sent to the instances; written to `folder` when the cluster is dropped.
@@ -52,13 +54,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.history.write(&self.folder.join("history.jsonl"));
     }
-}
-
-/// A client and its secret.
-#[derive(Clone, Debug)]
-pub struct Client {
-    pub id: String,
-    pub secret: String,
 }
 
 /// An instance of the service, as a process of its own or within this one.
@@ -142,48 +137,20 @@ impl Cluster {
         }
         let administrator = bootstrap(&all[0]).await;
         let open = AtomicUsize::new(all.len());
+        let calm = TestClient::new(http.clone(), vec![all[0].url.clone()], administrator);
+        calm.lift_rate_limit(&calm.admin_token().await).await;
         all.extend(later);
-        let folder = folder.to_owned();
-        let cluster = Self { stores, instances: all, http, administrator, open, history, folder };
-        let admin = cluster.admin_token().await;
-        let unlimited = json!({ "limits": { "requestsPerMinute": null } });
-        let own = cluster.told(cluster.get(&admin, "/api/v1/organizations")).await["data"][0].clone();
-        let path = format!("/api/v1/organizations/{}", own["organizationId"].as_str().expect("an id"));
-        cluster.told(cluster.http.patch(cluster.url(0, &path)).bearer_auth(&admin).json(&unlimited)).await;
-        cluster
+        Self { stores, instances: all, http, calm, open, history, folder: folder.to_owned() }
     }
 
     pub fn url(&self, instance: usize, path: &str) -> String {
         format!("{}{path}", self.instances[instance].url)
     }
 
-    pub fn get(&self, token: &str, path: &str) -> RequestBuilder {
-        self.http.get(self.url(0, path)).bearer_auth(token)
-    }
-
-    pub fn post(&self, token: &str, path: &str, body: &Value) -> RequestBuilder {
-        self.http.post(self.url(0, path)).bearer_auth(token).json(body)
-    }
-
     /// Returns a request to an instance for a token of that client.
     pub fn ask_token(&self, instance: usize, client: &Client) -> RequestBuilder {
         let request = self.http.post(self.url(instance, "/api/v1/token"));
         request.basic_auth(&client.id, Some(&client.secret)).form(&[("grant_type", "client_credentials")])
-    }
-
-    /// Issues a token to the first administrator.
-    pub async fn admin_token(&self) -> String {
-        let answer = self.told(self.ask_token(0, &self.administrator)).await;
-        answer["access_token"].as_str().expect("a token").to_owned()
-    }
-
-    /// Returns the answer to a request that must succeed.
-    /// It must succeed, because no fault is active when it is sent.
-    pub async fn told(&self, request: RequestBuilder) -> Value {
-        let answer = request.send().await.expect("an answer");
-        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
-        assert!(status.is_success(), "{status} {text}");
-        serde_json::from_str(&text).unwrap_or_default()
     }
 
     /// Returns the status of the answer, or 0 if none came.
@@ -193,30 +160,6 @@ impl Cluster {
         let status = request.send().await.map_or(0, |answer| answer.status().as_u16());
         self.history.other(name, instance, start, status);
         status
-    }
-
-    /// Creates an organization with these limits.
-    pub async fn organization(&self, admin: &str, limits: Value) -> String {
-        let slug = format!("o-{}", unique());
-        let body = json!({ "name": "Example", "slug": slug, "plan": "enterprise", "limits": limits });
-        let answer = self.told(self.post(admin, "/api/v1/organizations", &body)).await;
-        answer["organizationId"].as_str().expect("an id").to_owned()
-    }
-
-    /// Registers an agent with these capabilities, and creates a secret for it.
-    pub async fn client(&self, admin: &str, organization: Option<&str>, capabilities: &[&str]) -> Client {
-        let mut body = json!({
-            "email": format!("agent-{}@example.com", unique()), "agentType": "custom", "version": "1.0.0",
-            "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
-        });
-        if let Some(organization) = organization {
-            body["organizationId"] = json!(organization);
-        }
-        let agent = self.told(self.post(admin, "/api/v1/agents", &body)).await;
-        let id = agent["agentId"].as_str().expect("an id").to_owned();
-        let path = format!("/api/v1/agents/{id}/credentials");
-        let credential = self.told(self.post(admin, &path, &json!({}))).await;
-        Client { id, secret: credential["clientSecret"].as_str().expect("a secret").to_owned() }
     }
 
     /// Waits until the instance reports all its stores as available.
@@ -358,7 +301,7 @@ async fn bootstrap(instance: &Instance) -> Client {
         let line = text.lines().find_map(|line| line.strip_prefix(label));
         line.expect("it is printed").trim().to_owned()
     };
-    Client { id: value("client_id:"), secret: value("client_secret:") }
+    Client { id: value("client_id:"), secret: value("client_secret:"), credential: String::new() }
 }
 
 /// Returns a free port on a loopback address that only this process uses.
@@ -367,11 +310,4 @@ fn free_address() -> SocketAddr {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     let listener = TcpListener::bind((Ipv4Addr::new(127, a, b, c), 0)).expect("a free port");
     listener.local_addr().expect("bound")
-}
-
-/// Returns a number that no other call in this process returns.
-fn unique() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -21,21 +21,17 @@ const SMALL_BUFFER: u32 = 2_048;
 pub async fn run(setting: &Setting) -> Report {
     let mut report = Report::default();
     let cluster = Arc::new(Cluster::start(1, &[], &setting.folder).await);
-    let admin = cluster.admin_token().await;
-    let organization = cluster.organization(&admin, json!({ "requestsPerMinute": null })).await;
-    let reader = cluster.client(&admin, Some(&organization), &["agents:read"]).await;
-    let token = cluster.told(cluster.ask_token(0, &reader)).await;
-    let token = token["access_token"].as_str().expect("a token").to_owned();
+    let admin = cluster.calm.admin_token().await;
+    let organization =
+        cluster.calm.organization(&admin, json!({ "limits": { "requestsPerMinute": null } })).await;
+    let reader = cluster.calm.client(&admin, Some(&organization), &["agents:read"]).await;
+    let token = cluster.calm.token(&reader, &[]).await;
     // These agents make each list about half a megabyte long.
     let long = |number: usize| format!("{number:03}{}:read", "x".repeat(118));
     let capabilities: Vec<String> = (0..32).map(long).collect();
-    for number in 0..100 {
-        let body = json!({
-            "email": format!("large-{number}@example.com"), "agentType": "custom", "version": "1.0.0",
-            "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
-            "organizationId": organization,
-        });
-        cluster.told(cluster.post(&admin, "/api/v1/agents", &body)).await;
+    let capabilities: Vec<&str> = capabilities.iter().map(String::as_str).collect();
+    for _ in 0..100 {
+        cluster.calm.agent(&admin, Some(&organization), &capabilities).await;
     }
     let process = cluster.instances[0].id();
     report.figure("memory before", format!("{:.0} MB", resident(process)));
@@ -65,7 +61,7 @@ pub async fn run(setting: &Setting) -> Report {
         }
         report.figure(name, format!("{} connections so far, {:.0} MB at most", open.len(), most));
     }
-    let answers = cluster.told(cluster.get(&token, "/api/v1/agents?limit=1")).await;
+    let answers = cluster.calm.get(&token, "/api/v1/agents?limit=1").await.json();
     report.hold(answers["data"].is_array(), || "it does not answer any more".to_owned());
     report.hold(most < MOST_MEMORY, || format!("it needs {most:.0} MB under {} connections", open.len()));
     drop(open);

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use testing::Client;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Client, Cluster};
+use crate::cluster::Cluster;
 use crate::history::{Answer, Line, Operation, Subject, Token};
 use crate::pace::Rng;
 
@@ -44,18 +45,16 @@ struct Agent {
 impl Fleet {
     /// Creates the agents, each with a secret, in two new organizations.
     pub async fn gather(cluster: &Arc<Cluster>) -> Arc<Self> {
-        let admin = cluster.admin_token().await;
+        let admin = cluster.calm.admin_token().await;
         let organizations = vec![
-            cluster.organization(&admin, json!({ "requestsPerMinute": null })).await,
-            cluster.organization(&admin, json!({ "requestsPerMinute": null })).await,
+            cluster.calm.organization(&admin, json!({ "limits": { "requestsPerMinute": null } })).await,
+            cluster.calm.organization(&admin, json!({ "limits": { "requestsPerMinute": null } })).await,
         ];
         let (mut agents, mut handed) = (Vec::new(), Vec::new());
         for place in 0..AGENTS {
             let organization = organizations[place % organizations.len()].clone();
-            let client = cluster.client(&admin, Some(&organization), &["agents:read"]).await;
-            let path = format!("/api/v1/agents/{}/credentials", client.id);
-            let credentials = cluster.told(cluster.get(&admin, &path)).await;
-            let credential = credentials["data"][0]["credentialId"].as_str().expect("an id").to_owned();
+            let client = cluster.calm.client(&admin, Some(&organization), &["agents:read"]).await;
+            let credential = client.credential.clone();
             handed.push(client.secret.clone());
             agents.push(Mutex::new(Agent { client, credential, organization, tokens: VecDeque::new() }));
         }
@@ -69,7 +68,7 @@ impl Fleet {
                 "tokens:read",
                 "audit:read",
             ];
-            administrators.push(cluster.client(&admin, None, &scopes).await);
+            administrators.push(cluster.calm.client(&admin, None, &scopes).await);
         }
         Arc::new(Self {
             cluster: cluster.clone(),

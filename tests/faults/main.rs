@@ -25,8 +25,6 @@ mod nemesis;
 mod once;
 mod orderly;
 mod pace;
-#[path = "../servers/plain_core.rs"]
-mod plain_core;
 mod proxy;
 mod report;
 mod simulation;
@@ -34,8 +32,6 @@ mod soak;
 mod stores;
 mod storm;
 mod strangers;
-#[path = "../servers/supervised.rs"]
-mod supervised;
 mod upgrade;
 mod wire;
 

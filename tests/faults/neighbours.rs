@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::RequestBuilder;
 use serde_json::json;
+use testing::Client;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::cluster::{Client, Cluster};
+use crate::cluster::Cluster;
 use crate::report::{Report, Setting, share};
 
 /// Number of clients of the noisy tenant, and how often each sends a request.
@@ -66,7 +67,7 @@ pub async fn run(setting: &Setting) -> Report {
     for (instances, pool, house) in HOUSES {
         let settings = [("DB_POOL_MAX", pool), ("BCRYPT_COST", "10")];
         let cluster = Arc::new(Cluster::start(instances, &settings, &setting.folder).await);
-        let admin = cluster.admin_token().await;
+        let admin = cluster.calm.admin_token().await;
         let noisy =
             tenant(&cluster, &admin, NOISY, json!({ "requestsPerMinute": null, "maxAgents": NOISY })).await;
         let quiet = tenant(&cluster, &admin, 4, json!({ "requestsPerMinute": null })).await;
@@ -105,16 +106,13 @@ async fn tenant(
     clients: usize,
     limits: serde_json::Value,
 ) -> (String, Arc<Vec<Caller>>) {
-    let organization = cluster.organization(admin, limits).await;
+    let organization = cluster.calm.organization(admin, json!({ "limits": limits })).await;
     let scopes = ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read"];
     let mut callers = Vec::new();
     for _ in 0..clients {
-        let client = cluster.client(admin, Some(&organization), &scopes).await;
-        let answer = cluster.told(cluster.ask_token(0, &client)).await;
-        let token = answer["access_token"].as_str().expect("a token").to_owned();
-        let path = format!("/api/v1/agents/{}/credentials", client.id);
-        let credential = cluster.told(cluster.get(&token, &path)).await["data"][0]["credentialId"].clone();
-        let credential = credential.as_str().expect("an id").to_owned();
+        let client = cluster.calm.client(admin, Some(&organization), &scopes).await;
+        let token = cluster.calm.token(&client, &[]).await;
+        let credential = client.credential.clone();
         callers.push(Caller { client, token, credential });
     }
     (organization, Arc::new(callers))

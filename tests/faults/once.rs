@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
+use testing::Client;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Client, Cluster};
+use crate::cluster::Cluster;
 use crate::pace::Rng;
 use crate::report::{Report, Setting};
 
@@ -25,11 +26,11 @@ const RACERS: usize = 50;
 /// All are sent again after Redis was emptied and the instances were restarted.
 pub async fn assertions(setting: &Setting) -> Report {
     let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
-    let admin = cluster.admin_token().await;
-    let client = cluster.client(&admin, None, &["files:read"]).await;
+    let admin = cluster.calm.admin_token().await;
+    let client = cluster.calm.client(&admin, None, &["files:read"]).await;
     let key = json!({ "type": "public_key", "publicKey": { "kty": "OKP", "crv": "Ed25519", "x": PUBLIC } });
     let path = format!("/api/v1/agents/{}/credentials", client.id);
-    cluster.told(cluster.post(&admin, &path, &key)).await;
+    assert_eq!(cluster.calm.post(&admin, &path, key).await.status, 201);
     let mut report = Report::default();
     let mut rng = Rng::new(setting.seed);
     let rounds = (setting.time.as_secs() * 2).clamp(5, 200);
@@ -98,10 +99,10 @@ fn assertion(client: &Client, id: &str) -> String {
 pub async fn quota(setting: &Setting) -> Report {
     const QUOTA: usize = 100;
     let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
-    let admin = cluster.admin_token().await;
+    let admin = cluster.calm.admin_token().await;
     let limits = json!({ "maxTokensPerMonth": QUOTA, "requestsPerMinute": null });
-    let organization = cluster.organization(&admin, limits).await;
-    let client = cluster.client(&admin, Some(&organization), &["files:read"]).await;
+    let organization = cluster.calm.organization(&admin, json!({ "limits": limits })).await;
+    let client = cluster.calm.client(&admin, Some(&organization), &["files:read"]).await;
     let mut report = Report::default();
     let mut tokens = 0;
     let mut unknown = 0;
@@ -150,9 +151,10 @@ pub async fn quota(setting: &Setting) -> Report {
 pub async fn rate(setting: &Setting) -> Report {
     const LIMIT: usize = 100;
     let cluster = Arc::new(Cluster::start(2, &[], &setting.folder).await);
-    let admin = cluster.admin_token().await;
-    let organization = cluster.organization(&admin, json!({ "requestsPerMinute": LIMIT })).await;
-    let client = cluster.client(&admin, Some(&organization), &["files:read"]).await;
+    let admin = cluster.calm.admin_token().await;
+    let organization =
+        cluster.calm.organization(&admin, json!({ "limits": { "requestsPerMinute": LIMIT } })).await;
+    let client = cluster.calm.client(&admin, Some(&organization), &["files:read"]).await;
     let mut report = Report::default();
     let mut passed = Vec::new();
     for part in ["with Redis", "without it", "with it again"] {

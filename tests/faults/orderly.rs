@@ -21,8 +21,8 @@ const PACE: Duration = Duration::from_millis(5);
 /// A simple balancer distributes the requests.
 pub async fn rolling_restart(setting: &Setting) -> Report {
     let cluster = Arc::new(Cluster::start(2, &[("DRAIN_SECONDS", "2")], &setting.folder).await);
-    let admin = cluster.admin_token().await;
-    let client = cluster.client(&admin, None, &["files:read"]).await;
+    let admin = cluster.calm.admin_token().await;
+    let client = cluster.calm.client(&admin, None, &["files:read"]).await;
     let ready: Arc<Vec<AtomicBool>> = Arc::new((0..2).map(|_| AtomicBool::new(true)).collect());
     let is_over = Arc::new(AtomicBool::new(false));
     let mut balancer = JoinSet::new();

@@ -7,8 +7,6 @@ use std::sync::{Arc, LazyLock};
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
-use agentidp::app::App;
-use agentidp::app::Stores;
 use agentidp::app::agents::{AgentsError, NewAgent};
 use agentidp::app::bearer::BearerError;
 use agentidp::app::bootstrap::Administrator;
@@ -18,6 +16,7 @@ use agentidp::app::credentials::{NewCredential, NewCredentialKind};
 use agentidp::app::organizations::{NewOrganization, OrganizationsError};
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
+use agentidp::app::{App, Stores};
 use agentidp::domain::agent::{AgentChange, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::Origin;
 use agentidp::domain::id::{AgentId, OrganizationId};
@@ -27,6 +26,7 @@ use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
+use testing::{PlainHasher, plain_core, plain_ports, presented};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -35,7 +35,6 @@ use crate::faulty::Faulty;
 use crate::fleet::id_of;
 use crate::history::{self, Answer, Line, Operation, Subject, Token};
 use crate::pace::Rng;
-use crate::plain_core::{PlainHasher, basic, plain_core, plain_ports};
 use crate::report::{Report, Setting};
 
 /// Number of concurrent workers, and of operations of each.
@@ -101,7 +100,7 @@ fn one(seed: u64) -> Vec<Line> {
         let agent = calm.agents.register(&admin, new_agent(organization)).await.expect("made").id;
         let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };
         let made = calm.credentials.generate(&admin, agent, secret).await.expect("made");
-        let client = basic(agent, &made.secret.expect("a secret"));
+        let client = presented(agent, &made.secret.expect("a secret"));
         let faulty = |_| {
             plain_core(&plain_ports(
                 Arc::new(PlainHasher),
@@ -161,7 +160,7 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
 
 /// Authenticates the administrator; `None` if that fails at the moment.
 async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
-    let presented = basic(administrator.client_id, &administrator.client_secret);
+    let presented = presented(administrator.client_id, &administrator.client_secret);
     app.clients.authenticate_caller(&context(), &presented).await.ok()
 }
 

@@ -2,16 +2,11 @@
 
 use std::path::PathBuf;
 
+use testing::{OWNER, SERVES, SupervisedServer, shell};
 use tokio_postgres::{Client, NoTls};
 
-use crate::supervised::{Server, shell};
-
-/// Role that owns the tables, and role that the service connects with.
-pub const OWNER: &str = "agentidp_owner";
-pub const SERVES: &str = "agentidp";
-
 /// Both stores of one cluster, on their own Unix sockets.
-pub struct Stores(Server);
+pub struct Stores(SupervisedServer);
 
 const START_POSTGRES: &str = "pg_ctl -w -D data -l server.log start";
 const START_REDIS: &str = "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' \
@@ -21,7 +16,7 @@ const START_REDIS: &str = "redis-server --port 0 --unixsocket \"$folder/redis.so
 impl Stores {
     /// Starts both stores, empty.
     pub async fn start() -> Self {
-        let stores = Self(Server::start(
+        let stores = Self(SupervisedServer::start(
             &format!(
                 "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D data && \
                  printf \"listen_addresses=''\\nunix_socket_directories='$folder'\\nfsync=off\\nmax_connections=200\\n\" \

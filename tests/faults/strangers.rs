@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use testing::{Client, NOBODY};
 
-use crate::cluster::{Client, Cluster};
+use crate::cluster::Cluster;
 use crate::pace::Rng;
 use crate::report::{Report, Setting};
 use crate::wire::{Wire, bearer, form, get, token_request};
@@ -89,41 +90,34 @@ impl Sample {
 
 /// Returns the pairs that unauthenticated callers and other tenants must not be able to distinguish.
 async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
-    let admin = cluster.admin_token().await;
-    let client = async || cluster.client(&admin, None, &["files:read"]).await;
+    let admin = cluster.calm.admin_token().await;
+    let client = async || cluster.calm.client(&admin, None, &["files:read"]).await;
     let known = client().await;
     let secret = client().await.secret;
     let wrong = Client { secret: secret.clone(), ..known.clone() };
-    let unknown = Client { id: "01920000-0000-7000-8000-000000000000".into(), secret };
+    let unknown = Client { id: NOBODY.into(), secret, ..known.clone() };
     let revoked = client().await;
-    let path = format!("/api/v1/agents/{}/credentials", revoked.id);
-    let list = cluster.told(cluster.get(&admin, &path)).await;
-    let credential = list["data"][0]["credentialId"].as_str().expect("an id");
-    let request = cluster.http.delete(cluster.url(0, &format!("{path}/{credential}"))).bearer_auth(&admin);
-    cluster.told(request).await;
+    let path = format!("/api/v1/agents/{}/credentials/{}", revoked.id, revoked.credential);
+    assert_eq!(cluster.calm.delete(&admin, &path).await.status, 204);
     let gone = client().await;
-    cluster
-        .told(cluster.http.delete(cluster.url(0, &format!("/api/v1/agents/{}", gone.id))).bearer_auth(&admin))
-        .await;
+    assert_eq!(cluster.calm.delete(&admin, &format!("/api/v1/agents/{}", gone.id)).await.status, 204);
 
     let expired = client().await;
     let past = "UPDATE credentials SET expires_at = now() WHERE agent_id = $1::text::uuid";
     cluster.stores.superuser().await.execute(past, &[&expired.id]).await.expect("expired");
     let malformed = Client { secret: "hunter2".to_owned(), ..known.clone() };
 
-    let organization = cluster.organization(&admin, json!({ "requestsPerMinute": null })).await;
-    let reader = cluster.client(&admin, Some(&organization), &["agents:read", "tokens:read"]).await;
-    let token = async |client: &Client| {
-        let answer = cluster.told(cluster.ask_token(0, client)).await;
-        answer["access_token"].as_str().expect("a token").to_owned()
-    };
+    let organization =
+        cluster.calm.organization(&admin, json!({ "limits": { "requestsPerMinute": null } })).await;
+    let reader = cluster.calm.client(&admin, Some(&organization), &["agents:read", "tokens:read"]).await;
+    let token = async |client: &Client| cluster.calm.token(client, &[]).await;
     let (reading, foreign) = (bearer(&token(&reader).await), token(&known).await);
     let agent = |id: &str| get(&format!("/api/v1/agents/{id}"), &reading);
     let about = |path: &str, token: &str| form(path, &reading, &format!("token={token}"));
     let killed = client().await;
     let dead = token(&killed).await;
     let path = format!("/api/v1/agents/{}/tokens/revoke", killed.id);
-    cluster.told(cluster.post(&admin, &path, &json!({}))).await;
+    assert_eq!(cluster.calm.post(&admin, &path, json!({})).await.status, 204);
     let (introspect, revoke) = ("/api/v1/token/introspect", "/api/v1/token/revoke");
     let unknown = (token_request(&unknown), agent(&unknown.id));
     vec![

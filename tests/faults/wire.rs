@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
+use testing::Client;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cluster::{Client, Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE};
 
 /// A connection that stays open.
 pub struct Wire {
@@ -82,8 +82,7 @@ pub fn get(path: &str, headers: &str) -> Vec<u8> {
 
 /// Returns the `Authorization` header of HTTP Basic.
 pub fn basic(client: &Client) -> String {
-    let text = format!("{}:{}", client.id, client.secret);
-    format!("Authorization: Basic {}\r\n", base64::engine::general_purpose::STANDARD.encode(text))
+    format!("Authorization: {}\r\n", testing::basic_auth(&client.id, &client.secret))
 }
 
 /// Returns the `Authorization` header of a bearer token.

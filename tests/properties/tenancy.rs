@@ -10,14 +10,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentidp::wiring::Service;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use testing::{Client, NOBODY, TestServer, Wiring, new_agent};
 
 const SCOPES: [&str; 6] =
     ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
@@ -56,27 +55,27 @@ fn tries() -> impl Strategy<Value = Try> {
 /// The tokens, secrets and agents that the crews hold.
 /// The tenants are 0 and 1.
 struct Crews<'a> {
-    world: &'a TestServer,
+    world: &'a World,
     tenants: [String; 2],
     /// Management scopes that the members of each crew may have, taken together.
     may: [BTreeSet<&'static str>; 2],
     tokens: Vec<(usize, String)>,
-    secrets: Vec<(usize, String, String)>,
+    secrets: Vec<(usize, Client)>,
     /// Known agents of both tenants, each with one of its credentials.
     /// The credential is empty if none is known.
     agents: Vec<(usize, String, String)>,
 }
 
-struct TestServer {
-    http: reqwest::Client,
-    url: String,
+/// A service whose administrator has a token with all scopes.
+struct World {
+    server: TestServer,
     admin: String,
 }
 
 #[test]
 fn no_tenant_sees_another_and_nobody_rises() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let world = Arc::new(runtime.block_on(TestServer::start()));
+    let world = Arc::new(runtime.block_on(World::start()));
     let config = Config { failure_persistence: None, ..Config::with_cases(cases()) };
     let mut runner = TestRunner::new(config);
     let crew = || btree_set(0..CREW_SCOPES, 1..4);
@@ -101,26 +100,13 @@ fn cases() -> u32 {
     if config.cases == 256 { CASES } else { config.cases }
 }
 
-impl TestServer {
+impl World {
     async fn start() -> Self {
-        let config = agentidp::config::Config {
-            bcrypt_cost: 4,
-            address_requests_per_minute: 1_000_000,
-            ..agentidp::config::Config::in_memory()
-        };
-        let service = Service::start(&config).await.expect("a service");
-        let administrator = service.administrator.as_ref().expect("the first");
-        let (id, secret) =
-            (administrator.client_id.to_string(), administrator.client_secret.expose().to_owned());
-        let http = reqwest::Client::new();
-        let url = format!("http://{}/api/v1", service.address);
-        let mut world = Self { http, url, admin: String::new() };
-        world.admin = world.token(&id, &secret, &SCOPES.join(" ")).await.expect("a token");
-        let own = world.ask(&world.admin, Method::GET, "/organizations", None).await.1;
-        let path = format!("/organizations/{}", own["data"][0]["organizationId"].as_str().expect("an id"));
-        let unlimited = json!({ "limits": { "requestsPerMinute": null } });
-        world.ask(&world.admin, Method::PATCH, &path, Some(&unlimited)).await;
-        world
+        let server =
+            TestServer::start_with(Wiring::Memory, &["--address-requests-per-minute", "1000000"]).await;
+        let admin = server.admin_token().await;
+        server.lift_rate_limit(&admin).await;
+        Self { server, admin }
     }
 
     async fn ask(
@@ -130,56 +116,44 @@ impl TestServer {
         path: &str,
         body: Option<&Value>,
     ) -> (StatusCode, Value) {
-        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
+        let request = self.server.request(method, &format!("/api/v1{path}")).bearer_auth(token);
         let request = match body {
             Some(body) => request.json(body),
             None => request,
         };
-        let answer = request.send().await.expect("an answer");
-        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
-        assert!(!status.is_server_error(), "{status} {text}");
-        (status, serde_json::from_str(&text).unwrap_or_default())
+        let answer = self.server.send(request).await;
+        (answer.status, serde_json::from_str(&answer.text).unwrap_or_default())
     }
 
-    async fn token(&self, id: &str, secret: &str, scope: &str) -> Option<String> {
-        let form = [("grant_type", "client_credentials"), ("scope", scope)];
-        let request = self.http.post(format!("{}/token", self.url)).basic_auth(id, Some(secret)).form(&form);
-        let answer = request.send().await.expect("an answer").json::<Value>().await.expect("JSON");
-        answer["access_token"].as_str().map(str::to_owned)
+    async fn token(&self, client: &Client, scope: &str) -> Option<String> {
+        let answer = self.server.ask_token(client, &[("scope", scope)]).await;
+        answer.json()["access_token"].as_str().map(str::to_owned)
     }
 
     /// Creates an agent of the tenant with a secret, as the administrator.
-    async fn client(&self, tenant: &str, scopes: &[&str]) -> (String, String, String) {
-        let body = registration(scopes, Some(tenant));
-        let (_, agent) = self.ask(&self.admin, Method::POST, "/agents", Some(&body)).await;
-        let id = agent["agentId"].as_str().expect("an id").to_owned();
-        let path = format!("/agents/{id}/credentials");
-        let (_, made) = self.ask(&self.admin, Method::POST, &path, Some(&json!({}))).await;
-        let text = |name: &str| made[name].as_str().expect("text").to_owned();
-        (id, text("credentialId"), text("clientSecret"))
+    async fn client(&self, tenant: &str, scopes: &[&str]) -> Client {
+        self.server.client(&self.admin, Some(tenant), &with_own(scopes)).await
     }
 }
 
 impl<'a> Crews<'a> {
-    async fn gather(world: &'a TestServer, scopes: [&BTreeSet<usize>; 2]) -> Self {
+    async fn gather(world: &'a World, scopes: [&BTreeSet<usize>; 2]) -> Self {
         let mut tenants = [String::new(), String::new()];
         let may = scopes.map(|scopes| scopes.iter().map(|scope| SCOPES[*scope]).collect::<BTreeSet<_>>());
         let (mut tokens, mut secrets, mut agents) = (Vec::new(), Vec::new(), Vec::new());
         for (place, tenant) in tenants.iter_mut().enumerate() {
-            let body = json!({ "name": "Example", "slug": format!("tenant-{}", unique()), "plan": "enterprise",
-                "limits": { "requestsPerMinute": null } });
-            let (_, made) = world.ask(&world.admin, Method::POST, "/organizations", Some(&body)).await;
-            *tenant = made["organizationId"].as_str().expect("an id").to_owned();
+            let unlimited = json!({ "limits": { "requestsPerMinute": null } });
+            *tenant = world.server.organization(&world.admin, unlimited).await;
             // Each member of the crew has one of the scopes, so that together they have more than each alone.
             for scope in &may[place] {
-                let (id, credential, secret) = world.client(tenant, &[scope, "files:read"]).await;
-                let token = world.token(&id, &secret, scope).await.expect("a token");
+                let client = world.client(tenant, &[scope]).await;
+                let token = world.token(&client, scope).await.expect("a token");
                 tokens.push((place, token));
-                secrets.push((place, id.clone(), secret));
-                agents.push((place, id, credential));
+                agents.push((place, client.id.clone(), client.credential.clone()));
+                secrets.push((place, client));
             }
-            let (id, credential, _) = world.client(tenant, &SCOPES[..CREW_SCOPES]).await;
-            agents.push((place, id, credential));
+            let client = world.client(tenant, &SCOPES[..CREW_SCOPES]).await;
+            agents.push((place, client.id, client.credential));
         }
         Self { world, tenants, may, tokens, secrets, agents }
     }
@@ -189,7 +163,10 @@ impl<'a> Crews<'a> {
             Try::Register { token, scopes, elsewhere } => {
                 let (tenant, token) = self.tokens[token % self.tokens.len()].clone();
                 let other = elsewhere.then(|| self.tenants[1 - tenant].as_str());
-                let body = registration(&named(scopes), other);
+                let mut body = new_agent(&with_own(&named(scopes)));
+                if let Some(other) = other {
+                    body["organizationId"] = json!(other);
+                }
                 let (status, agent) = self.world.ask(&token, Method::POST, "/agents", Some(&body)).await;
                 if status == StatusCode::CREATED {
                     prop_assert!(!elsewhere, "registered with another tenant");
@@ -200,9 +177,7 @@ impl<'a> Crews<'a> {
             }
             Try::Change { token, agent, scopes } => {
                 let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
-                let mut capabilities = named(scopes);
-                capabilities.push("files:read");
-                let body = json!({ "capabilities": capabilities });
+                let body = json!({ "capabilities": with_own(&named(scopes)) });
                 let (status, agent) =
                     self.world.ask(&token, Method::PATCH, &format!("/agents/{id}"), Some(&body)).await;
                 if status == StatusCode::OK {
@@ -217,8 +192,9 @@ impl<'a> Crews<'a> {
                 if status == StatusCode::CREATED {
                     prop_assert_eq!(tenant, of, "gave another tenant's agent a secret");
                     let text = |name: &str| made[name].as_str().expect("text").to_owned();
-                    self.secrets.push((tenant, id.clone(), text("clientSecret")));
-                    self.agents.push((tenant, id, text("credentialId")));
+                    let (secret, credential) = (text("clientSecret"), text("credentialId"));
+                    self.agents.push((tenant, id.clone(), credential.clone()));
+                    self.secrets.push((tenant, Client { id, secret, credential }));
                 }
             }
             Try::Rotate { token, agent } => {
@@ -227,15 +203,16 @@ impl<'a> Crews<'a> {
                 let (status, made) = self.world.ask(&token, Method::POST, &path, Some(&json!({}))).await;
                 if status == StatusCode::OK {
                     prop_assert_eq!(tenant, of, "rotated another tenant's secret");
-                    self.secrets.push((tenant, id, made["clientSecret"].as_str().expect("text").to_owned()));
+                    let secret = made["clientSecret"].as_str().expect("text").to_owned();
+                    self.secrets.push((tenant, Client { id, secret, credential }));
                 }
             }
             Try::Token { secret, scopes } => {
-                let (tenant, id, secret) = self.secrets[secret % self.secrets.len()].clone();
+                let (tenant, client) = self.secrets[secret % self.secrets.len()].clone();
                 let scope = named(scopes).join(" ");
-                if let Some(token) = self.world.token(&id, &secret, &scope).await {
-                    let caller =
-                        self.world.ask(&self.world.admin, Method::GET, &format!("/agents/{id}"), None).await;
+                if let Some(token) = self.world.token(&client, &scope).await {
+                    let path = format!("/agents/{}", client.id);
+                    let caller = self.world.ask(&self.world.admin, Method::GET, &path, None).await;
                     prop_assert_eq!(&caller.1["organizationId"], &json!(self.tenants[tenant]));
                     self.hold(tenant, &json!(scope.split(' ').collect::<Vec<_>>()))?;
                     self.tokens.push((tenant, token));
@@ -303,27 +280,11 @@ impl<'a> Crews<'a> {
     }
 }
 
-/// ID of an agent that does not exist.
-const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
-
 fn named(scopes: &BTreeSet<usize>) -> Vec<&'static str> {
     scopes.iter().map(|scope| SCOPES[*scope]).collect()
 }
 
-fn registration(scopes: &[&str], tenant: Option<&str>) -> Value {
-    let capabilities = [scopes, &["files:read"]].concat().into_iter().collect::<BTreeSet<_>>();
-    let mut body = json!({
-        "email": format!("agent-{}@example.com", unique()), "agentType": "custom", "version": "1.0.0",
-        "capabilities": capabilities, "owner": "tests", "deploymentEnv": "development",
-    });
-    if let Some(tenant) = tenant {
-        body["organizationId"] = json!(tenant);
-    }
-    body
-}
-
-/// Returns a number that no other call in this process returns.
-fn unique() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+/// Returns these scopes and one that is no management scope, because an agent needs at least one.
+fn with_own<'a>(scopes: &[&'a str]) -> Vec<&'a str> {
+    [scopes, &["files:read"]].concat()
 }

@@ -1,7 +1,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use testing::{TestServer, Wiring, new_agent};
 
-use crate::server::{TestServer, Wiring, new_agent, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_registered_agent_reads_back_and_has_a_place,
@@ -24,7 +25,7 @@ scenarios!(stateless [
 async fn a_registered_agent_reads_back_and_has_a_place(wiring: Wiring) {
     let server = TestServer::start(wiring).await;
     let admin = server.admin_token().await;
-    let mut body = new_agent();
+    let mut body = new_agent(&["files:read"]);
     body["email"] = json!("  Agent@Example.COM ");
     let answer = server.post(&admin, "/api/v1/agents", body).await;
     assert_eq!(answer.status, StatusCode::CREATED);
@@ -69,13 +70,13 @@ async fn a_field_of_a_wrong_type_is_never_taken_for_a_right_one(wiring: Wiring) 
     let admin = server.admin_token().await;
     for field in ["email", "agentType", "version", "owner", "deploymentEnv", "organizationId"] {
         for wrong in [json!(null), json!(1), json!(true), json!({}), json!([]), json!(["a"])] {
-            let mut body = new_agent();
+            let mut body = new_agent(&["files:read"]);
             body[field] = wrong.clone();
             assert_eq!(server.post(&admin, "/api/v1/agents", body).await.faults(), [field], "{wrong}");
         }
     }
     for wrong in [json!(null), json!("a:b"), json!({}), json!([]), json!(vec!["a:b"; 65])] {
-        let mut body = new_agent();
+        let mut body = new_agent(&["files:read"]);
         body["capabilities"] = wrong.clone();
         assert!(!server.post(&admin, "/api/v1/agents", body).await.faults().is_empty(), "{wrong}");
     }
@@ -85,7 +86,7 @@ async fn an_address_is_taken_for_ever_in_every_spelling(wiring: Wiring) {
     let server = TestServer::start(wiring).await;
     let admin = server.admin_token().await;
     let with = |email: &str| {
-        let mut body = new_agent();
+        let mut body = new_agent(&["files:read"]);
         body["email"] = json!(email);
         body
     };
@@ -240,7 +241,7 @@ async fn a_list_is_newest_first_paged_and_filtered(wiring: Wiring) {
     let mut ids = Vec::new();
     for number in 0..5 {
         server.advance(1);
-        let mut body = new_agent();
+        let mut body = new_agent(&["files:read"]);
         body["owner"] = json!(format!("owner-{}", number % 2));
         let id = server.post(&admin, "/api/v1/agents", body).await.json()["agentId"].clone();
         ids.insert(0, id);

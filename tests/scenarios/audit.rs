@@ -1,7 +1,8 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use testing::{Client, TestServer, Wiring};
 
-use crate::server::{Client, TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     every_change_leaves_its_event_with_who_what_and_whence,

@@ -6,11 +6,13 @@ use agentidp::ports::token_signer::TokenSigner as _;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use testing::{Answer, NOON, TestServer, Wiring, unique};
 
-use crate::server::{Answer, NOON_SECONDS, TestServer, Wiring, scenarios, together, unique};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     each_kind_of_key_gets_a_token,
@@ -48,7 +50,7 @@ impl Signer {
     fn claims(&self, server: &TestServer) -> Value {
         json!({
             "iss": self.agent, "sub": self.agent, "aud": server.issuer(),
-            "exp": NOON_SECONDS + 60, "iat": NOON_SECONDS, "jti": format!("jti-{}", unique()),
+            "exp": NOON.as_seconds() + 60, "iat": NOON.as_seconds(), "jti": format!("jti-{}", unique()),
         })
     }
 
@@ -107,7 +109,7 @@ async fn each_kind_of_key_gets_a_token(wiring: Wiring) {
         let agent = server.agent(&admin, None, &["files:read"]).await;
         register(&server, &admin, &agent, jwk).await;
         let claims = json!({
-            "iss": agent, "sub": agent, "aud": server.issuer(), "exp": NOON_SECONDS + 60, "jti": "first",
+            "iss": agent, "sub": agent, "aud": server.issuer(), "exp": NOON.as_seconds() + 60, "jti": "first",
         });
         let assertion = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key.expect("a key"));
         let answer = present(&server, &assertion.expect("signed")).await;
@@ -146,12 +148,12 @@ async fn what_is_said_wrongly_is_an_invalid_client(wiring: Wiring) {
         ("sub", json!(other.agent)),
         ("sub", json!(null)),
         ("exp", json!(null)),
-        ("exp", json!(NOON_SECONDS)),
-        ("exp", json!(NOON_SECONDS - 300)),
-        ("exp", json!(NOON_SECONDS + 3_601)),
+        ("exp", json!(NOON.as_seconds())),
+        ("exp", json!(NOON.as_seconds() - 300)),
+        ("exp", json!(NOON.as_seconds() + 3_601)),
         ("exp", json!("soon")),
-        ("nbf", json!(NOON_SECONDS + 11)),
-        ("iat", json!(NOON_SECONDS + 11)),
+        ("nbf", json!(NOON.as_seconds() + 11)),
+        ("iat", json!(NOON.as_seconds() + 11)),
         ("jti", json!(null)),
         ("jti", json!("")),
         ("jti", json!(7)),
@@ -168,7 +170,7 @@ async fn what_is_said_wrongly_is_an_invalid_client(wiring: Wiring) {
     }
     let mut early = signer.claims(&server);
     (early["nbf"], early["iat"], early["exp"]) =
-        (json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 10), json!(NOON_SECONDS + 3_600));
+        (json!(NOON.as_seconds() + 10), json!(NOON.as_seconds() + 10), json!(NOON.as_seconds() + 3_600));
     assert_eq!(present(&server, &signer.assertion(&early)).await.status, StatusCode::OK, "within the leeway");
     let mut long = signer.claims(&server);
     long["jti"] = json!("x".repeat(5_000));
@@ -242,7 +244,7 @@ async fn an_assertion_works_once_wherever_it_is_used(wiring: Wiring) {
     let signer = Signer::new(&server, &admin).await;
     for _ in 0..8 {
         let assertion = signer.assertion(&signer.claims(&server));
-        let answers = together((0..10).map(|_| present(&server, &assertion))).await;
+        let answers = join_all((0..10).map(|_| present(&server, &assertion))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::OK).count(), 1);
     }
     let assertion = signer.assertion(&signer.claims(&server));

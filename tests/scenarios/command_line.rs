@@ -9,10 +9,9 @@ use agentidp::domain::jwk::KeyType;
 use agentidp::wiring::Service;
 use clap::Parser as _;
 use serde_json::Value;
+use testing::RSA_PEM;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-
-use crate::server::RSA_PEM;
 
 pub const LONG: Duration = Duration::from_secs(120);
 

@@ -1,7 +1,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use testing::{Client, TestServer, Wiring};
 
-use crate::server::{Client, TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_secret_is_shown_once_and_kept_as_a_hash,

@@ -1,7 +1,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use testing::{TestServer, Wiring};
 
-use crate::server::{TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(stateless [
     what_discovery_names_is_there,
@@ -74,7 +75,7 @@ async fn an_issuer_with_a_path_is_found_where_the_rfcs_say(wiring: Wiring) {
     let answer = server.send(token.basic_auth(administrator.id, Some(administrator.secret))).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
-    let made = server.post(&token, "/agents/api/v1/agents", crate::server::new_agent()).await;
+    let made = server.post(&token, "/agents/api/v1/agents", testing::new_agent(&["files:read"])).await;
     let place = made.header("location").expect("a place");
     assert!(place.starts_with("/agents/api/v1/agents/"), "{place}");
     assert_eq!(server.get(&token, place).await.json(), made.json());

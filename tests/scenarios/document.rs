@@ -1,8 +1,9 @@
 use agentidp::adapters::http::{openapi, yaml};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use testing::{TestServer, Wiring, operations};
 
-use crate::server::{TestServer, Wiring, operations, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     the_examples_of_the_document_work_when_they_are_pasted,
@@ -77,7 +78,7 @@ async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) 
 /// Sends every value of every enum of a body or query that the document lists to its operation.
 #[tokio::test]
 async fn every_value_that_the_document_offers_is_accepted() {
-    let server = TestServer::start(Wiring::memory).await;
+    let server = TestServer::start(Wiring::Memory).await;
     let admin = server.admin_token().await;
     let document = openapi("");
     let reference = |schema: &Value| schema.pointer("/allOf/0/$ref").unwrap_or(&schema["$ref"]).clone();
@@ -126,7 +127,7 @@ async fn every_value_that_the_document_offers_is_accepted() {
 
 #[tokio::test]
 async fn the_form_of_the_token_endpoint_lists_what_grants_and_client_authentication_read() {
-    let server = TestServer::start(Wiring::memory).await;
+    let server = TestServer::start(Wiring::Memory).await;
     let document = openapi("");
     let form = &document["components"]["schemas"]["TokenForm"]["properties"];
     let app = &server.service.app;

@@ -6,8 +6,9 @@ use oauth2::basic::BasicClient;
 use oauth2::{ClientId, ClientSecret, Scope, TokenResponse as _, TokenUrl};
 use reqwest::Method;
 use serde_json::Value;
+use testing::{TestServer, Wiring};
 
-use crate::server::{TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     the_oauth2_crate_gets_a_token_and_jsonwebtoken_checks_it_offline,

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use testing::{Client, TestServer, Wiring, new_agent};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::server::{Client, TestServer, Wiring, new_agent, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     http_2_is_not_spoken_and_a_huge_head_is_refused,
@@ -62,7 +63,7 @@ async fn json_is_taken_as_json_and_as_nothing_else(wiring: Wiring) {
         };
         server.send(request).await
     };
-    let body = new_agent().to_string();
+    let body = new_agent(&["files:read"]).to_string();
     for media in [
         None,
         Some("text/plain"),
@@ -74,7 +75,8 @@ async fn json_is_taken_as_json_and_as_nothing_else(wiring: Wiring) {
         send(media, &body).await.assert_error(415, "UNSUPPORTED_MEDIA_TYPE");
     }
     assert_eq!(send(Some("Application/JSON; charset=UTF-8"), &body).await.status, StatusCode::CREATED);
-    let encoded = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
+    let encoded =
+        server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent(&["files:read"]));
     let answer = server.send(encoded.header("content-encoding", "gzip")).await;
     answer.assert_error(415, "UNSUPPORTED_MEDIA_TYPE");
     for malformed in [
@@ -275,7 +277,8 @@ async fn a_user_agent_of_any_bytes_is_kept_as_readable_text(wiring: Wiring) {
     let server = TestServer::start(wiring).await;
     let admin = server.admin_token().await;
     let agent = reqwest::header::HeaderValue::from_bytes(&[&b"a\xff\t"[..], &[b'x'; 2000]].concat());
-    let request = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent());
+    let request =
+        server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin).json(&new_agent(&["files:read"]));
     server.send(request.header("user-agent", agent.expect("a value"))).await;
     let event = server.events(&admin, "&action=agent.created").await[0].clone();
     let kept = event["userAgent"].as_str().expect("text");

@@ -2,8 +2,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use testing::{Answer, TestServer, Wiring};
 
-use crate::server::{Answer, TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_living_token_says_all_that_rfc_7662_names,

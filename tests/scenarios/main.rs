@@ -18,10 +18,8 @@ mod own_stores;
 mod rate;
 mod readme;
 mod revocation;
+mod scenarios;
 mod scopes;
-mod server;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod spans;
 mod standby;
 mod stores;

@@ -1,7 +1,8 @@
 use reqwest::StatusCode;
 use serde_json::json;
+use testing::{TestServer, Wiring};
 
-use crate::server::{TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     an_organization_reads_back_and_has_a_place,
@@ -109,7 +110,7 @@ async fn a_plan_limits_agents_and_says_how_many(wiring: Wiring) {
     let organization = server.organization(&admin, json!({ "limits": { "maxAgents": 2 } })).await;
     let first = server.agent(&admin, Some(&organization), &["files:read"]).await;
     server.agent(&admin, Some(&organization), &["files:read"]).await;
-    let mut body = crate::server::new_agent();
+    let mut body = testing::new_agent(&["files:read"]);
     body["organizationId"] = json!(organization);
     let refused = server.post(&admin, "/api/v1/agents", body.clone()).await;
     refused.assert_error(403, "FREE_TIER_LIMIT_EXCEEDED");

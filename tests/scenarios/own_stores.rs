@@ -1,15 +1,15 @@
 //! Stores that a test may stop and start again.
 
-use crate::servers::supervised::{Server, shell};
+use testing::{SupervisedServer, shell};
 
 /// Stores that a test may stop and start again, protected by a password.
-pub struct OwnStores(Server);
+pub struct OwnStores(SupervisedServer);
 
 pub const PASSWORD: &str = "hunter2";
 
 impl OwnStores {
     pub fn start() -> Self {
-        Self(Server::start(
+        Self(SupervisedServer::start(
             &format!(
                 "echo {PASSWORD} >password && \
                  initdb --no-sync -A scram-sha-256 --pwfile=password -U postgres -E UTF8 --locale=C -D data && \

@@ -1,7 +1,9 @@
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use testing::{Client, TestServer, Wiring};
 
-use crate::server::{Client, TestServer, Wiring, scenarios, together};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_client_is_held_to_its_plan_and_told_when_one_more_passes,
@@ -17,20 +19,20 @@ async fn a_client_is_held_to_its_plan_and_told_when_one_more_passes(wiring: Wiri
     let organization = server.organization(&admin, json!({ "limits": { "requestsPerMinute": 5 } })).await;
     let client = server.client(&admin, Some(&organization), &["agents:read"]).await;
     let token = server.token(&client, &[]).await;
-    let answers = together((0..10).map(|_| server.get(&token, "/api/v1/agents"))).await;
+    let answers = join_all((0..10).map(|_| server.get(&token, "/api/v1/agents"))).await;
     let passed = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
     assert_eq!(passed, 4, "the token itself was the first");
     for answer in &answers {
         assert_eq!(answer.number("x-ratelimit-limit"), 5);
         assert!((0..=5).contains(&answer.number("x-ratelimit-remaining")));
-        assert!(answer.number("x-ratelimit-reset") > crate::server::NOON_SECONDS);
+        assert!(answer.number("x-ratelimit-reset") > testing::NOON.as_seconds());
     }
     let refused = server.get(&token, "/api/v1/agents").await;
     refused.assert_error(429, "RATE_LIMIT_EXCEEDED");
     server.advance(refused.number("retry-after"));
     assert_eq!(server.get(&token, "/api/v1/agents").await.status, StatusCode::OK, "obeyed, it passes");
 
-    let at_token = together((0..10).map(|_| server.ask_token(&client, &[]))).await;
+    let at_token = join_all((0..10).map(|_| server.ask_token(&client, &[]))).await;
     let refused = at_token.iter().find(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).expect("one");
     assert_eq!(refused.code(), "RATE_LIMIT_EXCEEDED");
     assert!(refused.header("retry-after").is_some());

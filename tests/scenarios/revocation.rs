@@ -1,7 +1,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use testing::{Answer, Client, TestServer, Wiring};
 
-use crate::server::{Answer, Client, TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_revoked_token_is_dead_and_no_other,

@@ -3,8 +3,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::{TestServer, Wiring, new_agent, operations, unique};
 
-use crate::server::{TestServer, Wiring, new_agent, operations, scenarios, unique};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     each_operation_answers_by_the_scope_it_takes,
@@ -41,7 +42,7 @@ fn empty() -> Option<Value> {
 }
 
 fn agent() -> Option<Value> {
-    Some(new_agent())
+    Some(new_agent(&["files:read"]))
 }
 
 fn organization() -> Option<Value> {

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use reqwest::Method;
+use testing::{TestServer, Wiring};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::subscriber::set_default;
@@ -12,8 +13,6 @@ use tracing::{Dispatch, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, registry};
-
-use crate::server::{TestServer, Wiring};
 
 /// What a layer has seen.
 #[derive(Clone, Default)]
@@ -54,7 +53,7 @@ async fn a_request_has_one_span_and_batches_follow_from_it() {
     // While there is only one subscriber, a span that another test's thread uses first is turned off for all threads.
     let _another = Dispatch::new(registry());
     let _default = set_default(registry().with(seen.clone()));
-    let server = TestServer::start(Wiring::postgres).await;
+    let server = TestServer::start(Wiring::Postgres).await;
     let admin = server.admin_token().await;
     *seen.0.lock().expect("no panic") = Spans::default();
     let agent = uuid::Uuid::from_u128(7);

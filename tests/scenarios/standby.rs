@@ -2,20 +2,19 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use testing::{SupervisedServer, TestServer, settings, shell};
 
-use crate::server::{TestServer, Wiring, settings};
-use crate::servers::supervised::{Server, shell};
 use crate::stores::{readiness, until};
 
 /// Delay of the standby, in seconds.
 const LAG: u32 = 3;
 
 /// A primary on port 5432 and its standby on port 5433, in one folder.
-struct Pair(Server);
+struct Pair(SupervisedServer);
 
 impl Pair {
     fn start() -> Self {
-        Self(Server::start(
+        Self(SupervisedServer::start(
             &format!(
                 "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D primary && \
                  printf \"listen_addresses=''\\nunix_socket_directories='$folder'\\nfsync=off\\n\" >>primary/postgresql.conf && \
@@ -54,7 +53,7 @@ impl Pair {
 async fn start_on(pair: &Pair) -> TestServer {
     let mut config = settings(&["--store-wait-seconds", "10", "--db-pool-max", "4"]);
     config.stores.database = Some(pair.url().into());
-    TestServer::start_by(Wiring::postgres, &config, None).await
+    TestServer::start_on(config).await
 }
 
 async fn kill(server: &TestServer, admin: &str, client: &str) -> StatusCode {

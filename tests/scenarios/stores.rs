@@ -6,13 +6,12 @@ use std::time::Duration;
 use agentidp::wiring::Service;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use testing::{Database, OWNER, RSA_PEM, SERVES, TestServer, settings};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::own_stores::{OwnStores, PASSWORD};
-use crate::server::{RSA_PEM, TestServer, Wiring, settings};
-use crate::servers::{Database, OWNER, SERVES};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -104,7 +103,7 @@ async fn garbage_in_redis_spoils_no_other_key() {
     let server = start_on(&stores).await;
     let admin = server.admin_token().await;
     let client = server.client(&admin, None, &["files:read"]).await;
-    let window = crate::server::NOON_SECONDS / 60;
+    let window = testing::NOON.as_seconds() / 60;
     for garbage in ["-1", "1e3", "many", "99999999999999999999", ""] {
         for window in [window - 1, window] {
             stores.redis_command(&["set", &format!("rate:{{{}}}:{window}", client.id), garbage]);
@@ -315,7 +314,7 @@ async fn start_on(stores: &OwnStores) -> TestServer {
     let mut config = settings(&["--store-wait-seconds", "10"]);
     config.stores.database = Some(stores.database_url(PASSWORD).into());
     config.stores.redis = Some(stores.redis_url(PASSWORD).into());
-    TestServer::start_by(Wiring::postgres_and_redis, &config, None).await
+    TestServer::start_on(config).await
 }
 
 pub async fn readiness(server: &TestServer) -> (u16, Value) {
@@ -388,7 +387,7 @@ async fn a_kill_that_was_not_told_before_a_crash_is_told_after_it() {
     let stores = OwnStores::start();
     let mut alone = settings(&[]);
     alone.stores.database = Some(stores.database_url(PASSWORD).into());
-    let server = TestServer::start_by(Wiring::postgres, &alone, None).await;
+    let server = TestServer::start_on(alone).await;
     let admin = server.admin_token().await;
     let agent = server.agent(&admin, None, &["files:read"]).await;
     server.post(&admin, &format!("/api/v1/agents/{agent}/tokens/revoke"), json!({})).await;
@@ -406,7 +405,7 @@ async fn a_revocation_after_a_restore_makes_no_token_active_again() {
         let mut config = settings(&[]);
         config.stores.database = Some(database.url(SERVES).into());
         let owner = database.client(OWNER).await;
-        let server = TestServer::start_by(Wiring::postgres, &config, Some(database)).await;
+        let server = TestServer::start_on(config).await;
         let admin = server.admin_token().await;
         let organization = server.organization(&admin, json!({})).await;
         let client = server.client(&admin, Some(&organization), &["files:read"]).await;

@@ -2,8 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use testing::{TestServer, Wiring, new_agent};
 
-use crate::server::{TestServer, Wiring, new_agent, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one,
@@ -96,14 +97,14 @@ async fn only_admin_orgs_places_an_agent_elsewhere(wiring: Wiring) {
     let organization = server.organization(&admin, json!({})).await;
     let writer = server.client(&admin, Some(&organization), &["agents:write"]).await;
     let writer = server.token(&writer, &[]).await;
-    let mut body = new_agent();
+    let mut body = new_agent(&["files:read"]);
     body["organizationId"] = json!(organization);
     let answer = server.post(&writer, "/api/v1/agents", body.clone()).await;
     answer.assert_error(403, "FORBIDDEN");
     assert_eq!(answer.json()["details"]["missingScopes"], json!(["admin:orgs"]));
     body["organizationId"] = json!(NOBODY);
     server.post(&admin, "/api/v1/agents", body).await.assert_error(404, "ORGANIZATION_NOT_FOUND");
-    let own = server.post(&writer, "/api/v1/agents", new_agent()).await.json();
+    let own = server.post(&writer, "/api/v1/agents", new_agent(&["files:read"])).await.json();
     assert_eq!(own["organizationId"], organization.as_str());
 }
 
@@ -115,12 +116,12 @@ async fn nobody_makes_or_touches_an_agent_with_more_scopes_than_its_own(wiring: 
     let strong = server.client(&admin, None, &["agents:write", "audit:read"]).await;
     let weak = server.client(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{}", strong.id);
-    let refused = |answer: crate::server::Answer| {
+    let refused = |answer: testing::Answer| {
         answer.assert_error(403, "FORBIDDEN");
         assert_eq!(answer.json()["details"]["missingScopes"], json!(["audit:read"]));
         assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
     };
-    let mut body = new_agent();
+    let mut body = new_agent(&["files:read"]);
     body["capabilities"] = json!(["audit:read"]);
     refused(server.post(&writer, "/api/v1/agents", body).await);
     let raise = json!({ "capabilities": ["files:read", "audit:read"] });

@@ -1,7 +1,9 @@
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use testing::{Answer, Client, TestServer, Wiring};
 
-use crate::server::{Answer, Client, TestServer, Wiring, scenarios, together};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_token_is_what_rfc_6749_says_and_is_never_stored,
@@ -281,7 +283,7 @@ async fn the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end(
     let organization = server.organization(&admin, json!({ "limits": { "maxTokensPerMonth": 5 } })).await;
     let client = server.client(&admin, Some(&organization), &["files:read"]).await;
     let asked = (0..20).map(|_| server.ask_token(&client, &[]));
-    let answers = together(asked).await;
+    let answers = join_all(asked).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::OK).count(), 5);
     let refused = answers.iter().find(|answer| answer.status == StatusCode::FORBIDDEN).expect("fifteen");
     let body = refused.json();

@@ -1,6 +1,7 @@
 use serde_json::json;
+use testing::{TestServer, Wiring};
 
-use crate::server::{TestServer, Wiring, scenarios};
+use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     usage_stands_beside_the_limits_it_is_held_to,

@@ -6,13 +6,14 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// A server supervised by a shell that waits for the end of its standard input.
 /// However this process ends, the shell then stops the server and removes its folder.
-pub struct Server {
+pub struct SupervisedServer {
+    /// Working directory of the server, removed with it.
     pub folder: PathBuf,
     shell: Child,
     supervised: Option<ChildStdin>,
 }
 
-impl Server {
+impl SupervisedServer {
     /// Starts a server by the script `start` in a new folder.
     /// The script `stop` stops the server.
     pub fn start(start: &str, stop: &str) -> Self {
@@ -60,7 +61,7 @@ pub fn shell(script: &str) -> Command {
     command
 }
 
-impl Drop for Server {
+impl Drop for SupervisedServer {
     fn drop(&mut self) {
         drop(self.supervised.take());
         // Only wait for the shell to exit, because the shell stops the server.

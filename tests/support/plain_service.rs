@@ -2,9 +2,6 @@
 //!
 //! Runs are repeatable, because the clock stands still and IDs are counted.
 
-#[path = "plain_core.rs"]
-mod plain_core;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,7 +23,7 @@ use poem::{Request, Response};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use self::plain_core::{PlainHasher, basic, plain_core, plain_ports};
+use crate::{PlainHasher, plain_core, plain_ports, presented};
 
 /// Instant at which everything happens, in milliseconds since the epoch.
 const NOW: i64 = 1_800_000_000_000;
@@ -52,13 +49,16 @@ impl Ids for Repeatable {
 
 /// A service that runs until it is dropped.
 pub struct PlainService {
+    /// The use cases, called without HTTP.
     pub app: Arc<App>,
+    /// The first administrator.
     pub administrator: Administrator,
     api: HttpApi,
     runtime: Runtime,
 }
 
 impl PlainService {
+    /// Starts a service in memory.
     pub fn start() -> Self {
         // A paused runtime skips ahead to the next timer, so that timers do not delay the run.
         let runtime =
@@ -84,11 +84,11 @@ impl PlainService {
     /// Issues a token to the administrator.
     pub fn token(&self) -> String {
         let Administrator { client_id, client_secret, .. } = &self.administrator;
-        let presented = basic(*client_id, client_secret);
+        let credentials = presented(*client_id, client_secret);
         let context = RequestContext::new(Origin { address: None, user_agent: None });
         let request =
             TokenRequest { grant_type: Some("client_credentials".to_owned()), ..TokenRequest::default() };
-        let issued = self.runtime.block_on(self.app.tokens.issue(&context, &presented, &request));
+        let issued = self.runtime.block_on(self.app.tokens.issue(&context, &credentials, &request));
         issued.expect("a token").token.expose().to_owned()
     }
 }

@@ -68,7 +68,7 @@ pub fn plain_core(ports: &Ports) -> App {
 }
 
 /// Returns a client ID and secret, as presented in HTTP Basic.
-pub fn basic(client: AgentId, secret: &ClientSecret) -> PresentedCredentials {
+pub fn presented(client: AgentId, secret: &ClientSecret) -> PresentedCredentials {
     let pair = Some((client.to_string(), secret.expose().into()));
     PresentedCredentials { header: PresentedHeader::Basic(pair), parameters: Vec::new() }
 }

@@ -10,17 +10,15 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
-#[path = "supervised.rs"]
-pub mod supervised;
+use crate::SupervisedServer;
 
-use supervised::Server;
-
-/// Role that owns the tables, and role that the service connects with.
+/// Role that owns the tables.
 pub const OWNER: &str = "agentidp_owner";
+/// Role that the service connects with.
 pub const SERVES: &str = "agentidp";
 
-static POSTGRES: LazyLock<Server> = LazyLock::new(|| {
-    Server::start(
+static POSTGRES: LazyLock<SupervisedServer> = LazyLock::new(|| {
+    SupervisedServer::start(
         "initdb --no-sync -A trust -U postgres -E UTF8 --locale=C -D data && \
          pg_ctl -w -D data -o \"-c listen_addresses='' -c unix_socket_directories='$folder' -c fsync=off \
          -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB -c max_locks_per_transaction=256 \
@@ -30,8 +28,8 @@ static POSTGRES: LazyLock<Server> = LazyLock::new(|| {
     )
 });
 
-static REDIS: LazyLock<Server> = LazyLock::new(|| {
-    Server::start(
+static REDIS: LazyLock<SupervisedServer> = LazyLock::new(|| {
+    SupervisedServer::start(
         "redis-server --port 0 --unixsocket \"$folder/redis.sock\" --unixsocketperm 777 --save '' --appendonly no \
          --databases 256 --daemonize yes --pidfile \"$folder/pid\" && \
          wait_until redis-cli -s redis.sock ping",
@@ -101,6 +99,7 @@ impl Database {
         client
     }
 
+    /// Returns the connection settings for that role.
     pub fn settings(&self, role: &str) -> PgSettings {
         PgSettings::parse(&SecretString::from(self.url(role))).expect("a URL")
     }

@@ -1,0 +1,20 @@
+//! What the tests and benchmarks share: servers that end with the test, services in this process, and a client that
+//! checks every answer against the OpenAPI document.
+
+mod builders;
+mod databases;
+mod manual_clock;
+mod plain_core;
+mod plain_service;
+mod supervised_server;
+mod test_client;
+mod test_server;
+
+pub use builders::{NOBODY, basic_auth, new_agent, unique};
+pub use databases::{Database, OWNER, SERVES, redis_url};
+pub use manual_clock::{ManualClock, NOON};
+pub use plain_core::{ISSUER, PlainHasher, plain_core, plain_ports, presented};
+pub use plain_service::PlainService;
+pub use supervised_server::{SupervisedServer, shell};
+pub use test_client::{Answer, Client, TestClient, operations};
+pub use test_server::{RSA_PEM, TestServer, Wiring, settings};
