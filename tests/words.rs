@@ -116,7 +116,7 @@ fn refused(text: &str) -> Vec<&'static str> {
 fn comments_messages_help_and_documents_say_none_of_the_refused_words() {
     let mut wrong = Vec::new();
     let mut in_test_messages: BTreeMap<&str, usize> = BTreeMap::new();
-    for file in files(&["src", "tests", "bench", "benches", "fuzz", "examples"], &["rs", "sql", "lua"]) {
+    for file in files(&["src", "tests", "perf", "benches", "fuzz", "examples"], &["rs", "sql", "lua"]) {
         let text = std::fs::read_to_string(&file).expect("readable");
         let is_source = file.starts_with(Path::new(ROOT).join("src"));
         let mut is_test = !is_source;

@@ -58,7 +58,7 @@ impl PrivateStores {
 
     /// Fills a database with this many of each, using `fill.sql`.
     pub fn fill(&self, database: &str, organizations: usize, agents: usize, events: usize) -> Outcome<()> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/fill.sql");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/perf/fill.sql");
         let sizes = [("organizations", organizations), ("agents", agents), ("events", events)];
         let sizes = sizes.map(|(name, size)| format!("{name}={size}"));
         let [organizations, agents, events] = sizes.each_ref().map(String::as_str);

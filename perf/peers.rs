@@ -1,6 +1,6 @@
 //! Servers to compare with: a conventional stack on Express, and node-oidc-provider.
 //!
-//! `bench/peers` contains both; npm installs their dependencies.
+//! `perf/peers` contains both; npm installs their dependencies.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -214,7 +214,7 @@ fn creation(secret: &str) -> Exchange {
 
 /// Copies a peer below the build folder and installs its dependencies there.
 fn installed(peer: &str, name: &str) -> Outcome<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/peers").join(peer);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("perf/peers").join(peer);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers").join(name);
     std::fs::create_dir_all(&folder)?;
     succeed(Command::new("cp").arg("-r").arg(source.join(".")).arg(&folder))?;
