@@ -112,10 +112,10 @@ fn count(program: &Path, name: &str) -> u64 {
         .args(["run", name])
         .output()
         .expect("valgrind is there: Debian's package valgrind");
-    let told = String::from_utf8_lossy(&output.stderr);
-    let count = told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
+    let text = String::from_utf8_lossy(&output.stderr);
+    let count = text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
     let count = count.filter(|count| output.status.success() && *count > 0);
-    count.unwrap_or_else(|| panic!("callgrind failed:\n{told}")) / u64::from(COUNTED)
+    count.unwrap_or_else(|| panic!("callgrind failed:\n{text}")) / u64::from(COUNTED)
 }
 
 /// Sends the requests of this path, each of which must have the expected status.

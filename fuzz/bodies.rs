@@ -118,7 +118,7 @@ fn pem(data: &[u8]) {
     static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Ed25519).expect("a key"));
     for (private, public) in [(&*text, ""), (&**KEY, &*text)] {
         if let Err(error) = KeySet::from_pem(private, public) {
-            assert!(text.len() < 40 || !error.to_string().contains(&*text), "a key is told in an error");
+            assert!(text.len() < 40 || !error.to_string().contains(&*text), "a key is revealed in an error");
         }
     }
 }
@@ -139,10 +139,10 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 
 /// Sends a request, which must not cause an internal error.
 fn ask(request: Request) {
-    let told = format!("{} {}", request.method(), request.uri());
+    let called = format!("{} {}", request.method(), request.uri());
     let response = WORLD.service.answer(request);
-    assert!(!response.status().is_server_error(), "{told}: {}", response.status());
-    assert!(response.headers().contains_key("x-request-id"), "{told}");
+    assert!(!response.status().is_server_error(), "{called}: {}", response.status());
+    assert!(response.headers().contains_key("x-request-id"), "{called}");
 }
 
 fn get(path: &'static str) -> RequestBuilder {

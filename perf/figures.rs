@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Some("targets") => targets::measure(),
         Some("cold") => cold::measure(),
         Some("growth") => growth::measure(),
-        Some(other) => Err(format!("{other} is none of stores, targets, compare, cold, growth").into()),
+        Some(other) => Err(format!("{other} is not one of stores, targets, compare, cold, growth").into()),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

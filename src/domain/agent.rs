@@ -382,9 +382,9 @@ pub(super) mod tests {
         assert!(administrator.could_administer() && !agent().could_administer());
         let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
         let at = Timestamp::from_millis(1);
-        let suspended = administrator.changed(suspension, at).expect("alive");
+        let suspended = administrator.changed(suspension, at).expect("not decommissioned");
         assert!(!suspended.could_administer());
-        let gone = administrator.decommissioned(at).expect("alive");
+        let gone = administrator.decommissioned(at).expect("not decommissioned");
         assert_eq!((gone.status, gone.could_administer()), (AgentStatus::Decommissioned, false));
     }
 

@@ -4,7 +4,7 @@ use Expected::{AnyOf, Done, Refused};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use testing::{ISSUER, NOBODY, NOON, unique};
+use testing::{ISSUER, NOON, UNKNOWN_ID, unique};
 use tokio::net::TcpListener;
 
 use crate::fixtures::{Fixtures, claims_of, part, part_of};
@@ -83,7 +83,7 @@ async fn an_assertion_is_believed_only_if_all_of_it_is_right() {
         ("issued by another", json!({ "iss": other.agent }), CLIENT),
         ("about another", json!({ "sub": other.agent }), CLIENT),
         ("by and about another", json!({ "iss": other.agent, "sub": other.agent }), CLIENT),
-        ("by and about nobody", json!({ "iss": NOBODY, "sub": NOBODY }), CLIENT),
+        ("by and about an unknown client", json!({ "iss": UNKNOWN_ID, "sub": UNKNOWN_ID }), CLIENT),
         ("no issuer", json!({ "iss": null }), CLIENT),
         ("no subject", json!({ "sub": null }), CLIENT),
         ("no end", json!({ "exp": null }), CLIENT),
@@ -101,7 +101,7 @@ async fn an_assertion_is_believed_only_if_all_of_it_is_right() {
         ("an id that is a number", json!({ "jti": 7 }), CLIENT),
         ("an id with a NUL", json!({ "jti": "a\u{0}b" }), AnyOf(&[200, 401])),
         ("an id of ten thousand bytes", json!({ "jti": "a".repeat(10_000) }), CLIENT),
-        ("claims that nobody knows", json!({ "admin": true, "scope": "admin:orgs" }), Done),
+        ("unknown claims", json!({ "admin": true, "scope": "admin:orgs" }), Done),
     ];
     let mut rows: Vec<Row> = claims
         .into_iter()
@@ -189,7 +189,7 @@ async fn an_assertion_is_believed_only_if_all_of_it_is_right() {
             AnyOf(&[400, 401]),
         ),
         ("its own id in the body", format!("&client_assertion_type={TYPE}&client_id={}", signer.agent), Done),
-        ("a secret beside it", format!("&client_assertion_type={TYPE}&client_secret=x"), invalid),
+        ("a secret as well", format!("&client_assertion_type={TYPE}&client_secret=x"), invalid),
     ] {
         rows.push(Row { name: name.to_owned(), request: typed(&kind), expected });
     }
@@ -221,7 +221,7 @@ async fn no_key_is_registered_that_is_not_a_good_public_one() {
         ("a private one", with("d", json!(x)), wrong),
         ("a secret", json!({ "kty": "oct", "k": "AAAA" }), wrong),
         ("no type", json!({}), wrong),
-        ("a type that is none", json!({ "kty": "none" }), wrong),
+        ("an unknown type", json!({ "kty": "none" }), wrong),
         ("RSA of 1024 bits", rsa(odd(128), "AQAB"), wrong),
         ("RSA of 16384 bits", rsa(odd(2048), "AQAB"), wrong),
         ("RSA with the exponent 1", rsa(odd(256), "AQ"), wrong),

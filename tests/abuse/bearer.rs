@@ -4,7 +4,7 @@ use Expected::{AnyOf, Done, Refused};
 use aws_lc_rs::hmac;
 use jsonwebtoken::Header;
 use serde_json::{Value, json};
-use testing::{NOBODY, NOON};
+use testing::{NOON, UNKNOWN_ID};
 
 use crate::fixtures::{ALL_SCOPES, Fixtures, KEY, claims_of, header_of, part, part_of, signed};
 use crate::wire::{Expected, Row, ask, request, try_all};
@@ -114,20 +114,20 @@ async fn tokens(fixtures: &Fixtures) {
             "of an agent that does not exist",
             {
                 let mut claims = claims.clone();
-                claims["sub"] = json!(NOBODY);
-                claims["client_id"] = json!(NOBODY);
+                claims["sub"] = json!(UNKNOWN_ID);
+                claims["client_id"] = json!(UNKNOWN_ID);
                 signed(&header, &claims)
             },
             TOKEN,
         ),
-        ("of one agent for another", with("client_id", json!(NOBODY)), TOKEN),
-        ("of another organization", with("organization_id", json!(NOBODY)), TOKEN),
+        ("of one agent for another", with("client_id", json!(UNKNOWN_ID)), TOKEN),
+        ("of another organization", with("organization_id", json!(UNKNOWN_ID)), TOKEN),
         ("of no organization", with("organization_id", Value::Null), TOKEN),
         ("of a generation to come", with("gen", json!(1_000)), TOKEN),
         ("of a generation below all", with("gen", json!(-1)), TOKEN),
         ("of no generation", with("gen", Value::Null), TOKEN),
         ("no id", with("jti", Value::Null), TOKEN),
-        ("an id that is none", with("jti", json!("x")), TOKEN),
+        ("an id that is no UUID", with("jti", json!("x")), TOKEN),
         ("no scope", with("scope", Value::Null), AnyOf(&[401, 403])),
         ("an empty scope", with("scope", json!("")), AnyOf(&[401, 403])),
         ("another scope", with("scope", json!("files:read")), AnyOf(&[401, 403])),

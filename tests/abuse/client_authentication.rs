@@ -3,7 +3,7 @@
 use Expected::{AnyOf, Closed, Done, Refused};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
-use testing::{Client, NOBODY, basic_auth};
+use testing::{Client, UNKNOWN_ID, basic_auth};
 
 use crate::fixtures::Fixtures;
 use crate::wire::{Expected, FORM, JSON, Row, ask, request, try_all};
@@ -52,7 +52,7 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
     let megabyte = "a".repeat(400_000);
     let mut rows: Vec<Row> = [
         ("the right secret", good.id.as_str(), good.secret.as_str(), Done),
-        ("an unknown client", NOBODY, &good.secret, CLIENT),
+        ("an unknown client", UNKNOWN_ID, &good.secret, CLIENT),
         ("another's secret", &good.id, &revoked.secret, CLIENT),
         ("a wrong last digit", &good.id, &last_digit, CLIENT),
         ("an empty secret", &good.id, "", CLIENT),
@@ -116,7 +116,7 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
         ("the secret alone", body(&format!("client_secret={secret}")), CLIENT),
         ("nothing at all", body(""), CLIENT),
         ("Basic and the same id", both(&format!("client_id={id}")), Done),
-        ("Basic and another id", both(&format!("client_id={NOBODY}")), AnyOf(&[400, 401])),
+        ("Basic and another id", both(&format!("client_id={UNKNOWN_ID}")), AnyOf(&[400, 401])),
         ("Basic and a secret", both(&format!("client_secret={secret}")), INVALID),
         ("Basic and an assertion", both("client_assertion=a.b.c&client_assertion_type=x"), INVALID),
     ] {
@@ -131,17 +131,17 @@ async fn nobody_is_let_in_who_does_not_prove_it() {
 async fn a_refusal_says_the_same_of_all() {
     let fixtures = Fixtures::on_stores().await;
     let Clients { good, revoked, gone, rotated, .. } = clients(&fixtures).await;
-    let unknown = Client { id: NOBODY.to_owned(), ..good.clone() };
+    let unknown = Client { id: UNKNOWN_ID.to_owned(), ..good.clone() };
     let wrong = Client { secret: revoked.secret.clone(), ..good };
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for client in [unknown, wrong, revoked, gone, rotated] {
         let answer = fixtures.ask_token(&client, "").await;
         let mut body = answer.json();
         body.as_object_mut().expect("an object").remove("requestId");
-        told.push((answer.status, body, answer.header("www-authenticate").map(str::to_owned)));
+        answers.push((answer.status, body, answer.header("www-authenticate").map(str::to_owned)));
     }
-    assert_eq!(told[0].0, 401);
-    assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
+    assert_eq!(answers[0].0, 401);
+    assert!(answers.iter().all(|one| *one == answers[0]), "{answers:?}");
 }
 
 /// The management API accepts no client secrets, only access tokens.

@@ -1,7 +1,7 @@
 //! HTTP itself: framing, paths and headers.
 
 use Expected::{AnyOf, Closed, Done, Refused};
-use testing::NOBODY;
+use testing::UNKNOWN_ID;
 
 use crate::fixtures::Fixtures;
 use crate::wire::{Expected, JSON, Row, ask, request, try_all};
@@ -25,7 +25,7 @@ async fn what_is_framed_wrongly_is_refused_and_nothing_is_smuggled() {
         ("a negative length", post("Content-Length: -1\r\n", smuggled)),
         ("a length beyond all", post("Content-Length: 99999999999999999999\r\n", smuggled)),
         ("a length with a space in it", post("Content-Length: 1 0\r\n", smuggled)),
-        ("an encoding that is none", post("Transfer-Encoding: xchunked\r\n", smuggled)),
+        ("an unknown encoding", post("Transfer-Encoding: xchunked\r\n", smuggled)),
         ("an encoding twice", post("Transfer-Encoding: chunked, identity\r\n", smuggled)),
         ("a chunk beyond all", post("Transfer-Encoding: chunked\r\n", "FFFFFFFFFFFFFFFFF\r\nx\r\n0\r\n\r\n")),
         ("a chunk of a negative length", post("Transfer-Encoding: chunked\r\n", "-1\r\nx\r\n0\r\n\r\n")),
@@ -120,7 +120,7 @@ async fn every_path_that_is_none_is_a_missing_one() {
         ("/api/v1/agents/%7Bid%7D".into(), AnyOf(&[404])),
         ("/api/v1/agents/x".into(), Refused(404, "AGENT_NOT_FOUND")),
         (format!("/api/v1/agents/{}", id.to_uppercase()), Refused(404, "AGENT_NOT_FOUND")),
-        (format!("/api/v1/agents/{NOBODY}"), Refused(404, "AGENT_NOT_FOUND")),
+        (format!("/api/v1/agents/{UNKNOWN_ID}"), Refused(404, "AGENT_NOT_FOUND")),
         ("/api/v1/audit/x".into(), Refused(404, "AUDIT_EVENT_NOT_FOUND")),
         ("/api/v1/organizations/x".into(), Refused(404, "ORGANIZATION_NOT_FOUND")),
         ("http://evil.example.com/api/v1/agents".into(), AnyOf(&[200, 400, 404])),
@@ -214,10 +214,10 @@ async fn what_is_open_tells_no_secret() {
     ] {
         let answer = ask(fixtures.address(), &request(&format!("GET {path}"), &[], b"")).await;
         assert!(answer.status < 500, "{path}");
-        assert!(!path.ends_with("jwks.json") || !answer.body.contains("\"d\""), "a private key is told");
+        assert!(!path.ends_with("jwks.json") || !answer.body.contains("\"d\""), "a private key is revealed");
         for word in ["PRIVATE", "postgres://", "redis+unix", &fixtures.server.administrator().secret, "/tmp/"]
         {
-            assert!(!answer.body.contains(word), "{path} tells {word}");
+            assert!(!answer.body.contains(word), "{path} reveals {word}");
         }
     }
     let bearer = format!("Bearer {}", fixtures.admin);

@@ -57,7 +57,7 @@ async fn rows(fixtures: &Fixtures) {
         ("an empty one", "token=".to_owned(), INVALID),
         ("two", format!("token={own_token}&token={own_token}"), INVALID),
         ("a hint that is wrong", format!("token={own_token}&token_type_hint=refresh_token"), Done),
-        ("a hint that is none", format!("token={own_token}&token_type_hint=x"), Done),
+        ("an unknown hint", format!("token={own_token}&token_type_hint=x"), Done),
         ("a hint of ten thousand bytes", format!("token={own_token}&token_type_hint={hint}"), Done),
         ("two hints", format!("token={own_token}&token_type_hint=a&token_type_hint=b"), INVALID),
     ]
@@ -83,7 +83,7 @@ async fn rows(fixtures: &Fixtures) {
             request("POST /api/v1/token/introspect", &[FORM], about.as_bytes()),
             AnyOf(&[401]),
         ),
-        ("by a dead token", sent(&format!("Bearer {of_suspended}"), &about), AnyOf(&[401])),
+        ("by an inactive token", sent(&format!("Bearer {of_suspended}"), &about), AnyOf(&[401])),
         ("by the token itself", sent(&format!("Bearer {own_token}"), &about), AnyOf(&[403])),
     ] {
         rows.push(Row { name: name.to_owned(), request, expected });
@@ -113,7 +113,7 @@ async fn a_revocation_of_what_is_not_ones_own_stores_nothing() {
         ("garbage", "token=x".to_owned(), Done),
         ("none", "x=1".to_owned(), INVALID),
         ("an empty one", "token=".to_owned(), INVALID),
-        ("a hint that is none", "token=x&token_type_hint=zzz".to_owned(), Done),
+        ("an unknown hint", "token=x&token_type_hint=zzz".to_owned(), Done),
     ];
     let rows = rows
         .into_iter()
@@ -127,7 +127,7 @@ async fn a_revocation_of_what_is_not_ones_own_stores_nothing() {
     let about = format!("token={of_neighbour}");
     let bearer = format!("Bearer {}", fixtures.admin);
     let headers = [("Authorization", bearer.as_str()), FORM];
-    let told =
+    let answer =
         ask(fixtures.address(), &request("POST /api/v1/token/introspect", &headers, about.as_bytes())).await;
-    assert_eq!(told.json()["active"], true, "the neighbour's lives");
+    assert_eq!(answer.json()["active"], true, "the neighbour's is active");
 }

@@ -2,7 +2,7 @@
 
 use Expected::{AnyOf, Done, Refused};
 use serde_json::json;
-use testing::NOBODY;
+use testing::UNKNOWN_ID;
 
 use crate::fixtures::Fixtures;
 use crate::wire::{Expected, Row, request, try_all};
@@ -63,7 +63,7 @@ async fn rows(fixtures: &Fixtures) {
         ("/audit?resourceType=table".into(), wrong),
         ("/audit?resourceId=x".into(), wrong),
         ("/audit?agentId=x".into(), wrong),
-        (format!("/audit?agentId={NOBODY}"), Done),
+        (format!("/audit?agentId={UNKNOWN_ID}"), Done),
         ("/audit?fromDate=2026-01-02T00:00:00Z&toDate=2026-01-01T00:00:00Z".into(), wrong),
         ("/audit?fromDate=2026-01-01T00:00:00Z&toDate=2026-01-01T00:00:00Z".into(), AnyOf(&[200, 400])),
         ("/audit?fromDate=2026-01-01".into(), AnyOf(&[200, 400])),
@@ -90,13 +90,13 @@ async fn rows(fixtures: &Fixtures) {
         ("/agents?owner=a%00b".into(), wrong),
         ("/agents?owner=';DROP%20TABLE%20agents;--".into(), Done),
         ("/agents?agentType=any".into(), wrong),
-        ("/agents?status=dead".into(), wrong),
+        ("/agents?status=unknown".into(), wrong),
         ("/agents?status=active&status=suspended".into(), wrong),
         ("/agents?limit=5;limit=6".into(), wrong),
         ("/organizations?page=2&limit=100".into(), Done),
         ("/organizations?plan=free".into(), wrong),
         ("/usage?clientId=x".into(), AnyOf(&[400, 404])),
-        (format!("/usage?clientId={NOBODY}"), AnyOf(&[404])),
+        (format!("/usage?clientId={UNKNOWN_ID}"), AnyOf(&[404])),
         ("/usage?month=2026-01".into(), wrong),
     ];
     let mut rows: Vec<Row> = queries

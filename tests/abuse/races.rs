@@ -38,9 +38,9 @@ async fn is_alive(fixtures: &Fixtures, token: &str) -> bool {
     let bearer = format!("Bearer {}", fixtures.admin);
     let headers = [("Authorization", bearer.as_str()), crate::wire::FORM];
     let about = format!("token={token}");
-    let told =
+    let answer =
         ask(fixtures.address(), &request("POST /api/v1/token/introspect", &headers, about.as_bytes())).await;
-    told.json()["active"].as_bool().unwrap_or_else(|| panic!("{told:?}"))
+    answer.json()["active"].as_bool().unwrap_or_else(|| panic!("{answer:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

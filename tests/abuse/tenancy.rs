@@ -1,7 +1,7 @@
 //! Access to another tenant's resources, and attempts to gain scopes.
 
 use serde_json::{Value, json};
-use testing::{NOBODY, new_agent};
+use testing::{UNKNOWN_ID, new_agent};
 
 use crate::fixtures::{ALL_SCOPES, Fixtures};
 
@@ -52,7 +52,7 @@ async fn what_is_foreign_answers_as_what_is_missing() {
             (answer.status, said, answer.header("www-authenticate").map(str::to_owned))
         };
         let foreign = ask(&them.id, &them.credential, &event, &theirs).await;
-        let missing = ask(NOBODY, NOBODY, NOBODY, NOBODY).await;
+        let missing = ask(UNKNOWN_ID, UNKNOWN_ID, UNKNOWN_ID, UNKNOWN_ID).await;
         if foreign != missing {
             wrong.push(format!("{method} {path}: {foreign:?} and {missing:?}"));
         }
@@ -76,7 +76,7 @@ async fn nobody_makes_or_takes_an_agent_with_more_scopes_than_theirs() {
         { "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } });
     let body = |value: Value| value.to_string();
     let mut elsewhere = new_agent(&["files:read"]);
-    elsewhere["organizationId"] = json!(NOBODY);
+    elsewhere["organizationId"] = json!(UNKNOWN_ID);
     let tries = [
         ("POST", "/agents".to_owned(), body(new_agent(&["agents:read"]))),
         ("POST", "/agents".to_owned(), body(new_agent(&["admin:orgs"]))),

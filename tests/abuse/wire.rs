@@ -79,12 +79,12 @@ async fn try_one(fixtures: &Fixtures, row: &Row) -> Result<(), String> {
         None if matches!(row.expected, Expected::Closed) => return Ok(()),
         None => return Err("it was closed without an answer".to_owned()),
     };
-    let told = || format!("{} {}", answer.status, answer.body.chars().take(300).collect::<String>());
+    let described = || format!("{} {}", answer.status, answer.body.chars().take(300).collect::<String>());
     if let Expected::Closed = row.expected {
         let is_refused = (400..500).contains(&answer.status);
-        return if is_refused { Ok(()) } else { Err(format!("it was taken: {}", told())) };
+        return if is_refused { Ok(()) } else { Err(format!("it was taken: {}", described())) };
     }
-    holds_everywhere(&answer).map_err(|fault| format!("{fault}: {}", told()))?;
+    holds_everywhere(&answer).map_err(|fault| format!("{fault}: {}", described()))?;
     let code =
         answer.json()["error"].as_str().or(answer.json()["code"].as_str()).unwrap_or_default().to_owned();
     let is_right = match row.expected {
@@ -95,7 +95,7 @@ async fn try_one(fixtures: &Fixtures, row: &Row) -> Result<(), String> {
         Expected::Closed => true,
     };
     if !is_right {
-        return Err(format!("{:?} was expected, and came {}", row.expected, told()));
+        return Err(format!("{:?} was expected, and came {}", row.expected, described()));
     }
     usable(&mut stream).await
 }
@@ -113,7 +113,7 @@ fn holds_everywhere(answer: &Answer) -> Result<(), &'static str> {
     }
     let text = answer.body.to_lowercase();
     if answer.status >= 400 && INSIDE.iter().any(|word| text.contains(word)) {
-        return Err("it tells of the inside");
+        return Err("it reveals the inside");
     }
     let is_oauth = answer.json()["error"].is_string();
     if is_oauth && answer.header("cache-control") != Some("no-store") {

@@ -66,7 +66,7 @@ async fn an_address_is_taken_once_however_many_race(stores: Stores) {
 
 async fn an_address_stays_taken_after_the_end(stores: Stores) {
     let first = stores.agent().await;
-    let after = first.decommissioned(NOON).expect("alive");
+    let after = first.decommissioned(NOON).expect("not decommissioned");
     let events = [event(AuditAction::AgentDecommissioned, first.id)];
     stores.agents.update(&first, &after, unchecked(&events)).await.expect("changed");
     let mut same = agent(first.organization);
@@ -111,13 +111,13 @@ async fn a_decommissioned_agent_makes_room(stores: Stores) {
     let organization = stores.organization(overrides).await;
     let first = stores.add(agent(organization.id)).await;
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
-    let suspended = first.changed(suspension, NOON).expect("alive");
+    let suspended = first.changed(suspension, NOON).expect("not decommissioned");
     stores.agents.update(&first, &suspended, unchecked(&[])).await.expect("changed");
     let second = agent(organization.id);
     let created = event(AuditAction::AgentCreated, second.id);
     let outcome = stores.agents.insert(Tenancy::All, &second, None, unchecked(&created)).await;
     assert!(matches!(outcome, Err(InsertAgentError::LimitReached(1))), "a suspended one still counts");
-    let gone = suspended.decommissioned(NOON).expect("alive");
+    let gone = suspended.decommissioned(NOON).expect("not decommissioned");
     stores.agents.update(&suspended, &gone, unchecked(&[])).await.expect("changed");
     stores.agents.insert(Tenancy::All, &second, None, unchecked(&created)).await.expect("room again");
 }
@@ -154,7 +154,7 @@ async fn of_two_changes_of_one_state_one_wins(stores: Stores) {
         let callers = (0..RACERS).map(|_| {
             let (agents, before) = (stores.agents.clone(), before.clone());
             async move {
-                let after = before.with_tokens_revoked(NOON).expect("alive");
+                let after = before.with_tokens_revoked(NOON).expect("not decommissioned");
                 agents
                     .update(&before, &after, unchecked(&[event(AuditAction::TokenRevoked, before.id)]))
                     .await
@@ -180,7 +180,7 @@ async fn the_last_administrator_stays_however_many_race(stores: Stores) {
         let agents = stores.agents.clone();
         async move {
             let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
-            let after = before.changed(suspension, NOON).expect("alive");
+            let after = before.changed(suspension, NOON).expect("not decommissioned");
             agents.update(&before, &after, unchecked(&[event(AuditAction::AgentSuspended, before.id)])).await
         }
     });
@@ -192,7 +192,7 @@ async fn the_last_administrator_stays_however_many_race(stores: Stores) {
 
 async fn an_agent_with_another_administrator_beside_it_may_go(stores: Stores) {
     let (_, first, _) = stores.administrator().await;
-    let gone = first.decommissioned(NOON).expect("alive");
+    let gone = first.decommissioned(NOON).expect("not decommissioned");
     let without_credential = stores.organization(LimitOverrides::default()).await;
     stores.add(administrator(without_credential.id)).await;
     let outcome = stores.agents.update(&first, &gone, unchecked(&[])).await;
@@ -207,7 +207,7 @@ async fn an_agent_with_another_administrator_beside_it_may_go(stores: Stores) {
 async fn decommissioning_revokes_the_credentials_with_it(stores: Stores) {
     let before = stores.agent().await;
     let credential = stores.credential(&before).await;
-    let after = before.decommissioned(NOON).expect("alive");
+    let after = before.decommissioned(NOON).expect("not decommissioned");
     stores.agents.update(&before, &after, unchecked(&[])).await.expect("changed");
     let found = stores.credentials.find(before.id, credential.id).await.expect("an answer").expect("kept");
     assert_eq!(found.status(), CredentialStatus::Revoked);
@@ -256,7 +256,7 @@ async fn agents_that_change_places_do_not_wait_for_each_other(stores: Stores) {
             let is_active = Some(!before.is_active());
             async move {
                 let change = AgentChange { is_active, ..AgentChange::default() };
-                let after = before.changed(change, NOON).expect("alive");
+                let after = before.changed(change, NOON).expect("not decommissioned");
                 stores.update(&before, &after, unchecked(&[])).await.map(|()| after)
             }
         });

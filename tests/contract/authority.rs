@@ -75,7 +75,7 @@ async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(),
     let change = CredentialUpdate { before: &held, after: &after, max_live: 10, agent_after: None };
     let revoked = event(AuditAction::CredentialRevoked, held.id);
     let taken = stores.credentials.update(&target, &change, by(&authority, &revoked)).await;
-    let killed = target.with_tokens_revoked(NOON).expect("alive");
+    let killed = target.with_tokens_revoked(NOON).expect("not decommissioned");
     let revoked = [event(AuditAction::TokenRevoked, target.id)];
     let stopped = stores.agents.update(&target, &killed, by(&authority, &revoked)).await;
     let smaller =
@@ -90,7 +90,7 @@ fn said<E: Display>(outcome: Result<(), E>) -> Result<(), String> {
 }
 
 async fn change_agent(stores: &Stores, before: &Agent, change: AgentChange) {
-    let after = before.changed(change, NOON).expect("alive");
+    let after = before.changed(change, NOON).expect("not decommissioned");
     stores.agents.update(before, &after, unchecked(&[])).await.expect("changed");
 }
 
@@ -102,12 +102,12 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
     assert_eq!(change_everything(&stores, authority).await, refused, "suspended");
 
     let (agent, authority) = caller(&stores).await;
-    let killed = agent.with_tokens_revoked(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     assert_eq!(change_everything(&stores, authority).await, refused, "its tokens revoked");
 
     let (agent, authority) = caller(&stores).await;
-    let gone = agent.decommissioned(NOON).expect("alive");
+    let gone = agent.decommissioned(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &gone, unchecked(&[])).await.expect("changed");
     assert_eq!(change_everything(&stores, authority).await, refused, "decommissioned");
 
@@ -169,7 +169,7 @@ async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
             }
         }));
         let racing = tokio::spawn(race(changes));
-        let killed = caller.with_tokens_revoked(NOON).expect("alive");
+        let killed = caller.with_tokens_revoked(NOON).expect("not decommissioned");
         stores.agents.update(&caller, &killed, unchecked(&[])).await.expect("changed");
         let page = PageRequest { number: 1, limit: 1 };
         let at_the_kill = stores.credentials.list(target.id, None, page).await.expect("an answer").total;

@@ -145,7 +145,7 @@ async fn a_credential_of_an_agent_that_has_changed_is_refused(stores: Stores) {
     let seen = stores.agent().await;
     let credential_of_it = stores.credential(&seen).await;
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
-    let suspended = seen.changed(suspension, NOON).expect("alive");
+    let suspended = seen.changed(suspension, NOON).expect("not decommissioned");
     stores.agents.update(&seen, &suspended, unchecked(&[])).await.expect("changed");
     let new = credential(seen.id);
     let outcome = stores
@@ -184,7 +184,7 @@ async fn tokens_die_with_the_old_secret_or_neither_does(stores: Stores) {
     let agent = stores.agent().await;
     let before = stores.credential(&agent).await;
     let after = before.rotated(other_secret(), None, None).expect("live");
-    let killed = agent.with_tokens_revoked(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("not decommissioned");
     let change = CredentialUpdate { agent_after: Some(&killed), ..update(&before, &after) };
     let rotated = event(AuditAction::CredentialRotated, after.id);
     stores.credentials.update(&agent, &change, unchecked(&rotated)).await.expect("changed");
@@ -205,7 +205,7 @@ async fn the_last_administrators_credential_stays_however_many_race(stores: Stor
         }
         // Otherwise the administrator of the previous round would count as another one.
         if let Some(before) = left.replace(agent.clone()) {
-            let gone = before.decommissioned(NOON).expect("alive");
+            let gone = before.decommissioned(NOON).expect("not decommissioned");
             stores.agents.update(&before, &gone, unchecked(&[])).await.expect("another is there");
         }
         let callers = credentials.into_iter().map(|before| {

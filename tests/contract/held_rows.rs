@@ -62,7 +62,7 @@ async fn overtakes_no_kill(stores: &Stores, killed: &Agent, issue: TokenIssue) {
     issuing.query(share, &[&killed.id.0]).await.expect("locked");
 
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
-    let suspended = killed.changed(suspension, NOON).expect("alive");
+    let suspended = killed.changed(suspension, NOON).expect("not decommissioned");
     let (agents, before) = (stores.agents.clone(), killed.clone());
     let kill = tokio::spawn(async move { agents.update(&before, &suspended, unchecked(&[])).await });
     until_waiting(&watcher, 1, &kill).await;
@@ -137,7 +137,7 @@ async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored()
     let change =
         tokio::spawn(async move { credentials.insert(&target, &new, 10, by(&authority, &generated)).await });
     until_waiting(&watcher, 1, &change).await;
-    let killed = caller.with_tokens_revoked(NOON).expect("alive");
+    let killed = caller.with_tokens_revoked(NOON).expect("not decommissioned");
     let agents = stores.agents.clone();
     let kill = tokio::spawn(async move { agents.update(&caller, &killed, unchecked(&[])).await });
     until_waiting(&watcher, 2, &kill).await;
@@ -195,7 +195,7 @@ async fn a_gate_that_is_held_delays_its_own_organization_and_nobody_else() {
         until_waiting(&watcher, 3, task).await;
     }
     for _ in 0..20 {
-        stores.tokens.issue(issue(&free, &free_credential)).await.expect("nobody holds what it needs");
+        stores.tokens.issue(issue(&free, &free_credential)).await.expect("its rows are free");
     }
     assert!(waiting.iter().all(|task| !task.is_finished()), "twenty tokens, and not one lock time-out");
     at_work.commit().await.expect("let go");

@@ -25,10 +25,10 @@ async fn notices(stores: &Stores) -> Vec<RevocationNotice> {
 
 async fn every_kill_puts_a_notice_in(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.with_tokens_revoked(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
-    let suspended = killed.changed(suspension, NOON).expect("alive");
+    let suspended = killed.changed(suspension, NOON).expect("not decommissioned");
     stores.agents.update(&killed, &suspended, unchecked(&[])).await.expect("changed");
     let before = stores.organization(LimitOverrides::default()).await;
     let status = Some(OrganizationStatus::Suspended);
@@ -50,20 +50,20 @@ async fn every_kill_puts_a_notice_in(stores: Stores) {
 
 async fn what_kills_nothing_puts_none_in(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.with_tokens_revoked(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let taken_out = stores.outbox.pending(Topic::Revocations, 100).await.expect("an answer")[0].sequence;
     stores.outbox.remove(&[taken_out]).await.expect("removed");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect_err("a lost race");
     let change = AgentChange { version: Some(agent.version.clone()), ..AgentChange::default() };
-    let same = killed.changed(change, NOON).expect("alive");
+    let same = killed.changed(change, NOON).expect("not decommissioned");
     stores.agents.update(&killed, &same, unchecked(&[])).await.expect("changed");
     assert_eq!(notices(&stores).await, []);
 }
 
 async fn a_notice_stays_until_it_is_taken_out_or_past(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.with_tokens_revoked(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let notice = RevocationNotice::of_agent(&killed, NOON);
     assert_eq!((notices(&stores).await, notices(&stores).await), (vec![notice], vec![notice]));

@@ -50,7 +50,7 @@ async fn all_that_is_past_goes_however_many_steps_it_takes() {
     let client = stores.database().client(OWNER).await;
     fill(&client, 1_203, 12_345).await;
     assert_eq!(stores.retention.purge(LATER).await.expect("purged"), 1_203 + 12_345);
-    assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1, "it is kept for ever");
+    assert_eq!(stores.count(AuditAction::OrganizationCreated).await, 1, "it is never removed");
     assert_eq!((events(&client).await, months(&client).await), (1, 1));
 }
 

@@ -116,7 +116,7 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
         }
     }
     let serves = database.client(SERVES).await;
-    for deed in [
+    for statement in [
         "ALTER TABLE audit_events DISABLE TRIGGER ALL",
         "DROP TABLE audit_events",
         "ALTER TABLE audit_events OWNER TO agentidp",
@@ -124,8 +124,8 @@ async fn the_audit_log_takes_no_change_from_whoever_serves_and_none_from_its_own
         "SELECT set_config('agentidp.retention', 'on', false); DELETE FROM audit_events",
         "CREATE TABLE mine ()",
     ] {
-        let error = serves.batch_execute(deed).await.expect_err(deed);
-        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("42501"), "{deed}");
+        let error = serves.batch_execute(statement).await.expect_err(statement);
+        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("42501"), "{statement}");
     }
     let too_much = "SELECT remove_past_audit_events(clock_timestamp() + interval '100 years', 30, 1000, '00000000-0000-0000-0000-000000000000')";
     serves.batch_execute(too_much).await.expect("by no time to come, but by its own clock");
@@ -155,7 +155,7 @@ async fn who_serves_cannot_become_the_owner_through_functions_of_its_own() {
     let serves = database.client(SERVES).await;
     // Each of these matches some call more closely than PostgreSQL's own function of that name, and would run
     // as the owner.
-    let deed = "AS $$ BEGIN
+    let body = "AS $$ BEGIN
         ALTER TABLE audit_events DISABLE TRIGGER ALL; DELETE FROM audit_events; CREATE TABLE taken (); RETURN 0;
     END $$";
     for (name, arguments, result) in [
@@ -171,7 +171,7 @@ async fn who_serves_cannot_become_the_owner_through_functions_of_its_own() {
     ] {
         let arguments = arguments.replace("unknown", "text");
         let sql =
-            format!("CREATE FUNCTION public.{name}({arguments}) RETURNS {result} LANGUAGE plpgsql {deed}");
+            format!("CREATE FUNCTION public.{name}({arguments}) RETURNS {result} LANGUAGE plpgsql {body}");
         serves.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     let calls = "SELECT make_audit_partitions(clock_timestamp() + interval '4 months', 2);
@@ -237,19 +237,19 @@ async fn who_serves_removes_nothing_that_the_last_thirty_days_would_have_kept() 
                 '00000000-0000-0000-0000-000000000000')"
         )
     };
-    for deed in [
+    for statement in [
         "UPDATE organizations SET audit_retention_days = 1",
         "UPDATE organizations SET plan = 'free', audit_retention_days = 1, updated_at = '2000-01-01'",
         "UPDATE organizations SET audit_retention_days = 0; UPDATE organizations SET audit_retention_days = 2",
         "SELECT set_config('agentidp.retention', 'on', false)",
     ] {
-        serves.batch_execute(deed).await.expect(deed);
+        serves.batch_execute(statement).await.expect(statement);
         for ahead in ["0", "23 hours"] {
             serves.batch_execute(&purge(ahead)).await.expect("run");
         }
-        assert_eq!(findings(&serves, KEPT).await, ["4"], "{deed}");
+        assert_eq!(findings(&serves, KEPT).await, ["4"], "{statement}");
     }
-    for deed in [
+    for statement in [
         "UPDATE audit_retention_falls SET kept_until = now()",
         "DELETE FROM audit_retention_falls",
         "INSERT INTO audit_retention_falls SELECT organization_id, 1, now() FROM organizations",
@@ -263,8 +263,12 @@ async fn who_serves_removes_nothing_that_the_last_thirty_days_would_have_kept() 
         "ALTER TABLE organizations DISABLE TRIGGER ALL",
         "SELECT remember_retention_fall()",
     ] {
-        let error = serves.batch_execute(deed).await.expect_err(deed);
-        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("42501"), "{deed}: {error}");
+        let error = serves.batch_execute(statement).await.expect_err(statement);
+        assert_eq!(
+            error.code().map(tokio_postgres::error::SqlState::code),
+            Some("42501"),
+            "{statement}: {error}"
+        );
     }
     stores.let_retention_falls_pass().await;
     stores.retention.purge(now).await.expect("purged");

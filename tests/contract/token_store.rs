@@ -79,7 +79,7 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     let fewer = Scopes::capabilities(&["files:list"]).expect("valid");
     let after = changed
         .changed(AgentChange { capabilities: Some(fewer), ..AgentChange::default() }, NOON)
-        .expect("alive");
+        .expect("not decommissioned");
     stores.agents.update(&changed, &after, unchecked(&[])).await.expect("changed");
     refused(issue(&changed, &credential_of_it), "an agent whose capabilities have changed").await;
     let changed = stores.agent().await;
@@ -127,7 +127,7 @@ async fn no_token_is_issued_under_a_generation_that_a_kill_has_passed(stores: St
         let agent = stores.agent().await;
         let credential = stores.credential(&agent).await;
         let suspension = AgentChange { is_active: Some(false), ..AgentChange::default() };
-        let suspended = agent.changed(suspension, NOON).expect("alive");
+        let suspended = agent.changed(suspension, NOON).expect("not decommissioned");
         let kill = {
             let (agents, before, after) = (stores.agents.clone(), agent.clone(), suspended.clone());
             tokio::spawn(
@@ -241,7 +241,7 @@ async fn a_spent_assertion_is_remembered_for_clocks_that_are_late(stores: Stores
     stores.retention.purge(late.plus_seconds(-1)).await.expect("purged");
     assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
     stores.retention.purge(late).await.expect("purged");
-    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "not for ever");
+    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "it ends");
 }
 
 async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {
@@ -282,7 +282,7 @@ async fn revocations_at_once_have_one_event_a_token(stores: Stores) {
 
 async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores) {
     let agent = stores.agent().await;
-    let killed = agent.with_tokens_revoked(NOON).expect("alive");
+    let killed = agent.with_tokens_revoked(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
     let status =
         stores.tokens.status(&claims(&agent, TokenId(id()))).await.expect("an answer").expect("known");

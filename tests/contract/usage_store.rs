@@ -23,7 +23,7 @@ async fn usage_counts_the_organizations_own_agents_and_tokens_busiest_first(stor
     }
     stores.agent().await;
     let gone = stores.add(agent(organization.id)).await;
-    let after = gone.decommissioned(NOON).expect("alive");
+    let after = gone.decommissioned(NOON).expect("not decommissioned");
     stores.agents.update(&gone, &after, unchecked(&[])).await.expect("changed");
 
     let query = UsageQuery { organization: organization.id, month: NOON.month(), client: None, clients: 2 };

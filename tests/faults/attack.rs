@@ -44,13 +44,13 @@ pub async fn run(setting: &Setting) -> Report {
         for _ in 0..ATTACKERS {
             attackers.spawn(flood(cluster.clone(), request.clone(), is_over.clone()));
         }
-        let told = behave(&cluster, &good, each, &mut report, name).await;
+        let figures = behave(&cluster, &good, each, &mut report, name).await;
         is_over.store(true, Ordering::Release);
         let sent: usize = attackers.join_all().await.into_iter().sum();
-        report.figure(name, format!("{told}, {sent} attacks"));
+        report.figure(name, format!("{figures}, {sent} attacks"));
     }
-    let told = cold_starts(&cluster, &admin, &good, each, &mut report).await;
-    report.figure("first logins at once", told);
+    let figures = cold_starts(&cluster, &admin, &good, each, &mut report).await;
+    report.figure("first logins at once", figures);
     for (name, number, part) in [
         ("heads that never end", 500, "POST /api/v1/token HTTP/1.1\r\nHost: agentidp.test\r\nX-Slow: "),
         ("connections that say nothing", 1_000, ""),
@@ -62,8 +62,8 @@ pub async fn run(setting: &Setting) -> Report {
             let _ = wire.begin(part.as_bytes()).await;
             wires.push(wire);
         }
-        let told = behave(&cluster, &good, each, &mut report, name).await;
-        report.figure(name, told);
+        let figures = behave(&cluster, &good, each, &mut report, name).await;
+        report.figure(name, figures);
     }
     let memory = resident(cluster.instances[0].id());
     report.hold(memory < MOST_MEMORY, || format!("it needs {memory:.0} MB after the attacks"));
@@ -74,7 +74,7 @@ pub async fn run(setting: &Setting) -> Report {
 /// Returns the requests that attackers repeat without end.
 fn attacks(good: &Client, suspended: &Client, admin: &str) -> Vec<(&'static str, Vec<u8>)> {
     let wrong = Client { secret: wrong_secret(), ..good.clone() };
-    let nobody = Client { id: testing::NOBODY.into(), ..wrong.clone() };
+    let nobody = Client { id: testing::UNKNOWN_ID.into(), ..wrong.clone() };
     let scope = "files:read ".repeat(9_000);
     let brackets = "[],".repeat(300_000);
     let garbage = "x".repeat(1_000_000);
@@ -161,12 +161,12 @@ async fn cold_starts(
         let request = cluster.ask_token(0, &client);
         logins.spawn(async move { request.send().await.map_or(0, |answer| answer.status().as_u16()) });
     }
-    let told = behave(cluster, good, time, report, "first logins at once").await;
+    let figures = behave(cluster, good, time, report, "first logins at once").await;
     let answers = logins.join_all().await;
     let wrong = answers.iter().filter(|status| !matches!(status, 200 | 503)).count();
     report.hold(wrong == 0, || format!("{wrong} first logins were answered neither 200 nor 503"));
     let in_time = answers.iter().filter(|status| **status == 200).count();
-    format!("{told}, {in_time} of {number} logins at once")
+    format!("{figures}, {in_time} of {number} logins at once")
 }
 
 /// Returns the resident memory of a process, in MB.

@@ -153,7 +153,7 @@ pub fn violations(lines: &[Line]) -> Vec<String> {
 }
 
 /// Returns the violations of the first rule only, as sentences.
-pub fn alive_after_kills(lines: &[Line]) -> Vec<String> {
+pub fn active_after_kills(lines: &[Line]) -> Vec<String> {
     lives(lines, &kills(lines)).flat_map(|life| life.alive_after_its_kill()).collect()
 }
 
@@ -165,7 +165,7 @@ impl Life<'_> {
         let later = self.asked.iter().filter(|line| line.start > killed);
         later
             .filter(|line| matches!(line.answer, Answer::Yes | Answer::Issued(_)))
-            .map(|line| format!("{} is alive after its kill at {killed:?}: {line:?}", self.token.id))
+            .map(|line| format!("{} is active after its kill at {killed:?}: {line:?}", self.token.id))
             .collect()
     }
 
@@ -179,12 +179,12 @@ impl Life<'_> {
             match line.answer {
                 Answer::Yes | Answer::Issued(_) => {
                     if first_no.is_some_and(|no| line.start > no) {
-                        violations.push(format!("{} is alive again after {first_no:?}: {line:?}", token.id));
+                        violations.push(format!("{} is active again after {first_no:?}: {line:?}", token.id));
                     }
                 }
                 Answer::No => {
                     if !kills.iter().any(|kills| kills.may_be_between(issued.start, line.end)) {
-                        violations.push(format!("{} is dead without a kill: {line:?}", token.id));
+                        violations.push(format!("{} is inactive without a kill: {line:?}", token.id));
                     }
                 }
                 Answer::Unknown => {}
@@ -218,11 +218,14 @@ pub fn prove() {
     let (yes, no, unknown) = (|| Answer::Yes, || Answer::No, || Answer::Unknown);
 
     let wrong = [
-        ("alive after its kill", vec![issue(0, 1), kill(2, 3, yes()), ask(4, 5, yes())]),
-        ("alive after its suspension", vec![issue(0, 1), suspend(2, 3, yes()), ask(4, 5, yes())]),
-        ("alive after dead", vec![issue(0, 1), kill(2, 9, unknown()), ask(3, 4, no()), ask(5, 6, yes())]),
-        ("dead without a kill", vec![issue(0, 1), ask(2, 3, no())]),
-        ("dead by an older kill", vec![kill(0, 1, yes()), issue(2, 3), ask(4, 5, no())]),
+        ("active after its kill", vec![issue(0, 1), kill(2, 3, yes()), ask(4, 5, yes())]),
+        ("active after its suspension", vec![issue(0, 1), suspend(2, 3, yes()), ask(4, 5, yes())]),
+        (
+            "active after inactive",
+            vec![issue(0, 1), kill(2, 9, unknown()), ask(3, 4, no()), ask(5, 6, yes())],
+        ),
+        ("inactive without a kill", vec![issue(0, 1), ask(2, 3, no())]),
+        ("inactive by an older kill", vec![kill(0, 1, yes()), issue(2, 3), ask(4, 5, no())]),
         ("issued while suspended", vec![suspend(0, 1, yes()), issue(2, 3)]),
         (
             "issued while suspended again",
@@ -232,13 +235,16 @@ pub fn prove() {
     for (name, lines) in wrong {
         assert_eq!(violations(&lines).len(), 1, "{name}: {:?}", violations(&lines));
         assert_eq!(
-            alive_after_kills(&lines).len(),
-            usize::from(name.starts_with("alive after its")),
+            active_after_kills(&lines).len(),
+            usize::from(name.starts_with("active after its")),
             "{name}"
         );
     }
     let right = [
-        ("alive while it is killed", vec![issue(0, 1), kill(2, 5, yes()), ask(3, 4, yes()), ask(6, 7, no())]),
+        (
+            "active while it is killed",
+            vec![issue(0, 1), kill(2, 5, yes()), ask(3, 4, yes()), ask(6, 7, no())],
+        ),
         ("a refused kill", vec![issue(0, 1), kill(2, 3, no()), ask(4, 5, yes())]),
         ("a kill without an answer", vec![issue(0, 1), kill(2, 3, unknown()), ask(4, 5, no())]),
         ("issued while it was killed", vec![kill(0, 5, yes()), issue(1, 2), ask(6, 7, yes())]),

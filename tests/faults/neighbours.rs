@@ -82,12 +82,12 @@ pub async fn run(setting: &Setting) -> Report {
             report.figure(name, format!("{}; {sent} of the other's", told(&under, Some(&calm))));
             for (kind, calm) in calm.iter().zip(&under).map(|(calm, under)| (under, calm)) {
                 report.hold(kind.refused == 0, || {
-                    format!("{house}: {} refused beside {name}: {}", kind.refused, kind.name)
+                    format!("{house}: {} refused during {name}: {}", kind.refused, kind.name)
                 });
                 let most = calm.p99().max(FLOOR).mul_f64(MOST);
                 report.hold(kind.p99() <= most, || {
                     format!(
-                        "{house}: p99 {:?} of {} beside {name}, {:?} in calm",
+                        "{house}: p99 {:?} of {} during {name}, {:?} in calm",
                         kind.p99(),
                         kind.name,
                         calm.p99()

@@ -73,7 +73,7 @@ pub async fn run(setting: &Setting) -> Report {
         }
         report.figure("seeds", runs);
         report.figure("answers", answers);
-        report.figure("of which nobody knows", failed);
+        report.figure("of which the outcome is unknown", failed);
         report.figure("violations", report.violations.len());
         report
     });

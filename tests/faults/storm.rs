@@ -72,11 +72,11 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
         .figure("kills", count(|line| matches!(line.operation, Operation::Kill(_) | Operation::Suspend(_))));
     report.figure("tokens", count(|line| matches!(line.answer, Answer::Issued(_))));
     report.figure(
-        "alive",
+        "active",
         count(|line| matches!((&line.operation, &line.answer), (Operation::Ask { .. }, Answer::Yes))),
     );
     report.figure(
-        "dead",
+        "inactive",
         count(|line| matches!((&line.operation, &line.answer), (Operation::Ask { .. }, Answer::No))),
     );
     report.figure("503", count(|line| line.status == 503));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use testing::{Client, NOBODY};
+use testing::{Client, UNKNOWN_ID};
 
 use crate::cluster::Cluster;
 use crate::pace::Rng;
@@ -95,7 +95,7 @@ async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> 
     let known = client().await;
     let secret = client().await.secret;
     let wrong = Client { secret: secret.clone(), ..known.clone() };
-    let unknown = Client { id: NOBODY.into(), secret, ..known.clone() };
+    let unknown = Client { id: UNKNOWN_ID.into(), secret, ..known.clone() };
     let revoked = client().await;
     let path = format!("/api/v1/agents/{}/credentials/{}", revoked.id, revoked.credential);
     assert_eq!(cluster.calm.delete(&admin, &path).await.status, 204);
@@ -129,10 +129,10 @@ async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> 
         ("unknown client / decommissioned agent", unknown.0, token_request(&gone)),
         ("no such agent / another organization's", unknown.1, agent(&known.id)),
         (
-            "another's token, alive / dead: introspected",
+            "another's token, active / revoked: introspected",
             about(introspect, &foreign),
             about(introspect, &dead),
         ),
-        ("another's token, alive / dead: revoked", about(revoke, &foreign), about(revoke, &dead)),
+        ("another's token, active / revoked: revoked", about(revoke, &foreign), about(revoke, &dead)),
     ]
 }

@@ -40,7 +40,8 @@ pub async fn run(setting: &Setting) -> Report {
     report.violations.extend(failed.map(|line| format!("failed: {line:?}")));
     report.hold(before < after, || format!("the tables are of version {before} and stay it"));
     report.figure("tables before and after", format!("{before}, {after}"));
-    for (instance, name) in ["answers of the older one beside the newer", "of the newer"].iter().enumerate() {
+    for (instance, name) in ["answers of the older one during the upgrade", "of the newer"].iter().enumerate()
+    {
         let those = lines.iter().filter(|line| line.instance == instance && line.start >= both_from);
         report.figure(name, those.count());
     }

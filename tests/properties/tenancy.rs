@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use testing::{Client, NOBODY, TestServer, Wiring, new_agent};
+use testing::{Client, TestServer, UNKNOWN_ID, Wiring, new_agent};
 
 const SCOPES: [&str; 6] =
     ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
@@ -236,7 +236,7 @@ impl<'a> Crews<'a> {
         if tenant == of {
             return Ok(());
         }
-        let credential = if credential.is_empty() { NOBODY.to_owned() } else { credential };
+        let credential = if credential.is_empty() { UNKNOWN_ID.to_owned() } else { credential };
         let calls = [
             (Method::GET, "/agents/A", None),
             (Method::PATCH, "/agents/A", Some(json!({ "version": "2.0.0" }))),
@@ -258,7 +258,7 @@ impl<'a> Crews<'a> {
             (status, body.to_string())
         };
         let foreign = ask(&id, &credential).await;
-        let missing = ask(NOBODY, NOBODY).await;
+        let missing = ask(UNKNOWN_ID, UNKNOWN_ID).await;
         prop_assert_eq!(&foreign, &missing, "{} {}", method, path);
         prop_assert!(!foreign.0.is_success(), "{} {}", method, path);
         Ok(())

@@ -171,7 +171,7 @@ async fn leaving_active_kills_tokens_for_good(wiring: Wiring) {
     assert!(!server.is_active(&token).await);
     server.ask_token(&client, &[]).await.assert_error(400, "unauthorized_client");
     assert_eq!(server.patch(&admin, &path, json!({ "status": "active" })).await.status, StatusCode::OK);
-    assert!(!server.is_active(&token).await, "reactivation wakes no dead token");
+    assert!(!server.is_active(&token).await, "reactivation makes no revoked token active");
     assert!(server.is_active(&server.token(&client, &[]).await).await);
 }
 

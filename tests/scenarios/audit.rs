@@ -89,7 +89,10 @@ async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_f
     server.post(&admin, &format!("/api/v1/agents/{}/tokens/revoke", client.id), json!({})).await;
     server.get(&token, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
     let dead = server.events(&admin, &query).await;
-    assert_eq!(dead[0]["metadata"]["method"], "bearer", "a dead token of ours is told of under its agent");
+    assert_eq!(
+        dead[0]["metadata"]["method"], "bearer",
+        "an inactive token of ours is recorded under its agent"
+    );
 }
 
 async fn cursors_show_each_event_once_and_serve_no_one_else(wiring: Wiring) {

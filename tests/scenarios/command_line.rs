@@ -377,7 +377,7 @@ async fn who_gives_it_few_files_is_told_how_many_connections_that_leaves() {
                 return;
             }
         }
-        panic!("it ended and had not told")
+        panic!("it ended and did not print it")
     };
     tokio::time::timeout(LONG, told).await.expect("in time");
 }

@@ -122,7 +122,7 @@ async fn a_rotated_secret_dies_at_once_or_after_its_grace(wiring: Wiring) {
     let token = server.token(&first, &[]).await;
     let second = rotate(&server, &admin, &first, json!({})).await;
     server.ask_token(&first, &[]).await.assert_error(401, "invalid_client");
-    assert!(server.is_active(&token).await, "tokens outlive the secret, unless told otherwise");
+    assert!(server.is_active(&token).await, "tokens outlive the secret, unless the caller says otherwise");
     let third = rotate(&server, &admin, &second, json!({ "graceSeconds": 60 })).await;
     server.token(&second, &[]).await;
     server.advance(60);
@@ -188,7 +188,7 @@ async fn a_rotation_keeps_the_end_unless_it_names_another(wiring: Wiring) {
     let old = rotate(json!({})).await.json()["clientSecret"].as_str().expect("a secret").to_owned();
     let old = Client { id: agent.clone(), secret: old, credential: id.clone() };
     server.advance(600);
-    assert_eq!(rotate(json!({})).await.faults(), ["expiresAt"], "it would be dead at once");
+    assert_eq!(rotate(json!({})).await.faults(), ["expiresAt"], "it would expire at once");
     let new_end = json!({ "expiresAt": "2026-01-15T13:00:00Z", "graceSeconds": 600 });
     assert_eq!(rotate(new_end).await.json()["expiresAt"], "2026-01-15T13:00:00.000Z");
     server.ask_token(&old, &[]).await.assert_error(401, "invalid_client");

@@ -92,7 +92,7 @@ async fn suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good(
     server.ask_token(&one, &[]).await.assert_error(400, "unauthorized_client");
     server.patch(&admin, &path, json!({ "status": "active" })).await;
     for token in &tokens {
-        assert!(!server.is_active(token).await, "reactivation wakes no dead token");
+        assert!(!server.is_active(token).await, "reactivation makes no revoked token active");
     }
     assert!(server.is_active(&server.token(&one, &[]).await).await);
     let events = server.events(&admin, &format!("&resourceId={organization}")).await;

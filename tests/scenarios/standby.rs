@@ -99,9 +99,9 @@ async fn a_standby_that_lags_is_never_asked_however_the_primary_goes_and_comes()
         assert_eq!(active(&server, &kept).await, json!(true));
         // Every pooled connection leads to the primary.
         for _ in 0..8 {
-            let change = server.patch(&admin, &agent, json!({ "owner": "somebody else" })).await;
+            let change = server.patch(&admin, &agent, json!({ "owner": "another team" })).await;
             assert_eq!(change.status, StatusCode::OK, "{}", change.text);
-            assert_eq!(server.get(&admin, &agent).await.json()["owner"], "somebody else");
+            assert_eq!(server.get(&admin, &agent).await.json()["owner"], "another team");
             server.patch(&admin, &agent, json!({ "owner": "team" })).await;
         }
     }

@@ -284,7 +284,7 @@ async fn the_first_administrator_is_made_once_and_another_by_recovery() {
     assert_eq!(outputs.iter().filter(|output| output.status.success()).count(), 1, "{outputs:?}");
     assert!(complaint(bootstrap(&[])).await.contains("a first administrator exists already"));
     let full = "UPDATE organizations SET max_agents = 1, status = 'suspended', revision = revision + 1";
-    database.client(OWNER).await.batch_execute(full).await.expect("nobody could lift that");
+    database.client(OWNER).await.batch_execute(full).await.expect("the limit is stored");
     let recovered = output(bootstrap(&["--recover"])).await;
     let text = String::from_utf8(recovered.stdout).expect("text");
     let value = |label: &str| {

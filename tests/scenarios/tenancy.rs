@@ -13,7 +13,7 @@ scenarios!(every_wiring [
     a_narrow_token_does_not_widen_its_own_agent,
 ]);
 
-const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
+const UNKNOWN_ID: &str = "01920000-0000-7000-8000-000000000000";
 
 /// Returns the status and body of an answer, without its request ID.
 async fn bytes(
@@ -57,7 +57,7 @@ async fn a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one(wiring: Wir
         (Method::POST, "/tokens/revoke", None),
     ];
     for (method, rest, body) in calls {
-        let missing = bytes(&server, &caller, method.clone(), &agent(NOBODY, rest), body.clone()).await;
+        let missing = bytes(&server, &caller, method.clone(), &agent(UNKNOWN_ID, rest), body.clone()).await;
         assert_eq!((missing.0, &missing.1["code"]), (404, &json!("AGENT_NOT_FOUND")), "{method} {rest}");
         let theirs = bytes(&server, &caller, method.clone(), &agent(&foreign.id, rest), body.clone()).await;
         assert_eq!(theirs, missing, "{method} {rest}");
@@ -66,7 +66,7 @@ async fn a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one(wiring: Wir
             assert_eq!(wrong.0, 404, "{method} {id}{rest}");
         }
     }
-    for id in [event.as_str(), NOBODY, "x"] {
+    for id in [event.as_str(), UNKNOWN_ID, "x"] {
         let answer = server.get(&caller, &format!("/api/v1/audit/{id}")).await;
         answer.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
     }
@@ -80,7 +80,8 @@ async fn a_foreign_thing_answers_as_a_missing_and_as_a_malformed_one(wiring: Wir
     let default = default.as_str().expect("an id");
     for list in ["agents", "audit"] {
         let theirs = server.get(&caller, &format!("/api/v1/{list}?organizationId={default}")).await.json();
-        let nobodys = server.get(&caller, &format!("/api/v1/{list}?organizationId={NOBODY}")).await.json();
+        let nobodys =
+            server.get(&caller, &format!("/api/v1/{list}?organizationId={UNKNOWN_ID}")).await.json();
         assert_eq!((&theirs["data"], &theirs), (&json!([]), &nobodys), "{list}");
         let own = server.get(&caller, &format!("/api/v1/{list}")).await.json();
         let own = own["data"].as_array().expect("a list").clone();
@@ -102,7 +103,7 @@ async fn only_admin_orgs_places_an_agent_elsewhere(wiring: Wiring) {
     let answer = server.post(&writer, "/api/v1/agents", body.clone()).await;
     answer.assert_error(403, "FORBIDDEN");
     assert_eq!(answer.json()["details"]["missingScopes"], json!(["admin:orgs"]));
-    body["organizationId"] = json!(NOBODY);
+    body["organizationId"] = json!(UNKNOWN_ID);
     server.post(&admin, "/api/v1/agents", body).await.assert_error(404, "ORGANIZATION_NOT_FOUND");
     let own = server.post(&writer, "/api/v1/agents", new_agent(&["files:read"])).await.json();
     assert_eq!(own["organizationId"], organization.as_str());

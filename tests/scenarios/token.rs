@@ -140,7 +140,7 @@ async fn whoever_fails_to_prove_itself_gets_the_same_bytes(wiring: Wiring) {
     server.advance(1);
     let strangers = [
         with("01920000-0000-7000-8000-000000000000", &client.secret),
-        with("nobody", &client.secret),
+        with("unknown", &client.secret),
         with(&client.id.to_uppercase(), &client.secret),
         with(&client.id, &other.secret),
         with(&client.id, shorter),

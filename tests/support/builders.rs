@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// ID of an agent that does not exist.
-pub const NOBODY: &str = "01920000-0000-7000-8000-000000000000";
+/// ID of no agent, credential or organization.
+pub const UNKNOWN_ID: &str = "01920000-0000-7000-8000-000000000000";
 
 /// Returns a number that no other call in this process returns.
 pub fn unique() -> u64 {

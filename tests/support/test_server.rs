@@ -127,7 +127,7 @@ impl TestServer {
     /// Returns the audit events that the query finds, newest first, after writing all buffered events.
     pub async fn events(&self, token: &str, query: &str) -> Vec<Value> {
         for service in [Some(&self.service), self.other.as_ref()].into_iter().flatten() {
-            service.app.audit_buffer.flush().await.expect("told");
+            service.app.audit_buffer.flush().await.expect("delivered");
         }
         let end = Timestamp::from_millis(i64::MAX);
         self.service.app.audit_buffer.settle(end).await.expect("written");

@@ -324,8 +324,8 @@ mod tests {
             let (done, is_done) = tokio::sync::oneshot::channel();
             let work = DetachOnDrop::new(
                 async move {
-                    finished.await.expect("told to finish");
-                    done.send(()).expect("somebody waits");
+                    finished.await.expect("the sender is kept");
+                    done.send(()).expect("the receiver waits");
                     Response::default()
                 },
                 TaskTracker::new(),

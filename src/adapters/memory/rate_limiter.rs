@@ -88,7 +88,7 @@ mod tests {
         for client in FEW + 1..FEW + 3 {
             assert!(admit(client).await);
         }
-        assert_eq!(kept(), FEW + 2, "nobody looks before there are twice as many as were kept");
+        assert_eq!(kept(), FEW + 2, "none is removed before there are twice as many as were kept");
         for client in FEW + 3..2 * FEW {
             assert!(admit(client).await);
         }

@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(parse_instant("1970-01-01T00:00:01.5+00:00"), Ok(Timestamp::from_millis(1500)));
         assert_eq!(parse_instant("1970-01-01T02:00:00+02:00"), Ok(Timestamp::from_millis(0)));
         assert_eq!(parse_instant("1969-12-31T23:59:59.9999Z"), Ok(Timestamp::from_millis(-1)));
-        let last = parse_instant("9999-12-31T23:59:59.999Z").expect("many write it for ever");
+        let last = parse_instant("9999-12-31T23:59:59.999Z").expect("many write it for no end");
         assert_eq!(instant(last), "9999-12-31T23:59:59.999Z");
         for text in [
             "",
