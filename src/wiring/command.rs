@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::backend::{OpenStores, by_scheme};
 use super::clock_source::ClockSource;
+use super::open_stores::{OpenStores, by_scheme};
 use super::service::{core, key_error};
 use super::start_error::StartError;
 use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, generate_pem};

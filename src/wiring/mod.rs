@@ -4,6 +4,7 @@ mod backend;
 mod background;
 mod clock_source;
 mod command;
+mod open_stores;
 mod patience;
 mod postgres;
 mod redis;

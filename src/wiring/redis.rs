@@ -25,7 +25,7 @@ pub(super) fn settings(url: &SecretString, config: &StoreConfig) -> Result<Redis
 }
 
 /// Shares rates, revocations and usage of these stores through Redis.
-pub(super) fn beside(mut stores: Stores, redis: &Arc<Redis>, clock_source: &ClockSource) -> Stores {
+pub(super) fn share(mut stores: Stores, redis: &Arc<Redis>, clock_source: &ClockSource) -> Stores {
     let driven = match clock_source {
         ClockSource::System(_) => None,
         ClockSource::Injected(clock) => Some(clock.clone()),

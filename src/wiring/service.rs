@@ -9,9 +9,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use super::backend::OpenStores;
 use super::background;
 use super::clock_source::ClockSource;
+use super::open_stores::OpenStores;
 use super::patience::wait_for;
 use super::start_error::StartError;
 use crate::adapters::crypto::{

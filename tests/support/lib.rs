@@ -1,6 +1,8 @@
 //! What the tests and benchmarks share: servers that end with the test, services in this process, and a client that
 //! checks every answer against the OpenAPI document.
 
+#![warn(missing_docs)]
+
 mod builders;
 mod databases;
 mod manual_clock;
