@@ -52,8 +52,8 @@ fn main() -> ExitCode {
             run(name);
             ExitCode::SUCCESS
         }
-        ["--bench"] => tell(None),
-        ["--against", program, "--bench"] => tell(Some(Path::new(program))),
+        ["--bench"] => print_counts(None),
+        ["--against", program, "--bench"] => print_counts(Some(Path::new(program))),
         _ => {
             println!("nothing is counted but by `cargo bench`; see the head of benches/instructions.rs");
             ExitCode::SUCCESS
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 /// Counts all paths of this program, alternating with the other program's, and prints them.
-fn tell(other: Option<&Path>) -> ExitCode {
+fn print_counts(other: Option<&Path>) -> ExitCode {
     let own = std::env::current_exe().expect("this program");
     for (name, ..) in PATHS {
         let mut counts = [Vec::new(), Vec::new()];

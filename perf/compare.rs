@@ -157,7 +157,7 @@ impl Subject {
 }
 
 /// Measurements of a load: the rounds of each subject at each number of connections.
-type Told = Vec<Vec<Vec<Round>>>;
+type Results = Vec<Vec<Vec<Round>>>;
 
 /// Runs the comparison and prints its tables.
 pub fn measure() -> Outcome<()> {
@@ -192,17 +192,17 @@ pub fn measure() -> Outcome<()> {
 
     let (mut signatures, mut answers) = (Vec::new(), Vec::new());
     let of_subjects = || connections.iter().map(|_| Vec::new()).collect();
-    let mut told: Vec<Told> =
+    let mut results: Vec<Results> =
         KINDS.iter().map(|_| subjects.iter().map(|_| of_subjects()).collect()).collect();
     for number in 1..=rounds {
         let load = std::fs::read_to_string("/proc/loadavg")?;
         eprintln!("round {number}, load average {}", load.split(' ').next().unwrap_or_default());
         signatures.push(signer.cost(WARM_UP)?);
         answers.push(health_of(&subjects[0], time)?);
-        for (kind, told) in KINDS.iter().zip(&mut told) {
+        for (kind, results) in KINDS.iter().zip(&mut results) {
             for (place, connections) in connections.iter().enumerate() {
-                for (subject, told) in subjects.iter_mut().zip(&mut *told) {
-                    told[place].push(subject.round(*kind, connections.parse()?, time)?);
+                for (subject, results) in subjects.iter_mut().zip(&mut *results) {
+                    results[place].push(subject.round(*kind, connections.parse()?, time)?);
                 }
             }
         }
@@ -215,14 +215,14 @@ pub fn measure() -> Outcome<()> {
     );
     println!("One bare RSA-2048 signature: {signature:.4} ms.");
     println!("One answer of `GET /health`: {answer:.4} ms.\n");
-    for (kind, told) in KINDS.iter().zip(&told) {
+    for (kind, results) in KINDS.iter().zip(&results) {
         let (unit, cost) = match kind {
             Kind::Token => ("signatures", signature.median),
             _ => ("`/health`", answer.median),
         };
-        table(*kind, &subjects, told, &connections, unit, cost);
+        table(*kind, &subjects, results, &connections, unit, cost);
     }
-    beside_peers(&subjects, &told, &connections);
+    compare_with_peers(&subjects, &results, &connections);
     Ok(())
 }
 
@@ -232,18 +232,25 @@ fn health_of(subject: &Subject, time: Duration) -> Outcome<f64> {
     Ok(Round::of(&subject.processes, &health(), &mut connections, Until::End(time))?.cost)
 }
 
-fn table(kind: Kind, subjects: &[Subject], told: &Told, connections: &[&str], unit: &str, unit_cost: f64) {
+fn table(
+    kind: Kind,
+    subjects: &[Subject],
+    results: &Results,
+    connections: &[&str],
+    unit: &str,
+    unit_cost: f64,
+) {
     println!("### {}, at {} connections\n", kind.name(), connections.join(" · "));
     println!(
         "| server | requests/s | p50 (ms) | p99 (ms) | CPU (ms/request) | in {unit} | CPU of stores | MB |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|");
-    for (subject, told) in subjects.iter().zip(told) {
+    for (subject, results) in subjects.iter().zip(results) {
         let each = |digits: usize, figure: fn(&Round) -> f64, unit: f64| {
-            let medians = told.iter().map(|rounds| Spread::of(rounds.iter().map(figure)).median / unit);
+            let medians = results.iter().map(|rounds| Spread::of(rounds.iter().map(figure)).median / unit);
             medians.map(|median| format!("{median:.digits$}")).collect::<Vec<_>>().join(" · ")
         };
-        let apart = told.iter().map(|rounds| Spread::of(rounds.iter().map(|round| round.rate)).apart());
+        let apart = results.iter().map(|rounds| Spread::of(rounds.iter().map(|round| round.rate)).apart());
         println!(
             "| {} | {} (±{:.0} %) | {} | {} | {} | {} | {} | {:.0} |",
             subject.name,
@@ -263,13 +270,13 @@ fn table(kind: Kind, subjects: &[Subject], told: &Told, connections: &[&str], un
 /// Prints the request rate as a multiple of each peer's.
 ///
 /// The service runs on PostgreSQL and Redis; a peer may keep everything in memory.
-fn beside_peers(subjects: &[Subject], told: &[Told], connections: &[&str]) {
+fn compare_with_peers(subjects: &[Subject], results: &[Results], connections: &[&str]) {
     println!("| times the rate of a peer, at {} connections | | |\n|---|---|---|", connections.join(" · "));
-    for (kind, told) in KINDS.iter().zip(told) {
-        for (subject, peer) in subjects.iter().zip(told).skip(2) {
+    for (kind, results) in KINDS.iter().zip(results) {
+        for (subject, peer) in subjects.iter().zip(results).skip(2) {
             let rate = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.rate)).median;
             let times: Vec<_> =
-                told[1].iter().zip(peer).map(|(ours, peer)| rate(ours) / rate(peer)).collect();
+                results[1].iter().zip(peer).map(|(ours, peer)| rate(ours) / rate(peer)).collect();
             let least = times.iter().copied().fold(f64::INFINITY, f64::min);
             let verdict = if least > 1.0 { "ahead" } else { "behind" };
             let times = times.iter().map(|times| format!("{times:.1}")).collect::<Vec<_>>().join(" · ");

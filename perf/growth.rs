@@ -81,13 +81,13 @@ pub fn measure() -> Outcome<()> {
     let only = setting("ONLY", "");
     for dimension in DIMENSIONS.into_iter().filter(|dimension| dimension.name().contains(&only)) {
         // Each size has its own stores, without what a smaller size has left in memory or on disk.
-        let mut told: Vec<(usize, Costs)> = Vec::new();
+        let mut results: Vec<(usize, Costs)> = Vec::new();
         for size in dimension.sizes()? {
             let place = Place::with(dimension, size)?;
-            told.push((size, place.costs(rounds, time)?));
+            results.push((size, place.costs(rounds, time)?));
         }
-        tell(dimension, &told);
-        draw(dimension, &told)?;
+        print(dimension, &results);
+        draw(dimension, &results)?;
     }
     Ok(())
 }
@@ -154,7 +154,7 @@ impl Place {
             health(),
         ];
         let processes = self.service.processes(&self.stores.pids);
-        let mut told = Vec::new();
+        let mut results = Vec::new();
         for load in &loads {
             let mut connections = Connection::several(self.service.address, self.connections)?;
             load.run(&mut connections, Until::End(WARM_UP))?;
@@ -163,9 +163,9 @@ impl Place {
                 .collect();
             let rounds = rounds?;
             let of = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure));
-            told.push((load.name, of(|round| round.cost), of(|round| round.cost_of_stores)));
+            results.push((load.name, of(|round| round.cost), of(|round| round.cost_of_stores)));
         }
-        Ok(told)
+        Ok(results)
     }
 }
 
@@ -174,18 +174,18 @@ fn whole(costs: &Costs, load: usize) -> f64 {
     costs[load].1.median + costs[load].2.median
 }
 
-fn tell(dimension: Dimension, told: &[(usize, Costs)]) {
+fn print(dimension: Dimension, results: &[(usize, Costs)]) {
     println!("### {}\n", dimension.name());
     println!(
         "| {} | load | CPU of the service (ms) | of the stores (ms) |\n|--:|---|--:|--:|",
         dimension.name()
     );
-    for (size, loads) in told {
+    for (size, loads) in results {
         for (load, service, stores) in loads {
             println!("| {size} | {load} | {service:.3} | {stores:.3} |");
         }
     }
-    let (first, last) = (&told[0], &told[told.len() - 1]);
+    let (first, last) = (&results[0], &results[results.len() - 1]);
     let health = first.1.len() - 1;
     for load in 0..health {
         let in_health = |costs: &Costs| whole(costs, load) / whole(costs, health);
@@ -202,12 +202,12 @@ fn tell(dimension: Dimension, told: &[(usize, Costs)]) {
     println!();
 }
 
-fn draw(dimension: Dimension, told: &[(usize, Costs)]) -> Outcome<()> {
+fn draw(dimension: Dimension, results: &[(usize, Costs)]) -> Outcome<()> {
     let line = |place: usize| Line {
-        name: told[0].1[place].0,
-        points: told.iter().map(|(size, costs)| (*size as f64, whole(costs, place))).collect(),
+        name: results[0].1[place].0,
+        points: results.iter().map(|(size, costs)| (*size as f64, whole(costs, place))).collect(),
     };
-    let lines: Vec<Line> = (0..told[0].1.len()).map(line).collect();
+    let lines: Vec<Line> = (0..results[0].1.len()).map(line).collect();
     let title = format!("CPU of a request (service and stores, ms) by {}", dimension.name());
     let svg = plot(&title, dimension.name(), &lines);
     let name = dimension.name().split(' ').find(|word| *word != "audit").unwrap_or("what");

@@ -57,13 +57,13 @@ pub fn measure() -> Outcome<()> {
     let signer = Signer::new(&key, &tokens[0])?;
 
     let mut signatures = Vec::new();
-    let mut told: Vec<Vec<Vec<Round>>> =
+    let mut results: Vec<Vec<Vec<Round>>> =
         loads.iter().map(|loads| loads.iter().map(|_| Vec::new()).collect()).collect();
     for _ in 0..ROUNDS {
         signatures.push(signer.cost(WARM_UP)?);
         for place in 0..loads[0].len() {
-            for (side, (loads, told)) in sides.iter().zip(loads.iter().zip(&mut told)) {
-                told[place].push(side.round(&stores, &loads[place], CONNECTIONS)?);
+            for (side, (loads, results)) in sides.iter().zip(loads.iter().zip(&mut results)) {
+                results[place].push(side.round(&stores, &loads[place], CONNECTIONS)?);
             }
         }
     }
@@ -75,17 +75,17 @@ pub fn measure() -> Outcome<()> {
     let loaded = empty.service.processes(&[]).resident()?;
 
     println!("{agents} agents and {events} events in the full database.\n");
-    for (side, (loads, told)) in sides.iter().zip(loads.iter().zip(&told)) {
+    for (side, (loads, results)) in sides.iter().zip(loads.iter().zip(&results)) {
         println!("On the {} database:\n", side.name);
-        table(CONNECTIONS, loads.iter().zip(told).map(|(load, told)| (load.name, &told[..])));
+        table(CONNECTIONS, loads.iter().zip(results).map(|(load, results)| (load.name, &results[..])));
         println!();
     }
     println!("One bare RSA-2048 signature: {:.4} ms.\n", Spread::of(signatures.iter().copied()));
     println!("| Figure | Measured | Limit | |");
     println!("|---|---|---|---|");
-    let cost = |place: usize| told[0][place].iter().map(|round| round.cost).collect::<Vec<_>>();
+    let cost = |place: usize| results[0][place].iter().map(|round| round.cost).collect::<Vec<_>>();
     row("CPU of a token / CPU of a bare signature", &ratios(&cost(0), &signatures), 2, Some(1.5));
-    let of_stores: Vec<_> = told[0][0].iter().map(|round| round.cost_of_stores).collect();
+    let of_stores: Vec<_> = results[0][0].iter().map(|round| round.cost_of_stores).collect();
     let stores_of_token = ratios(&of_stores, &signatures);
     row("CPU of the stores a token / CPU of a bare signature", &stores_of_token, 2, Some(1.0));
     row("CPU of an introspection / CPU of `/health`", &ratios(&cost(1), &cost(2)), 2, Some(4.0));
@@ -94,7 +94,7 @@ pub fn measure() -> Outcome<()> {
         row(&name, &Spread::of([ratio]), 1, Some(10.0));
     }
     for (place, load) in loads[0].iter().enumerate().filter(|(_, load)| load.name != "GET /health") {
-        let middles = |side: usize| told[side][place].iter().map(|round| round.middle).collect::<Vec<_>>();
+        let middles = |side: usize| results[side][place].iter().map(|round| round.middle).collect::<Vec<_>>();
         row(&format!("p50 full / empty, `{}`", load.name), &ratios(&middles(1), &middles(0)), 2, Some(1.3));
     }
     let name = format!("resident after {MANY_CONNECTIONS} connections (MB)");

@@ -12,7 +12,7 @@ use crate::ports::store_error::StoreError;
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// Interval at which the log repeats which store the start is waiting for.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// Retries `connect` until it succeeds, fails for good, or `patience` has elapsed.
 pub(super) async fn wait_for<T, F>(
@@ -35,7 +35,7 @@ where
             Err(error) if is_final(&error) || began.elapsed() >= patience => {
                 return Err(StartError::Store(error));
             }
-            Err(error) if logged.is_none_or(|logged| logged.elapsed() >= TELL_EVERY) => {
+            Err(error) if logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) => {
                 logged = Some(Instant::now());
                 tracing::info!(error = &error as &dyn Error, "waiting for {store}");
             }

@@ -34,7 +34,7 @@ fn count(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
 }
 
-async fn is_alive(fixtures: &Fixtures, token: &str) -> bool {
+async fn is_active(fixtures: &Fixtures, token: &str) -> bool {
     let bearer = format!("Bearer {}", fixtures.admin);
     let headers = [("Authorization", bearer.as_str()), crate::wire::FORM];
     let about = format!("token={token}");
@@ -101,7 +101,7 @@ async fn a_token_that_races_a_kill_is_refused_or_dead() {
             match answer.json()["access_token"].as_str() {
                 Some(token) => {
                     issued += 1;
-                    assert!(!is_alive(&fixtures, token).await, "round {round}");
+                    assert!(!is_active(&fixtures, token).await, "round {round}");
                 }
                 None => refused += 1,
             }
@@ -143,7 +143,7 @@ async fn nothing_is_left_of_what_is_decommissioned() {
         }
         for answer in issued {
             if let Some(token) = answer.json()["access_token"].as_str() {
-                assert!(!is_alive(&fixtures, token).await, "round {round}");
+                assert!(!is_active(&fixtures, token).await, "round {round}");
             }
         }
         let left = fixtures.call("GET", &format!("{path}/credentials?status=active"), "").await.json();
@@ -178,13 +178,13 @@ async fn no_kill_masks_another() {
         assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 204 | 409)), "{answers:?}");
         assert_eq!(count(&answers, 204), 2, "a kill does not lose");
         assert!(count(&answers, 409) <= 1, "nor does a suspension");
-        assert!(!is_alive(&fixtures, &before).await, "round {round}");
+        assert!(!is_active(&fixtures, &before).await, "round {round}");
         fixtures.call("PATCH", &path, r#"{"status":"active"}"#).await;
         let after = fixtures.ask_token(&client, "").await.json()["access_token"]
             .as_str()
             .expect("a token")
             .to_owned();
-        assert!(is_alive(&fixtures, &after).await, "round {round}");
+        assert!(is_active(&fixtures, &after).await, "round {round}");
     }
 }
 

@@ -31,10 +31,10 @@ impl Program {
     }
 
     /// Returns the rest of the next line that starts with that label.
-    async fn told(&mut self, label: &str) -> String {
+    async fn value_of(&mut self, label: &str) -> String {
         while let Some(line) = self.lines.next_line().await.expect("the output is text") {
-            if let Some(told) = line.strip_prefix(label) {
-                return told.trim().to_owned();
+            if let Some(value) = line.strip_prefix(label) {
+                return value.trim().to_owned();
             }
         }
         panic!("the program ended and never said {label:?}");
@@ -58,9 +58,9 @@ impl Service {
             ("RUST_LOG", "error"),
         ]);
         let mut program = Program::start(&mut command, "the service does not start");
-        let id = program.told("client_id:").await;
-        let secret = program.told("client_secret:").await;
-        let docs = program.told("Explore the API:").await;
+        let id = program.value_of("client_id:").await;
+        let secret = program.value_of("client_secret:").await;
+        let docs = program.value_of("Explore the API:").await;
         let url = docs.strip_suffix("/docs").expect("the page is at /docs").to_owned();
         let administrator = Client { id, secret, credential: String::new() };
         Self { url, administrator, _program: program }
@@ -87,7 +87,7 @@ impl Browser {
     pub async fn start() -> Self {
         let profile = TempDir::new().expect("a directory for the profile");
         let mut program = Program::start(Command::new("chromedriver").arg("--port=0"), MISSING);
-        let port = program.told("ChromeDriver was started successfully on port ").await;
+        let port = program.value_of("ChromeDriver was started successfully on port ").await;
         let driver = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
         let profile_argument = format!("--user-data-dir={}", profile.path().display());
         let Value::Object(capabilities) = json!({
@@ -153,7 +153,7 @@ impl Browser {
     pub async fn complaints(&self) -> Vec<String> {
         let session = self.client.session_id().await.ok().flatten().expect("a session");
         let log = format!("{}/session/{session}/se/log", self.driver);
-        let log = told(reqwest::Client::new().post(log).json(&json!({ "type": "browser" }))).await;
+        let log = json_of(reqwest::Client::new().post(log).json(&json!({ "type": "browser" }))).await;
         let entries = log["value"].as_array().expect("a log has entries");
         entries.iter().map(|entry| entry["message"].to_string()).collect()
     }
@@ -164,7 +164,7 @@ impl Browser {
 }
 
 /// Sends a request that must succeed, and returns the JSON of the answer.
-async fn told(request: reqwest::RequestBuilder) -> Value {
+async fn json_of(request: reqwest::RequestBuilder) -> Value {
     let answer = request.send().await.and_then(reqwest::Response::error_for_status).expect("an answer");
     answer.json().await.expect("the answer is JSON")
 }

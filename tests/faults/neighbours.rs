@@ -72,14 +72,14 @@ pub async fn run(setting: &Setting) -> Report {
             tenant(&cluster, &admin, NOISY, json!({ "requestsPerMinute": null, "maxAgents": NOISY })).await;
         let quiet = tenant(&cluster, &admin, 4, json!({ "requestsPerMinute": null })).await;
         let calm = ask(&cluster, &quiet.1, each).await;
-        report.figure(house, told(&calm, None));
+        report.figure(house, summary(&calm, None));
         for (name, noise) in NOISES {
             let is_over = Arc::new(AtomicBool::new(false));
             let made = make_noise(&cluster, &noisy, noise, &is_over).await;
             let under = ask(&cluster, &quiet.1, each).await;
             is_over.store(true, Ordering::Release);
             let sent: usize = made.join_all().await.into_iter().sum();
-            report.figure(name, format!("{}; {sent} of the other's", told(&under, Some(&calm))));
+            report.figure(name, format!("{}; {sent} of the other's", summary(&under, Some(&calm))));
             for (kind, calm) in calm.iter().zip(&under).map(|(calm, under)| (under, calm)) {
                 report.hold(kind.refused == 0, || {
                     format!("{house}: {} refused during {name}: {}", kind.refused, kind.name)
@@ -260,7 +260,7 @@ fn quiet_request(cluster: &Cluster, instance: usize, callers: &[Caller], place: 
     }
 }
 
-fn told(kinds: &[Kind], calm: Option<&[Kind]>) -> String {
+fn summary(kinds: &[Kind], calm: Option<&[Kind]>) -> String {
     let one = |(place, kind): (usize, &Kind)| {
         let p99 = kind.p99().as_secs_f64() * 1e3;
         let times = calm.map_or_else(String::new, |calm| {

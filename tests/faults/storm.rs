@@ -121,8 +121,8 @@ async fn settle(cluster: &Cluster, history: &History, report: &mut Report) {
     let superuser = cluster.stores.superuser().await;
     let missing = superuser
         .query(
-            "SELECT id FROM unnest($1::text[]) AS told (id) WHERE NOT EXISTS (
-                SELECT FROM audit_events WHERE action = 'token.issued' AND resource_id = told.id::uuid)",
+            "SELECT id FROM unnest($1::text[]) AS recorded (id) WHERE NOT EXISTS (
+                SELECT FROM audit_events WHERE action = 'token.issued' AND resource_id = recorded.id::uuid)",
             &[&issued],
         )
         .await
@@ -148,19 +148,19 @@ const WHOLE: [&str; 4] = [
     "SELECT format('agent %s was changed %s times, and has %s events', agents.agent_id, revision, events)
      FROM agents, LATERAL (SELECT count(*) AS events FROM audit_events
         WHERE resource_id = agents.agent_id AND action <> 'agent.created' AND outcome = 'success'
-            AND action <> 'token.introspected') AS told
+            AND action <> 'token.introspected') AS recorded
      WHERE revision <> events",
     "SELECT format('organization %s was changed %s times, and has %s events', organizations.organization_id, revision, events)
      FROM organizations, LATERAL (SELECT count(*) AS events FROM audit_events
-        WHERE resource_id = organizations.organization_id AND action <> 'organization.created') AS told
+        WHERE resource_id = organizations.organization_id AND action <> 'organization.created') AS recorded
      WHERE revision <> events",
     "SELECT format('credential %s was changed %s times, and has %s events', credential_id, revision, events)
      FROM credentials, LATERAL (SELECT count(*) AS events FROM audit_events
-        WHERE resource_id = credential_id AND action <> 'credential.generated') AS told
+        WHERE resource_id = credential_id AND action <> 'credential.generated') AS recorded
      WHERE revision <> events",
     "SELECT format('agent %s was counted %s tokens, and has %s events', m.agent_id, tokens, events)
      FROM monthly_tokens m, LATERAL (SELECT count(*) AS events FROM audit_events e
-        WHERE action = 'token.issued' AND e.agent_id = m.agent_id) AS told
+        WHERE action = 'token.issued' AND e.agent_id = m.agent_id) AS recorded
      WHERE tokens <> events",
 ];
 

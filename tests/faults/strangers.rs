@@ -24,9 +24,9 @@ pub async fn run(setting: &Setting) -> Report {
     let pairs = pairs(&cluster).await;
     let each = setting.time / u32::try_from(pairs.len()).expect("few");
     for (name, first, second) in pairs {
-        let (t, told) = compare(&cluster, &first, &second, each, &mut rng).await;
+        let (t, summary) = compare(&cluster, &first, &second, each, &mut rng).await;
         report.hold(t.abs() < BOUND, || format!("{name}: t = {t:.2}"));
-        report.figure(name, told);
+        report.figure(name, summary);
     }
     report
 }

@@ -27,7 +27,7 @@ const CASES: u32 = 48;
 
 /// An action that a crew attempts. Numbers select among the existing tokens, agents and secrets.
 #[derive(Clone, Debug)]
-enum Try {
+enum Action {
     Register { token: usize, scopes: BTreeSet<usize>, elsewhere: bool },
     Change { token: usize, agent: usize, scopes: BTreeSet<usize> },
     NewSecret { token: usize, agent: usize },
@@ -37,18 +37,18 @@ enum Try {
     Look { token: usize, agent: usize, call: usize },
 }
 
-fn tries() -> impl Strategy<Value = Try> {
+fn actions() -> impl Strategy<Value = Action> {
     let scopes = || btree_set(0..SCOPES.len(), 0..4);
     let pick = || 0..1000_usize;
     prop_oneof![
         1 => (pick(), scopes(), any::<bool>())
-            .prop_map(|(token, scopes, elsewhere)| Try::Register { token, scopes, elsewhere }),
-        1 => (pick(), pick(), scopes()).prop_map(|(token, agent, scopes)| Try::Change { token, agent, scopes }),
-        1 => (pick(), pick()).prop_map(|(token, agent)| Try::NewSecret { token, agent }),
-        1 => (pick(), pick()).prop_map(|(token, agent)| Try::Rotate { token, agent }),
-        3 => (pick(), scopes()).prop_map(|(secret, scopes)| Try::Token { secret, scopes }),
-        1 => (pick(), pick()).prop_map(|(token, agent)| Try::Revive { token, agent }),
-        3 => (pick(), pick(), pick()).prop_map(|(token, agent, call)| Try::Look { token, agent, call }),
+            .prop_map(|(token, scopes, elsewhere)| Action::Register { token, scopes, elsewhere }),
+        1 => (pick(), pick(), scopes()).prop_map(|(token, agent, scopes)| Action::Change { token, agent, scopes }),
+        1 => (pick(), pick()).prop_map(|(token, agent)| Action::NewSecret { token, agent }),
+        1 => (pick(), pick()).prop_map(|(token, agent)| Action::Rotate { token, agent }),
+        3 => (pick(), scopes()).prop_map(|(secret, scopes)| Action::Token { secret, scopes }),
+        1 => (pick(), pick()).prop_map(|(token, agent)| Action::Revive { token, agent }),
+        3 => (pick(), pick(), pick()).prop_map(|(token, agent, call)| Action::Look { token, agent, call }),
     ]
 }
 
@@ -79,11 +79,11 @@ fn no_tenant_sees_another_and_nobody_rises() {
     let config = Config { failure_persistence: None, ..Config::with_cases(cases()) };
     let mut runner = TestRunner::new(config);
     let crew = || btree_set(0..CREW_SCOPES, 1..4);
-    let order = ((crew(), crew()), vec(tries(), 1..30));
-    let outcome = runner.run(&order, |((first, second), tries)| {
+    let order = ((crew(), crew()), vec(actions(), 1..30));
+    let outcome = runner.run(&order, |((first, second), actions)| {
         runtime.block_on(async {
             let mut crews = Crews::gather(&world, [&first, &second]).await;
-            for one in &tries {
+            for one in &actions {
                 crews.attempt(one).await?;
             }
             Ok(())
@@ -158,9 +158,9 @@ impl<'a> Crews<'a> {
         Self { world, tenants, may, tokens, secrets, agents }
     }
 
-    async fn attempt(&mut self, one: &Try) -> Result<(), TestCaseError> {
+    async fn attempt(&mut self, one: &Action) -> Result<(), TestCaseError> {
         match one {
-            Try::Register { token, scopes, elsewhere } => {
+            Action::Register { token, scopes, elsewhere } => {
                 let (tenant, token) = self.tokens[token % self.tokens.len()].clone();
                 let other = elsewhere.then(|| self.tenants[1 - tenant].as_str());
                 let mut body = new_agent(&with_own(&named(scopes)));
@@ -175,7 +175,7 @@ impl<'a> Crews<'a> {
                     self.agents.push((tenant, id, String::new()));
                 }
             }
-            Try::Change { token, agent, scopes } => {
+            Action::Change { token, agent, scopes } => {
                 let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
                 let body = json!({ "capabilities": with_own(&named(scopes)) });
                 let (status, agent) =
@@ -185,7 +185,7 @@ impl<'a> Crews<'a> {
                     self.hold(tenant, &agent["capabilities"])?;
                 }
             }
-            Try::NewSecret { token, agent } => {
+            Action::NewSecret { token, agent } => {
                 let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
                 let path = format!("/agents/{id}/credentials");
                 let (status, made) = self.world.ask(&token, Method::POST, &path, Some(&json!({}))).await;
@@ -197,7 +197,7 @@ impl<'a> Crews<'a> {
                     self.secrets.push((tenant, Client { id, secret, credential }));
                 }
             }
-            Try::Rotate { token, agent } => {
+            Action::Rotate { token, agent } => {
                 let (tenant, token, (of, id, credential)) = self.pick(*token, *agent);
                 let path = format!("/agents/{id}/credentials/{credential}/rotate");
                 let (status, made) = self.world.ask(&token, Method::POST, &path, Some(&json!({}))).await;
@@ -207,7 +207,7 @@ impl<'a> Crews<'a> {
                     self.secrets.push((tenant, Client { id, secret, credential }));
                 }
             }
-            Try::Token { secret, scopes } => {
+            Action::Token { secret, scopes } => {
                 let (tenant, client) = self.secrets[secret % self.secrets.len()].clone();
                 let scope = named(scopes).join(" ");
                 if let Some(token) = self.world.token(&client, &scope).await {
@@ -218,14 +218,14 @@ impl<'a> Crews<'a> {
                     self.tokens.push((tenant, token));
                 }
             }
-            Try::Revive { token, agent } => {
+            Action::Revive { token, agent } => {
                 let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
                 let body = json!({ "status": "active" });
                 let path = format!("/agents/{id}");
                 let (status, _) = self.world.ask(&token, Method::PATCH, &path, Some(&body)).await;
                 prop_assert!(status != StatusCode::OK || tenant == of, "changed another tenant's agent");
             }
-            Try::Look { token, agent, call } => self.look(*token, *agent, *call).await?,
+            Action::Look { token, agent, call } => self.look(*token, *agent, *call).await?,
         }
         Ok(())
     }

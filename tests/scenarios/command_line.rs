@@ -198,8 +198,8 @@ async fn a_wrong_secret_costs_no_bcrypt() {
     assert_eq!(count().await, 1);
     let unknown = reqwest::get(format!("{}/api/v1/agents/x/y/z", running.address)).await;
     assert_eq!(unknown.expect("an answer").status(), 404);
-    let told = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
-    let text = told.expect("text");
+    let reading = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
+    let text = reading.expect("text");
     for line in [
         r#"agentidp_http_requests_total{class="4xx",path="/api/v1/token"} 2"#,
         r#"agentidp_http_requests_total{class="4xx",path="other"} 1"#,
@@ -225,12 +225,12 @@ async fn a_signal_to_end_is_obeyed_in_order_and_a_second_one_at_once() {
     let mut draining = serve(&["--drain-seconds", "3600"], &[]).await;
     draining.signal("TERM").await;
     let ready = format!("{}/health/ready", draining.address);
-    let told = async {
+    let reading = async {
         while reqwest::get(&ready).await.expect("it serves on").status() != 503 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LONG, told).await.expect("not ready any more");
+    tokio::time::timeout(LONG, reading).await.expect("not ready any more");
     let health = reqwest::get(format!("{}/health", draining.address)).await.expect("it serves on");
     assert_eq!(health.status(), 200);
     draining.signal("TERM").await;
@@ -371,7 +371,7 @@ async fn who_gives_it_few_files_is_told_how_many_connections_that_leaves() {
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-    let told = async {
+    let reading = async {
         while let Some(line) = log.next_line().await.expect("text") {
             if line.contains("at most 34 concurrent connections") && line.contains("ulimit -n) to 8458") {
                 return;
@@ -379,5 +379,5 @@ async fn who_gives_it_few_files_is_told_how_many_connections_that_leaves() {
         }
         panic!("it ended and did not print it")
     };
-    tokio::time::timeout(LONG, told).await.expect("in time");
+    tokio::time::timeout(LONG, reading).await.expect("in time");
 }

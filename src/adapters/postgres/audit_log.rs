@@ -30,7 +30,7 @@ WITH ended AS (
     DELETE FROM audit_tallies WHERE tally_key = ANY (ARRAY(
         SELECT tally_key FROM audit_tallies WHERE minute < $1 ORDER BY tally_key LIMIT $2 FOR UPDATE))
     RETURNING *
-), told AS (
+), written AS (
     INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
         ip_address, user_agent, metadata, occurred_at)
     SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use super::{
-    AuthenticatedClient, CLIENT_ID, ClientAuthenticator, PresentedCredentials, PresentedHeader, Refusal,
+    AuthenticatedClient, CLIENT_ID, ClientAuthenticator, MethodError, PresentedCredentials, PresentedHeader,
     SEVERAL_METHODS, claimed, claimed_by,
 };
 use crate::Ports;
@@ -58,14 +58,14 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
         &self,
         _: &RequestContext,
         presented: &PresentedCredentials,
-    ) -> Result<AuthenticatedClient, Refusal> {
-        let (client, secret) = read(presented).map_err(Refusal::Malformed)?;
+    ) -> Result<AuthenticatedClient, MethodError> {
+        let (client, secret) = read(presented).map_err(MethodError::Malformed)?;
         let (Some(id), Some(secret)) = (client, secret) else {
-            return Err(Refusal::Invalid(claimed(&*self.store, client).await?));
+            return Err(MethodError::Invalid(claimed(&*self.store, client).await?));
         };
         let fingerprint = secret.fingerprint();
         let Some(known) = self.store.find_client(id, PresentedKind::Secret(fingerprint)).await? else {
-            return Err(Refusal::Invalid(None));
+            return Err(MethodError::Invalid(None));
         };
         let now = self.clock.now();
         let candidate = known
@@ -85,7 +85,7 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
                 method: self.audit_name(),
             });
         }
-        Err(Refusal::Invalid(Some(claimed_by(&known))))
+        Err(MethodError::Invalid(Some(claimed_by(&known))))
     }
 }
 

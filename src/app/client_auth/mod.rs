@@ -55,7 +55,7 @@ pub trait ClientAuthenticator: Send + Sync {
         &self,
         context: &RequestContext,
         presented: &PresentedCredentials,
-    ) -> Result<AuthenticatedClient, Refusal>;
+    ) -> Result<AuthenticatedClient, MethodError>;
 }
 
 /// Credentials that a client presents, as the transport collected them.
@@ -134,7 +134,7 @@ pub struct AuthenticatedClient {
 }
 
 /// Reason why an authenticator does not authenticate a client.
-pub enum Refusal {
+pub enum MethodError {
     /// The credentials are not those of the client. The failure is recorded under the claimed client.
     Invalid(Option<ClaimedClient>),
     /// The request is malformed; the text says how.
@@ -143,13 +143,13 @@ pub enum Refusal {
     Failed(ClientAuthError),
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for MethodError {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl From<HasherError> for Refusal {
+impl From<HasherError> for MethodError {
     fn from(error: HasherError) -> Self {
         Self::Failed(error.into())
     }
@@ -195,11 +195,11 @@ impl ClientAuth {
         };
         match authenticator.authenticate(context, presented).await {
             Ok(client) => Ok(client),
-            Err(Refusal::Invalid(claimed)) => {
+            Err(MethodError::Invalid(claimed)) => {
                 Err(self.refused(context, claimed, authenticator.audit_name()).await)
             }
-            Err(Refusal::Malformed(description)) => Err(self.malformed(context, description).await),
-            Err(Refusal::Failed(error)) => Err(error),
+            Err(MethodError::Malformed(description)) => Err(self.malformed(context, description).await),
+            Err(MethodError::Failed(error)) => Err(error),
         }
     }
 

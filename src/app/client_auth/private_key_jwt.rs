@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{AuthenticatedClient, ClientAuthenticator, PresentedCredentials, Refusal, claimed, claimed_by};
+use super::{
+    AuthenticatedClient, ClientAuthenticator, MethodError, PresentedCredentials, claimed, claimed_by,
+};
 use crate::auth_failures::AuthFailures;
 use crate::request_context::RequestContext;
 use crate::{Ports, Settings};
@@ -61,11 +63,11 @@ impl ClientAuthenticator for PrivateKeyJwt {
         &self,
         context: &RequestContext,
         presented: &PresentedCredentials,
-    ) -> Result<AuthenticatedClient, Refusal> {
+    ) -> Result<AuthenticatedClient, MethodError> {
         let (Some(assertion), Some(JWT_BEARER)) =
             (presented.parameter(ASSERTION), presented.parameter(ASSERTION_TYPE))
         else {
-            return Err(Refusal::Malformed(
+            return Err(MethodError::Malformed(
                 "client_assertion and client_assertion_type go together, and the type is that of RFC 7523",
             ));
         };
@@ -76,15 +78,15 @@ impl ClientAuthenticator for PrivateKeyJwt {
             .and_then(|read| read.client)
             .filter(|claimed| client.is_none_or(|named| named == *claimed));
         let (Some(read), Some(id)) = (read, claimant) else {
-            return Err(Refusal::Invalid(claimed(&*self.store, client).await?));
+            return Err(MethodError::Invalid(claimed(&*self.store, client).await?));
         };
         let now = self.clock.now();
         // Checked first, so that claims that no signature could make acceptable cost no signature check.
         if !self.accepts(&read.claims, id, now) {
-            return Err(Refusal::Invalid(claimed(&*self.store, Some(id)).await?));
+            return Err(MethodError::Invalid(claimed(&*self.store, Some(id)).await?));
         }
         let Some(known) = self.store.find_client(id, PresentedKind::Key).await? else {
-            return Err(Refusal::Invalid(None));
+            return Err(MethodError::Invalid(None));
         };
         for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
             // If `kid` names none of the keys, all are tried, or only the first few if the address has failed too
@@ -106,7 +108,7 @@ impl ClientAuthenticator for PrivateKeyJwt {
                 method: AUDIT_NAME,
             });
         }
-        Err(Refusal::Invalid(Some(claimed_by(&known))))
+        Err(MethodError::Invalid(Some(claimed_by(&known))))
     }
 }
 

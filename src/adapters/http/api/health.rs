@@ -31,14 +31,14 @@ impl HealthApi {
         let report = ctx.app.readiness.report().await;
         let state = |answers| if answers { "ok" } else { "unavailable" };
         let components = report.stores.iter().map(|(name, answers)| ((*name).into(), state(*answers).into()));
-        let told =
+        let body =
             |status: &str| Json(ReadyState { status: status.to_owned(), components: components.collect() });
         if ctx.shutdown.is_draining() {
-            ReadyResponse::NotReady(told("draining"))
+            ReadyResponse::NotReady(body("draining"))
         } else if !report.is_ready {
-            ReadyResponse::NotReady(told("unavailable"))
+            ReadyResponse::NotReady(body("unavailable"))
         } else {
-            ReadyResponse::Ready(told(if report.is_whole { "ok" } else { "degraded" }))
+            ReadyResponse::Ready(body(if report.is_whole { "ok" } else { "degraded" }))
         }
     }
 }

@@ -44,16 +44,16 @@ impl Front {
 
     fn starting(&self, request: &Request) -> Response {
         let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
-        let told = |status: StatusCode, body: serde_json::Value| {
+        let answer = |status: StatusCode, body: serde_json::Value| {
             let body = body.to_string();
             let mut response = Response::builder().status(status).content_type("application/json").body(body);
             name_request(&mut response, &id);
             response
         };
         match request.uri().path() {
-            "/health" => told(StatusCode::OK, json!({ "status": "ok" })),
+            "/health" => answer(StatusCode::OK, json!({ "status": "ok" })),
             "/health/ready" => {
-                told(StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "starting", "components": {} }))
+                answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "starting", "components": {} }))
             }
             path => {
                 let error =

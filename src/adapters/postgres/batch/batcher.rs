@@ -141,7 +141,7 @@ impl BatchConnection {
     }
 
     /// Creates a connection that waits longer for locks.
-    pub fn patient(connector: &Connector, sql: &'static str) -> Self {
+    pub fn without_timeouts(connector: &Connector, sql: &'static str) -> Self {
         Self { session: PATIENT_SESSION, ..Self::new(connector, sql) }
     }
 

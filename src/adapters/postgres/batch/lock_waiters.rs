@@ -35,7 +35,7 @@ impl LockWaiters {
         H: BatchHandler<TokenIssue, Outcome> + Clone,
     {
         let (sender, requests) = mpsc::channel(MAX_WAITING);
-        let connections = (0..MAX_LINES).map(|_| BatchConnection::patient(connector, sql)).collect();
+        let connections = (0..MAX_LINES).map(|_| BatchConnection::without_timeouts(connector, sql)).collect();
         let connector = connector.clone();
         let room = LockQueue {
             connector,
@@ -90,7 +90,7 @@ impl<H: BatchHandler<TokenIssue, Outcome> + Clone> LockQueue<H> {
                         Ok((id, connection)) => (id, connection),
                         Err(error) => {
                             tracing::error!(%error, "requests that waited for a lock were lost");
-                            (error.id(), BatchConnection::patient(&self.connector, self.sql))
+                            (error.id(), BatchConnection::without_timeouts(&self.connector, self.sql))
                         }
                     };
                     self.done(id, connection);

@@ -65,8 +65,8 @@ pub struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
 
 impl TokenIssueBatch {
     pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
-        let patient = LockWaiters::new(connector, batchers, &PATIENT, PatientWriter);
-        Self(Batcher::new(connector, batchers, &HURRIED, Writer { patient }))
+        let waiters = LockWaiters::new(connector, batchers, &PATIENT, PatientWriter);
+        Self(Batcher::new(connector, batchers, &HURRIED, Writer { waiters }))
     }
 
     /// Lets a token be issued, and returns once its event is on disk.
@@ -76,12 +76,12 @@ impl TokenIssueBatch {
 }
 
 struct Writer {
-    patient: LockWaiters,
+    waiters: LockWaiters,
 }
 
 impl BatchHandler<TokenIssue, Outcome> for Writer {
     async fn serve(&mut self, connection: &mut BatchConnection, batch: Batch) {
-        write_all(connection, batch, Some(&self.patient)).await;
+        write_all(connection, batch, Some(&self.waiters)).await;
     }
 }
 
@@ -97,14 +97,14 @@ impl BatchHandler<TokenIssue, Outcome> for PatientWriter {
 
 /// Writes the batch and answers all of its requests.
 ///
-/// If `patient` is given, requests that must wait for a lock are handed to it instead.
-async fn write_all(connection: &mut BatchConnection, batch: Batch, patient: Option<&LockWaiters>) {
+/// If `waiters` is given, requests that must wait for a lock are handed to it instead.
+async fn write_all(connection: &mut BatchConnection, batch: Batch, waiters: Option<&LockWaiters>) {
     let ends = Instant::now() + TIMEOUT;
     // A caller that has gone before anything was sent needs no token.
     let requests = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
     let mut batches = vec![Unwritten { batch: requests, is_sent: false }];
     while let Some(unwritten) = batches.pop() {
-        batches.extend(write(connection, unwritten, ends, patient).await);
+        batches.extend(write(connection, unwritten, ends, waiters).await);
     }
 }
 
@@ -122,7 +122,7 @@ async fn write(
     connection: &mut BatchConnection,
     unwritten: Unwritten,
     ends: Instant,
-    patient: Option<&LockWaiters>,
+    waiters: Option<&LockWaiters>,
 ) -> Vec<Unwritten> {
     let Unwritten { mut batch, mut is_sent } = unwritten;
     let mut races = 0;
@@ -130,10 +130,10 @@ async fn write(
         match attempt(connection, &batch).await {
             Ok(judgements) => {
                 for ((issue, reply), judgement) in batch.into_iter().zip(judgements) {
-                    match (judgement, patient) {
+                    match (judgement, waiters) {
                         // If the caller has gone, its event is recorded but no token is sent. That is allowed.
                         (Judgement::Made(outcome), _) => drop(reply.send(outcome)),
-                        (Judgement::Locked(gate), Some(patient)) => patient.wait(gate, (issue, reply)),
+                        (Judgement::Locked(gate), Some(waiters)) => waiters.wait(gate, (issue, reply)),
                         // The statement waited for locks, so what is missing does not exist.
                         (Judgement::Locked(_), None) => drop(reply.send(Err(IssueError::NoLongerAllowed))),
                     }
@@ -143,7 +143,7 @@ async fn write(
             Err(QueryError::Rejected(error)) if is_lost_race(&error) && races < MAX_RACES => races += 1,
             Err(QueryError::Rejected(error))
                 if is_row_error(&error)
-                    && (patient.is_some()
+                    && (waiters.is_some()
                         || error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE)
                         // Without dependencies, all requests behind a gate wait for the same lock.
                         || batch.iter().any(|(issue, _)| !issue.depends_on.is_empty()))

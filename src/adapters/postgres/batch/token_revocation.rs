@@ -36,7 +36,7 @@ WITH revoked AS (
     ORDER BY token_id
     ON CONFLICT ON CONSTRAINT token_revocations_pkey DO NOTHING
     RETURNING token_id, remembered_until
-), told AS (
+), written AS (
     INSERT INTO outbox (topic, kind, subject_id, remembered_until)
     SELECT '{topic}', 'token', token_id, remembered_until FROM revoked
 )

@@ -87,12 +87,12 @@ impl PgSettings {
 
     /// Returns these settings without statement and lock timeouts, for long-running work.
     #[must_use]
-    pub(crate) fn patient(&self) -> Self {
-        let mut patient = self.clone();
+    pub(crate) fn without_timeouts(&self) -> Self {
+        let mut settings = self.clone();
         let options = self.config.get_options().unwrap_or_default();
-        patient.config.options(format!("{options} -c statement_timeout=0 -c lock_timeout=0"));
-        patient.hosts = hosts_of(&patient.config);
-        patient
+        settings.config.options(format!("{options} -c statement_timeout=0 -c lock_timeout=0"));
+        settings.hosts = hosts_of(&settings.config);
+        settings
     }
 }
 

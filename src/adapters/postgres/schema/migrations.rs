@@ -30,7 +30,7 @@ const LATEST: i64 = MIGRATIONS.len() as i64;
 /// Interval between attempts to take the migration lock.
 const TRY_EVERY: Duration = Duration::from_millis(250);
 /// Interval between log messages that name the holder of the lock.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const LOG_EVERY: Duration = Duration::from_secs(5);
 /// Time limit for the migrations, including the wait for another instance that migrates.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -87,7 +87,7 @@ const GRANTS: [&str; 9] = [
 /// `owner` connects as the role that owns the tables. `serves` is the serving role, if it is a different one. Returns
 /// [`MigrationError::Newer`] if the schema is newer than this program.
 pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), MigrationError> {
-    let mut client = Connector(owner.patient()).open_in_time().await?;
+    let mut client = Connector(owner.without_timeouts()).open_in_time().await?;
     match timeout(TIMEOUT, apply(&mut client, serves)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(unavailable(Timeout(TIMEOUT)).into()),
@@ -124,14 +124,14 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
 async fn lock(client: &Client) -> Result<(), StoreError> {
     let mut pace = interval(TRY_EVERY);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told: Option<Instant> = None;
+    let mut logged_at: Option<Instant> = None;
     loop {
         pace.tick().await;
         if client.query_one(LOCK, &[]).await.map_err(failed)?.get("is_taken") {
             return Ok(());
         }
-        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            told = Some(Instant::now());
+        if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_EVERY) {
+            logged_at = Some(Instant::now());
             let holder = client.query_opt(HOLDER, &[]).await.map_err(failed)?;
             let holder = holder.map_or_else(|| "another instance".to_owned(), |row| row.get("holder"));
             tracing::info!(holder, "waiting for the migration lock");
