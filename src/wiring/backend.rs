@@ -1,4 +1,4 @@
-//! What a kind of store does for the service.
+//! The operations of a kind of store at start and shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
