@@ -18,6 +18,10 @@ use poem::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use poem::{Request, RequestBuilder};
 use testing::PlainService;
 
+/// The allocator of the program, because glibc's count depends on how memory is fragmented.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Number of times that each path is counted.
 const RUNS: usize = 7;
 /// Number of requests before the counted ones, to exclude one-time work.
