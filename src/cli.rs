@@ -357,7 +357,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 /// Parses an issuer URL (RFC 8414 section 2).
 ///
-/// The URL is absolute, `http` or `https`, without user, query, fragment or trailing slash.
+/// The URL is absolute, `http` or `https`, without user, query or fragment.
 fn issuer(text: &str) -> Result<String, String> {
     let uri = fluent_uri::Uri::parse(text).map_err(|_| "must be a URL".to_owned())?;
     let is_web = matches!(uri.scheme().as_str(), "http" | "https");
@@ -369,9 +369,6 @@ fn issuer(text: &str) -> Result<String, String> {
     }
     if uri.has_query() || uri.has_fragment() {
         return Err("must have neither query nor fragment".to_owned());
-    }
-    if text.ends_with('/') {
-        return Err("must not end with a slash".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -415,7 +412,6 @@ mod tests {
             ["--redis-key-prefix", "a{b"],
             ["--redis-key-prefix", &"a".repeat(65)],
             ["--issuer-url", "ftp://example.com"],
-            ["--issuer-url", "https://example.com/"],
             ["--issuer-url", "https://example.com?x"],
             ["--issuer-url", "https://user:word@example.com"],
             ["--cors-origin", "https://example.com/path"],

@@ -17,7 +17,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the Prometheus endpoint; `None` if metrics are not served.
     pub metrics: Option<SocketAddr>,
-    /// Issuer identifier (RFC 8414 section 2), without trailing slash, query or fragment; `None` for `http://` and the address that is listened on.
+    /// Issuer identifier (RFC 8414 section 2), without query or fragment, used byte for byte; `None` for `http://` and
+    /// the address that is listened on.
     pub issuer: Option<String>,
     /// Locations and connection settings of the stores.
     pub stores: StoreConfig,

@@ -112,7 +112,7 @@ impl Service {
             tokio::spawn(serve_metrics(listener, counts, shutdown.clone()));
         }
         let stores = OpenStores::open(&config.stores, &clock_source).await?;
-        let token_endpoint = format!("{issuer}/api/v1/token");
+        let token_endpoint = format!("{}/api/v1/token", issuer.trim_end_matches('/'));
         let settings = Settings {
             issuer: issuer.clone(),
             token_endpoint_audience: match config.client_assertion_audience {

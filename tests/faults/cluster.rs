@@ -1,6 +1,5 @@
 //! Real instances of the service on real stores, with a proxy between each pair.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -17,7 +16,7 @@ use agentidp::wiring::Service;
 use clap::Parser as _;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
-use testing::{Client, OWNER, SERVES, TestClient};
+use testing::{Client, OWNER, SERVES, TestClient, free_address};
 use tokio::process::{Child, Command};
 
 use crate::history::History;
@@ -302,12 +301,4 @@ async fn bootstrap(instance: &Instance) -> Client {
         line.expect("it is printed").trim().to_owned()
     };
     Client { id: value("client_id:"), secret: value("client_secret:"), credential: String::new() }
-}
-
-/// Returns a free port on a loopback address that only this process uses.
-/// On 127.0.0.1 the port of a stopped instance could be taken by an outgoing connection.
-fn free_address() -> SocketAddr {
-    let [_, a, b, c] = std::process::id().to_be_bytes();
-    let listener = TcpListener::bind((Ipv4Addr::new(127, a, b, c), 0)).expect("a free port");
-    listener.local_addr().expect("bound")
 }

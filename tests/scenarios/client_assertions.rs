@@ -1,8 +1,7 @@
 //! `private_key_jwt`: RFC 7523 with the rules of RFC 9700.
 
-use agentidp::adapters::crypto::{JwtSigner, KeySet, generate_pem};
-use agentidp::domain::jwk::{KeyType, PublicKey};
-use agentidp::ports::token_signer::TokenSigner as _;
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::domain::jwk::KeyType;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +9,7 @@ use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use testing::{Answer, NOON, TestServer, Wiring, unique};
+use testing::{Answer, NOON, TestServer, Wiring, public_jwk, unique};
 
 use crate::scenarios::scenarios;
 
@@ -91,20 +90,14 @@ async fn each_kind_of_key_gets_a_token(wiring: Wiring) {
         (KeyType::Ed25519, Algorithm::EdDSA),
     ] {
         let pem = generate_pem(kind).expect("a key");
-        let published =
-            JwtSigner::new("unused".into(), KeySet::from_pem(&pem, "").expect("a key")).published_keys();
-        let (jwk, key) = match &published[0].key {
-            PublicKey::Rsa { n, e } => (
-                json!({ "kty": "RSA", "n": n, "e": e, "alg": "RS256" }),
-                EncodingKey::from_rsa_pem(pem.as_bytes()),
-            ),
-            PublicKey::P256 { x, y } => (
-                json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
-                EncodingKey::from_ec_pem(pem.as_bytes()),
-            ),
-            PublicKey::Ed25519 { x } => {
-                (json!({ "kty": "OKP", "crv": "Ed25519", "x": x }), EncodingKey::from_ed_pem(pem.as_bytes()))
+        let (mut jwk, pem) = (public_jwk(&pem), pem.as_bytes());
+        let key = match kind {
+            KeyType::Rsa => {
+                jwk["alg"] = json!("RS256");
+                EncodingKey::from_rsa_pem(pem)
             }
+            KeyType::P256 => EncodingKey::from_ec_pem(pem),
+            KeyType::Ed25519 => EncodingKey::from_ed_pem(pem),
         };
         let agent = server.agent(&admin, None, &["files:read"]).await;
         register(&server, &admin, &agent, jwk).await;

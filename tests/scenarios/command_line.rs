@@ -87,7 +87,6 @@ async fn wrong_settings_stop_the_start_with_one_clear_line() {
         (&["--bcrypt-cost", "20"], "bcrypt-cost"),
         (&["--unknown"], "--unknown"),
         (&["unknown"], "unknown"),
-        (&["--issuer-url", "https://x/"], "issuer-url"),
         (&["--jwt-private-key", "x"], "JWT_PRIVATE_KEY"),
         (&["--jwt-private-key-file", "/nowhere"], "JWT_PRIVATE_KEY_FILE"),
         (&["--jwt-private-key", "x", "--jwt-private-key-file", "/nowhere"], "both set"),

@@ -1,6 +1,8 @@
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::domain::jwk::KeyType;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use testing::{TestServer, Wiring};
+use testing::{TestServer, Wiring, settings};
 
 use crate::scenarios::scenarios;
 
@@ -8,6 +10,7 @@ scenarios!(stateless [
     what_discovery_names_is_there,
     the_keys_may_be_kept_for_five_minutes,
     an_issuer_with_a_path_is_found_where_the_rfcs_say,
+    an_issuer_is_used_byte_for_byte,
 ]);
 
 async fn read(server: &TestServer, path: &str) -> Value {
@@ -20,9 +23,12 @@ async fn what_discovery_names_is_there(wiring: Wiring) {
     let server = TestServer::start(wiring).await;
     let issuer = server.issuer();
     let metadata = read(&server, "/.well-known/oauth-authorization-server").await;
-    assert_eq!(metadata, read(&server, "/.well-known/openid-configuration").await);
+    let mut openid = read(&server, "/.well-known/openid-configuration").await;
+    assert_eq!(openid["response_types_supported"].take(), json!(["id_token"]));
+    openid["response_types_supported"] = json!(["none"]);
+    assert_eq!(metadata, openid);
     assert_eq!(metadata["issuer"], issuer);
-    assert_eq!(metadata["response_types_supported"], json!([]));
+    assert_eq!(metadata["scopes_supported"], Value::Null, "some clients request every scope that is listed");
     assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
     for endpoint in ["token", "introspection", "revocation"] {
         let methods = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
@@ -45,6 +51,23 @@ async fn what_discovery_names_is_there(wiring: Wiring) {
         (&resource["resource"], &resource["authorization_servers"]),
         (&json!(issuer), &json!([issuer]))
     );
+    assert_eq!(resource["scopes_supported"].as_array().map(Vec::len), Some(6));
+}
+
+#[tokio::test]
+async fn rs256_is_listed_for_id_tokens_whatever_the_key() {
+    for (key, listed) in [
+        (KeyType::Rsa, json!(["RS256"])),
+        (KeyType::P256, json!(["ES256", "RS256"])),
+        (KeyType::Ed25519, json!(["EdDSA", "RS256"])),
+    ] {
+        let mut config = settings(&[]);
+        config.keys.private = Some(generate_pem(key).expect("a key").into());
+        let server = TestServer::start_from(Wiring::Memory, config).await;
+        for path in ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"] {
+            assert_eq!(read(&server, path).await["id_token_signing_alg_values_supported"], listed, "{path}");
+        }
+    }
 }
 
 async fn the_keys_may_be_kept_for_five_minutes(wiring: Wiring) {
@@ -54,6 +77,32 @@ async fn the_keys_may_be_kept_for_five_minutes(wiring: Wiring) {
     let keys = answer.json();
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1));
     assert!(keys["keys"][0].get("d").is_none());
+}
+
+async fn an_issuer_is_used_byte_for_byte(wiring: Wiring) {
+    for (issuer, base, place) in [
+        ("https://id.example.com", "https://id.example.com", ""),
+        ("https://id.example.com/", "https://id.example.com", ""),
+        ("https://id.example.com/a", "https://id.example.com/a", "/a"),
+        ("https://id.example.com/a/", "https://id.example.com/a", "/a"),
+        ("https://id.example.com/a/", "https://id.example.com/a", "/a/"),
+        ("https://ID.example.com:443/A", "https://ID.example.com:443/A", "/A"),
+    ] {
+        let server = TestServer::start_with(wiring, &["--issuer-url", issuer]).await;
+        let metadata = read(&server, &format!("/.well-known/oauth-authorization-server{place}")).await;
+        assert_eq!(metadata["issuer"], issuer);
+        assert_eq!(metadata["token_endpoint"], format!("{base}/api/v1/token"));
+        let resource = read(&server, &format!("/.well-known/oauth-protected-resource{place}")).await;
+        assert_eq!(
+            (&resource["resource"], &resource["authorization_servers"][0]),
+            (&json!(issuer), &json!(issuer))
+        );
+        let description = server.introspect(&server.admin_token().await).await;
+        assert_eq!((&description["iss"], &description["aud"]), (&json!(issuer), &json!(issuer)));
+        let is_below = server.request(Method::GET, "/a/.well-known/openid-configuration").send().await;
+        let status = is_below.expect("an answer").status();
+        assert_eq!(status.is_success(), place.starts_with("/a"), "{issuer}");
+    }
 }
 
 async fn an_issuer_with_a_path_is_found_where_the_rfcs_say(wiring: Wiring) {

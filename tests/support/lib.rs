@@ -12,7 +12,7 @@ mod supervised_server;
 mod test_client;
 mod test_server;
 
-pub use builders::{UNKNOWN_ID, basic_auth, new_agent, unique};
+pub use builders::{UNKNOWN_ID, basic_auth, free_address, new_agent, public_jwk, unique};
 pub use databases::{Database, OWNER, SERVES, redis_url};
 pub use manual_clock::{ManualClock, NOON};
 pub use plain_core::{ISSUER, PlainHasher, plain_core, plain_ports, presented};

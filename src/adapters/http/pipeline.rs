@@ -178,7 +178,7 @@ impl HttpApi {
                 // Without the issuer's path, this is the metadata of another issuer. OpenID's document is located
                 // below the issuer, where a proxy may have removed the path.
                 Some("") if name != OPENID => return "/",
-                Some(rest) if rest == self.issuer_path => return &path[..name.len()],
+                Some(rest) if rest.trim_end_matches('/') == self.issuer_path => return &path[..name.len()],
                 _ => {}
             }
         }
@@ -350,6 +350,8 @@ mod tests {
     #[test]
     fn a_path_of_an_issuer_has_no_slash_at_its_end() {
         assert_eq!(path_of("https://example.com"), "");
+        assert_eq!(path_of("https://example.com/"), "");
         assert_eq!(path_of("https://example.com/idp"), "/idp");
+        assert_eq!(path_of("https://example.com/idp/"), "/idp");
     }
 }

@@ -34,15 +34,16 @@ impl DiscoveryApi {
     /// Authorization server metadata (RFC 8414).
     #[oai(path = "/oauth-authorization-server", method = "get", operation_id = "getServerMetadata")]
     async fn server(&self, ctx: Ctx) -> Json<ServerMetadata> {
-        Json(metadata(&ctx.app))
+        Json(metadata(&ctx.app, "none"))
     }
 
     /// Get the OpenID discovery document
     ///
-    /// The authorization server metadata, at the path where OpenID Connect clients look for it.
+    /// The authorization server metadata, at the path where OpenID Connect clients look for it. No ID token is issued:
+    /// `id_token` stands among the response types because verifiers of other systems' tokens insist on it.
     #[oai(path = "/openid-configuration", method = "get", operation_id = "getOpenidConfiguration")]
     async fn openid(&self, ctx: Ctx) -> Json<ServerMetadata> {
-        Json(metadata(&ctx.app))
+        Json(metadata(&ctx.app, "id_token"))
     }
 
     /// Get the protected resource metadata
@@ -54,7 +55,7 @@ impl DiscoveryApi {
             resource: ctx.app.issuer.to_string(),
             authorization_servers: vec![ctx.app.issuer.to_string()],
             jwks_uri: url(&ctx.app, "/.well-known/jwks.json"),
-            scopes_supported: scopes(),
+            scopes_supported: ManagementScope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect(),
             bearer_methods_supported: vec!["header".to_owned()],
             resource_documentation: url(&ctx.app, "/docs"),
         })
@@ -66,10 +67,16 @@ fn url(app: &App, path: &str) -> String {
     format!("{}{path}", app.issuer.trim_end_matches('/'))
 }
 
-fn metadata(app: &App) -> ServerMetadata {
+/// Returns the metadata of the authorization server.
+///
+/// Clients refuse metadata without a response type (RFC 8414 section 2 requires the list). There are no
+/// `scopes_supported`, because some clients request every scope that is listed there.
+fn metadata(app: &App, response_type: &str) -> ServerMetadata {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let methods = || app.clients.methods().map(str::to_owned).collect();
-    let signing = app.keys.published().first().map(|key| key.key.algorithm().to_owned());
+    let signing = app.keys.published().first().map(|key| key.key.algorithm());
+    // OpenID Connect Discovery 1.0 section 3 requires RS256 among them, whatever the key.
+    let also = (signing != Some("RS256")).then_some("RS256");
     ServerMetadata {
         issuer: app.issuer.to_string(),
         authorization_endpoint: url(app, "/api/v1/authorize"),
@@ -78,8 +85,7 @@ fn metadata(app: &App) -> ServerMetadata {
         revocation_endpoint: url(app, "/api/v1/token/revoke"),
         jwks_uri: url(app, "/.well-known/jwks.json"),
         service_documentation: url(app, "/docs"),
-        scopes_supported: scopes(),
-        response_types_supported: Vec::new(),
+        response_types_supported: names(&[response_type]),
         grant_types_supported: app.tokens.grant_types().map(str::to_owned).collect(),
         token_endpoint_auth_methods_supported: methods(),
         token_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
@@ -88,12 +94,8 @@ fn metadata(app: &App) -> ServerMetadata {
         revocation_endpoint_auth_methods_supported: methods(),
         revocation_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
         subject_types_supported: names(&["public"]),
-        id_token_signing_alg_values_supported: signing.into_iter().collect(),
+        id_token_signing_alg_values_supported: signing.into_iter().chain(also).map(str::to_owned).collect(),
     }
-}
-
-fn scopes() -> Vec<String> {
-    ManagementScope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect()
 }
 
 #[derive(ApiResponse)]
@@ -125,7 +127,6 @@ struct ServerMetadata {
     revocation_endpoint: String,
     jwks_uri: String,
     service_documentation: String,
-    scopes_supported: Vec<String>,
     response_types_supported: Vec<String>,
     grant_types_supported: Vec<String>,
     token_endpoint_auth_methods_supported: Vec<String>,

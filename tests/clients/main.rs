@@ -1,0 +1,107 @@
+//! Products that nobody here wrote, unmodified, as clients and as resource servers.
+//!
+//! `scripts/test` installs them. Each script of a product exits with an error at the first thing that does not work.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::domain::jwk::KeyType;
+use agentidp::wiring::Service;
+use serde_json::json;
+use tempfile::NamedTempFile;
+use testing::{Client, TestClient, free_address, public_jwk, settings};
+use tokio::process::Command;
+
+/// How long a script may take.
+const AT_MOST: Duration = Duration::from_secs(240);
+
+/// A service with the system's clock, and a client with a secret and a key.
+struct World {
+    service: Service,
+    client: Client,
+    key: NamedTempFile,
+    /// URL that the organization lists as a resource; nothing listens there yet.
+    resource: String,
+}
+
+impl World {
+    /// Starts a service whose issuer has this path.
+    async fn start(path: &str) -> Self {
+        let address = free_address();
+        let mut config = settings(&["--issuer-url", &format!("http://{address}{path}")]);
+        config.listen = address;
+        let mut service = Service::start(&config).await.expect("a service");
+        let administrator = Client::from(&service.administrator.take().expect("the first"));
+        let url = format!("http://{address}");
+        let api = TestClient::new(reqwest::Client::new(), vec![url], administrator);
+
+        let admin = api.admin_token().await;
+        let resource = format!("http://{}/mcp", free_address());
+        let organization = api.organization(&admin, json!({ "resources": [resource] })).await;
+        let capabilities = ["tools:call", "tokens:read"];
+        let client = api.client(&admin, Some(&organization), &capabilities).await;
+        let pem = generate_pem(KeyType::Rsa).expect("a key");
+        let key = json!({ "type": "public_key", "publicKey": public_jwk(&pem) });
+        let credentials = format!("/api/v1/agents/{}/credentials", client.id);
+        assert_eq!(api.post(&admin, &credentials, key).await.status, 201);
+        let key = NamedTempFile::new().expect("a file");
+        std::fs::write(key.path(), pem).expect("written");
+        Self { service, client, key, resource }
+    }
+
+    /// Runs a script of `tests/clients/python`. Panics with its output if it fails.
+    async fn run(&self, script: &str, arguments: &[&str]) {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python");
+        let python = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients/python/bin/python");
+        let mut command = Command::new(python);
+        command.arg(folder.join(script)).args(arguments).kill_on_drop(true).stdin(Stdio::null()).envs([
+            ("ISSUER", &*self.service.issuer),
+            ("CLIENT_ID", &self.client.id),
+            ("CLIENT_SECRET", &self.client.secret),
+            ("CLIENT_KEY", self.key.path().to_str().expect("text")),
+            ("RESOURCE", &self.resource),
+        ]);
+        let output = tokio::time::timeout(AT_MOST, command.output()).await.expect("in time");
+        let output = output.expect("scripts/test installs the products");
+        let text = [output.stdout, output.stderr].concat();
+        assert!(
+            output.status.success(),
+            "{script} {}: {}",
+            self.service.issuer,
+            String::from_utf8_lossy(&text)
+        );
+    }
+}
+
+async fn on_every_issuer(script: &str) {
+    for path in ["", "/", "/agents", "/agents/"] {
+        World::start(path).await.run(script, &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn authlib_accepts_the_metadata_and_authenticates_by_every_method() {
+    on_every_issuer("authlib_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pyoidc_discovers_the_service_and_gets_a_token() {
+    on_every_issuer("pyoidc_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idpyoidc_discovers_the_service_both_ways_and_gets_a_token() {
+    on_every_issuer("idpyoidc_client.py").await;
+}
+
+/// `FastMCP` publishes an issuer without a path with a slash at its end, and its clients compare byte for byte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fastmcp_and_the_mcp_sdk_call_a_tool_that_fastmcp_protects() {
+    for path in ["/", "/agents"] {
+        for verification in ["offline", "online"] {
+            World::start(path).await.run("mcp_clients.py", &[verification]).await;
+        }
+    }
+}
