@@ -97,24 +97,26 @@ impl Audit {
 
 /// Returns what a cursor is bound to: the caller, the organizations it may see, and the filter.
 ///
-/// A list of wire names and IDs, so that every version of this service makes and accepts the same cursors.
+/// Wire names and IDs of the filters that are set, so that versions of this service accept each other's cursors, also
+/// where one of them has a filter more.
 fn binding(caller: AgentId, within: Tenancy, filter: &AuditFilter) -> Vec<u8> {
     let AuditFilter { actor, action, outcome, resource_type, resource_id, from, to } = filter;
-    let named = |name: Option<&'static str>| name.unwrap_or_default().to_owned();
-    let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
-    let millis = |at: Option<Timestamp>| at.map(|at| at.as_millis().to_string()).unwrap_or_default();
+    let id = |id: Option<Uuid>| id.map(|id| id.to_string());
+    let millis = |at: Option<Timestamp>| at.map(|at| at.as_millis().to_string());
+    let name = |name: Option<&'static str>| name.map(str::to_owned);
     let parts = [
-        caller.to_string(),
-        within.organization().map(|id| id.to_string()).unwrap_or_default(),
-        id(actor.map(|actor| actor.0)),
-        named(action.map(|action| name_of(&AuditAction::ALL, &action))),
-        named(outcome.map(|outcome| name_of(&Outcome::ALL, &outcome))),
-        named(resource_type.map(|kind| name_of(&ResourceType::ALL, &kind))),
-        id(*resource_id),
-        millis(*from),
-        millis(*to),
+        ("caller", Some(caller.to_string())),
+        ("organization", id(within.organization().map(|id| id.0))),
+        ("agent", id(actor.map(|actor| actor.0))),
+        ("action", name(action.map(|action| name_of(&AuditAction::ALL, &action)))),
+        ("outcome", name(outcome.map(|outcome| name_of(&Outcome::ALL, &outcome)))),
+        ("resourceType", name(resource_type.map(|kind| name_of(&ResourceType::ALL, &kind)))),
+        ("resourceId", id(*resource_id)),
+        ("from", millis(*from)),
+        ("to", millis(*to)),
     ];
-    parts.join(" ").into_bytes()
+    let present = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+    present.collect::<Vec<_>>().join(" ").into_bytes()
 }
 
 /// Error returned by the use cases of the audit log.
@@ -142,7 +144,10 @@ mod tests {
     fn a_cursor_is_bound_to_the_same_text_by_every_version() {
         let (caller, organization) = (AgentId(Uuid::from_u128(1)), OrganizationId(Uuid::from_u128(2)));
         let all = binding(caller, Tenancy::All, &AuditFilter::default());
-        assert_eq!(all, b"00000000-0000-0000-0000-000000000001        ");
+        assert_eq!(
+            all, b"caller=00000000-0000-0000-0000-000000000001",
+            "a filter that is not set leaves no trace"
+        );
         let filter = AuditFilter {
             actor: Some(AgentId(Uuid::from_u128(3))),
             action: Some(AuditAction::TokenIssued),
@@ -152,9 +157,9 @@ mod tests {
             from: Some(Timestamp::from_millis(-5)),
             to: Some(Timestamp::from_millis(6)),
         };
-        let text = "00000000-0000-0000-0000-000000000001 00000000-0000-0000-0000-000000000002 \
-                    00000000-0000-0000-0000-000000000003 token.issued success token \
-                    00000000-0000-0000-0000-000000000004 -5 6";
+        let text = "caller=00000000-0000-0000-0000-000000000001 organization=00000000-0000-0000-0000-000000000002 \
+                    agent=00000000-0000-0000-0000-000000000003 action=token.issued outcome=success resourceType=token \
+                    resourceId=00000000-0000-0000-0000-000000000004 from=-5 to=6";
         assert_eq!(binding(caller, Tenancy::Only(organization), &filter), text.as_bytes());
     }
 }
