@@ -40,13 +40,23 @@ impl PublicKey {
     ///
     /// It is determined by the key, never by a header.
     pub const fn algorithm(&self) -> &'static str {
+        self.algorithm_names()[0]
+    }
+
+    /// Returns each name of that algorithm, the one that this service writes first.
+    ///
+    /// RFC 9864 names `Ed25519` what RFC 8037 named `EdDSA`.
+    pub const fn algorithm_names(&self) -> &'static [&'static str] {
         match self {
-            Self::Rsa { .. } => "RS256",
-            Self::P256 { .. } => "ES256",
-            Self::Ed25519 { .. } => "EdDSA",
+            Self::Rsa { .. } => &["RS256"],
+            Self::P256 { .. } => &["ES256"],
+            Self::Ed25519 { .. } => &["EdDSA", "Ed25519"],
         }
     }
 }
+
+/// Every name of every algorithm that a client may sign with.
+pub const SIGNATURE_ALGORITHMS: [&str; 4] = ["RS256", "ES256", "EdDSA", "Ed25519"];
 
 /// A public key that this service publishes, with its ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,5 +77,17 @@ mod tests {
         assert_eq!(PublicKey::Rsa { n: text(), e: text() }.algorithm(), "RS256");
         assert_eq!(PublicKey::P256 { x: text(), y: text() }.algorithm(), "ES256");
         assert_eq!(PublicKey::Ed25519 { x: text() }.algorithm(), "EdDSA");
+    }
+
+    #[test]
+    fn every_name_of_every_algorithm_is_listed() {
+        let text = String::new;
+        let keys = [
+            PublicKey::Rsa { n: text(), e: text() },
+            PublicKey::P256 { x: text(), y: text() },
+            PublicKey::Ed25519 { x: text() },
+        ];
+        let names: Vec<_> = keys.iter().flat_map(PublicKey::algorithm_names).copied().collect();
+        assert_eq!(names, SIGNATURE_ALGORITHMS);
     }
 }

@@ -19,6 +19,7 @@ scenarios!(every_wiring [
 scenarios!(stateless [
     a_rotation_is_read_strictly,
     what_is_no_public_key_of_ours_is_refused_by_name,
+    a_key_of_rfc_9864_is_kept_under_its_older_name,
 ]);
 
 async fn a_secret_is_shown_once_and_kept_as_a_hash(wiring: Wiring) {
@@ -207,6 +208,20 @@ async fn a_public_key_is_listed_and_not_rotated(wiring: Wiring) {
     assert!(made.get("clientSecret").is_none());
     let id = made["credentialId"].as_str().expect("an id");
     server.post(&admin, &format!("{path}/{id}/rotate"), json!({})).await.assert_error(409, "CONFLICT");
+}
+
+async fn a_key_of_rfc_9864_is_kept_under_its_older_name(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{agent}/credentials");
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    for name in ["Ed25519", "EdDSA"] {
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "alg": name });
+        let answer = server.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        assert_eq!(answer.json()["publicKey"]["alg"], "EdDSA");
+    }
 }
 
 async fn what_is_no_public_key_of_ours_is_refused_by_name(wiring: Wiring) {

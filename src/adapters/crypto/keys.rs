@@ -10,15 +10,11 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{digest, hmac, rsa::KeySize};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_simple::prelude::{
-    ECDSAP256PublicKeyLike as _, ES256PublicKey, Ed25519PublicKey, EdDSAPublicKeyLike as _, JWTClaims,
-    RS256PublicKey, RSAPublicKeyLike as _, VerificationOptions,
-};
+use jwt_simple::prelude::{ECDSAP256PublicKeyLike as _, ES256PublicKey, Ed25519PublicKey, RS256PublicKey};
 use num_bigint::BigUint;
 use rsa::pkcs1::{DecodeRsaPrivateKey as _, DecodeRsaPublicKey as _};
 use rsa::pkcs8::{DecodePublicKey as _, EncodePrivateKey as _, LineEnding, SecretDocument};
 use rsa::traits::PublicKeyParts as _;
-use serde::de::DeserializeOwned;
 
 use domain::jwk::{KeyType, PublicKey, PublishedKey};
 
@@ -167,28 +163,21 @@ pub(super) struct VerifyingKey {
     pub id: String,
     /// The key itself.
     pub public: PublicKey,
-    reader: Reader,
     checker: ParsedPublicKey,
-}
-
-/// Public key in the form that verifies complete JWTs, with any custom claims.
-enum Reader {
-    Rsa(Box<RS256PublicKey>),
-    P256(ES256PublicKey),
-    Ed25519(Ed25519PublicKey),
 }
 
 impl VerifyingKey {
     /// Creates the key. Returns [`KeyError`] if it is weak, off its curve, or malformed.
     pub(super) fn new(public: PublicKey) -> Result<Self, KeyError> {
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::NotAKey);
-        let (reader, checker) = match &public {
+        // Two libraries must accept a key: jwt-simple refuses some that aws-lc-rs takes.
+        let (read, checker) = match &public {
             PublicKey::Rsa { n, e } => {
                 let (n, e) = (decode(n)?, decode(e)?);
                 check_rsa(&n, &e)?;
-                let reader = RS256PublicKey::from_components(&n, &e).map(|key| Reader::Rsa(Box::new(key)));
+                let read = RS256PublicKey::from_components(&n, &e).map(drop);
                 let parts = RsaPublicKeyComponents { n, e };
-                (reader, parts.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256))
+                (read, parts.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256))
             }
             PublicKey::P256 { x, y } => {
                 let (x, y) = (decode(x)?, decode(y)?);
@@ -196,17 +185,17 @@ impl VerifyingKey {
                     return Err(KeyError::NotAKey);
                 }
                 let point = [&[4][..], &x, &y].concat();
-                let reader = ES256PublicKey::from_bytes(&point).map(Reader::P256);
-                (reader, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point))
+                let read = ES256PublicKey::from_bytes(&point).map(drop);
+                (read, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point))
             }
             PublicKey::Ed25519 { x } => {
                 let x = decode(x)?;
-                (Ed25519PublicKey::from_bytes(&x).map(Reader::Ed25519), ParsedPublicKey::new(&ED25519, x))
+                (Ed25519PublicKey::from_bytes(&x).map(drop), ParsedPublicKey::new(&ED25519, x))
             }
         };
-        let reader = reader.map_err(|_| KeyError::NotAKey)?;
+        read.map_err(|_| KeyError::NotAKey)?;
         let checker = checker.map_err(|_| KeyError::NotAKey)?;
-        Ok(Self { id: thumbprint(&public), public, reader, checker })
+        Ok(Self { id: thumbprint(&public), public, checker })
     }
 
     /// Returns whether `signature` is this key's signature of the message.
@@ -214,21 +203,6 @@ impl VerifyingKey {
     /// The format is that of JWS (RFC 7518 section 3).
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         self.checker.verify_sig(message, signature).is_ok()
-    }
-
-    /// Returns the claims of a JWT that is signed with this key and its algorithm.
-    ///
-    /// `None` if the signature or the JWT is invalid.
-    pub(super) fn verify<Claims: DeserializeOwned>(
-        &self,
-        token: &str,
-        options: VerificationOptions,
-    ) -> Option<JWTClaims<Claims>> {
-        match &self.reader {
-            Reader::Rsa(key) => key.verify_token(token, Some(options)).ok(),
-            Reader::P256(key) => key.verify_token(token, Some(options)).ok(),
-            Reader::Ed25519(key) => key.verify_token(token, Some(options)).ok(),
-        }
     }
 }
 

@@ -160,9 +160,9 @@ impl Flight {
 }
 
 impl Drop for Flight {
-    /// Releases the waiting callers of a flight that has not landed.
+    /// Releases the callers that wait for an unfinished check.
     ///
-    /// After a landing nothing is removed, because another flight for the same question may exist.
+    /// A finished check removes nothing, because another check of the same secret may have begun.
     fn drop(&mut self) {
         if !self.has_landed {
             lock(&self.all).0.remove(&self.question);

@@ -137,7 +137,9 @@ impl PrivateKeyJwt {
             .iter()
             .filter(|credential| credential.is_live(now))
             .filter_map(|credential| match &credential.kind {
-                CredentialKind::Key(key) if key.algorithm() == read.algorithm => Some((&**credential, key)),
+                CredentialKind::Key(key) if key.algorithm_names().contains(&&*read.algorithm) => {
+                    Some((&**credential, key))
+                }
                 _ => None,
             })
             .collect();

@@ -7,12 +7,11 @@ use super::jwk::Jwk;
 use crate::extract::context::Ctx;
 use crate::operation::{Operation, Tag, operation};
 use app::App;
+use domain::jwk::SIGNATURE_ALGORITHMS;
 use domain::scope::ManagementScope;
 
 /// `Cache-Control` of the key set. A new key must be published that long before it signs.
 const KEYS_MAY_BE_KEPT: &str = "public, max-age=300";
-/// Supported signature algorithms of client assertions.
-const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
 /// The discovery documents.
 pub struct DiscoveryApi;
@@ -88,11 +87,11 @@ fn metadata(app: &App, response_type: &str) -> ServerMetadata {
         response_types_supported: names(&[response_type]),
         grant_types_supported: app.tokens.grant_types().map(str::to_owned).collect(),
         token_endpoint_auth_methods_supported: methods(),
-        token_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+        token_endpoint_auth_signing_alg_values_supported: names(&SIGNATURE_ALGORITHMS),
         introspection_endpoint_auth_methods_supported: methods(),
-        introspection_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+        introspection_endpoint_auth_signing_alg_values_supported: names(&SIGNATURE_ALGORITHMS),
         revocation_endpoint_auth_methods_supported: methods(),
-        revocation_endpoint_auth_signing_alg_values_supported: names(&ASSERTION_ALGORITHMS),
+        revocation_endpoint_auth_signing_alg_values_supported: names(&SIGNATURE_ALGORITHMS),
         subject_types_supported: names(&["public"]),
         id_token_signing_alg_values_supported: signing.into_iter().chain(also).map(str::to_owned).collect(),
     }

@@ -17,7 +17,7 @@ pub struct Jwk {
     /// `sig`
     #[oai(rename = "use")]
     usage: Option<String>,
-    /// `RS256`, `ES256` or `EdDSA`, depending on the key type
+    /// `RS256`, `ES256` or `EdDSA`, depending on the key type. `Ed25519` (RFC 9864) is read as `EdDSA`
     alg: Option<String>,
     kid: Option<String>,
     /// `verify`
@@ -116,7 +116,8 @@ fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
             PublicKey::Ed25519 { x: x? }
         }
     };
-    let algorithm = fields.optional("alg", one_of(&[(key.algorithm(), ())]));
+    let algorithm = fields
+        .optional("alg", one_of(&key.algorithm_names().iter().map(|name| (*name, ())).collect::<Vec<_>>()));
     usage.and(operations).and(id).and(algorithm).map(|_| key)
 }
 
