@@ -30,7 +30,7 @@ const WARM_UP: u32 = 50;
 const COUNTED: u32 = 400;
 
 /// Builds a request.
-type Make = fn(&TestServer) -> RequestBuilder;
+type Make = fn(&CountedService) -> RequestBuilder;
 
 const PATHS: [(&str, Make, &str); 4] = [
     ("token", token, "grant_type=client_credentials"),
@@ -40,7 +40,7 @@ const PATHS: [(&str, Make, &str); 4] = [
 ];
 
 /// A service, with the values that requests to it need.
-struct TestServer {
+struct CountedService {
     service: PlainService,
     basic: String,
     bearer: String,
@@ -127,7 +127,7 @@ fn run(name: &str) {
     let service = PlainService::start();
     let administrator = &service.administrator;
     let pair = format!("{}:{}", administrator.client_id, administrator.client_secret.expose());
-    let world = TestServer {
+    let service = CountedService {
         basic: format!("Basic {}", STANDARD.encode(pair)),
         bearer: format!("Bearer {}", service.token()),
         agent: administrator.client_id.to_string(),
@@ -135,9 +135,9 @@ fn run(name: &str) {
         service,
     };
     let (_, make, body) = PATHS.iter().find(|(path, ..)| *path == name).expect("a path");
-    let body = if name == "introspection" { world.subject.as_str() } else { body };
+    let body = if name == "introspection" { service.subject.as_str() } else { body };
     let send = || {
-        let response = world.service.answer(make(&world).body(body.to_owned()));
+        let response = service.service.answer(make(&service).body(body.to_owned()));
         let wanted = if name.starts_with("refusal") { 401 } else { 200 };
         assert_eq!(response.status().as_u16(), wanted, "{name}");
     };
@@ -155,20 +155,20 @@ fn send_counted_requests(send: &dyn Fn()) {
     }
 }
 
-fn token(world: &TestServer) -> RequestBuilder {
-    form("/api/v1/token").header(AUTHORIZATION, &world.basic)
+fn token(service: &CountedService) -> RequestBuilder {
+    form("/api/v1/token").header(AUTHORIZATION, &service.basic)
 }
 
-fn introspection(world: &TestServer) -> RequestBuilder {
-    form("/api/v1/token/introspect").header(AUTHORIZATION, &world.bearer)
+fn introspection(service: &CountedService) -> RequestBuilder {
+    form("/api/v1/token/introspect").header(AUTHORIZATION, &service.bearer)
 }
 
-fn bearer_read(world: &TestServer) -> RequestBuilder {
-    let uri = format!("/api/v1/agents/{}", world.agent);
-    Request::builder().uri(uri.parse().expect("a path")).header(AUTHORIZATION, &world.bearer)
+fn bearer_read(service: &CountedService) -> RequestBuilder {
+    let uri = format!("/api/v1/agents/{}", service.agent);
+    Request::builder().uri(uri.parse().expect("a path")).header(AUTHORIZATION, &service.bearer)
 }
 
-fn refusal(_: &TestServer) -> RequestBuilder {
+fn refusal(_: &CountedService) -> RequestBuilder {
     Request::builder().uri("/api/v1/agents".parse().expect("a path")).header(AUTHORIZATION, "Bearer a.b.c")
 }
 

@@ -77,7 +77,7 @@ fn assertion(data: &[u8]) {
 /// Feeds a public key to be registered.
 fn jwk(data: &[u8]) {
     let body = [br#"{"type":"public_key","publicKey":"#, data, b"}"].concat();
-    ask(json_to(&format!("/api/v1/agents/{}/credentials", WORLD.agent)).body(body));
+    ask(json_to(&format!("/api/v1/agents/{}/credentials", SERVICE.agent)).body(body));
 }
 
 /// Feeds a query and its cursor.
@@ -124,23 +124,23 @@ fn pem(data: &[u8]) {
 }
 
 /// A service, and a token that allows every operation.
-struct World {
+struct FuzzedService {
     service: PlainService,
     token: String,
     agent: String,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(|| {
+static SERVICE: LazyLock<FuzzedService> = LazyLock::new(|| {
     let service = PlainService::start();
     let token = service.token();
     let agent = service.administrator.client_id.to_string();
-    World { service, token, agent }
+    FuzzedService { service, token, agent }
 });
 
 /// Sends a request, which must not cause an internal error.
 fn ask(request: Request) {
     let called = format!("{} {}", request.method(), request.uri());
-    let response = WORLD.service.answer(request);
+    let response = SERVICE.service.answer(request);
     assert!(!response.status().is_server_error(), "{called}: {}", response.status());
     assert!(response.headers().contains_key("x-request-id"), "{called}");
 }
@@ -160,5 +160,5 @@ fn json_to(path: &str) -> RequestBuilder {
 }
 
 fn authorized(request: RequestBuilder) -> RequestBuilder {
-    request.header(AUTHORIZATION, format!("Bearer {}", WORLD.token))
+    request.header(AUTHORIZATION, format!("Bearer {}", SERVICE.token))
 }

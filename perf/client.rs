@@ -173,13 +173,13 @@ pub fn health() -> Load {
 
 /// Obtains this many tokens with this request.
 pub fn tokens(address: SocketAddr, token: &Exchange, number: usize) -> Outcome<Vec<String>> {
-    const HANDS: usize = 16;
+    const WORKERS: usize = 16;
     std::thread::scope(|scope| {
-        let gather = |hand| {
+        let gather = |worker| {
             scope.spawn(move || {
                 let mut connection = Connection::open(address)?;
                 let mut tokens = Vec::new();
-                for _ in (hand..number).step_by(HANDS) {
+                for _ in (worker..number).step_by(WORKERS) {
                     let answer = connection.exchange(&token.request)?;
                     let body = serde_json::from_slice::<Value>(answer.body)?;
                     tokens.push(body["access_token"].as_str().ok_or("no token")?.to_owned());
@@ -187,10 +187,10 @@ pub fn tokens(address: SocketAddr, token: &Exchange, number: usize) -> Outcome<V
                 Ok::<_, Failure>(tokens)
             })
         };
-        let hands: Vec<_> = (0..HANDS.min(number)).map(gather).collect();
+        let workers: Vec<_> = (0..WORKERS.min(number)).map(gather).collect();
         let mut tokens = Vec::new();
-        for hand in hands {
-            tokens.append(&mut hand.join().expect("a hand does not panic")?);
+        for worker in workers {
+            tokens.append(&mut worker.join().expect("a worker does not panic")?);
         }
         Ok(tokens)
     })

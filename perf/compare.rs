@@ -50,7 +50,7 @@ struct Subject {
     name: &'static str,
     server: Server,
     processes: Processes,
-    living: Vec<String>,
+    registered: Vec<String>,
     /// Number of agents created on the server.
     agents: usize,
 }
@@ -62,8 +62,8 @@ impl Subject {
             Server::ExpressStack(_, stack) => stack.peer.processes(),
             Server::Oidc(provider) => provider.peer.processes(),
         };
-        let mut subject = Self { name, server, processes, living: Vec::new(), agents: 0 };
-        subject.living = subject.tokens(TOKENS)?;
+        let mut subject = Self { name, server, processes, registered: Vec::new(), agents: 0 };
+        subject.registered = subject.tokens(TOKENS)?;
         Ok(subject)
     }
 
@@ -120,10 +120,10 @@ impl Subject {
     }
 
     fn load(&mut self, kind: Kind, time: Duration) -> Outcome<(Load, Until)> {
-        let living: Vec<_> = self.living.iter().map(|token| self.introspection(token)).collect();
+        let registered: Vec<_> = self.registered.iter().map(|token| self.introspection(token)).collect();
         let (exchanges, until) = match kind {
             Kind::Token => (vec![self.token()], Until::End(time)),
-            Kind::Introspection => (living, Until::End(time)),
+            Kind::Introspection => (registered, Until::End(time)),
             Kind::Read => (vec![self.read()], Until::End(time)),
             Kind::Revocation => {
                 let tokens = self.tokens(ONCE)?;
@@ -134,7 +134,7 @@ impl Subject {
                 let one = |place: usize| match place % 20 {
                     0 => self.creation(),
                     5 | 10 | 15 => self.token(),
-                    _ => living[place % living.len()].clone(),
+                    _ => registered[place % registered.len()].clone(),
                 };
                 ((0..ONCE).map(one).collect(), Until::Done)
             }
@@ -188,7 +188,7 @@ pub fn measure() -> Outcome<()> {
         Subject::new("node-oidc-provider, in memory", Server::Oidc(OidcProvider::in_memory(&key)?), &[])?,
         Subject::new("… Redis, 2 processes", Server::Oidc(OidcProvider::on_redis(&stores, &key)?), &[])?,
     ];
-    let signer = Signer::new(&key, &subjects[0].living[0])?;
+    let signer = Signer::new(&key, &subjects[0].registered[0])?;
 
     let (mut signatures, mut answers) = (Vec::new(), Vec::new());
     let of_subjects = || connections.iter().map(|_| Vec::new()).collect();

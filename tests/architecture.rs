@@ -20,7 +20,7 @@ const TABLE: [(&str, &[&str]); 10] = [
     ("adapters/shares", &[]),
 ];
 
-/// What the domain may not depend on, because it waits for nothing and reads neither clock nor random numbers.
+/// Packages that the domain may not depend on, because it waits for nothing and reads neither clock nor random numbers.
 const IMPURE: [&str; 4] = ["tokio", "getrandom", "async-trait", "futures-util"];
 
 fn root() -> PathBuf {

@@ -48,7 +48,11 @@ fn files(paths: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
             let is_built =
                 file.components().any(|part| part.as_os_str() == "target" || part.as_os_str() == "peers");
             // This file has to name the words.
-            if extensions.contains(&extension) && !is_built && !file.ends_with("tests/words.rs") {
+            if file.is_file()
+                && extensions.contains(&extension)
+                && !is_built
+                && !file.ends_with("tests/words.rs")
+            {
                 files.push(file);
             }
         }
@@ -57,31 +61,51 @@ fn files(paths: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
     files
 }
 
+/// Returns the comments and string literals of a Rust source, each with the line where it begins.
+fn prose_of_rust(source: &str) -> Vec<(usize, &str)> {
+    let mut prose = Vec::new();
+    let mut rest = source;
+    while let Some(place) = rest.find(['/', '"', '\'', 'r']) {
+        let here = &rest[place..];
+        let line = source[..source.len() - here.len()].matches('\n').count() + 1;
+        let raw = here.strip_prefix('r').map(|raw| raw.len() - raw.trim_start_matches('#').len());
+        let (begin, end) = if here.starts_with("//") {
+            (2, here.find('\n').unwrap_or(here.len()))
+        } else if here.starts_with("'\"'") || here.starts_with("'\\\"'") {
+            rest = &here[3..];
+            continue;
+        } else if let Some(hashes) = raw.filter(|hashes| here[1 + hashes..].starts_with('"')) {
+            let mark = format!("\"{}", "#".repeat(hashes));
+            let begin = hashes + 2;
+            (begin, begin + here[begin..].find(&mark).expect("a raw literal ends"))
+        } else if let Some(literal) = here.strip_prefix('"') {
+            let mut is_escaped = false;
+            let end = literal.find(|letter| {
+                let ends = letter == '"' && !is_escaped;
+                is_escaped = letter == '\\' && !is_escaped;
+                ends
+            });
+            (1, 1 + end.expect("a literal ends"))
+        } else {
+            rest = &here[1..];
+            continue;
+        };
+        prose.push((line, &here[begin..end]));
+        rest = here[end..].strip_prefix('"').unwrap_or(&here[end..]);
+    }
+    prose
+}
+
+/// Returns the comments of a script whose comments begin with this mark, each with its line.
+fn comments<'a>(source: &'a str, mark: &'a str) -> Vec<(usize, &'a str)> {
+    let lines = source.lines().enumerate();
+    lines.filter_map(|(place, line)| Some((place + 1, line.split_once(mark)?.1))).collect()
+}
+
 /// Returns the comment of a line that has nothing else.
 fn comment(line: &str) -> Option<&str> {
     let line = line.trim_start();
-    let markers = ["///", "//!", "//", "--", "# "];
-    markers.iter().find_map(|marker| line.strip_prefix(marker)).map(str::trim)
-}
-
-/// Returns the string literals of a line, without their escapes.
-fn literals(line: &str) -> Vec<String> {
-    let mut literals = Vec::new();
-    let mut literal: Option<String> = None;
-    let mut letters = line.chars();
-    while let Some(letter) = letters.next() {
-        match (letter, &mut literal) {
-            ('\\', Some(_)) => drop(letters.next()),
-            ('"', Some(text)) => {
-                literals.push(std::mem::take(text));
-                literal = None;
-            }
-            ('"', None) => literal = Some(String::new()),
-            (letter, Some(text)) => text.push(letter),
-            _ => {}
-        }
-    }
-    literals
+    ["///", "//!", "//"].iter().find_map(|marker| line.strip_prefix(marker)).map(str::trim)
 }
 
 /// Returns the refused words in a text.
@@ -100,16 +124,18 @@ fn refused(text: &str) -> Vec<&'static str> {
 #[test]
 fn comments_messages_help_and_documents_say_none_of_the_refused_words() {
     let mut wrong = Vec::new();
-    for file in files(&["src", "tests", "perf", "benches", "fuzz", "examples"], &["rs", "sql", "lua"]) {
+    let sources =
+        files(&["src", "tests", "perf", "benches", "fuzz", "examples"], &["rs", "sql", "lua", "py"]);
+    for file in sources.into_iter().chain(files(&["scripts"], &[""])) {
         let text = std::fs::read_to_string(&file).expect("readable");
-        for (place, line) in text.lines().enumerate() {
-            let said = match comment(line) {
-                Some(comment) => refused(comment),
-                None => literals(line).iter().flat_map(|text| refused(text)).collect(),
-            };
-            wrong.extend(
-                said.into_iter().map(|word| format!("{}:{}: {word}: {line}", file.display(), place + 1)),
-            );
+        let prose = match file.extension().and_then(|extension| extension.to_str()) {
+            Some("rs") => prose_of_rust(&text),
+            Some("sql" | "lua") => comments(&text, "-- "),
+            _ => comments(&text, "# "),
+        };
+        for (place, text) in prose {
+            let said = refused(text).into_iter();
+            wrong.extend(said.map(|word| format!("{}:{place}: {word}: {text}", file.display())));
         }
     }
     for file in files(&["docs", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"], &["md"]) {
@@ -127,7 +153,7 @@ fn comments_messages_help_and_documents_say_none_of_the_refused_words() {
 #[test]
 fn no_item_is_described_by_a_clause_that_stands_for_a_name() {
     let mut wrong = Vec::new();
-    for file in files(&["src"], &["rs"]) {
+    for file in files(&["src", "tests", "perf", "benches", "fuzz", "examples"], &["rs"]) {
         let text = std::fs::read_to_string(&file).expect("readable");
         let mut before = None;
         for line in text.lines() {
@@ -149,7 +175,9 @@ fn a_refused_word_is_found_in_a_comment_and_in_a_message_and_not_within_another_
     assert_eq!(refused("It is Told once."), ["told"]);
     assert_eq!(refused("as one that is none"), ["as one that", "is none"]);
     assert!(refused("untold besides recommend `old-beside-new` deadline").is_empty());
-    assert_eq!(comment("    /// Tells it"), Some("Tells it"));
-    assert_eq!(comment("let x = 1;"), None);
-    assert_eq!(literals(r#"f("a \" b", c, "d")"#), ["a  b", "d"]);
+    let source = "/// Tells\nf(\"a \\\" b\", '\"', 'c') // d\nr#\"e \" f\"# \"g\n h\"";
+    assert_eq!(
+        prose_of_rust(source),
+        [(1, "/ Tells"), (2, "a \\\" b"), (2, " d"), (3, "e \" f"), (3, "g\n h")]
+    );
 }

@@ -22,8 +22,8 @@ use ports::write::{CallerRevoked, Write};
 
 /// Maximum attempts to revoke, suspend or decommission when concurrent changes conflict.
 ///
-/// Conflicts are retried this often because an agent that keeps changing itself must not escape.
-pub(super) const KILL_ATTEMPTS: usize = 16;
+/// Conflicts are retried this often because repeated changes must not prevent a revocation.
+pub(super) const REVOCATION_ATTEMPTS: usize = 16;
 
 /// Use cases of agents.
 #[derive(Clone)]
@@ -115,7 +115,7 @@ impl Agents {
         id: AgentId,
         change: AgentChange,
     ) -> Result<Agent, AgentsError> {
-        let attempts = if change.is_active == Some(false) { KILL_ATTEMPTS } else { 1 };
+        let attempts = if change.is_active == Some(false) { REVOCATION_ATTEMPTS } else { 1 };
         self.update(caller, id, attempts, |before, at| {
             let after = before.changed(change.clone(), at)?;
             let events = self.events_of_change(caller, before, &after, at);
@@ -126,7 +126,7 @@ impl Agents {
 
     /// Decommissions an agent permanently, and revokes its tokens and credentials.
     pub async fn decommission(&self, caller: &Caller, id: AgentId) -> Result<(), AgentsError> {
-        self.update(caller, id, KILL_ATTEMPTS, |before, at| {
+        self.update(caller, id, REVOCATION_ATTEMPTS, |before, at| {
             let details = caller.event(AuditAction::AgentDecommissioned, before.id, Metadata::default());
             Ok((before.decommissioned(at)?, vec![self.events.success(details, at)]))
         })
@@ -138,7 +138,7 @@ impl Agents {
     ///
     /// The agent can obtain new tokens afterwards.
     pub async fn revoke_tokens(&self, caller: &Caller, id: AgentId) -> Result<(), AgentsError> {
-        self.update(caller, id, KILL_ATTEMPTS, |before, at| {
+        self.update(caller, id, REVOCATION_ATTEMPTS, |before, at| {
             let after = before.with_tokens_revoked(at)?;
             let metadata = Metadata::default().with("generation", after.generation);
             let details = caller.event(AuditAction::TokenRevoked, before.id, metadata);

@@ -1,4 +1,4 @@
-//! The table of background tasks. A task is one line here and one method of its noun.
+//! The table of background tasks. A task is one line here and one method of its use case.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -93,7 +93,7 @@ impl Caller {
 
 /// Error returned if the caller lacks required scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the call needs scopes that the caller's token lacks")]
+#[error("insufficient scope: the token lacks a scope that the call requires")]
 pub struct Forbidden {
     /// Scopes that the caller lacks.
     pub missing: ManagementScopes,

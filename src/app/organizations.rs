@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::agents::KILL_ATTEMPTS;
+use super::agents::REVOCATION_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
@@ -101,7 +101,7 @@ impl Organizations {
         change: OrganizationChange,
     ) -> Result<Organization, OrganizationsError> {
         let is_revocation = change.status == Some(OrganizationStatus::Suspended);
-        let attempts = if is_revocation { KILL_ATTEMPTS } else { 1 };
+        let attempts = if is_revocation { REVOCATION_ATTEMPTS } else { 1 };
         for _ in 0..attempts {
             let before = self.find(caller, id).await?;
             let at = self.clock.now();

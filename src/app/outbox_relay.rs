@@ -13,7 +13,7 @@ use ports::store_error::StoreError;
 /// Maximum number of messages delivered at once.
 const BATCH: u32 = 200;
 
-/// Delivers the messages of the outbox. A message without a sink stays until it is past its time.
+/// Delivers the messages of the outbox. A message without a sink stays until it expires.
 #[derive(Clone)]
 pub struct OutboxRelay {
     outbox: Arc<dyn Outbox>,

@@ -56,7 +56,7 @@ pub struct Stores {
     pub tokens: Arc<dyn TokenStore>,
     /// The audit log.
     pub audit: Arc<dyn AuditLog>,
-    /// Removal of what is past its time.
+    /// Removal of expired data.
     pub retention: Arc<dyn Retention>,
     /// Usage counts.
     pub usage: Arc<dyn UsageStore>,

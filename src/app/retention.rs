@@ -1,4 +1,4 @@
-//! Removal of what is past its time.
+//! Removal of expired data.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::ports::Ports;
 use ports::clock::Clock;
 use ports::store_error::StoreError;
 
-/// Removes what is past its time.
+/// Removes expired data.
 #[derive(Clone)]
 pub struct Retention {
     store: Arc<dyn ports::retention::Retention>,

@@ -11,7 +11,7 @@ use ports::store_error::StoreError;
 use ports::usage_mirror::UsageMirror;
 use ports::usage_store::UsageStore;
 
-/// Maximum number of clients whose usage waits to be published. Of further clients it is published with a later token.
+/// Maximum number of clients whose usage waits to be published. Usage of further clients is published after their next token.
 const MAX_CHANGED: usize = 10_000;
 /// Number of clients read and published at a time.
 const BATCH: usize = 200;

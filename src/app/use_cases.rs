@@ -34,7 +34,7 @@ pub struct App {
     pub auth_failures: auth_failures::AuthFailures,
     /// Use cases of the audit log.
     pub audit: audit::Audit,
-    /// Removal of what is past its time.
+    /// Removal of expired data.
     pub retention: retention::Retention,
     /// Buffer of high-volume audit events.
     pub audit_buffer: Arc<audit_buffer::AuditBuffer>,

@@ -71,7 +71,7 @@ impl fmt::Debug for ClientSecret {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 8]);
 
-/// A bcrypt hash in its text form (`$2b$…`).
+/// An opaque hash of a secret, in the text form of the hasher that made it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretHash(pub String);
 

@@ -9,7 +9,7 @@ use domain::token::RevocationNotice;
 /// Keeps messages from the change that causes them until they are delivered.
 ///
 /// A store adds a message in the transaction of the change, so that no crash can separate the two. A message is
-/// removed only after it was delivered, so it may be delivered more than once. A message past its time is
+/// removed only after it was delivered, so it may be delivered more than once. An expired message is
 /// removed by [`Retention::purge`](super::retention::Retention::purge).
 ///
 /// Sequences rise in the order of writing. A change that commits late adds messages below others that are already

@@ -1,4 +1,4 @@
-//! Removal of what is past its time.
+//! Removal of expired data.
 
 use async_trait::async_trait;
 
@@ -8,9 +8,9 @@ use domain::time::Timestamp;
 /// Removes what a store keeps for a limited time.
 #[async_trait]
 pub trait Retention: Send + Sync {
-    /// Removes what is past its time, and returns about how many audit events were removed.
+    /// Removes expired data, and returns about how many audit events were removed.
     ///
-    /// Events are removed [`GRACE_DAYS`] after their keeping time:
+    /// Events are removed [`GRACE_DAYS`] after their retention period:
     /// [`Organization::audit_keeping`](domain::organization::Organization::audit_keeping). A shortened
     /// retention takes effect only [`GRACE_DAYS`] after the change. Other data that a store keeps for a
     /// limited time (revocations, assertions, messages of the outbox, counts of past months) is removed once that time has been over
@@ -24,5 +24,5 @@ pub trait Retention: Send + Sync {
 
 /// Days of grace before expired events are removed and before a shortened retention takes effect.
 ///
-/// An event is kept this long after its keeping time is over. Within the grace, a downgrade can be undone.
+/// An event is kept this long after its retention period is over. Within the grace, a downgrade can be undone.
 pub const GRACE_DAYS: u32 = 30;

@@ -3,9 +3,7 @@
 /// Underlying cause of a store's failure. For the log, never for a caller.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Failure of a store, or loss of the caller's authority.
-///
-/// Any other *refusal* of a store is a variant of the method's own error.
+/// Failure of a store. A *refusal* of a store is a variant of the method's own error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store is unreachable or overloaded, and it is certain that nothing was changed.

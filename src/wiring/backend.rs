@@ -12,8 +12,8 @@ use crate::ports::rate_limiter::RateLimiter;
 /// A kind of store that keeps its data.
 #[async_trait]
 pub(super) trait Backend: Send + Sync {
-    /// Brings the tables up to date. Waits up to `patience` for the store.
-    async fn migrate(&self, patience: Duration) -> Result<(), StartError>;
+    /// Brings the tables up to date. Waits up to `wait` for the store.
+    async fn migrate(&self, wait: Duration) -> Result<(), StartError>;
 
     /// Opens the stores, whose tables are up to date.
     async fn open(&self, limiter: Arc<dyn RateLimiter>)

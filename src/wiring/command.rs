@@ -72,5 +72,5 @@ fn machine_time() -> ClockSource {
 }
 
 fn needs_database(command: &str, instead: &str) -> ConfigError {
-    ConfigError::new(format!("{command} needs PostgreSQL: set DATABASE_URL; {instead}"))
+    ConfigError::new(format!("{command} needs a database: set DATABASE_URL; {instead}"))
 }

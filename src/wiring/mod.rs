@@ -5,11 +5,11 @@ mod background;
 mod clock_source;
 mod command;
 mod open_stores;
-mod patience;
 mod postgres;
 mod redis;
 mod service;
 mod start_error;
+mod store_wait;
 
 pub use command::{bootstrap, migrate_tables};
 pub use service::Service;

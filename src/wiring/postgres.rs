@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::backend::{Backend, Connections};
-use super::patience::wait_for;
 use super::start_error::StartError;
+use super::store_wait::wait_for;
 use crate::adapters::postgres::{
     self, PgSettings, Postgres, SchemaVersion, migrate, privileges, schema_version,
 };
@@ -42,10 +42,9 @@ impl PostgresBackend {
 
 #[async_trait]
 impl Backend for PostgresBackend {
-    async fn migrate(&self, patience: Duration) -> Result<(), StartError> {
+    async fn migrate(&self, wait: Duration) -> Result<(), StartError> {
         let first = self.owner.as_ref().unwrap_or(&self.database);
-        wait_for("PostgreSQL", patience, || postgres::check_connection(first), postgres::is_permanent)
-            .await?;
+        wait_for(wait, || postgres::check_connection(first), postgres::is_permanent).await?;
         match &self.owner {
             Some(owner) => migrate(owner, self.database.role()).await?,
             None if schema_version(&self.database).await? == SchemaVersion::Older => {

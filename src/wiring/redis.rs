@@ -58,7 +58,7 @@ impl Connections for Redis {
 pub(super) async fn connect(settings: &RedisSettings) -> Result<Arc<Redis>, StartError> {
     match Redis::connect(settings).await {
         Ok(redis) => Ok(redis),
-        Err(error) if error.is_final => Err(StartError::Store(error.into())),
+        Err(error) if error.is_permanent => Err(StartError::Store(error.into())),
         Err(error) => {
             let error = StoreError::from(error);
             tracing::warn!(

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout};
 use super::background;
 use super::clock_source::ClockSource;
 use super::open_stores::OpenStores;
-use super::patience::wait_for;
 use super::start_error::StartError;
+use super::store_wait::wait_for;
 use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
@@ -189,8 +189,7 @@ async fn make_default_organization(app: &App, stores: &StoreConfig) -> Result<()
             outcome => Ok(outcome),
         }
     };
-    wait_for("PostgreSQL", stores.wait, made, |error| !matches!(error, StoreError::Unavailable { .. }))
-        .await??;
+    wait_for(stores.wait, made, |error| !matches!(error, StoreError::Unavailable { .. })).await??;
     Ok(())
 }
 

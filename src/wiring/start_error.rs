@@ -12,8 +12,8 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The operating system returned an error.
-    #[error("{0}")]
-    Io(#[source] std::io::Error),
+    #[error(transparent)]
+    Io(std::io::Error),
     /// A second signal interrupted the shutdown.
     #[error("interrupted by a second signal")]
     CutShort,

@@ -14,12 +14,11 @@ const TRY_EVERY: Duration = Duration::from_millis(250);
 /// Interval at which the log repeats which store the start is waiting for.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// Retries `connect` until it succeeds, fails for good, or `patience` has elapsed.
+/// Retries `connect` until it succeeds, fails for good, or `wait` has elapsed.
 pub(super) async fn wait_for<T, F>(
-    store: &str,
-    patience: Duration,
+    wait: Duration,
     connect: impl Fn() -> F,
-    is_final: impl Fn(&StoreError) -> bool,
+    is_permanent: impl Fn(&StoreError) -> bool,
 ) -> Result<T, StartError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -32,11 +31,15 @@ where
         pause.tick().await;
         match connect().await {
             Ok(connected) => return Ok(connected),
-            Err(error) if is_final(&error) || began.elapsed() >= patience => {
+            Err(error) if is_permanent(&error) || began.elapsed() >= wait => {
                 return Err(StartError::Store(error));
             }
             Err(error) if logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) => {
                 logged = Some(Instant::now());
+                let store = match &error {
+                    StoreError::Unavailable { store, .. } => store,
+                    _ => "the store",
+                };
                 tracing::info!(error = &error as &dyn Error, "waiting for {store}");
             }
             Err(_) => {}

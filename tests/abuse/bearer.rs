@@ -4,9 +4,9 @@ use Expected::{AnyOf, Done, Refused};
 use aws_lc_rs::hmac;
 use jsonwebtoken::Header;
 use serde_json::{Value, json};
-use testing::{NOON, UNKNOWN_ID};
+use testing::{MANAGEMENT_SCOPES, NOON, UNKNOWN_ID};
 
-use crate::fixtures::{ALL_SCOPES, Fixtures, KEY, claims_of, header_of, part, part_of, signed};
+use crate::fixtures::{Fixtures, KEY, claims_of, header_of, part, part_of, signed};
 use crate::wire::{Expected, Row, ask, request, try_all};
 
 const TOKEN: Expected = Refused(401, "UNAUTHORIZED");
@@ -244,7 +244,7 @@ async fn a_token_of_all_that_an_agent_may_have_works() {
     let fixtures = Fixtures::in_memory().await;
     let mut capabilities: Vec<String> =
         (0..58).map(|place| format!("files:{place:02}{}", "a".repeat(56))).collect();
-    capabilities.extend(ALL_SCOPES.split(' ').map(str::to_owned));
+    capabilities.extend(MANAGEMENT_SCOPES.map(str::to_owned));
     let names: Vec<&str> = capabilities.iter().map(String::as_str).collect();
     let client = fixtures.client(&names, None).await;
     let token = fixtures.token_of(&client, &names.join(" ")).await;

@@ -13,8 +13,6 @@ use testing::{Client, ISSUER, TestServer, Wiring, basic_auth, settings};
 
 use crate::wire::{Answer, FORM, JSON, ask, request};
 
-pub const ALL_SCOPES: &str = "agents:read agents:write credentials:write tokens:read audit:read admin:orgs";
-
 /// Key that the services sign with. Tests use it to sign tokens that the service would never issue.
 pub static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expect("a key"));
 
@@ -39,8 +37,7 @@ impl Fixtures {
         let mut config = settings(&["--issuer-url", ISSUER, "--address-requests-per-minute", "1000000"]);
         config.keys.private = Some(KEY.as_str().into());
         let server = TestServer::start_from(wiring, config).await;
-        let admin = server.admin_token().await;
-        server.lift_rate_limit(&admin).await;
+        let admin = server.unlimited_admin_token().await;
         Self { server, admin }
     }
 

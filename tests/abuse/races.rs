@@ -162,7 +162,7 @@ async fn no_kill_masks_another() {
             .as_str()
             .expect("a token")
             .to_owned();
-        let deeds: JoinSet<Answer> = [
+        let actions: JoinSet<Answer> = [
             ("POST", format!("{path}/tokens/revoke"), ""),
             ("POST", format!("{path}/tokens/revoke"), ""),
             ("PATCH", path.clone(), r#"{"status":"suspended"}"#),
@@ -174,7 +174,7 @@ async fn no_kill_masks_another() {
             async move { fixtures.call(method, &path, body).await }
         })
         .collect();
-        let answers = deeds.join_all().await;
+        let answers = actions.join_all().await;
         assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 204 | 409)), "{answers:?}");
         assert_eq!(count(&answers, 204), 2, "a kill does not lose");
         assert!(count(&answers, 409) <= 1, "nor does a suspension");

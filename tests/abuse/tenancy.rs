@@ -1,9 +1,9 @@
 //! Access to another tenant's resources, and attempts to gain scopes.
 
 use serde_json::{Value, json};
-use testing::{UNKNOWN_ID, new_agent};
+use testing::{MANAGEMENT_SCOPES, UNKNOWN_ID, new_agent};
 
-use crate::fixtures::{ALL_SCOPES, Fixtures};
+use crate::fixtures::Fixtures;
 
 /// Every call that names an agent, credential, event or organization of another tenant.
 #[tokio::test]
@@ -68,8 +68,7 @@ async fn nobody_makes_or_takes_an_agent_with_more_scopes_than_theirs() {
     let organization = fixtures.organization(json!({})).await;
     let writer = fixtures.client(&["agents:write", "credentials:write"], Some(&organization)).await;
     let token = fixtures.token_of(&writer, "agents:write").await;
-    let strong =
-        fixtures.client(&ALL_SCOPES.split(' ').take(5).collect::<Vec<_>>(), Some(&organization)).await;
+    let strong = fixtures.client(&MANAGEMENT_SCOPES[..5], Some(&organization)).await;
     let weak = fixtures.client(&["files:read"], Some(&organization)).await;
     let credential = format!("/agents/{}/credentials/{}", strong.id, strong.credential);
     let key = json!({ "type": "public_key", "publicKey":

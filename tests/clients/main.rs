@@ -1,4 +1,4 @@
-//! Products that nobody here wrote, unmodified, as clients and as resource servers.
+//! Unmodified products of others as clients and as resource servers.
 //!
 //! `scripts/test` installs them. Each script of a product exits with an error at the first thing that does not work.
 

@@ -45,7 +45,7 @@ pub async fn run(setting: &Setting) -> Report {
     let mut held = 0;
     let mut calls = 0;
     for (fault, trigger) in FAULTS {
-        let admin = admin_token(&cluster).await;
+        let admin = cluster.calm.admin_token().await;
         for call in every_call(&cluster, &admin).await {
             calls += 1;
             let name = format!("{} whose event cannot be {fault}", call.name);
@@ -97,11 +97,6 @@ async fn try_it(
 
 async fn state(superuser: &Client) -> String {
     superuser.query_one(STATE, &[]).await.expect("an answer").get(0)
-}
-
-async fn admin_token(cluster: &Cluster) -> String {
-    let scopes = "admin:orgs agents:read agents:write credentials:write tokens:read audit:read";
-    cluster.calm.token(&cluster.calm.administrator(), &[("scope", scopes)]).await
 }
 
 /// Returns every call that changes something, in an order in which all of them succeed.

@@ -26,7 +26,7 @@ use crate::stores::Stores;
 /// How long the cluster waits for an instance to become ready or to end.
 const LONG: Duration = Duration::from_secs(60);
 /// How long a request waits for an answer. The service promises one in less.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agentidp");
 
@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     async fn of(stores: Stores, mut all: Vec<Instance>, later: Vec<Instance>, folder: &Path) -> Self {
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
+        let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build().expect("a client");
         let history = History::begin();
         for (number, instance) in all.iter().enumerate() {
             until_whole(&http, instance).await;
@@ -137,7 +137,7 @@ impl Cluster {
         let administrator = bootstrap(&all[0]).await;
         let open = AtomicUsize::new(all.len());
         let calm = TestClient::new(http.clone(), vec![all[0].url.clone()], administrator);
-        calm.lift_rate_limit(&calm.admin_token().await).await;
+        calm.unlimited_admin_token().await;
         all.extend(later);
         Self { stores, instances: all, http, calm, open, history, folder: folder.to_owned() }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use testing::Client;
+use testing::{Client, MANAGEMENT_SCOPES};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
@@ -19,9 +19,9 @@ const AGENTS: usize = 12;
 /// Number of latest tokens of each agent that requests are made about.
 const TOKENS: usize = 24;
 /// Number of concurrent workers.
-const HANDS: usize = 8;
+const WORKERS: usize = 8;
 /// Operations are chosen by a random number below this; the last twenty numbers are rotations.
-const DEEDS: usize = 1000;
+const ACTIONS: usize = 1000;
 const ROTATIONS: usize = 20;
 
 /// The agents and workers that use a cluster.
@@ -59,16 +59,8 @@ impl Fleet {
             agents.push(Mutex::new(Agent { client, credential, organization, tokens: VecDeque::new() }));
         }
         let mut administrators = Vec::new();
-        for _ in 0..HANDS {
-            let scopes = [
-                "admin:orgs",
-                "agents:read",
-                "agents:write",
-                "credentials:write",
-                "tokens:read",
-                "audit:read",
-            ];
-            administrators.push(cluster.calm.client(&admin, None, &scopes).await);
+        for _ in 0..WORKERS {
+            administrators.push(cluster.calm.client(&admin, None, &MANAGEMENT_SCOPES).await);
         }
         Arc::new(Self {
             cluster: cluster.clone(),
@@ -82,17 +74,17 @@ impl Fleet {
 
     /// Starts all workers, which run until [`end`](Self::end).
     pub fn work(self: &Arc<Self>, rng: &mut Rng) -> JoinSet<()> {
-        self.work_at(DEEDS, rng)
+        self.work_at(ACTIONS, rng)
     }
 
     /// Like [`work`](Self::work), but without rotations of secrets.
     pub fn work_without_rotations(self: &Arc<Self>, rng: &mut Rng) -> JoinSet<()> {
-        self.work_at(DEEDS - ROTATIONS, rng)
+        self.work_at(ACTIONS - ROTATIONS, rng)
     }
 
     fn work_at(self: &Arc<Self>, operations: usize, rng: &mut Rng) -> JoinSet<()> {
         let mut workers = JoinSet::new();
-        for number in 0..HANDS {
+        for number in 0..WORKERS {
             let (fleet, rng) = (self.clone(), rng.split());
             workers.spawn(async move {
                 let mut worker =
@@ -190,10 +182,7 @@ impl Worker<'_> {
     async fn admin(&mut self) -> Option<String> {
         if self.admin.is_none() {
             let instance = self.instance();
-            let form = [
-                ("grant_type", "client_credentials"),
-                ("scope", "admin:orgs agents:read agents:write credentials:write tokens:read audit:read"),
-            ];
+            let form = [("grant_type", "client_credentials")];
             let request = self.fleet.cluster.http.post(self.fleet.cluster.url(instance, "/api/v1/token"));
             let request =
                 request.basic_auth(&self.administrator.id, Some(&self.administrator.secret)).form(&form);

@@ -38,8 +38,8 @@ use crate::pace::Rng;
 use crate::report::{Report, Setting};
 
 /// Number of concurrent workers, and of operations of each.
-const HANDS: usize = 4;
-const DEEDS: usize = 25;
+const WORKERS: usize = 4;
+const ACTIONS: usize = 25;
 /// 2026-01-15T12:00:00Z, in milliseconds since the epoch.
 const NOON: i64 = 1_768_478_400_000;
 
@@ -110,9 +110,10 @@ fn one(seed: u64) -> Vec<Line> {
             ))
         };
         let instances = (0..2).map(faulty).collect();
-        let world = Arc::new(TestServer { instances, administrator, client, agent, organization, clock });
+        let world =
+            Arc::new(SimulatedService { instances, administrator, client, agent, organization, clock });
         let mut workers = JoinSet::new();
-        for _ in 0..HANDS {
+        for _ in 0..WORKERS {
             let worker =
                 Worker { world: world.clone(), rng: rng.split(), lines: Vec::new(), tokens: Vec::new() };
             workers.spawn(worker.work());
@@ -164,7 +165,7 @@ async fn caller(app: &App, administrator: &Administrator) -> Option<Caller> {
     app.clients.authenticate_caller(&context(), &presented).await.ok()
 }
 
-struct TestServer {
+struct SimulatedService {
     instances: Vec<App>,
     administrator: Administrator,
     client: PresentedCredentials,
@@ -175,7 +176,7 @@ struct TestServer {
 }
 
 struct Worker {
-    world: Arc<TestServer>,
+    world: Arc<SimulatedService>,
     rng: Rng,
     lines: Vec<Line>,
     tokens: Vec<Token>,
@@ -184,7 +185,7 @@ struct Worker {
 impl Worker {
     /// Runs all operations of this worker, and returns them with their outcomes.
     async fn work(mut self) -> Vec<Line> {
-        for _ in 0..DEEDS {
+        for _ in 0..ACTIONS {
             let instance = self.rng.below(2);
             let world = self.world.clone();
             let app = &world.instances[instance];

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{ANSWER_TIMEOUT, Cluster};
 
 /// A connection that stays open.
 pub struct Wire {
@@ -27,7 +27,8 @@ impl Wire {
     /// Sends a whole request, and returns the status and duration of the answer.
     pub async fn ask(&mut self, request: &[u8]) -> std::io::Result<(u16, Duration)> {
         let begun = Instant::now();
-        let status = timeout(PATIENCE, self.exchange(request)).await.map_err(std::io::Error::other)??;
+        let status =
+            timeout(ANSWER_TIMEOUT, self.exchange(request)).await.map_err(std::io::Error::other)??;
         Ok((status, begun.elapsed()))
     }
 

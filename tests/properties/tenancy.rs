@@ -16,10 +16,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use testing::{Client, TestServer, UNKNOWN_ID, Wiring, new_agent};
+use testing::{Client, MANAGEMENT_SCOPES, TestServer, UNKNOWN_ID, Wiring, new_agent};
 
-const SCOPES: [&str; 6] =
-    ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
 /// Number of scopes that a crew may begin with: all but `admin:orgs`, which reaches across tenants.
 const CREW_SCOPES: usize = 5;
 /// Number of cases, unless `PROPTEST_CASES` sets another.
@@ -38,7 +36,7 @@ enum Action {
 }
 
 fn actions() -> impl Strategy<Value = Action> {
-    let scopes = || btree_set(0..SCOPES.len(), 0..4);
+    let scopes = || btree_set(0..MANAGEMENT_SCOPES.len(), 0..4);
     let pick = || 0..1000_usize;
     prop_oneof![
         1 => (pick(), scopes(), any::<bool>())
@@ -55,7 +53,7 @@ fn actions() -> impl Strategy<Value = Action> {
 /// The tokens, secrets and agents that the crews hold.
 /// The tenants are 0 and 1.
 struct Crews<'a> {
-    world: &'a World,
+    attacked: &'a Attacked,
     tenants: [String; 2],
     /// Management scopes that the members of each crew may have, taken together.
     may: [BTreeSet<&'static str>; 2],
@@ -67,7 +65,7 @@ struct Crews<'a> {
 }
 
 /// A service whose administrator has a token with all scopes.
-struct World {
+struct Attacked {
     server: TestServer,
     admin: String,
 }
@@ -75,14 +73,14 @@ struct World {
 #[test]
 fn no_tenant_sees_another_and_nobody_rises() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let world = Arc::new(runtime.block_on(World::start()));
+    let attacked = Arc::new(runtime.block_on(Attacked::start()));
     let config = Config { failure_persistence: None, ..Config::with_cases(cases()) };
     let mut runner = TestRunner::new(config);
     let crew = || btree_set(0..CREW_SCOPES, 1..4);
     let order = ((crew(), crew()), vec(actions(), 1..30));
     let outcome = runner.run(&order, |((first, second), actions)| {
         runtime.block_on(async {
-            let mut crews = Crews::gather(&world, [&first, &second]).await;
+            let mut crews = Crews::gather(&attacked, [&first, &second]).await;
             for one in &actions {
                 crews.attempt(one).await?;
             }
@@ -100,12 +98,11 @@ fn cases() -> u32 {
     if config.cases == 256 { CASES } else { config.cases }
 }
 
-impl World {
+impl Attacked {
     async fn start() -> Self {
         let server =
             TestServer::start_with(Wiring::Memory, &["--address-requests-per-minute", "1000000"]).await;
-        let admin = server.admin_token().await;
-        server.lift_rate_limit(&admin).await;
+        let admin = server.unlimited_admin_token().await;
         Self { server, admin }
     }
 
@@ -137,25 +134,26 @@ impl World {
 }
 
 impl<'a> Crews<'a> {
-    async fn gather(world: &'a World, scopes: [&BTreeSet<usize>; 2]) -> Self {
+    async fn gather(attacked: &'a Attacked, scopes: [&BTreeSet<usize>; 2]) -> Self {
         let mut tenants = [String::new(), String::new()];
-        let may = scopes.map(|scopes| scopes.iter().map(|scope| SCOPES[*scope]).collect::<BTreeSet<_>>());
+        let may = scopes
+            .map(|scopes| scopes.iter().map(|scope| MANAGEMENT_SCOPES[*scope]).collect::<BTreeSet<_>>());
         let (mut tokens, mut secrets, mut agents) = (Vec::new(), Vec::new(), Vec::new());
         for (place, tenant) in tenants.iter_mut().enumerate() {
             let unlimited = json!({ "limits": { "requestsPerMinute": null } });
-            *tenant = world.server.organization(&world.admin, unlimited).await;
+            *tenant = attacked.server.organization(&attacked.admin, unlimited).await;
             // Each member of the crew has one of the scopes, so that together they have more than each alone.
             for scope in &may[place] {
-                let client = world.client(tenant, &[scope]).await;
-                let token = world.token(&client, scope).await.expect("a token");
+                let client = attacked.client(tenant, &[scope]).await;
+                let token = attacked.token(&client, scope).await.expect("a token");
                 tokens.push((place, token));
                 agents.push((place, client.id.clone(), client.credential.clone()));
                 secrets.push((place, client));
             }
-            let client = world.client(tenant, &SCOPES[..CREW_SCOPES]).await;
+            let client = attacked.client(tenant, &MANAGEMENT_SCOPES[..CREW_SCOPES]).await;
             agents.push((place, client.id, client.credential));
         }
-        Self { world, tenants, may, tokens, secrets, agents }
+        Self { attacked, tenants, may, tokens, secrets, agents }
     }
 
     async fn attempt(&mut self, one: &Action) -> Result<(), TestCaseError> {
@@ -167,7 +165,7 @@ impl<'a> Crews<'a> {
                 if let Some(other) = other {
                     body["organizationId"] = json!(other);
                 }
-                let (status, agent) = self.world.ask(&token, Method::POST, "/agents", Some(&body)).await;
+                let (status, agent) = self.attacked.ask(&token, Method::POST, "/agents", Some(&body)).await;
                 if status == StatusCode::CREATED {
                     prop_assert!(!elsewhere, "registered with another tenant");
                     self.hold(tenant, &agent["capabilities"])?;
@@ -179,7 +177,7 @@ impl<'a> Crews<'a> {
                 let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
                 let body = json!({ "capabilities": with_own(&named(scopes)) });
                 let (status, agent) =
-                    self.world.ask(&token, Method::PATCH, &format!("/agents/{id}"), Some(&body)).await;
+                    self.attacked.ask(&token, Method::PATCH, &format!("/agents/{id}"), Some(&body)).await;
                 if status == StatusCode::OK {
                     prop_assert_eq!(tenant, of, "changed another tenant's agent");
                     self.hold(tenant, &agent["capabilities"])?;
@@ -188,7 +186,7 @@ impl<'a> Crews<'a> {
             Action::NewSecret { token, agent } => {
                 let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
                 let path = format!("/agents/{id}/credentials");
-                let (status, made) = self.world.ask(&token, Method::POST, &path, Some(&json!({}))).await;
+                let (status, made) = self.attacked.ask(&token, Method::POST, &path, Some(&json!({}))).await;
                 if status == StatusCode::CREATED {
                     prop_assert_eq!(tenant, of, "gave another tenant's agent a secret");
                     let text = |name: &str| made[name].as_str().expect("text").to_owned();
@@ -200,7 +198,7 @@ impl<'a> Crews<'a> {
             Action::Rotate { token, agent } => {
                 let (tenant, token, (of, id, credential)) = self.pick(*token, *agent);
                 let path = format!("/agents/{id}/credentials/{credential}/rotate");
-                let (status, made) = self.world.ask(&token, Method::POST, &path, Some(&json!({}))).await;
+                let (status, made) = self.attacked.ask(&token, Method::POST, &path, Some(&json!({}))).await;
                 if status == StatusCode::OK {
                     prop_assert_eq!(tenant, of, "rotated another tenant's secret");
                     let secret = made["clientSecret"].as_str().expect("text").to_owned();
@@ -210,9 +208,9 @@ impl<'a> Crews<'a> {
             Action::Token { secret, scopes } => {
                 let (tenant, client) = self.secrets[secret % self.secrets.len()].clone();
                 let scope = named(scopes).join(" ");
-                if let Some(token) = self.world.token(&client, &scope).await {
+                if let Some(token) = self.attacked.token(&client, &scope).await {
                     let path = format!("/agents/{}", client.id);
-                    let caller = self.world.ask(&self.world.admin, Method::GET, &path, None).await;
+                    let caller = self.attacked.ask(&self.attacked.admin, Method::GET, &path, None).await;
                     prop_assert_eq!(&caller.1["organizationId"], &json!(self.tenants[tenant]));
                     self.hold(tenant, &json!(scope.split(' ').collect::<Vec<_>>()))?;
                     self.tokens.push((tenant, token));
@@ -222,7 +220,7 @@ impl<'a> Crews<'a> {
                 let (tenant, token, (of, id, _)) = self.pick(*token, *agent);
                 let body = json!({ "status": "active" });
                 let path = format!("/agents/{id}");
-                let (status, _) = self.world.ask(&token, Method::PATCH, &path, Some(&body)).await;
+                let (status, _) = self.attacked.ask(&token, Method::PATCH, &path, Some(&body)).await;
                 prop_assert!(status != StatusCode::OK || tenant == of, "changed another tenant's agent");
             }
             Action::Look { token, agent, call } => self.look(*token, *agent, *call).await?,
@@ -251,7 +249,7 @@ impl<'a> Crews<'a> {
         let (method, path, body) = &calls[call % calls.len()];
         let ask = async |agent: &str, credential: &str| {
             let path = path.replace('A', agent).replace('C', credential);
-            let (status, mut body) = self.world.ask(&token, method.clone(), &path, body.as_ref()).await;
+            let (status, mut body) = self.attacked.ask(&token, method.clone(), &path, body.as_ref()).await;
             if let Some(body) = body.as_object_mut() {
                 body.remove("requestId");
             }
@@ -273,7 +271,7 @@ impl<'a> Crews<'a> {
     fn hold(&self, tenant: usize, capabilities: &Value) -> Result<(), TestCaseError> {
         for capability in capabilities.as_array().expect("a list") {
             let name = capability.as_str().expect("text");
-            let is_risen = SCOPES.contains(&name) && !self.may[tenant].contains(name);
+            let is_risen = MANAGEMENT_SCOPES.contains(&name) && !self.may[tenant].contains(name);
             prop_assert!(!is_risen, "{} was reached by {:?}", name, self.may[tenant]);
         }
         Ok(())
@@ -281,7 +279,7 @@ impl<'a> Crews<'a> {
 }
 
 fn named(scopes: &BTreeSet<usize>) -> Vec<&'static str> {
-    scopes.iter().map(|scope| SCOPES[*scope]).collect()
+    scopes.iter().map(|scope| MANAGEMENT_SCOPES[*scope]).collect()
 }
 
 /// Returns these scopes and one that is no management scope, because an agent needs at least one.

@@ -102,7 +102,7 @@ async fn wrong_settings_stop_the_start_with_one_clear_line() {
         ),
         (&["migrate", "--migration-database-url", "mysql://h/d"], "MIGRATION_DATABASE_URL must be"),
         (&["migrate", "--redis-url-file", "/nowhere"], "DATABASE_URL"),
-        (&["bootstrap", "--redis-url-file", "/nowhere"], "bootstrap needs PostgreSQL"),
+        (&["bootstrap", "--redis-url-file", "/nowhere"], "bootstrap needs a database"),
         (&["--metrics-addr", "192.0.2.1:1", "--port", "0"], "METRICS_ADDR"),
         (&["--host", "192.0.2.1"], "HOST"),
         (&["migrate"], "DATABASE_URL"),

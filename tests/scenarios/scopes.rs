@@ -3,16 +3,13 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testing::{TestServer, Wiring, new_agent, operations, unique};
+use testing::{MANAGEMENT_SCOPES, TestServer, Wiring, new_agent, operations, unique};
 
 use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     each_operation_answers_by_the_scope_it_takes,
 ]);
-
-const ALL: [&str; 6] =
-    ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
 
 /// How an operation is called, and the scope that it requires.
 struct Row {
@@ -123,8 +120,8 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
         };
         call(None).await.assert_error(401, "UNAUTHORIZED");
         call(Some("x")).await.assert_error(401, "UNAUTHORIZED");
-        let others: Vec<&str> = ALL.into_iter().filter(|other| *other != scope).collect();
-        let with_others = server.client(&admin, None, &ALL).await;
+        let others: Vec<&str> = MANAGEMENT_SCOPES.into_iter().filter(|other| *other != scope).collect();
+        let with_others = server.client(&admin, None, &MANAGEMENT_SCOPES).await;
         let with_others = server.token(&with_others, &[("scope", &others.join(" "))]).await;
         if scope.is_empty() {
             let nothing = server.client(&admin, None, &["files:read"]).await;

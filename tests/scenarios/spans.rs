@@ -14,7 +14,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, registry};
 
-/// What a layer has seen.
+/// The spans that a layer has seen.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Spans>>);
 

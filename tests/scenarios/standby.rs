@@ -80,12 +80,12 @@ async fn a_standby_that_lags_is_never_asked_however_the_primary_goes_and_comes()
     for _ in 0..2 {
         // The client was registered just now, so the standby does not know it yet.
         let client = server.client(&admin, None, &["files:read"]).await;
-        let (killed, living) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
+        let (killed, registered) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
         let other = server.client(&admin, None, &["files:read"]).await;
         let kept = server.token(&other, &[]).await;
         pair.kill_primary();
         // When reconnecting, the service tries the standby first.
-        for token in [&killed, &living, &kept] {
+        for token in [&killed, &registered, &kept] {
             assert_eq!(active(&server, token).await, Value::Null, "503 is the only true answer");
         }
         let agent = format!("/api/v1/agents/{}", other.id);
@@ -95,7 +95,7 @@ async fn a_standby_that_lags_is_never_asked_however_the_primary_goes_and_comes()
         until(|| readiness(&server), |(status, _)| *status == 200).await;
         until(|| kill(&server, &admin, &client.id), |status| *status == 204).await;
         assert_eq!(active(&server, &killed).await, json!(false));
-        assert_eq!(active(&server, &living).await, json!(false));
+        assert_eq!(active(&server, &registered).await, json!(false));
         assert_eq!(active(&server, &kept).await, json!(true));
         // Every pooled connection leads to the primary.
         for _ in 0..8 {

@@ -350,7 +350,7 @@ async fn without_postgresql_it_answers_503_and_comes_back_by_itself() {
     let server = start_on(&stores).await;
     let admin = server.admin_token().await;
     let client = server.client(&admin, None, &["files:read"]).await;
-    let (living, dead) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
+    let (registered, dead) = (server.token(&client, &[]).await, server.token(&client, &[]).await);
     let revoke = server.request(reqwest::Method::POST, "/api/v1/token/revoke").form(&[("token", &dead)]);
     let answer = server.send(revoke.basic_auth(&client.id, Some(&client.secret))).await;
     assert_eq!(answer.status, StatusCode::OK);
@@ -365,12 +365,12 @@ async fn without_postgresql_it_answers_503_and_comes_back_by_itself() {
     asked.assert_error(503, "temporarily_unavailable");
     assert!(asked.header("retry-after").is_some());
     server.get(&admin, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
-    server.get(&living, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
+    server.get(&registered, "/api/v1/agents").await.assert_error(503, "SERVICE_UNAVAILABLE");
     server.get(&dead, "/api/v1/agents").await.assert_error(401, "UNAUTHORIZED");
     stores.start_postgres();
     until(|| readiness(&server), |(_, body)| body["status"] == "ok").await;
     until(|| server.ask_token(&client, &[]), |answer| answer.status == StatusCode::OK).await;
-    assert!(server.is_active(&living).await && !server.is_active(&dead).await);
+    assert!(server.is_active(&registered).await && !server.is_active(&dead).await);
 }
 
 fn token_id(token: &str) -> String {

@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 /// ID of no agent, credential or organization.
 pub const UNKNOWN_ID: &str = "01920000-0000-7000-8000-000000000000";
 
+/// Every management scope, the one that reaches across tenants last.
+pub const MANAGEMENT_SCOPES: [&str; 6] =
+    ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
+
 /// Returns a number that no other call in this process returns.
 pub fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -1,4 +1,4 @@
-//! What the tests and benchmarks share: servers that end with the test, services in this process, and a client that
+//! Shared by the tests and benchmarks: servers that end with the test, services in this process, and a client that
 //! checks every answer against the OpenAPI document.
 
 #![warn(missing_docs)]
@@ -12,7 +12,7 @@ mod supervised_server;
 mod test_client;
 mod test_server;
 
-pub use builders::{UNKNOWN_ID, basic_auth, free_address, new_agent, public_jwk, unique};
+pub use builders::{MANAGEMENT_SCOPES, UNKNOWN_ID, basic_auth, free_address, new_agent, public_jwk, unique};
 pub use databases::{Database, OWNER, SERVES, redis_url};
 pub use manual_clock::{ManualClock, NOON};
 pub use plain_core::{ISSUER, PlainHasher, plain_core, plain_ports, presented};

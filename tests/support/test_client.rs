@@ -164,13 +164,16 @@ impl TestClient {
         answer.json()["organizationId"].as_str().expect("an id").to_owned()
     }
 
-    /// Removes the rate limit of the organization of the first administrator.
-    pub async fn lift_rate_limit(&self, admin: &str) {
-        let list = self.get(admin, "/api/v1/organizations").await.json();
+    /// Issues a token with every management scope to the first administrator, and removes the rate limit of its
+    /// organization.
+    pub async fn unlimited_admin_token(&self) -> String {
+        let admin = self.admin_token().await;
+        let list = self.get(&admin, "/api/v1/organizations").await.json();
         let id = list["data"][0]["organizationId"].as_str().expect("an id").to_owned();
         let unlimited = json!({ "limits": { "requestsPerMinute": null } });
-        let answer = self.patch(admin, &format!("/api/v1/organizations/{id}"), unlimited).await;
+        let answer = self.patch(&admin, &format!("/api/v1/organizations/{id}"), unlimited).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        admin
     }
 
     /// Returns the introspection response for a token, as requested by the first administrator.

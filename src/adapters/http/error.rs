@@ -225,7 +225,7 @@ impl From<ApiError> for poem::Error {
 }
 
 impl ApiResponse for ApiError {
-    /// Returns no responses, because [`operations`](super::operations) lists the errors of each operation.
+    /// Returns no responses, because [`operation`](crate::operation) lists the errors of each operation.
     fn meta() -> MetaResponses {
         MetaResponses { responses: Vec::new() }
     }

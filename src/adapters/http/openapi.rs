@@ -214,14 +214,14 @@ fn complete_security(described: &mut Value) {
 fn error_schema() -> Value {
     json!({
         "type": "object",
-        "description": "What went wrong, and what to do",
+        "description": "Error",
         "required": ["code", "message", "requestId"],
         "properties": {
             "code": { "type": "string" },
             "message": { "type": "string" },
             "details": { "type": "object", "description": "Details of this error: `errors`, `missingScopes` or `limit`" },
-            "requestId": { "type": "string", "description": "The same as in X-Request-Id; the log has it" },
-            "error": { "type": "string", "description": "OAuth's word for it, at the OAuth endpoints" },
+            "requestId": { "type": "string", "description": "Same as the header X-Request-Id; names the request in the log" },
+            "error": { "type": "string", "description": "OAuth error code; OAuth endpoints only" },
             "error_description": { "type": "string" },
         },
         "example": {

@@ -35,9 +35,9 @@ impl AgentStore for Memory {
         if state.emails.contains_key(&address) {
             return Err(InsertAgentError::EmailTaken);
         }
-        let living = state.living_agents.get(&agent.organization).copied().unwrap_or(0);
+        let registered = state.registered_agents.get(&agent.organization).copied().unwrap_or(0);
         if let Limit::AtMost(limit) = organization.limits().max_agents
-            && living >= limit
+            && registered >= limit
         {
             return Err(InsertAgentError::LimitReached(limit));
         }

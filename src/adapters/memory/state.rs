@@ -58,7 +58,7 @@ pub(super) struct State {
     /// Organizations whose retention was shortened: the previous retention in days, and until when it still applies.
     pub retention_falls: HashMap<OrganizationId, (Limit, Timestamp)>,
     /// Number of agents that are not decommissioned.
-    pub living_agents: HashMap<OrganizationId, u32>,
+    pub registered_agents: HashMap<OrganizationId, u32>,
     /// In order of creation.
     pub credentials: HashMap<AgentId, Vec<Arc<Credential>>>,
     pub events: BTreeMap<Position, Arc<AuditEvent>>,
@@ -155,12 +155,13 @@ impl State {
 
     /// Stores an agent under its ID, and returns the agent that was stored before.
     pub(super) fn put_agent(&mut self, agent: Arc<Agent>) -> Option<Arc<Agent>> {
-        let is_living = agent.status != AgentStatus::Decommissioned;
+        let is_registered = agent.status != AgentStatus::Decommissioned;
         let organization = agent.organization;
         let before = self.agents.insert(agent.id, agent);
-        let was_living = before.as_ref().is_some_and(|before| before.status != AgentStatus::Decommissioned);
-        let count = self.living_agents.entry(organization).or_default();
-        match (was_living, is_living) {
+        let was_registered =
+            before.as_ref().is_some_and(|before| before.status != AgentStatus::Decommissioned);
+        let count = self.registered_agents.entry(organization).or_default();
+        match (was_registered, is_registered) {
             (false, true) => *count += 1,
             (true, false) => *count -= 1,
             _ => {}

@@ -33,7 +33,7 @@ impl UsageStore for Memory {
         }
         by_client.sort_by_key(|(agent, count)| (Reverse(*count), *agent));
         by_client.truncate(query.clients as usize);
-        let agents = state.living_agents.get(&query.organization).copied().unwrap_or(0).into();
+        let agents = state.registered_agents.get(&query.organization).copied().unwrap_or(0).into();
         Ok(Usage { agents, tokens, by_client })
     }
 

@@ -24,14 +24,14 @@ use ports::write::Write;
 
 /// Returns the statement that takes the registration lock of an organization.
 ///
-/// Agents of an organization are registered one at a time, so that the count in [`LIVING`] still holds when the new
+/// Agents of an organization are registered one at a time, so that the count in [`REGISTERED`] still holds when the new
 /// agent is stored.
 fn lock_organization(id: OrganizationId) -> String {
     format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {id}', 0))")
 }
 
 /// Number of agents of the organization `$1` that count against its limit.
-const LIVING: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts \
+const REGISTERED: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts \
     WHERE organization_id = $1 AND status <> 'decommissioned')";
 
 const INSERT: &str = "\
@@ -64,14 +64,14 @@ impl AgentStore for Postgres {
         let mut change = self.begin_after(&lock_organization(agent.organization), write).await??;
         let sql = format!(
             "-- agent_store.organization_and_its_agents\n\
-             SELECT {ORGANIZATION}, {LIVING} AS living FROM organizations WHERE organization_id = $1 FOR SHARE"
+             SELECT {ORGANIZATION}, {REGISTERED} AS registered FROM organizations WHERE organization_id = $1 FOR SHARE"
         );
         let rows = change.query(&sql, &[&agent.organization.0]).await?;
         let Some(row) = rows.first().filter(|_| within.contains(agent.organization)) else {
             return Err(InsertAgentError::NoSuchOrganization);
         };
         let limit = codec::organization(row)?.limits().max_agents;
-        let living = number(row, "living")?;
+        let registered = number(row, "registered")?;
         let capabilities: Vec<&str> = agent.capabilities.iter().collect();
         let parameters: [Parameter<'_>; 13] = [
             &agent.id.0,
@@ -92,7 +92,7 @@ impl AgentStore for Postgres {
             return Err(InsertAgentError::EmailTaken);
         }
         if let Limit::AtMost(limit) = limit
-            && living >= limit.into()
+            && registered >= limit.into()
         {
             self.full.insert(agent.organization.0, ());
             return Err(InsertAgentError::LimitReached(limit));
@@ -189,17 +189,17 @@ impl Postgres {
         }
         let sql = format!(
             "-- agent_store.refuse_if_full\n\
-             SELECT {ORGANIZATION}, {LIVING} AS living, \
+             SELECT {ORGANIZATION}, {REGISTERED} AS registered, \
              EXISTS (SELECT FROM agents WHERE organization_id = $1 AND email = $2) AS is_taken \
              FROM organizations WHERE organization_id = $1"
         );
         let _place = self.place(Some(agent.organization), false).await?;
         let rows = self.read(&sql, &[&agent.organization.0, &agent.email.as_str()]).await?;
         let Some(row) = rows.first() else { return Ok(()) };
-        let living = number(row, "living")?;
+        let registered = number(row, "registered")?;
         match codec::organization(row)?.limits().max_agents {
             _ if codec::column(row, "is_taken")? => Err(InsertAgentError::EmailTaken),
-            Limit::AtMost(limit) if living >= limit.into() => Err(InsertAgentError::LimitReached(limit)),
+            Limit::AtMost(limit) if registered >= limit.into() => Err(InsertAgentError::LimitReached(limit)),
             _ => {
                 self.full.invalidate(&agent.organization.0);
                 Ok(())

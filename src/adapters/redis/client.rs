@@ -29,7 +29,7 @@ pub struct Redis {
 impl Redis {
     /// Opens the connection, which is opened again whenever it is lost.
     pub async fn connect(settings: &RedisSettings) -> Result<Arc<Self>, ConnectError> {
-        let client = client(settings, true).map_err(|error| ConnectError { error, is_final: true })?;
+        let client = client(settings, true).map_err(|error| ConnectError { error, is_permanent: true })?;
         let error = match timeout(4 * CONNECT, client.init()).await {
             Ok(Ok(_)) => return Ok(Self::on(client, settings)),
             Ok(Err(error)) => error,
@@ -37,8 +37,8 @@ impl Redis {
         };
         // A failed client must not keep running next to the one that replaces it.
         let _ = timeout(CONNECT, client.quit()).await;
-        let is_final = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config);
-        Err(ConnectError { error, is_final })
+        let is_permanent = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config);
+        Err(ConnectError { error, is_permanent })
     }
 
     /// Creates a connection that opens as soon as Redis responds.
@@ -98,7 +98,7 @@ fn client(settings: &RedisSettings, fails_fast: bool) -> Result<Client, Error> {
 pub struct ConnectError {
     error: Error,
     /// Whether a retry is pointless, because a password or a setting is wrong.
-    pub is_final: bool,
+    pub is_permanent: bool,
 }
 
 impl From<ConnectError> for StoreError {

@@ -1,7 +1,7 @@
 //! Issues access tokens.
 //!
-//! What a client is granted is determined by a [`Grant`]: each `grant_type` is one in a file of its own, and one
-//! line in `Tokens::new`. Everything else is the same for all of them, and stands here.
+//! A [`Grant`] determines audience and scopes; all other steps are shared. Each `grant_type` is one file and one line
+//! in `Tokens::new`.
 
 mod client_credentials;
 mod grant;

@@ -1,13 +1,25 @@
 //! The fields of one input, read one by one while errors are collected.
 
+use poem_openapi::registry::{MetaSchemaRef, Registry};
 use serde_json::{Map, Value};
 
-use super::{Field, Input};
 use crate::error::FieldError;
 use domain::time::Timestamp;
 
+/// A value of a field: how it is described, and how it is read.
+pub trait Field: Sized {
+    /// Returns the schema of the value.
+    fn schema() -> MetaSchemaRef;
+
+    /// Registers the schemas that [`schema`](Self::schema) refers to.
+    fn register(_: &mut Registry) {}
+
+    /// Reads the field with this name. `None` if it is invalid, with an error recorded; `Some(None)` if it is absent.
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>>;
+}
+
 /// Maximum number of errors that are reported.
-pub const MAX_FAULTS: usize = 100;
+pub const MAX_FIELD_ERRORS: usize = 100;
 
 /// The fields of an object that are not read yet, and the errors found so far.
 pub struct Fields {
@@ -25,14 +37,10 @@ impl Fields {
         Self { prefix: String::new(), values, field_errors, now }
     }
 
-    /// Reads a whole input. Returns all errors of the input if it has any.
-    pub fn read<T: Input>(mut self) -> Result<T::Value, Vec<FieldError>> {
-        let declared = T::read(&mut self);
+    /// Ends the reading, and returns what was read. Returns all errors if there are any; a field that was not read is one.
+    pub fn finish<T>(mut self, read: Option<T>) -> Result<T, Vec<FieldError>> {
         self.refuse_rest();
-        match declared {
-            Some(declared) if self.field_errors.is_empty() => Ok(declared.accept()),
-            _ => Err(self.field_errors),
-        }
+        read.filter(|_| self.field_errors.is_empty()).ok_or(self.field_errors)
     }
 
     /// Returns the instant with which instants that must lie in the future are compared.
@@ -42,7 +50,7 @@ impl Fields {
 
     /// Records an error in a field.
     pub fn field_error(&mut self, name: &str, message: impl Into<String>) {
-        if self.field_errors.len() < MAX_FAULTS {
+        if self.field_errors.len() < MAX_FIELD_ERRORS {
             self.field_errors.push(FieldError::new(&format!("{}{name}", self.prefix), message));
         }
     }
@@ -123,7 +131,7 @@ impl Fields {
         inner.refuse_rest();
         let is_sound = inner.field_errors.is_empty();
         self.field_errors.append(&mut inner.field_errors);
-        self.field_errors.truncate(MAX_FAULTS);
+        self.field_errors.truncate(MAX_FIELD_ERRORS);
         value.filter(|_| is_sound).map(Some)
     }
 

@@ -5,20 +5,9 @@
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 
-use super::Fields;
+use super::fields::Fields;
 use super::wire::inline;
-
-/// A value of a field: how it is described, and how it is read.
-pub trait Field: Sized {
-    /// Returns the schema of the value.
-    fn schema() -> MetaSchemaRef;
-
-    /// Registers the schemas that [`schema`](Self::schema) refers to.
-    fn register(_: &mut Registry) {}
-
-    /// Reads the field with this name. `None` if it is invalid, with an error recorded; `Some(None)` if it is absent.
-    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>>;
-}
+use crate::error::FieldError;
 
 /// The fields of an input, declared by [`input!`].
 pub trait Declared: Sized {
@@ -39,6 +28,12 @@ pub trait Input: Declared {
 
     /// Converts the fields, all of which are valid.
     fn accept(self) -> Self::Value;
+
+    /// Reads a whole input. Returns all errors of the input if it has any.
+    fn read_all(mut fields: Fields) -> Result<Self::Value, Vec<FieldError>> {
+        let declared = Self::read(&mut fields);
+        fields.finish(declared).map(Self::accept)
+    }
 }
 
 /// Returns a schema with a field's description and default.

@@ -13,9 +13,9 @@ mod strict_json;
 pub mod values;
 pub mod wire;
 
-pub use fields::{Fields, one_of, text};
+pub use fields::{Field, Fields, one_of, text};
 pub(crate) use input::input;
-pub use input::{Declared, Field, Input, described};
+pub use input::{Declared, Input, described};
 pub use json::JsonBody;
 pub use query::{QUERY, Query, decode};
 
@@ -34,6 +34,6 @@ fn read<T: Input>(
     field_errors: Vec<FieldError>,
 ) -> Result<T::Value, ApiError> {
     let now = HttpContext::of(request)?.received_at;
-    let value = Fields::new(fields, field_errors, now).read::<T>();
+    let value = T::read_all(Fields::new(fields, field_errors, now));
     value.map_err(|field_errors| ApiError::validation(&field_errors))
 }

@@ -7,7 +7,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 
-use super::fields::MAX_FAULTS;
+use super::fields::MAX_FIELD_ERRORS;
 use super::values::reference;
 use super::{Input, read};
 use crate::error::FieldError;
@@ -61,7 +61,7 @@ fn parse(query: &str) -> (Map<String, Value>, Vec<FieldError>) {
             field_errors.push(FieldError::new(&name, "is repeated"));
         }
     }
-    field_errors.truncate(MAX_FAULTS);
+    field_errors.truncate(MAX_FIELD_ERRORS);
     (fields, field_errors)
 }
 

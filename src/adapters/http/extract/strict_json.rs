@@ -68,7 +68,7 @@ impl Place<'_> {
 impl Strict<'_> {
     fn field_error(&self, message: &str) {
         let mut field_errors = self.field_errors.borrow_mut();
-        if field_errors.len() < super::fields::MAX_FAULTS {
+        if field_errors.len() < super::fields::MAX_FIELD_ERRORS {
             field_errors.push(FieldError::new(&self.place.map_or(BODY.to_owned(), Place::path), message));
         }
     }

@@ -134,7 +134,7 @@ string_on_the_wire!(
     }
 );
 
-/// Returns a schema that stands where it is used.
+/// Returns an inline schema.
 pub fn inline(schema: MetaSchema) -> MetaSchemaRef {
     MetaSchemaRef::Inline(Box::new(schema))
 }

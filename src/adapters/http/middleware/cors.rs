@@ -3,7 +3,7 @@
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// Headers of the response to a preflight request.
-const TOLD: [(HeaderName, &str); 3] = [
+const PREFLIGHT: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE"),
     (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-request-id"),
     (header::ACCESS_CONTROL_MAX_AGE, "600"),
@@ -27,7 +27,7 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 pub fn allow(origin: &HeaderValue, is_preflight: bool, into: &mut HeaderMap) {
     into.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     if is_preflight {
-        for (name, value) in TOLD {
+        for (name, value) in PREFLIGHT {
             into.insert(name, HeaderValue::from_static(value));
         }
     } else {

@@ -26,7 +26,7 @@ struct Window {
 }
 
 impl FailureLog {
-    /// Logs a failure, or counts it if its window has its lines.
+    /// Logs a failure, or counts it once the window's limit of lines is reached.
     pub fn record(&self, request_id: &str, status: StatusCode, cause: &str) {
         if status != StatusCode::SERVICE_UNAVAILABLE || self.has_line() {
             tracing::error!(request_id, status = status.as_u16(), cause, "request failed");

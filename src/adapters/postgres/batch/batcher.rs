@@ -35,7 +35,7 @@ const SESSION: &str =
 /// Session settings of a connection that may wait longer for locks.
 ///
 /// Only requests that wait for the same lock queue behind its statement.
-const PATIENT_SESSION: &str =
+const SESSION_WITHOUT_TIMEOUTS: &str =
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET lock_timeout = '1s'";
 
 /// Background tasks of all batchers, and the signal that ends them.
@@ -132,22 +132,22 @@ pub struct BatchConnection {
     sql: &'static str,
     session: &'static str,
     live: Option<(Client, Statement)>,
-    rests_until: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 impl BatchConnection {
     fn new(connector: &Connector, sql: &'static str) -> Self {
-        Self { connector: connector.clone(), sql, session: SESSION, live: None, rests_until: None }
+        Self { connector: connector.clone(), sql, session: SESSION, live: None, retry_at: None }
     }
 
     /// Creates a connection that waits longer for locks.
     pub fn without_timeouts(connector: &Connector, sql: &'static str) -> Self {
-        Self { session: PATIENT_SESSION, ..Self::new(connector, sql) }
+        Self { session: SESSION_WITHOUT_TIMEOUTS, ..Self::new(connector, sql) }
     }
 
     /// Runs the batcher's statement once and returns its rows.
     pub async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
-        let (client, statement) = self.wake().await.map_err(QueryError::NotSent)?;
+        let (client, statement) = self.connected().await.map_err(QueryError::NotSent)?;
         let outcome = timeout(STATEMENT, client.query(statement, parameters)).await;
         self.judge(outcome)
     }
@@ -168,14 +168,14 @@ impl BatchConnection {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        let (client, _) = self.wake().await?;
+        let (client, _) = self.connected().await?;
         let outcome = timeout(STATEMENT, client.query(sql, parameters)).await;
         Ok(self.judge(outcome)?)
     }
 
     /// Waits until another connection attempt is allowed.
-    pub async fn rested(&self) {
-        if let Some(until) = self.rests_until {
+    pub async fn until_retry(&self) {
+        if let Some(until) = self.retry_at {
             #[expect(clippy::disallowed_methods, reason = "a server that is away is not asked all the time")]
             tokio::time::sleep_until(until).await;
         }
@@ -194,17 +194,17 @@ impl BatchConnection {
                 Err(QueryError::ConnectionLost(unavailable(error)))
             }
             Err(_) => {
-                self.rest();
+                self.back_off();
                 Err(QueryError::ConnectionLost(unavailable(Timeout(STATEMENT))))
             }
         }
     }
 
     /// Returns the connection and its statement, after reconnecting if necessary.
-    async fn wake(&mut self) -> Result<&(Client, Statement), StoreError> {
+    async fn connected(&mut self) -> Result<&(Client, Statement), StoreError> {
         if self.live.as_ref().is_none_or(|(client, _)| client.is_closed()) {
             self.live = None;
-            if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            if self.retry_at.is_some_and(|until| Instant::now() < until) {
                 return Err(unavailable("it was unreachable a moment ago"));
             }
             let open = async {
@@ -217,14 +217,14 @@ impl BatchConnection {
                 Ok(opened) => opened,
                 Err(_) => Err(unavailable(Timeout(CONNECT_TIMEOUT))),
             };
-            self.live = Some(opened.inspect_err(|_| self.rest())?);
-            self.rests_until = None;
+            self.live = Some(opened.inspect_err(|_| self.back_off())?);
+            self.retry_at = None;
         }
         self.live.as_ref().ok_or_else(|| unavailable("it is not connected"))
     }
 
-    fn rest(&mut self) {
+    fn back_off(&mut self) {
         self.live = None;
-        self.rests_until = Some(Instant::now() + BACKOFF);
+        self.retry_at = Some(Instant::now() + BACKOFF);
     }
 }

@@ -34,14 +34,14 @@ use ports::store_error::StoreError;
 use ports::token_store::{IssueError, TokenIssue};
 
 /// Issue statement that skips gates and rows that are locked.
-static HURRIED: LazyLock<String> = LazyLock::new(|| {
+static NOT_WAITING: LazyLock<String> = LazyLock::new(|| {
     include_str!("../sql/token_store.issue.sql")
         .replace("{passes}", "pg_try_advisory_xact_lock_shared(1, gate)")
         .replace("{unlocked}", "SKIP LOCKED")
 });
 
 /// Issue statement that waits for locks.
-static PATIENT: LazyLock<String> = LazyLock::new(|| {
+static WAITING: LazyLock<String> = LazyLock::new(|| {
     include_str!("../sql/token_store.issue.sql")
         .replace("{passes}", "pg_advisory_xact_lock_shared(1, gate) IS NOT NULL")
         .replace("{unlocked}", "")
@@ -65,8 +65,8 @@ pub struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
 
 impl TokenIssueBatch {
     pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
-        let waiters = LockWaiters::new(connector, batchers, &PATIENT, PatientWriter);
-        Self(Batcher::new(connector, batchers, &HURRIED, Writer { waiters }))
+        let waiters = LockWaiters::new(connector, batchers, &WAITING, WaitingWriter);
+        Self(Batcher::new(connector, batchers, &NOT_WAITING, Writer { waiters }))
     }
 
     /// Lets a token be issued, and returns once its event is on disk.
@@ -87,9 +87,9 @@ impl BatchHandler<TokenIssue, Outcome> for Writer {
 
 /// Writes the requests that wait for a lock.
 #[derive(Clone)]
-struct PatientWriter;
+struct WaitingWriter;
 
-impl BatchHandler<TokenIssue, Outcome> for PatientWriter {
+impl BatchHandler<TokenIssue, Outcome> for WaitingWriter {
     async fn serve(&mut self, connection: &mut BatchConnection, batch: Batch) {
         write_all(connection, batch, None).await;
     }
@@ -157,7 +157,7 @@ async fn write(
                 tracing::debug!(%error, "resolving a batch of tokens in doubt");
                 is_sent = true;
             }
-            Err(QueryError::NotSent(_)) if is_sent && Instant::now() < ends => connection.rested().await,
+            Err(QueryError::NotSent(_)) if is_sent && Instant::now() < ends => connection.until_retry().await,
             Err(failure) => {
                 let is_sent = is_sent || matches!(failure, QueryError::ConnectionLost(_));
                 refuse(batch, &failure.into(), is_sent);

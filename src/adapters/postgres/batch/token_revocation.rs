@@ -104,7 +104,7 @@ async fn write(connection: &mut BatchConnection, asked: &[&Asked]) -> Result<(),
         match connection.run(&parameters).await {
             Ok(_) => return Ok(()),
             Err(QueryError::ConnectionLost(_)) if Instant::now() < ends => is_sent = true,
-            Err(QueryError::NotSent(_)) if is_sent && Instant::now() < ends => connection.rested().await,
+            Err(QueryError::NotSent(_)) if is_sent && Instant::now() < ends => connection.until_retry().await,
             Err(failure) if is_sent => {
                 return Err(QueryError::ConnectionLost(in_doubt(failure.into_source())));
             }

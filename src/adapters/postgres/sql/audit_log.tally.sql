@@ -7,7 +7,7 @@ WITH counted AS (
         counted + GREATEST(wanted - $5, 0), LEAST(wanted, $5), LEAST(wanted, $5)
     FROM unnest($1::text[], $2::timestamptz[], $3::bigint[], $4::bigint[],
         $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::inet[],
-        $14::text[], $15::text[], $16::timestamptz[]) AS told (tally_key, minute, counted, wanted,
+        $14::text[], $15::text[], $16::timestamptz[]) AS new (tally_key, minute, counted, wanted,
         event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
         user_agent, metadata, occurred_at)
     ORDER BY tally_key

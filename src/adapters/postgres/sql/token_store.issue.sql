@@ -1,6 +1,6 @@
 -- token_store.issue
--- This statement has two forms. The hurried form skips gates and rows that other transactions have locked, so that no
--- organization waits for another's lock. The patient form waits for them.
+-- This statement has two forms. The non-waiting form skips gates and rows that other transactions have locked, so that no
+-- organization waits for another's lock. The waiting form waits for them.
 WITH asked AS MATERIALIZED (
     -- An agent's organization never changes, so it may be read before any lock is taken.
     SELECT asked.*, agents.organization_id, organization_gate(agents.organization_id) AS gate,

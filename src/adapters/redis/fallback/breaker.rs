@@ -11,26 +11,26 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// Circuit breaker between callers and a store that may be unavailable.
 pub(super) struct Breaker {
     store: &'static str,
-    rests_until: Mutex<Option<Instant>>,
+    retry_at: Mutex<Option<Instant>>,
 }
 
 impl Breaker {
     /// Creates a closed breaker for the store with this name.
     pub(super) const fn new(store: &'static str) -> Self {
-        Self { store, rests_until: Mutex::new(None) }
+        Self { store, retry_at: Mutex::new(None) }
     }
 
     /// Returns whether the caller may try the store.
     ///
     /// After a backoff one caller may, and the others keep backing off.
     pub(super) fn lets_through(&self) -> bool {
-        let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        match *rests_until {
+        match *retry_at {
             None => true,
             Some(until) if now < until => false,
             Some(_) => {
-                *rests_until = Some(now + BACKOFF);
+                *retry_at = Some(now + BACKOFF);
                 true
             }
         }
@@ -38,9 +38,9 @@ impl Breaker {
 
     /// Records a response: all callers may try again.
     pub(super) fn close(&self) {
-        let rested = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if rested.is_some() {
-            tracing::warn!(store = self.store, "available again");
+        let was_open = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if was_open.is_some() {
+            tracing::warn!("{} is available again", self.store);
         }
     }
 
@@ -48,12 +48,12 @@ impl Breaker {
     pub(super) fn open(&self, error: &(dyn std::error::Error + 'static)) {
         let until = Some(Instant::now() + BACKOFF);
         let before = {
-            let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *rests_until, until)
+            let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *retry_at, until)
         };
         metrics::counter!("agentidp_store_failures_total", "store" => self.store).increment(1);
         if before.is_none() {
-            tracing::warn!(store = self.store, error, "unavailable; continuing without it");
+            tracing::warn!(error, "{} is unavailable; continuing without it", self.store);
         }
     }
 }

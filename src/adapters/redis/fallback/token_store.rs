@@ -49,9 +49,9 @@ impl TokenStore for FallbackTokenStore {
             outcome => return outcome,
         };
         match self.cache.is_revoked(claims).await {
-            Ok(is_dead) => {
+            Ok(is_revoked) => {
                 self.breaker.close();
-                if is_dead { Ok(None) } else { Err(failure) }
+                if is_revoked { Ok(None) } else { Err(failure) }
             }
             Err(error) => {
                 self.breaker.open(&error);
