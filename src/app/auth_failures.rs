@@ -61,6 +61,75 @@ pub struct ClaimedClient {
     pub organization: OrganizationId,
 }
 
+/// A failed authentication.
+#[derive(Debug)]
+pub struct AuthFailure {
+    /// Name of the method in audit events.
+    pub method: &'static str,
+    /// Client that the request claims to come from; `None` if there is no such client.
+    pub claimed: Option<ClaimedClient>,
+    /// Reason of the failure.
+    pub reason: AuthFailureReason,
+}
+
+/// Reason of a failed authentication, for the audit log and the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFailureReason {
+    /// The credential cannot be read: no such secret, token or assertion could exist.
+    Format,
+    /// No client has this ID.
+    UnknownClient,
+    /// The client has no such secret.
+    Secret,
+    /// The credential or the token has expired, or the grace period of a rotated secret is over.
+    Expired,
+    /// The credential or the token was revoked.
+    Revoked,
+    /// The client has no key with this `kid`, or none at all.
+    UnknownKey,
+    /// The algorithm is not that of the key.
+    Algorithm,
+    /// No key made the signature.
+    Signature,
+    /// `iss` is another.
+    Issuer,
+    /// `aud` is another.
+    Audience,
+    /// `exp` is missing or too far ahead.
+    Lifetime,
+    /// `nbf` or `iat` lies ahead.
+    NotBefore,
+    /// `jti` is missing.
+    Jti,
+    /// The assertion was used before.
+    Replayed,
+    /// The agent or its organization is not active, or all tokens issued before were revoked.
+    Inactive,
+}
+
+impl AuthFailureReason {
+    /// Returns the name of the reason in audit events and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::UnknownClient => "unknown_client",
+            Self::Secret => "secret",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::UnknownKey => "unknown_key",
+            Self::Algorithm => "algorithm",
+            Self::Signature => "signature",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Lifetime => "lifetime",
+            Self::NotBefore => "not_before",
+            Self::Jti => "jti",
+            Self::Replayed => "replayed",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
 impl AuthFailures {
     pub(super) fn new(ports: &Ports, buffer: Arc<AuditBuffer>, settings: &Settings) -> Self {
         Self {
@@ -96,24 +165,34 @@ impl AuthFailures {
         address.is_some_and(|network| self.exhausted.has(network, self.clock.now()))
     }
 
-    /// Counts a failed authentication, and records it in the audit log under the claimed client.
+    /// Counts a failed authentication, records it in the audit log under the claimed client, and writes one line to
+    /// the log, unless the address has exceeded its limit.
     pub(super) async fn record(
         &self,
         context: &RequestContext,
-        claimed: Option<ClaimedClient>,
-        how: &'static str,
+        failure: &AuthFailure,
     ) -> Result<(), AdmissionError> {
+        let AuthFailure { method, claimed, reason } = failure;
         let details = EventDetails {
             actor: None,
             action: AuditAction::AuthFailed,
             resource: claimed.map(|claimed| claimed.agent.into()),
             origin: &context.origin,
-            metadata: Metadata::default().with("method", how),
+            metadata: Metadata::default().with("method", *method).with("reason", reason.as_str()),
         };
         self.buffer.failed(AuditEvent {
             organization: claimed.map(|claimed| claimed.organization),
             ..self.events.failure(details, self.clock.now())
         });
-        self.count(context).await
+        self.count(context).await?;
+        tracing::info!(
+            request_id = context.id,
+            method,
+            reason = reason.as_str(),
+            client = claimed.map(|claimed| tracing::field::display(claimed.agent)),
+            address = context.origin.address.map(tracing::field::display),
+            "authentication failed"
+        );
+        Ok(())
     }
 }

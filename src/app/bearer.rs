@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::auth_failures::{AuthFailures, ClaimedClient};
+use super::auth_failures::{AuthFailure, AuthFailureReason, AuthFailures, ClaimedClient};
 use super::caller::Caller;
 use super::ports::Ports;
 use super::request_context::{AdmissionError, RequestContext};
@@ -46,17 +46,26 @@ impl Bearer {
             self.auth_failures.count(context).await?;
             return Err(BearerError::Missing);
         };
-        let Some(claims) = self.signer.verify(token, self.clock.now()) else {
-            return Err(self.refused(context, None).await);
+        let Some(claims) = self.signer.read(token) else {
+            return Err(self.refused(context, None, AuthFailureReason::Signature).await);
         };
+        if !claims.are_in_time(self.clock.now()) {
+            return Err(self.refused(context, None, AuthFailureReason::Expired).await);
+        }
         let claimed = Some(ClaimedClient { agent: claims.agent, organization: claims.organization });
         let status = self.tokens.status(&claims).await?;
-        let Some(status) = status.filter(|status| status.is_active(&claims)) else {
-            return Err(self.refused(context, claimed).await);
+        let status = match status {
+            Some(status) if status.is_active(&claims) && claims.audience == Audience::Issuer => status,
+            other => {
+                let reason = match other {
+                    None => AuthFailureReason::UnknownClient,
+                    Some(status) if status.is_revoked => AuthFailureReason::Revoked,
+                    Some(_) if claims.audience != Audience::Issuer => AuthFailureReason::Audience,
+                    Some(_) => AuthFailureReason::Inactive,
+                };
+                return Err(self.refused(context, claimed, reason).await);
+            }
         };
-        if claims.audience != Audience::Issuer {
-            return Err(self.refused(context, claimed).await);
-        }
         context.set_organization(claims.organization);
         let limit = status.organization.limits().requests_per_minute;
         context.admit(&*self.limiter, RateKey::Client(claims.agent), limit).await?;
@@ -73,8 +82,14 @@ impl Bearer {
     ///
     /// `claimed` is `None` for a token that this service did not sign, because its claims cannot be trusted, and for
     /// one outside its validity period.
-    async fn refused(&self, context: &RequestContext, claimed: Option<ClaimedClient>) -> BearerError {
-        match self.auth_failures.record(context, claimed, "bearer").await {
+    async fn refused(
+        &self,
+        context: &RequestContext,
+        claimed: Option<ClaimedClient>,
+        reason: AuthFailureReason,
+    ) -> BearerError {
+        let failure = AuthFailure { method: "bearer", claimed, reason };
+        match self.auth_failures.record(context, &failure).await {
             Ok(()) => BearerError::Invalid,
             Err(failure) => failure.into(),
         }

@@ -1,4 +1,4 @@
-//! Per-request context: origin and rate-limit outcome.
+//! Per-request context: ID, origin and rate-limit outcome.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -9,9 +9,11 @@ use domain::rate::RateDecision;
 use ports::rate_limiter::{RateKey, RateLimiter};
 use ports::store_error::StoreError;
 
-/// Origin, organization and rate-limit outcome of one request.
+/// ID, origin, organization and rate-limit outcome of one request.
 #[derive(Debug)]
 pub struct RequestContext {
+    /// ID of the request, by which the log names it.
+    pub id: String,
     /// Origin of the request.
     pub origin: Origin,
     rate: Mutex<Option<RateDecision>>,
@@ -19,9 +21,9 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// Creates the context of a request from this origin.
-    pub const fn new(origin: Origin) -> Self {
-        Self { origin, rate: Mutex::new(None), organization: OnceLock::new() }
+    /// Creates the context of the request with this ID from this origin.
+    pub const fn new(id: String, origin: Origin) -> Self {
+        Self { id, origin, rate: Mutex::new(None), organization: OnceLock::new() }
     }
 
     /// Returns the organization of the caller, once it is known.

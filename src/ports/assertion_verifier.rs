@@ -17,53 +17,47 @@ pub trait AssertionVerifier: Send + Sync {
     /// Returns the unverified contents of an assertion; `None` if no key could make it valid.
     ///
     /// No key could make it valid if it is not a JWT, if its `typ` is for something else, if its header has
-    /// one of `jwk`, `jku`, `x5u`, `x5c`, `crit`, `b64` and `zip`, or if a claim is missing or has a wrong
-    /// type.
+    /// one of `jwk`, `jku`, `x5u`, `x5c`, `crit`, `b64` and `zip`, if it has no `sub`, or if a claim has a
+    /// wrong type or a control character.
     ///
     /// No signature is checked, so that refusing such an assertion costs this service no more than it costs
     /// an unauthenticated caller.
-    fn read(&self, assertion: &str) -> Option<Unproved>;
+    fn read(&self, assertion: &str) -> Option<Unverified>;
 
     /// Returns whether `key_id` is the RFC 7638 thumbprint of the key.
     ///
     /// `key_id` is the `kid` of an assertion's header.
     fn is_named(&self, key: &PublicKey, key_id: &str) -> bool;
 
-    /// Returns the claims of an assertion that this key signed, by the key's own algorithm.
-    ///
-    /// `None` for any other assertion.
-    fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims>;
+    /// Returns whether this key signed the assertion, by the key's own algorithm, which the header names.
+    fn has_signed(&self, key: &PublicKey, assertion: &str) -> bool;
 }
 
 /// Unverified contents of an assertion, which determine the keys to try.
 #[derive(Clone, Debug)]
-pub struct Unproved {
+pub struct Unverified {
     /// `sub`; `None` if it does not have the form of an agent ID.
     pub client: Option<AgentId>,
     /// `alg` of the header.
     pub algorithm: String,
     /// `kid` of the header, if present.
     pub key_id: Option<String>,
-    /// The claims, unverified.
+    /// The claims.
     pub claims: AssertionClaims,
 }
 
-/// Claims that a client makes about itself.
-///
-/// Those that [`AssertionVerifier::verify`] returns have a verified signature; nothing else about them is
-/// checked.
+/// Claims that a client makes about itself. Nothing but their type is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssertionClaims {
-    /// `iss`.
-    pub issuer: String,
-    /// `sub`.
-    pub subject: String,
-    /// `aud`, as one string. A list of audiences is refused, even a list of one (RFC 9700, RFC 7523bis).
-    pub audience: String,
-    /// The SHA-256 of `jti`.
-    pub digest: [u8; 32],
-    /// `exp`.
-    pub expires_at: Timestamp,
+    /// `iss`, if present.
+    pub issuer: Option<String>,
+    /// `aud`, if it is one string. A list of audiences counts as absent, even a list of one (RFC 9700,
+    /// RFC 7523bis).
+    pub audience: Option<String>,
+    /// The SHA-256 of `jti`; `None` if it is absent or empty.
+    pub digest: Option<[u8; 32]>,
+    /// `exp`, if present.
+    pub expires_at: Option<Timestamp>,
     /// `nbf`, if present.
     pub not_before: Option<Timestamp>,
     /// `iat`, if present.

@@ -134,7 +134,7 @@ impl Clock for VirtualClock {
 }
 
 fn context() -> RequestContext {
-    RequestContext::new(Origin { address: None, user_agent: None })
+    RequestContext::new(String::new(), Origin { address: None, user_agent: None })
 }
 
 fn new_organization() -> NewOrganization {

@@ -323,6 +323,41 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     drop(open);
 }
 
+/// The line has what an operator needs to find the request, and no secret.
+#[tokio::test]
+async fn the_log_says_why_a_client_was_refused_under_the_id_of_the_request() {
+    let mut command = program(&["--port", "0", "--bcrypt-cost", "4", "--metrics-addr", "off"]);
+    let mut child = command.spawn().expect("it runs");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let reading = async {
+        let mut client = String::new();
+        while let Some(line) = out.next_line().await.expect("text") {
+            if let Some(id) = line.strip_prefix("client_id:") {
+                client = id.trim().to_owned();
+            } else if let Some((_, url)) = line.split_once("Explore the API: ") {
+                let request = reqwest::Client::new().post(url.replace("/docs", "/api/v1/token"));
+                let request = request.header("X-Request-Id", "asked-by-a-test");
+                let form = [("grant_type", "client_credentials")];
+                let answer = request.basic_auth(&client, Some("hunter2")).form(&form).send().await;
+                assert_eq!(answer.expect("an answer").status(), 401);
+                break;
+            }
+        }
+        while let Some(line) = log.next_line().await.expect("text") {
+            if line.contains("asked-by-a-test") {
+                return (client, line);
+            }
+        }
+        panic!("it ended")
+    };
+    let (client, line) = tokio::time::timeout(LONG, reading).await.expect("in time");
+    for part in ["INFO", "authentication failed", "reason=\"secret\"", &client, "address=127.0.0.1"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!line.contains("hunter2"), "{line}");
+}
+
 /// The contents that `cp` leaves for a moment, or a full disk permanently.
 #[tokio::test]
 async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {

@@ -17,6 +17,7 @@ mod organizations;
 mod own_stores;
 mod rate;
 mod readme;
+mod refusals;
 mod revocation;
 mod scenarios;
 mod scopes;

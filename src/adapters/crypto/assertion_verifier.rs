@@ -14,7 +14,7 @@ use super::keys::{KeyError, VerifyingKey, check_new_key};
 use domain::id::AgentId;
 use domain::jwk::PublicKey;
 use domain::time::Timestamp;
-use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
+use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unverified};
 
 /// Header parameters that carry or reference a key, or require an unsupported feature.
 const REFUSED_PARAMETERS: [&str; 7] = ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"];
@@ -54,7 +54,7 @@ impl AssertionVerifier for JwtAssertionVerifier {
         check_new_key(key).map_err(KeyError::what)
     }
 
-    fn read(&self, assertion: &str) -> Option<Unproved> {
+    fn read(&self, assertion: &str) -> Option<Unverified> {
         let header = json_part(assertion, 0)?;
         if REFUSED_PARAMETERS.iter().any(|name| header.contains_key(*name)) {
             return None;
@@ -67,12 +67,12 @@ impl AssertionVerifier for JwtAssertionVerifier {
         let text = |name: &str| header.get(name).and_then(Value::as_str).map(str::to_owned);
         let claims: JWTClaims<NoCustomClaims> =
             serde_json::from_value(Value::Object(json_part(assertion, 1)?)).ok()?;
-        let claims = understood(claims)?;
-        Some(Unproved {
-            client: AgentId::parse(&claims.subject),
+        let subject = claims.subject.clone()?;
+        Some(Unverified {
+            client: AgentId::parse(&subject),
             algorithm: text("alg")?,
             key_id: text("kid"),
-            claims,
+            claims: understood(claims)?,
         })
     }
 
@@ -80,41 +80,50 @@ impl AssertionVerifier for JwtAssertionVerifier {
         self.parsed(key).is_some_and(|parsed| parsed.id == key_id)
     }
 
-    fn verify(&self, assertion: &str, key: &PublicKey) -> Option<AssertionClaims> {
-        let read = self.read(assertion)?;
-        if !key.algorithm_names().contains(&&*read.algorithm) {
-            return None;
-        }
-        let (message, signature) = assertion.rsplit_once('.')?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        self.parsed(key)?.has_signed(message.as_bytes(), &signature).then_some(read.claims)
+    fn has_signed(&self, key: &PublicKey, assertion: &str) -> bool {
+        let names_algorithm = |header: Map<String, Value>| {
+            let named = header.get("alg").and_then(Value::as_str);
+            named.is_some_and(|named| key.algorithm_names().contains(&named))
+        };
+        let parts = assertion.rsplit_once('.');
+        let signed =
+            parts.and_then(|(message, signature)| Some((message, URL_SAFE_NO_PAD.decode(signature).ok()?)));
+        json_part(assertion, 0).is_some_and(names_algorithm)
+            && signed
+                .zip(self.parsed(key))
+                .is_some_and(|((message, signature), key)| key.has_signed(message.as_bytes(), &signature))
     }
 }
 
-/// Converts the claims; `None` if one is missing or has an unsupported form.
+/// Converts the claims; `None` if one has an unsupported value.
 fn understood(claims: JWTClaims<NoCustomClaims>) -> Option<AssertionClaims> {
-    let Audiences::AsString(audience) = claims.audiences? else { return None };
-    let instant = |seconds: UnixTimeStamp| {
-        Some(Timestamp::from_millis(0).plus_seconds(i64::try_from(seconds.as_secs()).ok()?))
+    let audience = claims.audiences.and_then(|audiences| match audiences {
+        Audiences::AsString(audience) => Some(audience),
+        Audiences::AsSet(_) => None,
+    });
+    let texts = [&claims.issuer, &claims.subject, &claims.jwt_id, &audience];
+    if texts.into_iter().flatten().any(|text| text.chars().any(char::is_control)) {
+        return None;
+    }
+    // A value that is present but malformed is not the same as an absent one.
+    let instant = |seconds: Option<UnixTimeStamp>| match seconds {
+        None => Some(None),
+        Some(seconds) => {
+            Some(Some(Timestamp::from_millis(0).plus_seconds(i64::try_from(seconds.as_secs()).ok()?)))
+        }
     };
-    let jti = claims.jwt_id.filter(|jti| !jti.is_empty())?;
-    let mut digest = [0; 32];
-    digest.copy_from_slice(digest::digest(&digest::SHA256, jti.as_bytes()).as_ref());
+    let digest = |jti: String| {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(digest::digest(&digest::SHA256, jti.as_bytes()).as_ref());
+        digest
+    };
     Some(AssertionClaims {
-        issuer: claims.issuer?,
-        subject: claims.subject?,
+        issuer: claims.issuer,
         audience,
-        digest,
-        expires_at: instant(claims.expires_at?)?,
-        // A value that is present but malformed is not the same as an absent one.
-        not_before: match claims.invalid_before {
-            Some(at) => Some(instant(at)?),
-            None => None,
-        },
-        issued_at: match claims.issued_at {
-            Some(at) => Some(instant(at)?),
-            None => None,
-        },
+        digest: claims.jwt_id.filter(|jti| !jti.is_empty()).map(digest),
+        expires_at: instant(claims.expires_at)?,
+        not_before: instant(claims.invalid_before)?,
+        issued_at: instant(claims.issued_at)?,
     })
 }
 

@@ -91,7 +91,7 @@ impl HttpApi {
 
         let route = self.routes.of_path(&path);
         // At `info`, writing the span down would cost a tenth of what the cheapest request costs.
-        let span = debug_span!("request", request_id = context.id, %method, path = route.template);
+        let span = debug_span!("request", request_id = context.request.id, %method, path = route.template);
 
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
@@ -117,7 +117,7 @@ impl HttpApi {
         }
         let (status, took) = (response.status(), began.elapsed());
         route.metrics.answered(status, took);
-        tracing::debug!(request_id = context.id, %method, path, status = status.as_u16(), ?took, "answered");
+        tracing::debug!(request_id = context.request.id, %method, path, status = status.as_u16(), ?took, "answered");
         response
     }
 
@@ -243,13 +243,13 @@ impl HttpApi {
 
     fn write_error(&self, error: &ApiError, context: &HttpContext) -> Response {
         if let Some(cause) = &error.cause {
-            self.failures.record(&context.id, error.status, cause);
+            self.failures.record(&context.request.id, error.status, cause);
         }
-        error.to_response(&context.id)
+        error.to_response(&context.request.id)
     }
 
     fn add_headers(path: &str, context: &HttpContext, headers: &mut HeaderMap) {
-        if let Ok(id) = HeaderValue::from_str(&context.id) {
+        if let Ok(id) = HeaderValue::from_str(&context.request.id) {
             headers.insert("x-request-id", id);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -10,6 +10,7 @@ use super::{
     SEVERAL_METHODS, claimed, claimed_by,
 };
 use crate::Ports;
+use crate::auth_failures::AuthFailureReason;
 use crate::request_context::RequestContext;
 use domain::id::AgentId;
 use domain::secret::ClientSecret;
@@ -61,11 +62,16 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
     ) -> Result<AuthenticatedClient, MethodError> {
         let (client, secret) = read(presented).map_err(MethodError::Malformed)?;
         let (Some(id), Some(secret)) = (client, secret) else {
-            return Err(MethodError::Invalid(claimed(&*self.store, client).await?));
+            let claimed = claimed(&*self.store, client).await?;
+            let reason = match claimed {
+                None => AuthFailureReason::UnknownClient,
+                Some(_) => AuthFailureReason::Secret,
+            };
+            return Err(MethodError::Invalid(claimed, reason));
         };
         let fingerprint = secret.fingerprint();
         let Some(known) = self.store.find_client(id, PresentedKind::Secret(fingerprint)).await? else {
-            return Err(MethodError::Invalid(None));
+            return Err(MethodError::Invalid(None, AuthFailureReason::UnknownClient));
         };
         let now = self.clock.now();
         let candidate = known
@@ -85,7 +91,13 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
                 method: self.audit_name(),
             });
         }
-        Err(MethodError::Invalid(Some(claimed_by(&known))))
+        let reason = match known.candidates.first() {
+            Some(credential) if credential.revoked_at.is_some() => AuthFailureReason::Revoked,
+            // The fingerprint is that of a secret whose time is over.
+            Some(_) if candidate.is_none() => AuthFailureReason::Expired,
+            _ => AuthFailureReason::Secret,
+        };
+        Err(MethodError::Invalid(Some(claimed_by(&known)), reason))
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::auth_failures::{AuthFailures, ClaimedClient};
+use super::auth_failures::{AuthFailure, AuthFailureReason, AuthFailures, ClaimedClient};
 use super::caller::Caller;
 use super::request_context::{AdmissionError, RequestContext};
 use super::{Ports, Settings};
@@ -136,7 +136,9 @@ pub struct AuthenticatedClient {
 /// Reason why an authenticator does not authenticate a client.
 pub enum MethodError {
     /// The credentials are not those of the client. The failure is recorded under the claimed client.
-    Invalid(Option<ClaimedClient>),
+    Invalid(Option<ClaimedClient>, AuthFailureReason),
+    /// The credentials are those of the client, but a rule forbids their use; the text says which rule.
+    Forbidden(ClaimedClient, AuthFailureReason, String),
     /// The request is malformed; the text says how.
     Malformed(&'static str),
     /// The credentials could not be checked.
@@ -195,8 +197,14 @@ impl ClientAuth {
         };
         match authenticator.authenticate(context, presented).await {
             Ok(client) => Ok(client),
-            Err(MethodError::Invalid(claimed)) => {
-                Err(self.refused(context, claimed, authenticator.audit_name()).await)
+            Err(MethodError::Invalid(claimed, reason)) => {
+                let failure = AuthFailure { method: authenticator.audit_name(), claimed, reason };
+                Err(self.refused(context, &failure, ClientAuthError::InvalidClient).await)
+            }
+            Err(MethodError::Forbidden(client, reason, rule)) => {
+                let failure =
+                    AuthFailure { method: authenticator.audit_name(), claimed: Some(client), reason };
+                Err(self.refused(context, &failure, ClientAuthError::Forbidden(rule)).await)
             }
             Err(MethodError::Malformed(description)) => Err(self.malformed(context, description).await),
             Err(MethodError::Failed(error)) => Err(error),
@@ -260,7 +268,10 @@ impl ClientAuth {
         context: &RequestContext,
         client: &AuthenticatedClient,
     ) -> ClientAuthError {
-        self.refused(context, Some(client.claimed()), client.method).await
+        let claimed = Some(client.claimed());
+        let failure = AuthFailure { method: client.method, claimed, reason: AuthFailureReason::Replayed };
+        let rule = "the assertion's jti was used before; make a new assertion for each request";
+        self.refused(context, &failure, ClientAuthError::Forbidden(rule.to_owned())).await
     }
 
     /// Counts the request against the rate limit of the authenticated client.
@@ -277,11 +288,11 @@ impl ClientAuth {
     async fn refused(
         &self,
         context: &RequestContext,
-        claimed: Option<ClaimedClient>,
-        how: &'static str,
+        failure: &AuthFailure,
+        error: ClientAuthError,
     ) -> ClientAuthError {
-        match self.auth_failures.record(context, claimed, how).await {
-            Ok(()) => ClientAuthError::InvalidClient,
+        match self.auth_failures.record(context, failure).await {
+            Ok(()) => error,
             Err(failure) => failure.into(),
         }
     }
@@ -324,6 +335,9 @@ pub enum ClientAuthError {
     /// The client could not be authenticated.
     #[error("client authentication failed")]
     InvalidClient,
+    /// The credentials are those of the client, but a rule forbids their use; the text says which rule.
+    #[error("{0}")]
+    Forbidden(String),
     /// The request has no credentials of exactly one method; the text says what is wrong.
     #[error("{0}")]
     Malformed(&'static str),

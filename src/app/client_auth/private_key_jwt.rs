@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{
     AuthenticatedClient, ClientAuthenticator, MethodError, PresentedCredentials, claimed, claimed_by,
 };
-use crate::auth_failures::AuthFailures;
+use crate::auth_failures::{AuthFailureReason, AuthFailures};
 use crate::request_context::RequestContext;
 use crate::{Ports, Settings};
 use domain::client::RegisteredClient;
@@ -15,7 +15,7 @@ use domain::credential::{Credential, CredentialKind};
 use domain::id::AgentId;
 use domain::jwk::PublicKey;
 use domain::time::Timestamp;
-use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unproved};
+use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unverified};
 use ports::clock::Clock;
 use ports::credential_store::{CredentialStore, PresentedKind};
 use ports::token_store::SpentAssertion;
@@ -31,7 +31,7 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 const MAX_ASSERTION_BYTES: usize = 8 * 1024;
 /// Maximum time until an assertion's expiry, in seconds.
 const MAX_ASSERTION_AHEAD_SECONDS: i64 = 3_600;
-/// Maximum signature checks for a client whose address has failed too often.
+/// Maximum signature checks for claims that are refused in any case, and for an address that has failed too often.
 const FREE_SIGNATURES: usize = 2;
 /// Maximum time that a client's clock may be ahead of this service's, in seconds.
 const CLOCK_SKEW_SECONDS: i64 = 10;
@@ -73,42 +73,44 @@ impl ClientAuthenticator for PrivateKeyJwt {
         };
         let client = presented.client_id();
         let read = (assertion.len() <= MAX_ASSERTION_BYTES).then(|| self.verifier.read(assertion)).flatten();
-        let claimant = read
-            .as_ref()
-            .and_then(|read| read.client)
-            .filter(|claimed| client.is_none_or(|named| named == *claimed));
-        let (Some(read), Some(id)) = (read, claimant) else {
-            return Err(MethodError::Invalid(claimed(&*self.store, client).await?));
+        let claimant = read.as_ref().and_then(|read| read.client);
+        let (Some(read), Some(id)) = (read, claimant.filter(|id| client.is_none_or(|named| named == *id)))
+        else {
+            return Err(MethodError::Invalid(
+                claimed(&*self.store, client).await?,
+                AuthFailureReason::Format,
+            ));
+        };
+        let Some(known) = self.store.find_client(id, PresentedKind::Key).await? else {
+            return Err(MethodError::Invalid(None, AuthFailureReason::UnknownClient));
         };
         let now = self.clock.now();
-        // Checked first, so that claims that no signature could make acceptable cost no signature check.
-        if !self.accepts(&read.claims, id, now) {
-            return Err(MethodError::Invalid(claimed(&*self.store, Some(id)).await?));
-        }
-        let Some(known) = self.store.find_client(id, PresentedKind::Key).await? else {
-            return Err(MethodError::Invalid(None));
+        let claims = self.spent(&read.claims, known.agent.id, now);
+        // A few signatures are checked for claims that are refused in any case, so that the response can name the rule.
+        let at_most = match (&claims, self.auth_failures.is_exhausted(context)) {
+            (Ok(_), false) => usize::MAX,
+            (Ok(_), true) | (Err(_), false) => FREE_SIGNATURES,
+            (Err(_), true) => 0,
         };
-        for (place, (credential, key)) in self.keys_to_try(&known, &read, now).into_iter().enumerate() {
-            // If `kid` names none of the keys, all are tried, or only the first few if the address has failed too
-            // often.
-            if place == FREE_SIGNATURES && self.auth_failures.is_exhausted(context) {
-                break;
-            }
-            let Some(claims) = self.verifier.verify(assertion, key) else { continue };
-            if !self.accepts(&claims, id, now) {
-                break;
-            }
-            return Ok(AuthenticatedClient {
+        let keys = self.keys_to_try(&known, &read, now);
+        let keys = keys.map_err(|reason| MethodError::Invalid(Some(claimed_by(&known)), reason))?;
+        let mut tried = keys.iter().take(at_most);
+        match (tried.find(|(_, key)| self.verifier.has_signed(key, assertion)), claims) {
+            (Some((credential, _)), Ok(assertion)) => Ok(AuthenticatedClient {
                 credential: credential.id,
                 secret: None,
                 last_used_at: credential.last_used_at,
                 agent: known.agent.clone(),
                 organization: known.organization.clone(),
-                assertion: Some(SpentAssertion { digest: claims.digest, until: claims.expires_at }),
+                assertion: Some(assertion),
                 method: AUDIT_NAME,
-            });
+            }),
+            (Some(_), Err((reason, rule))) => Err(MethodError::Forbidden(claimed_by(&known), reason, rule)),
+            (None, Err((reason, _))) if keys.len() > at_most => {
+                Err(MethodError::Invalid(Some(claimed_by(&known)), reason))
+            }
+            (None, _) => Err(MethodError::Invalid(Some(claimed_by(&known)), AuthFailureReason::Signature)),
         }
-        Err(MethodError::Invalid(Some(claimed_by(&known))))
     }
 }
 
@@ -123,47 +125,82 @@ impl PrivateKeyJwt {
         }
     }
 
-    /// Returns the client's valid keys for the assertion's algorithm, in the order to try them.
+    /// Returns the client's valid keys for the assertion's algorithm, in the order to try them; at least one.
     ///
     /// If the `kid` names one of them, only that key is returned; otherwise all, most recently used first.
     fn keys_to_try<'a>(
         &self,
         client: &'a RegisteredClient,
-        read: &Unproved,
+        read: &Unverified,
         now: Timestamp,
-    ) -> Vec<(&'a Credential, &'a PublicKey)> {
-        let mut keys: Vec<_> = client
-            .candidates
-            .iter()
-            .filter(|credential| credential.is_live(now))
-            .filter_map(|credential| match &credential.kind {
-                CredentialKind::Key(key) if key.algorithm_names().contains(&&*read.algorithm) => {
-                    Some((&**credential, key))
-                }
-                _ => None,
-            })
-            .collect();
+    ) -> Result<Vec<(&'a Credential, &'a PublicKey)>, AuthFailureReason> {
+        let keys = client.candidates.iter().filter_map(|credential| match &credential.kind {
+            CredentialKind::Key(key) => Some((&**credential, key)),
+            CredentialKind::Secret { .. } => None,
+        });
+        let mut keys: Vec<_> = keys.filter(|(credential, _)| credential.revoked_at.is_none()).collect();
         if let Some(key_id) = &read.key_id
             && let Some(named) = keys.iter().position(|(_, key)| self.verifier.is_named(key, key_id))
         {
-            return vec![keys.swap_remove(named)];
+            keys = vec![keys.swap_remove(named)];
+        }
+        if keys.is_empty() {
+            return Err(AuthFailureReason::UnknownKey);
+        }
+        keys.retain(|(credential, _)| credential.is_live(now));
+        if keys.is_empty() {
+            return Err(AuthFailureReason::Expired);
+        }
+        keys.retain(|(_, key)| key.algorithm_names().contains(&&*read.algorithm));
+        if keys.is_empty() {
+            return Err(AuthFailureReason::Algorithm);
         }
         keys.sort_by_key(|(credential, _)| std::cmp::Reverse(credential.last_used_at));
-        keys
+        Ok(keys)
     }
 
-    /// Checks an assertion's claims by the rules of RFC 7523 section 3 and RFC 9700.
-    fn accepts(&self, claims: &AssertionClaims, client: AgentId, now: Timestamp) -> bool {
-        let id = client.to_string();
+    /// Checks an assertion's claims by the rules of RFC 7523 section 3 and RFC 9700, and returns what is spent with it.
+    ///
+    /// Returns the first rule that does not hold.
+    fn spent(
+        &self,
+        claims: &AssertionClaims,
+        client: AgentId,
+        now: Timestamp,
+    ) -> Result<SpentAssertion, (AuthFailureReason, String)> {
+        use AuthFailureReason as R;
+        let refuse = |reason, rule: &str| Err((reason, format!("the assertion's {rule}")));
+        if claims.issuer.as_deref() != Some(&*client.to_string()) {
+            return refuse(R::Issuer, "iss must be the client_id, as its sub is");
+        }
+        let audience = claims.audience.as_deref();
+        if audience != Some(&*self.settings.issuer)
+            && (audience.is_none() || audience != self.settings.token_endpoint_audience.as_deref())
+        {
+            return refuse(R::Audience, &format!("aud must be {}, as one string", self.settings.issuer));
+        }
+        let Some(until) = claims.expires_at else {
+            return refuse(R::Lifetime, "exp is missing");
+        };
+        if until <= now {
+            return refuse(R::Expired, "exp has passed; check the clock");
+        }
+        if until > now.plus_seconds(MAX_ASSERTION_AHEAD_SECONDS) {
+            return refuse(
+                R::Lifetime,
+                &format!("exp must be at most {MAX_ASSERTION_AHEAD_SECONDS} s ahead"),
+            );
+        }
         let latest = now.plus_seconds(CLOCK_SKEW_SECONDS);
-        let audience_holds = claims.audience == *self.settings.issuer
-            || self.settings.token_endpoint_audience.as_deref() == Some(claims.audience.as_str());
-        claims.issuer == id
-            && claims.subject == id
-            && audience_holds
-            && claims.expires_at > now
-            && claims.expires_at <= now.plus_seconds(MAX_ASSERTION_AHEAD_SECONDS)
-            && claims.not_before.is_none_or(|at| at <= latest)
-            && claims.issued_at.is_none_or(|at| at <= latest)
+        if claims.not_before.is_some_and(|at| at > latest) || claims.issued_at.is_some_and(|at| at > latest) {
+            return refuse(
+                R::NotBefore,
+                &format!("nbf and iat must be at most {CLOCK_SKEW_SECONDS} s ahead; check the clock"),
+            );
+        }
+        match claims.digest {
+            Some(digest) => Ok(SpentAssertion { digest, until }),
+            None => refuse(R::Jti, "jti is missing"),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Per-request context: request ID, origin and time of arrival.
+//! Per-request context, as the transport knows it.
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -17,8 +17,6 @@ use domain::time::Timestamp;
 
 /// Facts about a request that are known before any of it is checked.
 pub struct HttpContext {
-    /// The request ID.
-    pub id: String,
     /// The context that the use cases receive.
     pub request: Arc<RequestContext>,
     /// The time at which the request arrived.
@@ -44,8 +42,7 @@ impl HttpContext {
         };
         let id = given_id(headers).unwrap_or_else(|| app.new_request_id());
         Self {
-            id,
-            request: Arc::new(RequestContext::new(origin)),
+            request: Arc::new(RequestContext::new(id, origin)),
             received_at: app.now(),
             app: app.clone(),
             shutdown: shutdown.clone(),

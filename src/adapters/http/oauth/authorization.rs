@@ -313,7 +313,9 @@ impl From<ClientAuthError> for ApiError {
         use ClientAuthError as E;
         let message = error.to_string();
         match error {
-            E::InvalidClient => Self::oauth(StatusCode::UNAUTHORIZED, "invalid_client", message),
+            E::InvalidClient | E::Forbidden(_) => {
+                Self::oauth(StatusCode::UNAUTHORIZED, "invalid_client", message)
+            }
             E::Malformed(description) => Self::invalid_request(description),
             E::Suspended => Self::oauth(StatusCode::BAD_REQUEST, "unauthorized_client", message),
             E::RateLimited => rate_limited().with_oauth_error(TEMPORARILY_UNAVAILABLE),

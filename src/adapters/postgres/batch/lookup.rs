@@ -49,10 +49,10 @@ JOIN agents a ON a.agent_id = asked.agent_id
 JOIN organizations o ON o.organization_id = a.organization_id
 LEFT JOIN LATERAL (
     SELECT * FROM credentials WHERE agent_id = asked.agent_id AND fingerprint = asked.fingerprint
-        AND fingerprint IS NOT NULL AND revoked_at IS NULL
+        AND fingerprint IS NOT NULL
     UNION ALL
     SELECT * FROM credentials WHERE agent_id = asked.agent_id AND previous_fingerprint = asked.fingerprint
-        AND previous_fingerprint IS NOT NULL AND revoked_at IS NULL
+        AND previous_fingerprint IS NOT NULL
     UNION ALL
     SELECT * FROM credentials WHERE agent_id = asked.agent_id AND asked.fingerprint IS NULL
         AND public_key IS NOT NULL AND revoked_at IS NULL

@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 9] = [
+const MIGRATIONS: [(&str, &str); 10] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(&str, &str); 9] = [
     ("V0007__audit_retention", include_str!("../../../../migrations/0007_audit_retention.sql")),
     ("V0008__least_power", include_str!("../../../../migrations/0008_least_power.sql")),
     ("V0009__outbox_topics", include_str!("../../../../migrations/0009_outbox_topics.sql")),
+    ("V0010__revoked_secrets", include_str!("../../../../migrations/0010_revoked_secrets.sql")),
 ];
 
 /// Latest schema version that this program knows.
