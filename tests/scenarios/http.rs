@@ -28,6 +28,7 @@ scenarios!(stateless [
     a_method_that_a_path_does_not_take_is_told_those_that_it_does,
     a_request_id_is_taken_if_it_is_harmless_and_made_if_not,
     scripts_of_named_origins_may_call_and_of_no_others,
+    scripts_of_any_origin_may_read_the_public_metadata_and_nothing_else,
 ]);
 
 /// Sends a request on a separate connection, and returns everything received.
@@ -306,10 +307,48 @@ async fn scripts_of_named_origins_may_call_and_of_no_others(wiring: Wiring) {
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{origin}");
         assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
     }
+    let headers = allowed.headers()["access-control-allow-headers"].to_str().expect("text");
+    for name in ["authorization", "content-type", "dpop", "mcp-protocol-version", "x-request-id"] {
+        assert!(headers.split(", ").any(|allowed| allowed == name), "{name}: {headers}");
+    }
     let closed = TestServer::start(wiring).await;
     let answer =
         closed.send(closed.request(Method::GET, "/health").header("origin", "https://ok.example")).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+/// A script needs them before it can know any origin's agreement, and they have no secret.
+async fn scripts_of_any_origin_may_read_the_public_metadata_and_nothing_else(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    for path in [
+        "/.well-known/jwks.json",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/.well-known/oauth-protected-resource",
+    ] {
+        for origin in ["https://any.example", "null"] {
+            let answer = server.send(server.request(Method::GET, path).header("origin", origin)).await;
+            assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+            let preflight = server
+                .request(Method::OPTIONS, path)
+                .header("origin", origin)
+                .header("access-control-request-method", "GET")
+                .header("access-control-request-headers", "mcp-protocol-version");
+            let answer = server.send(preflight).await;
+            assert_eq!(answer.status, StatusCode::NO_CONTENT, "{path}");
+            assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+            assert!(
+                answer.header("access-control-allow-headers").is_some_and(|names| names.contains("mcp-"))
+            );
+        }
+        let answer = server.send(server.request(Method::GET, path)).await;
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{path}");
+    }
+    for path in ["/health", "/openapi.json", "/api/v1/agents", "/.well-known", "/x/.well-known/jwks.json"] {
+        let answer =
+            server.send(server.request(Method::GET, path).header("origin", "https://any.example")).await;
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{path}");
+    }
 }
 
 /// Refusals are delayed to a multiple of 5 ms.

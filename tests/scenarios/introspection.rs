@@ -1,6 +1,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 use testing::{Answer, TestServer, Wiring};
 
@@ -10,6 +10,7 @@ scenarios!(every_wiring [
     a_living_token_says_all_that_rfc_7662_names,
     what_is_no_living_token_is_exactly_inactive,
     a_client_may_authenticate_instead_of_bringing_a_token,
+    a_client_without_a_token_is_refused_in_oauths_form,
     introspections_are_one_event_a_caller_subject_and_minute,
 ]);
 
@@ -90,11 +91,46 @@ async fn a_client_may_authenticate_instead_of_bringing_a_token(wiring: Wiring) {
     let answer = server.send(wrong).await;
     answer.assert_error(401, "invalid_client");
     assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Basic ")));
-    let nobody = server.send(request().form(&[("token", &token)])).await;
-    nobody.assert_error(401, "UNAUTHORIZED");
-    assert_eq!(nobody.header("www-authenticate"), Some("Bearer"));
     let without_scope = request().basic_auth(&other.id, Some(&other.secret)).form(&[("token", &token)]);
     server.send(without_scope).await.assert_error(403, "FORBIDDEN");
+}
+
+/// OAuth libraries read `error` and `error_description`, and one that sent no token is asked for none.
+async fn a_client_without_a_token_is_refused_in_oauths_form(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let limits = json!({ "limits": { "requestsPerMinute": 2 } });
+    let organization = server.organization(&admin, limits).await;
+    for path in ["/api/v1/token/introspect", "/api/v1/token/revoke"] {
+        let request = || server.request(Method::POST, path);
+        let refused = async |request: RequestBuilder, status: u16, error: &str| {
+            let answer = server.send(request).await;
+            let body = answer.json();
+            assert_eq!((answer.status.as_u16(), &body["error"]), (status, &json!(error)), "{path}: {body}");
+            assert!(body["error_description"].is_string(), "{path}: {body}");
+            let challenge = answer.header("www-authenticate").unwrap_or_default();
+            assert!(!challenge.contains("Bearer"), "{path}: {challenge}");
+            assert_eq!(status == 401, challenge.starts_with("Basic "), "{path}: {challenge}");
+        };
+        let token = [("token", admin.as_str())];
+        refused(request().form(&token), 401, "invalid_client").await;
+        refused(request().header("authorization", "Digest x").form(&token), 401, "invalid_client").await;
+        refused(request().basic_auth("x", Some("y")).form(&token), 401, "invalid_client").await;
+        let client = server.client(&admin, None, &["files:read"]).await;
+        let authenticated = || request().basic_auth(&client.id, Some(&client.secret));
+        refused(authenticated().form(&[("x", "y")]), 400, "invalid_request").await;
+        refused(authenticated().form(&token), 403, "insufficient_scope").await;
+        let limited = server.client(&admin, Some(&organization), &["files:read"]).await;
+        for _ in 0..2 {
+            server.send(request().basic_auth(&limited.id, Some(&limited.secret)).form(&token)).await;
+        }
+        let once_more = request().basic_auth(&limited.id, Some(&limited.secret)).form(&token);
+        refused(once_more, 429, "temporarily_unavailable").await;
+
+        let by_token = server.send(request().bearer_auth("x").form(&token)).await;
+        by_token.assert_error(401, "UNAUTHORIZED");
+        assert_eq!(by_token.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+    }
 }
 
 async fn introspections_are_one_event_a_caller_subject_and_minute(wiring: Wiring) {

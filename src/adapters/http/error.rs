@@ -281,6 +281,17 @@ pub fn rate_limited() -> ApiError {
 pub const TEMPORARILY_UNAVAILABLE: &str = "temporarily_unavailable";
 
 impl ApiError {
+    /// Converts the error for a client that authenticated itself: with OAuth's `error`, and without a challenge for
+    /// tokens.
+    pub fn for_client(self) -> Self {
+        let error = match &self.body {
+            ErrorBody::Api { code: Code::Forbidden, .. } => "insufficient_scope",
+            ErrorBody::Api { code: Code::RateLimitExceeded, .. } => TEMPORARILY_UNAVAILABLE,
+            _ => "server_error",
+        };
+        Self { challenge: None, ..self.into_oauth().with_oauth_error(error) }
+    }
+
     /// Converts temporary failures and form errors to OAuth's format; returns other errors unchanged.
     pub fn into_oauth(self) -> Self {
         let oauth = |error, description| ErrorBody::OAuth { error, description };

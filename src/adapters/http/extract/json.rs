@@ -34,7 +34,7 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        media::check(request.headers(), MEDIA_TYPE)
+        media::check(request.headers(), MEDIA_TYPE, media::Charset::Utf8)
             .map_err(|message| ApiError::new(Code::UnsupportedMediaType, message))?;
         let bytes =
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;

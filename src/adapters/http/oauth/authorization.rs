@@ -179,7 +179,11 @@ impl EitherAuthorization {
                 }
             }
             Authorization::None | Authorization::Other if !has_credentials => {
-                Ok(app.bearer.authenticate(request, None).await?)
+                app.auth_failures.count(request).await.map_err(ClientAuthError::from)?;
+                let description =
+                    "authenticate as a client, as at the token endpoint, or send a bearer token";
+                Err(ApiError::oauth(StatusCode::UNAUTHORIZED, "invalid_client", description)
+                    .with_basic_challenge())
             }
             authorization => {
                 let caller = app.clients.authenticate_caller(request, &presented).await;
@@ -191,6 +195,18 @@ impl EitherAuthorization {
                     }
                 })
             }
+        }
+    }
+}
+
+impl EitherAuthorization {
+    /// Returns the error as the caller understands it: for one that sent no token, in OAuth's format and without a
+    /// challenge for tokens.
+    pub fn explain(&self, error: impl Into<ApiError>) -> ApiError {
+        let error = error.into();
+        match &self.0 {
+            Authorization::Bearer(_) => error,
+            _ => error.for_client(),
         }
     }
 }

@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::error::ApiError;
 use crate::extract::context::HttpContext;
-use crate::extract::{Field as _, decode, described, media};
+use crate::extract::media::{self, Charset};
+use crate::extract::{Field as _, decode, described};
 use app::App;
 use app::client_auth::ClientAuthError;
 
@@ -200,12 +201,12 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
 
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// Checks that the body is a form in UTF-8, and that the URI has no parameters (RFC 6749 section 2.3.1).
+/// Checks that the body is a form, and that the URI has no parameters (RFC 6749 section 2.3.1).
 fn check_request(request: &Request) -> Result<(), String> {
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
         return Err("parameters belong in the body, not in the URI".to_owned());
     }
-    media::check(request.headers(), MEDIA_TYPE)
+    media::check(request.headers(), MEDIA_TYPE, Charset::Any)
 }
 
 #[cfg(test)]

@@ -24,12 +24,13 @@ impl IntrospectionApi {
     async fn introspect(
         &self,
         ctx: Ctx,
-        #[oai(scope = "Scope::TOKENS_READ")] caller: EitherAuthorization,
+        #[oai(scope = "Scope::TOKENS_READ")] authorization: EitherAuthorization,
         form: Form<IntrospectionForm>,
     ) -> Result<Json<IntrospectionBody>, ApiError> {
-        let caller = caller.authenticate(&ctx, &form).await?;
+        let caller = authorization.authenticate(&ctx, &form).await?;
         let token = form.get("token").ok_or_else(|| ApiError::invalid_request("token is missing"))?;
-        let active = ctx.app.introspection.introspect(&caller, token).await?;
+        let active = ctx.app.introspection.introspect(&caller, token).await;
+        let active = active.map_err(|error| authorization.explain(error))?;
         Ok(Json(active.map_or_else(IntrospectionBody::inactive, |token| (&token).into())))
     }
 }

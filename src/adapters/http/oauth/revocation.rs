@@ -23,13 +23,13 @@ impl RevocationApi {
     async fn revoke(
         &self,
         ctx: Ctx,
-        caller: EitherAuthorization,
+        authorization: EitherAuthorization,
         form: Form<RevocationForm>,
     ) -> Result<RevokeResponse, ApiError> {
-        let caller = caller.authenticate(&ctx, &form).await?;
+        let caller = authorization.authenticate(&ctx, &form).await?;
         let token = form.get("token").ok_or_else(|| ApiError::invalid_request("token is missing"))?;
-        ctx.app.revocation.revoke(&caller, token).await?;
-        Ok(RevokeResponse::Ok)
+        let revoked = ctx.app.revocation.revoke(&caller, token).await;
+        revoked.map(|()| RevokeResponse::Ok).map_err(|error| authorization.explain(error))
     }
 }
 
