@@ -12,11 +12,13 @@ use domain::agent::{
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::{AgentId, OrganizationId};
 use domain::page::{Page, PageRequest};
+use domain::resource_indicator::ResourceIndicator;
 use domain::scope::{ManagementScope, Scopes};
 use domain::time::Timestamp;
 use ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use ports::clock::Clock;
 use ports::ids::Ids;
+use ports::organization_store::OrganizationStore;
 use ports::store_error::StoreError;
 use ports::write::{CallerRevoked, Write};
 
@@ -29,6 +31,7 @@ pub(super) const REVOCATION_ATTEMPTS: usize = 16;
 #[derive(Clone)]
 pub struct Agents {
     store: Arc<dyn AgentStore>,
+    organizations: Arc<dyn OrganizationStore>,
     events: Events,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
@@ -49,6 +52,8 @@ pub struct NewAgent {
     pub capabilities: Scopes,
     /// Team or person responsible for the agent.
     pub owner: Owner,
+    /// Audience of its tokens if none is requested; one of the organization's resources.
+    pub default_resource: Option<ResourceIndicator>,
     /// Environment that the agent runs in.
     pub deployment_env: DeploymentEnv,
 }
@@ -57,6 +62,7 @@ impl Agents {
     pub(super) fn new(ports: &Ports) -> Self {
         Self {
             store: ports.stores.agents.clone(),
+            organizations: ports.stores.organizations.clone(),
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
             clock: ports.clock.clone(),
@@ -64,7 +70,7 @@ impl Agents {
     }
 
     /// Registers an agent.
-    pub async fn register(&self, caller: &Caller, new: NewAgent) -> Result<Agent, AgentsError> {
+    pub async fn register(&self, caller: &Caller, mut new: NewAgent) -> Result<Agent, AgentsError> {
         caller.require(ManagementScope::AgentsWrite)?;
         if new.organization.is_some() {
             caller.require(ManagementScope::AdminOrgs)?;
@@ -72,6 +78,9 @@ impl Agents {
         caller.ensure_may_manage(new.capabilities.management())?;
 
         let organization = new.organization.unwrap_or(caller.agent.organization);
+        if let Some(asked) = &new.default_resource {
+            new.default_resource = Some(self.listed(caller, organization, asked).await?);
+        }
         let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
         let details = caller.event(AuditAction::AgentCreated, agent.id, Metadata::default());
         let event = self.events.success(details, agent.created_at);
@@ -113,8 +122,13 @@ impl Agents {
         &self,
         caller: &Caller,
         id: AgentId,
-        change: AgentChange,
+        mut change: AgentChange,
     ) -> Result<Agent, AgentsError> {
+        caller.require(ManagementScope::AgentsWrite)?;
+        if let Some(Some(asked)) = &change.default_resource {
+            let organization = self.lookup(caller, id).await?.organization;
+            change.default_resource = Some(Some(self.listed(caller, organization, asked).await?));
+        }
         let attempts = if change.is_active == Some(false) { REVOCATION_ATTEMPTS } else { 1 };
         self.update(caller, id, attempts, |before, at| {
             let after = before.changed(change.clone(), at)?;
@@ -192,6 +206,7 @@ impl Agents {
             ("version", before.version != after.version),
             ("capabilities", before.capabilities != after.capabilities),
             ("owner", before.owner != after.owner),
+            ("defaultResource", before.default_resource != after.default_resource),
             ("deploymentEnv", before.deployment_env != after.deployment_env),
         ];
         let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
@@ -214,6 +229,23 @@ impl Agents {
             .collect()
     }
 
+    /// Returns a resource as the organization lists it.
+    ///
+    /// The organization may drop it at any time; the agent then gets no token until it requests another.
+    async fn listed(
+        &self,
+        caller: &Caller,
+        organization: OrganizationId,
+        asked: &ResourceIndicator,
+    ) -> Result<ResourceIndicator, AgentsError> {
+        let organization = self
+            .organizations
+            .find(caller.tenancy(), organization)
+            .await?
+            .ok_or(AgentsError::NoSuchOrganization)?;
+        organization.resource(asked.as_str()).cloned().ok_or(AgentsError::UnlistedResource)
+    }
+
     async fn lookup(&self, caller: &Caller, id: AgentId) -> Result<Arc<Agent>, AgentsError> {
         self.store.find(caller.tenancy(), id).await?.ok_or(AgentsError::NoSuchAgent)
     }
@@ -230,6 +262,7 @@ impl NewAgent {
             version: self.version,
             capabilities: self.capabilities,
             owner: self.owner,
+            default_resource: self.default_resource,
             deployment_env: self.deployment_env,
             status: AgentStatus::Active,
             created_at: at,
@@ -252,6 +285,9 @@ pub enum AgentsError {
     /// No organization has this ID within the caller's tenancy.
     #[error("no such organization")]
     NoSuchOrganization,
+    /// The default resource is not one of the organization's resources.
+    #[error("must be one of the organization's resources")]
+    UnlistedResource,
     /// The email address is already used in this organization, perhaps by a decommissioned agent.
     #[error("the email address is already used in this organization, possibly by a decommissioned agent")]
     EmailTaken,

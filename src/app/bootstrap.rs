@@ -151,6 +151,7 @@ impl Bootstrap {
             version: Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo demands SemVer"),
             capabilities: Scopes::capabilities(&capabilities).expect("the six are well formed"),
             owner: Owner::parse("operator").expect("a constant of the right form"),
+            default_resource: None,
             deployment_env: DeploymentEnv::Production,
         };
         let agent = new.into_agent(id, organization.id, at);

@@ -8,9 +8,10 @@ use super::events::Events;
 use super::ports::Ports;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::OrganizationId;
-use domain::organization::{Name, Organization, OrganizationChange, OrganizationStatus, ResourceUri, Slug};
+use domain::organization::{Name, Organization, OrganizationChange, OrganizationStatus, Slug};
 use domain::page::{Page, PageRequest};
 use domain::plan::{LimitOverrides, Plan};
+use domain::resource_indicator::ResourceIndicator;
 use domain::scope::ManagementScope;
 use domain::time::Timestamp;
 use ports::clock::Clock;
@@ -38,7 +39,7 @@ pub struct NewOrganization {
     /// Plan that sets the limits.
     pub plan: Plan,
     /// Resource servers that its agents may request tokens for (RFC 8707).
-    pub resources: Vec<ResourceUri>,
+    pub resources: Vec<ResourceIndicator>,
     /// Limits that differ from the plan's.
     pub overrides: LimitOverrides,
 }

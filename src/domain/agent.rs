@@ -5,6 +5,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::generation::generation_after;
 use super::id::{AgentId, OrganizationId};
+use super::resource_indicator::ResourceIndicator;
 use super::scope::{ManagementScope, Scopes};
 use super::time::Timestamp;
 
@@ -32,6 +33,8 @@ pub struct Agent {
     pub capabilities: Scopes,
     /// Team or person responsible for the agent.
     pub owner: Owner,
+    /// Audience of its tokens if none is requested, one of its organization's resources; `None` for the issuer.
+    pub default_resource: Option<ResourceIndicator>,
     /// Environment in which the agent runs.
     pub deployment_env: DeploymentEnv,
     /// Position in the life cycle.
@@ -57,6 +60,7 @@ impl Agent {
         after.version = change.version.unwrap_or(after.version);
         after.capabilities = change.capabilities.unwrap_or(after.capabilities);
         after.owner = change.owner.unwrap_or(after.owner);
+        after.default_resource = change.default_resource.unwrap_or(after.default_resource);
         after.deployment_env = change.deployment_env.unwrap_or(after.deployment_env);
         if let Some(is_active) = change.is_active {
             after.status = if is_active { AgentStatus::Active } else { AgentStatus::Suspended };
@@ -121,6 +125,8 @@ pub struct AgentChange {
     pub capabilities: Option<Scopes>,
     /// New owner.
     pub owner: Option<Owner>,
+    /// New default resource; `Some(None)` removes it.
+    pub default_resource: Option<Option<ResourceIndicator>>,
     /// New deployment environment.
     pub deployment_env: Option<DeploymentEnv>,
     /// `true` for active, `false` for suspended. Decommissioning is a separate operation.
@@ -317,6 +323,7 @@ pub(super) mod tests {
             version: Version::parse("1.0.0").expect("valid"),
             capabilities: Scopes::capabilities(&["a:b"]).expect("valid"),
             owner: Owner::parse("team").expect("valid"),
+            default_resource: None,
             deployment_env: DeploymentEnv::Development,
             status: AgentStatus::Active,
             created_at: at,

@@ -17,6 +17,7 @@ pub mod organization;
 pub mod page;
 pub mod plan;
 pub mod rate;
+pub mod resource_indicator;
 pub mod scope;
 pub mod secret;
 pub mod tenancy;

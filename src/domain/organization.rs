@@ -1,18 +1,15 @@
 //! Organizations: the tenants that own agents, their credentials and their audit events.
 
-use fluent_uri::Uri;
-
 use super::generation::generation_after;
 use super::id::OrganizationId;
 use super::plan::{Limit, LimitOverrides, Limits, Plan};
+use super::resource_indicator::{ResourceIndicator, normal_form};
 use super::time::Timestamp;
 
 /// The slug of the organization that exists from the first start on.
 pub const DEFAULT_SLUG: &str = "default";
 /// The most resources of an organization.
 pub const MAX_RESOURCES: usize = 50;
-/// The longest resource URI, in bytes.
-pub const MAX_RESOURCE_BYTES: usize = 2048;
 
 /// A tenant, which owns agents and has a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub struct Organization {
     /// Whether its agents may act.
     pub status: OrganizationStatus,
     /// The audiences that its agents may request (RFC 8707).
-    pub resources: Vec<ResourceUri>,
+    pub resources: Vec<ResourceIndicator>,
     /// Limits that differ from those of the plan.
     pub overrides: LimitOverrides,
     /// Instant of creation.
@@ -82,7 +79,19 @@ impl Organization {
         self.status == OrganizationStatus::Active
     }
 
-    /// Returns whether a token may be for this audience.
+    /// Returns the listed resource that this URI or name stands for; `None` if it is not listed.
+    ///
+    /// URIs are compared in the normal form of RFC 3986.
+    pub fn resource(&self, asked: &str) -> Option<&ResourceIndicator> {
+        let listed =
+            |matches: &dyn Fn(&ResourceIndicator) -> bool| self.resources.iter().find(|one| matches(one));
+        listed(&|one| one.as_str() == asked).or_else(|| {
+            let asked = normal_form(asked);
+            listed(&|one| one.normal_form() == asked)
+        })
+    }
+
+    /// Returns whether a token may be for this audience, byte for byte.
     pub fn has_resource(&self, uri: &str) -> bool {
         self.resources.iter().any(|resource| resource.as_str() == uri)
     }
@@ -99,7 +108,7 @@ pub struct OrganizationChange {
     /// New status.
     pub status: Option<OrganizationStatus>,
     /// New resources.
-    pub resources: Option<Vec<ResourceUri>>,
+    pub resources: Option<Vec<ResourceIndicator>>,
     /// New overrides of the plan's limits.
     pub overrides: Option<LimitOverrides>,
 }
@@ -162,32 +171,6 @@ impl Slug {
     }
 }
 
-/// An absolute URI without a fragment (RFC 3986), which names a resource server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ResourceUri(String);
-
-impl ResourceUri {
-    /// Parses a resource URI.
-    ///
-    /// The URI is kept as written, and URIs are compared character by character. Returns what is wrong with
-    /// the text if it is not such a URI.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if text.len() > MAX_RESOURCE_BYTES {
-            return Err("must be at most 2048 bytes");
-        }
-        match Uri::parse(text) {
-            Ok(uri) if uri.has_fragment() => Err("must not have a fragment"),
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(_) => Err("must be an absolute URI, such as \"https://api.example.com\""),
-        }
-    }
-
-    /// Returns the URI as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use uuid::Uuid;
@@ -203,7 +186,7 @@ pub(super) mod tests {
             slug: Slug::parse("example").expect("a slug"),
             plan: Plan::Free,
             status: OrganizationStatus::Active,
-            resources: vec![ResourceUri::parse("https://api.example.com").expect("a URI")],
+            resources: vec![ResourceIndicator::parse("https://api.example.com").expect("a URI")],
             overrides: LimitOverrides::default(),
             created_at: at,
             updated_at: at,
@@ -263,7 +246,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_slugs_and_resources_are_held_to_their_lengths_and_letters() {
+    fn names_and_slugs_are_held_to_their_lengths_and_letters() {
         let name = |text: &str| Name::parse(text).map(|name| name.as_str().to_owned());
         for right in ["ab", &"\u{e9}".repeat(100)] {
             assert_eq!(name(right), Ok(right.to_owned()));
@@ -277,19 +260,6 @@ pub(super) mod tests {
         }
         for wrong in ["", "a", "A1", "a_b", "\u{e9}\u{e9}", &"a".repeat(51)] {
             assert!(slug(wrong).is_err(), "{wrong}");
-        }
-        let longest = format!("https://api.example.com/{}", "a".repeat(MAX_RESOURCE_BYTES - 24));
-        assert_eq!(ResourceUri::parse(&longest).as_ref().map(ResourceUri::as_str), Ok(longest.as_str()));
-        assert_eq!(ResourceUri::parse(&format!("{longest}a")), Err("must be at most 2048 bytes"));
-    }
-
-    #[test]
-    fn a_resource_is_an_absolute_uri_without_fragment() {
-        for uri in ["https://api.example.com", "https://api.example.com/v1?x=y", "urn:example:api"] {
-            assert!(ResourceUri::parse(uri).is_ok(), "{uri}");
-        }
-        for text in ["", "/relative", "api.example.com", "https://a b", "https://x/#f", "https://x/%zz"] {
-            assert!(ResourceUri::parse(text).is_err(), "{text}");
         }
     }
 }

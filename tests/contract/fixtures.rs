@@ -169,6 +169,7 @@ pub fn agent(organization: OrganizationId) -> Agent {
         version: Version::parse("1.0.0").expect("valid"),
         capabilities: Scopes::capabilities(&["files:read"]).expect("valid"),
         owner: Owner::parse("team").expect("valid"),
+        default_resource: None,
         deployment_env: DeploymentEnv::Development,
         status: AgentStatus::Active,
         created_at: NOON,

@@ -155,6 +155,7 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
         version: Version::parse("1.0.0").expect("a version"),
         capabilities: Scopes::capabilities(&["agents:read"]).expect("capabilities"),
         owner: Owner::parse("tests").expect("an owner"),
+        default_resource: None,
         deployment_env: DeploymentEnv::Development,
     }
 }

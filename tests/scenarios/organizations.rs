@@ -55,7 +55,7 @@ async fn every_fault_is_named(wiring: Wiring) {
     let admin = server.admin_token().await;
     let body = json!({
         "name": "x", "slug": "No Slug", "plan": "gold", "limits": { "maxAgents": 0, "y": 1 }, "z": 1,
-        "resources": ["/relative", "https://example.com/#f", "urn:a", "urn:a"],
+        "resources": ["/relative", "https://example.com/#f", "urn:a", "urn:a", "HTTPS://x", "https://X/", ".name", "kafka", "kafka"],
     });
     let mut faults = server.post(&admin, "/api/v1/organizations", body).await.faults();
     faults.sort();
@@ -69,6 +69,9 @@ async fn every_fault_is_named(wiring: Wiring) {
             "resources[0]",
             "resources[1]",
             "resources[3]",
+            "resources[5]",
+            "resources[6]",
+            "resources[8]",
             "slug",
             "z"
         ]

@@ -96,7 +96,7 @@ async fn another_agents_token_takes_agents_write_and_the_organization(wiring: Wi
 
     let refused = revoke_as(&server, &plain, &token).await;
     refused.assert_error(403, "FORBIDDEN");
-    assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
+    assert_eq!(refused.header("www-authenticate"), None, "it authenticated as a client");
     assert!(server.is_active(&token).await);
     assert_eq!(revoke_as(&server, &stranger, &token).await.status, StatusCode::OK, "foreign is as unknown");
     assert!(server.is_active(&token).await);

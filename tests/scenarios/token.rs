@@ -1,7 +1,7 @@
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
-use testing::{Answer, Client, TestServer, Wiring};
+use serde_json::{Value, json};
+use testing::{Answer, Client, TestServer, Wiring, new_agent};
 
 use crate::scenarios::scenarios;
 
@@ -12,6 +12,8 @@ scenarios!(every_wiring [
     an_authorization_header_that_cannot_be_read_is_never_more_than_a_401,
     a_scope_is_granted_only_from_the_capabilities_and_by_the_letter,
     a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope,
+    a_target_is_a_listed_resource_in_any_spelling_or_a_plain_name,
+    an_agent_may_have_a_default_resource,
     a_lost_capability_is_lost_to_tokens_too,
     a_token_works_until_its_very_end,
     the_monthly_quota_is_exact_and_both_kinds_of_client_understand_its_end,
@@ -248,6 +250,110 @@ async fn a_token_for_a_resource_is_for_it_alone_and_carries_no_management_scope(
     let path = format!("/api/v1/organizations/{organization}");
     server.patch(&admin, &path, json!({ "resources": [] })).await;
     assert!(!server.is_active(&token).await, "a resource that the organization no longer names");
+}
+
+async fn a_target_is_a_listed_resource_in_any_spelling_or_a_plain_name(wiring: Wiring) {
+    let server = TestServer::start_with(wiring, &["--issuer-url", "https://id.example.com"]).await;
+    let admin = server.admin_token().await;
+    let listed = [
+        "https://api.example.com",
+        "HTTPS://Other.example.com:443/a",
+        "urn:example:api",
+        "kafka",
+        "sts.amazonaws.com",
+    ];
+    let organization = server.organization(&admin, json!({ "resources": listed })).await;
+    let client = server.client(&admin, Some(&organization), &["files:read"]).await;
+    let aud = async |parameters: &[(&str, &str)]| {
+        let answer = server.ask_token(&client, parameters).await;
+        if answer.status != StatusCode::OK {
+            answer.assert_error(400, "invalid_target");
+            return answer.json()["error_description"].clone();
+        }
+        server.introspect(answer.json()["access_token"].as_str().expect("a token")).await["aud"].clone()
+    };
+    for parameter in ["resource", "audience"] {
+        for (asked, listed) in [
+            ("https://api.example.com", "https://api.example.com"),
+            ("https://api.example.com/", "https://api.example.com"),
+            ("HTTPS://API.Example.COM:443", "https://api.example.com"),
+            ("https://other.example.com/a", "HTTPS://Other.example.com:443/a"),
+            ("urn:example:api", "urn:example:api"),
+            ("https://id.example.com", "https://id.example.com"),
+            ("https://ID.example.com:443/", "https://id.example.com"),
+        ] {
+            assert_eq!(aud(&[(parameter, asked)]).await, listed, "{parameter} {asked}");
+        }
+        for unlisted in
+            ["https://api.example.com/a", "http://api.example.com", "urn:example:API", "Kafka", "x"]
+        {
+            let words = "the organization does not list this resource";
+            assert_eq!(aud(&[(parameter, unlisted)]).await, words, "{parameter} {unlisted}");
+        }
+    }
+    for name in ["kafka", "sts.amazonaws.com"] {
+        assert_eq!(aud(&[("audience", name)]).await, name);
+        assert_eq!(
+            aud(&[("resource", name)]).await,
+            "a plain name is requested as audience, not as resource"
+        );
+    }
+    for both in [
+        [("resource", "https://api.example.com"), ("audience", "https://api.example.com")],
+        [("audience", "kafka"), ("audience", "kafka")],
+        [("resource", "urn:example:api"), ("resource", "https://api.example.com")],
+    ] {
+        assert_eq!(aud(&both).await, "request one resource or one audience, not several");
+    }
+    assert_eq!(aud(&[("audience", "")]).await, "https://id.example.com", "an empty one counts as absent");
+}
+
+async fn an_agent_may_have_a_default_resource(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let listed = json!({ "resources": ["https://api.example.com", "kafka"] });
+    let organization = server.organization(&admin, listed).await;
+    let register = async |resource: Value| {
+        let mut body = new_agent(&["files:read", "agents:read"]);
+        (body["organizationId"], body["defaultResource"]) = (json!(organization), resource);
+        server.post(&admin, "/api/v1/agents", body).await
+    };
+    for wrong in [json!("https://elsewhere.example.com"), json!("/x"), json!(7), json!(null), json!("")] {
+        assert_eq!(register(wrong.clone()).await.faults(), ["defaultResource"], "{wrong}");
+    }
+    let agent = register(json!("HTTPS://API.example.com/")).await.json();
+    assert_eq!(agent["defaultResource"], "https://api.example.com", "as it is listed");
+    let id = agent["agentId"].as_str().expect("an id");
+    let client = server.secret(&admin, id).await;
+    let aud = async |parameters: &[(&str, &str)]| {
+        server.introspect(&server.token(&client, parameters).await).await["aud"].clone()
+    };
+    let issuer = server.issuer();
+    assert_eq!(aud(&[]).await, "https://api.example.com");
+    assert_eq!(aud(&[("scope", "files:read")]).await, "https://api.example.com");
+    assert_eq!(aud(&[("audience", "kafka")]).await, "kafka");
+    assert_eq!(aud(&[("resource", &issuer)]).await, issuer, "the issuer is named");
+    assert_eq!(aud(&[("scope", "agents:read")]).await, issuer, "a management scope is for the issuer");
+
+    let path = format!("/api/v1/agents/{id}");
+    let changed = server.patch(&admin, &path, json!({ "defaultResource": "kafka" })).await.json();
+    assert_eq!(changed["defaultResource"], "kafka");
+    let events = server.events(&admin, &format!("&action=agent.updated&resourceId={id}")).await;
+    assert_eq!(events[0]["metadata"]["fields"], json!(["defaultResource"]));
+    for wrong in [json!("x"), json!(7), json!(["kafka"])] {
+        let answer = server.patch(&admin, &path, json!({ "defaultResource": wrong })).await;
+        assert_eq!(answer.faults(), ["defaultResource"], "{wrong}");
+    }
+    assert_eq!(aud(&[]).await, "kafka");
+    let resources = json!({ "resources": ["https://api.example.com"] });
+    server.patch(&admin, &format!("/api/v1/organizations/{organization}"), resources).await;
+    let answer = server.ask_token(&client, &[]).await;
+    answer.assert_error(400, "invalid_target");
+    assert!(answer.text.contains("no longer lists the agent's defaultResource"), "{}", answer.text);
+    let removed = server.patch(&admin, &path, json!({ "defaultResource": null })).await.json();
+    assert_eq!(removed.get("defaultResource"), None);
+    assert_eq!(server.get(&admin, &path).await.json(), removed);
+    assert_eq!(aud(&[]).await, issuer);
 }
 
 async fn a_lost_capability_is_lost_to_tokens_too(wiring: Wiring) {

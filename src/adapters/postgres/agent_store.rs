@@ -16,6 +16,7 @@ use domain::id::{AgentId, OrganizationId};
 use domain::names::name_of;
 use domain::page::{Page, PageRequest};
 use domain::plan::Limit;
+use domain::resource_indicator::ResourceIndicator;
 use domain::tenancy::Tenancy;
 use domain::token::RevocationNotice;
 use ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
@@ -36,15 +37,15 @@ const REGISTERED: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_co
 
 const INSERT: &str = "\
 -- agent_store.insert
-INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, deployment_env,
-    status, created_at, updated_at, generation, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
+    deployment_env, status, created_at, updated_at, generation, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 ON CONFLICT ON CONSTRAINT agents_email_key DO NOTHING";
 
 const UPDATE: &str = "\
 -- agent_store.update
-UPDATE agents SET agent_type = $3, version = $4, capabilities = $5, owner = $6, deployment_env = $7, status = $8,
-    updated_at = $9, generation = $10, revision = $11
+UPDATE agents SET agent_type = $3, version = $4, capabilities = $5, owner = $6, default_resource = $7,
+    deployment_env = $8, status = $9, updated_at = $10, generation = $11, revision = $12
 WHERE agent_id = $1 AND revision = $2";
 
 const REVOKE_CREDENTIALS: &str = "\
@@ -73,7 +74,8 @@ impl AgentStore for Postgres {
         let limit = codec::organization(row)?.limits().max_agents;
         let registered = number(row, "registered")?;
         let capabilities: Vec<&str> = agent.capabilities.iter().collect();
-        let parameters: [Parameter<'_>; 13] = [
+        let default_resource = agent.default_resource.as_ref().map(ResourceIndicator::as_str);
+        let parameters: [Parameter<'_>; 14] = [
             &agent.id.0,
             &agent.organization.0,
             &agent.email.as_str(),
@@ -81,6 +83,7 @@ impl AgentStore for Postgres {
             &agent.version.as_str(),
             &capabilities,
             &agent.owner.as_str(),
+            &default_resource,
             &name_of(&DeploymentEnv::ALL, &agent.deployment_env),
             &name_of(&AgentStatus::ALL, &agent.status),
             &SqlTimestamp(agent.created_at),
@@ -214,13 +217,15 @@ impl Transaction<'_> {
     /// If the change revokes the agent's tokens, a revocation notice is added to the outbox.
     pub async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {
         let capabilities: Vec<&str> = after.capabilities.iter().collect();
-        let parameters: [Parameter<'_>; 11] = [
+        let default_resource = after.default_resource.as_ref().map(ResourceIndicator::as_str);
+        let parameters: [Parameter<'_>; 12] = [
             &before.id.0,
             &signed(before.revision),
             &name_of(&AgentType::ALL, &after.agent_type),
             &after.version.as_str(),
             &capabilities,
             &after.owner.as_str(),
+            &default_resource,
             &name_of(&DeploymentEnv::ALL, &after.deployment_env),
             &name_of(&AgentStatus::ALL, &after.status),
             &SqlTimestamp(after.updated_at),

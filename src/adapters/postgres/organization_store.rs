@@ -44,8 +44,11 @@ impl OrganizationStore for Postgres {
         write: Write<'_>,
     ) -> Result<(), InsertOrganizationError> {
         let mut change = self.begin(write).await??;
-        let resources: Vec<&str> =
-            organization.resources.iter().map(domain::organization::ResourceUri::as_str).collect();
+        let resources: Vec<&str> = organization
+            .resources
+            .iter()
+            .map(domain::resource_indicator::ResourceIndicator::as_str)
+            .collect();
         let parameters: [Parameter<'_>; 14] = [
             &organization.id.0,
             &organization.slug.as_str(),
@@ -119,7 +122,7 @@ impl OrganizationStore for Postgres {
         }
         let had_administrator = is_suspension && change.has_administrator(None, now).await?;
         let resources: Vec<&str> =
-            after.resources.iter().map(domain::organization::ResourceUri::as_str).collect();
+            after.resources.iter().map(domain::resource_indicator::ResourceIndicator::as_str).collect();
         let parameters: [Parameter<'_>; 13] = [
             &before.id.0,
             &signed(before.revision),

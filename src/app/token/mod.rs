@@ -55,6 +55,8 @@ pub struct TokenRequest {
     pub scope: Option<String>,
     /// `resource` (RFC 8707), each time it was sent.
     pub resources: Vec<String>,
+    /// `audience`, each time it was sent: the same as `resource`, but it may be a plain name.
+    pub audiences: Vec<String>,
     /// Parameters that grants read in addition, none of them empty.
     pub parameters: Vec<(&'static str, SecretString)>,
 }
@@ -229,9 +231,9 @@ pub enum TokenError {
     /// A token for a resource server would carry a management scope.
     #[error("a token for a resource cannot carry a management scope")]
     ManagementScopeForResource,
-    /// The resource is not one of the client's organization, or more than one was named.
-    #[error("the resource is not one of the organization's resources, or more than one was requested")]
-    InvalidTarget,
+    /// The resource is not one of the client's organization, or more than one was named; the text says which.
+    #[error("{0}")]
+    InvalidTarget(&'static str),
     /// The client has reached its monthly quota of tokens.
     #[error("the client has reached its quota of {0} tokens this month")]
     QuotaReached(u32),

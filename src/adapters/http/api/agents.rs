@@ -8,10 +8,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
 use crate::extract::values::{list_of_strings, text_field};
-use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
+use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum, inline};
 use crate::extract::{Field, Fields, Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
@@ -21,6 +21,7 @@ use domain::agent::{
 };
 use domain::id::{AgentId, OrganizationId};
 use domain::page::{Page, PageRequest};
+use domain::resource_indicator::{MAX_RESOURCE_BYTES, ResourceIndicator};
 use domain::scope::Scopes;
 
 /// The operations on agents.
@@ -146,6 +147,8 @@ input! {
         required "capabilities" capabilities: Scopes,
         /// Team or person responsible for the agent
         required "owner" owner: Owner,
+        /// Audience of the agent's tokens if its client requests none: one of the organization's resources
+        optional "defaultResource" default_resource: ResourceIndicator,
         required "deploymentEnv" deployment_env: DeploymentEnv,
     }
 }
@@ -154,8 +157,26 @@ impl Input for CreateAgentRequest {
     type Value = app::agents::NewAgent;
 
     fn accept(self) -> Self::Value {
-        let Self { organization, email, agent_type, version, capabilities, owner, deployment_env } = self;
-        Self::Value { organization, email, agent_type, version, capabilities, owner, deployment_env }
+        let Self {
+            organization,
+            email,
+            agent_type,
+            version,
+            capabilities,
+            owner,
+            default_resource,
+            deployment_env,
+        } = self;
+        Self::Value {
+            organization,
+            email,
+            agent_type,
+            version,
+            capabilities,
+            owner,
+            default_resource,
+            deployment_env,
+        }
     }
 }
 
@@ -166,6 +187,8 @@ input! {
         optional "version" version: Version,
         optional "capabilities" capabilities: Scopes,
         optional "owner" owner: Owner,
+        /// One of the organization's resources; null removes it
+        optional "defaultResource" default_resource: Option<ResourceIndicator>,
         optional "deploymentEnv" deployment_env: DeploymentEnv,
         /// `active` or `suspended`
         optional "status" status: SettableStatus,
@@ -181,6 +204,7 @@ impl Input for UpdateAgentRequest {
             version: self.version,
             capabilities: self.capabilities,
             owner: self.owner,
+            default_resource: self.default_resource,
             deployment_env: self.deployment_env,
             is_active: self.status.map(|status| status == SettableStatus::Active),
         }
@@ -203,6 +227,30 @@ impl WireEnum for SettableStatus {
 text_field!(Email, MetaSchema { max_length: Some(255), ..MetaSchema::new("string") });
 text_field!(Version, MetaSchema { max_length: Some(64), ..MetaSchema::new("string") });
 text_field!(Owner, MetaSchema { min_length: Some(1), max_length: Some(128), ..MetaSchema::new("string") });
+
+text_field!(
+    ResourceIndicator,
+    MetaSchema { max_length: Some(MAX_RESOURCE_BYTES), ..MetaSchema::new("string") }
+);
+
+/// Null stands for no resource.
+impl Field for Option<ResourceIndicator> {
+    fn schema() -> MetaSchemaRef {
+        inline(MetaSchema {
+            nullable: true,
+            max_length: Some(MAX_RESOURCE_BYTES),
+            ..MetaSchema::new("string")
+        })
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
+        fields.optional(name, |value| match value.as_str() {
+            Some(text) => ResourceIndicator::parse(text).map(Some).map_err(str::to_owned),
+            None if value.is_null() => Ok(None),
+            None => Err("must be a string, or null".to_owned()),
+        })
+    }
+}
 
 impl Field for Scopes {
     fn schema() -> MetaSchemaRef {
@@ -257,7 +305,7 @@ impl Input for AgentsQuery {
 
 /// An agent
 #[derive(Object)]
-#[oai(rename = "Agent", rename_all = "camelCase")]
+#[oai(rename = "Agent", rename_all = "camelCase", skip_serializing_if_is_none)]
 struct AgentBody {
     agent_id: Uuid,
     organization_id: Uuid,
@@ -266,6 +314,7 @@ struct AgentBody {
     version: String,
     capabilities: Vec<String>,
     owner: String,
+    default_resource: Option<String>,
     deployment_env: EnumName<DeploymentEnv>,
     status: EnumName<AgentStatus>,
     created_at: Instant,
@@ -282,6 +331,7 @@ impl From<&Agent> for AgentBody {
             version: agent.version.as_str().to_owned(),
             capabilities: agent.capabilities.iter().map(str::to_owned).collect(),
             owner: agent.owner.as_str().to_owned(),
+            default_resource: agent.default_resource.as_ref().map(|resource| resource.as_str().to_owned()),
             deployment_env: EnumName(agent.deployment_env),
             status: EnumName(agent.status),
             created_at: Instant(agent.created_at),
@@ -319,6 +369,7 @@ impl From<AgentsError> for ApiError {
             E::Forbidden(refusal) => refusal.into(),
             E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
             E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
+            E::UnlistedResource => Self::validation(&[FieldError::new("defaultResource", message)]),
             E::EmailTaken => Self::new(Code::AgentAlreadyExists, message),
             E::LimitReached(limit) => Self::limit_reached(message, limit),
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),

@@ -20,10 +20,10 @@ use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::organizations::{NewOrganization, OrganizationsError};
 use domain::id::OrganizationId;
 use domain::organization::{
-    MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus,
-    ResourceUri, Slug,
+    MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus, Slug,
 };
 use domain::plan::{Limit, LimitOverrides, Plan};
+use domain::resource_indicator::ResourceIndicator;
 
 /// The operations on organizations.
 pub struct OrganizationsApi;
@@ -118,7 +118,7 @@ input! {
         required "slug" slug: Slug,
         /// Defaults to `free`
         optional "plan" plan: Plan,
-        optional "resources" resources: Vec<ResourceUri>,
+        optional "resources" resources: Vec<ResourceIndicator>,
         optional "limits" limits: LimitOverrides,
     }
 }
@@ -144,7 +144,7 @@ input! {
         optional "plan" plan: Plan,
         optional "status" status: OrganizationStatus,
         /// Replaces all resources
-        optional "resources" resources: Vec<ResourceUri>,
+        optional "resources" resources: Vec<ResourceIndicator>,
         /// Replaces all limit overrides
         optional "limits" limits: LimitOverrides,
     }
@@ -225,23 +225,23 @@ impl Field for Limit {
     }
 }
 
-impl Field for Vec<ResourceUri> {
+impl Field for Vec<ResourceIndicator> {
     fn schema() -> MetaSchemaRef {
         list_of_strings(None, MAX_RESOURCES)
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
-        let Some(resources) = fields.texts(name, ResourceUri::parse)? else { return Some(None) };
+        let Some(resources) = fields.texts(name, ResourceIndicator::parse)? else { return Some(None) };
         if resources.len() > MAX_RESOURCES {
             fields.field_error(name, format!("must have at most {MAX_RESOURCES} entries"));
         }
         let mut seen = HashSet::new();
-        for (place, uri) in &resources {
-            if !seen.insert(uri) {
-                fields.field_error(&format!("{name}[{place}]"), "is repeated");
+        for (place, resource) in &resources {
+            if !seen.insert(resource.normal_form()) {
+                fields.field_error(&format!("{name}[{place}]"), "is repeated, perhaps in another spelling");
             }
         }
-        Some(Some(resources.into_iter().map(|(_, uri)| uri).collect()))
+        Some(Some(resources.into_iter().map(|(_, resource)| resource).collect()))
     }
 }
 

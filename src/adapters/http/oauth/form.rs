@@ -91,7 +91,7 @@ pub struct Form<T> {
     values: Vec<(&'static str, String)>,
     /// Parameters of client authentication, which every form may have.
     credentials: Vec<(&'static str, SecretString)>,
-    repeated: Vec<String>,
+    repeated: Vec<(&'static str, String)>,
     described_as: std::marker::PhantomData<T>,
 }
 
@@ -102,9 +102,10 @@ impl<T: FormFields> Form<T> {
         (!value.is_empty()).then_some(value)
     }
 
-    /// Returns each non-empty value of the parameter that may occur several times.
-    pub fn repeated(&self) -> &[String] {
-        &self.repeated
+    /// Returns each non-empty value of a parameter that may occur several times.
+    pub fn repeated(&self, name: &str) -> Vec<String> {
+        let values = self.repeated.iter().filter(|(known, _)| *known == name);
+        values.map(|(_, value)| value.clone()).collect()
     }
 
     /// Returns the parameters of client authentication, none of them empty.
@@ -132,8 +133,10 @@ impl<T: FormFields> Form<T> {
             let decoded = decode(name).zip(decode(value));
             let (name, value) = decoded.ok_or("the form is not valid percent-encoded UTF-8")?;
             let declared = T::FIELDS.iter().find(|field| field.name == name);
-            if declared.is_some_and(|field| field.occurs == Occurs::Repeatedly) {
-                form.repeated.extend(Some(value.into_owned()).filter(|value| !value.is_empty()));
+            if let Some(field) = declared.filter(|field| field.occurs == Occurs::Repeatedly) {
+                if !value.is_empty() {
+                    form.repeated.push((field.name, value.into_owned()));
+                }
             } else if let Some(known) = credentials.clone().find(|known| *known == name) {
                 if form.credentials.iter().any(|(earlier, _)| *earlier == known) {
                     return Err(REPEATED);
@@ -241,7 +244,7 @@ mod tests {
         assert_eq!(parse("subject_token=a").expect("well formed").get("subject_token"), Some("a"));
         let form = parse("x=1&x=2&scope=a+b&client_id=&resource=r&resource=s").expect("well formed");
         assert_eq!((form.get("scope"), form.get("x"), form.credentials().len()), (Some("a b"), None, 0));
-        assert_eq!(form.repeated(), ["r", "s"]);
+        assert_eq!(form.repeated("resource"), ["r", "s"]);
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl TokenApi {
         let request = TokenRequest {
             grant_type: form.get("grant_type").map(str::to_owned),
             scope: form.get("scope").map(str::to_owned),
-            resources: form.repeated().to_vec(),
+            resources: form.repeated("resource"),
+            audiences: form.repeated("audience"),
             parameters: parameters.filter_map(|name| Some((name, form.get(name)?.into()))).collect(),
         };
         let issued = ctx.app.tokens.issue(&ctx.request, &presented, &request).await.map_err(|error| {
@@ -70,7 +71,11 @@ impl FormFields for TokenForm {
     const FIELDS: &'static [FormField] = &[
         FormField::required("grant_type", "`client_credentials`"),
         FormField::optional("scope", "Requested scopes, space-separated"),
-        FormField::repeated("resource", "Resource server that the token is for, at most one (RFC 8707)"),
+        FormField::repeated(
+            "resource",
+            "URI of the resource server that the token is for, at most one (RFC 8707)",
+        ),
+        FormField::repeated("audience", "Instead of `resource`: its URI, or a plain name such as `kafka`"),
     ];
 
     fn additional(app: &App) -> Vec<&'static str> {
@@ -102,7 +107,7 @@ impl From<TokenError> for ApiError {
             E::UnsupportedGrantType(_) => refuse("unsupported_grant_type"),
             E::Client(refusal) => refusal.into(),
             E::InvalidScope(_) | E::ManagementScopeForResource => refuse("invalid_scope"),
-            E::InvalidTarget => refuse("invalid_target"),
+            E::InvalidTarget(_) => refuse("invalid_target"),
             E::QuotaReached(limit) => Self::limit_reached(message, limit).with_oauth_error("access_denied"),
             E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
                 .with_retry_after(1),

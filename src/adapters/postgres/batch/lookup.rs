@@ -258,7 +258,8 @@ fn bounded<T: Send + Sync + 'static>(bytes: fn(&T) -> usize) -> Cache<Uuid, Arc<
 fn bytes_of_agent(agent: &Agent) -> usize {
     let texts =
         [agent.email.as_str(), agent.version.as_str(), agent.capabilities.as_str(), agent.owner.as_str()];
-    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>()
+    let default_resource = agent.default_resource.as_ref().map_or(0, |resource| resource.as_str().len());
+    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>() + default_resource
 }
 
 /// Returns the approximate size of an organization, in bytes.

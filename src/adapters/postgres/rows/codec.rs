@@ -14,9 +14,10 @@ use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, 
 use domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
 use domain::id::{AgentId, CredentialId, OrganizationId};
 use domain::jwk::PublicKey;
-use domain::organization::{Name, Organization, OrganizationStatus, ResourceUri, Slug};
+use domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use domain::page::Page;
 use domain::plan::{Limit, LimitOverrides, Plan};
+use domain::resource_indicator::ResourceIndicator;
 use domain::scope::Scopes;
 use domain::secret::{Fingerprint, SecretHash};
 use domain::time::Timestamp;
@@ -24,7 +25,7 @@ use ports::store_error::StoreError;
 
 /// Columns that [`agent`] reads.
 pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
-    deployment_env, status, created_at, updated_at, generation, revision";
+    default_resource, deployment_env, status, created_at, updated_at, generation, revision";
 /// Columns that [`organization`] reads.
 pub const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
@@ -98,6 +99,12 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
         version: parsed(row, "version", |text| Version::parse(text).ok())?,
         capabilities: capabilities.map_err(|_| inconsistent("capabilities hold an invalid value"))?,
         owner: parsed(row, "owner", |text| Owner::parse(text).ok())?,
+        default_resource: column::<Option<&str>>(row, "default_resource")?
+            .map(|text| {
+                let parsed = ResourceIndicator::parse(text);
+                parsed.map_err(|_| inconsistent("default_resource holds an invalid value"))
+            })
+            .transpose()?,
         deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
         status: parsed(row, "status", |text| named(&AgentStatus::ALL, text))?,
         created_at: instant(row, "created_at")?,
@@ -110,7 +117,7 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
 /// Reads an organization from the columns [`ORGANIZATION`].
 pub fn organization(row: &Row) -> Result<Organization, StoreError> {
     let resources = column::<Vec<&str>>(row, "resources")?;
-    let resources = resources.into_iter().map(ResourceUri::parse).collect::<Result<_, _>>();
+    let resources = resources.into_iter().map(ResourceIndicator::parse).collect::<Result<_, _>>();
     Ok(Organization {
         id: OrganizationId(column(row, "organization_id")?),
         name: parsed(row, "name", |text| Name::parse(text).ok())?,

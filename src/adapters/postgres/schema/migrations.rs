@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 10] = [
+const MIGRATIONS: [(&str, &str); 11] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(&str, &str); 10] = [
     ("V0008__least_power", include_str!("../../../../migrations/0008_least_power.sql")),
     ("V0009__outbox_topics", include_str!("../../../../migrations/0009_outbox_topics.sql")),
     ("V0010__revoked_secrets", include_str!("../../../../migrations/0010_revoked_secrets.sql")),
+    ("V0011__default_resource", include_str!("../../../../migrations/0011_default_resource.sql")),
 ];
 
 /// Latest schema version that this program knows.
@@ -72,8 +73,8 @@ const GRANTS: [&str; 9] = [
     "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
     "GRANT INSERT ON audit_events TO {role}",
-    "GRANT INSERT, UPDATE (agent_type, version, capabilities, owner, deployment_env, status, updated_at, generation,
-        revision) ON agents TO {role}",
+    "GRANT INSERT, UPDATE (agent_type, version, capabilities, owner, default_resource, deployment_env, status,
+        updated_at, generation, revision) ON agents TO {role}",
     "GRANT INSERT, UPDATE (name, plan, status, resources, max_agents, max_tokens_per_month, requests_per_minute,
         audit_retention_days, updated_at, generation, revision) ON organizations TO {role}",
     "GRANT INSERT, UPDATE ON agent_counts TO {role}",
