@@ -14,6 +14,7 @@ use domain::id::{AgentId, OrganizationId};
 use domain::page::{Page, PageRequest};
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::{ManagementScope, Scopes};
+use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
 use ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use ports::clock::Clock;
@@ -85,8 +86,13 @@ impl Agents {
         let details = caller.event(AuditAction::AgentCreated, agent.id, Metadata::default());
         let event = self.events.success(details, agent.created_at);
         let write = Write { authority: Some(&caller.authority()), events: &[event], at: agent.created_at };
-        self.store.insert(caller.tenancy(), &agent, None, write).await?;
-        Ok(agent)
+        match self.store.insert(caller.tenancy(), &agent, None, write).await {
+            Ok(()) => Ok(agent),
+            Err(InsertAgentError::EmailTaken) => {
+                Err(AgentsError::EmailTaken(self.existing(caller, &agent).await?))
+            }
+            Err(refused) => Err(refused.into()),
+        }
     }
 
     /// Returns the agent with this ID.
@@ -229,6 +235,17 @@ impl Agents {
             .collect()
     }
 
+    /// Returns the agent that has the address of the new one; `None` if the caller may not read it.
+    async fn existing(&self, caller: &Caller, new: &Agent) -> Result<Option<AgentId>, AgentsError> {
+        if caller.require(ManagementScope::AgentsRead).is_err() {
+            return Ok(None);
+        }
+        let filter = AgentFilter { email: Some(new.email.clone()), ..AgentFilter::default() };
+        let page = PageRequest { number: 1, limit: 1 };
+        let found = self.store.list(Tenancy::Only(new.organization), &filter, page).await?;
+        Ok(found.items.first().map(|agent| agent.id))
+    }
+
     /// Returns a resource as the organization lists it.
     ///
     /// The organization may drop it at any time; the agent then gets no token until it requests another.
@@ -288,9 +305,10 @@ pub enum AgentsError {
     /// The default resource is not one of the organization's resources.
     #[error("must be one of the organization's resources")]
     UnlistedResource,
-    /// The email address is already used in this organization, perhaps by a decommissioned agent.
+    /// The email address is already used in this organization, perhaps by a decommissioned agent: the one named, if
+    /// the caller may read it.
     #[error("the email address is already used in this organization, possibly by a decommissioned agent")]
-    EmailTaken,
+    EmailTaken(Option<AgentId>),
     /// The organization has reached its limit of agents.
     #[error("the organization has reached its limit of {0} agents")]
     LimitReached(u32),
@@ -315,7 +333,7 @@ impl From<InsertAgentError> for AgentsError {
     fn from(error: InsertAgentError) -> Self {
         match error {
             InsertAgentError::NoSuchOrganization => Self::NoSuchOrganization,
-            InsertAgentError::EmailTaken => Self::EmailTaken,
+            InsertAgentError::EmailTaken => Self::EmailTaken(None),
             InsertAgentError::LimitReached(limit) => Self::LimitReached(limit),
             InsertAgentError::CallerRevoked(error) => Self::CallerRevoked(error),
             InsertAgentError::Store(failure) => Self::Store(failure),

@@ -66,8 +66,14 @@ impl Organizations {
         let event = self.events.success(details, organization.created_at);
         let write =
             Write { authority: Some(&caller.authority()), events: &[event], at: organization.created_at };
-        self.store.insert(&organization, write).await?;
-        Ok(organization)
+        match self.store.insert(&organization, write).await {
+            Ok(()) => Ok(organization),
+            Err(InsertOrganizationError::SlugTaken) => {
+                let existing = self.store.find_by_slug(&organization.slug).await?;
+                Err(OrganizationsError::SlugTaken(existing.map(|existing| existing.id)))
+            }
+            Err(refused) => Err(refused.into()),
+        }
     }
 
     /// Returns the organization with this ID.
@@ -82,14 +88,18 @@ impl Organizations {
         self.store.find(caller.tenancy(), id).await?.ok_or(OrganizationsError::NoSuchOrganization)
     }
 
-    /// Returns a page of organizations, newest first.
+    /// Returns a page of organizations, newest first, or of the one with this slug.
     pub async fn list(
         &self,
         caller: &Caller,
+        slug: Option<&Slug>,
         page: PageRequest,
     ) -> Result<Page<Arc<Organization>>, OrganizationsError> {
         caller.require(ManagementScope::AdminOrgs)?;
-        Ok(self.store.list(page).await?)
+        let Some(slug) = slug else { return Ok(self.store.list(page).await?) };
+        let found = self.store.find_by_slug(slug).await?;
+        let total = u64::from(found.is_some());
+        Ok(Page { items: found.into_iter().filter(|_| page.number == 1).collect(), total })
     }
 
     /// Replaces the fields named in the change.
@@ -183,7 +193,7 @@ pub enum OrganizationsError {
     NoSuchOrganization,
     /// The slug is already used.
     #[error("the slug is already in use")]
-    SlugTaken,
+    SlugTaken(Option<OrganizationId>),
     /// The organization was changed concurrently.
     #[error("the organization was changed concurrently; read it and try again")]
     Conflict,
@@ -201,7 +211,7 @@ pub enum OrganizationsError {
 impl From<InsertOrganizationError> for OrganizationsError {
     fn from(error: InsertOrganizationError) -> Self {
         match error {
-            InsertOrganizationError::SlugTaken => Self::SlugTaken,
+            InsertOrganizationError::SlugTaken => Self::SlugTaken(None),
             InsertOrganizationError::CallerRevoked(error) => Self::CallerRevoked(error),
             InsertOrganizationError::Store(failure) => Self::Store(failure),
         }

@@ -289,6 +289,8 @@ impl Owner {
 /// Filter of a list of agents. A field that is `None` matches every agent.
 #[derive(Clone, Debug, Default)]
 pub struct AgentFilter {
+    /// Email address of the agent.
+    pub email: Option<Email>,
     /// Owner of the agent.
     pub owner: Option<Owner>,
     /// Type of the agent.
@@ -300,7 +302,8 @@ pub struct AgentFilter {
 impl AgentFilter {
     /// Returns whether the agent matches every field of the filter.
     pub fn matches(&self, agent: &Agent) -> bool {
-        self.owner.as_ref().is_none_or(|owner| *owner == agent.owner)
+        self.email.as_ref().is_none_or(|email| *email == agent.email)
+            && self.owner.as_ref().is_none_or(|owner| *owner == agent.owner)
             && self.agent_type.is_none_or(|agent_type| agent_type == agent.agent_type)
             && self.status.is_none_or(|status| status == agent.status)
     }

@@ -397,6 +397,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
         for filter in [
             AgentFilter::default(),
             AgentFilter { owner: owner.clone(), ..AgentFilter::default() },
+            AgentFilter { email: Some(agent.email.clone()), ..AgentFilter::default() },
             AgentFilter { agent_type: Some(AgentType::Custom), ..AgentFilter::default() },
             AgentFilter { status: Some(AgentStatus::Suspended), ..AgentFilter::default() },
         ] {
@@ -426,7 +427,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
     }
     let plans = plans(&superuser).await;
     for (list, times) in [
-        ("agent_store.list", 8),
+        ("agent_store.list", 10),
         ("audit_log.list", 14),
         ("organization_store.list", 1),
         ("credential_store.list", 3),

@@ -15,6 +15,7 @@ scenarios!(every_wiring [
     a_decommissioned_agent_stays_and_takes_no_change,
     the_last_administrator_cannot_go_in_any_way,
     a_list_is_newest_first_paged_and_filtered,
+    an_agent_is_found_by_its_address_and_named_by_a_conflict,
 ]);
 scenarios!(stateless [
     every_fault_of_a_body_is_named_at_once,
@@ -287,4 +288,49 @@ async fn a_query_is_read_as_strictly_as_a_body(wiring: Wiring) {
         found.sort();
         assert_eq!(found, faults, "{query}");
     }
+}
+
+async fn an_agent_is_found_by_its_address_and_named_by_a_conflict(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let mut body = new_agent(&["files:read"]);
+    body["email"] = json!("Natural.Key@Example.com");
+    let id = server.post(&admin, "/api/v1/agents", body.clone()).await.json()["agentId"].clone();
+    let organization = server.organization(&admin, json!({})).await;
+    let mut elsewhere = body.clone();
+    elsewhere["organizationId"] = json!(organization);
+    let other = server.post(&admin, "/api/v1/agents", elsewhere).await.json()["agentId"].clone();
+    server.agent(&admin, None, &["files:read"]).await;
+
+    let found = async |token: &str, query: &str| {
+        let list = server.get(token, &format!("/api/v1/agents?{query}")).await.json();
+        let ids = list["data"].as_array().expect("a list").iter().map(|agent| agent["agentId"].clone());
+        (list["total"].clone(), ids.collect::<Vec<_>>())
+    };
+    for spelling in ["natural.key@example.com", "NATURAL.KEY@EXAMPLE.COM", "%20natural.key@example.com%20"] {
+        assert_eq!(
+            found(&admin, &format!("email={spelling}")).await,
+            (json!(2), vec![other.clone(), id.clone()])
+        );
+    }
+    let within = format!("email=natural.key@example.com&organizationId={organization}");
+    assert_eq!(found(&admin, &within).await, (json!(1), vec![other.clone()]));
+    assert_eq!(found(&admin, "email=natural.key@example.com&owner=nobodys").await, (json!(0), Vec::new()));
+    assert_eq!(found(&admin, "email=unknown@example.com").await, (json!(0), Vec::new()));
+    assert_eq!(server.get(&admin, "/api/v1/agents?email=x").await.faults(), ["email"]);
+    let reader = server.client(&admin, Some(&organization), &["agents:read", "agents:write"]).await;
+    let reader = server.token(&reader, &[("scope", "agents:read agents:write")]).await;
+    assert_eq!(found(&reader, "email=natural.key@example.com").await, (json!(1), vec![other.clone()]));
+
+    server.delete(&admin, &format!("/api/v1/agents/{}", id.as_str().expect("an id"))).await;
+    let taken = server.post(&admin, "/api/v1/agents", body.clone()).await;
+    taken.assert_error(409, "AGENT_ALREADY_EXISTS");
+    assert_eq!(taken.json()["details"], json!({ "agentId": id }), "a decommissioned one keeps its address");
+    let taken = server.post(&reader, "/api/v1/agents", body.clone()).await;
+    assert_eq!(taken.json()["details"], json!({ "agentId": other }), "the one of its own organization");
+    let writer = server.client(&admin, Some(&organization), &["agents:write"]).await;
+    let writer = server.token(&writer, &[]).await;
+    let taken = server.post(&writer, "/api/v1/agents", body).await;
+    taken.assert_error(409, "AGENT_ALREADY_EXISTS");
+    assert_eq!(taken.json().get("details"), None, "a caller that may not read agents");
 }

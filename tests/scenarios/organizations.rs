@@ -8,6 +8,7 @@ scenarios!(every_wiring [
     an_organization_reads_back_and_has_a_place,
     suspending_an_organization_kills_the_tokens_of_all_its_agents_for_good,
     a_plan_limits_agents_and_says_how_many,
+    an_organization_is_found_by_its_slug_and_named_by_a_conflict,
 ]);
 scenarios!(stateless [
     limits_are_positive_whole_numbers_or_null,
@@ -120,4 +121,24 @@ async fn a_plan_limits_agents_and_says_how_many(wiring: Wiring) {
     assert_eq!(refused.json()["details"]["limit"], 2);
     server.delete(&admin, &format!("/api/v1/agents/{first}")).await;
     assert_eq!(server.post(&admin, "/api/v1/agents", body).await.status, StatusCode::CREATED);
+}
+
+async fn an_organization_is_found_by_its_slug_and_named_by_a_conflict(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let id = server.organization(&admin, json!({ "slug": "natural-key" })).await;
+    server.organization(&admin, json!({})).await;
+    let list = async |query: &str| {
+        let list = server.get(&admin, &format!("/api/v1/organizations?{query}")).await.json();
+        let ids = list["data"].as_array().expect("a list").iter().map(|one| one["organizationId"].clone());
+        (list["total"].clone(), ids.collect::<Vec<_>>())
+    };
+    assert_eq!(list("slug=natural-key").await, (json!(1), vec![json!(id)]));
+    assert_eq!(list("slug=natural-key&page=2").await, (json!(1), Vec::new()));
+    assert_eq!(list("slug=unknown").await, (json!(0), Vec::new()));
+    assert_eq!(server.get(&admin, "/api/v1/organizations?slug=No%20Slug").await.faults(), ["slug"]);
+    let body = json!({ "name": "Example", "slug": "natural-key", "plan": "free" });
+    let taken = server.post(&admin, "/api/v1/organizations", body).await;
+    taken.assert_error(409, "ORGANIZATION_ALREADY_EXISTS");
+    assert_eq!(taken.json()["details"], json!({ "organizationId": id }));
 }

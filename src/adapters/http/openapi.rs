@@ -219,7 +219,7 @@ fn error_schema() -> Value {
         "properties": {
             "code": { "type": "string" },
             "message": { "type": "string" },
-            "details": { "type": "object", "description": "Details of this error: `errors`, `missingScopes` or `limit`" },
+            "details": { "type": "object", "description": "Details of this error: `errors`, `missingScopes`, `limit`, or the existing `agentId` or `organizationId`" },
             "requestId": { "type": "string", "description": "Same as the header X-Request-Id; names the request in the log" },
             "error": { "type": "string", "description": "OAuth error code; OAuth endpoints only" },
             "error_description": { "type": "string" },

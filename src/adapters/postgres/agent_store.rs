@@ -10,7 +10,7 @@ use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, nu
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
-use domain::agent::{Agent, AgentFilter, AgentStatus, AgentType, DeploymentEnv};
+use domain::agent::{Agent, AgentFilter, AgentStatus, AgentType, DeploymentEnv, Email, Owner};
 use domain::credential::Credential;
 use domain::id::{AgentId, OrganizationId};
 use domain::names::name_of;
@@ -119,7 +119,8 @@ impl AgentStore for Postgres {
         page: PageRequest,
     ) -> Result<Page<Arc<Agent>>, StoreError> {
         let organization = within.organization().map(|id| id.0);
-        let owner = filter.owner.as_ref().map(domain::agent::Owner::as_str);
+        let email = filter.email.as_ref().map(Email::as_str);
+        let owner = filter.owner.as_ref().map(Owner::as_str);
         let agent_type = filter.agent_type.map(|kind| name_of(&AgentType::ALL, &kind));
         let status = filter.status.map(|status| name_of(&AgentStatus::ALL, &status));
         let mut clause = WhereClause::default();
@@ -132,15 +133,17 @@ impl AgentStore for Postgres {
         if let Some(status) = status {
             clause.add_word("status", status);
         }
-        // Without an owner the total comes from `agent_counts`, with an owner from the index.
-        let count = match &owner {
-            None => {
-                format!("(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts {})", clause.condition)
-            }
-            Some(owner) => {
-                clause.add("owner", owner, Type::TEXT);
-                format!("(SELECT count(*) FROM agents {})", clause.condition)
-            }
+        // The total comes from `agent_counts` unless the filter has an address or an owner, which have an index.
+        let counted = clause.condition.clone();
+        if let Some(email) = &email {
+            clause.add("email", email, Type::TEXT);
+        }
+        if let Some(owner) = &owner {
+            clause.add("owner", owner, Type::TEXT);
+        }
+        let count = match clause.condition == counted {
+            true => format!("(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts {counted})"),
+            false => format!("(SELECT count(*) FROM agents {})", clause.condition),
         };
         let sql = format!(
             "-- agent_store.list\nSELECT {AGENT}, {count} AS total FROM agents {} \

@@ -280,6 +280,8 @@ input! {
         defaulted "page" page: PageNumber = FIRST_PAGE,
         /// Page size
         defaulted "limit" limit: PageLimit = DEFAULT_LIMIT,
+        /// In any spelling of the same address
+        optional "email" email: Email,
         optional "owner" owner: Owner,
         optional "agentType" agent_type: AgentType,
         optional "status" status: AgentStatus,
@@ -297,8 +299,8 @@ impl Input for AgentsQuery {
     type Value = AgentsRequest;
 
     fn accept(self) -> AgentsRequest {
-        let Self { page, limit, owner, agent_type, status, organization } = self;
-        let filter = AgentFilter { owner, agent_type, status };
+        let Self { page, limit, email, owner, agent_type, status, organization } = self;
+        let filter = AgentFilter { email, owner, agent_type, status };
         AgentsRequest { organization, filter, page: page_of(page, limit) }
     }
 }
@@ -370,7 +372,10 @@ impl From<AgentsError> for ApiError {
             E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
             E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
             E::UnlistedResource => Self::validation(&[FieldError::new("defaultResource", message)]),
-            E::EmailTaken => Self::new(Code::AgentAlreadyExists, message),
+            E::EmailTaken(existing) => {
+                let error = Self::new(Code::AgentAlreadyExists, message);
+                existing.map_or(error.clone(), |id| error.with_details(json!({ "agentId": id.to_string() })))
+            }
             E::LimitReached(limit) => Self::limit_reached(message, limit),
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
             E::Conflict => Self::new(Code::Conflict, message),

@@ -9,7 +9,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::pagination::PageQuery;
+use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
 use crate::extract::values::{list_of_strings, reference, text_field};
@@ -22,6 +22,7 @@ use domain::id::OrganizationId;
 use domain::organization::{
     MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus, Slug,
 };
+use domain::page::PageRequest;
 use domain::plan::{Limit, LimitOverrides, Plan};
 use domain::resource_indicator::ResourceIndicator;
 
@@ -47,16 +48,16 @@ impl OrganizationsApi {
 
     /// List organizations
     ///
-    /// Newest first.
+    /// Newest first, or only the one with the given slug.
     #[oai(path = "/organizations", method = "get", operation_id = "listOrganizations")]
     async fn list(
         &self,
         ctx: Ctx,
         #[oai(scope = "Scope::ADMIN_ORGS")] caller: Bearer,
-        query: Query<PageQuery>,
+        query: Query<OrganizationsQuery>,
     ) -> Result<Json<OrganizationPage>, ApiError> {
-        let page = query.0;
-        let listing = ctx.app.organizations.list(&caller.0, page).await?;
+        let OrganizationsRequest { slug, page } = query.0;
+        let listing = ctx.app.organizations.list(&caller.0, slug.as_ref(), page).await?;
         Ok(Json(OrganizationPage {
             data: listing.items.iter().map(|organization| (&**organization).into()).collect(),
             total: listing.total,
@@ -225,6 +226,30 @@ impl Field for Limit {
     }
 }
 
+input! {
+    /// Filters of the list of organizations
+    OrganizationsQuery {
+        /// Page number, from 1
+        defaulted "page" page: PageNumber = FIRST_PAGE,
+        /// Page size
+        defaulted "limit" limit: PageLimit = DEFAULT_LIMIT,
+        optional "slug" slug: Slug,
+    }
+}
+
+struct OrganizationsRequest {
+    slug: Option<Slug>,
+    page: PageRequest,
+}
+
+impl Input for OrganizationsQuery {
+    type Value = OrganizationsRequest;
+
+    fn accept(self) -> OrganizationsRequest {
+        OrganizationsRequest { slug: self.slug, page: page_of(self.page, self.limit) }
+    }
+}
+
 impl Field for Vec<ResourceIndicator> {
     fn schema() -> MetaSchemaRef {
         list_of_strings(None, MAX_RESOURCES)
@@ -319,7 +344,12 @@ impl From<OrganizationsError> for ApiError {
         match error {
             E::Forbidden(refusal) => refusal.into(),
             E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
-            E::SlugTaken => Self::new(Code::OrganizationAlreadyExists, message),
+            E::SlugTaken(existing) => {
+                let error = Self::new(Code::OrganizationAlreadyExists, message);
+                existing.map_or(error.clone(), |id| {
+                    error.with_details(json!({ "organizationId": id.to_string() }))
+                })
+            }
             E::Conflict => Self::new(Code::Conflict, message),
             E::LastAdministrator => Self::new(Code::LastAdministrator, message),
             E::CallerRevoked(revoked) => revoked.into(),

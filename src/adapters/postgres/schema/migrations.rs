@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 11] = [
+const MIGRATIONS: [(&str, &str); 12] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -24,6 +24,7 @@ const MIGRATIONS: [(&str, &str); 11] = [
     ("V0009__outbox_topics", include_str!("../../../../migrations/0009_outbox_topics.sql")),
     ("V0010__revoked_secrets", include_str!("../../../../migrations/0010_revoked_secrets.sql")),
     ("V0011__default_resource", include_str!("../../../../migrations/0011_default_resource.sql")),
+    ("V0012__agents_by_email", include_str!("../../../../migrations/0012_agents_by_email.sql")),
 ];
 
 /// Latest schema version that this program knows.
