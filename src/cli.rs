@@ -13,7 +13,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{
     AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
-    DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS, DEFAULT_TOKEN_TTL_SECONDS, KeyConfig, StoreConfig,
+    DEFAULT_IDLE_TIMEOUT_SECONDS, DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS, DEFAULT_TOKEN_TTL_SECONDS,
+    KeyConfig, StoreConfig,
 };
 use crate::domain::jwk::KeyType;
 use crate::domain::token::TTL_SECONDS;
@@ -215,6 +216,10 @@ pub struct ServeArgs {
     /// Log format
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// Seconds that a connection may be idle between two requests; must exceed the idle time-out of the load balancer
+    #[arg(long, env = "IDLE_TIMEOUT_SECONDS", default_value_t = DEFAULT_IDLE_TIMEOUT_SECONDS,
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub idle_timeout_seconds: u32,
     /// Seconds to keep serving, reported as not ready, after SIGTERM
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub drain_seconds: u32,
@@ -279,6 +284,7 @@ impl ServeArgs {
             trusted_proxies: self.trusted_proxies.0.clone(),
             address_requests_per_minute: self.address_requests_per_minute,
             client_assertion_audience: self.client_assertion_audience,
+            idle_timeout: Duration::from_secs(self.idle_timeout_seconds.into()),
             drain: Duration::from_secs(self.drain_seconds.into()),
         })
     }

@@ -36,6 +36,8 @@ pub struct Config {
     pub address_requests_per_minute: u32,
     /// Accepted `aud` of client assertions.
     pub client_assertion_audience: AssertionAudience,
+    /// Time that a connection may be idle between two requests. A load balancer must close idle connections sooner.
+    pub idle_timeout: Duration,
     /// Time to keep serving, reported as not ready, once the shutdown has begun.
     pub drain: Duration,
 }
@@ -56,6 +58,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             address_requests_per_minute: DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
             client_assertion_audience: AssertionAudience::Issuer,
+            idle_timeout: Duration::from_secs(DEFAULT_IDLE_TIMEOUT_SECONDS as u64),
             drain: Duration::ZERO,
         }
     }
@@ -67,6 +70,8 @@ pub const DEFAULT_TOKEN_TTL_SECONDS: u32 = 3600;
 pub const DEFAULT_BCRYPT_COST: u32 = 10;
 /// Default number of unauthenticated requests allowed per client address and minute.
 pub const DEFAULT_ADDRESS_REQUESTS_PER_MINUTE: u32 = 600;
+/// Default time that a connection may be idle, in seconds: more than the 60 of most load balancers.
+pub const DEFAULT_IDLE_TIMEOUT_SECONDS: u32 = 75;
 /// Default size of the connection pool.
 pub const DEFAULT_POOL_MAX: u32 = 10;
 /// Default time to wait for the stores at startup, in seconds.

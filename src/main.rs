@@ -1,6 +1,7 @@
 //! The program: parses arguments, runs a command, returns an exit code.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::error::Error;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(error)) => wrong(&error.to_string()),
         Err(error) => {
-            eprintln!("agentidp: {}", error_chain(&error));
+            complain(&error_chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -89,7 +90,13 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
         tracing::warn!("using in-memory storage; all data is lost on exit; set DATABASE_URL to keep it");
     }
     tracing::info!(address = %service.address, issuer = %service.issuer, "ready");
-    print(&welcome(&service))?;
+    let welcome = match args.log_format {
+        LogFormat::Text => welcome(&service),
+        LogFormat::Json => format!("{}\n", welcome_json(&service)),
+    };
+    if let Err(error) = print(&welcome) {
+        tracing::warn!(error = &error as &dyn Error, "cannot write to standard output");
+    }
     loop {
         tokio::select! {
             _ = reload.recv() => match reload_keys(args, &service) {
@@ -149,14 +156,50 @@ fn welcome(service: &Service) -> String {
     )
 }
 
+/// Returns the facts of the welcome text as JSON.
+fn welcome_json(service: &Service) -> serde_json::Value {
+    let mut welcome = serde_json::json!({
+        "message": "ready",
+        "issuer": *service.issuer,
+        "docs": format!("http://{}/docs", service.address),
+    });
+    if let Some(administrator) = &service.administrator {
+        welcome["clientId"] = administrator.client_id.to_string().into();
+        welcome["clientSecret"] = administrator.client_secret.expose().into();
+    }
+    welcome
+}
+
+/// Prints a text. A reader that has seen enough and closed the pipe is no error.
 fn print(text: &str) -> Result<(), StartError> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(StartError::Io)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(StartError::Io(error)),
+        _ => Ok(()),
+    }
 }
 
 fn wrong(message: &str) -> ExitCode {
-    eprintln!("agentidp: {message}");
+    complain(message);
     ExitCode::from(WRONG_SETTINGS)
+}
+
+/// Prints the reason of the exit to standard error, in the format of the log.
+fn complain(message: &str) {
+    let line = match logs_json() {
+        false => format!("agentidp: {message}"),
+        true => serde_json::json!({ "level": "ERROR", "message": message }).to_string(),
+    };
+    // There is no other place to report that standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Returns whether the log is JSON, even if the arguments cannot be parsed.
+fn logs_json() -> bool {
+    let mut words = std::env::args().skip_while(|word| word != "--log-format");
+    std::env::var("LOG_FORMAT").is_ok_and(|format| format.trim() == "json")
+        || std::env::args().any(|word| word == "--log-format=json")
+        || words.nth(1).is_some_and(|format| format == "json")
 }
 
 /// Returns the error message of clap as one line, without the usage text.
@@ -171,10 +214,14 @@ fn start_log(format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).init();
+            std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
+        }
     }
 }
 

@@ -107,7 +107,7 @@ impl Service {
         let hasher = BcryptHasher::new(config.bcrypt_cost).map_err(StartError::Io)?;
         let front = Arc::new(Front::new(|| SystemIds.next().to_string()));
         let pooled = usize::try_from(config.stores.pool_max).unwrap_or(usize::MAX / 2);
-        shutdown.tasks().spawn(serve(listener, front.clone(), shutdown.clone(), pooled));
+        shutdown.tasks().spawn(serve(listener, front.clone(), shutdown.clone(), config.idle_timeout, pooled));
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
             tokio::spawn(serve_metrics(listener, counts, shutdown.clone()));
         }

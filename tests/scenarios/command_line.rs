@@ -323,6 +323,94 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     drop(open);
 }
 
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_error() {
+    for command in ["openapi", "openapi --format json", "keys generate", "--help"] {
+        let script = format!("set -o pipefail; \"$0\" {command} | head -1 >/dev/null");
+        let output = Command::new("bash").args(["-c", &script, env!("CARGO_BIN_EXE_agentidp")]).output();
+        let output = tokio::time::timeout(LONG, output).await.expect("in time").expect("it runs");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn a_closed_output_does_not_end_the_service() {
+    for closed in [">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full"] {
+        let port = testing::free_address();
+        let script =
+            format!("exec \"$0\" --host {} --port {} --bcrypt-cost 4 {closed}", port.ip(), port.port());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_agentidp")]).env_clear();
+        command.env("METRICS_ADDR", "off").kill_on_drop(true).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        let ready = async {
+            while !reqwest::get(format!("http://{port}/health/ready"))
+                .await
+                .is_ok_and(|answer| answer.status() == 200)
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, ready).await.expect("ready");
+        // A refusal writes a line to the log.
+        let refused = reqwest::Client::new().get(format!("http://{port}/api/v1/agents")).bearer_auth("x");
+        assert_eq!(refused.send().await.expect("an answer").status(), 401, "{closed}");
+        assert_eq!(child.try_wait().expect("known"), None, "{closed}");
+    }
+}
+
+#[tokio::test]
+async fn with_json_as_the_format_of_the_log_every_line_of_both_outputs_is_json() {
+    let mut command = program(&["--port", "0", "--bcrypt-cost", "4"]);
+    command.envs([("METRICS_ADDR", "off"), ("LOG_FORMAT", "json")]);
+    let mut child = command.spawn().expect("it runs");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let first = tokio::time::timeout(LONG, out.next_line()).await.expect("in time").expect("text");
+    let welcome: Value = serde_json::from_str(&first.expect("a line")).expect("JSON");
+    assert!(
+        welcome["clientSecret"].as_str().is_some_and(|secret| secret.starts_with("aidp_sk_")),
+        "{welcome}"
+    );
+    let url = welcome["docs"].as_str().expect("a URL").replace("/docs", "/api/v1/token");
+    let request = reqwest::Client::new().post(url).form(&[("grant_type", "client_credentials")]);
+    let id = welcome["clientId"].as_str().expect("an id");
+    let answer = request.basic_auth(id, welcome["clientSecret"].as_str()).send().await;
+    assert_eq!(answer.expect("an answer").status(), 200);
+    let process = child.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().await.expect("kill runs").success());
+    let output =
+        tokio::time::timeout(LONG, child.wait_with_output()).await.expect("in time").expect("it ends");
+    assert!(output.status.success());
+    let log = String::from_utf8(output.stderr).expect("text");
+    assert!(log.lines().count() >= 3, "{log}");
+    for line in log.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object()), "{line}");
+    }
+    assert_eq!(out.next_line().await.expect("text"), None, "one line only");
+
+    for arguments in [&["--port", "x"][..], &["--unknown"], &["--jwt-private-key", "x"], &["migrate"]] {
+        let mut command = program(arguments);
+        let output = command.env("LOG_FORMAT", "json").output().await.expect("it runs");
+        let text = String::from_utf8(output.stderr).expect("text");
+        let line: Value = serde_json::from_str(text.trim_end()).expect("one line of JSON");
+        assert_eq!(line["level"], "ERROR", "{arguments:?}");
+        assert!(line["message"].as_str().is_some_and(|message| !message.is_empty()), "{line}");
+    }
+}
+
+/// A connection that stays idle is closed at the time set, which a test can wait for.
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_the_time_that_is_set() {
+    use tokio::io::AsyncReadExt as _;
+    let running = serve(&["--idle-timeout-seconds", "1"], &[]).await;
+    let address = running.address.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    // Less than the default.
+    let closed = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 1])).await;
+    assert_eq!(closed.expect("closed").expect("read"), 0);
+}
+
 /// The line has what an operator needs to find the request, and no secret.
 #[tokio::test]
 async fn the_log_says_why_a_client_was_refused_under_the_id_of_the_request() {

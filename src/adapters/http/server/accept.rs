@@ -1,6 +1,6 @@
 //! The accept loop: number of connections, their deadlines and their graceful shutdown.
 //!
-//! HTTP/1.1 only. A request head may take 10 s and 32 KiB; a connection may be idle for 60 s between requests.
+//! HTTP/1.1 only. A request head may take 10 s and 32 KiB.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,8 +34,15 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Accepts and serves connections until `shutdown` is closing.
 ///
-/// `pooled` is the number of connections to stores, which need file descriptors too.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutdown>, pooled: usize) {
+/// A connection may be idle for `idle` between requests. `pooled` is the number of connections to stores, which need
+/// file descriptors too.
+pub async fn serve(
+    listener: TcpListener,
+    front: Arc<Front>,
+    shutdown: Arc<Shutdown>,
+    idle: Duration,
+    pooled: usize,
+) {
     let places = Arc::new(Semaphore::new(places(most_files(), OTHER_FILES + pooled)));
     loop {
         let accepted = tokio::select! {
@@ -54,7 +61,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Arc<Shutd
         };
         let (front, closing) = (front.clone(), shutdown.clone());
         shutdown.tasks().spawn(async move {
-            serve_connection(stream, peer, front, closing).await;
+            serve_connection(stream, peer, front, closing, idle).await;
             drop(place);
         });
     }
@@ -105,11 +112,17 @@ async fn accept(
     Ok((stream, peer, place))
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdown: Arc<Shutdown>) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    front: Arc<Front>,
+    shutdown: Arc<Shutdown>,
+    idle: Duration,
+) {
     // Responses are written whole, so waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
-    let deadline = ConnectionDeadline::new();
+    let deadline = ConnectionDeadline::new(idle);
     let handled = deadline.clone();
     let service = service_fn(move |request| {
         handled.request_started();

@@ -1,4 +1,4 @@
-//! Connection deadlines: 10 s for a request head, 60 s of idle time, 10 s for an unread response.
+//! Connection deadlines: 10 s for a request head, the configured idle time, 10 s for an unread response.
 //!
 //! The last deadline starts when a write stalls, because the peer does not read and the buffers in between are full.
 //!
@@ -20,8 +20,6 @@ use tokio::time::Instant;
 
 /// Maximum time for a request head to arrive.
 const HEAD: Duration = Duration::from_secs(10);
-/// Maximum idle time between two requests.
-const IDLE: Duration = Duration::from_secs(60);
 /// Maximum time that written data may wait for the peer to read.
 const UNREAD: Duration = Duration::from_secs(10);
 /// No deadline: while a request is handled, the deadline of the request applies.
@@ -30,6 +28,8 @@ const NONE: u64 = u64::MAX;
 /// The deadline of a connection, which moves with the events on the connection.
 pub struct ConnectionDeadline {
     opened: Instant,
+    /// Maximum idle time between two requests.
+    idle: Duration,
     /// Milliseconds since `opened`; the lowest bit is 1 for a head and 0 for idle time.
     deadline: AtomicU64,
     /// Milliseconds since `opened` by which the peer must have read something; [`NONE`] if no write is stalled.
@@ -37,10 +37,10 @@ pub struct ConnectionDeadline {
 }
 
 impl ConnectionDeadline {
-    /// Creates the deadline of a connection that opens now.
-    pub fn new() -> Arc<Self> {
+    /// Creates the deadline of a connection that opens now and may be idle for this long.
+    pub fn new(idle: Duration) -> Arc<Self> {
         let (deadline, unread) = (AtomicU64::new(NONE), AtomicU64::new(NONE));
-        let deadline = Self { opened: Instant::now(), deadline, unread };
+        let deadline = Self { opened: Instant::now(), idle, deadline, unread };
         deadline.response_sent();
         Arc::new(deadline)
     }
@@ -52,7 +52,7 @@ impl ConnectionDeadline {
 
     /// Starts the idle deadline, because the last request is answered.
     pub fn response_sent(&self) {
-        self.deadline.store(self.millis_until(IDLE) & !1, Ordering::Release);
+        self.deadline.store(self.millis_until(self.idle) & !1, Ordering::Release);
     }
 
     /// Starts the head deadline. Bytes of a body, or of a head that has already begun, do not change it.
@@ -86,7 +86,7 @@ impl ConnectionDeadline {
     /// Must be polled whenever the connection was, because a deadline that moves closer does not wake the task.
     pub async fn expired(&self) {
         #[expect(clippy::disallowed_methods, reason = "what is waited for is that nothing happens")]
-        let mut alarm = pin!(tokio::time::sleep_until(self.opened + IDLE));
+        let mut alarm = pin!(tokio::time::sleep_until(self.opened + self.idle));
         poll_fn(|context| {
             loop {
                 let (watched, unread) =
@@ -188,20 +188,22 @@ mod tests {
 
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     async fn expires_within(deadline: &ConnectionDeadline, time: Duration) -> bool {
         tokio::time::timeout(time, deadline.expired()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_connection_has_a_minute() {
-        let deadline = ConnectionDeadline::new();
+    async fn a_silent_connection_has_its_idle_time() {
+        let deadline = ConnectionDeadline::new(MINUTE);
         assert!(!expires_within(&deadline, Duration::from_secs(59)).await);
         assert!(expires_within(&deadline, Duration::from_secs(2)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_head_has_ten_seconds_however_its_bytes_trickle() {
-        let deadline = ConnectionDeadline::new();
+        let deadline = ConnectionDeadline::new(MINUTE);
         tokio::time::advance(Duration::from_secs(30)).await;
         for _ in 0..9 {
             deadline.bytes_received();
@@ -213,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_begins_late_in_a_silence_has_its_ten_seconds_and_no_more() {
-        let deadline = ConnectionDeadline::new();
+        let deadline = ConnectionDeadline::new(MINUTE);
         let mut expired = pin!(deadline.expired());
         let began = Instant::now();
         assert!(tokio::time::timeout(Duration::from_secs(30), &mut expired).await.is_err());
@@ -225,7 +227,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_nothing_of_its_answer_has_ten_seconds() {
         let (mut theirs, ours) = tokio::io::duplex(8);
-        let deadline = ConnectionDeadline::new();
+        let deadline = ConnectionDeadline::new(MINUTE);
         let mut connection = TimedStream::new(ours, deadline.clone());
         connection.write_all(b"answered").await.expect("there is room");
         connection.flush().await.expect("sent");
@@ -241,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_handled_stops_the_watch_and_its_answer_starts_it_anew() {
-        let deadline = ConnectionDeadline::new();
+        let deadline = ConnectionDeadline::new(MINUTE);
         deadline.bytes_received();
         deadline.request_started();
         deadline.bytes_received();
