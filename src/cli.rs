@@ -3,11 +3,12 @@
 //! Every setting is a flag and an environment variable of the same name. Every secret can also be read from
 //! the file that `NAME_FILE` names. An invalid setting stops the startup and is reported in one line.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -164,8 +165,8 @@ pub struct ServeArgs {
     /// Port to listen on; 0 for any free port
     #[arg(long, env = "PORT", default_value_t = 3000)]
     pub port: u16,
-    /// Address to listen on
-    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    /// Address to listen on, or `localhost`
+    #[arg(long, env = "HOST", default_value = "127.0.0.1", value_parser = host)]
     pub host: IpAddr,
     /// Address of the Prometheus endpoint, or `off`
     #[arg(long, env = "METRICS_ADDR", default_value = "127.0.0.1:9464", value_parser = metrics_address)]
@@ -264,6 +265,44 @@ pub enum DocumentFormat {
     Json,
 }
 
+#[expect(clippy::disallowed_methods, reason = "this module reads the environment")]
+impl Cli {
+    /// Parses the arguments and the environment of this process.
+    ///
+    /// An empty variable counts as not set, and white space around a value is dropped: compose files pass unset
+    /// variables as empty ones, and secrets often end with a line end. A command reads only its own settings.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        fn tidied(command: clap::Command) -> clap::Command {
+            let tidy = |arg: clap::Arg| {
+                let value = arg.get_env().and_then(|name| std::env::var(name).ok());
+                match value.as_deref().map(|value| (value, value.trim())) {
+                    None => arg,
+                    Some((value, trimmed)) if value == trimmed && !value.is_empty() => arg,
+                    Some((_, "")) => arg.env(Resettable::Reset),
+                    Some((_, trimmed)) => {
+                        arg.env(Resettable::Reset).default_value(trimmed.to_owned()).hide_default_value(true)
+                    }
+                }
+            };
+            command.mut_args(tidy).mut_subcommands(tidied)
+        }
+        let mut command = tidied(Self::command());
+        let first = std::env::args().nth(1).unwrap_or_default();
+        if command.find_subcommand(first).is_some() {
+            command = command.mut_args(|arg| arg.env(Resettable::Reset));
+        }
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+
+    /// Returns whether the log is JSON, even if the arguments cannot be parsed.
+    pub fn logs_json() -> bool {
+        let mut words = std::env::args().skip_while(|word| word != "--log-format");
+        std::env::var("LOG_FORMAT").is_ok_and(|format| format.trim() == "json")
+            || std::env::args().any(|word| word == "--log-format=json")
+            || words.nth(1).is_some_and(|format| format == "json")
+    }
+}
+
 impl ServeArgs {
     /// Returns the settings of the service.
     ///
@@ -336,6 +375,14 @@ fn unescaped(pem: &str) -> String {
     pem.replace("\\n", "\n")
 }
 
+fn host(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if bare.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    bare.parse().map_err(|_| "must be an IP address, such as 0.0.0.0, or localhost".to_owned())
+}
+
 fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
     if text == "off" {
         return Ok(MetricsAddress::Off);
@@ -403,7 +450,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
@@ -417,6 +464,9 @@ mod tests {
             ["--metrics-addr", "on"],
             ["--redis-key-prefix", "a{b"],
             ["--redis-key-prefix", &"a".repeat(65)],
+            ["--host", "example.com"],
+            ["--host", ""],
+            ["--idle-timeout-seconds", "0"],
             ["--issuer-url", "ftp://example.com"],
             ["--issuer-url", "https://example.com?x"],
             ["--issuer-url", "https://user:word@example.com"],

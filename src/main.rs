@@ -14,7 +14,6 @@ use agentidp::cli::{
 use agentidp::config::ConfigError;
 use agentidp::ports::error_chain::error_chain;
 use agentidp::wiring::{self, Service, StartError};
-use clap::Parser as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -25,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const WRONG_SETTINGS: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of_process() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return wrong(&first_paragraph(&error.to_string())),
         Err(help) => {
@@ -186,20 +185,12 @@ fn wrong(message: &str) -> ExitCode {
 
 /// Prints the reason of the exit to standard error, in the format of the log.
 fn complain(message: &str) {
-    let line = match logs_json() {
+    let line = match Cli::logs_json() {
         false => format!("agentidp: {message}"),
         true => serde_json::json!({ "level": "ERROR", "message": message }).to_string(),
     };
     // There is no other place to report that standard error is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Returns whether the log is JSON, even if the arguments cannot be parsed.
-fn logs_json() -> bool {
-    let mut words = std::env::args().skip_while(|word| word != "--log-format");
-    std::env::var("LOG_FORMAT").is_ok_and(|format| format.trim() == "json")
-        || std::env::args().any(|word| word == "--log-format=json")
-        || words.nth(1).is_some_and(|format| format == "json")
 }
 
 /// Returns the error message of clap as one line, without the usage text.

@@ -323,6 +323,71 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     drop(open);
 }
 
+/// Returns the names of all environment variables that `serve` reads.
+fn variables() -> Vec<String> {
+    let command = <Cli as clap::CommandFactory>::command();
+    let names = command.get_arguments().filter_map(clap::Arg::get_env);
+    let names: Vec<_> = names.map(|name| name.to_str().expect("text").to_owned()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    names
+}
+
+/// Starts the service with these variables, and returns its welcome.
+async fn welcome(environment: &[(String, &str)]) -> Value {
+    let mut command = program(&["--log-format", "json"]);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    let mut child = command.spawn().expect("it runs");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let line = tokio::time::timeout(LONG, out.next_line()).await.expect("in time").expect("text");
+    match line {
+        Some(line) => serde_json::from_str(&line).expect("JSON"),
+        None => panic!("{}", String::from_utf8_lossy(&child.wait_with_output().await.expect("ended").stderr)),
+    }
+}
+
+#[tokio::test]
+async fn an_empty_variable_is_not_set_and_white_space_is_dropped() {
+    let named = |name: &str, value| (name.to_owned(), value);
+    for empty in ["", " ", "\n", "\t \r\n"] {
+        let mut environment: Vec<_> = variables().into_iter().map(|name| (name, empty)).collect();
+        environment.retain(|(name, _)| !matches!(name.as_str(), "PORT" | "METRICS_ADDR" | "LOG_FORMAT"));
+        environment.extend([
+            named("PORT", " 0\n"),
+            named("METRICS_ADDR", "off\r\n"),
+            named("LOG_FORMAT", ""),
+        ]);
+        welcome(&environment).await;
+    }
+    let pem = generate_pem(KeyType::Ed25519).expect("a key");
+    let padded = format!("\n  {pem}\n\n ");
+    let issuer = " https://id.example.com/agents \n";
+    let environment = [
+        named("PORT", "0"),
+        named("METRICS_ADDR", " off "),
+        named("HOST", "localhost\n"),
+        named("ISSUER_URL", issuer),
+        named("JWT_PRIVATE_KEY", &padded),
+        named("BCRYPT_COST", " 4\n"),
+        named("CORS_ORIGIN", " https://a.example , https://b.example\n"),
+        named("TRUSTED_PROXIES", "\n10.0.0.0/8\n"),
+    ];
+    let welcome = welcome(&environment).await;
+    assert_eq!(welcome["issuer"], issuer.trim());
+}
+
+#[tokio::test]
+async fn a_command_reads_only_its_own_settings() {
+    for arguments in [&["openapi"][..], &["keys", "generate"]] {
+        let mut command = program(arguments);
+        command.envs(variables().into_iter().map(|name| (name, "wrong")));
+        let output = tokio::time::timeout(LONG, command.output()).await.expect("in time").expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut command = program(&["migrate"]);
+    command.env("PORT", "wrong").env("JWT_PRIVATE_KEY", "wrong").env("ISSUER_URL", "wrong");
+    assert!(complaint(command).await.contains("DATABASE_URL"));
+}
+
 #[tokio::test]
 async fn a_reader_that_has_seen_enough_is_no_error() {
     for command in ["openapi", "openapi --format json", "keys generate", "--help"] {
