@@ -20,6 +20,6 @@ USER agentidp
 ENV HOST=0.0.0.0 PORT=3000 METRICS_ADDR=0.0.0.0:9464 LOG_FORMAT=json
 EXPOSE 3000 9464
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["curl", "--fail", "--silent", "--show-error", "--max-time", "2", "http://127.0.0.1:3000/health/ready"]
+    CMD curl --fail --silent --show-error --max-time 2 "http://127.0.0.1:${PORT:-3000}/health/ready"
 ENTRYPOINT ["agentidp"]
 CMD ["serve"]

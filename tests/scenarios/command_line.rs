@@ -323,6 +323,54 @@ async fn an_orderly_end_waits_for_no_caller_that_sends_or_reads_nothing() {
     drop(open);
 }
 
+#[tokio::test]
+async fn keys_are_read_as_usual_tools_write_them() {
+    let openssl = async |script: &str| {
+        let output = Command::new("bash").args(["-c", &format!("set -eo pipefail; {script}")]).output();
+        let output = output.await.expect("it runs");
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    for script in [
+        "openssl ecparam -name prime256v1 -genkey",
+        "openssl ecparam -name prime256v1 -genkey -noout",
+        "openssl ecparam -name prime256v1 -genkey | sed 's/$/\\r/'",
+        "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256",
+        "openssl genpkey -algorithm ed25519",
+        "openssl genpkey -algorithm ed25519 -text",
+        "openssl genrsa 2048",
+        "openssl genrsa -traditional 2048",
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/stdout -subj /CN=x",
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.$$ -out cert.$$ -subj /CN=x && \
+         openssl pkcs12 -export -inkey key.$$ -in cert.$$ -passout pass:x | openssl pkcs12 -nodes -passin pass:x; rm key.$$ cert.$$",
+    ] {
+        let pem = openssl(&format!("cd /tmp; {script} 2>/dev/null")).await;
+        KeySet::from_pem(&pem, "").unwrap_or_else(|error| panic!("{script}: {error}\n{pem}"));
+    }
+    for script in [
+        "openssl genpkey -algorithm ed25519 -aes256 -pass pass:x",
+        "openssl ecparam -name prime256v1 -genkey | openssl ec -aes256 -passout pass:x",
+        "openssl genrsa -traditional -aes256 -passout pass:x 2048",
+    ] {
+        let error =
+            KeySet::from_pem(&openssl(&format!("{script} 2>/dev/null")).await, "").err().expect("refused");
+        assert!(
+            error.to_string().contains("the private key is encrypted; decrypt it first"),
+            "{script}: {error}"
+        );
+    }
+    for (script, words) in [
+        ("for _ in 1 2; do openssl genpkey -algorithm ed25519; done", "more than one"),
+        ("openssl genpkey -algorithm ed25519 | openssl pkey -pubout", "contains no private key"),
+        ("openssl ecparam -name secp384r1 -genkey", "is not RSA of 2048 to 4096 bits, P-256 or Ed25519"),
+        ("echo hunter2", "is not PEM"),
+    ] {
+        let error =
+            KeySet::from_pem(&openssl(&format!("{script} 2>/dev/null")).await, "").err().expect("refused");
+        assert!(error.to_string().contains(words), "{script}: {error}");
+    }
+}
+
 /// Returns the names of all environment variables that `serve` reads.
 fn variables() -> Vec<String> {
     let command = <Cli as clap::CommandFactory>::command();

@@ -104,7 +104,8 @@ impl SigningKey {
     ///
     /// Returns the key together with its DER form.
     fn from_pem(pem: &str) -> Result<(Self, SecretDocument), KeyError> {
-        let (label, der) = SecretDocument::from_pem(pem.trim()).map_err(|_| KeyError::NotPem)?;
+        let block = private_block(pem)?;
+        let (label, der) = SecretDocument::from_pem(block).map_err(|_| KeyError::NotPem)?;
         let bytes = der.as_bytes();
         let key = match label {
             "RSA PRIVATE KEY" => {
@@ -303,6 +304,33 @@ fn pem_blocks(text: &str) -> Vec<String> {
     text.split(BEGIN).skip(1).map(|block| format!("{BEGIN}{}\n", block.trim_end())).collect()
 }
 
+/// Returns the block of the one private key in a text.
+///
+/// Tools put other blocks around it, such as the parameters of the curve or a certificate, and lines that describe it.
+fn private_block(text: &str) -> Result<&str, KeyError> {
+    const BEGIN: &str = "-----BEGIN ";
+    let mut found = None;
+    let mut rest = text;
+    while let Some(begin) = rest.find(BEGIN) {
+        let block = &rest[begin..];
+        let end = block.find("-----END ").ok_or(KeyError::NotPem)?;
+        let end = block[end..].find('\n').map_or(block.len(), |line| end + line);
+        let (block, label) =
+            (block[..end].trim_end(), block[BEGIN.len()..].lines().next().unwrap_or_default());
+        rest = &rest[begin + end..];
+        if !label.trim_end().ends_with("PRIVATE KEY-----") {
+            continue;
+        }
+        if label.starts_with("ENCRYPTED ") || block.contains("Proc-Type: 4,ENCRYPTED") {
+            return Err(KeyError::Encrypted);
+        }
+        if found.replace(block).is_some() {
+            return Err(KeyError::SeveralPrivate);
+        }
+    }
+    found.ok_or(if text.contains(BEGIN) { KeyError::NotPrivate } else { KeyError::NotPem })
+}
+
 /// Returns the JWK thumbprint (RFC 7638): SHA-256 over the required members, ordered by name.
 fn thumbprint(key: &PublicKey) -> String {
     let canonical = match key {
@@ -336,6 +364,12 @@ pub enum KeyError {
     /// The PEM block is not a private key.
     #[error("contains no private key")]
     NotPrivate,
+    /// The private key is encrypted with a password.
+    #[error("is encrypted; decrypt it first: openssl pkey -in KEY.pem -out DECRYPTED.pem")]
+    Encrypted,
+    /// The text has several private keys, of which one must sign.
+    #[error("is more than one; name the key that signs, and the others' public keys in JWT_VERIFY_KEYS")]
+    SeveralPrivate,
     /// The PEM block is a private key instead of a public one.
     #[error("contains a private key; only public keys are allowed")]
     NotPublic,
