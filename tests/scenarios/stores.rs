@@ -191,6 +191,26 @@ async fn a_wrong_password_is_told_at_once_and_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_store_every_text_is_refused_by_its_encoding() {
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let database = Database::encoded(encoding).await;
+        for arguments in [&["serve"][..], &["migrate"]] {
+            for owner in [None, Some(OWNER)] {
+                let mut command = program(arguments);
+                command.env("DATABASE_URL", database.url(if owner.is_some() { SERVES } else { OWNER }));
+                command.envs(owner.map(|owner| ("MIGRATION_DATABASE_URL", database.url(owner))));
+                let line = complaint(command).await;
+                let words = format!("the encoding of the database is {encoding}; create one with");
+                assert!(
+                    line.contains("PostgreSQL") && line.contains(&words),
+                    "{arguments:?} {owner:?}: {line}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_comes_while_it_is_waited_for_is_served_on() {
     let stores = OwnStores::start();
     stores.stop_postgres();

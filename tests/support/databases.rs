@@ -62,15 +62,20 @@ impl Database {
                 template
             })
             .await;
-        Self::of(&template.name).await
+        Self::of(&format!("TEMPLATE {}", template.name)).await
+    }
+
+    /// Creates a database without tables in this encoding.
+    pub async fn encoded(encoding: &str) -> Self {
+        Self::of(&format!("TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")).await
     }
 
     /// Creates a database without tables.
     pub async fn empty() -> Self {
-        Self::of("template1").await
+        Self::of("TEMPLATE template1").await
     }
 
-    async fn of(template: &str) -> Self {
+    async fn of(options: &str) -> Self {
         static ROLES: OnceCell<()> = OnceCell::const_new();
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let roles = format!("CREATE ROLE {OWNER} LOGIN; CREATE ROLE {SERVES} LOGIN");
@@ -80,7 +85,7 @@ impl Database {
             administer(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        administer(&format!("CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}")).await;
+        administer(&format!("CREATE DATABASE {name} OWNER {OWNER} {options}")).await;
         Self { name }
     }
 

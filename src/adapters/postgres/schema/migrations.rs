@@ -98,6 +98,7 @@ pub async fn migrate(owner: &PgSettings, serves: Option<&str>) -> Result<(), Mig
 }
 
 async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), MigrationError> {
+    check_encoding(client).await?;
     lock(client).await?;
     refuse_newer(version_of(client).await?)?;
     let role = client
@@ -144,9 +145,12 @@ async fn lock(client: &Client) -> Result<(), StoreError> {
 
 /// Returns whether the schema is at the version that this program knows.
 ///
-/// Returns [`MigrationError::Newer`] if the schema is newer.
+/// Returns [`MigrationError::Newer`] if the schema is newer, and [`MigrationError::Encoding`] if the database cannot store
+/// every text.
 pub async fn schema_version(settings: &PgSettings) -> Result<SchemaVersion, MigrationError> {
-    let version = version_of(&Connector(settings.clone()).open_in_time().await?).await?;
+    let client = Connector(settings.clone()).open_in_time().await?;
+    check_encoding(&client).await?;
+    let version = version_of(&client).await?;
     refuse_newer(version)?;
     Ok(if version == LATEST { SchemaVersion::Current } else { SchemaVersion::Older })
 }
@@ -158,6 +162,13 @@ pub enum SchemaVersion {
     Current,
     /// The schema is older, or does not exist.
     Older,
+}
+
+/// Refuses a database that cannot store every text, which would fail only with the first such text.
+async fn check_encoding(client: &Client) -> Result<(), MigrationError> {
+    const ENCODING: &str = "SELECT pg_catalog.current_setting('server_encoding')";
+    let encoding: String = client.query_one(ENCODING, &[]).await.map_err(failed)?.get(0);
+    if encoding == "UTF8" { Ok(()) } else { Err(MigrationError::Encoding(encoding)) }
 }
 
 async fn version_of(client: &Client) -> Result<i64, StoreError> {
@@ -218,6 +229,11 @@ pub enum MigrationError {
         /// Newest version that this program supports.
         latest: i64,
     },
+    /// The database is in this encoding instead of UTF8.
+    #[error(
+        "the encoding of the database is {0}; create one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    Encoding(String),
     /// The serving role could not be granted its privileges.
     #[error("cannot grant privileges to the role {role}; does it exist?")]
     Grant {
