@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// How long the whole test may take.
 const AT_MOST: Duration = Duration::from_secs(300);
+/// Selects the text of a field and removes it: Control and A, then Backspace (WebDriver section 17.4.2).
+const CLEAR: &str = "\u{e009}a\u{e009}\u{e003}";
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images/swagger.png");
 
 #[tokio::test]
@@ -39,7 +41,12 @@ async fn register_in_the_page() {
     if std::env::var_os("UPDATE_SCREENSHOT").is_some() {
         std::fs::write(PICTURE, picture).expect("the picture can be written");
     }
-    assert_eq!(browser.complaints().await, Vec::<String>::new(), "the page runs without complaint");
+    let complaints = browser.complaints().await;
+    let is_refusal = |line: &String| line.contains("/api/v1/token") && line.contains("401 (Unauthorized)");
+    assert!(
+        complaints.len() == 1 && complaints.iter().all(is_refusal),
+        "only the wrong secret: {complaints:?}"
+    );
     browser.close().await;
 }
 
@@ -48,10 +55,17 @@ async fn authorize(browser: &Browser, service: &Service) {
     let in_dialog = |what: &str| {
         format!("//div[@class='auth-container'][.//input[@id='client_id_clientCredentials']]//{what}")
     };
+    let (id, secret) = (&service.administrator.id, &service.administrator.secret);
     browser.press("//div[@class='auth-wrapper']/button[contains(@class, 'authorize')]").await;
-    browser.fill(&in_dialog("input[@id='client_id_clientCredentials']"), &service.administrator.id).await;
+    let first = browser.read("(//div[@class='auth-container'])[1]//h4").await;
+    assert!(first.contains("OAuth2"), "a token is what most operations take: {first}");
+    browser.fill(&in_dialog("input[@id='client_id_clientCredentials']"), id).await;
+    browser.fill(&in_dialog("input[@id='client_secret_clientCredentials']"), "wrong").await;
+    browser.press(&in_dialog("button[text()='Authorize']")).await;
+    let error = browser.read(&in_dialog("div[contains(@class, 'errors')]")).await;
+    assert!(error.contains("client authentication failed"), "{error}");
     browser
-        .fill(&in_dialog("input[@id='client_secret_clientCredentials']"), &service.administrator.secret)
+        .fill(&in_dialog("input[@id='client_secret_clientCredentials']"), &format!("{CLEAR}{secret}"))
         .await;
     browser.press(&in_dialog("a[text()='select all']")).await;
     browser.press(&in_dialog("button[text()='Authorize']")).await;

@@ -103,6 +103,13 @@ fn complete(mut document: Value) -> Value {
             schemas[*name]["properties"][*field]["nullable"] = json!(true);
         }
     }
+    // The page lists them in this order, and a token is what most operations take.
+    if let Some(schemes) = document["components"]["securitySchemes"].as_object_mut()
+        && let Some(basic) = schemes.shift_remove(CLIENT)
+    {
+        schemes.insert(CLIENT.to_owned(), basic);
+    }
+    let schemas = &mut document["components"]["schemas"];
     schemas["ApiError"] = error_schema();
     schemas["OAuthError"] = oauth_error_schema();
     document
@@ -110,8 +117,8 @@ fn complete(mut document: Value) -> Value {
 
 /// Returns the document as served under this base path.
 fn placed_under(base: &str, mut document: Value) -> Value {
+    document["servers"] = json!([{ "url": if base.is_empty() { "/" } else { base } }]);
     if !base.is_empty() {
-        document["servers"] = json!([{ "url": base }]);
         let flow = "/components/securitySchemes/OAuth2/flows/clientCredentials/tokenUrl";
         if let Some(url) = document.pointer_mut(flow) {
             *url = json!(format!("{base}{TOKEN_URL}"));
@@ -197,10 +204,13 @@ fn describe_success(described: &mut Value, schemas: &Value) {
 
 /// Corrects the security requirements of an operation.
 ///
-/// Only OAuth has scopes, so other schemes must list none. A client that can authenticate in the header can also
+/// Only OAuth has scopes, so other schemes must list none. An operation without a requirement says so. A client that can authenticate in the header can also
 /// authenticate in the form, and then needs no header.
 fn complete_security(described: &mut Value) {
-    let Some(requirements) = described.get_mut("security").and_then(Value::as_array_mut) else { return };
+    let Some(requirements) = described.get_mut("security").and_then(Value::as_array_mut) else {
+        described["security"] = json!([]);
+        return;
+    };
     for (scheme, scopes) in requirements.iter_mut().filter_map(Value::as_object_mut).flatten() {
         if scheme != OAUTH2 {
             *scopes = json!([]);

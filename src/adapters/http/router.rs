@@ -28,7 +28,7 @@ impl Router {
     pub fn new(base: &str) -> Self {
         let service = openapi::service();
         let document = openapi::of(&service, base);
-        let swagger = service.swagger_ui_html().replace(&service.spec(), &in_script(&document));
+        let swagger = page_of(&service.swagger_ui_html().replace(&service.spec(), &in_script(&document)));
         let json = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
         let pages = [
             ("/docs", "text/html; charset=utf-8", swagger),
@@ -42,6 +42,25 @@ impl Router {
         let endpoint = route.nest("/", service).into_endpoint().map_to_response().boxed();
         Self { endpoint, routes }
     }
+}
+
+/// Completes the page of Swagger UI.
+///
+/// Without `omit`, a browser asks for a password itself when a wrong secret is refused, and the page never shows the
+/// error. Panics if the page no longer has the places that change.
+fn page_of(generated: &str) -> String {
+    let places = [
+        ("\n<html charset=\"UTF-8\">", "<!doctype html>\n<html lang=\"en\">"),
+        ("<title>Swagger UI</title>", "<title>AgentIdP API</title>"),
+        (
+            "filter: false,",
+            "filter: false,\n        requestInterceptor: (request) => Object.assign(request, { credentials: 'omit' }),",
+        ),
+    ];
+    places.into_iter().fold(generated.to_owned(), |page, (place, replacement)| {
+        assert!(page.contains(place), "the page of Swagger UI has no {place}");
+        page.replacen(place, replacement, 1)
+    })
 }
 
 /// Returns the document as an expression for a script within an HTML page.
