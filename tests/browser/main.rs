@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// How long the whole test may take.
 const AT_MOST: Duration = Duration::from_secs(300);
-/// Selects the text of a field and removes it: Control and A, then Backspace (WebDriver section 17.4.2).
+/// Selects the text of a field and removes it: Control and A, then Backspace (`WebDriver` section 17.4.2).
 const CLEAR: &str = "\u{e009}a\u{e009}\u{e003}";
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images/swagger.png");
 
