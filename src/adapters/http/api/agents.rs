@@ -11,7 +11,7 @@ use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_o
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
 use crate::extract::values::{list_of_strings, text_field};
-use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum, inline};
+use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
 use crate::extract::{Field, Fields, Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
@@ -21,7 +21,7 @@ use domain::agent::{
 };
 use domain::id::{AgentId, OrganizationId};
 use domain::page::{Page, PageRequest};
-use domain::resource_indicator::{MAX_RESOURCE_BYTES, ResourceIndicator};
+use domain::resource_indicator::ResourceIndicator;
 use domain::scope::Scopes;
 
 /// The operations on agents.
@@ -227,30 +227,6 @@ impl WireEnum for SettableStatus {
 text_field!(Email, MetaSchema { max_length: Some(255), ..MetaSchema::new("string") });
 text_field!(Version, MetaSchema { max_length: Some(64), ..MetaSchema::new("string") });
 text_field!(Owner, MetaSchema { min_length: Some(1), max_length: Some(128), ..MetaSchema::new("string") });
-
-text_field!(
-    ResourceIndicator,
-    MetaSchema { max_length: Some(MAX_RESOURCE_BYTES), ..MetaSchema::new("string") }
-);
-
-/// Null stands for no resource.
-impl Field for Option<ResourceIndicator> {
-    fn schema() -> MetaSchemaRef {
-        inline(MetaSchema {
-            nullable: true,
-            max_length: Some(MAX_RESOURCE_BYTES),
-            ..MetaSchema::new("string")
-        })
-    }
-
-    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
-        fields.optional(name, |value| match value.as_str() {
-            Some(text) => ResourceIndicator::parse(text).map(Some).map_err(str::to_owned),
-            None if value.is_null() => Ok(None),
-            None => Err("must be a string, or null".to_owned()),
-        })
-    }
-}
 
 impl Field for Scopes {
     fn schema() -> MetaSchemaRef {

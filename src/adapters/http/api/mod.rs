@@ -8,3 +8,4 @@ pub mod organizations;
 pub mod usage;
 
 mod pagination;
+mod resource_indicator;

@@ -1,7 +1,5 @@
 //! `/api/v1/organizations`.
 
-use std::collections::HashSet;
-
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
@@ -12,7 +10,7 @@ use uuid::Uuid;
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
-use crate::extract::values::{list_of_strings, reference, text_field};
+use crate::extract::values::{reference, text_field};
 use crate::extract::wire::{EnumName, Instant, PathId, inline};
 use crate::extract::{Declared, Field, Fields, Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
@@ -20,7 +18,7 @@ use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::organizations::{NewOrganization, OrganizationsError};
 use domain::id::OrganizationId;
 use domain::organization::{
-    MAX_RESOURCES, Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus, Slug,
+    Name as OrganizationName, Organization, OrganizationChange, OrganizationStatus, Slug,
 };
 use domain::page::PageRequest;
 use domain::plan::{Limit, LimitOverrides, Plan};
@@ -247,26 +245,6 @@ impl Input for OrganizationsQuery {
 
     fn accept(self) -> OrganizationsRequest {
         OrganizationsRequest { slug: self.slug, page: page_of(self.page, self.limit) }
-    }
-}
-
-impl Field for Vec<ResourceIndicator> {
-    fn schema() -> MetaSchemaRef {
-        list_of_strings(None, MAX_RESOURCES)
-    }
-
-    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
-        let Some(resources) = fields.texts(name, ResourceIndicator::parse)? else { return Some(None) };
-        if resources.len() > MAX_RESOURCES {
-            fields.field_error(name, format!("must have at most {MAX_RESOURCES} entries"));
-        }
-        let mut seen = HashSet::new();
-        for (place, resource) in &resources {
-            if !seen.insert(resource.normal_form()) {
-                fields.field_error(&format!("{name}[{place}]"), "is repeated, perhaps in another spelling");
-            }
-        }
-        Some(Some(resources.into_iter().map(|(_, resource)| resource).collect()))
     }
 }
 
