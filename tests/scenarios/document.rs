@@ -23,6 +23,7 @@ fn the_checked_in_document_is_that_of_the_code() {
 
 #[test]
 fn every_operation_says_what_it_does_needs_and_answers() {
+    let document = openapi("");
     for (method, path, operation) in operations() {
         let name = format!("{method} {path}");
         assert!(operation["operationId"].is_string(), "{name} has an id");
@@ -39,6 +40,15 @@ fn every_operation_says_what_it_does_needs_and_answers() {
         let body = &operation["requestBody"]["content"];
         for (media, content) in body.as_object().into_iter().flatten() {
             assert!(content.get("example").is_some(), "{name} has an example for {media}");
+            let reference = content["schema"]["$ref"].as_str().expect("a named schema");
+            let schema = reference.rsplit('/').next().expect("a name");
+            let is_closed =
+                document["components"]["schemas"][schema]["additionalProperties"] == Value::Bool(false);
+            assert_eq!(
+                is_closed,
+                media.starts_with("application/json"),
+                "{name} refuses unknown fields of JSON"
+            );
         }
         let is_open =
             path.starts_with("/.well-known") || path.starts_with("/health") || path.ends_with("/authorize");

@@ -1,6 +1,6 @@
 //! The OpenAPI document, generated from the operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
@@ -103,6 +103,7 @@ fn complete(mut document: Value) -> Value {
             schemas[*name]["properties"][*field]["nullable"] = json!(true);
         }
     }
+    let paths = document["paths"].clone();
     // The page lists them in this order, and a token is what most operations take.
     if let Some(schemes) = document["components"]["securitySchemes"].as_object_mut()
         && let Some(basic) = schemes.shift_remove(CLIENT)
@@ -110,9 +111,43 @@ fn complete(mut document: Value) -> Value {
         schemes.insert(CLIENT.to_owned(), basic);
     }
     let schemas = &mut document["components"]["schemas"];
+    for name in input_schemas(&paths, schemas) {
+        if schemas[&name]["type"] == "object" {
+            schemas[&name]["additionalProperties"] = json!(false);
+        }
+    }
     schemas["ApiError"] = error_schema();
     schemas["OAuthError"] = oauth_error_schema();
     document
+}
+
+/// Returns the names of the schemas that JSON bodies of requests consist of. An unknown member of these is refused.
+fn input_schemas(paths: &Value, schemas: &Value) -> BTreeSet<String> {
+    fn add_references(within: &Value, schemas: &Value, into: &mut BTreeSet<String>) {
+        match within {
+            Value::Object(members) => {
+                let name =
+                    members.get("$ref").and_then(Value::as_str).and_then(|name| name.rsplit('/').next());
+                if let Some(name) = name.filter(|name| into.insert((*name).to_owned())) {
+                    add_references(&schemas[name], schemas, into);
+                }
+                members.values().for_each(|member| add_references(member, schemas, into));
+            }
+            Value::Array(values) => values.iter().for_each(|value| add_references(value, schemas, into)),
+            _ => {}
+        }
+    }
+    let mut names = BTreeSet::new();
+    let items = paths.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
+    for operation in items.flat_map(Map::values) {
+        let body = &operation["requestBody"]["content"];
+        for (media, content) in body.as_object().into_iter().flatten() {
+            if media.starts_with("application/json") {
+                add_references(content, schemas, &mut names);
+            }
+        }
+    }
+    names
 }
 
 /// Returns the document as served under this base path.

@@ -2,7 +2,6 @@
 
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::json;
 use uuid::Uuid;
@@ -10,9 +9,8 @@ use uuid::Uuid;
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
-use crate::extract::values::{list_of_strings, text_field};
 use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
-use crate::extract::{Field, Fields, Input, JsonBody, Query, input};
+use crate::extract::{Input, JsonBody, Query, input};
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::agents::AgentsError;
@@ -222,31 +220,6 @@ impl WireEnum for SettableStatus {
     const TYPE: &'static str = "SettableAgentStatus";
     const NAMES: &'static [(&'static str, Self)] =
         &[("active", Self::Active), ("suspended", Self::Suspended)];
-}
-
-text_field!(Email, MetaSchema { max_length: Some(255), ..MetaSchema::new("string") });
-text_field!(Version, MetaSchema { max_length: Some(64), ..MetaSchema::new("string") });
-text_field!(Owner, MetaSchema { min_length: Some(1), max_length: Some(128), ..MetaSchema::new("string") });
-
-impl Field for Scopes {
-    fn schema() -> MetaSchemaRef {
-        list_of_strings(Some(1), 64)
-    }
-
-    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
-        let Some(texts) = fields.texts(name, |value| Ok(value.to_owned()))? else { return Some(None) };
-        let (places, values): (Vec<usize>, Vec<String>) = texts.into_iter().unzip();
-        match Self::capabilities(&values) {
-            Ok(capabilities) => Some(Some(capabilities)),
-            Err(field_errors) => {
-                for field_error in field_errors {
-                    let place = field_error.at.map_or(String::new(), |at| format!("[{}]", places[at]));
-                    fields.field_error(&format!("{name}{place}"), field_error.what);
-                }
-                None
-            }
-        }
-    }
 }
 
 input! {

@@ -7,5 +7,6 @@ pub mod health;
 pub mod organizations;
 pub mod usage;
 
+mod agent_fields;
 mod pagination;
 mod resource_indicator;

@@ -10,19 +10,23 @@ use crate::extract::{Field, Fields};
 use domain::organization::MAX_RESOURCES;
 use domain::resource_indicator::{MAX_RESOURCE_BYTES, ResourceIndicator};
 
-text_field!(
-    ResourceIndicator,
-    MetaSchema { max_length: Some(MAX_RESOURCE_BYTES), ..MetaSchema::new("string") }
-);
+/// Pattern of a URI without fragment, as far as a pattern can say, or of a plain name.
+const PATTERN: &str = "^([A-Za-z][A-Za-z0-9+.-]*:([A-Za-z0-9._~!$&'()*+,;=:@/?\\[\\]-]|%[0-9A-Fa-f]{2})*|[A-Za-z0-9][A-Za-z0-9._-]{0,254})$";
+
+fn schema() -> MetaSchema {
+    MetaSchema {
+        max_length: Some(MAX_RESOURCE_BYTES),
+        pattern: Some(PATTERN.to_owned()),
+        ..MetaSchema::new("string")
+    }
+}
+
+text_field!(ResourceIndicator, schema());
 
 /// Null stands for no resource.
 impl Field for Option<ResourceIndicator> {
     fn schema() -> MetaSchemaRef {
-        inline(MetaSchema {
-            nullable: true,
-            max_length: Some(MAX_RESOURCE_BYTES),
-            ..MetaSchema::new("string")
-        })
+        inline(MetaSchema { nullable: true, ..schema() })
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
@@ -36,7 +40,7 @@ impl Field for Option<ResourceIndicator> {
 
 impl Field for Vec<ResourceIndicator> {
     fn schema() -> MetaSchemaRef {
-        list_of_strings(None, MAX_RESOURCES)
+        list_of_strings(schema(), None, MAX_RESOURCES)
     }
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
@@ -51,5 +55,31 @@ impl Field for Vec<ResourceIndicator> {
             }
         }
         Some(Some(resources.into_iter().map(|(_, resource)| resource).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pattern_matches_whatever_the_reader_takes() {
+        let pattern = regex::Regex::new(PATTERN).expect("a pattern");
+        for text in [
+            "https://api.example.com",
+            "HTTPS://API.example.com:443/a/b?c=d&e=%20",
+            "https://[::1]:8443/",
+            "urn:example:api",
+            "a:",
+            "kafka",
+            "sts.amazonaws.com",
+        ] {
+            assert!(ResourceIndicator::parse(text).is_ok() && pattern.is_match(text), "{text}");
+        }
+        for text in
+            ["", "/a", "https://a b", "https://a#b", "https://a/%zz", ".a", "-a", "a/b", "\u{e9}", "a:\u{e9}"]
+        {
+            assert!(ResourceIndicator::parse(text).is_err() && !pattern.is_match(text), "{text}");
+        }
     }
 }

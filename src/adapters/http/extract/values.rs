@@ -76,10 +76,9 @@ impl<const LEAST: u32, const MOST: u32> From<u32> for Number<LEAST, MOST> {
 
 impl<const LEAST: u32, const MOST: u32> Field for Number<LEAST, MOST> {
     fn schema() -> MetaSchemaRef {
-        let maximum = (MOST < u32::MAX).then(|| f64::from(MOST));
         inline(MetaSchema {
             minimum: Some(f64::from(LEAST)),
-            maximum,
+            maximum: Some(f64::from(MOST)),
             ..MetaSchema::new_with_format("integer", "uint32")
         })
     }
@@ -152,9 +151,9 @@ impl Field for PathId<AgentId> {
 }
 
 /// Returns the schema of a list of strings.
-pub fn list_of_strings(min_items: Option<usize>, max_items: usize) -> MetaSchemaRef {
+pub fn list_of_strings(item: MetaSchema, min_items: Option<usize>, max_items: usize) -> MetaSchemaRef {
     inline(MetaSchema {
-        items: Some(Box::new(String::schema())),
+        items: Some(Box::new(inline(item))),
         min_items,
         max_items: Some(max_items),
         unique_items: Some(true),

@@ -8,7 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::error::ApiError;
 use crate::extract::context::HttpContext;
 use crate::extract::media::{self, Charset};
-use crate::extract::{Field as _, decode, described};
+use crate::extract::wire::inline;
+use crate::extract::{decode, described};
 use app::App;
 use app::client_auth::ClientAuthError;
 
@@ -78,7 +79,11 @@ fn schema<T: FormFields>() -> MetaSchema {
         description: Some(T::DESCRIPTION),
         required: fields().filter(|field| field.occurs == Occurs::Once).map(|field| field.name).collect(),
         properties: fields()
-            .map(|field| (field.name, described(String::schema(), field.description, None)))
+            .map(|field| {
+                let min_length = (field.occurs == Occurs::Once).then_some(1);
+                let schema = inline(MetaSchema { min_length, ..MetaSchema::new("string") });
+                (field.name, described(schema, field.description, None))
+            })
             .collect(),
         ..MetaSchema::new("object")
     }
