@@ -84,6 +84,9 @@ pub trait CredentialStore: Send + Sync {
 
     /// Returns what is needed to authenticate a client, in one look-up; `None` if it is unknown.
     ///
+    /// The candidates are the secrets with that fingerprint, expired and revoked ones too, so that a refusal can be
+    /// explained; or all keys that are not revoked.
+    ///
     /// Returns a [`StoreError`] if the store cannot answer.
     async fn find_client(
         &self,

@@ -246,6 +246,12 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
             "both secrets"
         );
     }
+    let revoked = second.revoked(NOON).expect("live");
+    let event = event(AuditAction::CredentialRevoked, second.id);
+    stores.credentials.update(&agent, &update(&second, &revoked), unchecked(&event)).await.expect("revoked");
+    let client = stores.credentials.find_client(agent.id, proof).await.expect("an answer").expect("known");
+    let found: Vec<_> = client.candidates.iter().map(|one| (one.id, one.revoked_at)).collect();
+    assert_eq!(found, [(second.id, Some(NOON))], "so that a refusal can be explained");
     let unknown = stores.credentials.find_client(credential(agent.id).agent, PresentedKind::Key).await;
     assert!(unknown.expect("an answer").expect("known").candidates.is_empty(), "it has no key");
     let nobody = crate::fixtures::agent(agent.organization).id;

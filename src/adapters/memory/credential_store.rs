@@ -122,7 +122,7 @@ impl CredentialStore for Memory {
                 current.fingerprint == fingerprint
                     || previous.as_ref().is_some_and(|one| one.secret.fingerprint == fingerprint)
             }
-            (CredentialKind::Key(_), PresentedKind::Key) => true,
+            (CredentialKind::Key(_), PresentedKind::Key) => credential.revoked_at.is_none(),
             _ => false,
         };
         let candidates =

@@ -138,7 +138,7 @@ impl PrivateKeyJwt {
             CredentialKind::Key(key) => Some((&**credential, key)),
             CredentialKind::Secret { .. } => None,
         });
-        let mut keys: Vec<_> = keys.filter(|(credential, _)| credential.revoked_at.is_none()).collect();
+        let mut keys: Vec<_> = keys.collect();
         if let Some(key_id) = &read.key_id
             && let Some(named) = keys.iter().position(|(_, key)| self.verifier.is_named(key, key_id))
         {
