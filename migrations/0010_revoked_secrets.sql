@@ -3,5 +3,3 @@ CREATE INDEX credentials_agent_id_fingerprint_idx ON credentials (agent_id, fing
     WHERE fingerprint IS NOT NULL;
 CREATE INDEX credentials_agent_id_previous_fingerprint_idx ON credentials (agent_id, previous_fingerprint)
     WHERE previous_fingerprint IS NOT NULL;
-DROP INDEX credentials_fingerprint_idx;
-DROP INDEX credentials_previous_fingerprint_idx;

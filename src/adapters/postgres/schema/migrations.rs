@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 12] = [
+const MIGRATIONS: [(&str, &str); 13] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -25,6 +25,10 @@ const MIGRATIONS: [(&str, &str); 12] = [
     ("V0010__revoked_secrets", include_str!("../../../../migrations/0010_revoked_secrets.sql")),
     ("V0011__default_resource", include_str!("../../../../migrations/0011_default_resource.sql")),
     ("V0012__agents_by_email", include_str!("../../../../migrations/0012_agents_by_email.sql")),
+    (
+        "V0013__old_fingerprint_indexes",
+        include_str!("../../../../migrations/0013_old_fingerprint_indexes.sql"),
+    ),
 ];
 
 /// Latest schema version that this program knows.
@@ -111,7 +115,9 @@ async fn apply(client: &mut Client, serves: Option<&str>) -> Result<(), Migratio
     client.batch_execute(&close).await.map_err(failed)?;
     let migrations: Result<Vec<_>, _> =
         MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect();
-    let runner = Runner::new(&migrations?).set_grouped(true).set_abort_divergent(true);
+    // Each in a transaction of its own: one that held the locks of several tables would wait for requests of other
+    // instances that hold one of these and wait for another.
+    let runner = Runner::new(&migrations?).set_grouped(false).set_abort_divergent(true);
     runner.run_async(client).await?;
     let Some(serves) = serves.filter(|serves| *serves != owner) else { return Ok(()) };
     // The partition lock comes first, because creating partitions changes the same rows of the system catalog.
