@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use super::{
-    AuthenticatedClient, CLIENT_ID, ClientAuthenticator, MethodError, PresentedCredentials, PresentedHeader,
-    SEVERAL_METHODS, claimed, claimed_by,
+    AuthenticatedClient, CLIENT_ID, ClientAuthenticator, FormParameter, MethodError, PresentedCredentials,
+    PresentedHeader, SEVERAL_METHODS, claimed, claimed_by,
 };
-use crate::Ports;
-use crate::auth_failures::AuthFailureReason;
+use crate::auth_failures::{AuthFailureReason, AuthFailures};
 use crate::request_context::RequestContext;
+use crate::{Ports, Settings};
 use domain::id::AgentId;
 use domain::secret::ClientSecret;
 use ports::clock::Clock;
@@ -19,6 +19,8 @@ use ports::credential_store::{CredentialStore, PresentedKind};
 use ports::secret_hasher::SecretHasher;
 
 const CLIENT_SECRET: &str = "client_secret";
+/// The form parameters of the methods.
+pub(super) const PARAMETERS: &[FormParameter] = &[FormParameter { name: CLIENT_SECRET, description: "" }];
 
 /// `client_secret_basic` and `client_secret_post`.
 pub(super) struct ClientSecretAuthenticator {
@@ -28,7 +30,7 @@ pub(super) struct ClientSecretAuthenticator {
 }
 
 impl ClientSecretAuthenticator {
-    pub(super) fn new(ports: &Ports) -> Self {
+    pub(super) fn new(ports: &Ports, _: &AuthFailures, _: &Settings) -> Self {
         Self {
             store: ports.stores.credentials.clone(),
             hasher: ports.hasher.clone(),
@@ -43,8 +45,8 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
         &["client_secret_basic", "client_secret_post"]
     }
 
-    fn parameters(&self) -> &'static [&'static str] {
-        &[CLIENT_SECRET]
+    fn parameters(&self) -> &'static [FormParameter] {
+        PARAMETERS
     }
 
     fn audit_name(&self) -> &'static str {

@@ -4,8 +4,8 @@
 //! response from the same code path, so that neither its content nor its timing distinguishes them. A secret is
 //! compared by bcrypt only if its fingerprint matches a valid credential, so a wrong secret costs no bcrypt.
 //!
-//! Each method of client authentication is one [`ClientAuthenticator`] in a file of its own, and one line in
-//! `ClientAuth::new`.
+//! Each method of client authentication is one [`ClientAuthenticator`] in a file of its own, and one entry of
+//! `authenticators!`.
 
 mod client_secret;
 mod private_key_jwt;
@@ -40,14 +40,14 @@ pub trait ClientAuthenticator: Send + Sync {
     fn methods(&self) -> &'static [&'static str];
 
     /// Returns the form parameters that the methods read, in addition to `client_id`.
-    fn parameters(&self) -> &'static [&'static str];
+    fn parameters(&self) -> &'static [FormParameter];
 
     /// Returns the name of the methods in audit events.
     fn audit_name(&self) -> &'static str;
 
     /// Returns whether credentials of these methods were presented.
     fn recognizes(&self, presented: &PresentedCredentials) -> bool {
-        self.parameters().iter().any(|name| presented.parameter(name).is_some())
+        self.parameters().iter().any(|read| presented.parameter(read.name).is_some())
     }
 
     /// Authenticates the client that presents these credentials. Nothing is spent yet.
@@ -57,6 +57,35 @@ pub trait ClientAuthenticator: Send + Sync {
         presented: &PresentedCredentials,
     ) -> Result<AuthenticatedClient, MethodError>;
 }
+
+/// A parameter of a form.
+#[derive(Clone, Copy, Debug)]
+pub struct FormParameter {
+    /// Name on the wire.
+    pub name: &'static str,
+    /// Description, in Markdown; may be empty.
+    pub description: &'static str,
+}
+
+/// Lists the authenticators. The first one is used if a request has no credentials.
+macro_rules! authenticators {
+    ($($module:ident::$authenticator:ident),+ $(,)?) => {
+        fn authenticators(
+            ports: &Ports,
+            auth_failures: &AuthFailures,
+            settings: &Settings,
+        ) -> Arc<[Arc<dyn ClientAuthenticator>]> {
+            Arc::new([$(Arc::new($module::$authenticator::new(ports, auth_failures, settings))),+])
+        }
+
+        /// Returns the form parameters of client authentication, for the description of forms.
+        pub fn form_parameters() -> impl Iterator<Item = FormParameter> {
+            let own = FormParameter { name: CLIENT_ID, description: "" };
+            std::iter::once(own).chain([$($module::PARAMETERS),+].into_iter().flatten().copied())
+        }
+    };
+}
+authenticators![client_secret::ClientSecretAuthenticator, private_key_jwt::PrivateKeyJwt];
 
 /// Credentials that a client presents, as the transport collected them.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +136,6 @@ const SEVERAL_METHODS: &str = "use exactly one method of client authentication";
 /// Authenticates clients, by whichever method they use.
 #[derive(Clone)]
 pub struct ClientAuth {
-    /// The first one is used if a request has no credentials.
     authenticators: Arc<[Arc<dyn ClientAuthenticator>]>,
     store: Arc<dyn CredentialStore>,
     tokens: Arc<dyn TokenStore>,
@@ -162,10 +190,7 @@ impl ClientAuth {
     pub(super) fn new(ports: &Ports, auth_failures: &AuthFailures, settings: &Settings) -> Self {
         let stores = &ports.stores;
         Self {
-            authenticators: Arc::new([
-                Arc::new(client_secret::ClientSecretAuthenticator::new(ports)),
-                Arc::new(private_key_jwt::PrivateKeyJwt::new(ports, auth_failures, settings)),
-            ]),
+            authenticators: authenticators(ports, auth_failures, settings),
             store: stores.credentials.clone(),
             tokens: stores.tokens.clone(),
             limiter: stores.limiter.clone(),
@@ -182,7 +207,7 @@ impl ClientAuth {
     /// Returns the form parameters of client authentication.
     pub fn parameters(&self) -> impl Iterator<Item = &'static str> + Clone {
         let parameters = self.authenticators.iter().flat_map(|authenticator| authenticator.parameters());
-        std::iter::once(CLIENT_ID).chain(parameters.copied())
+        std::iter::once(CLIENT_ID).chain(parameters.map(|parameter| parameter.name))
     }
 
     /// Authenticates the client that presents these credentials. An assertion is not spent yet.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AuthenticatedClient, ClientAuthenticator, MethodError, PresentedCredentials, claimed, claimed_by,
+    AuthenticatedClient, ClientAuthenticator, FormParameter, MethodError, PresentedCredentials, claimed,
+    claimed_by,
 };
 use crate::auth_failures::{AuthFailureReason, AuthFailures};
 use crate::request_context::RequestContext;
@@ -24,6 +25,14 @@ use ports::token_store::SpentAssertion;
 const AUDIT_NAME: &str = "private_key_jwt";
 const ASSERTION: &str = "client_assertion";
 const ASSERTION_TYPE: &str = "client_assertion_type";
+/// The form parameters of the method.
+pub(super) const PARAMETERS: &[FormParameter] = &[
+    FormParameter { name: ASSERTION, description: "" },
+    FormParameter {
+        name: ASSERTION_TYPE,
+        description: "`urn:ietf:params:oauth:client-assertion-type:jwt-bearer`",
+    },
+];
 /// The only supported `client_assertion_type`.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -51,8 +60,8 @@ impl ClientAuthenticator for PrivateKeyJwt {
         &["private_key_jwt"]
     }
 
-    fn parameters(&self) -> &'static [&'static str] {
-        &[ASSERTION, ASSERTION_TYPE]
+    fn parameters(&self) -> &'static [FormParameter] {
+        PARAMETERS
     }
 
     fn audit_name(&self) -> &'static str {

@@ -6,10 +6,15 @@ use async_trait::async_trait;
 
 use super::{Grant, Granted, TokenError, TokenRequest};
 use crate::Settings;
-use crate::client_auth::AuthenticatedClient;
+use crate::client_auth::{AuthenticatedClient, FormParameter};
 use domain::resource_indicator::normal_form;
 use domain::scope::RequestedScope;
 use domain::token::Audience;
+
+/// The value of `grant_type`.
+pub(super) const GRANT_TYPE: &str = "client_credentials";
+/// The form parameters of the grant.
+pub(super) const PARAMETERS: &[FormParameter] = &[];
 
 /// `client_credentials`: a token for the agent itself.
 pub(super) struct ClientCredentials {
@@ -67,7 +72,11 @@ impl ClientCredentials {
 #[async_trait]
 impl Grant for ClientCredentials {
     fn grant_type(&self) -> &'static str {
-        "client_credentials"
+        GRANT_TYPE
+    }
+
+    fn parameters(&self) -> &'static [FormParameter] {
+        PARAMETERS
     }
 
     async fn authorize(

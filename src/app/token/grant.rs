@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{TokenError, TokenRequest};
-use crate::client_auth::AuthenticatedClient;
+use crate::client_auth::{AuthenticatedClient, FormParameter};
 use domain::scope::{RequestedScope, Scopes};
 use domain::token::Audience;
 use ports::token_store::Dependency;
@@ -14,10 +14,8 @@ pub trait Grant: Send + Sync {
     /// Returns the value of `grant_type`.
     fn grant_type(&self) -> &'static str;
 
-    /// Returns the form parameters that the grant reads, in addition to `scope` and `resource`.
-    fn parameters(&self) -> &'static [&'static str] {
-        &[]
-    }
+    /// Returns the form parameters that the grant reads, in addition to `scope`, `resource` and `audience`.
+    fn parameters(&self) -> &'static [FormParameter];
 
     /// Determines what the client is granted. The client is authenticated and active.
     ///

@@ -1,7 +1,7 @@
 //! Issues access tokens.
 //!
 //! A [`Grant`] determines audience and scopes; all other steps are shared. Each `grant_type` is one file and one line
-//! in `Tokens::new`.
+//! of `grants!`.
 
 mod client_credentials;
 mod grant;
@@ -14,7 +14,9 @@ use super::{Ports, Settings};
 pub use grant::{Grant, Granted};
 
 use super::auth_failures::AuthFailures;
-use super::client_auth::{AuthenticatedClient, ClientAuth, ClientAuthError, PresentedCredentials};
+use super::client_auth::{
+    AuthenticatedClient, ClientAuth, ClientAuthError, FormParameter, PresentedCredentials,
+};
 use super::events::{EventDetails, Events};
 use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
@@ -45,6 +47,26 @@ pub struct Tokens {
     clock: Arc<dyn Clock>,
     settings: Settings,
 }
+
+/// Lists the grants.
+macro_rules! grants {
+    ($($module:ident::$grant:ident),+ $(,)?) => {
+        fn grants(settings: &Settings) -> Arc<[Arc<dyn Grant>]> {
+            Arc::new([$(Arc::new($module::$grant::new(settings))),+])
+        }
+
+        /// Returns every `grant_type`, for the description of the token request.
+        pub fn grant_types() -> impl Iterator<Item = &'static str> {
+            [$($module::GRANT_TYPE),+].into_iter()
+        }
+
+        /// Returns the form parameters of the grants, for the description of the token request.
+        pub fn form_parameters() -> impl Iterator<Item = FormParameter> {
+            [$($module::PARAMETERS),+].into_iter().flatten().copied()
+        }
+    };
+}
+grants![client_credentials::ClientCredentials];
 
 /// Parameters of a token request.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +104,7 @@ impl Tokens {
         settings: &Settings,
     ) -> Self {
         Self {
-            grants: Arc::new([Arc::new(client_credentials::ClientCredentials::new(settings))]),
+            grants: grants(settings),
             clients: clients.clone(),
             store: ports.stores.tokens.clone(),
             signer: ports.signer.clone(),
@@ -102,7 +124,7 @@ impl Tokens {
 
     /// Returns the form parameters that grants read, in addition to `scope` and `resource`.
     pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
-        self.grants.iter().flat_map(|grant| grant.parameters()).copied()
+        self.grants.iter().flat_map(|grant| grant.parameters()).map(|parameter| parameter.name)
     }
 
     /// Issues a token to the client that presents these credentials.

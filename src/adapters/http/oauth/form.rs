@@ -11,7 +11,7 @@ use crate::extract::media::{self, Charset};
 use crate::extract::wire::inline;
 use crate::extract::{decode, described};
 use app::App;
-use app::client_auth::ClientAuthError;
+use app::client_auth::{ClientAuthError, FormParameter, form_parameters};
 
 /// A form: what it is called, and its parameters.
 pub trait FormFields: Send + 'static {
@@ -22,6 +22,16 @@ pub trait FormFields: Send + 'static {
     /// Parameters in addition to those of client authentication, in the order of the document.
     const FIELDS: &'static [FormField];
 
+    /// Returns the description of a parameter.
+    fn describe(field: &'static FormField) -> &'static str {
+        field.description
+    }
+
+    /// Returns parameters that others declare, for the document.
+    fn further() -> Vec<FormParameter> {
+        Vec::new()
+    }
+
     /// Returns further parameters, which depend on the configured core.
     fn additional(_: &App) -> Vec<&'static str> {
         Vec::new()
@@ -30,8 +40,10 @@ pub trait FormFields: Send + 'static {
 
 /// A parameter of a form.
 pub struct FormField {
-    name: &'static str,
-    description: &'static str,
+    /// Name on the wire.
+    pub name: &'static str,
+    /// Description, in Markdown.
+    pub description: &'static str,
     occurs: Occurs,
 }
 
@@ -61,30 +73,27 @@ impl FormField {
     }
 }
 
-/// Parameters of client authentication, which every form may have.
-///
-/// For the document only: a request is read by the parameters of the configured authenticators.
-const CREDENTIALS: [FormField; 4] = [
-    FormField::optional("client_id", ""),
-    FormField::optional("client_secret", ""),
-    FormField::optional("client_assertion", ""),
-    FormField::optional("client_assertion_type", "`urn:ietf:params:oauth:client-assertion-type:jwt-bearer`"),
-];
-
 /// Returns the schema of a form.
 fn schema<T: FormFields>() -> MetaSchema {
-    let fields = || T::FIELDS.iter().chain(&CREDENTIALS);
+    let own = T::FIELDS.iter().map(|field| {
+        let min_length = (field.occurs == Occurs::Once).then_some(1);
+        (field.name, T::describe(field), min_length)
+    });
+    let further = T::further().into_iter().chain(form_parameters());
+    let further = further.map(|parameter| (parameter.name, parameter.description, None));
+    let property = |(name, description, min_length)| {
+        let schema = inline(MetaSchema { min_length, ..MetaSchema::new("string") });
+        (name, described(schema, description, None))
+    };
     MetaSchema {
         title: Some(T::NAME.to_owned()),
         description: Some(T::DESCRIPTION),
-        required: fields().filter(|field| field.occurs == Occurs::Once).map(|field| field.name).collect(),
-        properties: fields()
-            .map(|field| {
-                let min_length = (field.occurs == Occurs::Once).then_some(1);
-                let schema = inline(MetaSchema { min_length, ..MetaSchema::new("string") });
-                (field.name, described(schema, field.description, None))
-            })
+        required: T::FIELDS
+            .iter()
+            .filter(|field| field.occurs == Occurs::Once)
+            .map(|field| field.name)
             .collect(),
+        properties: own.chain(further).map(property).collect(),
         ..MetaSchema::new("object")
     }
 }

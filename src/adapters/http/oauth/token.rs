@@ -1,5 +1,7 @@
 //! `POST /api/v1/token` and `GET /api/v1/authorize`.
 
+use std::sync::LazyLock;
+
 use poem::http::StatusCode;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
@@ -10,7 +12,8 @@ use super::form::{Form, FormField, FormFields};
 use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
 use crate::extract::context::Ctx;
 use crate::operation::{Operation, Tag, operation};
-use app::token::{TokenError, TokenRequest};
+use app::client_auth::FormParameter;
+use app::token::{TokenError, TokenRequest, form_parameters, grant_types};
 use app::{App, error_chain};
 
 /// The token endpoint.
@@ -69,7 +72,7 @@ impl FormFields for TokenForm {
     const NAME: &'static str = "TokenForm";
     const DESCRIPTION: &'static str = "A token request";
     const FIELDS: &'static [FormField] = &[
-        FormField::required("grant_type", "`client_credentials`"),
+        FormField::required("grant_type", ""),
         FormField::optional("scope", "Requested scopes, space-separated"),
         FormField::repeated(
             "resource",
@@ -77,6 +80,16 @@ impl FormFields for TokenForm {
         ),
         FormField::repeated("audience", "Instead of `resource`: its URI, or a plain name such as `kafka`"),
     ];
+
+    fn describe(field: &'static FormField) -> &'static str {
+        static GRANT_TYPES: LazyLock<String> =
+            LazyLock::new(|| grant_types().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
+        if field.name == "grant_type" { &GRANT_TYPES } else { field.description }
+    }
+
+    fn further() -> Vec<FormParameter> {
+        form_parameters().collect()
+    }
 
     fn additional(app: &App) -> Vec<&'static str> {
         app.tokens.parameters().collect()
