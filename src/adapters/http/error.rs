@@ -133,6 +133,14 @@ impl ApiError {
         self
     }
 
+    /// Adds the ID of what exists already as a detail of this name, if it is known.
+    pub fn naming(self, name: &str, id: Option<impl std::fmt::Display>) -> Self {
+        match id {
+            Some(id) => self.with_details(json!({ name: id.to_string() })),
+            None => self,
+        }
+    }
+
     pub fn with_challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
         self

@@ -78,8 +78,8 @@ macro_rules! authenticators {
             Arc::new([$(Arc::new($module::$authenticator::new(ports, auth_failures, settings))),+])
         }
 
-        /// Returns the form parameters of client authentication, for the description of forms.
-        pub fn form_parameters() -> impl Iterator<Item = FormParameter> {
+        /// Returns the form parameters of client authentication, which every form may have.
+        pub fn form_parameters() -> impl Iterator<Item = FormParameter> + Clone {
             let own = FormParameter { name: CLIENT_ID, description: "" };
             std::iter::once(own).chain([$($module::PARAMETERS),+].into_iter().flatten().copied())
         }
@@ -202,12 +202,6 @@ impl ClientAuth {
     /// Returns the names of all methods in the IANA registry.
     pub fn methods(&self) -> impl Iterator<Item = &'static str> {
         self.authenticators.iter().flat_map(|authenticator| authenticator.methods()).copied()
-    }
-
-    /// Returns the form parameters of client authentication.
-    pub fn parameters(&self) -> impl Iterator<Item = &'static str> + Clone {
-        let parameters = self.authenticators.iter().flat_map(|authenticator| authenticator.parameters());
-        std::iter::once(CLIENT_ID).chain(parameters.map(|parameter| parameter.name))
     }
 
     /// Authenticates the client that presents these credentials. An assertion is not spent yet.

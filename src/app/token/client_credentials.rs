@@ -75,10 +75,6 @@ impl Grant for ClientCredentials {
         GRANT_TYPE
     }
 
-    fn parameters(&self) -> &'static [FormParameter] {
-        PARAMETERS
-    }
-
     async fn authorize(
         &self,
         client: &AuthenticatedClient,

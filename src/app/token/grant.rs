@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{TokenError, TokenRequest};
-use crate::client_auth::{AuthenticatedClient, FormParameter};
+use crate::client_auth::AuthenticatedClient;
 use domain::scope::{RequestedScope, Scopes};
 use domain::token::Audience;
 use ports::token_store::Dependency;
@@ -13,9 +13,6 @@ use ports::token_store::Dependency;
 pub trait Grant: Send + Sync {
     /// Returns the value of `grant_type`.
     fn grant_type(&self) -> &'static str;
-
-    /// Returns the form parameters that the grant reads, in addition to `scope`, `resource` and `audience`.
-    fn parameters(&self) -> &'static [FormParameter];
 
     /// Determines what the client is granted. The client is authenticated and active.
     ///

@@ -55,12 +55,12 @@ macro_rules! grants {
             Arc::new([$(Arc::new($module::$grant::new(settings))),+])
         }
 
-        /// Returns every `grant_type`, for the description of the token request.
+        /// Returns every supported `grant_type`.
         pub fn grant_types() -> impl Iterator<Item = &'static str> {
             [$($module::GRANT_TYPE),+].into_iter()
         }
 
-        /// Returns the form parameters of the grants, for the description of the token request.
+        /// Returns the form parameters that the grants read, in addition to `scope`, `resource` and `audience`.
         pub fn form_parameters() -> impl Iterator<Item = FormParameter> {
             [$($module::PARAMETERS),+].into_iter().flatten().copied()
         }
@@ -115,16 +115,6 @@ impl Tokens {
             clock: ports.clock.clone(),
             settings: settings.clone(),
         }
-    }
-
-    /// Returns every supported `grant_type`.
-    pub fn grant_types(&self) -> impl Iterator<Item = &'static str> {
-        self.grants.iter().map(|grant| grant.grant_type())
-    }
-
-    /// Returns the form parameters that grants read, in addition to `scope` and `resource`.
-    pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
-        self.grants.iter().flat_map(|grant| grant.parameters()).map(|parameter| parameter.name)
     }
 
     /// Issues a token to the client that presents these credentials.
@@ -190,9 +180,10 @@ impl Tokens {
     /// Returns the grant and the scope of a request, as far as the request alone determines them.
     fn read(&self, request: &TokenRequest) -> Result<(&dyn Grant, Option<RequestedScope>), TokenError> {
         let grant_type = request.grant_type.as_deref().ok_or(TokenError::GrantTypeMissing)?;
-        let grant = self.grants.iter().find(|grant| grant.grant_type() == grant_type).ok_or_else(|| {
-            TokenError::UnsupportedGrantType(self.grant_types().collect::<Vec<_>>().join(", "))
-        })?;
+        let grant =
+            self.grants.iter().find(|grant| grant.grant_type() == grant_type).ok_or_else(|| {
+                TokenError::UnsupportedGrantType(grant_types().collect::<Vec<_>>().join(", "))
+            })?;
         let scope = request.scope.as_deref().map(RequestedScope::parse).transpose()?;
         Ok((&**grant, scope))
     }

@@ -155,25 +155,15 @@ impl Input for CreateAgentRequest {
     type Value = app::agents::NewAgent;
 
     fn accept(self) -> Self::Value {
-        let Self {
-            organization,
-            email,
-            agent_type,
-            version,
-            capabilities,
-            owner,
-            default_resource,
-            deployment_env,
-        } = self;
         Self::Value {
-            organization,
-            email,
-            agent_type,
-            version,
-            capabilities,
-            owner,
-            default_resource,
-            deployment_env,
+            organization: self.organization,
+            email: self.email,
+            agent_type: self.agent_type,
+            version: self.version,
+            capabilities: self.capabilities,
+            owner: self.owner,
+            default_resource: self.default_resource,
+            deployment_env: self.deployment_env,
         }
     }
 }
@@ -322,8 +312,7 @@ impl From<AgentsError> for ApiError {
             E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
             E::UnlistedResource => Self::validation(&[FieldError::new("defaultResource", message)]),
             E::EmailTaken(existing) => {
-                let error = Self::new(Code::AgentAlreadyExists, message);
-                existing.map_or(error.clone(), |id| error.with_details(json!({ "agentId": id.to_string() })))
+                Self::new(Code::AgentAlreadyExists, message).naming("agentId", existing)
             }
             E::LimitReached(limit) => Self::limit_reached(message, limit),
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),

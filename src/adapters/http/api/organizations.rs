@@ -323,10 +323,7 @@ impl From<OrganizationsError> for ApiError {
             E::Forbidden(refusal) => refusal.into(),
             E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
             E::SlugTaken(existing) => {
-                let error = Self::new(Code::OrganizationAlreadyExists, message);
-                existing.map_or(error.clone(), |id| {
-                    error.with_details(json!({ "organizationId": id.to_string() }))
-                })
+                Self::new(Code::OrganizationAlreadyExists, message).naming("organizationId", existing)
             }
             E::Conflict => Self::new(Code::Conflict, message),
             E::LastAdministrator => Self::new(Code::LastAdministrator, message),

@@ -7,6 +7,7 @@ use super::jwk::Jwk;
 use crate::extract::context::Ctx;
 use crate::operation::{Operation, Tag, operation};
 use app::App;
+use app::token::grant_types;
 use domain::jwk::SIGNATURE_ALGORITHMS;
 use domain::scope::ManagementScope;
 
@@ -85,7 +86,7 @@ fn metadata(app: &App, response_type: &str) -> ServerMetadata {
         jwks_uri: url(app, "/.well-known/jwks.json"),
         service_documentation: url(app, "/docs"),
         response_types_supported: names(&[response_type]),
-        grant_types_supported: app.tokens.grant_types().map(str::to_owned).collect(),
+        grant_types_supported: grant_types().map(str::to_owned).collect(),
         token_endpoint_auth_methods_supported: methods(),
         token_endpoint_auth_signing_alg_values_supported: names(&SIGNATURE_ALGORITHMS),
         introspection_endpoint_auth_methods_supported: methods(),

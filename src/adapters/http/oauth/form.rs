@@ -10,7 +10,6 @@ use crate::extract::context::HttpContext;
 use crate::extract::media::{self, Charset};
 use crate::extract::wire::inline;
 use crate::extract::{decode, described};
-use app::App;
 use app::client_auth::{ClientAuthError, FormParameter, form_parameters};
 
 /// A form: what it is called, and its parameters.
@@ -27,13 +26,8 @@ pub trait FormFields: Send + 'static {
         field.description
     }
 
-    /// Returns parameters that others declare, for the document.
+    /// Returns parameters that others declare, apart from those of client authentication.
     fn further() -> Vec<FormParameter> {
-        Vec::new()
-    }
-
-    /// Returns further parameters, which depend on the configured core.
-    fn additional(_: &App) -> Vec<&'static str> {
         Vec::new()
     }
 }
@@ -197,7 +191,8 @@ impl<'a, T: FormFields> ApiExtractor<'a> for Form<T> {
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;
         let context = HttpContext::of(request)?;
         let parse = || {
-            Self::parse(&bytes, &T::additional(&context.app), &context.app.clients.parameters())
+            let further: Vec<_> = T::further().iter().map(|parameter| parameter.name).collect();
+            Self::parse(&bytes, &further, &form_parameters().map(|parameter| parameter.name))
                 .map_err(str::to_owned)
         };
         match check_request(request).and_then(|()| parse()) {

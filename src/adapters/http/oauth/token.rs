@@ -13,8 +13,8 @@ use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
 use crate::extract::context::Ctx;
 use crate::operation::{Operation, Tag, operation};
 use app::client_auth::FormParameter;
+use app::error_chain;
 use app::token::{TokenError, TokenRequest, form_parameters, grant_types};
-use app::{App, error_chain};
 
 /// The token endpoint.
 pub struct TokenApi;
@@ -34,7 +34,7 @@ impl TokenApi {
         form: Form<TokenForm>,
     ) -> Result<Json<TokenBody>, ApiError> {
         let presented = client.presented(&form);
-        let parameters = ctx.app.tokens.parameters();
+        let parameters = form_parameters().map(|parameter| parameter.name);
         let request = TokenRequest {
             grant_type: form.get("grant_type").map(str::to_owned),
             scope: form.get("scope").map(str::to_owned),
@@ -89,10 +89,6 @@ impl FormFields for TokenForm {
 
     fn further() -> Vec<FormParameter> {
         form_parameters().collect()
-    }
-
-    fn additional(app: &App) -> Vec<&'static str> {
-        app.tokens.parameters().collect()
     }
 }
 
