@@ -74,13 +74,13 @@ pub async fn run(setting: &Setting) -> Report {
 /// Returns the requests that attackers repeat without end.
 fn attacks(good: &Client, suspended: &Client, admin: &str) -> Vec<(&'static str, Vec<u8>)> {
     let wrong = Client { secret: wrong_secret(), ..good.clone() };
-    let nobody = Client { id: testing::UNKNOWN_ID.into(), ..wrong.clone() };
+    let unknown = Client { id: testing::UNKNOWN_ID.into(), ..wrong.clone() };
     let scope = "files:read ".repeat(9_000);
     let brackets = "[],".repeat(300_000);
     let garbage = "x".repeat(1_000_000);
     vec![
         ("wrong secrets", token_request(&wrong)),
-        ("unknown clients", token_request(&nobody)),
+        ("unknown clients", token_request(&unknown)),
         ("a suspended client's right secret", token_request(suspended)),
         (
             "scopes of 100 KB",

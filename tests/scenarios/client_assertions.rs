@@ -27,33 +27,38 @@ scenarios!(stateless [
     what_is_said_wrongly_is_an_invalid_client,
 ]);
 
-const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// An agent with its own Ed25519 key.
-struct Signer {
-    agent: String,
-    credential: String,
-    key: Ed25519KeyPair,
+pub struct Signer {
+    pub agent: String,
+    pub credential: String,
+    pub key: Ed25519KeyPair,
 }
 
 impl Signer {
-    async fn new(server: &TestServer, admin: &str) -> Self {
+    pub async fn new(server: &TestServer, admin: &str) -> Self {
         let agent = server.agent(admin, None, &["files:read", "tokens:read"]).await;
         let key = Ed25519KeyPair::generate().expect("a key");
-        let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
-        let credential = register(server, admin, &agent, jwk).await;
-        Self { agent, credential, key }
+        let mut signer = Self { agent, credential: String::new(), key };
+        signer.credential = register(server, admin, &signer.agent, signer.jwk()).await;
+        signer
     }
 
-    fn claims(&self, server: &TestServer) -> Value {
+    /// Returns the public key.
+    pub fn jwk(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.key.public_key().as_ref());
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": x })
+    }
+
+    pub fn claims(&self, server: &TestServer) -> Value {
         json!({
             "iss": self.agent, "sub": self.agent, "aud": server.issuer(),
             "exp": NOON.as_seconds() + 60, "iat": NOON.as_seconds(), "jti": format!("jti-{}", unique()),
         })
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(header), part(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()).as_ref());

@@ -1,13 +1,12 @@
 //! Reasons of failed authentications: in the audit log always, to the client only once its key has signed.
 
 use agentidp::ports::clock::Clock as _;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testing::{Answer, Client, TestServer, UNKNOWN_ID, Wiring, unique};
+use testing::{Answer, Client, TestServer, UNKNOWN_ID, Wiring};
 
+use crate::client_assertions::{Signer, TYPE};
 use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
@@ -99,48 +98,16 @@ async fn the_audit_names_the_reason_that_a_token_was_refused_for(wiring: Wiring)
     assert_eq!(refused(&expired).await, "expired");
 }
 
-/// An agent with a key.
-struct Signer {
-    agent: String,
-    credential: String,
-    key: Ed25519KeyPair,
-}
-
-impl Signer {
-    async fn new(server: &TestServer, admin: &str) -> Self {
-        let agent = server.agent(admin, None, &["files:read", "tokens:read"]).await;
-        let mut signer =
-            Self { agent, credential: String::new(), key: Ed25519KeyPair::generate().expect("a key") };
-        signer.credential = signer.register(server, admin, json!({})).await;
-        signer
+/// Returns an assertion with this algorithm in its header and these claims instead of the right ones.
+fn assertion(signer: &Signer, server: &TestServer, algorithm: &str, but: &Value) -> String {
+    let now = server.clock.now().as_seconds();
+    let mut claims = signer.claims(server);
+    (claims["exp"], claims["iat"]) = (json!(now + 600), json!(now));
+    for (name, value) in but.as_object().expect("an object") {
+        claims[name] = value.clone();
     }
-
-    /// Registers the key, and returns the ID of the credential.
-    async fn register(&self, server: &TestServer, admin: &str, mut body: Value) -> String {
-        let x = URL_SAFE_NO_PAD.encode(self.key.public_key().as_ref());
-        body["type"] = json!("public_key");
-        body["publicKey"] = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
-        let path = format!("/api/v1/agents/{}/credentials", self.agent);
-        let answer = server.post(admin, &path, body).await;
-        answer.json()["credentialId"].as_str().unwrap_or_else(|| panic!("{}", answer.text)).to_owned()
-    }
-
-    /// Returns an assertion with this header and these claims instead of the right ones.
-    fn assertion(&self, server: &TestServer, algorithm: &str, but: &Value) -> String {
-        let now = server.clock.now().as_seconds();
-        let mut claims = json!({
-            "iss": self.agent, "sub": self.agent, "aud": server.issuer(), "exp": now + 600, "iat": now,
-            "jti": format!("jti-{}", unique()),
-        });
-        for (name, value) in but.as_object().expect("an object") {
-            claims[name] = value.clone();
-        }
-        claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(&json!({ "alg": algorithm })), part(&claims));
-        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()).as_ref());
-        format!("{message}.{signature}")
-    }
+    claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+    signer.sign(&json!({ "alg": algorithm }), &claims)
 }
 
 /// Presents an assertion at an endpoint.
@@ -148,7 +115,7 @@ async fn present(server: &TestServer, path: &str, assertion: &str) -> Answer {
     let form = [
         ("grant_type", "client_credentials"),
         ("token", "x"),
-        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion_type", TYPE),
         ("client_assertion", assertion),
     ];
     server.send(server.request(Method::POST, path).form(&form)).await
@@ -186,10 +153,10 @@ async fn an_assertion_that_a_key_signed_is_refused_by_the_name_of_the_check(wiri
         (json!({ "nbf": 1_900_000_000 }), "not_before", "nbf and iat must be at most 10 s ahead".to_owned()),
         (json!({ "jti": null }), "jti", "the assertion's jti is missing".to_owned()),
     ] {
-        refused(&signer.assertion(&server, "EdDSA", &but), reason, &words).await;
+        refused(&assertion(&signer, &server, "EdDSA", &but), reason, &words).await;
     }
     let exp = server.clock.now().as_seconds() + 3_000;
-    let spent = signer.assertion(&server, "EdDSA", &json!({ "exp": exp }));
+    let spent = self::assertion(&signer, &server, "EdDSA", &json!({ "exp": exp }));
     assert_eq!(present(&server, "/api/v1/token", &spent).await.status, 200);
     refused(&spent, "replayed", "the assertion's jti was used before").await;
 
@@ -197,24 +164,26 @@ async fn an_assertion_that_a_key_signed_is_refused_by_the_name_of_the_check(wiri
     let other =
         Signer { key: Ed25519KeyPair::generate().expect("a key"), agent: signer.agent.clone(), ..signer };
     for (assertion, reason) in [
-        (other.assertion(&server, "EdDSA", &json!({})), "signature"),
-        (other.assertion(&server, "EdDSA", &json!({ "aud": "https://x" })), "signature"),
-        (other.assertion(&server, "ES256", &json!({})), "algorithm"),
-        (other.assertion(&server, "EdDSA", &json!({ "sub": UNKNOWN_ID })), "unknown_client"),
-        (other.assertion(&server, "EdDSA", &json!({ "sub": "me" })), "format"),
-        (other.assertion(&server, "EdDSA", &json!({ "exp": "soon" })), "format"),
-        (other.assertion(&server, "EdDSA", &json!({ "jti": "a\u{1}b" })), "format"),
+        (assertion(&other, &server, "EdDSA", &json!({})), "signature"),
+        (assertion(&other, &server, "EdDSA", &json!({ "aud": "https://x" })), "signature"),
+        (assertion(&other, &server, "ES256", &json!({})), "algorithm"),
+        (assertion(&other, &server, "EdDSA", &json!({ "sub": UNKNOWN_ID })), "unknown_client"),
+        (assertion(&other, &server, "EdDSA", &json!({ "sub": "me" })), "format"),
+        (assertion(&other, &server, "EdDSA", &json!({ "exp": "soon" })), "format"),
+        (assertion(&other, &server, "EdDSA", &json!({ "jti": "a\u{1}b" })), "format"),
         ("x".to_owned(), "format"),
     ] {
         refused(&assertion, reason, NOTHING).await;
     }
     let keyless = server.agent(&admin, None, &["files:read"]).await;
-    let keyless = other.assertion(&server, "EdDSA", &json!({ "iss": keyless, "sub": keyless }));
+    let keyless = assertion(&other, &server, "EdDSA", &json!({ "iss": keyless, "sub": keyless }));
     refused(&keyless, "unknown_key", NOTHING).await;
     let path = format!("/api/v1/agents/{}/credentials/{}", other.agent, other.credential);
     server.delete(&admin, &path).await;
-    refused(&other.assertion(&server, "EdDSA", &json!({})), "unknown_key", NOTHING).await;
-    other.register(&server, &admin, json!({ "expiresAt": MIDNIGHT })).await;
+    refused(&assertion(&other, &server, "EdDSA", &json!({})), "unknown_key", NOTHING).await;
+    let expiring = json!({ "type": "public_key", "publicKey": other.jwk(), "expiresAt": MIDNIGHT });
+    let path = format!("/api/v1/agents/{}/credentials", other.agent);
+    assert_eq!(server.post(&admin, &path, expiring).await.status, 201);
     server.advance(12 * 3600);
-    refused(&other.assertion(&server, "EdDSA", &json!({})), "expired", NOTHING).await;
+    refused(&assertion(&other, &server, "EdDSA", &json!({})), "expired", NOTHING).await;
 }
