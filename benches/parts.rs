@@ -54,11 +54,11 @@ fn secrets(bench: &mut Criterion) {
     });
     bench.bench_function("secret: fingerprint", |bench| bench.iter(|| black_box(&secret).fingerprint()));
     let runtime = runtime();
-    let hasher = BcryptHasher::new(4).expect("threads");
+    let hasher = BcryptHasher::new(4, &[7; 32]).expect("threads");
     let nobody = agentidp::domain::id::OrganizationId(uuid::Uuid::nil());
-    let hash = runtime.block_on(hasher.hash(&secret, nobody)).expect("hashed");
+    let stored = runtime.block_on(hasher.hash(&secret, nobody)).expect("hashed");
     bench.bench_function("secret: verify one that is remembered", |bench| {
-        bench.iter(|| runtime.block_on(hasher.verify(black_box(&secret), &hash, nobody)));
+        bench.iter(|| runtime.block_on(hasher.verify(black_box(&secret), &stored, nobody)));
     });
 }
 

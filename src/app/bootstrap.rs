@@ -8,7 +8,7 @@ use super::events::{EventDetails, Events};
 use super::organizations::NewOrganization;
 use domain::agent::{AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::audit::{AuditAction, Metadata, Origin, Resource};
-use domain::credential::{Credential, CredentialKind, StoredSecret};
+use domain::credential::{Credential, CredentialKind};
 use domain::id::{AgentId, CredentialId, OrganizationId};
 use domain::organization::{DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug};
 use domain::plan::{Limit, LimitOverrides, Plan};
@@ -156,8 +156,7 @@ impl Bootstrap {
         };
         let agent = new.into_agent(id, organization.id, at);
         let secret = self.ports.secrets.client_secret();
-        let hash = self.ports.hasher.hash(&secret, organization.id).await?;
-        let current = StoredSecret { fingerprint: secret.fingerprint(), hash };
+        let current = self.ports.hasher.hash(&secret, organization.id).await?;
         let credential = Credential {
             id: CredentialId(self.ports.ids.next()),
             agent: agent.id,

@@ -250,8 +250,7 @@ impl Credentials {
         whose: OrganizationId,
     ) -> Result<(StoredSecret, ClientSecret), CredentialsError> {
         let secret = self.secrets.client_secret();
-        let hash = self.hasher.hash(&secret, whose).await?;
-        Ok((StoredSecret { fingerprint: secret.fingerprint(), hash }, secret))
+        Ok((self.hasher.hash(&secret, whose).await?, secret))
     }
 
     /// Returns the agent if the caller may change its credentials.

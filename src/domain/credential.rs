@@ -2,7 +2,7 @@
 
 use super::id::{AgentId, CredentialId};
 use super::jwk::PublicKey;
-use super::secret::{Fingerprint, SecretHash};
+use super::secret::{Fingerprint, SecretDigest, SecretHash};
 use super::time::Timestamp;
 
 /// The most live credentials (neither revoked nor expired) of an agent.
@@ -48,11 +48,11 @@ impl Credential {
         if self.revoked_at.is_some() { CredentialStatus::Revoked } else { CredentialStatus::Active }
     }
 
-    /// Returns the hash that a secret with this fingerprint must match at `now`.
+    /// Returns what a secret with this fingerprint must match at `now`.
     ///
     /// `None` if the credential has no such secret, if the secret's grace period is over, or if the
     /// credential is not live.
-    pub fn hash_for(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<&SecretHash> {
+    pub fn secret_for(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<&StoredSecret> {
         let CredentialKind::Secret { current, previous } = &self.kind else { return None };
         if !self.is_live(now) {
             return None;
@@ -62,7 +62,6 @@ impl Credential {
             .into_iter()
             .flatten()
             .find(|secret| secret.fingerprint == fingerprint)
-            .map(|secret| &secret.hash)
     }
 
     /// Returns the secret that a rotation would replace.
@@ -91,7 +90,7 @@ impl Credential {
         // nothing.
         let ends = |until: Timestamp| self.expires_at.map_or(until, |end| end.min(until));
         let previous =
-            grace_until.map(|until| PreviousSecret { secret: current.clone(), until: ends(until) });
+            grace_until.map(|until| PreviousSecret { secret: current.without_digest(), until: ends(until) });
         Ok(Self {
             kind: CredentialKind::Secret { current: secret, previous },
             expires_at,
@@ -115,7 +114,13 @@ impl Credential {
         if self.revoked_at.is_some() {
             return Err(AlreadyRevokedError);
         }
-        Ok(Self { revoked_at: Some(at), revision: self.revision + 1, ..self.clone() })
+        let kind = match &self.kind {
+            CredentialKind::Secret { current, previous } => {
+                CredentialKind::Secret { current: current.without_digest(), previous: previous.clone() }
+            }
+            key @ CredentialKind::Key(_) => key.clone(),
+        };
+        Ok(Self { kind, revoked_at: Some(at), revision: self.revision + 1, ..self.clone() })
     }
 }
 
@@ -140,6 +145,14 @@ pub struct StoredSecret {
     pub fingerprint: Fingerprint,
     /// Hash with which the secret is compared.
     pub hash: SecretHash,
+    /// Keyed digest of the secret, once it is known. A rotation or a revocation removes it.
+    pub digest: Option<SecretDigest>,
+}
+
+impl StoredSecret {
+    fn without_digest(&self) -> Self {
+        Self { digest: None, ..self.clone() }
+    }
 }
 
 /// A secret that was rotated and works until the end of its grace period.
@@ -188,7 +201,11 @@ mod tests {
     use super::*;
 
     fn secret(byte: u8) -> StoredSecret {
-        StoredSecret { fingerprint: Fingerprint([byte; 8]), hash: SecretHash(format!("hash {byte}")) }
+        StoredSecret {
+            fingerprint: Fingerprint([byte; 8]),
+            hash: SecretHash(format!("hash {byte}")),
+            digest: Some(SecretDigest([byte; 32])),
+        }
     }
 
     fn credential() -> Credential {
@@ -208,11 +225,11 @@ mod tests {
     fn a_rotated_secret_lives_exactly_as_long_as_its_grace() {
         let now = Timestamp::from_millis(5_000);
         let at_once = credential().rotated(secret(2), None, None).expect("a live secret");
-        assert_eq!(at_once.hash_for(Fingerprint([1; 8]), now), None);
+        assert_eq!(at_once.secret_for(Fingerprint([1; 8]), now), None);
         let later = credential().rotated(secret(2), None, Some(now)).expect("a live secret");
-        assert!(later.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(4_999)).is_some());
-        assert!(later.hash_for(Fingerprint([1; 8]), now).is_none());
-        assert!(later.hash_for(Fingerprint([2; 8]), now).is_some());
+        assert!(later.secret_for(Fingerprint([1; 8]), Timestamp::from_millis(4_999)).is_some());
+        assert!(later.secret_for(Fingerprint([1; 8]), now).is_none());
+        assert!(later.secret_for(Fingerprint([2; 8]), now).is_some());
     }
 
     #[test]
@@ -231,8 +248,8 @@ mod tests {
             .rotated(secret(2), None, until)
             .and_then(|once| once.rotated(secret(3), None, until))
             .expect("a live secret");
-        assert!(twice.hash_for(Fingerprint([1; 8]), now).is_none());
-        assert!(twice.hash_for(Fingerprint([2; 8]), now).is_some());
+        assert!(twice.secret_for(Fingerprint([1; 8]), now).is_none());
+        assert!(twice.secret_for(Fingerprint([2; 8]), now).is_some());
     }
 
     #[test]
@@ -241,20 +258,35 @@ mod tests {
         let expired = Credential { expires_at: Some(end), ..credential() };
         let rotated =
             expired.rotated(secret(2), None, Some(Timestamp::from_millis(9_000))).expect("not revoked");
-        assert!(rotated.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(999)).is_some());
-        assert!(rotated.hash_for(Fingerprint([1; 8]), end).is_none());
-        assert!(rotated.hash_for(Fingerprint([2; 8]), end).is_some());
+        assert!(rotated.secret_for(Fingerprint([1; 8]), Timestamp::from_millis(999)).is_some());
+        assert!(rotated.secret_for(Fingerprint([1; 8]), end).is_none());
+        assert!(rotated.secret_for(Fingerprint([2; 8]), end).is_some());
     }
 
     #[test]
     fn expiry_and_revocation_end_every_secret_of_a_credential() {
         let end = Timestamp::from_millis(1_000);
         let expiring = Credential { expires_at: Some(end), ..credential() };
-        assert!(expiring.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(999)).is_some());
-        assert!(expiring.hash_for(Fingerprint([1; 8]), end).is_none());
+        assert!(expiring.secret_for(Fingerprint([1; 8]), Timestamp::from_millis(999)).is_some());
+        assert!(expiring.secret_for(Fingerprint([1; 8]), end).is_none());
         let revoked = credential().revoked(end).expect("a live secret");
-        assert!(revoked.hash_for(Fingerprint([1; 8]), Timestamp::from_millis(0)).is_none());
+        assert!(revoked.secret_for(Fingerprint([1; 8]), Timestamp::from_millis(0)).is_none());
         assert_eq!(revoked.revoked(end), Err(AlreadyRevokedError));
+    }
+
+    #[test]
+    fn a_rotation_and_a_revocation_remove_the_digest_of_the_secret_that_ends() {
+        let grace = Some(Timestamp::from_millis(9_000));
+        let rotated = credential().rotated(secret(2), None, grace).expect("a live secret");
+        let revoked = rotated.revoked(Timestamp::from_millis(1)).expect("not yet");
+        let digests = |credential: Credential| match credential.kind {
+            CredentialKind::Secret { current, previous } => {
+                (current.digest, previous.expect("in its grace").secret.digest)
+            }
+            CredentialKind::Key(_) => unreachable!("it is a secret"),
+        };
+        assert_eq!(digests(rotated), (Some(SecretDigest([2; 32])), None));
+        assert_eq!(digests(revoked), (None, None));
     }
 
     #[test]

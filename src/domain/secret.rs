@@ -81,6 +81,18 @@ impl fmt::Debug for SecretHash {
     }
 }
 
+/// A keyed digest of a secret and its hash, by which a known secret is recognized without the slow hash.
+///
+/// The key is not in the store, so that a copy of the store checks no guess by it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SecretDigest(pub [u8; 32]);
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretDigest([redacted])")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -92,6 +104,7 @@ mod tests {
         let secret = ClientSecret::from_random([7; RANDOM_BYTES]);
         assert_eq!(format!("{secret:?}"), "ClientSecret([redacted])");
         assert_eq!(format!("{:?}", SecretHash("$2b$10$abc".into())), "SecretHash([redacted])");
+        assert_eq!(format!("{:?}", SecretDigest([7; 32])), "SecretDigest([redacted])");
     }
 
     #[test]

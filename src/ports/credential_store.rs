@@ -11,7 +11,7 @@ use domain::client::RegisteredClient;
 use domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
 use domain::id::{AgentId, CredentialId};
 use domain::page::{Page, PageRequest};
-use domain::secret::Fingerprint;
+use domain::secret::{Fingerprint, SecretDigest};
 use domain::time::Timestamp;
 
 /// Stores credentials.
@@ -93,6 +93,17 @@ pub trait CredentialStore: Send + Sync {
         agent: AgentId,
         kind: PresentedKind,
     ) -> Result<Option<RegisteredClient>, StoreError>;
+
+    /// Stores the digest of a credential's current secret, if that has this fingerprint and is not revoked.
+    ///
+    /// The revision stays, and there is no event. Returns a [`StoreError`] if the store failed.
+    async fn set_digest(
+        &self,
+        agent: AgentId,
+        id: CredentialId,
+        fingerprint: Fingerprint,
+        digest: SecretDigest,
+    ) -> Result<(), StoreError>;
 
     /// Records that the credential was used in this minute, without an event.
     ///

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 
+use domain::credential::StoredSecret;
 use domain::id::OrganizationId;
-use domain::secret::{ClientSecret, SecretHash};
+use domain::secret::{ClientSecret, SecretDigest};
 
 /// Hashes secrets so that a stolen hash does not reveal the secret.
 ///
@@ -11,22 +12,36 @@ use domain::secret::{ClientSecret, SecretHash};
 /// organization takes no more than its share, so that the others do not wait longer because of it.
 #[async_trait]
 pub trait SecretHasher: Send + Sync {
-    /// Returns a new hash of the secret.
+    /// Returns what to store of a new secret: its fingerprint, its hash and its digest.
     ///
     /// Returns [`Overloaded`](HasherError::Overloaded) if too many calls are waiting already, and
     /// [`Broken`](HasherError::Broken) if hashing failed.
-    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<SecretHash, HasherError>;
+    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<StoredSecret, HasherError>;
 
-    /// Returns whether the secret is the one that was hashed.
+    /// Returns whether the secret is the stored one.
+    ///
+    /// A digest that was made with the same key answers at once; otherwise the hash answers.
     ///
     /// Returns [`Overloaded`](HasherError::Overloaded) if too many calls are waiting already, and
     /// [`Broken`](HasherError::Broken) if the stored hash is malformed or hashing failed.
     async fn verify(
         &self,
         secret: &ClientSecret,
-        hash: &SecretHash,
+        stored: &StoredSecret,
         whose: OrganizationId,
-    ) -> Result<bool, HasherError>;
+    ) -> Result<Verification, HasherError>;
+}
+
+/// Result of comparing a secret with a stored one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// It is another secret.
+    Wrong,
+    /// It is the stored secret.
+    Right {
+        /// The digest to store in place of the stored one; `None` if that is right, or was offered before.
+        new_digest: Option<SecretDigest>,
+    },
 }
 
 /// Error of a [`SecretHasher`].

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::clock_source::ClockSource;
 use super::open_stores::{OpenStores, by_scheme};
-use super::service::{core, key_error};
+use super::service::{core, hasher, key_error};
 use super::start_error::StartError;
-use crate::adapters::crypto::{BcryptHasher, HmacCursorSeal, JwtSigner, KeySet, generate_pem};
+use crate::adapters::crypto::{HmacCursorSeal, JwtSigner, KeySet, generate_pem};
 use crate::adapters::system::SystemClock;
 use crate::app::bootstrap::Administrator;
 use crate::app::{App, Settings};
@@ -56,8 +56,8 @@ fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartEr
     let keys = KeySet::from_pem(&pem, "").map_err(|error| ConfigError::new(error.to_string()))?;
     let issuer: Arc<str> = "http://127.0.0.1:3000".into();
     let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
+    let hasher = Arc::new(hasher(bcrypt_cost, &keys)?);
     let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
-    let hasher = BcryptHasher::new(bcrypt_cost).map_err(StartError::Io)?;
     let settings = Settings {
         issuer,
         token_endpoint_audience: None,

@@ -36,6 +36,8 @@ const LONGEST_FLUSH: Duration = Duration::from_secs(6);
 ///
 /// With all earlier steps, a shutdown takes less than 25 s plus the configured drain period.
 const LONGEST_CLOSE: Duration = Duration::from_secs(4);
+/// Purpose of the key of secrets' digests.
+const SECRET_DIGEST: &str = "client secret digest";
 
 /// A running service.
 pub struct Service {
@@ -51,6 +53,7 @@ pub struct Service {
     /// Signing key generated at this start; `None` if one is configured.
     made_key: Option<SecretString>,
     signer: Arc<JwtSigner>,
+    hasher: Arc<BcryptHasher>,
     stores: OpenStores,
     shutdown: Arc<Shutdown>,
 }
@@ -103,8 +106,8 @@ impl Service {
             None => format!("http://{address}").into(),
         };
         let cursors = HmacCursorSeal::new(&keys.derive("audit cursor"));
+        let hasher = Arc::new(hasher(config.bcrypt_cost, &keys)?);
         let signer = Arc::new(JwtSigner::new(issuer.clone(), keys));
-        let hasher = BcryptHasher::new(config.bcrypt_cost).map_err(StartError::Io)?;
         let front = Arc::new(Front::new(|| SystemIds.next().to_string()));
         let pooled = usize::try_from(config.stores.pool_max).unwrap_or(usize::MAX / 2);
         shutdown.tasks().spawn(serve(listener, front.clone(), shutdown.clone(), config.idle_timeout, pooled));
@@ -122,7 +125,7 @@ impl Service {
             token_ttl_seconds: config.token_ttl_seconds,
             address_requests_per_minute: config.address_requests_per_minute,
         };
-        let app = Arc::new(core(&stores, &clock_source, signer.clone(), hasher, cursors, &settings));
+        let app = Arc::new(core(&stores, &clock_source, signer.clone(), hasher.clone(), cursors, &settings));
         if stores.are_durable {
             make_default_organization(&app, &config.stores).await?;
         }
@@ -146,6 +149,7 @@ impl Service {
             drain: config.drain,
             made_key: made,
             signer,
+            hasher,
             stores,
             shutdown: shutdown.clone(),
         })
@@ -155,7 +159,9 @@ impl Service {
     ///
     /// If the new keys cannot be used, the current ones stay in use.
     pub fn reload_keys(&self, keys: &KeyConfig) -> Result<(), StartError> {
-        self.signer.reload(load_keys(keys, self.made_key.as_ref())?);
+        let keys = load_keys(keys, self.made_key.as_ref())?;
+        self.hasher.reload(&keys.derive(SECRET_DIGEST));
+        self.signer.reload(keys);
         Ok(())
     }
 
@@ -206,13 +212,13 @@ pub(super) fn core(
     stores: &OpenStores,
     clock_source: &ClockSource,
     signer: Arc<JwtSigner>,
-    hasher: BcryptHasher,
+    hasher: Arc<BcryptHasher>,
     cursors: HmacCursorSeal,
     settings: &Settings,
 ) -> App {
     let ports = Ports {
         stores: stores.stores.clone(),
-        hasher: Arc::new(hasher),
+        hasher,
         signer,
         assertions: Arc::new(JwtAssertionVerifier::default()),
         cursors: Arc::new(cursors),
@@ -221,6 +227,11 @@ pub(super) fn core(
         secrets: Arc::new(SystemSecrets),
     };
     App::new(&ports, settings)
+}
+
+/// Creates a hasher of this cost, whose digests have a key derived from the signing key.
+pub(super) fn hasher(cost: u32, keys: &KeySet) -> Result<BcryptHasher, StartError> {
+    BcryptHasher::new(cost, &keys.derive(SECRET_DIGEST)).map_err(StartError::Io)
 }
 
 /// Loads the configured keys, with `made` as the private key if none is configured.

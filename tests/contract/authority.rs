@@ -12,16 +12,17 @@ use agentidp::app::credentials::{CredentialsError, NewCredential, NewCredentialK
 use agentidp::app::request_context::RequestContext;
 use agentidp::domain::agent::{Agent, AgentChange};
 use agentidp::domain::audit::{AuditAction, Authority, Origin};
+use agentidp::domain::credential::StoredSecret;
 use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::{ManagementScope, ManagementScopes, Scopes};
-use agentidp::domain::secret::{ClientSecret, SecretHash};
+use agentidp::domain::secret::ClientSecret;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::credential_store::CredentialUpdate;
-use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
+use agentidp::ports::secret_hasher::{HasherError, SecretHasher, Verification};
 use agentidp::ports::token_store::Revocation;
 use agentidp::ports::write::CallerRevoked;
 use async_trait::async_trait;
@@ -186,7 +187,7 @@ struct PausedHasher {
 
 #[async_trait]
 impl SecretHasher for PausedHasher {
-    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<SecretHash, HasherError> {
+    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<StoredSecret, HasherError> {
         self.asked.add_permits(1);
         self.let_through.acquire().await.expect("open").forget();
         PlainHasher.hash(secret, whose).await
@@ -195,10 +196,10 @@ impl SecretHasher for PausedHasher {
     async fn verify(
         &self,
         secret: &ClientSecret,
-        hash: &SecretHash,
+        stored: &StoredSecret,
         whose: OrganizationId,
-    ) -> Result<bool, HasherError> {
-        PlainHasher.verify(secret, hash, whose).await
+    ) -> Result<Verification, HasherError> {
+        PlainHasher.verify(secret, stored, whose).await
     }
 }
 

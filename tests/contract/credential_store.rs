@@ -6,7 +6,7 @@ use agentidp::domain::credential::{
 };
 use agentidp::domain::jwk::PublicKey;
 use agentidp::domain::page::PageRequest;
-use agentidp::domain::secret::{Fingerprint, SecretHash};
+use agentidp::domain::secret::{Fingerprint, SecretDigest, SecretHash};
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::{
     CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -27,6 +27,7 @@ contract!([memory, postgres] [
     tokens_die_with_the_old_secret_or_neither_does,
     the_last_administrators_credential_stays_however_many_race,
     a_client_is_found_with_the_credentials_its_proof_can_match,
+    a_digest_is_that_of_the_current_secret_until_its_rotation_or_revocation,
     a_use_is_noted_and_never_moves_back,
     a_rotation_does_not_forget_a_use,
     a_list_is_newest_first_and_filtered,
@@ -40,7 +41,7 @@ fn fingerprint(credential: &Credential) -> Fingerprint {
 }
 
 fn other_secret() -> StoredSecret {
-    StoredSecret { fingerprint: Fingerprint([9; 8]), hash: SecretHash("another".into()) }
+    StoredSecret { fingerprint: Fingerprint([9; 8]), hash: SecretHash("another".into()), digest: None }
 }
 
 fn update<'a>(before: &'a Credential, after: &'a Credential) -> CredentialUpdate<'a> {
@@ -256,6 +257,41 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
     assert!(unknown.expect("an answer").expect("known").candidates.is_empty(), "it has no key");
     let nobody = crate::fixtures::agent(agent.organization).id;
     assert!(stores.credentials.find_client(nobody, PresentedKind::Key).await.expect("an answer").is_none());
+}
+
+async fn a_digest_is_that_of_the_current_secret_until_its_rotation_or_revocation(stores: Stores) {
+    let agent = stores.agent().await;
+    let (first, second) = (stores.credential(&agent).await, stores.credential(&agent).await);
+    let known = async |credential: &Credential| {
+        let found = stores.credentials.find(agent.id, credential.id).await.expect("an answer");
+        (*found.expect("stored")).clone()
+    };
+    let digest_of = |credential: &Credential| match &credential.kind {
+        CredentialKind::Secret { current, .. } => current.digest,
+        CredentialKind::Key(_) => unreachable!("it is a secret"),
+    };
+    let set = async |credential: &Credential, fingerprint, byte| {
+        let digest = SecretDigest([byte; 32]);
+        stores.credentials.set_digest(agent.id, credential.id, fingerprint, digest).await.expect("an answer");
+    };
+    set(&first, fingerprint(&first), 1).await;
+    set(&second, fingerprint(&second), 2).await;
+    set(&second, fingerprint(&first), 3).await;
+    let before = known(&first).await;
+    assert_eq!((digest_of(&before), before.revision), (Some(SecretDigest([1; 32])), first.revision));
+    assert_eq!(digest_of(&known(&second).await), Some(SecretDigest([2; 32])));
+
+    // The change was decided before the digest was stored.
+    let after = first.rotated(other_secret(), None, Some(NOON.plus_seconds(60))).expect("live");
+    let rotated = event(AuditAction::CredentialRotated, first.id);
+    stores.credentials.update(&agent, &update(&first, &after), unchecked(&rotated)).await.expect("changed");
+    set(&first, fingerprint(&first), 4).await;
+    assert_eq!(known(&first).await.kind, after.kind, "neither secret has a digest");
+    let revoked = second.revoked(NOON).expect("live");
+    let event = event(AuditAction::CredentialRevoked, second.id);
+    stores.credentials.update(&agent, &update(&second, &revoked), unchecked(&event)).await.expect("revoked");
+    set(&second, fingerprint(&second), 5).await;
+    assert_eq!(digest_of(&known(&second).await), None);
 }
 
 async fn a_use_is_noted_and_never_moves_back(stores: Stores) {

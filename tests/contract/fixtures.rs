@@ -191,6 +191,7 @@ pub fn credential(agent: AgentId) -> Credential {
     let current = StoredSecret {
         fingerprint: Fingerprint(fingerprint),
         hash: SecretHash(format!("$2b$04$hash of {id}")),
+        digest: None,
     };
     Credential {
         id,

@@ -34,7 +34,8 @@ contract!([memory, postgres, fallback, fallback_postgres] [
 async fn nothing_is_issued_to_a_secret_that_was_rotated_since(stores: Stores) {
     let agent = stores.agent().await;
     let before = stores.credential(&agent).await;
-    let new = StoredSecret { fingerprint: Fingerprint([9; 8]), hash: SecretHash("another".into()) };
+    let new =
+        StoredSecret { fingerprint: Fingerprint([9; 8]), hash: SecretHash("another".into()), digest: None };
     let after = before.rotated(new, None, None).expect("live");
     let change = CredentialUpdate {
         before: &before,

@@ -11,6 +11,7 @@ use agentidp::domain::credential::{Credential, CredentialStatus};
 use agentidp::domain::id::{AgentId, CredentialId, OrganizationId};
 use agentidp::domain::organization::{Organization, Slug};
 use agentidp::domain::page::{Page, PageRequest};
+use agentidp::domain::secret::{Fingerprint, SecretDigest};
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Claims, TokenStatus};
@@ -228,6 +229,16 @@ impl CredentialStore for Faulty {
         kind: PresentedKind,
     ) -> Result<Option<RegisteredClient>, StoreError> {
         self.around(false, self.stores.credentials.find_client(agent, kind)).await
+    }
+
+    async fn set_digest(
+        &self,
+        agent: AgentId,
+        id: CredentialId,
+        fingerprint: Fingerprint,
+        digest: SecretDigest,
+    ) -> Result<(), StoreError> {
+        self.around(true, self.stores.credentials.set_digest(agent, id, fingerprint, digest)).await
     }
 
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {

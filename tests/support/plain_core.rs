@@ -8,10 +8,11 @@ use agentidp::adapters::system::{SystemIds, SystemSecrets};
 use agentidp::app::Stores;
 use agentidp::app::client_auth::{PresentedCredentials, PresentedHeader};
 use agentidp::app::{App, Ports, Settings};
+use agentidp::domain::credential::StoredSecret;
 use agentidp::domain::id::{AgentId, OrganizationId};
 use agentidp::domain::secret::{ClientSecret, SecretHash};
 use agentidp::ports::clock::Clock;
-use agentidp::ports::secret_hasher::{HasherError, SecretHasher};
+use agentidp::ports::secret_hasher::{HasherError, SecretHasher, Verification};
 use async_trait::async_trait;
 
 /// Issuer URL of the core.
@@ -22,17 +23,19 @@ pub struct PlainHasher;
 
 #[async_trait]
 impl SecretHasher for PlainHasher {
-    async fn hash(&self, secret: &ClientSecret, _: OrganizationId) -> Result<SecretHash, HasherError> {
-        Ok(SecretHash(secret.expose().to_owned()))
+    async fn hash(&self, secret: &ClientSecret, _: OrganizationId) -> Result<StoredSecret, HasherError> {
+        let hash = SecretHash(secret.expose().to_owned());
+        Ok(StoredSecret { fingerprint: secret.fingerprint(), hash, digest: None })
     }
 
     async fn verify(
         &self,
         secret: &ClientSecret,
-        hash: &SecretHash,
+        stored: &StoredSecret,
         _: OrganizationId,
-    ) -> Result<bool, HasherError> {
-        Ok(hash.0 == secret.expose())
+    ) -> Result<Verification, HasherError> {
+        let is_right = stored.hash.0 == secret.expose();
+        Ok(if is_right { Verification::Right { new_digest: None } } else { Verification::Wrong })
     }
 }
 

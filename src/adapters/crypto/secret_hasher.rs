@@ -1,24 +1,27 @@
 //! Hashing of client secrets with bcrypt, once for each secret.
 //!
-//! `bcrypt(secret) == hash` is a pure function, so its positive results are cached. The cache key is an HMAC of hash
-//! and secret, by a key that exists only in this process. The hash comes from the store each time, so a rotated or
-//! revoked secret needs no invalidation. Results that are not cached are computed on dedicated threads behind a
-//! bounded queue, once for all concurrent callers with the same question.
+//! `bcrypt(secret) == hash` is a pure function, so its positive results are kept, as an HMAC of hash and secret: in this
+//! process, and in the store, where the next process finds it. The key of the HMAC is derived from the signing key and
+//! is in no store, so that a copy of a store checks no guess faster than bcrypt does. The hash comes from the store each
+//! time, so a rotated or revoked secret needs no invalidation. Results that are not known are computed on dedicated
+//! threads behind a bounded queue, once for all concurrent callers with the same question.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_lc_rs::{hmac, rand::SystemRandom};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use domain::credential::StoredSecret;
 use domain::id::OrganizationId;
-use domain::secret::{ClientSecret, SecretHash};
-use ports::secret_hasher::{HasherError, SecretHasher};
+use domain::secret::{ClientSecret, SecretDigest, SecretHash};
+use ports::secret_hasher::{HasherError, SecretHasher, Verification};
 use shares::{Place, Shares};
 
 /// Maximum number of hashes that wait for a thread.
@@ -57,17 +60,23 @@ pub struct BcryptHasher {
     new: Arc<Semaphore>,
     new_shares: Shares,
     checked_shares: Shares,
-    key: hmac::Key,
+    keys: RwLock<Arc<DigestKeys>>,
     remembered: Cache<Question, ()>,
     flights: Arc<Mutex<Flights>>,
+}
+
+/// Keys of digests: that of the current signing key, and that of the one before it.
+struct DigestKeys {
+    current: hmac::Key,
+    previous: Option<hmac::Key>,
 }
 
 #[derive(Default)]
 struct Flights(HashMap<Question, Vec<oneshot::Sender<Answer>>>);
 
 impl BcryptHasher {
-    /// Creates a hasher of this cost (4 to 14).
-    pub fn new(cost: u32) -> std::io::Result<Self> {
+    /// Creates a hasher of this cost (4 to 14), whose digests have this key.
+    pub fn new(cost: u32, digest_key: &[u8; 32]) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(MAX_WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         for _ in 0..threads() {
@@ -77,27 +86,44 @@ impl BcryptHasher {
                 work(&waiting);
             })?;
         }
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
+        let current = hmac::Key::new(hmac::HMAC_SHA256, digest_key);
         Ok(Self {
             cost,
             jobs,
             new: Arc::new(Semaphore::new(MAX_NEW)),
             new_shares: Shares::of(threads() / 2),
             checked_shares: Shares::of(MAX_CHECKED_OF_ONE),
-            key: key.map_err(std::io::Error::other)?,
+            keys: RwLock::new(Arc::new(DigestKeys { current, previous: None })),
             remembered: Cache::new(MAX_REMEMBERED),
             flights: Arc::default(),
         })
     }
 
-    fn question(&self, secret: &ClientSecret, hash: &SecretHash) -> Question {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(hash.0.as_bytes());
-        context.update(&[0]);
-        context.update(secret.expose().as_bytes());
-        let mut question = [0; 32];
-        question.copy_from_slice(context.sign().as_ref());
-        question
+    /// Replaces the key of digests. Digests of the key before it are still recognized, and replaced.
+    pub fn reload(&self, digest_key: &[u8; 32]) {
+        let current = hmac::Key::new(hmac::HMAC_SHA256, digest_key);
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let sample = |key| hmac::sign(key, b"");
+        if sample(&current).as_ref() != sample(&keys.current).as_ref() {
+            *keys = Arc::new(DigestKeys { current, previous: Some(keys.current.clone()) });
+        }
+    }
+
+    fn keys(&self) -> Arc<DigestKeys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the secret with this digest is known to be right.
+    fn is_known(&self, digest: &Question, stored: &StoredSecret) -> bool {
+        if self.remembered.contains_key(digest) {
+            return true;
+        }
+        // Kept here too, because a rotation removes the digest while the secret has its grace period.
+        let is_stored = stored.digest.is_some_and(|it| verify_slices_are_equal(&it.0, digest).is_ok());
+        if is_stored {
+            self.remembered.insert(*digest, ());
+        }
+        is_stored
     }
 
     fn submit(&self, job: Job) -> Result<(), HasherError> {
@@ -107,19 +133,19 @@ impl BcryptHasher {
         })
     }
 
-    /// Joins the flight for this question, or starts one.
+    /// Joins the flight for this question, or starts one. Returns whether it started one.
     fn ask(
         &self,
         question: Question,
         secret: &ClientSecret,
         hash: &SecretHash,
         place: Option<Place>,
-    ) -> Result<oneshot::Receiver<Answer>, HasherError> {
+    ) -> Result<(oneshot::Receiver<Answer>, bool), HasherError> {
         let (sender, answer) = oneshot::channel();
         let mut flights = lock(&self.flights);
         if let Some(passengers) = flights.0.get_mut(&question) {
             passengers.push(sender);
-            return Ok(answer);
+            return Ok((answer, false));
         }
         let (secret, hash, all) = (secret.clone(), hash.clone(), self.flights.clone());
         let remembered = self.remembered.clone();
@@ -138,7 +164,7 @@ impl BcryptHasher {
             }
         }))?;
         flights.0.insert(question, vec![sender]);
-        Ok(answer)
+        Ok((answer, true))
     }
 }
 
@@ -172,7 +198,7 @@ impl Drop for Flight {
 
 #[async_trait]
 impl SecretHasher for BcryptHasher {
-    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<SecretHash, HasherError> {
+    async fn hash(&self, secret: &ClientSecret, whose: OrganizationId) -> Result<StoredSecret, HasherError> {
         let place = async { (self.new_shares.enter(whose.0).await, self.new.clone().acquire_owned().await) };
         let place = timeout(WAIT_FOR_NEW, place).await.map_err(|_| HasherError::Overloaded)?;
         let (sender, answer) = oneshot::channel();
@@ -185,29 +211,49 @@ impl SecretHasher for BcryptHasher {
         }))?;
         let outcome = answer.await.map_err(|gone| HasherError::Broken(Box::new(gone)))?;
         let hash = SecretHash(outcome.map_err(|fault| HasherError::Broken(Box::new(fault)))?);
-        self.remembered.insert(self.question(secret, &hash), ());
-        Ok(hash)
+        let digest = Some(SecretDigest(digest(&self.keys().current, secret, &hash)));
+        Ok(StoredSecret { fingerprint: secret.fingerprint(), hash, digest })
     }
 
     async fn verify(
         &self,
         secret: &ClientSecret,
-        hash: &SecretHash,
+        stored: &StoredSecret,
         whose: OrganizationId,
-    ) -> Result<bool, HasherError> {
-        let question = self.question(secret, hash);
-        if self.remembered.contains_key(&question) {
-            return Ok(true);
+    ) -> Result<Verification, HasherError> {
+        let keys = self.keys();
+        let question = digest(&keys.current, secret, &stored.hash);
+        if self.is_known(&question, stored) {
+            return Ok(Verification::Right { new_digest: None });
+        }
+        if let Some(previous) = &keys.previous
+            && self.is_known(&digest(previous, secret, &stored.hash), stored)
+        {
+            self.remembered.insert(question, ());
+            return Ok(Verification::Right { new_digest: Some(SecretDigest(question)) });
         }
         let place = timeout(WAIT_FOR_CHECK, self.checked_shares.enter(whose.0)).await;
         let place = place.map_err(|_| HasherError::Overloaded)?;
         if self.remembered.contains_key(&question) {
-            return Ok(true);
+            return Ok(Verification::Right { new_digest: None });
         }
-        let answer = self.ask(question, secret, hash, Some(place))?;
+        let (answer, is_first) = self.ask(question, secret, &stored.hash, Some(place))?;
         let outcome = answer.await.map_err(|gone| HasherError::Broken(Box::new(gone)))?;
-        outcome.map_err(|fault| HasherError::Broken(Box::new(fault)))
+        match outcome.map_err(|fault| HasherError::Broken(Box::new(fault)))? {
+            true => Ok(Verification::Right { new_digest: is_first.then_some(SecretDigest(question)) }),
+            false => Ok(Verification::Wrong),
+        }
     }
+}
+
+fn digest(key: &hmac::Key, secret: &ClientSecret, hash: &SecretHash) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(hash.0.as_bytes());
+    context.update(&[0]);
+    context.update(secret.expose().as_bytes());
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.sign().as_ref());
+    digest
 }
 
 fn lock(flights: &Mutex<Flights>) -> MutexGuard<'_, Flights> {
@@ -265,24 +311,73 @@ mod tests {
     async fn the_right_secret_passes_remembered_or_not_and_no_other_does() {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
         let other = ClientSecret::from_random([2; RANDOM_BYTES]);
-        let hash = BcryptHasher::new(4).expect("threads").hash(&secret, OWNER).await.expect("a hash");
-        let hasher = BcryptHasher::new(4).expect("threads");
-        for _ in 0..2 {
-            assert!(hasher.verify(&secret, &hash, OWNER).await.expect("an answer"));
-            assert!(!hasher.verify(&other, &hash, OWNER).await.expect("an answer"));
+        let stored = without_digest(&secret).await;
+        let hasher = hasher();
+        for is_first in [true, false] {
+            let right = hasher.verify(&secret, &stored, OWNER).await.expect("an answer");
+            let Verification::Right { new_digest } = right else { panic!("it is right") };
+            assert_eq!(new_digest.is_some(), is_first, "offered once");
+            assert_eq!(hasher.verify(&other, &stored, OWNER).await.expect("an answer"), Verification::Wrong);
         }
+    }
+
+    #[tokio::test]
+    async fn a_digest_spares_the_hash_to_who_has_its_key_and_to_nobody_else() {
+        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
+        let wrong = ClientSecret::from_random([2; RANDOM_BYTES]);
+        let stored = hasher().hash(&secret, OWNER).await.expect("a hash");
+        let same_key = hasher();
+        let gate = hold_every_thread(&same_key);
+        let known = same_key.verify(&secret, &stored, OWNER).await.expect("an answer");
+        assert_eq!(known, Verification::Right { new_digest: None });
+        gate.wait();
+        assert_eq!(same_key.verify(&wrong, &stored, OWNER).await.expect("an answer"), Verification::Wrong);
+
+        let other_key = BcryptHasher::new(4, &[8; 32]).expect("threads");
+        let unknown = other_key.verify(&secret, &stored, OWNER).await.expect("an answer");
+        let Verification::Right { new_digest: Some(digest) } = unknown else { panic!("hashed: {unknown:?}") };
+        assert_ne!(Some(digest), stored.digest);
+        let other_hash = StoredSecret { hash: without_digest(&wrong).await.hash, ..stored };
+        let moved = hasher().verify(&secret, &other_hash, OWNER).await.expect("an answer");
+        assert_eq!(moved, Verification::Wrong, "a digest is that of one hash");
+    }
+
+    #[tokio::test]
+    async fn what_was_known_by_the_key_before_is_known_by_the_new_key_without_a_hash() {
+        let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
+        let hasher = hasher();
+        let stored = hasher.hash(&secret, OWNER).await.expect("a hash");
+        let gate = hold_every_thread(&hasher);
+        // Loading the same key again does not forget the key before it.
+        for key in [[8; 32], [8; 32]] {
+            hasher.reload(&key);
+        }
+        let known = hasher.verify(&secret, &stored, OWNER).await.expect("an answer");
+        let Verification::Right { new_digest: Some(digest) } = known else { panic!("known: {known:?}") };
+        let stored = StoredSecret { digest: Some(digest), ..stored };
+        let known = hasher.verify(&secret, &stored, OWNER).await.expect("an answer");
+        assert_eq!(known, Verification::Right { new_digest: None });
+        gate.wait();
     }
 
     #[tokio::test]
     async fn a_wrong_secret_that_is_tried_again_at_once_is_answered_each_time() {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
         let wrong = ClientSecret::from_random([2; RANDOM_BYTES]);
-        let hasher = BcryptHasher::new(4).expect("threads");
-        let hash = hasher.hash(&secret, OWNER).await.expect("a hash");
+        let hasher = hasher();
+        let stored = hasher.hash(&secret, OWNER).await.expect("a hash");
         for attempt in 0..300 {
-            let answer = hasher.verify(&wrong, &hash, OWNER).await;
-            assert!(matches!(answer, Ok(false)), "attempt {attempt}: {answer:?}");
+            let answer = hasher.verify(&wrong, &stored, OWNER).await;
+            assert!(matches!(answer, Ok(Verification::Wrong)), "attempt {attempt}: {answer:?}");
         }
+    }
+
+    fn hasher() -> BcryptHasher {
+        BcryptHasher::new(4, &[7; 32]).expect("threads")
+    }
+
+    async fn without_digest(secret: &ClientSecret) -> StoredSecret {
+        StoredSecret { digest: None, ..hasher().hash(secret, OWNER).await.expect("a hash") }
     }
 
     /// Keeps every thread busy until the test waits on the returned barrier.
@@ -301,16 +396,17 @@ mod tests {
     #[tokio::test]
     async fn one_question_asked_by_many_at_once_is_one_flight() {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
-        let hash = BcryptHasher::new(4).expect("threads").hash(&secret, OWNER).await.expect("a hash");
-        let hasher = BcryptHasher::new(4).expect("threads");
+        let hash = without_digest(&secret).await.hash;
+        let hasher = hasher();
         let gate = hold_every_thread(&hasher);
-        let question = hasher.question(&secret, &hash);
+        let question = digest(&hasher.keys().current, &secret, &hash);
         // More than the queue holds: if each were a job, the queue would be full.
         let asked: Vec<_> = (0..3 * MAX_WAITING)
             .map(|_| hasher.ask(question, &secret, &hash, None).expect("one job"))
             .collect();
+        assert_eq!(asked.iter().filter(|(_, is_first)| *is_first).count(), 1);
         gate.wait();
-        for answer in asked {
+        for (answer, _) in asked {
             assert!(answer.await.expect("an answer").expect("a hash"));
         }
     }
@@ -318,8 +414,8 @@ mod tests {
     #[tokio::test]
     async fn new_secrets_of_one_organization_leave_places_to_others_and_all_leave_room_to_log_in() {
         let secret = ClientSecret::from_random([1; RANDOM_BYTES]);
-        let hash = BcryptHasher::new(4).expect("threads").hash(&secret, OWNER).await.expect("a hash");
-        let hasher = Arc::new(BcryptHasher::new(4).expect("threads"));
+        let hash = without_digest(&secret).await.hash;
+        let hasher = Arc::new(hasher());
         let gate = hold_every_thread(&hasher);
         let mut made = JoinSet::new();
         let mut make = |whose: OrganizationId| {
@@ -337,7 +433,8 @@ mod tests {
             let refused = made.join_next().await.expect("an answer").expect("no panic");
             assert_eq!(refused, (OWNER, false));
         }
-        let asked = hasher.ask(hasher.question(&secret, &hash), &secret, &hash, None).expect("there is room");
+        let question = digest(&hasher.keys().current, &secret, &hash);
+        let (asked, _) = hasher.ask(question, &secret, &hash, None).expect("there is room");
         gate.wait();
         assert!(asked.await.expect("an answer").expect("a hash"));
         let mut hashed = Vec::new();
@@ -353,7 +450,7 @@ mod tests {
     #[tokio::test]
     async fn its_threads_stand_back_behind_others() {
         let niceness = || rustix::process::getpriority_process(None).expect("a priority");
-        let hasher = BcryptHasher::new(4).expect("threads");
+        let hasher = hasher();
         let (sender, answer) = oneshot::channel();
         hasher.submit(Box::new(move || sender.send(niceness()).expect("it is waited for"))).expect("room");
         let theirs = answer.await.expect("an answer");
@@ -362,7 +459,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_is_told_and_nothing_grows() {
-        let hasher = BcryptHasher::new(4).expect("threads");
+        let hasher = hasher();
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         let mut refused = None;

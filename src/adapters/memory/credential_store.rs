@@ -11,6 +11,7 @@ use domain::client::RegisteredClient;
 use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use domain::id::{AgentId, CredentialId};
 use domain::page::{Page, PageRequest};
+use domain::secret::{Fingerprint, SecretDigest};
 use domain::time::Timestamp;
 use ports::credential_store::{
     CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -128,6 +129,22 @@ impl CredentialStore for Memory {
         let candidates =
             state.credentials.get(&agent.id).into_iter().flatten().filter(fits).cloned().collect();
         Ok(Some(RegisteredClient { agent, organization, candidates }))
+    }
+
+    async fn set_digest(
+        &self,
+        agent: AgentId,
+        id: CredentialId,
+        fingerprint: Fingerprint,
+        digest: SecretDigest,
+    ) -> Result<(), StoreError> {
+        if let Some(stored) = self.lock().credential(agent, id).filter(|stored| stored.revoked_at.is_none())
+            && let CredentialKind::Secret { current, .. } = &mut Arc::make_mut(stored).kind
+            && current.fingerprint == fingerprint
+        {
+            current.digest = Some(digest);
+        }
+        Ok(())
     }
 
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {

@@ -21,7 +21,7 @@ impl TokenStore for Memory {
         let client = Dependency { agent: issue.agent, revision: issue.revision };
         let still_holds = std::iter::once(client).chain(issue.depends_on).all(|each| state.is_at(each))
             && state.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
-                Some(fingerprint) => credential.hash_for(fingerprint, now).is_some(),
+                Some(fingerprint) => credential.secret_for(fingerprint, now).is_some(),
                 None => credential.is_live(now),
             });
         if !still_holds {

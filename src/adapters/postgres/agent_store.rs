@@ -50,7 +50,8 @@ WHERE agent_id = $1 AND revision = $2";
 
 const REVOKE_CREDENTIALS: &str = "\
 -- agent_store.revoke_credentials
-UPDATE credentials SET revoked_at = $2, revision = revision + 1 WHERE agent_id = $1 AND revoked_at IS NULL";
+UPDATE credentials SET revoked_at = $2, secret_digest = NULL, revision = revision + 1
+WHERE agent_id = $1 AND revoked_at IS NULL";
 
 #[async_trait]
 impl AgentStore for Postgres {

@@ -14,6 +14,7 @@ use domain::client::RegisteredClient;
 use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use domain::id::{AgentId, CredentialId};
 use domain::page::{Page, PageRequest};
+use domain::secret::{Fingerprint, SecretDigest};
 use domain::time::Timestamp;
 use ports::credential_store::{
     CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -33,14 +34,14 @@ FROM credentials WHERE agent_id = $1 AND revoked_at IS NULL";
 
 const INSERT: &str = "\
 -- credential_store.insert
-INSERT INTO credentials (credential_id, agent_id, public_key, created_at, fingerprint, secret_hash,
+INSERT INTO credentials (credential_id, agent_id, public_key, created_at, fingerprint, secret_hash, secret_digest,
     previous_fingerprint, previous_hash, previous_until, expires_at, revoked_at, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 const UPDATE: &str = "\
 -- credential_store.update
-UPDATE credentials SET fingerprint = $4, secret_hash = $5, previous_fingerprint = $6, previous_hash = $7,
-    previous_until = $8, expires_at = $9, revoked_at = $10, revision = $11
+UPDATE credentials SET fingerprint = $4, secret_hash = $5, secret_digest = $6, previous_fingerprint = $7,
+    previous_hash = $8, previous_until = $9, expires_at = $10, revoked_at = $11, revision = $12
 WHERE credential_id = $1 AND agent_id = $2 AND revision = $3";
 
 const FORGET_REVOKED: &str = "\
@@ -52,6 +53,11 @@ WITH old AS (
     DELETE FROM credential_uses WHERE credential_id IN (SELECT credential_id FROM old)
 )
 DELETE FROM credentials WHERE credential_id IN (SELECT credential_id FROM old)";
+
+const SET_DIGEST: &str = "\
+-- credential_store.set_digest
+UPDATE credentials SET secret_digest = $4
+WHERE credential_id = $2 AND agent_id = $1 AND fingerprint = $3 AND revoked_at IS NULL";
 
 const TOUCH: &str = "\
 -- credential_store.touch
@@ -155,12 +161,13 @@ impl CredentialStore for Postgres {
             last_until = None;
         }
         let kind = KindColumns::of(&after.kind);
-        let parameters: [Parameter<'_>; 11] = [
+        let parameters: [Parameter<'_>; 12] = [
             &before.id.0,
             &agent.id.0,
             &signed(before.revision),
             &kind.fingerprint,
             &kind.secret_hash,
+            &kind.secret_digest,
             &kind.previous_fingerprint,
             &kind.previous_hash,
             &kind.previous_until,
@@ -196,6 +203,16 @@ impl CredentialStore for Postgres {
         self.lookup.client(agent, kind).await
     }
 
+    async fn set_digest(
+        &self,
+        agent: AgentId,
+        id: CredentialId,
+        fingerprint: Fingerprint,
+        digest: SecretDigest,
+    ) -> Result<(), StoreError> {
+        self.run(SET_DIGEST, &[&agent.0, &id.0, &&fingerprint.0[..], &&digest.0[..]]).await.map(drop)
+    }
+
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {
         self.run(TOUCH, &[&agent.0, &id.0, &SqlTimestamp(minute)]).await.map(drop)
     }
@@ -228,13 +245,14 @@ impl Transaction<'_> {
     /// Stores a new credential.
     pub async fn insert_credential(&mut self, credential: &Credential) -> Result<(), StoreError> {
         let kind = KindColumns::of(&credential.kind);
-        let parameters: [Parameter<'_>; 12] = [
+        let parameters: [Parameter<'_>; 13] = [
             &credential.id.0,
             &credential.agent.0,
             &kind.public_key,
             &SqlTimestamp(credential.created_at),
             &kind.fingerprint,
             &kind.secret_hash,
+            &kind.secret_digest,
             &kind.previous_fingerprint,
             &kind.previous_hash,
             &kind.previous_until,

@@ -16,7 +16,7 @@ use domain::id::AgentId;
 use domain::secret::ClientSecret;
 use ports::clock::Clock;
 use ports::credential_store::{CredentialStore, PresentedKind};
-use ports::secret_hasher::SecretHasher;
+use ports::secret_hasher::{SecretHasher, Verification};
 
 const CLIENT_SECRET: &str = "client_secret";
 /// The form parameters of the methods.
@@ -76,13 +76,19 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
             return Err(MethodError::Invalid(None, AuthFailureReason::UnknownClient));
         };
         let now = self.clock.now();
-        let candidate = known
-            .candidates
-            .iter()
-            .find_map(|credential| credential.hash_for(fingerprint, now).map(|hash| (credential, hash)));
-        if let Some((credential, hash)) = candidate
-            && self.hasher.verify(&secret, hash, known.organization.id).await?
+        let candidate = known.candidates.iter().find_map(|credential| {
+            credential.secret_for(fingerprint, now).map(|stored| (credential, stored))
+        });
+        if let Some((credential, stored)) = candidate
+            && let Verification::Right { new_digest } =
+                self.hasher.verify(&secret, stored, known.organization.id).await?
         {
+            if let Some(digest) = new_digest {
+                let stored = self.store.set_digest(known.agent.id, credential.id, fingerprint, digest).await;
+                // Without it, the next instance hashes the secret once more.
+                stored
+                    .unwrap_or_else(|error| tracing::debug!(%error, "the digest of a secret was not stored"));
+            }
             return Ok(AuthenticatedClient {
                 credential: credential.id,
                 secret: Some(fingerprint),

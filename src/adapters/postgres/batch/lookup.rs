@@ -42,8 +42,8 @@ const FIND_CLIENT: &str = "\
 -- credential_store.find_client
 SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
     o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
-    c.credential_id, c.public_key, c.fingerprint, c.secret_hash, c.previous_fingerprint, c.previous_hash,
-    c.previous_until, c.created_at, c.expires_at, c.revoked_at, c.revision, u.last_used_at
+    c.credential_id, c.public_key, c.fingerprint, c.secret_hash, c.secret_digest, c.previous_fingerprint,
+    c.previous_hash, c.previous_until, c.created_at, c.expires_at, c.revoked_at, c.revision, u.last_used_at
 FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY AS asked (agent_id, fingerprint, place)
 JOIN agents a ON a.agent_id = asked.agent_id
 JOIN organizations o ON o.organization_id = a.organization_id

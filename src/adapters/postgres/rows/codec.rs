@@ -19,7 +19,7 @@ use domain::page::Page;
 use domain::plan::{Limit, LimitOverrides, Plan};
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::Scopes;
-use domain::secret::{Fingerprint, SecretHash};
+use domain::secret::{Fingerprint, SecretDigest, SecretHash};
 use domain::time::Timestamp;
 use ports::store_error::StoreError;
 
@@ -30,7 +30,7 @@ pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, 
 pub const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
 /// Columns that [`credential`] reads, from `credentials` joined with `credential_uses`.
-pub const CREDENTIAL: &str = "credential_id, agent_id, public_key, fingerprint, secret_hash, \
+pub const CREDENTIAL: &str = "credential_id, agent_id, public_key, fingerprint, secret_hash, secret_digest, \
     previous_fingerprint, previous_hash, previous_until, created_at, expires_at, revoked_at, last_used_at, revision";
 
 /// Range of milliseconds since the epoch that `timestamptz` can safely hold.
@@ -165,14 +165,20 @@ pub fn credential(row: &Row) -> Result<Credential, StoreError> {
         ),
         None => {
             let current = StoredSecret {
-                fingerprint: fingerprint(row, "fingerprint")?
+                fingerprint: bytes(row, "fingerprint")?
+                    .map(Fingerprint)
                     .ok_or_else(|| inconsistent("no fingerprint"))?,
                 hash: SecretHash(column(row, "secret_hash")?),
+                digest: bytes(row, "secret_digest")?.map(SecretDigest),
             };
-            let previous = match fingerprint(row, "previous_fingerprint")? {
+            let previous = match bytes(row, "previous_fingerprint")? {
                 None => None,
                 Some(fingerprint) => Some(PreviousSecret {
-                    secret: StoredSecret { fingerprint, hash: SecretHash(column(row, "previous_hash")?) },
+                    secret: StoredSecret {
+                        fingerprint: Fingerprint(fingerprint),
+                        hash: SecretHash(column(row, "previous_hash")?),
+                        digest: None,
+                    },
                     until: instant(row, "previous_until")?,
                 }),
             };
@@ -191,10 +197,9 @@ pub fn credential(row: &Row) -> Result<Credential, StoreError> {
     })
 }
 
-fn fingerprint(row: &Row, name: &str) -> Result<Option<Fingerprint>, StoreError> {
+fn bytes<const LENGTH: usize>(row: &Row, name: &str) -> Result<Option<[u8; LENGTH]>, StoreError> {
     let Some(bytes) = column::<Option<&[u8]>>(row, name)? else { return Ok(None) };
-    let bytes = bytes.try_into().map_err(|_| inconsistent(format!("{name} has a wrong length")))?;
-    Ok(Some(Fingerprint(bytes)))
+    bytes.try_into().map(Some).map_err(|_| inconsistent(format!("{name} has a wrong length")))
 }
 
 /// Columns that depend on a credential's kind.
@@ -202,6 +207,7 @@ pub struct KindColumns<'a> {
     pub public_key: Option<Value>,
     pub fingerprint: Option<&'a [u8]>,
     pub secret_hash: Option<&'a str>,
+    pub secret_digest: Option<&'a [u8]>,
     pub previous_fingerprint: Option<&'a [u8]>,
     pub previous_hash: Option<&'a str>,
     pub previous_until: Option<SqlTimestamp>,
@@ -217,6 +223,7 @@ impl<'a> KindColumns<'a> {
             public_key,
             fingerprint: current.map(|secret| &secret.fingerprint.0[..]),
             secret_hash: current.map(|secret| secret.hash.0.as_str()),
+            secret_digest: current.and_then(|secret| secret.digest.as_ref()).map(|digest| &digest.0[..]),
             previous_fingerprint: previous.map(|previous| &previous.secret.fingerprint.0[..]),
             previous_hash: previous.map(|previous| previous.secret.hash.0.as_str()),
             previous_until: previous.map(|previous| SqlTimestamp(previous.until)),

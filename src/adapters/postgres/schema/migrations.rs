@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 13] = [
+const MIGRATIONS: [(&str, &str); 14] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -29,6 +29,7 @@ const MIGRATIONS: [(&str, &str); 13] = [
         "V0013__old_fingerprint_indexes",
         include_str!("../../../../migrations/0013_old_fingerprint_indexes.sql"),
     ),
+    ("V0014__secret_digests", include_str!("../../../../migrations/0014_secret_digests.sql")),
 ];
 
 /// Latest schema version that this program knows.
