@@ -54,6 +54,18 @@ impl RequestContext {
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
         if decision.admitted { Ok(()) } else { Err(AdmissionError::RateLimited) }
     }
+
+    /// Holds an admitted request to the limit that replaces the one by which it was admitted.
+    pub(super) fn hold_to(&self, limit: Limit) -> Result<(), AdmissionError> {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        match (limit, &mut *rate) {
+            (Limit::AtMost(limit), Some(decision)) if !decision.is_within(limit) => {
+                *decision = RateDecision { admitted: false, limit, remaining: 0, ..*decision };
+                Err(AdmissionError::RateLimited)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Error returned if a request is not admitted now.

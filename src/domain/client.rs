@@ -15,4 +15,6 @@ pub struct RegisteredClient {
     pub organization: Arc<Organization>,
     /// Credentials that may match. Expired or revoked ones may be among them.
     pub candidates: Vec<Arc<Credential>>,
+    /// Whether all of this was so when it was asked for; otherwise it was so shortly before.
+    pub is_current: bool,
 }

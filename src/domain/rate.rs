@@ -52,6 +52,13 @@ pub struct RateDecision {
     pub retry_after: i64,
 }
 
+impl RateDecision {
+    /// Whether an admitted request would have been admitted by this limit too.
+    pub const fn is_within(&self, limit: u32) -> bool {
+        self.limit - self.remaining <= limit
+    }
+}
+
 impl WindowCounts {
     /// Admits and counts one more request if it fits, and refuses it otherwise.
     pub fn admit(&mut self, limit: u32, now: Timestamp) -> RateDecision {

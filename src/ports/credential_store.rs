@@ -92,6 +92,7 @@ pub trait CredentialStore: Send + Sync {
         &self,
         agent: AgentId,
         kind: PresentedKind,
+        freshness: Freshness,
     ) -> Result<Option<RegisteredClient>, StoreError>;
 
     /// Stores the digest of a credential's current secret, if that has this fingerprint and is not revoked.
@@ -133,6 +134,18 @@ pub enum PresentedKind {
     Key,
     /// No usable credential: only the identity of the client is wanted, without its credentials.
     None,
+}
+
+/// How current an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// As of the question.
+    Current,
+    /// As of a minute ago at most.
+    ///
+    /// Enough for a caller that does nothing by the answer unless the store then confirms it, and that asks again
+    /// before it refuses anything.
+    Recent,
 }
 
 /// Error of [`CredentialStore::insert`].

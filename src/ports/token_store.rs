@@ -17,8 +17,8 @@ pub trait TokenStore: Send + Sync {
     /// In one step, all or nothing, the store records the `token.issued` event, counts the token against the
     /// client's quota of the month, marks the assertion as used and records the use of the credential.
     ///
-    /// The store does so only if, at that very moment, the agent and its organization are active and of the
-    /// given revision, so is every agent that the token depends on, the credential is live and still has that very
+    /// The store does so only if, at that very moment, the agent and its organization are active and last changed as
+    /// given, so is every agent that the token depends on, the credential is live and still has that very
     /// secret, the month's quota has room, and the assertion was never used. A *live* credential is neither revoked
     /// nor expired. The quota is exact however many callers race. A refusal stores nothing.
     ///
@@ -60,8 +60,12 @@ pub struct TokenIssue {
     /// Sum of the revisions of agent and organization by which scope and audience were decided.
     ///
     /// Both revisions only rise, with each change and each revocation of all tokens, so an equal sum means
-    /// that nothing has changed since.
+    /// that nothing has changed since, unless a backup was restored.
     pub revision: u64,
+    /// The later of the instants at which agent and organization were last changed.
+    ///
+    /// A change after a restored backup has a revision that was there before, but not its instant.
+    pub changed_at: Timestamp,
     /// Other agents by which scope and audience were decided, any number of them, of any organization.
     pub depends_on: Vec<Dependency>,
     /// The assertion with which the client authenticated, if it used one.
@@ -77,6 +81,8 @@ pub struct Dependency {
     pub agent: AgentId,
     /// Sum of the revisions of the agent and its organization by which the token was decided.
     pub revision: u64,
+    /// The later of the instants at which the two were last changed.
+    pub changed_at: Timestamp,
 }
 
 /// A client assertion, which may be used only once (RFC 7523 section 3).

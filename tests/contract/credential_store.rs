@@ -1,5 +1,6 @@
 use agentidp::domain::agent::AgentChange;
 use agentidp::domain::audit::{AuditAction, AuditEvent};
+use agentidp::domain::client::RegisteredClient;
 use agentidp::domain::credential::{
     Credential, CredentialKind, CredentialStatus, MAX_LIVE_CREDENTIALS, MAX_REVOKED, MAX_UNREVOKED,
     StoredSecret,
@@ -9,7 +10,7 @@ use agentidp::domain::page::PageRequest;
 use agentidp::domain::secret::{Fingerprint, SecretDigest, SecretHash};
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::{
-    CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
+    CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use testing::NOON;
 
@@ -27,6 +28,7 @@ contract!([memory, postgres] [
     tokens_die_with_the_old_secret_or_neither_does,
     the_last_administrators_credential_stays_however_many_race,
     a_client_is_found_with_the_credentials_its_proof_can_match,
+    a_recent_answer_says_that_it_is_one_and_a_current_answer_is_that_of_now,
     a_digest_is_that_of_the_current_secret_until_its_rotation_or_revocation,
     a_use_is_noted_and_never_moves_back,
     a_rotation_does_not_forget_a_use,
@@ -230,7 +232,12 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
     let first = stores.credential(&agent).await;
     let second = stores.credential(&agent).await;
     let proof = PresentedKind::Secret(fingerprint(&second));
-    let client = stores.credentials.find_client(agent.id, proof).await.expect("an answer").expect("known");
+    let client = stores
+        .credentials
+        .find_client(agent.id, proof, Freshness::Current)
+        .await
+        .expect("an answer")
+        .expect("known");
     assert_eq!(*client.agent, agent);
     assert_eq!(client.organization.id, agent.organization);
     assert_eq!(client.candidates.iter().map(|one| one.id).collect::<Vec<_>>(), [second.id]);
@@ -239,7 +246,8 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
     let rotated = event(AuditAction::CredentialRotated, first.id);
     stores.credentials.update(&agent, &update(&first, &after), unchecked(&rotated)).await.expect("changed");
     for print in [fingerprint(&first), Fingerprint([9; 8])] {
-        let client = stores.credentials.find_client(agent.id, PresentedKind::Secret(print)).await;
+        let client =
+            stores.credentials.find_client(agent.id, PresentedKind::Secret(print), Freshness::Current).await;
         let client = client.expect("an answer").expect("known");
         assert_eq!(
             client.candidates.iter().map(|one| one.id).collect::<Vec<_>>(),
@@ -250,13 +258,48 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
     let revoked = second.revoked(NOON).expect("live");
     let event = event(AuditAction::CredentialRevoked, second.id);
     stores.credentials.update(&agent, &update(&second, &revoked), unchecked(&event)).await.expect("revoked");
-    let client = stores.credentials.find_client(agent.id, proof).await.expect("an answer").expect("known");
+    let client = stores
+        .credentials
+        .find_client(agent.id, proof, Freshness::Current)
+        .await
+        .expect("an answer")
+        .expect("known");
     let found: Vec<_> = client.candidates.iter().map(|one| (one.id, one.revoked_at)).collect();
     assert_eq!(found, [(second.id, Some(NOON))], "so that a refusal can be explained");
-    let unknown = stores.credentials.find_client(credential(agent.id).agent, PresentedKind::Key).await;
+    let unknown = stores
+        .credentials
+        .find_client(credential(agent.id).agent, PresentedKind::Key, Freshness::Current)
+        .await;
     assert!(unknown.expect("an answer").expect("known").candidates.is_empty(), "it has no key");
     let nobody = crate::fixtures::agent(agent.organization).id;
-    assert!(stores.credentials.find_client(nobody, PresentedKind::Key).await.expect("an answer").is_none());
+    assert!(
+        stores
+            .credentials
+            .find_client(nobody, PresentedKind::Key, Freshness::Current)
+            .await
+            .expect("an answer")
+            .is_none()
+    );
+}
+
+async fn a_recent_answer_says_that_it_is_one_and_a_current_answer_is_that_of_now(stores: Stores) {
+    let agent = stores.agent().await;
+    let before = stores.credential(&agent).await;
+    let kind = PresentedKind::Secret(fingerprint(&before));
+    let client = async |freshness| {
+        let found = stores.credentials.find_client(agent.id, kind, freshness).await;
+        found.expect("an answer").expect("known")
+    };
+    assert!(client(Freshness::Recent).await.is_current, "nothing was asked before");
+    let revoked = before.revoked(NOON).expect("live");
+    let event = event(AuditAction::CredentialRevoked, before.id);
+    stores.credentials.update(&agent, &update(&before, &revoked), unchecked(&event)).await.expect("revoked");
+    let recent = client(Freshness::Recent).await;
+    let is_revoked = |client: &RegisteredClient| client.candidates[0].revoked_at.is_some();
+    assert!(is_revoked(&recent) || !recent.is_current, "what is not so any more is not called current");
+    let current = client(Freshness::Current).await;
+    assert!(current.is_current && is_revoked(&current));
+    assert!(is_revoked(&client(Freshness::Recent).await), "never older than what was answered before");
 }
 
 async fn a_digest_is_that_of_the_current_secret_until_its_rotation_or_revocation(stores: Stores) {

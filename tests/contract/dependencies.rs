@@ -16,7 +16,7 @@ contract!([memory, postgres, fallback, fallback_postgres] [
 ]);
 
 fn on(agent: &Agent) -> Dependency {
-    Dependency { agent: agent.id, revision: agent.revision }
+    Dependency { agent: agent.id, revision: agent.revision, changed_at: agent.updated_at }
 }
 
 fn suspended(agent: &Agent) -> Agent {
@@ -49,6 +49,8 @@ async fn nothing_is_issued_once_something_that_it_depends_on_has_changed(stores:
     };
     refused(on(&crate::fixtures::agent(agent.organization)), "an unknown agent").await;
     refused(Dependency { revision: 1, ..on(&sound) }, "another revision").await;
+    let restored = Dependency { changed_at: NOON.plus_seconds(1), ..on(&sound) };
+    refused(restored, "the same revision of another change").await;
 
     let changed = stores.agent().await;
     let killed = changed.with_tokens_revoked(NOON).expect("not decommissioned");
@@ -69,7 +71,8 @@ async fn nothing_is_issued_once_something_that_it_depends_on_has_changed(stores:
     let after = within.changed(suspension, NOON);
     stores.organizations.update(&within, &after, unchecked(&[])).await.expect("changed");
     refused(on(&other), "a suspended organization").await;
-    let current = Dependency { revision: other.revision + after.revision, ..on(&other) };
+    let current =
+        Dependency { revision: other.revision + after.revision, changed_at: after.updated_at, ..on(&other) };
     refused(current, "a suspended organization, of its own revision").await;
     assert_eq!(stores.count(AuditAction::TokenIssued).await, 0, "a refusal stores nothing");
 }

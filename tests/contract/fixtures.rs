@@ -213,6 +213,7 @@ pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
         credential: credential.id,
         secret: secret_of(credential),
         revision: agent.revision,
+        changed_at: agent.updated_at,
         depends_on: Vec::new(),
         assertion: None,
         event: event(AuditAction::TokenIssued, TokenId(id())),

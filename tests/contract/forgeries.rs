@@ -13,6 +13,7 @@ use agentidp::domain::credential::{Credential, CredentialKind};
 use agentidp::domain::id::AgentId;
 use agentidp::domain::jwk::{KeyType, PublicKey};
 use agentidp::ports::assertion_verifier::{AssertionVerifier, Unverified};
+use agentidp::ports::credential_store::Freshness;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -110,7 +111,7 @@ impl Target {
             Origin { address: Some([192, 0, 2, 1].into()), user_agent: None },
         );
         self.verifier.signatures.store(0, Ordering::SeqCst);
-        let outcome = self.app.clients.authenticate(&context, &presented).await;
+        let outcome = self.app.clients.authenticate(&context, &presented, Freshness::Current).await;
         let outcome = outcome.map(|_| ()).map_err(|error: ClientAuthError| error.to_string());
         (outcome, self.verifier.signatures.load(Ordering::SeqCst))
     }

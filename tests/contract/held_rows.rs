@@ -14,6 +14,7 @@ use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::agent_store::{AgentStore as _, InsertAgentError};
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{Dependency, IssueError, Revocation, TokenIssue, TokenStore as _};
+use agentidp::ports::write::Write;
 use testing::{NOON, SERVES};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -47,7 +48,8 @@ async fn no_token_overtakes_a_kill_that_waits_for_others() {
     let other = stores.agent().await;
     let credential = stores.credential(&other).await;
     let killed = stores.agent().await;
-    let depends_on = vec![Dependency { agent: killed.id, revision: killed.revision }];
+    let depends_on =
+        vec![Dependency { agent: killed.id, revision: killed.revision, changed_at: killed.updated_at }];
     overtakes_no_kill(&stores, &killed, TokenIssue { depends_on, ..issue(&other, &credential) }).await;
 }
 
@@ -88,7 +90,8 @@ async fn kills_of_clients_that_depend_on_each_other_never_deadlock() {
         let mut tokens = Vec::new();
         for racer in 0..4 * RACERS {
             let (client, other) = (&clients[racer % 2], &clients[(racer + 1) % 2]);
-            let depends_on = vec![Dependency { agent: other.id, revision: other.revision }];
+            let depends_on =
+                vec![Dependency { agent: other.id, revision: other.revision, changed_at: other.updated_at }];
             let issue = TokenIssue { depends_on, ..issue(client, &credentials[racer % 2]) };
             let instance = instances[racer / 2 % 2].clone();
             tokens.push(tokio::spawn(async move { instance.issue(issue).await }));
@@ -290,6 +293,48 @@ async fn one_organization_leaves_most_of_the_pool_to_others() {
         stored += usize::from(task.await.expect("no panic").is_ok());
     }
     assert!(stored <= 1, "of one state one change is stored");
+}
+
+/// Agents are registered in groups, but none waits for what only another one of its group needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_registration_that_waits_delays_nobody_else() {
+    let stores = postgres().await;
+    let (held, free) = (stores.agent().await, stores.agent().await);
+    let watcher = stores.database().client("postgres").await;
+    let mut operator = stores.database().client("postgres").await;
+    let organization = held.organization;
+    let register = |new: Agent, caller: Option<Authority>| {
+        let agents = stores.agents.clone();
+        async move {
+            let events = [event(AuditAction::AgentCreated, new.id)];
+            let write = Write { authority: caller.as_ref(), events: &events, at: NOON };
+            agents.insert(Tenancy::All, &new, None, write).await
+        }
+    };
+    let authority = Authority {
+        agent: held.id,
+        organization,
+        generation: held.generation,
+        scopes: ManagementScopes::default(),
+        token: None,
+    };
+    for lock in [
+        format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {organization}', 0))"),
+        format!("SELECT pg_advisory_xact_lock(1, {})", gate_of(&held)),
+        format!("SELECT FROM organizations WHERE organization_id = '{organization}' FOR UPDATE"),
+        format!("SELECT FROM agent_counts WHERE organization_id = '{organization}' FOR UPDATE"),
+    ] {
+        let at_work = operator.transaction().await.expect("begun");
+        at_work.batch_execute(&lock).await.expect("held");
+        let waiting = tokio::spawn(register(agent(organization), Some(authority)));
+        until_waiting(&watcher, 1, &waiting).await;
+        for _ in 0..20 {
+            register(agent(free.organization), None).await.expect("nothing that it needs is held");
+        }
+        assert!(!waiting.is_finished(), "{lock}");
+        at_work.commit().await.expect("let go");
+        waiting.await.expect("no panic").expect("its turn has come");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -74,6 +74,8 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     refused(issue(&agent, &foreign), "another agent's credential").await;
     let old = TokenIssue { revision: 1, ..issue(&agent, &credential) };
     refused(old, "another revision").await;
+    let restored = TokenIssue { changed_at: NOON.plus_seconds(1), ..issue(&agent, &credential) };
+    refused(restored, "the same revision of another change").await;
 
     let changed = stores.agent().await;
     let credential_of_it = stores.credential(&changed).await;
@@ -117,7 +119,8 @@ async fn nothing_is_issued_to_what_is_no_longer_allowed(stores: Stores) {
     let suspended = within.changed(suspension, NOON);
     stores.organizations.update(&within, &suspended, unchecked(&[])).await.expect("changed");
     refused(issue(&other, &live), "a suspended organization").await;
-    let current = TokenIssue { revision: suspended.revision, ..issue(&other, &live) };
+    let current =
+        TokenIssue { revision: suspended.revision, changed_at: suspended.updated_at, ..issue(&other, &live) };
     refused(current, "a suspended organization, of its own revision").await;
     assert_eq!(stores.count(AuditAction::TokenIssued).await, 0, "a refusal stores nothing");
 }

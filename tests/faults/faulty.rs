@@ -17,7 +17,7 @@ use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Claims, TokenStatus};
 use agentidp::ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use agentidp::ports::credential_store::{
-    CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
+    CredentialStore, CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use agentidp::ports::organization_store::{
     InsertOrganizationError, OrganizationStore, UpdateOrganizationError,
@@ -227,8 +227,9 @@ impl CredentialStore for Faulty {
         &self,
         agent: AgentId,
         kind: PresentedKind,
+        freshness: Freshness,
     ) -> Result<Option<RegisteredClient>, StoreError> {
-        self.around(false, self.stores.credentials.find_client(agent, kind)).await
+        self.around(false, self.stores.credentials.find_client(agent, kind, freshness)).await
     }
 
     async fn set_digest(

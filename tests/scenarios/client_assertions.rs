@@ -19,6 +19,7 @@ scenarios!(every_wiring [
     no_key_and_no_algorithm_that_comes_along_is_believed,
     an_assertion_works_once_wherever_it_is_used,
     a_refused_request_does_not_spend_the_assertion,
+    a_key_counts_from_its_registration_to_its_revocation_on_every_instance,
     a_key_that_is_revoked_or_whose_agent_is_suspended_proves_nothing_more,
     the_token_endpoint_is_an_audience_only_where_that_is_set,
 ]);
@@ -113,6 +114,32 @@ async fn each_kind_of_key_gets_a_token(wiring: Wiring) {
         let answer = present(&server, &assertion.expect("signed")).await;
         assert_eq!(answer.status, StatusCode::OK, "{algorithm:?}: {}", answer.text);
     }
+}
+
+async fn a_key_counts_from_its_registration_to_its_revocation_on_every_instance(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let first = Signer::new(&server, &admin).await;
+    let mut second = Signer {
+        agent: first.agent.clone(),
+        credential: String::new(),
+        key: Ed25519KeyPair::generate().expect("a key"),
+    };
+    // Two requests each, one for each instance where there are two.
+    let assert_tokens = async |signer: &Signer, status| {
+        for _ in 0..2 {
+            let answer = present(&server, &signer.assertion(&signer.claims(&server))).await;
+            assert_eq!(answer.status, status, "{}", answer.text);
+        }
+    };
+    assert_tokens(&first, StatusCode::OK).await;
+    assert_tokens(&second, StatusCode::UNAUTHORIZED).await;
+    second.credential = register(&server, &admin, &second.agent, second.jwk()).await;
+    assert_tokens(&second, StatusCode::OK).await;
+    let path = format!("/api/v1/agents/{}/credentials/{}", second.agent, second.credential);
+    assert_eq!(server.delete(&admin, &path).await.status, StatusCode::NO_CONTENT);
+    assert_tokens(&second, StatusCode::UNAUTHORIZED).await;
+    assert_tokens(&first, StatusCode::OK).await;
 }
 
 async fn the_types_of_an_assertion_pass_and_no_other(wiring: Wiring) {

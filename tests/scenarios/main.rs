@@ -5,6 +5,7 @@
 
 mod agents;
 mod audit;
+mod changes;
 mod client_assertions;
 mod command_line;
 mod credentials;

@@ -14,7 +14,7 @@ use domain::page::{Page, PageRequest};
 use domain::secret::{Fingerprint, SecretDigest};
 use domain::time::Timestamp;
 use ports::credential_store::{
-    CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
+    CredentialStore, CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use ports::store_error::StoreError;
 use ports::write::Write;
@@ -112,6 +112,7 @@ impl CredentialStore for Memory {
         &self,
         agent: AgentId,
         kind: PresentedKind,
+        _: Freshness,
     ) -> Result<Option<RegisteredClient>, StoreError> {
         let state = self.lock();
         let Some(agent) = state.agents.get(&agent).cloned() else { return Ok(None) };
@@ -128,7 +129,7 @@ impl CredentialStore for Memory {
         };
         let candidates =
             state.credentials.get(&agent.id).into_iter().flatten().filter(fits).cloned().collect();
-        Ok(Some(RegisteredClient { agent, organization, candidates }))
+        Ok(Some(RegisteredClient { agent, organization, candidates, is_current: true }))
     }
 
     async fn set_digest(

@@ -93,6 +93,7 @@ impl State {
             agent.is_active()
                 && organization.is_active()
                 && agent.revision + organization.revision == dependency.revision
+                && agent.updated_at.max(organization.updated_at) == dependency.changed_at
         })
     }
 

@@ -18,7 +18,8 @@ impl TokenStore for Memory {
         let agent = state.agents.get(&issue.agent).ok_or(IssueError::NoLongerAllowed)?;
         let organization =
             state.organizations.get(&agent.organization).ok_or(IssueError::NoLongerAllowed)?.clone();
-        let client = Dependency { agent: issue.agent, revision: issue.revision };
+        let TokenIssue { agent, revision, changed_at, .. } = issue;
+        let client = Dependency { agent, revision, changed_at };
         let still_holds = std::iter::once(client).chain(issue.depends_on).all(|each| state.is_at(each))
             && state.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
                 Some(fingerprint) => credential.secret_for(fingerprint, now).is_some(),

@@ -17,7 +17,7 @@ use domain::page::{Page, PageRequest};
 use domain::secret::{Fingerprint, SecretDigest};
 use domain::time::Timestamp;
 use ports::credential_store::{
-    CredentialStore, CredentialUpdate, InsertCredentialError, PresentedKind, UpdateCredentialError,
+    CredentialStore, CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
 use ports::store_error::StoreError;
 use ports::write::Write;
@@ -199,8 +199,9 @@ impl CredentialStore for Postgres {
         &self,
         agent: AgentId,
         kind: PresentedKind,
+        freshness: Freshness,
     ) -> Result<Option<RegisteredClient>, StoreError> {
-        self.lookup.client(agent, kind).await
+        self.lookup.client(agent, kind, freshness).await
     }
 
     async fn set_digest(

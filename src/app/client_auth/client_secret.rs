@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{
     AuthenticatedClient, CLIENT_ID, ClientAuthenticator, FormParameter, MethodError, PresentedCredentials,
-    PresentedHeader, SEVERAL_METHODS, claimed, claimed_by,
+    PresentedHeader, Refusal, SEVERAL_METHODS, claimed,
 };
 use crate::auth_failures::{AuthFailureReason, AuthFailures};
 use crate::request_context::RequestContext;
@@ -15,7 +15,7 @@ use crate::{Ports, Settings};
 use domain::id::AgentId;
 use domain::secret::ClientSecret;
 use ports::clock::Clock;
-use ports::credential_store::{CredentialStore, PresentedKind};
+use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
 use ports::secret_hasher::{SecretHasher, Verification};
 
 const CLIENT_SECRET: &str = "client_secret";
@@ -61,6 +61,7 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
         &self,
         _: &RequestContext,
         presented: &PresentedCredentials,
+        freshness: Freshness,
     ) -> Result<AuthenticatedClient, MethodError> {
         let (client, secret) = read(presented).map_err(MethodError::Malformed)?;
         let (Some(id), Some(secret)) = (client, secret) else {
@@ -69,11 +70,12 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
                 None => AuthFailureReason::UnknownClient,
                 Some(_) => AuthFailureReason::Secret,
             };
-            return Err(MethodError::Invalid(claimed, reason));
+            return Err(Refusal::without_client(claimed, reason).into());
         };
         let fingerprint = secret.fingerprint();
-        let Some(known) = self.store.find_client(id, PresentedKind::Secret(fingerprint)).await? else {
-            return Err(MethodError::Invalid(None, AuthFailureReason::UnknownClient));
+        let kind = PresentedKind::Secret(fingerprint);
+        let Some(known) = self.store.find_client(id, kind, freshness).await? else {
+            return Err(Refusal::without_client(None, AuthFailureReason::UnknownClient).into());
         };
         let now = self.clock.now();
         let candidate = known.candidates.iter().find_map(|credential| {
@@ -97,6 +99,7 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
                 organization: known.organization.clone(),
                 assertion: None,
                 method: self.audit_name(),
+                is_current: known.is_current,
             });
         }
         let reason = match known.candidates.first() {
@@ -105,7 +108,7 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
             Some(_) if candidate.is_none() => AuthFailureReason::Expired,
             _ => AuthFailureReason::Secret,
         };
-        Err(MethodError::Invalid(Some(claimed_by(&known)), reason))
+        Err(Refusal::of(&known, reason).into())
     }
 }
 

@@ -7,13 +7,15 @@
 //! Each method of client authentication is one [`ClientAuthenticator`] in a file of its own, and one entry of
 //! `authenticators!`.
 
+mod authenticator;
 mod client_secret;
 mod private_key_jwt;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
+
+pub use authenticator::{ClientAuthenticator, MethodError, Refusal};
 
 use super::auth_failures::{AuthFailure, AuthFailureReason, AuthFailures, ClaimedClient};
 use super::caller::Caller;
@@ -27,36 +29,11 @@ use domain::secret::Fingerprint;
 use domain::time::Timestamp;
 use domain::token::generation_of;
 use ports::clock::Clock;
-use ports::credential_store::{CredentialStore, PresentedKind};
+use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
 use ports::rate_limiter::{RateKey, RateLimiter};
 use ports::secret_hasher::HasherError;
 use ports::store_error::StoreError;
 use ports::token_store::{SpentAssertion, TokenStore};
-
-/// One or more methods of client authentication that read the same credentials.
-#[async_trait]
-pub trait ClientAuthenticator: Send + Sync {
-    /// Returns the names of the methods in the IANA registry of token endpoint authentication methods.
-    fn methods(&self) -> &'static [&'static str];
-
-    /// Returns the form parameters that the methods read, in addition to `client_id`.
-    fn parameters(&self) -> &'static [FormParameter];
-
-    /// Returns the name of the methods in audit events.
-    fn audit_name(&self) -> &'static str;
-
-    /// Returns whether credentials of these methods were presented.
-    fn recognizes(&self, presented: &PresentedCredentials) -> bool {
-        self.parameters().iter().any(|read| presented.parameter(read.name).is_some())
-    }
-
-    /// Authenticates the client that presents these credentials. Nothing is spent yet.
-    async fn authenticate(
-        &self,
-        context: &RequestContext,
-        presented: &PresentedCredentials,
-    ) -> Result<AuthenticatedClient, MethodError>;
-}
 
 /// A parameter of a form.
 #[derive(Clone, Copy, Debug)]
@@ -159,30 +136,8 @@ pub struct AuthenticatedClient {
     pub(super) assertion: Option<SpentAssertion>,
     /// Name of the method in audit events.
     pub(super) method: &'static str,
-}
-
-/// Reason why an authenticator does not authenticate a client.
-pub enum MethodError {
-    /// The credentials are not those of the client. The failure is recorded under the claimed client.
-    Invalid(Option<ClaimedClient>, AuthFailureReason),
-    /// The credentials are those of the client, but a rule forbids their use; the text says which rule.
-    Forbidden(ClaimedClient, AuthFailureReason, String),
-    /// The request is malformed; the text says how.
-    Malformed(&'static str),
-    /// The credentials could not be checked.
-    Failed(ClientAuthError),
-}
-
-impl From<StoreError> for MethodError {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl From<HasherError> for MethodError {
-    fn from(error: HasherError) -> Self {
-        Self::Failed(error.into())
-    }
+    /// Whether all of this was so at the request; otherwise it was so shortly before.
+    pub(super) is_current: bool,
 }
 
 impl ClientAuth {
@@ -205,25 +160,30 @@ impl ClientAuth {
     }
 
     /// Authenticates the client that presents these credentials. An assertion is not spent yet.
+    ///
+    /// With [`Freshness::Recent`] the client may be as it was shortly before. It is never refused by that.
     pub async fn authenticate(
         &self,
         context: &RequestContext,
         presented: &PresentedCredentials,
+        freshness: Freshness,
     ) -> Result<AuthenticatedClient, ClientAuthError> {
         let authenticator = match self.select(presented) {
             Ok(authenticator) => authenticator,
             Err(description) => return Err(self.malformed(context, description).await),
         };
-        match authenticator.authenticate(context, presented).await {
-            Ok(client) => Ok(client),
-            Err(MethodError::Invalid(claimed, reason)) => {
-                let failure = AuthFailure { method: authenticator.audit_name(), claimed, reason };
-                Err(self.refused(context, &failure, ClientAuthError::InvalidClient).await)
+        let authenticated = match authenticator.authenticate(context, presented, freshness).await {
+            Err(MethodError::Refused(Refusal { is_current: false, .. })) => {
+                authenticator.authenticate(context, presented, Freshness::Current).await
             }
-            Err(MethodError::Forbidden(client, reason, rule)) => {
-                let failure =
-                    AuthFailure { method: authenticator.audit_name(), claimed: Some(client), reason };
-                Err(self.refused(context, &failure, ClientAuthError::Forbidden(rule)).await)
+            authenticated => authenticated,
+        };
+        match authenticated {
+            Ok(client) => Ok(client),
+            Err(MethodError::Refused(Refusal { claimed, reason, rule, .. })) => {
+                let failure = AuthFailure { method: authenticator.audit_name(), claimed, reason };
+                let error = rule.map_or(ClientAuthError::InvalidClient, ClientAuthError::Forbidden);
+                Err(self.refused(context, &failure, error).await)
             }
             Err(MethodError::Malformed(description)) => Err(self.malformed(context, description).await),
             Err(MethodError::Failed(error)) => Err(error),
@@ -260,7 +220,7 @@ impl ClientAuth {
         context: &RequestContext,
         presented: &PresentedCredentials,
     ) -> Result<Caller, ClientAuthError> {
-        let client = self.authenticate(context, presented).await?;
+        let client = self.authenticate(context, presented, Freshness::Current).await?;
         self.admit(context, &client).await?;
         client.ensure_active()?;
         if let Some(assertion) = &client.assertion
@@ -291,6 +251,41 @@ impl ClientAuth {
         let failure = AuthFailure { method: client.method, claimed, reason: AuthFailureReason::Replayed };
         let rule = "the assertion's jti was used before; make a new assertion for each request";
         self.refused(context, &failure, ClientAuthError::Forbidden(rule.to_owned())).await
+    }
+
+    /// Authenticates a client, counts the request against its rate limit, and returns it as it may have been shortly
+    /// before.
+    ///
+    /// It is never refused by what was so shortly before.
+    pub(super) async fn authenticate_and_admit(
+        &self,
+        context: &RequestContext,
+        presented: &PresentedCredentials,
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
+        let client = self.authenticate(context, presented, Freshness::Recent).await?;
+        match self.admit(context, &client).await {
+            Err(AdmissionError::RateLimited) if !client.is_current => {}
+            admitted => return admitted.map(|()| client).map_err(Into::into),
+        }
+        let client = self.authenticate(context, presented, Freshness::Current).await?;
+        self.admit(context, &client).await?;
+        Ok(client)
+    }
+
+    /// Returns an admitted client as it is now.
+    ///
+    /// It is refused if its rate limit has fallen below what it has used.
+    pub(super) async fn authenticate_again(
+        &self,
+        context: &RequestContext,
+        presented: &PresentedCredentials,
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
+        let client = self.authenticate(context, presented, Freshness::Current).await?;
+        match context.rate_limit() {
+            Some(_) => context.hold_to(client.organization.limits().requests_per_minute)?,
+            None => self.admit(context, &client).await?,
+        }
+        Ok(client)
     }
 
     /// Counts the request against the rate limit of the authenticated client.
@@ -340,7 +335,7 @@ async fn claimed(
     client: Option<AgentId>,
 ) -> Result<Option<ClaimedClient>, StoreError> {
     let Some(id) = client.filter(|id| *id != AgentId::NIL) else { return Ok(None) };
-    let known = store.find_client(id, PresentedKind::None).await?;
+    let known = store.find_client(id, PresentedKind::None, Freshness::Current).await?;
     Ok(known.as_ref().map(claimed_by))
 }
 

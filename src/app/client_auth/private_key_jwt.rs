@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AuthenticatedClient, ClientAuthenticator, FormParameter, MethodError, PresentedCredentials, claimed,
-    claimed_by,
+    AuthenticatedClient, ClientAuthenticator, FormParameter, MethodError, PresentedCredentials, Refusal,
+    claimed,
 };
 use crate::auth_failures::{AuthFailureReason, AuthFailures};
 use crate::request_context::RequestContext;
@@ -18,7 +18,7 @@ use domain::jwk::PublicKey;
 use domain::time::Timestamp;
 use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unverified};
 use ports::clock::Clock;
-use ports::credential_store::{CredentialStore, PresentedKind};
+use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
 use ports::token_store::SpentAssertion;
 
 /// Name of the method in audit events.
@@ -72,6 +72,7 @@ impl ClientAuthenticator for PrivateKeyJwt {
         &self,
         context: &RequestContext,
         presented: &PresentedCredentials,
+        freshness: Freshness,
     ) -> Result<AuthenticatedClient, MethodError> {
         let (Some(assertion), Some(JWT_BEARER)) =
             (presented.parameter(ASSERTION), presented.parameter(ASSERTION_TYPE))
@@ -85,13 +86,11 @@ impl ClientAuthenticator for PrivateKeyJwt {
         let claimant = read.as_ref().and_then(|read| read.client);
         let (Some(read), Some(id)) = (read, claimant.filter(|id| client.is_none_or(|named| named == *id)))
         else {
-            return Err(MethodError::Invalid(
-                claimed(&*self.store, client).await?,
-                AuthFailureReason::Format,
-            ));
+            let claimed = claimed(&*self.store, client).await?;
+            return Err(Refusal::without_client(claimed, AuthFailureReason::Format).into());
         };
-        let Some(known) = self.store.find_client(id, PresentedKind::Key).await? else {
-            return Err(MethodError::Invalid(None, AuthFailureReason::UnknownClient));
+        let Some(known) = self.store.find_client(id, PresentedKind::Key, freshness).await? else {
+            return Err(Refusal::without_client(None, AuthFailureReason::UnknownClient).into());
         };
         let now = self.clock.now();
         let claims = self.spent(&read.claims, known.agent.id, now);
@@ -102,7 +101,7 @@ impl ClientAuthenticator for PrivateKeyJwt {
             (Err(_), true) => 0,
         };
         let keys = self.keys_to_try(&known, &read, now);
-        let keys = keys.map_err(|reason| MethodError::Invalid(Some(claimed_by(&known)), reason))?;
+        let keys = keys.map_err(|reason| Refusal::of(&known, reason))?;
         let mut tried = keys.iter().take(at_most);
         match (tried.find(|(_, key)| self.verifier.has_signed(key, assertion)), claims) {
             (Some((credential, _)), Ok(assertion)) => Ok(AuthenticatedClient {
@@ -113,12 +112,11 @@ impl ClientAuthenticator for PrivateKeyJwt {
                 organization: known.organization.clone(),
                 assertion: Some(assertion),
                 method: AUDIT_NAME,
+                is_current: known.is_current,
             }),
-            (Some(_), Err((reason, rule))) => Err(MethodError::Forbidden(claimed_by(&known), reason, rule)),
-            (None, Err((reason, _))) if keys.len() > at_most => {
-                Err(MethodError::Invalid(Some(claimed_by(&known)), reason))
-            }
-            (None, _) => Err(MethodError::Invalid(Some(claimed_by(&known)), AuthFailureReason::Signature)),
+            (Some(_), Err((reason, rule))) => Err(Refusal::of(&known, reason).by_rule(rule).into()),
+            (None, Err((reason, _))) if keys.len() > at_most => Err(Refusal::of(&known, reason).into()),
+            (None, _) => Err(Refusal::of(&known, AuthFailureReason::Signature).into()),
         }
     }
 }

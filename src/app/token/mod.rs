@@ -31,7 +31,7 @@ use ports::token_signer::{SignError, TokenSigner};
 use ports::token_store::{IssueError, TokenIssue, TokenStore};
 
 /// Maximum attempts to issue a token when its agent is changed concurrently.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 5;
 
 /// Issues access tokens.
 #[derive(Clone)]
@@ -122,6 +122,10 @@ impl Tokens {
     /// 1. An unsupported grant type and a scope that no client could be granted are refused before any lookup.
     /// 2. The client is authenticated, counted against its rate limit, and refused if it is suspended.
     /// 3. The grant determines audience and scope.
+    ///
+    /// Until here the client may be as it was shortly before, because the next step confirms that nothing has changed
+    /// since. Where it has, or would be refused, all of this is judged again by what is so now.
+    ///
     /// 4. The store permits the token: `token.issued` is stored (on disk, if the store is durable), and agent,
     ///    organization, credential, quota and assertion were still valid at that moment.
     /// 5. Only then is the token signed and returned.
@@ -138,18 +142,26 @@ impl Tokens {
                 return Err(refusal);
             }
         };
-        let mut client = self.clients.authenticate(context, presented).await?;
-        self.clients.admit(context, &client).await?;
+        let mut client = self.clients.authenticate_and_admit(context, presented).await?;
         for _ in 0..ATTEMPTS {
-            client.ensure_active()?;
-            let Granted { audience, scopes, depends_on } =
-                grant.authorize(&client, request, scope.as_ref()).await?;
+            let authorize = async {
+                client.ensure_active()?;
+                grant.authorize(&client, request, scope.as_ref()).await
+            };
+            let Granted { audience, scopes, depends_on } = match authorize.await {
+                Err(_) if !client.is_current => {
+                    client = self.clients.authenticate_again(context, presented).await?;
+                    continue;
+                }
+                granted => granted?,
+            };
             let claims = self.claims(&client, audience, scopes);
             let issue = TokenIssue {
                 agent: claims.agent,
                 credential: client.credential,
                 secret: client.secret,
                 revision: client.agent.revision + client.organization.revision,
+                changed_at: client.agent.updated_at.max(client.organization.updated_at),
                 depends_on,
                 assertion: client.assertion.clone(),
                 event: self.event(context, &client, &claims),
@@ -165,7 +177,7 @@ impl Tokens {
                     });
                 }
                 Err(IssueError::NoLongerAllowed) => {
-                    client = self.clients.authenticate(context, presented).await?;
+                    client = self.clients.authenticate_again(context, presented).await?;
                 }
                 Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
                 Err(IssueError::AssertionSpent) => {

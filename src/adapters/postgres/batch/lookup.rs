@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 use tokio_postgres::Row;
@@ -21,13 +22,18 @@ use domain::id::{AgentId, TokenId};
 use domain::organization::Organization;
 use domain::secret::Fingerprint;
 use domain::token::{Claims, TokenStatus};
-use ports::credential_store::PresentedKind;
+use ports::credential_store::{Freshness, PresentedKind};
 use ports::store_error::StoreError;
 
 /// Maximum size in bytes of the agent cache, and of the organization cache.
 ///
 /// Enough for about 50,000 agents of the usual size, or 6,000 of the largest.
 const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Approximate size of the largest credential, an RSA key of 4096 bits, in bytes.
+const MAX_CREDENTIAL_BYTES: usize = 1_024;
+/// How long a client may be answered as [`Freshness::Recent`].
+const RECENT: Duration = Duration::from_secs(60);
 
 const TOKEN_STATUS: &str = "\
 -- token_store.status
@@ -67,9 +73,11 @@ SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'o
 pub struct LookupBatch {
     statuses: Batcher<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
     clients: Batcher<ClientQuestion, Answer<RegisteredClient>>,
+    recent: Cache<ClientQuestion, RegisteredClient>,
 }
 
 /// A question about a client.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum ClientQuestion {
     /// The client, with its secrets that have this fingerprint.
     Secret(AgentId, Fingerprint),
@@ -110,6 +118,11 @@ impl LookupBatch {
         Self {
             statuses: Batcher::new(connector, batchers, TOKEN_STATUS, TokenStatuses(kept.clone())),
             clients: Batcher::new(connector, batchers, FIND_CLIENT, Clients(kept)),
+            recent: Cache::builder()
+                .max_capacity(MAX_KEPT_BYTES)
+                .weigher(|_, client| u32::try_from(bytes_of_client(client)).unwrap_or(u32::MAX))
+                .time_to_live(RECENT)
+                .build(),
         }
     }
 
@@ -128,13 +141,29 @@ impl LookupBatch {
     /// Returns the client with this ID; `None` if the client is unknown.
     ///
     /// The client comes with the credentials that may match what it presents.
-    pub async fn client(&self, agent: AgentId, kind: PresentedKind) -> Answer<RegisteredClient> {
+    pub async fn client(
+        &self,
+        agent: AgentId,
+        kind: PresentedKind,
+        freshness: Freshness,
+    ) -> Answer<RegisteredClient> {
         let question = match kind {
             PresentedKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
             PresentedKind::Key => ClientQuestion::Keys(agent),
             PresentedKind::None => ClientQuestion::Identity(agent),
         };
-        self.clients.ask(question).await?
+        if freshness == Freshness::Recent
+            && let Some(client) = self.recent.get(&question)
+        {
+            return Ok(Some(RegisteredClient { is_current: false, ..client }));
+        }
+        let found = self.clients.ask(question).await??;
+        // Clients without a credential that fits are not kept, so that guesses take no room.
+        match &found {
+            Some(client) if !client.candidates.is_empty() => self.recent.insert(question, client.clone()),
+            _ => self.recent.invalidate(&question),
+        }
+        Ok(found)
     }
 
     /// Checks that the server answers and accepts writes.
@@ -201,6 +230,7 @@ impl BatchHandler<ClientQuestion, Answer<RegisteredClient>> for Clients {
                     agent,
                     organization,
                     candidates: Vec::new(),
+                    is_current: true,
                 });
                 if column::<Option<Uuid>>(row, "credential_id")?.is_some() {
                     client.candidates.push(Arc::new(codec::credential(row)?));
@@ -266,6 +296,11 @@ fn bytes_of_agent(agent: &Agent) -> usize {
 fn bytes_of_organization(organization: &Organization) -> usize {
     let resources = organization.resources.iter().map(|uri| size_of_val(uri) + uri.as_str().len());
     size_of::<Organization>() + organization.name.as_str().len() + resources.sum::<usize>()
+}
+
+/// Returns the approximate size of a client, in bytes, without its agent and organization, which other caches keep.
+fn bytes_of_client(client: &RegisteredClient) -> usize {
+    size_of::<RegisteredClient>() + client.candidates.len() * MAX_CREDENTIAL_BYTES
 }
 
 /// Agent and organization of a row, with the row's place in the batch.

@@ -185,6 +185,7 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     let fingerprints: Vec<Option<&[u8]>> =
         issues().map(|issue| issue.secret.as_ref().map(|secret| &secret.0[..])).collect();
     let revisions: Vec<i64> = issues().map(|issue| signed(issue.revision)).collect();
+    let changed: Vec<SqlTimestamp> = issues().map(|issue| SqlTimestamp(issue.changed_at)).collect();
     let digests: Vec<Option<&[u8]>> =
         issues().map(|issue| issue.assertion.as_ref().map(|assertion| &assertion.digest[..])).collect();
     let untils: Vec<Option<SqlTimestamp>> = issues()
@@ -192,14 +193,15 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
         .collect();
     let events = EventColumns::of(issues().map(|issue| (None, &issue.event)));
     let mut parameters: Vec<Parameter<'_>> =
-        vec![&agents, &credentials, &fingerprints, &revisions, &digests, &untils];
+        vec![&agents, &credentials, &fingerprints, &revisions, &changed, &digests, &untils];
     parameters.extend(events.parameters_without_organization());
     let depends =
         || issues().zip(1..).flat_map(|(issue, place)| issue.depends_on.iter().map(move |on| (place, on)));
     let places: Vec<i64> = depends().map(|(place, _)| place).collect();
     let others: Vec<Uuid> = depends().map(|(_, on)| on.agent.0).collect();
     let other_revisions: Vec<i64> = depends().map(|(_, on)| signed(on.revision)).collect();
-    parameters.extend([&places as Parameter<'_>, &others, &other_revisions]);
+    let other_changes: Vec<SqlTimestamp> = depends().map(|(_, on)| SqlTimestamp(on.changed_at)).collect();
+    parameters.extend([&places as Parameter<'_>, &others, &other_revisions, &other_changes]);
 
     let rows = connection.run(&parameters).await?;
     // An agent that does not exist has no row at all.

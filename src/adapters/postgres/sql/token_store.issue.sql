@@ -5,10 +5,10 @@ WITH asked AS MATERIALIZED (
     -- An agent's organization never changes, so it may be read before any lock is taken.
     SELECT asked.*, agents.organization_id, organization_gate(agents.organization_id) AS gate,
         (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date AS month
-    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::bytea[], $6::timestamptz[],
-        $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::inet[], $14::text[],
-        $15::text[], $16::timestamptz[]) WITH ORDINALITY
-        AS asked (subject_id, credential_id, fingerprint, revision, digest, digest_until,
+    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::timestamptz[], $6::bytea[],
+        $7::timestamptz[], $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::inet[],
+        $15::text[], $16::text[], $17::timestamptz[]) WITH ORDINALITY
+        AS asked (subject_id, credential_id, fingerprint, revision, changed_at, digest, digest_until,
         event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent,
         metadata, occurred_at, place)
     JOIN agents ON agents.agent_id = asked.subject_id
@@ -16,7 +16,8 @@ WITH asked AS MATERIALIZED (
 depended AS MATERIALIZED (
     -- An agent that does not exist has neither organization nor gate.
     SELECT d.*, agents.organization_id, organization_gate(agents.organization_id) AS gate
-    FROM unnest($17::bigint[], $18::uuid[], $19::bigint[]) AS d (place, agent_id, revision)
+    FROM unnest($18::bigint[], $19::uuid[], $20::bigint[], $21::timestamptz[])
+        AS d (place, agent_id, revision, changed_at)
     LEFT JOIN agents USING (agent_id)
 ),
 -- Each of the next steps waits for the one before it, and locks in order. A revocation that came first is seen. A
@@ -31,14 +32,14 @@ gate AS MATERIALIZED (
     WHERE {passes}
 ),
 organization AS MATERIALIZED (
-    SELECT organization_id, status, revision, plan, max_tokens_per_month FROM organizations
+    SELECT organization_id, status, revision, updated_at, plan, max_tokens_per_month FROM organizations
     WHERE organization_id = ANY (ARRAY(
         SELECT organization_id FROM asked JOIN gate USING (gate)
         UNION SELECT organization_id FROM depended JOIN gate USING (gate)))
     ORDER BY organization_id FOR SHARE {unlocked}
 ),
 agent AS MATERIALIZED (
-    SELECT agent_id, status, revision FROM agents
+    SELECT agent_id, status, revision, updated_at FROM agents
     WHERE agent_id = ANY (ARRAY(
         SELECT subject_id FROM asked JOIN organization USING (organization_id)
         UNION SELECT agent_id FROM depended JOIN organization USING (organization_id)))
@@ -56,6 +57,7 @@ held AS MATERIALIZED (
     SELECT asked.*,
         NULLIF(COALESCE(o.max_tokens_per_month, plans.max_tokens_per_month), 0) AS quota,
         o.status = 'active' AND a.status = 'active' AND a.revision + o.revision = asked.revision
+            AND GREATEST(a.updated_at, o.updated_at) = asked.changed_at
             AND c.agent_id = asked.subject_id AND c.revoked_at IS NULL
             AND (c.expires_at IS NULL OR asked.occurred_at < c.expires_at)
             AND (asked.fingerprint IS NULL OR c.fingerprint = asked.fingerprint
@@ -65,7 +67,8 @@ held AS MATERIALIZED (
                 SELECT FROM depended d LEFT JOIN agent USING (agent_id)
                 LEFT JOIN organization ON organization.organization_id = d.organization_id
                 WHERE d.place = asked.place AND (agent.status = 'active' AND organization.status = 'active'
-                    AND agent.revision + organization.revision = d.revision) IS NOT TRUE
+                    AND agent.revision + organization.revision = d.revision
+                    AND GREATEST(agent.updated_at, organization.updated_at) = d.changed_at) IS NOT TRUE
             ) AS holds
     FROM asked
     JOIN organization o USING (organization_id)
