@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use agentidp::domain::audit::{AuditAction, AuditEvent};
 use agentidp::domain::id::TokenId;
+use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::tenancy::Tenancy;
+use agentidp::ports::agent_store::InsertAgentError;
 use agentidp::ports::organization_store::InsertOrganizationError;
 use agentidp::ports::store_error::StoreError;
 use agentidp::ports::token_store::{IssueError, Revocation};
@@ -100,6 +102,40 @@ async fn a_change_that_was_acknowledged_is_there_and_one_that_was_refused_is_not
             Ok(()) => assert!(found.is_some(), "it was acknowledged"),
             Err(InsertOrganizationError::Store(StoreError::Unavailable { .. })) => assert!(found.is_none()),
             Err(InsertOrganizationError::Store(StoreError::InDoubt { .. })) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_agent_that_was_registered_in_a_group_is_there_with_its_event_and_one_that_was_refused_is_not() {
+    let stores = postgres().await;
+    let (agents, organization) =
+        (stores.agents.clone(), stores.organization(LimitOverrides::default()).await);
+    let outcomes = under_cuts(&stores, async move {
+        let mut outcomes = Vec::new();
+        while outcomes.iter().filter(|(outcome, ..): &&(Result<_, _>, _, _)| outcome.is_ok()).count() < 1_000
+        {
+            let calls = (0..50).map(|_| {
+                let (agents, new) = (agents.clone(), agent(organization.id));
+                let event = event(AuditAction::AgentCreated, new.id);
+                async move {
+                    let write = unchecked(&event);
+                    (agents.insert(Tenancy::All, &new, None, write).await, new, event)
+                }
+            });
+            outcomes.extend(calls.collect::<JoinSet<_>>().join_all().await);
+        }
+        outcomes
+    })
+    .await;
+    for (outcome, new, event) in outcomes {
+        let found = stores.agents.find(Tenancy::All, new.id).await.expect("an answer");
+        assert_eq!(found.is_some(), has_event(&stores, &event).await, "both or neither");
+        match outcome {
+            Ok(()) => assert_eq!(found.as_deref(), Some(&new), "it was acknowledged"),
+            Err(InsertAgentError::Store(StoreError::Unavailable { .. })) => assert!(found.is_none()),
+            Err(InsertAgentError::Store(StoreError::InDoubt { .. })) => {}
             Err(other) => panic!("{other:?}"),
         }
     }

@@ -12,7 +12,7 @@ use super::store::Postgres;
 use super::transaction::Transaction;
 use domain::agent::{Agent, AgentFilter, AgentStatus, AgentType, DeploymentEnv, Email, Owner};
 use domain::credential::Credential;
-use domain::id::{AgentId, OrganizationId};
+use domain::id::AgentId;
 use domain::names::name_of;
 use domain::page::{Page, PageRequest};
 use domain::plan::Limit;
@@ -23,24 +23,9 @@ use ports::agent_store::{AgentStore, InsertAgentError, UpdateAgentError};
 use ports::store_error::StoreError;
 use ports::write::Write;
 
-/// Returns the statement that takes the registration lock of an organization.
-///
-/// Agents of an organization are registered one at a time, so that the count in [`REGISTERED`] still holds when the new
-/// agent is stored.
-fn lock_organization(id: OrganizationId) -> String {
-    format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {id}', 0))")
-}
-
 /// Number of agents of the organization `$1` that count against its limit.
 const REGISTERED: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_counts \
     WHERE organization_id = $1 AND status <> 'decommissioned')";
-
-const INSERT: &str = "\
--- agent_store.insert
-INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
-    deployment_env, status, created_at, updated_at, generation, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-ON CONFLICT ON CONSTRAINT agents_email_key DO NOTHING";
 
 const UPDATE: &str = "\
 -- agent_store.update
@@ -63,49 +48,18 @@ impl AgentStore for Postgres {
         write: Write<'_>,
     ) -> Result<(), InsertAgentError> {
         self.refuse_if_full(within, agent).await?;
-        let mut change = self.begin_after(&lock_organization(agent.organization), write).await??;
-        let sql = format!(
-            "-- agent_store.organization_and_its_agents\n\
-             SELECT {ORGANIZATION}, {REGISTERED} AS registered FROM organizations WHERE organization_id = $1 FOR SHARE"
-        );
-        let rows = change.query(&sql, &[&agent.organization.0]).await?;
-        let Some(row) = rows.first().filter(|_| within.contains(agent.organization)) else {
+        if !within.contains(agent.organization) {
+            // That the caller was stopped would come first.
+            self.begin(write).await??;
             return Err(InsertAgentError::NoSuchOrganization);
-        };
-        let limit = codec::organization(row)?.limits().max_agents;
-        let registered = number(row, "registered")?;
-        let capabilities: Vec<&str> = agent.capabilities.iter().collect();
-        let default_resource = agent.default_resource.as_ref().map(ResourceIndicator::as_str);
-        let parameters: [Parameter<'_>; 14] = [
-            &agent.id.0,
-            &agent.organization.0,
-            &agent.email.as_str(),
-            &name_of(&AgentType::ALL, &agent.agent_type),
-            &agent.version.as_str(),
-            &capabilities,
-            &agent.owner.as_str(),
-            &default_resource,
-            &name_of(&DeploymentEnv::ALL, &agent.deployment_env),
-            &name_of(&AgentStatus::ALL, &agent.status),
-            &SqlTimestamp(agent.created_at),
-            &SqlTimestamp(agent.updated_at),
-            &signed(agent.generation),
-            &signed(agent.revision),
-        ];
-        if change.execute(INSERT, &parameters).await? == 0 {
-            return Err(InsertAgentError::EmailTaken);
         }
-        if let Limit::AtMost(limit) = limit
-            && registered >= limit.into()
+        if credential.is_none()
+            && let [event] = write.events
+            && let Some(outcome) = self.register_in_group(agent, event, write.authority).await?
         {
-            self.full.insert(agent.organization.0, ());
-            return Err(InsertAgentError::LimitReached(limit));
+            return outcome;
         }
-        if let Some(credential) = credential {
-            change.insert_credential(credential).await?;
-        }
-        change.record(agent.organization, write.events).await?;
-        Ok(change.commit().await?)
+        self.register_alone(agent, credential, write).await
     }
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {

@@ -15,6 +15,7 @@ mod credential_store;
 mod organization_store;
 mod outbox;
 mod pool;
+mod registration;
 mod retention;
 mod rows;
 mod schema;

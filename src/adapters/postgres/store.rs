@@ -15,6 +15,7 @@ use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use super::batch::batcher::Batchers;
+use super::batch::group::Groups;
 use super::batch::lookup::LookupBatch;
 use super::batch::token_issue::TokenIssueBatch;
 use super::batch::token_revocation::RevocationBatch;
@@ -23,6 +24,7 @@ use super::pool::failure::{Timeout, in_doubt, is_read_only, is_server_error, una
 use super::pool::settings::{CONNECT_TIMEOUT, PgSettings};
 use super::pool::statement::{Parameter, QueryError, STATEMENT};
 use super::rows::codec::number;
+use super::rows::registrations::{Outcome, Registration};
 use domain::id::OrganizationId;
 use domain::time::Month;
 use ports::store_error::StoreError;
@@ -63,6 +65,7 @@ pub struct Postgres {
     pub(super) lookup: LookupBatch,
     pub(super) issuer: TokenIssueBatch,
     pub(super) revoker: RevocationBatch,
+    pub(super) registrations: Groups<Registration, Outcome>,
     /// Months whose audit log partition is known to exist.
     pub(super) months: Mutex<HashSet<Month>>,
     batchers: Batchers,
@@ -95,6 +98,7 @@ impl Postgres {
             lookup: LookupBatch::new(&connector, &batchers),
             issuer: TokenIssueBatch::new(&connector, &batchers),
             revoker: RevocationBatch::new(&connector, &batchers),
+            registrations: Groups::new("agent_store.register"),
             pool: pool_of(connections)?,
             shares: Shares::of(connections / POOL_SHARE),
             revocation_pool: pool_of(REVOCATION_CONNECTIONS)?,

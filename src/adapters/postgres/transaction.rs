@@ -67,6 +67,12 @@ SELECT EXISTS (
         AND NOT EXISTS (SELECT FROM token_revocations WHERE token_id = $4)
 ) AS holds";
 
+/// Returns the gate of an organization, the same value as the SQL function `organization_gate`.
+pub fn gate(OrganizationId(id): OrganizationId) -> i32 {
+    let [.., a, b, c, d] = *id.as_bytes();
+    i32::from_be_bytes([a, b, c, d])
+}
+
 /// A transaction in progress. Dropped before [`commit`](Self::commit), it is rolled back.
 pub struct Transaction<'a> {
     store: &'a Postgres,
@@ -121,11 +127,6 @@ impl Postgres {
         is_revocation: bool,
         write: Write<'_>,
     ) -> Result<Result<Transaction<'_>, CallerRevoked>, StoreError> {
-        // The same value as the SQL function `organization_gate` returns.
-        let gate = |OrganizationId(id): OrganizationId| {
-            let [.., a, b, c, d] = *id.as_bytes();
-            i32::from_be_bytes([a, b, c, d])
-        };
         let authority = write.authority;
         let own = changed.map(gate);
         let callers =
@@ -146,7 +147,8 @@ impl Postgres {
         }
     }
 
-    async fn begin_by(
+    /// Begins a transaction with this statement, without a check of any authority.
+    pub async fn begin_by(
         &self,
         sql: &str,
         is_revocation: bool,
@@ -261,13 +263,21 @@ impl Transaction<'_> {
             .map(drop)
     }
 
-    /// Records the events of the transaction.
+    /// Records the events of the transaction, all of one organization.
     pub async fn record(
         &mut self,
         organization: OrganizationId,
         events: &[AuditEvent],
     ) -> Result<(), StoreError> {
-        let columns = EventColumns::of(events.iter().map(|event| (Some(organization), event)));
+        self.record_each(events.iter().map(|event| (Some(organization), event))).await
+    }
+
+    /// Records the events of the transaction, each of its organization.
+    pub async fn record_each<'e>(
+        &mut self,
+        events: impl IntoIterator<Item = (Option<OrganizationId>, &'e AuditEvent)>,
+    ) -> Result<(), StoreError> {
+        let columns = EventColumns::of(events);
         let sql = format!(
             "-- change.record\nWITH recorded AS ({INSERT_EVENTS}) SELECT pg_current_xact_id()::text AS transaction"
         );

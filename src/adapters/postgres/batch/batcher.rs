@@ -107,7 +107,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 /// Returns the span of a batch, which follows from the spans of its requests.
 ///
 /// The statement is named by its first line.
-fn batch_span<'a>(sql: &str, requests: impl ExactSizeIterator<Item = &'a Span>) -> Span {
+pub fn batch_span<'a>(sql: &str, requests: impl ExactSizeIterator<Item = &'a Span>) -> Span {
     let name = || sql.lines().next().unwrap_or_default().trim_start_matches("-- ");
     let span = debug_span!("batch", statement = name(), size = requests.len());
     for request in requests {

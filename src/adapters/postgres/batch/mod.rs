@@ -3,6 +3,7 @@
 //! `lookup` batches reads; `token_issue` and `token_revocation` commit tokens and revocations in groups.
 
 pub mod batcher;
+pub mod group;
 mod lock_waiters;
 pub mod lookup;
 pub mod token_issue;

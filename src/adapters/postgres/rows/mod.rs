@@ -2,4 +2,5 @@
 
 pub mod codec;
 pub mod events;
+pub mod registrations;
 pub mod where_clause;

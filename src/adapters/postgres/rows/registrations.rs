@@ -1,0 +1,118 @@
+//! Registrations of agents as database columns.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::codec::{SqlTimestamp, column, signed};
+use crate::pool::statement::Parameter;
+use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
+use domain::audit::{AuditEvent, Authority};
+use domain::names::name_of;
+use domain::resource_indicator::ResourceIndicator;
+use domain::scope::ManagementScope;
+use ports::agent_store::InsertAgentError;
+use ports::store_error::StoreError;
+use ports::write::CallerRevoked;
+
+/// An agent to be registered by a caller.
+pub struct Registration {
+    pub agent: Agent,
+    pub event: AuditEvent,
+    pub authority: Option<Authority>,
+}
+
+/// Result of a registration; `None` if it is left to a transaction of its own.
+pub type Outcome = Option<Result<(), InsertAgentError>>;
+
+/// Agents and their callers as one vector per column.
+#[derive(Default)]
+pub struct RegistrationColumns<'a> {
+    ids: Vec<Uuid>,
+    organizations: Vec<Uuid>,
+    emails: Vec<&'a str>,
+    types: Vec<&'static str>,
+    versions: Vec<&'a str>,
+    capabilities: Vec<&'a str>,
+    owners: Vec<&'a str>,
+    default_resources: Vec<Option<&'a str>>,
+    environments: Vec<&'static str>,
+    statuses: Vec<&'static str>,
+    created: Vec<SqlTimestamp>,
+    updated: Vec<SqlTimestamp>,
+    generations: Vec<i64>,
+    revisions: Vec<i64>,
+    caller_ids: Vec<Option<Uuid>>,
+    caller_generations: Vec<Option<i64>>,
+    caller_scopes: Vec<Option<String>>,
+    caller_tokens: Vec<Option<Uuid>>,
+}
+
+impl<'a> RegistrationColumns<'a> {
+    /// Collects the columns of these agents, each with the authority of its caller.
+    pub fn of(asked: &[(&'a Agent, Option<&Authority>)]) -> Self {
+        let mut columns = Self::default();
+        for (agent, authority) in asked {
+            columns.ids.push(agent.id.0);
+            columns.organizations.push(agent.organization.0);
+            columns.emails.push(agent.email.as_str());
+            columns.types.push(name_of(&AgentType::ALL, &agent.agent_type));
+            columns.versions.push(agent.version.as_str());
+            columns.capabilities.push(agent.capabilities.as_str());
+            columns.owners.push(agent.owner.as_str());
+            columns.default_resources.push(agent.default_resource.as_ref().map(ResourceIndicator::as_str));
+            columns.environments.push(name_of(&DeploymentEnv::ALL, &agent.deployment_env));
+            columns.statuses.push(name_of(&AgentStatus::ALL, &agent.status));
+            columns.created.push(SqlTimestamp(agent.created_at));
+            columns.updated.push(SqlTimestamp(agent.updated_at));
+            columns.generations.push(signed(agent.generation));
+            columns.revisions.push(signed(agent.revision));
+            columns.caller_ids.push(authority.map(|authority| authority.agent.0));
+            columns.caller_generations.push(authority.map(|authority| signed(authority.generation)));
+            let scopes = |authority: &Authority| {
+                let names: Vec<&str> = authority.scopes.iter().map(ManagementScope::as_str).collect();
+                names.join(" ")
+            };
+            columns.caller_scopes.push(authority.map(scopes));
+            columns.caller_tokens.push(authority.and_then(|authority| authority.token).map(|id| id.0));
+        }
+        columns
+    }
+
+    /// Returns the parameters in the order of the statement.
+    pub fn parameters(&self) -> [Parameter<'_>; 18] {
+        [
+            &self.ids,
+            &self.organizations,
+            &self.emails,
+            &self.types,
+            &self.versions,
+            &self.capabilities,
+            &self.owners,
+            &self.default_resources,
+            &self.environments,
+            &self.statuses,
+            &self.created,
+            &self.updated,
+            &self.generations,
+            &self.revisions,
+            &self.caller_ids,
+            &self.caller_generations,
+            &self.caller_scopes,
+            &self.caller_tokens,
+        ]
+    }
+}
+
+/// Reads the result of a registration.
+pub fn outcome(row: &Row) -> Result<Result<(), InsertAgentError>, StoreError> {
+    Ok(if !column::<bool>(row, "holds")? {
+        Err(CallerRevoked.into())
+    } else if column::<bool>(row, "is_taken")? {
+        Err(InsertAgentError::EmailTaken)
+    } else if column::<bool>(row, "is_registered")? {
+        Ok(())
+    } else {
+        let most = column::<Option<i64>>(row, "most")?.unwrap_or_default();
+        Err(InsertAgentError::LimitReached(u32::try_from(most).unwrap_or(u32::MAX)))
+    })
+}

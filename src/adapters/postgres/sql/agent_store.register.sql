@@ -1,0 +1,50 @@
+-- agent_store.register
+-- The registration locks of the organizations are held, so that no other transaction registers agents of them meanwhile.
+WITH asked AS MATERIALIZED (
+    SELECT *
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::uuid[],
+        $16::bigint[], $17::text[], $18::uuid[]) WITH ORDINALITY
+        AS asked (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
+        deployment_env, status, created_at, updated_at, generation, revision, caller_id,
+        caller_generation, caller_scopes, caller_token, place)
+),
+organization AS MATERIALIZED (
+    SELECT organization_id, plan, max_agents FROM organizations
+    WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked))
+    ORDER BY organization_id FOR SHARE {unlocked}
+),
+judged AS MATERIALIZED (
+    SELECT asked.*, NULLIF(COALESCE(o.max_agents, plans.max_agents), 0) AS most,
+        (SELECT COALESCE(sum(c.agents), 0) FROM agent_counts c
+            WHERE c.organization_id = asked.organization_id AND c.status <> 'decommissioned') AS present,
+        EXISTS (SELECT FROM agents a
+            WHERE a.organization_id = asked.organization_id AND a.email = asked.email) AS is_taken,
+        -- The same condition as that of change.authority_holds.
+        asked.caller_id IS NULL OR EXISTS (
+            SELECT FROM agents a JOIN organizations o USING (organization_id)
+            WHERE a.agent_id = asked.caller_id AND a.status = 'active' AND o.status = 'active'
+                AND a.generation + o.generation = asked.caller_generation
+                AND a.capabilities @> string_to_array(asked.caller_scopes, ' ')
+                AND NOT EXISTS (SELECT FROM token_revocations WHERE token_id = asked.caller_token)
+        ) AS holds
+    FROM asked
+    JOIN organization o USING (organization_id)
+    JOIN plans USING (plan)
+),
+seated AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY place) AS seat
+    FROM judged WHERE holds AND NOT is_taken
+),
+registered AS (
+    INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
+        deployment_env, status, created_at, updated_at, generation, revision)
+    SELECT agent_id, organization_id, email, agent_type, version, string_to_array(capabilities, ' '), owner,
+        default_resource, deployment_env, status, created_at, updated_at, generation, revision
+    FROM seated WHERE most IS NULL OR present + seat <= most
+    -- In the order in which every transaction locks the rows of agent_counts.
+    ORDER BY organization_id, agent_type, status
+    RETURNING agent_id
+)
+SELECT place, holds, is_taken, most, registered.agent_id IS NOT NULL AS is_registered
+FROM judged LEFT JOIN registered USING (agent_id)
