@@ -88,6 +88,12 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     if service.administrator.is_some() {
         tracing::warn!("using in-memory storage; all data is lost on exit; set DATABASE_URL to keep it");
     }
+    if config.issuer.is_none() && service.address.ip().is_unspecified() {
+        tracing::warn!(
+            issuer = %service.issuer,
+            "clients cannot reach the issuer that tokens name; set ISSUER_URL to the URL that clients use"
+        );
+    }
     tracing::info!(address = %service.address, issuer = %service.issuer, "ready");
     let welcome = match args.log_format {
         LogFormat::Text => welcome(&service),

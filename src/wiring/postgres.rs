@@ -59,6 +59,11 @@ impl Backend for PostgresBackend {
         &self,
         limiter: Arc<dyn RateLimiter>,
     ) -> Result<(Stores, Arc<dyn Connections>), StartError> {
+        match postgres::check_connection(&self.database).await {
+            Err(error) if postgres::is_permanent(&error) => return Err(StartError::Store(error)),
+            // If it is unavailable again, the first request to it waits.
+            _ => {}
+        }
         warn_of_privileges(&self.database).await;
         let postgres = Arc::new(Postgres::new(&self.database, self.pool_max).map_err(StartError::Store)?);
         Ok((Stores::of(&postgres, limiter), postgres))

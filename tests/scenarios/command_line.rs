@@ -238,6 +238,28 @@ async fn a_signal_to_end_is_obeyed_in_order_and_a_second_one_at_once() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_no_client_can_reach_is_warned_of_with_the_setting_that_helps() {
+    for (arguments, is_warned) in [
+        (&["--host", "0.0.0.0"][..], true),
+        (&["--host", "::"], true),
+        (&["--host", "0.0.0.0", "--issuer-url", "https://idp.example.com"], false),
+        (&["--host", "localhost"], false),
+    ] {
+        let own = ["--port", "0", "--bcrypt-cost", "4", "--metrics-addr", "off"];
+        let mut child = program(&[arguments, &own].concat()).spawn().expect("it runs");
+        let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let mut text = String::new();
+        let reading = async {
+            while !text.contains("ready") {
+                text += &log.next_line().await.expect("text").expect("it is ready before it ends");
+            }
+        };
+        tokio::time::timeout(LONG, reading).await.expect("in time");
+        assert_eq!(text.contains("set ISSUER_URL"), is_warned, "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_hangup_loads_the_keys_anew_and_the_retired_key_is_accepted_while_it_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let (private, public) = (folder.path().join("key.pem"), folder.path().join("retired.pem"));

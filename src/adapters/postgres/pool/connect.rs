@@ -7,7 +7,7 @@ use deadpool_postgres::Connect;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use super::failure::{Timeout, failed, unavailable};
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
@@ -51,12 +51,15 @@ impl Connector {
     }
 
     async fn open_as(&self, config: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-        if config.get_ssl_mode() == SslMode::Disable {
+        let (client, task) = if config.get_ssl_mode() == SslMode::Disable {
             let (client, connection) = config.connect(NoTls).await?;
-            return Ok((client, tokio::spawn(run(connection))));
-        }
-        let (client, connection) = config.connect(self.0.tls.connector()).await?;
-        Ok((client, tokio::spawn(run(connection))))
+            (client, tokio::spawn(run(connection)))
+        } else {
+            let (client, connection) = config.connect(self.0.tls.connector()).await?;
+            (client, tokio::spawn(run(connection)))
+        };
+        client.batch_execute(&self.0.begin_session()).await?;
+        Ok((client, task))
     }
 }
 
@@ -83,17 +86,65 @@ impl Connect for Connector {
     }
 }
 
-/// Checks that the server accepts a connection of this role.
+/// Checks that the server accepts connections of this role, and that each has a session of its own.
 pub async fn check_connection(settings: &PgSettings) -> Result<(), StoreError> {
-    Connector(settings.clone()).open_in_time().await.map(drop)
+    let connector = Connector(settings.clone());
+    let (first, second) = (connector.open_in_time().await?, connector.open_in_time().await?);
+    match timeout(CONNECT_TIMEOUT, has_own_session(&first, &second)).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Err(error)) if error.as_db_error().is_none() => Err(failed(error)),
+        // No transactions are allowed, or the second connection's transaction has taken the only session that the pooler has.
+        Ok(Ok(false) | Err(_)) | Err(_) => Err(unavailable(SharedSession)),
+    }
 }
 
-/// Whether retrying cannot help: a wrong password or role, or a missing database.
+/// Whether the first connection keeps its session while the second has a transaction.
+async fn has_own_session(first: &Client, second: &Client) -> Result<bool, tokio_postgres::Error> {
+    // A pooler in transaction mode may know no prepared statements.
+    let session = async |client: &Client| {
+        let rows = client.simple_query("SELECT pg_backend_pid()").await?;
+        let pid = rows.iter().find_map(|row| match row {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        Ok::<_, tokio_postgres::Error>(pid)
+    };
+    let own = session(first).await?;
+    second.batch_execute("BEGIN").await?;
+    let mut others = vec![session(second).await?];
+    let mut owns = vec![session(first).await?];
+    second.batch_execute("ROLLBACK").await?;
+    // A pooler that uses its sessions in turn gives another one each time.
+    owns.push(session(first).await?);
+    others.push(session(second).await?);
+    owns.push(session(first).await?);
+    Ok(owns.iter().all(|session| *session == own) && others.iter().all(|session| *session != own))
+}
+
+/// Whether retrying cannot help: a wrong password or role, a missing database, a pooler of the wrong kind.
 pub fn is_permanent(error: &StoreError) -> bool {
     let StoreError::Unavailable { source, .. } = error else { return false };
     let state = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
-    state.is_some_and(|state| state.code().starts_with("28") || state.code().starts_with("3D"))
+    source.is::<SharedSession>()
+        || source.is::<RefusedParameter>()
+        || state.is_some_and(|state| state.code().starts_with("28") || state.code().starts_with("3D"))
 }
+
+/// Connections share sessions, so that settings and locks of a session would be lost.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a pooler in transaction mode stands in between; use its session mode (PgBouncer: pool_mode = session), \
+     or connect to the server itself"
+)]
+struct SharedSession;
+
+/// A pooler refuses a startup parameter.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0}; set options of the URL that are not of the form -c name=value for the role instead (ALTER ROLE … SET), \
+     or let PgBouncer ignore them: ignore_startup_parameters = options"
+)]
+struct RefusedParameter(String);
 
 /// Reason that no host could be connected to: the error of the last host.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +160,12 @@ pub enum OpenError {
 impl From<OpenError> for StoreError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Refused(error) => failed(error),
+            OpenError::Refused(error) => match error.as_db_error() {
+                Some(state) if state.message().starts_with("unsupported startup parameter") => {
+                    unavailable(RefusedParameter(state.message().to_owned()))
+                }
+                _ => failed(error),
+            },
             OpenError::TimedOut(lapse) => unavailable(lapse),
         }
     }

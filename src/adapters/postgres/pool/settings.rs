@@ -1,18 +1,25 @@
 //! Connection settings for PostgreSQL, from a URL in libpq's format.
 
-use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use super::tls::{Tls, TlsError};
+use super::url::Parameters;
 
-/// Options of every session. Those of the URL come after them.
-const OPTIONS: &str = "-c statement_timeout=2000 -c lock_timeout=1000 \
-    -c idle_in_transaction_session_timeout=1000 -c jit=off -c timezone=UTC";
+/// Settings of every session. Those of the URL come after them.
+///
+/// They are set once the session has begun, because a pooler such as PgBouncer refuses or ignores startup options.
+const SESSION: [(&str, &str); 5] = [
+    ("statement_timeout", "2000"),
+    ("lock_timeout", "1000"),
+    ("idle_in_transaction_session_timeout", "1000"),
+    ("jit", "off"),
+    ("timezone", "UTC"),
+];
 /// Time limit for opening a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long sent bytes may stay unacknowledged.
@@ -24,6 +31,8 @@ pub struct PgSettings {
     pub(crate) config: Config,
     /// The same configuration for each host of the URL alone, in the URL's order.
     pub(crate) hosts: Vec<Config>,
+    /// Names and values of the settings that every session begins with, in their order.
+    session: Vec<(String, String)>,
     pub(crate) tls: Tls,
     /// `sslmode=allow`: connect without TLS, and with TLS if the server demands it.
     pub(crate) falls_back_to_tls: bool,
@@ -32,8 +41,7 @@ pub struct PgSettings {
 impl PgSettings {
     /// Parses a URL of the form `postgres://user:password@host:port/database?sslmode=…`.
     ///
-    /// In addition to what `tokio-postgres` supports, `sslmode` may be any of libpq's six modes, and `sslrootcert`
-    /// may name a file of certificates, or be `system`. Errors do not contain the password.
+    /// The parameters are those of libpq. Errors do not contain the password.
     ///
     /// If the URL names several hosts, the first writable one is used, regardless of `target_session_attrs`, because
     /// a lagging standby would treat a revoked token as active.
@@ -43,41 +51,23 @@ impl PgSettings {
             return Err(SettingsError::NoUrl);
         }
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut mode = "prefer";
-        let mut roots = None;
-        let mut rest = Vec::new();
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            match parameter.split_once('=') {
-                Some(("sslmode", value)) => mode = value,
-                Some(("sslrootcert", value)) => roots = Some(path(value)?),
-                _ => rest.push(parameter),
-            }
-        }
-        let url = format!("{address}?{}", rest.join("&"));
+        let parameters = Parameters::parse(query)?;
+        let url = format!("{address}?{}", parameters.query);
         let mut config = Config::from_str(&url).map_err(|_| SettingsError::Malformed)?;
-        let (ssl, tls) = match (mode, roots) {
-            ("disable" | "allow", _) => (SslMode::Disable, Tls::unverified()),
-            ("prefer", _) => (SslMode::Prefer, Tls::unverified()),
-            ("require", None) => (SslMode::Require, Tls::unverified()),
-            ("require" | "verify-ca", roots) => (SslMode::Require, Tls::verified(roots.as_deref(), false)?),
-            ("verify-full", roots) => (SslMode::Require, Tls::verified(roots.as_deref(), true)?),
-            _ => return Err(SettingsError::SslMode),
-        };
-        let options = match config.get_options() {
-            Some(options) => format!("{OPTIONS} {options}"),
-            None => OPTIONS.to_owned(),
-        };
+        let own = SESSION.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let session = own.chain(parameters.session).collect();
+        parameters.startup_options.map(|options| config.options(options));
         config
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .ssl_mode(ssl)
-            .options(options)
+            .ssl_mode(parameters.ssl)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_user_timeout(TCP_USER_TIMEOUT)
             .keepalives_idle(Duration::from_secs(30));
         if config.get_application_name().is_none() {
             config.application_name("agentidp");
         }
-        Ok(Self { hosts: hosts_of(&config), config, tls, falls_back_to_tls: mode == "allow" })
+        let Parameters { tls, falls_back_to_tls, .. } = parameters;
+        Ok(Self { hosts: hosts_of(&config), config, session, tls, falls_back_to_tls })
     }
 
     /// Returns the role to connect as; `None` if the URL names none.
@@ -89,10 +79,18 @@ impl PgSettings {
     #[must_use]
     pub(crate) fn without_timeouts(&self) -> Self {
         let mut settings = self.clone();
-        let options = self.config.get_options().unwrap_or_default();
-        settings.config.options(format!("{options} -c statement_timeout=0 -c lock_timeout=0"));
-        settings.hosts = hosts_of(&settings.config);
+        let unlimited = ["statement_timeout", "lock_timeout"].map(|name| (name.to_owned(), "0".to_owned()));
+        settings.session.extend(unlimited);
         settings
+    }
+
+    /// Returns the statement that a session begins with.
+    pub(crate) fn begin_session(&self) -> String {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let set = |(name, value): &(String, String)| {
+            format!("set_config({}, {}, false)", quoted(name), quoted(value))
+        };
+        format!("SELECT {}", self.session.iter().map(set).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -130,11 +128,6 @@ fn hosts_of(config: &Config) -> Vec<Config> {
     (0..named.max(1)).map(one).collect()
 }
 
-fn path(value: &str) -> Result<PathBuf, SettingsError> {
-    let decoded = percent_encoding::percent_decode_str(value).decode_utf8();
-    decoded.map(|path| PathBuf::from(path.into_owned())).map_err(|_| SettingsError::Malformed)
-}
-
 /// Error in a PostgreSQL URL. The message never contains the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -147,6 +140,15 @@ pub enum SettingsError {
     /// The `sslmode` is unknown.
     #[error("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,
+    /// Only one of certificate and key is named.
+    #[error("sslcert and sslkey go together")]
+    HalfACertificate,
+    /// The parameter is unknown.
+    #[error("has the unknown parameter {0}; the parameters are those of libpq")]
+    Unknown(String),
+    /// The parameter promises what the service does not do; the text says what to do instead.
+    #[error("has the parameter {0}, which is not supported: {1}")]
+    NotOffered(String, &'static str),
     /// TLS cannot be configured.
     #[error("{0}")]
     Tls(#[from] TlsError),
@@ -154,6 +156,8 @@ pub enum SettingsError {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::SslMode;
+
     use super::*;
 
     fn parse(url: &str) -> Result<PgSettings, SettingsError> {
@@ -215,7 +219,6 @@ mod tests {
         for one in &settings.hosts {
             assert_eq!((one.get_user(), one.get_password()), (Some("user"), Some(&b"word"[..])));
             assert_eq!((one.get_dbname(), one.get_application_name()), (Some("base"), Some("mine")));
-            assert_eq!(one.get_options(), settings.config.get_options());
             assert_eq!(one.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         }
         let one_port = parse("postgres://one,two:7/base").expect("a URL");
@@ -225,8 +228,59 @@ mod tests {
 
     #[test]
     fn a_session_has_limits_and_keeps_what_the_url_says() {
-        let settings = parse("postgres://db/x?options=-c%20search_path%3Didp").expect("a URL");
-        let options = settings.config.get_options().expect("some");
-        assert!(options.contains("statement_timeout=2000") && options.ends_with("search_path=idp"));
+        for options in ["-c%20search_path%3Da%5C%20b", "-csearch_path=a%5C%20b", "--search-path=a%5C%20b"] {
+            let settings = parse(&format!("postgres://db/x?options={options}")).expect("a URL");
+            let begin = settings.begin_session();
+            assert!(begin.starts_with("SELECT set_config('statement_timeout', '2000', false), "), "{begin}");
+            assert!(begin.ends_with(", set_config('search_path', 'a b', false)"), "{begin}");
+            let unlimited = settings.without_timeouts().begin_session();
+            assert!(unlimited.ends_with("set_config('lock_timeout', '0', false)"), "{unlimited}");
+        }
+        let quoted = parse("postgres://db/x?options=--a=it's").expect("a URL").begin_session();
+        assert!(quoted.ends_with("set_config('a', 'it''s', false)"), "{quoted}");
+        // Neon finds the server by it.
+        let settings = parse("postgres://db/x?options=endpoint%3Dab%20-c%20a%3Db").expect("a URL");
+        assert_eq!(settings.hosts[0].get_options(), Some("endpoint=ab"));
+    }
+
+    #[test]
+    fn the_urls_of_providers_and_other_clients_are_taken_as_they_are() {
+        for query in [
+            "sslmode=require&channel_binding=require",
+            "sslmode=require&supa=base-pooler.x&pgbouncer=true",
+            "workaround=supabase-pooler.vercel&connect_timeout=15&connection_limit=1&pool_timeout=0",
+            "uselibpqcompat=true&sslmode=verify-full&sslrootcert=system",
+            "target_session_attrs=prefer-standby&load_balance_hosts=random&keepalives_count=3&client_encoding=UTF-8",
+            "gssencmode=disable&sslsni=1&krbsrvname=postgres&ssl_min_protocol_version=TLSv1.2&fallback_application_name=x",
+            "statement_cache_size=0&prepared_statements=false&requiressl=1",
+            "",
+            "&",
+        ] {
+            let settings = parse(&format!("postgres://a:b@db.example.com/x?{query}"));
+            settings.map(drop).unwrap_or_else(|error| panic!("{query}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_would_be_ignored_is_named_and_what_could_be_a_password_is_not() {
+        for (query, named) in [
+            ("sslmod=require", "unknown parameter sslmod"),
+            ("searchpath=x", "unknown parameter searchpath"),
+            ("sslcrl=/x.pem", "sslcrl"),
+            ("schema=idp", "options=-csearch_path"),
+            ("passfile=/x", "DATABASE_URL_FILE"),
+            ("client_encoding=LATIN1", "UTF8"),
+            ("gssencmode=require", "sslmode"),
+            ("ssl_min_protocol_version=TLSv1.3", "TLS 1.2 and 1.3"),
+            ("sslcert=/x.pem", "go together"),
+            ("sslkey=/x.pem", "go together"),
+        ] {
+            let error = parse(&format!("postgres://a:b@db/x?{query}")).err().expect("a fault").to_string();
+            assert!(error.contains(named), "{query}: {error}");
+        }
+        for rest in ["hun?ter2@db/x", "hun?ter=2@db/x", "hun?sslmode=require&ter2@db/x", "b@db/x?hunter2"] {
+            let error = parse(&format!("postgres://a:{rest}")).err().expect("a fault").to_string();
+            assert!(!error.contains("ter2") && error.contains("percent-encode"), "{rest}: {error}");
+        }
     }
 }

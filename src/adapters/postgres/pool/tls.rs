@@ -6,11 +6,17 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Files of the certificate by which the server knows this client, and of its private key, in PEM.
+pub struct ClientCertificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
 
 /// Configuration of TLS connections.
 #[derive(Clone)]
@@ -20,17 +26,21 @@ impl Tls {
     /// Encrypts, and accepts any server (`prefer`, `require`).
     ///
     /// This protects against passive eavesdroppers only.
-    pub fn unverified() -> Self {
-        Self::with(Verifier { trusted: None, checks_name: false })
+    pub fn unverified(certificate: Option<&ClientCertificate>) -> Result<Self, TlsError> {
+        Self::with(Verifier { trusted: None, checks_name: false }, certificate)
     }
 
     /// Accepts a server whose certificate chains to one of the roots.
     ///
     /// The roots are those of the file, or the system's. With `checks_name` the certificate must also be valid for
     /// the host (`verify-full`). Without it, the name is not checked (`verify-ca`).
-    pub fn verified(roots: Option<&Path>, checks_name: bool) -> Result<Self, TlsError> {
+    pub fn verified(
+        roots: Option<&Path>,
+        checks_name: bool,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Self, TlsError> {
         let certificates = match roots {
-            Some(path) if path != Path::new("system") => of_file(path)?,
+            Some(path) if path != Path::new("system") => of_file("sslrootcert", path)?,
             _ => rustls_native_certs::load_native_certs().certs,
         };
         let mut roots = RootCertStore::empty();
@@ -38,17 +48,22 @@ impl Tls {
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|_| TlsError::NoRoots)?;
-        Ok(Self::with(Verifier { trusted: Some(Trusted { chain, certificates }), checks_name }))
+        Self::with(Verifier { trusted: Some(Trusted { chain, certificates }), checks_name }, certificate)
     }
 
-    fn with(verifier: Verifier) -> Self {
+    fn with(verifier: Verifier, certificate: Option<&ClientCertificate>) -> Result<Self, TlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider knows TLS 1.2 and 1.3")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        Self(Arc::new(config))
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let Some(ClientCertificate { certificate, key: path }) = certificate else {
+            return Ok(Self(Arc::new(config.with_no_client_auth())));
+        };
+        let chain = of_file("sslcert", certificate)?;
+        let key = PrivateKeyDer::from_pem_file(path).map_err(unreadable("sslkey", path))?;
+        let config = config.with_client_auth_cert(chain, key);
+        Ok(Self(Arc::new(config.map_err(|error| TlsError::ClientCertificate(error.to_string()))?)))
     }
 
     pub fn connector(&self) -> MakeRustlsConnect {
@@ -60,11 +75,13 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable =
-        |error: rustls::pki_types::pem::Error| TlsError::File(path.to_owned(), error.to_string());
-    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    certificates.collect::<Result<_, _>>().map_err(unreadable)
+fn of_file(parameter: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable(parameter, path))?;
+    certificates.collect::<Result<_, _>>().map_err(unreadable(parameter, path))
+}
+
+fn unreadable(parameter: &'static str, path: &Path) -> impl Fn(pem::Error) -> TlsError {
+    move |error| TlsError::File(parameter, path.to_owned(), error.to_string())
 }
 
 /// Verifies a server's certificate as `sslmode` requires. The handshake signature is always checked.
@@ -138,9 +155,12 @@ impl ServerCertVerifier for Verifier {
 /// Reason that TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of root certificates cannot be read.
-    #[error("sslrootcert {path}: {1}", path = .0.display())]
-    File(PathBuf, String),
+    /// The file that a parameter names cannot be read.
+    #[error("{0} {path}: {2}", path = .1.display())]
+    File(&'static str, PathBuf, String),
+    /// Certificate and key do not fit, or there is no certificate.
+    #[error("sslcert and sslkey cannot be used: {0}")]
+    ClientCertificate(String),
     /// No root certificate was found.
     #[error("sslrootcert: contains no trusted certificate")]
     NoRoots,
