@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// Settings of a service.
 #[derive(Clone, Debug)]
@@ -64,6 +64,17 @@ impl Config {
     }
 }
 
+/// Secrets that may be replaced while a service runs.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Keys with which tokens are signed and verified.
+    pub keys: KeyConfig,
+    /// URL of the store that keeps the data, of which only the password may change.
+    pub database: Option<SecretString>,
+    /// URL of Redis, of which only the password may change.
+    pub redis: Option<SecretString>,
+}
+
 /// Default lifetime of a token, in seconds.
 pub const DEFAULT_TOKEN_TTL_SECONDS: u32 = 3600;
 /// Default bcrypt cost factor.
@@ -115,6 +126,14 @@ pub struct KeyConfig {
     pub private: Option<SecretString>,
     /// Additional public keys to publish and accept; empty if there are none.
     pub public: String,
+}
+
+impl KeyConfig {
+    /// Returns whether these are the same keys, written in the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let private = |keys: &Self| keys.private.as_ref().map(|pem| pem.expose_secret().to_owned());
+        private(self) == private(other) && self.public == other.public
+    }
 }
 
 /// Accepted `aud` of client assertions.

@@ -15,11 +15,14 @@ use agentidp::config::ConfigError;
 use agentidp::ports::error_chain::error_chain;
 use agentidp::wiring::{self, Service, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Interval at which the files of secrets are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Exit code for invalid settings.
 const WRONG_SETTINGS: u8 = 2;
 
@@ -102,12 +105,20 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     if let Err(error) = print(&welcome) {
         tracing::warn!(error = &error as &dyn Error, "cannot write to standard output");
     }
+    let mut secrets = SecretFiles { args, service: &service, faults: Vec::new() };
+    let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = reload.recv() => match reload_keys(args, &service) {
-                Ok(()) => tracing::info!("reloaded the keys"),
-                Err(error) => tracing::error!(%error, "cannot reload the keys; the current keys stay in use"),
-            },
+            _ = reload.recv() => {
+                secrets.faults.clear();
+                if !secrets.reload() {
+                    tracing::info!("no secret has changed");
+                }
+            }
+            _ = look.tick() => {
+                secrets.reload();
+            }
             () = end.next() => break,
         }
     }
@@ -119,9 +130,42 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Reads the keys again, and signs with them from now on.
-fn reload_keys(args: &ServeArgs, service: &Service) -> Result<(), StartError> {
-    service.reload_keys(&args.keys()?)
+/// The files of the secrets that may be replaced while the service runs.
+struct SecretFiles<'a> {
+    args: &'a ServeArgs,
+    service: &'a Service,
+    /// Faults that the last look has found, so that each is logged once.
+    faults: Vec<String>,
+}
+
+impl SecretFiles<'_> {
+    /// Reads the secrets again, and uses those that have changed from now on.
+    ///
+    /// Returns whether there were any, or a fault.
+    fn reload(&mut self) -> bool {
+        let reloaded = match self.args.secrets() {
+            Ok(secrets) => self.service.reload(&secrets),
+            Err(error) => vec![("secrets", Err(error.into()))],
+        };
+        let mut faults = Vec::new();
+        let mut has_changed = false;
+        for (name, outcome) in reloaded {
+            has_changed |= !matches!(outcome, Ok(false));
+            match outcome {
+                Ok(true) => tracing::info!("reloaded the {name}"),
+                Ok(false) => {}
+                Err(error) => {
+                    let error = error_chain(&error);
+                    if !self.faults.contains(&error) {
+                        tracing::error!(error, "cannot reload the {name}; what is in use stays in use");
+                    }
+                    faults.push(error);
+                }
+            }
+        }
+        self.faults = faults;
+        has_changed
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -19,7 +19,7 @@ use self::values::{host, issuer, key_prefix, metrics_address, network, origin, s
 use crate::config::{
     AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
     DEFAULT_IDLE_TIMEOUT_SECONDS, DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS, DEFAULT_TOKEN_TTL_SECONDS,
-    KeyConfig, StoreConfig,
+    KeyConfig, Secrets, StoreConfig,
 };
 use crate::domain::jwk::KeyType;
 use crate::domain::token::TTL_SECONDS;
@@ -311,10 +311,15 @@ impl ServeArgs {
         })
     }
 
-    /// Reads the keys, at startup and again for each reload.
+    /// Reads the secrets again that may be replaced while the service runs.
     ///
-    /// Returns [`ConfigError`] if a key and its file are both set, or if a file is unreadable or empty.
-    pub fn keys(&self) -> Result<KeyConfig, ConfigError> {
+    /// Returns [`ConfigError`] if a secret and its file are both set, or if a file is unreadable or empty.
+    pub fn secrets(&self) -> Result<Secrets, ConfigError> {
+        let StoreConfig { database, redis, .. } = self.stores.resolve()?;
+        Ok(Secrets { keys: self.keys()?, database, redis })
+    }
+
+    fn keys(&self) -> Result<KeyConfig, ConfigError> {
         let private =
             secret("JWT_PRIVATE_KEY", self.jwt_private_key.as_ref(), self.jwt_private_key_file.as_ref())?;
         let public =

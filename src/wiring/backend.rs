@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::start_error::StartError;
 use crate::app::Stores;
+use crate::config::{ConfigError, Secrets};
 use crate::ports::rate_limiter::RateLimiter;
 
 /// A kind of store that keeps its data.
@@ -23,6 +24,14 @@ pub(super) trait Backend: Send + Sync {
 /// Connections of an open store.
 #[async_trait]
 pub(super) trait Connections: Send + Sync {
+    /// Name of what [`reload`](Self::reload) replaces.
+    fn secret(&self) -> &'static str;
+
+    /// Opens new connections with the password of these secrets from now on. Returns whether it has changed.
+    ///
+    /// Returns [`ConfigError`] if its URL is malformed, or if more than the password has changed.
+    fn reload(&self, secrets: &Secrets) -> Result<bool, ConfigError>;
+
     /// Closes all connections.
     async fn close(&self);
 }

@@ -11,7 +11,7 @@ use super::redis;
 use super::start_error::StartError;
 use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::app::Stores;
-use crate::config::{ConfigError, StoreConfig};
+use crate::config::{ConfigError, Secrets, StoreConfig};
 
 /// Returns the backend of a database URL, by its scheme. `name` is the setting that has the URL.
 ///
@@ -69,6 +69,14 @@ impl OpenStores {
             open.connections.push(redis);
         }
         Ok(open)
+    }
+
+    /// Replaces the passwords of all connections. Returns for each whether it has changed.
+    pub(super) fn reload(
+        &self,
+        secrets: &Secrets,
+    ) -> impl Iterator<Item = (&'static str, Result<bool, ConfigError>)> {
+        self.connections.iter().map(|connections| (connections.secret(), connections.reload(secrets)))
     }
 
     /// Closes all connections.

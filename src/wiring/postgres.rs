@@ -14,7 +14,7 @@ use crate::adapters::postgres::{
     self, PgSettings, Postgres, SchemaVersion, migrate, privileges, schema_version,
 };
 use crate::app::Stores;
-use crate::config::{ConfigError, StoreConfig};
+use crate::config::{ConfigError, Secrets, StoreConfig};
 use crate::ports::rate_limiter::RateLimiter;
 
 /// Tables in PostgreSQL, with the role that serves and the role that owns them.
@@ -72,6 +72,15 @@ impl Backend for PostgresBackend {
 
 #[async_trait]
 impl Connections for Postgres {
+    fn secret(&self) -> &'static str {
+        "password of PostgreSQL"
+    }
+
+    fn reload(&self, secrets: &Secrets) -> Result<bool, ConfigError> {
+        let Some(url) = &secrets.database else { return Ok(false) };
+        Self::reload(self, url).map_err(|error| ConfigError::new(format!("DATABASE_URL {error}")))
+    }
+
     async fn close(&self) {
         Self::close(self).await;
     }

@@ -14,7 +14,7 @@ use crate::adapters::redis::{
     RedisUsageMirror,
 };
 use crate::app::Stores;
-use crate::config::{ConfigError, StoreConfig};
+use crate::config::{ConfigError, Secrets, StoreConfig};
 use crate::ports::store_error::StoreError;
 
 /// Parses the URL of Redis.
@@ -46,6 +46,15 @@ pub(super) fn share(mut stores: Stores, redis: &Arc<Redis>, clock_source: &Clock
 
 #[async_trait]
 impl Connections for Redis {
+    fn secret(&self) -> &'static str {
+        "password of Redis"
+    }
+
+    fn reload(&self, secrets: &Secrets) -> Result<bool, ConfigError> {
+        let Some(url) = &secrets.redis else { return Ok(false) };
+        Self::reload(self, url).map_err(|error| ConfigError::new(format!("REDIS_URL {error}")))
+    }
+
     async fn close(&self) {
         Self::close(self).await;
     }

@@ -1,7 +1,7 @@
 //! The running service, from start to shutdown.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -22,7 +22,7 @@ use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
 use crate::app::bootstrap::{Administrator, BootstrapError};
 use crate::app::shutdown::Shutdown;
 use crate::app::{App, Ports, Settings, StoreError};
-use crate::config::{AssertionAudience, Config, ConfigError, KeyConfig, StoreConfig};
+use crate::config::{AssertionAudience, Config, ConfigError, KeyConfig, Secrets, StoreConfig};
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids as _;
@@ -52,6 +52,8 @@ pub struct Service {
     drain: Duration,
     /// Signing key generated at this start; `None` if one is configured.
     made_key: Option<SecretString>,
+    /// Configuration of the keys in use.
+    keys: Mutex<KeyConfig>,
     signer: Arc<JwtSigner>,
     hasher: Arc<BcryptHasher>,
     stores: OpenStores,
@@ -148,6 +150,7 @@ impl Service {
             administrator,
             drain: config.drain,
             made_key: made,
+            keys: Mutex::new(config.keys.clone()),
             signer,
             hasher,
             stores,
@@ -155,14 +158,25 @@ impl Service {
         })
     }
 
-    /// Replaces the keys by these.
+    /// Uses these keys and passwords from now on, and returns for each kind whether it has changed.
     ///
-    /// If the new keys cannot be used, the current ones stay in use.
-    pub fn reload_keys(&self, keys: &KeyConfig) -> Result<(), StartError> {
-        let keys = load_keys(keys, self.made_key.as_ref())?;
+    /// What cannot be used is an error, and the current one stays in use. Open connections stay open.
+    pub fn reload(&self, secrets: &Secrets) -> Vec<(&'static str, Result<bool, StartError>)> {
+        let passwords = self.stores.reload(secrets);
+        let passwords = passwords.map(|(name, reloaded)| (name, reloaded.map_err(StartError::from)));
+        std::iter::once(("keys", self.reload_keys(&secrets.keys))).chain(passwords).collect()
+    }
+
+    fn reload_keys(&self, config: &KeyConfig) -> Result<bool, StartError> {
+        let mut in_use = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_use.is_same(config) {
+            return Ok(false);
+        }
+        let keys = load_keys(config, self.made_key.as_ref())?;
         self.hasher.reload(&keys.derive(SECRET_DIGEST));
         self.signer.reload(keys);
-        Ok(())
+        *in_use = config.clone();
+        Ok(true)
     }
 
     /// Shuts the service down in order.

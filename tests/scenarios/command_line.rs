@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentidp::adapters::crypto::{KeySet, generate_pem};
 use agentidp::cli::Cli;
 use agentidp::domain::jwk::KeyType;
-use agentidp::wiring::Service;
+use agentidp::wiring::{Service, StartError};
 use clap::Parser as _;
 use serde_json::Value;
 use testing::RSA_PEM;
@@ -599,7 +599,9 @@ async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {
     args.jwt_verify_keys_file = Some(public.clone());
     let config = args.resolve().expect("settings");
     let service = Service::start(&config).await.expect("a service");
-    let reload = || service.reload_keys(&args.keys()?);
+    let reload = || -> Result<(), StartError> {
+        service.reload(&args.secrets()?).into_iter().try_for_each(|(_, outcome)| outcome.map(drop))
+    };
     let keys = async || {
         let keys = reqwest::get(format!("http://{}/.well-known/jwks.json", service.address)).await;
         keys.expect("an answer").json::<Value>().await.expect("JSON")["keys"].clone()

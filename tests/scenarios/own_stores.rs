@@ -1,6 +1,7 @@
 //! Stores that a test may stop and start again.
 
 use testing::{SupervisedServer, shell};
+use tokio_postgres::NoTls;
 
 /// Stores that a test may stop and start again, protected by a password.
 pub struct OwnStores(SupervisedServer);
@@ -23,6 +24,14 @@ impl OwnStores {
     pub fn database_url(&self, password: &str) -> String {
         let folder = self.0.folder.to_str().expect("text").replace('/', "%2F");
         format!("postgres://postgres:{password}@{folder}/postgres")
+    }
+
+    /// Opens a connection to PostgreSQL.
+    pub async fn client(&self, password: &str) -> tokio_postgres::Client {
+        let config = format!("host={} user=postgres password={password}", self.0.folder.display());
+        let (client, connection) = tokio_postgres::connect(&config, NoTls).await.expect("the private server");
+        tokio::spawn(connection);
+        client
     }
 
     pub fn redis_url(&self, password: &str) -> String {
@@ -60,8 +69,13 @@ impl OwnStores {
 
     /// Returns the reply of Redis to that command.
     pub fn redis_command(&self, words: &[&str]) -> String {
+        self.redis_command_by(PASSWORD, words)
+    }
+
+    /// Returns the reply of Redis, whose password is now this one, to that command.
+    pub fn redis_command_by(&self, password: &str, words: &[&str]) -> String {
         let mut command = std::process::Command::new("redis-cli");
-        command.arg("-s").arg(self.0.folder.join("redis.sock")).args(["--no-auth-warning", "-a", PASSWORD]);
+        command.arg("-s").arg(self.0.folder.join("redis.sock")).args(["--no-auth-warning", "-a", password]);
         let output = command.args(words).output();
         String::from_utf8(output.expect("redis-cli").stdout).expect("text").trim().to_owned()
     }

@@ -3,6 +3,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use agentidp::config::Secrets;
 use agentidp::wiring::Service;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -237,6 +238,74 @@ async fn a_store_that_comes_while_it_is_waited_for_is_served_on() {
     assert!(end.expect("kill runs").success());
     let status = tokio::time::timeout(LONG, child.wait()).await.expect("in time").expect("it ended");
     assert_eq!(status.code(), Some(0), "an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_connections_use_a_password_that_was_replaced_and_old_ones_live_on() {
+    const NEXT: &str = "it's next";
+    let stores = OwnStores::start();
+    let server = start_on(&stores).await;
+    server.admin_token().await;
+    let operator = stores.client(PASSWORD).await;
+    let change = format!("ALTER ROLE postgres PASSWORD '{}'", NEXT.replace('\'', "''"));
+    operator.batch_execute(&change).await.expect("changed");
+    stores.redis_command(&["config", "set", "requirepass", NEXT]);
+    server.admin_token().await;
+    assert_eq!(readiness(&server).await.1["status"], "ok", "open connections stay open");
+
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    operator.batch_execute(cut).await.expect("cut");
+    stores.redis_command_by(NEXT, &["client", "kill", "type", "normal"]);
+    let components = json!({ "postgresql": "unavailable", "redis": "unavailable" });
+    until(|| readiness(&server), |(_, body)| body["components"] == components).await;
+    let encoded = NEXT.replace('\'', "%27").replace(' ', "%20");
+    let mut secrets = Secrets {
+        keys: settings(&[]).keys,
+        database: Some(stores.database_url(&encoded).into()),
+        redis: Some(stores.redis_url(&encoded).into()),
+    };
+    let reloaded = |secrets: &Secrets| {
+        let outcomes = server.service.reload(secrets).into_iter();
+        outcomes.map(|(name, outcome)| (name, outcome.ok())).collect::<Vec<_>>()
+    };
+    let [keys, postgres, redis] = ["keys", "password of PostgreSQL", "password of Redis"];
+    assert_eq!(reloaded(&secrets), [(keys, Some(false)), (postgres, Some(true)), (redis, Some(true))]);
+    until(|| readiness(&server), |(_, body)| body["status"] == "ok").await;
+    server.admin_token().await;
+    assert_eq!(reloaded(&secrets), [(keys, Some(false)), (postgres, Some(false)), (redis, Some(false))]);
+    secrets.database = Some("postgres://postgres:other@elsewhere.example.com/postgres".to_owned().into());
+    secrets.redis = Some("redis://:other@elsewhere.example.com".to_owned().into());
+    assert_eq!(reloaded(&secrets), [(keys, Some(false)), (postgres, None), (redis, None)]);
+    server.service.end().await;
+}
+
+#[tokio::test]
+async fn a_file_with_another_password_is_seen_without_a_signal() {
+    let stores = OwnStores::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("url");
+    std::fs::write(&file, stores.database_url(PASSWORD)).expect("written");
+    let mut command = program(&["serve"]);
+    command.env("DATABASE_URL_FILE", &file).env("RUST_LOG", "info");
+    let mut child = command.spawn().expect("it runs");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let mut next = async |words: &str| {
+        let reading = async {
+            while let Some(line) = log.next_line().await.expect("text") {
+                assert!(!line.contains("hunter3"), "{line}");
+                if line.contains(words) {
+                    return;
+                }
+            }
+            panic!("it ended before it said {words}");
+        };
+        tokio::time::timeout(LONG, reading).await.expect("in time");
+    };
+    next("ready").await;
+    std::fs::write(&file, "").expect("written");
+    next("cannot reload the secrets").await;
+    std::fs::write(&file, stores.database_url("hunter3")).expect("written");
+    next("reloaded the password of PostgreSQL").await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
 use moka::sync::Cache;
+use secrecy::SecretString;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
@@ -21,7 +22,7 @@ use super::batch::token_issue::TokenIssueBatch;
 use super::batch::token_revocation::RevocationBatch;
 use super::pool::connect::Connector;
 use super::pool::failure::{Timeout, in_doubt, is_read_only, is_server_error, unavailable};
-use super::pool::settings::{CONNECT_TIMEOUT, PgSettings};
+use super::pool::settings::{CONNECT_TIMEOUT, PgSettings, SettingsError};
 use super::pool::statement::{Parameter, QueryError, STATEMENT};
 use super::rows::codec::number;
 use super::rows::registrations::{Outcome, Registration};
@@ -69,6 +70,7 @@ pub struct Postgres {
     /// Months whose audit log partition is known to exist.
     pub(super) months: Mutex<HashSet<Month>>,
     batchers: Batchers,
+    settings: PgSettings,
 }
 
 impl Postgres {
@@ -106,7 +108,15 @@ impl Postgres {
             full: Cache::builder().max_capacity(MAX_FULL).time_to_live(FULL_FOR).build(),
             months: Mutex::default(),
             batchers,
+            settings: settings.clone(),
         })
+    }
+
+    /// Opens new connections with the password of this URL. Returns whether it is another one.
+    ///
+    /// Returns [`SettingsError`] if the URL is malformed, or differs in more than the password.
+    pub fn reload(&self, url: &SecretString) -> Result<bool, SettingsError> {
+        self.settings.replace_password(&PgSettings::parse(url)?)
     }
 
     /// Drains and closes the batchers, then closes the pools.

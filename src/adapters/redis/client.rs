@@ -7,9 +7,10 @@ use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike as _;
 use fred::types::Builder;
 use fred::types::config::{Options, ReconnectPolicy};
+use secrecy::SecretString;
 use tokio::time::timeout;
 
-use super::settings::{COMMAND, CONNECT, RedisSettings};
+use super::settings::{COMMAND, CONNECT, RedisSettings, RedisSettingsError};
 use ports::store_error::{Cause, StoreError};
 
 /// Delay before a lost connection is retried, in milliseconds.
@@ -23,7 +24,7 @@ pub struct Redis {
     /// The same connection, for commands that fail instead of waiting. They are not retried, so nothing counts
     /// twice.
     pub(super) commands: WithOptions<Client>,
-    key_prefix: String,
+    settings: RedisSettings,
 }
 
 impl Redis {
@@ -54,12 +55,19 @@ impl Redis {
         let options =
             Options { max_attempts: Some(1), fail_fast: true, timeout: Some(COMMAND), ..Options::default() };
         let commands = client.with_options(&options);
-        Arc::new(Self { client, commands, key_prefix: settings.key_prefix.clone() })
+        Arc::new(Self { client, commands, settings: settings.clone() })
     }
 
     /// Returns the full name of a key.
     pub(super) fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.key_prefix)
+        format!("{}{name}", self.settings.key_prefix)
+    }
+
+    /// Opens new connections with the password of this URL. Returns whether it is another one.
+    ///
+    /// Returns [`RedisSettingsError`] if the URL is malformed, or differs in more than the password.
+    pub fn reload(&self, url: &SecretString) -> Result<bool, RedisSettingsError> {
+        self.settings.replace_password(&RedisSettings::parse(url)?)
     }
 
     /// Closes the connection.

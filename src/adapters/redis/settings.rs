@@ -1,11 +1,14 @@
 //! Connection settings of Redis.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use fred::types::config::{Config, TlsConnector};
+use async_trait::async_trait;
+use fred::error::Error;
+use fred::types::config::{Config, CredentialProvider, Server, TlsConnector};
 use percent_encoding::percent_decode_str;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
@@ -25,6 +28,8 @@ const ROOTS: &str = "sslrootcert=";
 #[derive(Clone)]
 pub struct RedisSettings {
     pub(super) config: Config,
+    /// User and password of new connections.
+    pub(super) credentials: Arc<Credentials>,
     /// Starts every key.
     pub(super) key_prefix: String,
 }
@@ -54,13 +59,63 @@ impl RedisSettings {
                 Some(Err(_)) => return Err(RedisSettingsError::Malformed),
             };
         }
-        Ok(Self { config, key_prefix: String::new() })
+        let credentials = Credentials::of(&config);
+        config.credential_provider = Some(credentials.clone());
+        Ok(Self { config, credentials, key_prefix: String::new() })
+    }
+
+    /// Takes over the password of other settings. Returns whether it is another one.
+    ///
+    /// Returns [`RedisSettingsError::MoreThanPassword`] if the settings differ in anything else that the URL says.
+    pub(super) fn replace_password(&self, new: &Self) -> Result<bool, RedisSettingsError> {
+        let (config, other) = (&self.config, &new.config);
+        let is_same = config.server == other.server
+            && config.database == other.database
+            && config.tls.is_some() == other.tls.is_some()
+            && config.username == other.username;
+        if !is_same {
+            return Err(RedisSettingsError::MoreThanPassword);
+        }
+        let is_another = self.credentials.exposed() != new.credentials.exposed();
+        let credentials = new.credentials.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.credentials.0.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+        Ok(is_another)
     }
 
     /// The same server, with keys that start with this prefix, so that several services can share it.
     #[must_use]
     pub fn with_key_prefix(self, key_prefix: &str) -> Self {
         Self { key_prefix: key_prefix.to_owned(), ..self }
+    }
+}
+
+/// User and password of new connections, which may be replaced.
+pub(super) struct Credentials(RwLock<UserAndPassword>);
+
+type UserAndPassword = (Option<String>, Option<SecretString>);
+
+impl Credentials {
+    fn of(config: &Config) -> Arc<Self> {
+        let password = config.password.clone().map(SecretString::from);
+        Arc::new(Self(RwLock::new((config.username.clone(), password))))
+    }
+
+    fn exposed(&self) -> (Option<String>, Option<String>) {
+        let (user, password) = &*self.0.read().unwrap_or_else(PoisonError::into_inner);
+        (user.clone(), password.as_ref().map(|password| password.expose_secret().to_owned()))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials([redacted])")
+    }
+}
+
+#[async_trait]
+impl CredentialProvider for Credentials {
+    async fn fetch(&self, _: Option<&Server>) -> Result<(Option<String>, Option<String>), Error> {
+        Ok(self.exposed())
     }
 }
 
@@ -101,6 +156,9 @@ pub enum RedisSettingsError {
         "must be a URL that begins with redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://"
     )]
     NoUrl,
+    /// Only the password may change while the service runs.
+    #[error("differs in more than its password; restart the service to use it")]
+    MoreThanPassword,
     /// The URL names certificates, but its scheme is one without TLS.
     #[error("has sslrootcert, but no TLS; begin it with rediss://")]
     NoTls,

@@ -42,9 +42,10 @@ impl Connector {
     }
 
     async fn open_host(&self, host: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-        match self.open_as(host).await {
+        let mut host = self.0.with_password(host);
+        match self.open_as(&host).await {
             Err(error) if self.0.falls_back_to_tls && error.as_db_error().is_some() => {
-                self.open_as(host.clone().ssl_mode(SslMode::Require)).await
+                self.open_as(host.ssl_mode(SslMode::Require)).await
             }
             outcome => outcome,
         }

@@ -1,9 +1,10 @@
 //! Connection settings for PostgreSQL, from a URL in libpq's format.
 
 use std::str::FromStr as _;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
@@ -12,7 +13,7 @@ use super::url::Parameters;
 
 /// Settings of every session. Those of the URL come after them.
 ///
-/// They are set once the session has begun, because a pooler such as PgBouncer refuses or ignores startup options.
+/// They are set once the session has begun, because a pooler such as `PgBouncer` refuses or ignores startup options.
 const SESSION: [(&str, &str); 5] = [
     ("statement_timeout", "2000"),
     ("lock_timeout", "1000"),
@@ -34,6 +35,8 @@ pub struct PgSettings {
     /// Names and values of the settings that every session begins with, in their order.
     session: Vec<(String, String)>,
     pub(crate) tls: Tls,
+    /// The password of new connections, the same for all copies of these settings.
+    password: Arc<RwLock<Option<SecretSlice<u8>>>>,
     /// `sslmode=allow`: connect without TLS, and with TLS if the server demands it.
     pub(crate) falls_back_to_tls: bool,
 }
@@ -67,12 +70,44 @@ impl PgSettings {
             config.application_name("agentidp");
         }
         let Parameters { tls, falls_back_to_tls, .. } = parameters;
-        Ok(Self { hosts: hosts_of(&config), config, session, tls, falls_back_to_tls })
+        let password = config.get_password().map(|password| SecretSlice::from(password.to_vec()));
+        let password = Arc::new(RwLock::new(password));
+        Ok(Self { hosts: hosts_of(&config), config, session, tls, password, falls_back_to_tls })
     }
 
     /// Returns the role to connect as; `None` if the URL names none.
     pub fn role(&self) -> Option<&str> {
         self.config.get_user()
+    }
+
+    /// Returns the configuration of a host with the password of new connections.
+    pub(crate) fn with_password(&self, host: &Config) -> Config {
+        let mut config = host.clone();
+        let password = self.password.read().unwrap_or_else(PoisonError::into_inner);
+        password.as_ref().map(|password| config.password(password.expose_secret()));
+        config
+    }
+
+    /// Takes over the password of other settings. Returns whether it is another one.
+    ///
+    /// Returns [`SettingsError::MoreThanPassword`] if the settings differ in anything else that the URL says.
+    pub(crate) fn replace_password(&self, new: &Self) -> Result<bool, SettingsError> {
+        let rest = |settings: &Self| {
+            let mut config = settings.config.clone();
+            config.password("");
+            (config, settings.session.clone())
+        };
+        if rest(self) != rest(new) {
+            return Err(SettingsError::MoreThanPassword);
+        }
+        let new = new.password.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut password = self.password.write().unwrap_or_else(PoisonError::into_inner);
+        let exposed = |password: &Option<SecretSlice<u8>>| {
+            password.as_ref().map(|password| password.expose_secret().to_vec())
+        };
+        let is_another = exposed(&password) != exposed(&new);
+        *password = new;
+        Ok(is_another)
     }
 
     /// Returns these settings without statement and lock timeouts, for long-running work.
@@ -149,6 +184,9 @@ pub enum SettingsError {
     /// The parameter promises what the service does not do; the text says what to do instead.
     #[error("has the parameter {0}, which is not supported: {1}")]
     NotOffered(String, &'static str),
+    /// Only the password may change while the service runs.
+    #[error("differs in more than its password; restart the service to use it")]
+    MoreThanPassword,
     /// TLS cannot be configured.
     #[error("{0}")]
     Tls(#[from] TlsError),
@@ -191,6 +229,29 @@ mod tests {
         }
         let missing = parse("postgres://a:hunter2@db/x?sslmode=verify-full&sslrootcert=/nowhere.pem");
         assert!(missing.err().expect("a fault").to_string().contains("/nowhere.pem"));
+    }
+
+    #[test]
+    fn all_copies_take_over_a_new_password_and_nothing_but_a_password() {
+        let settings = parse("postgres://a:old@one,two/x").expect("a URL");
+        let copy = settings.without_timeouts();
+        let passwords = || {
+            let hosts = copy.hosts.iter().map(|host| copy.with_password(host));
+            hosts.map(|host| host.get_password().map(<[u8]>::to_vec)).collect::<Vec<_>>()
+        };
+        let replaced = |url: &str| settings.replace_password(&parse(url).expect("a URL"));
+        assert!(!replaced("postgres://a:old@one,two/x").expect("the same"));
+        assert!(replaced("postgres://a:new@one,two/x").expect("a password"));
+        assert_eq!(passwords(), [Some(b"new".to_vec()), Some(b"new".to_vec())]);
+        for url in [
+            "postgres://b:newer@one,two/x",
+            "postgres://a:newer@one/x",
+            "postgres://a:newer@one,two/y",
+            "postgres://a:newer@one,two/x?options=-ca=b",
+        ] {
+            assert!(matches!(replaced(url), Err(SettingsError::MoreThanPassword)), "{url}");
+        }
+        assert_eq!(passwords(), [Some(b"new".to_vec()), Some(b"new".to_vec())]);
     }
 
     #[test]
