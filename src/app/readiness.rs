@@ -25,7 +25,7 @@ pub struct Report {
     pub stores: Vec<(&'static str, bool)>,
     /// Whether all essential stores respond.
     pub is_ready: bool,
-    /// Whether all stores respond.
+    /// Whether all stores respond and are whole.
     pub is_whole: bool,
 }
 
@@ -49,7 +49,7 @@ impl Readiness {
                 tracing::debug!(store = store.name(), error = error as &dyn std::error::Error, "unavailable");
             }
             report.stores.push((store.name(), outcome.is_ok()));
-            report.is_whole &= outcome.is_ok();
+            report.is_whole &= outcome.is_ok() && store.is_whole();
             report.is_ready &= outcome.is_ok() || !store.is_essential();
         }
         *last = (number, report.clone());

@@ -15,6 +15,13 @@ pub trait StoreHealth: Send + Sync {
     /// Without a store that is not essential, the service is degraded and keeps serving.
     fn is_essential(&self) -> bool;
 
+    /// Returns whether the store, if it answers, has all that the service asks of it, such as connections.
+    ///
+    /// Otherwise the service is degraded and keeps serving.
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     /// Queries the store, and waits a short while for its response.
     ///
     /// Returns a [`StoreError`] if the store does not answer.

@@ -7,7 +7,7 @@ use agentidp::config::Secrets;
 use agentidp::wiring::Service;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use testing::{Database, OWNER, RSA_PEM, SERVES, TestServer, settings};
+use testing::{Database, OWNER, RSA_PEM, SERVES, TestServer, free_address, settings};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -550,4 +550,107 @@ async fn a_service_removes_what_is_past_when_it_starts() {
     };
     until(left, |left| *left == 0).await;
     second.end().await;
+}
+
+/// Other programs have taken most of the connections that the server allows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_no_room_for_a_connection_waits_for_one_and_it_says_degraded_until_there_is_room() {
+    let database = Database::migrated().await;
+    let mut config = settings(&["--db-pool-max", "20"]);
+    config.stores.database = Some(database.url(SERVES).into());
+    let metrics = free_address();
+    config.metrics = Some(metrics);
+    let server = TestServer::start_on(config).await;
+    let admin = server.unlimited_admin_token().await;
+    assert_eq!(readiness(&server).await.1["status"], "ok");
+
+    let superuser = database.client("postgres").await;
+    let allow = async |connections: i32| {
+        let allow = format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT {connections}', current_database()); END $$"
+        );
+        superuser.batch_execute(&allow).await.expect("changed");
+    };
+    let count = "SELECT count(*)::integer FROM pg_stat_activity WHERE datname = current_database() AND usename = 'agentidp'";
+    let open: i32 = superuser.query_one(count, &[]).await.expect("an answer").get(0);
+    allow(open + 1).await;
+    let agents: Vec<String> = (0..60).map(|number| format!("/api/v1/agents?owner=owner-{number}")).collect();
+    let asked = agents.iter().map(|path| server.get(&admin, path));
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+    let (status, body) = readiness(&server).await;
+    assert_eq!((status, &body["status"]), (200, &json!("degraded")));
+    assert_eq!(body["components"], json!({ "postgresql": "ok" }));
+    server.agent(&admin, None, &["files:read"]).await;
+    let metrics = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer");
+    let metrics = metrics.text().await.expect("text");
+    let refused = metrics.lines().find_map(|line| {
+        let count = line.strip_prefix("agentidp_connections_refused_total{store=\"postgresql\"} ");
+        count.and_then(|count| count.parse::<u64>().ok())
+    });
+    assert!(refused.is_some_and(|count| count > 0), "{metrics}");
+
+    // All connections are lost, and one comes back: what is batched waits for its turn too.
+    allow(0).await;
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'agentidp'";
+    superuser.batch_execute(cut).await.expect("cut");
+    let waiting = tokio::spawn({
+        let request = server.request(reqwest::Method::GET, "/api/v1/agents?limit=1").bearer_auth(&admin);
+        async move { request.send().await.expect("an answer").status() }
+    });
+    until(
+        async || superuser.query_one(count, &[]).await.expect("an answer").get::<_, i32>(0),
+        |open| *open == 0,
+    )
+    .await;
+    allow(-1).await;
+    assert_eq!(waiting.await.expect("no panic"), StatusCode::OK);
+    until(|| readiness(&server), |(_, body)| body["status"] == "ok").await;
+}
+
+/// The log of a service whose connections the server ends now and then, as time limits of idle sessions do, is calm.
+#[tokio::test]
+async fn sessions_that_the_server_has_ended_are_replaced_without_a_warning() {
+    let database = Database::migrated().await;
+    let mut command = program(&["bootstrap"]);
+    command.env("DATABASE_URL", database.url(SERVES));
+    let made = String::from_utf8(output(command).await.stdout).expect("text");
+    let value = |name: &str| {
+        let line = made.lines().find_map(|line| line.strip_prefix(name)).expect("it is printed");
+        line.trim().to_owned()
+    };
+    let administrator = (value("client_id:"), value("client_secret:"));
+
+    let mut command = program(&["serve"]);
+    command.env("DATABASE_URL", database.url(SERVES)).env("RUST_LOG", "info");
+    let mut child = command.spawn().expect("it runs");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let reading = async {
+        while let Some(line) = out.next_line().await.expect("text") {
+            if let Some((_, url)) = line.split_once("Explore the API: ") {
+                return url.trim_end_matches("/docs").to_owned();
+            }
+        }
+        panic!("it ended");
+    };
+    let url = tokio::time::timeout(LONG, reading).await.expect("in time");
+    let http = reqwest::Client::new();
+    let form = [("grant_type", "client_credentials"), ("scope", "agents:read")];
+    let token = http.post(format!("{url}/api/v1/token")).basic_auth(administrator.0, Some(administrator.1));
+    let token: Value = token.form(&form).send().await.expect("an answer").json().await.expect("JSON");
+    let superuser = database.client("postgres").await;
+    for _ in 0..3 {
+        let agents = http.get(format!("{url}/api/v1/agents?owner=ops"));
+        let answer = agents.bearer_auth(token["access_token"].as_str().expect("a token")).send().await;
+        assert_eq!(answer.expect("an answer").status(), StatusCode::OK);
+        let cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'agentidp'";
+        superuser.batch_execute(cut).await.expect("cut");
+    }
+    let end = Command::new("kill").args(["-TERM", &child.id().expect("it runs").to_string()]).status().await;
+    assert!(end.expect("kill runs").success());
+    let rest =
+        tokio::time::timeout(LONG, child.wait_with_output()).await.expect("in time").expect("it ended");
+    let log = String::from_utf8(rest.stderr).expect("text");
+    assert!(log.contains("stopped") && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }

@@ -5,9 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
-};
+use deadpool_postgres::Object;
 use moka::sync::Cache;
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -21,8 +19,9 @@ use super::batch::lookup::LookupBatch;
 use super::batch::token_issue::TokenIssueBatch;
 use super::batch::token_revocation::RevocationBatch;
 use super::pool::connect::Connector;
+use super::pool::connection_pool::ConnectionPool;
 use super::pool::failure::{Timeout, in_doubt, is_read_only, is_server_error, unavailable};
-use super::pool::settings::{CONNECT_TIMEOUT, PgSettings, SettingsError};
+use super::pool::settings::{PgSettings, SettingsError};
 use super::pool::statement::{Parameter, QueryError, STATEMENT};
 use super::rows::codec::number;
 use super::rows::registrations::{Outcome, Registration};
@@ -32,8 +31,6 @@ use ports::store_error::StoreError;
 use ports::store_health::StoreHealth;
 use shares::{Place, Shares};
 
-/// Maximum wait for a free connection.
-const POOL_WAIT: Duration = Duration::from_millis(500);
 /// Time limit of a statement together with its retry after a lost connection.
 ///
 /// Shorter than the time limit of a request.
@@ -55,11 +52,11 @@ const CHECK: Duration = Duration::from_millis(500);
 
 /// The durable store, on PostgreSQL.
 pub struct Postgres {
-    pool: Pool,
+    pool: ConnectionPool,
     /// Share of the pool that one organization may use at once.
     shares: Shares,
     /// Connections reserved for changes that revoke tokens, so that other changes cannot starve them.
-    revocation_pool: Pool,
+    revocation_pool: ConnectionPool,
     revocation_shares: Shares,
     /// Organizations that were at their agent limit when a registration was last refused.
     pub(super) full: Cache<Uuid, ()>,
@@ -80,30 +77,15 @@ impl Postgres {
     /// revoke tokens.
     pub fn new(settings: &PgSettings, connections: usize) -> Result<Self, StoreError> {
         let connector = Connector(settings.clone());
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool_of = |connections| {
-            let manager =
-                Manager::from_connect(settings.config.clone(), connector.clone(), recycling.clone());
-            Pool::builder(manager)
-                .max_size(connections)
-                .runtime(Runtime::Tokio1)
-                .timeouts(Timeouts {
-                    wait: Some(POOL_WAIT),
-                    create: Some(CONNECT_TIMEOUT),
-                    recycle: Some(CONNECT_TIMEOUT),
-                })
-                .build()
-                .map_err(unavailable)
-        };
         let batchers = Batchers::default();
         Ok(Self {
             lookup: LookupBatch::new(&connector, &batchers),
             issuer: TokenIssueBatch::new(&connector, &batchers),
             revoker: RevocationBatch::new(&connector, &batchers),
             registrations: Groups::new("agent_store.register"),
-            pool: pool_of(connections)?,
+            pool: ConnectionPool::new(&connector, connections)?,
             shares: Shares::of(connections / POOL_SHARE),
-            revocation_pool: pool_of(REVOCATION_CONNECTIONS)?,
+            revocation_pool: ConnectionPool::new(&connector, REVOCATION_CONNECTIONS)?,
             revocation_shares: Shares::of(1),
             full: Cache::builder().max_capacity(MAX_FULL).time_to_live(FULL_FOR).build(),
             months: Mutex::default(),
@@ -126,14 +108,14 @@ impl Postgres {
         self.revocation_pool.close();
     }
 
-    async fn connection(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(no_connection)
-    }
-
-    /// Returns a connection for a change. Changes that revoke tokens have their own pool.
-    pub(super) async fn connection_for(&self, is_revocation: bool) -> Result<Object, StoreError> {
+    /// Returns a connection for a change, as soon as one is free. Changes that revoke tokens have their own.
+    pub(super) async fn connection_for(
+        &self,
+        is_revocation: bool,
+        ends: Instant,
+    ) -> Result<Object, StoreError> {
         let pool = if is_revocation { &self.revocation_pool } else { &self.pool };
-        pool.get().await.map_err(no_connection)
+        pool.get(ends).await
     }
 
     /// Waits for one of the places that the organization may hold at once.
@@ -216,10 +198,7 @@ impl Postgres {
 
     /// Returns the rows, without a retry. A connection that gave no answer is discarded.
     async fn ask(&self, ask: &Query<'_>, ends: Instant) -> Result<Vec<Row>, QueryError> {
-        let connection = match timeout_at(ends, self.connection()).await {
-            Ok(connection) => connection.map_err(QueryError::NotSent)?,
-            Err(_) => return Err(QueryError::NotSent(unavailable(Timeout(BOTH_TRIES)))),
-        };
+        let connection = self.pool.get(ends).await.map_err(QueryError::NotSent)?;
         let lost = match timeout_at(ends.min(Instant::now() + STATEMENT), ask.of(&connection)).await {
             Ok(Ok(rows)) => return Ok(rows),
             Ok(Err(error)) if is_read_only(&error) => {
@@ -239,8 +218,8 @@ impl Postgres {
     /// Discards this connection and all idle ones, because they lead to the same server.
     pub(super) fn forget(&self, connection: Object) {
         drop(Object::take(connection));
-        self.pool.retain(|_, _| false);
-        self.revocation_pool.retain(|_, _| false);
+        self.pool.forget();
+        self.revocation_pool.forget();
     }
 }
 
@@ -276,6 +255,10 @@ impl StoreHealth for Postgres {
         true
     }
 
+    fn is_whole(&self) -> bool {
+        !self.settings.shortage.is_reported()
+    }
+
     /// Checks, through a batcher that requests use, that the server answers and accepts writes.
     ///
     /// The pool is not used, because a busy pool is no reason to stop receiving requests.
@@ -284,12 +267,5 @@ impl StoreHealth for Postgres {
             Ok(outcome) => outcome,
             Err(_) => Err(unavailable(Timeout(CHECK))),
         }
-    }
-}
-
-fn no_connection(error: PoolError) -> StoreError {
-    match error {
-        PoolError::Backend(error) => unavailable(error),
-        other => unavailable(other),
     }
 }

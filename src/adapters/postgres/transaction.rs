@@ -159,7 +159,7 @@ impl Postgres {
         }
         let ends = Instant::now() + CHANGE;
         let begin = async || {
-            let connection = self.connection_for(is_revocation).await?;
+            let connection = self.connection_for(is_revocation, ends).await?;
             let mut change = Transaction {
                 store: self,
                 connection: Some(connection),

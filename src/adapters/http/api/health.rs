@@ -24,8 +24,8 @@ impl HealthApi {
     /// Readiness
     ///
     /// For readiness probes and load balancers. 503 while the service is starting or draining, and while PostgreSQL is
-    /// not writable. Without Redis, or while this instance counts request rates by itself, the service is `degraded`
-    /// but keeps serving.
+    /// not writable. Without Redis, while this instance counts request rates by itself, and while PostgreSQL refuses it
+    /// further connections, the service is `degraded` but keeps serving.
     #[oai(path = "/health/ready", method = "get", operation_id = "getReadiness")]
     async fn ready(&self, ctx: Ctx) -> ReadyResponse {
         let report = ctx.app.readiness.report().await;

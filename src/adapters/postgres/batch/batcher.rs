@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,7 @@ use tracing::{Instrument as _, Span, debug_span};
 use crate::pool::connect::Connector;
 use crate::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
 use crate::pool::settings::CONNECT_TIMEOUT;
+use crate::pool::shortage::is_shortage;
 use crate::pool::statement::{Parameter, QueryError, STATEMENT};
 use ports::store_error::StoreError;
 
@@ -26,6 +27,10 @@ const MAX_WAITING: usize = 4_096;
 const MAX_BATCH: usize = 256;
 /// How long reconnecting is suspended after a statement timed out or an attempt failed.
 const BACKOFF: Duration = Duration::from_millis(500);
+/// How long a batch waits for room for its connection on the server: less than the deadline of a request.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(3);
+/// Interval of the attempts to connect to a server that has no room.
+const ATTEMPT_EVERY: Duration = Duration::from_millis(100);
 /// Session settings of a batcher's connection.
 ///
 /// The statement is planned once for batches of any size, and never as if the tables were still small. It waits only
@@ -207,15 +212,22 @@ impl BatchConnection {
             if self.retry_at.is_some_and(|until| Instant::now() < until) {
                 return Err(unavailable("it was unreachable a moment ago"));
             }
-            let open = async {
+            // Where the server has no room, the requests of the batch wait for some.
+            let ends = Instant::now() + WAIT_FOR_ROOM;
+            let mut pause = interval(ATTEMPT_EVERY);
+            pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let open = async || {
                 let (client, _) = self.connector.open().await?;
                 client.batch_execute(self.session).await.map_err(failed)?;
                 let statement = client.prepare(self.sql).await.map_err(failed)?;
                 Ok((client, statement))
             };
-            let opened = match timeout(CONNECT_TIMEOUT, open).await {
-                Ok(opened) => opened,
-                Err(_) => Err(unavailable(Timeout(CONNECT_TIMEOUT))),
+            let opened = loop {
+                match timeout(CONNECT_TIMEOUT, open()).await {
+                    Ok(Err(error)) if is_shortage(&error) && Instant::now() < ends => pause.tick().await,
+                    Ok(opened) => break opened,
+                    Err(_) => break Err(unavailable(Timeout(CONNECT_TIMEOUT))),
+                };
             };
             self.live = Some(opened.inspect_err(|_| self.back_off())?);
             self.retry_at = None;

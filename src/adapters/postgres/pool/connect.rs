@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use super::failure::{Timeout, failed, unavailable};
 use super::settings::{CONNECT_TIMEOUT, PgSettings};
+use super::shortage::is_refused_for_room;
 use ports::store_error::StoreError;
 
 /// Opens connections according to the settings.
@@ -29,7 +30,12 @@ impl Connector {
         for host in hosts {
             match timeout(share, self.open_host(host)).await {
                 Ok(Ok(opened)) => return Ok(opened),
-                Ok(Err(error)) => last = OpenError::Refused(error),
+                Ok(Err(error)) => {
+                    if is_refused_for_room(&error) {
+                        self.0.shortage.note(&error);
+                    }
+                    last = OpenError::Refused(error);
+                }
                 Err(_) => last = OpenError::TimedOut(Timeout(share)),
             }
         }

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
+use super::shortage::Shortage;
 use super::tls::{Tls, TlsError};
 use super::url::Parameters;
 
@@ -37,6 +38,8 @@ pub struct PgSettings {
     pub(crate) tls: Tls,
     /// The password of new connections, the same for all copies of these settings.
     password: Arc<RwLock<Option<SecretSlice<u8>>>>,
+    /// Whether the server lacks room for connections, the same for all copies of these settings.
+    pub(crate) shortage: Arc<Shortage>,
     /// `sslmode=allow`: connect without TLS, and with TLS if the server demands it.
     pub(crate) falls_back_to_tls: bool,
 }
@@ -72,7 +75,8 @@ impl PgSettings {
         let Parameters { tls, falls_back_to_tls, .. } = parameters;
         let password = config.get_password().map(|password| SecretSlice::from(password.to_vec()));
         let password = Arc::new(RwLock::new(password));
-        Ok(Self { hosts: hosts_of(&config), config, session, tls, password, falls_back_to_tls })
+        let shortage = Arc::default();
+        Ok(Self { hosts: hosts_of(&config), config, session, tls, password, shortage, falls_back_to_tls })
     }
 
     /// Returns the role to connect as; `None` if the URL names none.
