@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::{openapi, yaml};
-use agentidp::adapters::system::keep_memory_private;
+use agentidp::adapters::system::{check_limits, keep_memory_private};
 use agentidp::cli::{
     BootstrapArgs, Cli, Command, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
 };
@@ -68,6 +68,7 @@ fn run(cli: Cli) -> Result<(), StartError> {
 }
 
 fn serve(args: &ServeArgs) -> Result<(), StartError> {
+    check_limits()?;
     let runtime = tokio::runtime::Runtime::new().map_err(StartError::Io)?;
     let outcome = runtime.block_on(serve_until_signal(args));
     // A DNS lookup in progress cannot be interrupted, so the exit waits for one second at most.

@@ -1,6 +1,7 @@
 //! Errors of startup and shutdown.
 
 use crate::adapters::postgres::MigrationError;
+use crate::adapters::system::TooLittle;
 use crate::app::bootstrap::BootstrapError;
 use crate::config::ConfigError;
 use crate::ports::store_error::StoreError;
@@ -14,6 +15,9 @@ pub enum StartError {
     /// The operating system returned an error.
     #[error(transparent)]
     Io(std::io::Error),
+    /// The operating system grants the process less than a service takes.
+    #[error(transparent)]
+    TooLittle(#[from] TooLittle),
     /// A second signal interrupted the shutdown.
     #[error("interrupted by a second signal")]
     CutShort,

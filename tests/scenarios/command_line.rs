@@ -623,6 +623,35 @@ async fn a_key_file_that_is_empty_or_cut_off_changes_nothing() {
 }
 
 #[tokio::test]
+async fn who_gives_it_too_little_memory_is_told_in_one_line_how_much_it_takes() {
+    let start = async |kilobytes: u64| {
+        let script = format!(r#"ulimit -v {kilobytes}; exec "$0" --port 0 --bcrypt-cost 4"#);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_agentidp")]).env_clear().env("METRICS_ADDR", "off");
+        command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it runs")
+    };
+    let refused = tokio::time::timeout(LONG, start(90_000).await.wait_with_output()).await.expect("in time");
+    let refused = refused.expect("it ends");
+    let text = String::from_utf8(refused.stderr).expect("text");
+    assert_eq!((refused.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    let (_, enough) = text.split_once("(ulimit -v) to ").expect("what to do");
+    let enough = enough.split(' ').next().and_then(|number| number.parse().ok()).expect("a number");
+
+    let mut child = start(enough).await;
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let reading = async {
+        while let Some(line) = out.next_line().await.expect("text") {
+            if line.contains("Explore the API") {
+                return;
+            }
+        }
+        panic!("it ended although it has what it asked for");
+    };
+    tokio::time::timeout(LONG, reading).await.expect("in time");
+}
+
+#[tokio::test]
 async fn who_gives_it_few_files_is_told_how_many_connections_that_leaves() {
     let mut command = Command::new("sh");
     let script = r#"ulimit -n 300; exec "$0" --port 0 --bcrypt-cost 4"#;

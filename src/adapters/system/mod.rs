@@ -9,5 +9,5 @@ mod secrets;
 
 pub use clock::SystemClock;
 pub use ids::SystemIds;
-pub use process::keep_memory_private;
+pub use process::{TooLittle, check_limits, keep_memory_private};
 pub use secrets::SystemSecrets;
