@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentidp::adapters::http::openapi;
 use agentidp::app::bootstrap::Administrator;
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -72,14 +72,14 @@ impl TestClient {
         self.http.request(method, self.url(path))
     }
 
-    /// Sends the request. Panics unless the OpenAPI document lists the status of the answer.
+    /// Sends the request. Panics unless the OpenAPI document lists the status and the media type of the answer.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         let request = request.build().expect("a request");
         let (method, path) = (request.method().clone(), request.url().path().to_owned());
         let response = self.http.execute(request).await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.expect("a body");
-        assert_documented(&method, &path, status);
+        assert_documented(&method, &path, status, headers.get(CONTENT_TYPE));
         assert!(headers.contains_key("x-request-id"), "{method} {path}");
         Answer { status, headers, text }
     }
@@ -244,7 +244,7 @@ pub fn operations() -> Vec<(Method, String, Value)> {
     operations
 }
 
-fn assert_documented(method: &Method, path: &str, status: StatusCode) {
+fn assert_documented(method: &Method, path: &str, status: StatusCode, media: Option<&HeaderValue>) {
     let is_route = |template: &str| {
         let (known, asked): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
         known.len() == asked.len()
@@ -257,5 +257,9 @@ fn assert_documented(method: &Method, path: &str, status: StatusCode) {
             responses.contains_key(status.as_str()),
             "{method} {template} answered {status}, undocumented"
         );
+        let content = responses[status.as_str()]["content"].as_object();
+        let is_listed =
+            media.is_none_or(|media| content.into_iter().flatten().any(|(listed, _)| media == listed));
+        assert!(is_listed, "{method} {template} answered {media:?}, undocumented");
     }
 }

@@ -7,6 +7,7 @@ use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
 use serde_json::{Value, json};
 
+use crate::json::JSON;
 use app::{HasherError, StoreError, error_chain};
 
 macro_rules! codes {
@@ -188,8 +189,7 @@ impl ApiError {
     /// Returns the response to the request with this ID.
     pub fn to_response(&self, request_id: &str) -> poem::Response {
         let body = self.to_json(request_id).to_string();
-        let mut response =
-            poem::Response::builder().status(self.status).content_type("application/json").body(body);
+        let mut response = poem::Response::builder().status(self.status).content_type(JSON).body(body);
         self.headers(response.headers_mut());
         response
     }

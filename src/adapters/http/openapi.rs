@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::api::{agents, audit, credentials, health, organizations, usage};
 use super::error::Code;
 use super::extract::QUERY;
+use super::json::JSON;
 use super::oauth::authorization::{CLIENT, OAUTH2, TOKEN_URL};
 use super::oauth::{discovery, introspection, revocation, token};
 use super::operation::{ANY, Operation};
@@ -142,7 +143,7 @@ fn input_schemas(paths: &Value, schemas: &Value) -> BTreeSet<String> {
     for operation in items.flat_map(Map::values) {
         let body = &operation["requestBody"]["content"];
         for (media, content) in body.as_object().into_iter().flatten() {
-            if media.starts_with("application/json") {
+            if media == JSON {
                 add_references(content, schemas, &mut names);
             }
         }
@@ -209,7 +210,7 @@ fn add_errors(described: &mut Value, operation: &Operation) {
         if response.is_null() {
             *response = json!({
                 "description": described_as.join(", "),
-                "content": { "application/json": { "schema": schema } },
+                "content": { JSON: { "schema": schema } },
             });
         }
     }

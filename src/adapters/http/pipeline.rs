@@ -14,6 +14,7 @@ use tracing::{Instrument as _, Span, debug_span};
 
 use super::error::{ApiError, Code};
 use super::extract::context::HttpContext;
+use super::json::JSON;
 use super::middleware::answers::{Answers, Reader};
 use super::middleware::body::BodyReader;
 use super::middleware::cors;
@@ -202,10 +203,8 @@ impl HttpApi {
         if let Some(error) = response.data::<ApiError>() {
             return self.write_error(error, context);
         }
-        let has_body_of_ours = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
+        let has_body_of_ours =
+            response.headers().get(header::CONTENT_TYPE).is_some_and(|media| media == JSON);
         match response.status() {
             status if status.as_u16() < 400 || has_body_of_ours => response,
             StatusCode::METHOD_NOT_ALLOWED => {

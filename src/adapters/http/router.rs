@@ -8,6 +8,7 @@ use poem::http::header;
 use poem::{EndpointExt as _, IntoEndpoint as _, Response, get};
 use serde_json::{Map, Value};
 
+use super::json::JSON;
 use super::middleware::metrics::RouteMetrics;
 use super::openapi;
 
@@ -32,7 +33,7 @@ impl Router {
         let json = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
         let pages = [
             ("/docs", "text/html; charset=utf-8", swagger),
-            ("/openapi.json", "application/json", json),
+            ("/openapi.json", JSON, json),
             ("/openapi.yaml", "application/yaml", openapi::yaml(&document)),
         ];
         let routes = Routes::of(&document, pages.iter().map(|(path, ..)| *path));

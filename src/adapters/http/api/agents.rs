@@ -1,7 +1,6 @@
 //! `/api/v1/agents`.
 
 use poem_openapi::param::Path;
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::json;
 use uuid::Uuid;
@@ -11,6 +10,7 @@ use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
 use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
 use crate::extract::{Input, JsonBody, Query, input};
+use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::agents::AgentsError;

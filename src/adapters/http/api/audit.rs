@@ -1,7 +1,6 @@
 //! `/api/v1/audit`.
 
 use poem_openapi::param::Path;
-use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,6 +10,7 @@ use crate::extract::context::Ctx;
 use crate::extract::values::Number;
 use crate::extract::wire::{EnumName, Instant, PathId};
 use crate::extract::{Input, Query, input};
+use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, Operation, Tag, operation};
 use app::audit::{AuditError, AuditRequest};

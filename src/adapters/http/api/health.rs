@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use crate::extract::context::Ctx;
+use crate::json::Json;
 use crate::operation::{Operation, Tag, operation};
 
 /// The health endpoints, for probes.

@@ -1,7 +1,6 @@
 //! `/api/v1/organizations`.
 
 use poem_openapi::param::Path;
-use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Map, Value, json};
@@ -13,6 +12,7 @@ use crate::extract::context::Ctx;
 use crate::extract::values::{reference, text_field};
 use crate::extract::wire::{EnumName, Instant, PathId, inline};
 use crate::extract::{Declared, Field, Fields, Input, JsonBody, Query, input};
+use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::organizations::{NewOrganization, OrganizationsError};

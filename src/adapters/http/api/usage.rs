@@ -1,6 +1,5 @@
 //! `GET /api/v1/usage`.
 
-use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
@@ -9,6 +8,7 @@ use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
 use crate::extract::wire::{EnumName, PathId};
 use crate::extract::{Input, Query, input};
+use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, Operation, Tag, operation};
 use app::usage::{UsageError, UsageReport};

@@ -8,8 +8,7 @@ use super::strict_json::parse_object;
 use super::values::reference;
 use super::{Input, media, read};
 use crate::error::{ApiError, Code};
-
-const MEDIA_TYPE: &str = "application/json";
+use crate::json::JSON;
 
 /// A JSON body, read as `T`.
 pub struct JsonBody<T: Input>(pub T::Value);
@@ -25,7 +24,7 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: MEDIA_TYPE, schema: reference::<T>() }];
+        let content = vec![MetaMediaType { content_type: JSON, schema: reference::<T>() }];
         Some(MetaRequest { description: None, content, required: true })
     }
 
@@ -34,7 +33,7 @@ impl<'a, T: Input> ApiExtractor<'a> for JsonBody<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        media::check(request.headers(), MEDIA_TYPE, media::Charset::Utf8)
+        media::check(request.headers(), JSON, media::Charset::Utf8)
             .map_err(|message| ApiError::new(Code::UnsupportedMediaType, message))?;
         let bytes =
             body.take()?.into_bytes().await.map_err(|_| ApiError::internal("the body was read before"))?;

@@ -1,10 +1,10 @@
 //! `/.well-known`: discovery metadata for clients and resource servers.
 
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::jwk::Jwk;
 use crate::extract::context::Ctx;
+use crate::json::Json;
 use crate::operation::{Operation, Tag, operation};
 use app::App;
 use app::token::grant_types;

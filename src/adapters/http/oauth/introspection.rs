@@ -1,6 +1,5 @@
 //! `POST /api/v1/token/introspect` (RFC 7662).
 
-use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
@@ -8,6 +7,7 @@ use super::authorization::{EitherAuthorization, Scope};
 use super::form::{Form, FormField, FormFields};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
+use crate::json::Json;
 use crate::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
 use app::introspection::{ActiveToken, IntrospectionError};
 

@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use poem::http::StatusCode;
-use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
@@ -11,6 +10,7 @@ use super::authorization::ClientAuthorization;
 use super::form::{Form, FormField, FormFields};
 use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE};
 use crate::extract::context::Ctx;
+use crate::json::Json;
 use crate::operation::{Operation, Tag, operation};
 use app::client_auth::FormParameter;
 use app::error_chain;

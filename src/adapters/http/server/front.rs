@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::given_id;
+use crate::json::JSON;
 use crate::pipeline::{HttpApi, OAUTH_PATHS};
 
 /// Answers requests from the moment that the service listens.
@@ -46,7 +47,7 @@ impl Front {
         let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
         let answer = |status: StatusCode, body: serde_json::Value| {
             let body = body.to_string();
-            let mut response = Response::builder().status(status).content_type("application/json").body(body);
+            let mut response = Response::builder().status(status).content_type(JSON).body(body);
             name_request(&mut response, &id);
             response
         };
