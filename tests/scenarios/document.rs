@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use agentidp::adapters::http::{openapi, yaml};
 use agentidp::app::{client_auth, token};
 use reqwest::{Method, StatusCode};
@@ -38,6 +40,10 @@ fn every_operation_says_what_it_does_needs_and_answers() {
             assert!(is_described, "{name} describes {status}");
         }
         assert!(responses.keys().any(|status| status.starts_with('5')), "{name} may fail");
+        let errors = responses.iter().filter(|(status, _)| status.starts_with(['4', '5']));
+        let schemas: HashSet<_> =
+            errors.map(|(_, response)| &response["content"]["application/json"]["schema"]["$ref"]).collect();
+        assert!(schemas.len() == 1 && !schemas.contains(&Value::Null), "{name} has one named error");
         let body = &operation["requestBody"]["content"];
         for (media, content) in body.as_object().into_iter().flatten() {
             assert!(content.get("example").is_some(), "{name} has an example for {media}");

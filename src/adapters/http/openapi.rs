@@ -43,6 +43,11 @@ const NULLABLE: &[(&str, &[&str])] = &[
     ("AuditPage", &["nextCursor"]),
 ];
 
+/// Schema of errors in this API's format.
+const API_ERROR: &str = "ApiError";
+/// Schema of errors in OAuth's format.
+const OAUTH_ERROR: &str = "OAuthError";
+
 /// The service that poem-openapi derives from the operations.
 pub type Service = OpenApiService<Apis, ()>;
 
@@ -79,6 +84,7 @@ pub fn yaml(document: &Value) -> String {
 /// This covers errors and examples, and turns queries into parameters.
 fn complete(mut document: Value) -> Value {
     let mut query_schemas = Vec::new();
+    let mut unions = BTreeMap::new();
     let schemas = document["components"]["schemas"].clone();
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for described in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -86,7 +92,7 @@ fn complete(mut document: Value) -> Value {
             let operation = OPERATIONS.iter().copied().flatten().find(|operation| operation.id == id);
             let operation = operation.unwrap_or_else(|| panic!("{id} is in no table of operations"));
             query_schemas.extend(parameters_from_query(described, &schemas));
-            add_errors(described, operation);
+            unions.extend(add_errors(described, operation));
             add_example(described, operation);
             complete_security(described);
             describe_success(described, &schemas);
@@ -117,8 +123,9 @@ fn complete(mut document: Value) -> Value {
             schemas[&name]["additionalProperties"] = json!(false);
         }
     }
-    schemas["ApiError"] = error_schema();
-    schemas["OAuthError"] = oauth_error_schema();
+    schemas[API_ERROR] = error_schema();
+    schemas[OAUTH_ERROR] = oauth_error_schema();
+    schemas.as_object_mut().expect("schemas are an object").extend(unions);
     document
 }
 
@@ -190,7 +197,11 @@ fn parameters_from_query(described: &mut Value, schemas: &Value) -> Option<Strin
     Some(name)
 }
 
-fn add_errors(described: &mut Value, operation: &Operation) {
+/// Adds the responses of errors.
+///
+/// All of them have one schema, because some generators give an operation one type of error. Returns that schema with
+/// its name if it is a union, which is named so that generators make one type of it.
+fn add_errors(described: &mut Value, operation: &Operation) -> Option<(String, Value)> {
     let mut by_status: BTreeMap<u16, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
     for code in operation.errors.iter().copied().flatten().chain(&ANY) {
         by_status.entry(code.status().as_u16()).or_default().0.push(code.as_str());
@@ -198,22 +209,33 @@ fn add_errors(described: &mut Value, operation: &Operation) {
     for (status, errors) in operation.oauth_errors {
         by_status.entry(*status).or_default().1.push(errors);
     }
+    let responses = described["responses"].as_object_mut().expect("responses");
+    let mut schemas = vec![API_ERROR.to_owned()];
+    schemas.extend((!operation.oauth_errors.is_empty()).then(|| OAUTH_ERROR.to_owned()));
+    let is_error = |status: &str| status.starts_with(['4', '5']);
+    for (_, response) in responses.iter().filter(|(status, _)| is_error(status)) {
+        let name =
+            response["content"][JSON]["schema"]["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+        schemas.extend(name.map(str::to_owned));
+    }
     for (status, (codes, oauth)) in by_status {
-        let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
-        let schema = match (codes.is_empty(), oauth.is_empty()) {
-            (false, true) => reference("ApiError"),
-            (true, _) => reference("OAuthError"),
-            (false, false) => json!({ "anyOf": [reference("ApiError"), reference("OAuthError")] }),
-        };
         let described_as: Vec<&str> = codes.into_iter().chain(oauth).collect();
-        let response = &mut described["responses"][status.to_string()];
-        if response.is_null() {
-            *response = json!({
-                "description": described_as.join(", "),
-                "content": { JSON: { "schema": schema } },
-            });
+        let response = responses.entry(status.to_string()).or_insert_with(|| json!({}));
+        if response.get("description").is_none() {
+            response["description"] = described_as.join(", ").into();
         }
     }
+    let name = schemas.join("Or");
+    for (_, response) in responses.iter_mut().filter(|(status, _)| is_error(status)) {
+        response["content"] = json!({ JSON: { "schema": reference(&name) } });
+    }
+    let any_of: Vec<Value> = schemas.iter().map(|name| reference(name)).collect();
+    (schemas.len() > 1).then(|| (name, json!({ "description": "Error", "anyOf": any_of })))
+}
+
+/// Returns a reference to the schema of this name.
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
 fn add_example(described: &mut Value, operation: &Operation) {
