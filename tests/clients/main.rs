@@ -1,4 +1,4 @@
-//! Unmodified products of others as clients and as resource servers.
+//! Unmodified products of others as clients, as resource servers, and as generators of clients.
 //!
 //! `scripts/test` installs them. Each script of a product exits with an error at the first thing that does not work.
 
@@ -10,16 +10,17 @@ use agentidp::adapters::crypto::generate_pem;
 use agentidp::domain::jwk::KeyType;
 use agentidp::wiring::Service;
 use serde_json::json;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use testing::{Client, TestClient, free_address, public_jwk, settings};
 use tokio::process::Command;
 
 /// How long a script may take.
 const AT_MOST: Duration = Duration::from_secs(240);
 
-/// A service with the system's clock, and a client with a secret and a key.
+/// A service with the system's clock, its administrator, and a client with a secret and a key.
 struct World {
     service: Service,
+    administrator: Client,
     client: Client,
     key: NamedTempFile,
     /// URL that the organization lists as a resource; nothing listens there yet.
@@ -35,7 +36,7 @@ impl World {
         let mut service = Service::start(&config).await.expect("a service");
         let administrator = Client::from(&service.administrator.take().expect("the first"));
         let url = format!("http://{address}");
-        let api = TestClient::new(reqwest::Client::new(), vec![url], administrator);
+        let api = TestClient::new(reqwest::Client::new(), vec![url], administrator.clone());
 
         let admin = api.admin_token().await;
         let resource = format!("http://{}/mcp", free_address());
@@ -48,31 +49,56 @@ impl World {
         assert_eq!(api.post(&admin, &credentials, key).await.status, 201);
         let key = NamedTempFile::new().expect("a file");
         std::fs::write(key.path(), pem).expect("written");
-        Self { service, client, key, resource }
+        Self { service, administrator, client, key, resource }
     }
 
-    /// Runs a script of `tests/clients/python`. Panics with its output if it fails.
+    /// Runs a script of `tests/clients/python`.
     async fn run(&self, script: &str, arguments: &[&str]) {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python");
-        let python = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients/python/bin/python");
-        let mut command = Command::new(python);
-        command.arg(folder.join(script)).args(arguments).kill_on_drop(true).stdin(Stdio::null()).envs([
+        self.run_program(installed("python/bin/python"), sources("python").join(script), arguments).await;
+    }
+
+    /// Runs a script with this program, which learns of the service by the environment.
+    async fn run_program(&self, program: PathBuf, script: PathBuf, arguments: &[&str]) {
+        let mut command = product(program);
+        command.arg(script).args(arguments).envs([
             ("ISSUER", &*self.service.issuer),
             ("CLIENT_ID", &self.client.id),
             ("CLIENT_SECRET", &self.client.secret),
             ("CLIENT_KEY", self.key.path().to_str().expect("text")),
             ("RESOURCE", &self.resource),
+            ("ADMIN_ID", &self.administrator.id),
+            ("ADMIN_SECRET", &self.administrator.secret),
         ]);
-        let output = tokio::time::timeout(AT_MOST, command.output()).await.expect("in time");
-        let output = output.expect("scripts/test installs the products");
-        let text = [output.stdout, output.stderr].concat();
-        assert!(
-            output.status.success(),
-            "{script} {}: {}",
-            self.service.issuer,
-            String::from_utf8_lossy(&text)
-        );
+        succeeds(command).await;
     }
+}
+
+/// Returns the path of a file that `scripts/test` installed.
+fn installed(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients").join(path)
+}
+
+/// Returns the path of a file next to this one.
+fn sources(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
+}
+
+/// Returns a command that finds the other programs of the products.
+fn product(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [installed("python/bin")].into_iter().chain(std::env::split_paths(&inherited));
+    command.env("PATH", std::env::join_paths(folders).expect("a path"));
+    command.kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command. Panics with its output if it fails.
+async fn succeeds(mut command: Command) {
+    let output = tokio::time::timeout(AT_MOST, command.output()).await.expect("in time");
+    let output = output.expect("scripts/test installs the products");
+    let text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&text));
 }
 
 async fn on_every_issuer(script: &str) {
@@ -104,4 +130,37 @@ async fn fastmcp_and_the_mcp_sdk_call_a_tool_that_fastmcp_protects() {
             World::start(path).await.run("mcp_clients.py", &[verification]).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openapi_python_client_generates_a_client_that_works() {
+    World::start("").await.run("openapi_python_client.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openapi_generator_generates_a_client_that_works() {
+    World::start("").await.run("openapi_generator.py", &[]).await;
+}
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
+
+/// Returns a command of this npm package with these arguments.
+fn npx(name: &str, arguments: &[&str]) -> Command {
+    let mut command = product(installed("node/node_modules/.bin").join(name));
+    command.args(arguments);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openapi_typescript_generates_types_by_which_openapi_fetch_works() {
+    // The compiler looks for packages in the folders above.
+    let folder = TempDir::new_in(installed("node")).expect("scripts/test installs the products");
+    let types = folder.path().join("api.ts");
+    succeeds(npx("openapi-typescript", &[DOCUMENT, "--output", types.to_str().expect("text")])).await;
+    for file in ["openapi_fetch.ts", "tsconfig.json"] {
+        std::fs::copy(sources("node").join(file), folder.path().join(file)).expect("copied");
+    }
+    succeeds(npx("tsc", &["--project", folder.path().to_str().expect("text")])).await;
+    let script = folder.path().join("openapi_fetch.ts");
+    World::start("").await.run_program(installed("python/bin/node"), script, &[]).await;
 }
