@@ -1,4 +1,4 @@
-//! Unmodified products of others as clients, as resource servers, and as generators of clients.
+//! Unmodified products of others as clients, as resource servers, and as readers of the OpenAPI document.
 //!
 //! `scripts/test` installs them. Each script of a product exits with an error at the first thing that does not work.
 
@@ -83,12 +83,13 @@ fn sources(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
 }
 
-/// Returns a command that finds the other programs of the products.
+/// Returns a command that finds the other programs of the products, and sends nothing to their makers.
 fn product(program: PathBuf) -> Command {
     let mut command = Command::new(program);
     let inherited = std::env::var_os("PATH").unwrap_or_default();
     let folders = [installed("python/bin")].into_iter().chain(std::env::split_paths(&inherited));
     command.env("PATH", std::env::join_paths(folders).expect("a path"));
+    command.envs([("REDOCLY_TELEMETRY", "off"), ("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true")]);
     command.kill_on_drop(true).stdin(Stdio::null());
     command
 }
@@ -163,4 +164,11 @@ async fn openapi_typescript_generates_types_by_which_openapi_fetch_works() {
     succeeds(npx("tsc", &["--project", folder.path().to_str().expect("text")])).await;
     let script = folder.path().join("openapi_fetch.ts");
     World::start("").await.run_program(installed("python/bin/node"), script, &[]).await;
+}
+
+#[tokio::test]
+async fn redocly_and_spectral_find_no_error_in_the_document() {
+    succeeds(npx("redocly", &["lint", "--extends", "recommended", DOCUMENT])).await;
+    let rules = sources("node/spectral.json");
+    succeeds(npx("spectral", &["lint", "--ruleset", rules.to_str().expect("text"), DOCUMENT])).await;
 }
