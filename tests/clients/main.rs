@@ -54,13 +54,14 @@ impl World {
 
     /// Runs a script of `tests/clients/python`.
     async fn run(&self, script: &str, arguments: &[&str]) {
-        self.run_program(installed("python/bin/python"), sources("python").join(script), arguments).await;
+        let mut command = product("python/bin/python");
+        command.arg(sources("python").join(script)).args(arguments);
+        self.run_command(command).await;
     }
 
-    /// Runs a script with this program, which learns of the service by the environment.
-    async fn run_program(&self, program: PathBuf, script: PathBuf, arguments: &[&str]) {
-        let mut command = product(program);
-        command.arg(script).args(arguments).envs([
+    /// Runs a command, which learns of the service by the environment.
+    async fn run_command(&self, mut command: Command) {
+        command.envs([
             ("ISSUER", &*self.service.issuer),
             ("CLIENT_ID", &self.client.id),
             ("CLIENT_SECRET", &self.client.secret),
@@ -83,9 +84,9 @@ fn sources(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
 }
 
-/// Returns a command that finds the other programs of the products, and sends nothing to their makers.
-fn product(program: PathBuf) -> Command {
-    let mut command = Command::new(program);
+/// Returns a command of an installed program. It finds the other programs, and sends nothing to their makers.
+fn product(program: &str) -> Command {
+    let mut command = Command::new(installed(program));
     let inherited = std::env::var_os("PATH").unwrap_or_default();
     let folders = [installed("python/bin")].into_iter().chain(std::env::split_paths(&inherited));
     command.env("PATH", std::env::join_paths(folders).expect("a path"));
@@ -147,7 +148,7 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.jso
 
 /// Returns a command of this npm package with these arguments.
 fn npx(name: &str, arguments: &[&str]) -> Command {
-    let mut command = product(installed("node/node_modules/.bin").join(name));
+    let mut command = product(&format!("node/node_modules/.bin/{name}"));
     command.args(arguments);
     command
 }
@@ -162,8 +163,15 @@ async fn openapi_typescript_generates_types_by_which_openapi_fetch_works() {
         std::fs::copy(sources("node").join(file), folder.path().join(file)).expect("copied");
     }
     succeeds(npx("tsc", &["--project", folder.path().to_str().expect("text")])).await;
-    let script = folder.path().join("openapi_fetch.ts");
-    World::start("").await.run_program(installed("python/bin/node"), script, &[]).await;
+    let mut command = product("python/bin/node");
+    command.arg(folder.path().join("openapi_fetch.ts"));
+    World::start("").await.run_command(command).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "compiling the client takes minutes: scripts/long-tests progenitor"]
+async fn progenitor_generates_a_client_that_works() {
+    World::start("").await.run_command(product("rust/debug/agentidp-generated-client")).await;
 }
 
 #[tokio::test]
