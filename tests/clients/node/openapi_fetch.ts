@@ -10,7 +10,7 @@ const anonymous = createClient<paths>({ baseUrl: ISSUER, fetch: within30s });
 const asForm = { headers: { "Content-Type": "application/x-www-form-urlencoded" } };
 
 function token(client_id: string, client_secret: string) {
-    const body = { grant_type: "client_credentials", client_id, client_secret };
+    const body = { grant_type: "client_credentials" as const, client_id, client_secret };
     return anonymous.POST("/api/v1/token", { body, ...asForm });
 }
 

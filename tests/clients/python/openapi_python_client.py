@@ -27,6 +27,7 @@ from agentidp.models import (
     IntrospectionForm,
     OAuthError,
     TokenForm,
+    TokenFormGrantType,
 )
 from agentidp.types import UNSET
 
@@ -34,7 +35,7 @@ anonymous = Client(base_url=os.environ["ISSUER"], timeout=30, raise_on_unexpecte
 
 
 def token(client_id, client_secret):
-    form = TokenForm(grant_type="client_credentials", client_id=client_id, client_secret=client_secret)
+    form = TokenForm(grant_type=TokenFormGrantType.CLIENT_CREDENTIALS, client_id=client_id, client_secret=client_secret)
     return issue_token.sync(client=anonymous, body=form)
 
 

@@ -2,7 +2,7 @@
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 
-use crate::extract::values::{list_of_strings, text_field};
+use crate::extract::values::{NO_CONTROLS, list_of_strings, text_field};
 use crate::extract::{Field, Fields};
 use domain::agent::{Email, Owner, Version};
 use domain::scope::Scopes;
@@ -17,7 +17,7 @@ text_field!(
     MetaSchema {
         min_length: Some(1),
         max_length: Some(128),
-        pattern: Some(r"^[^\x00-\x1f\x7f-\x9f]*$".to_owned()),
+        pattern: Some(NO_CONTROLS.to_owned()),
         ..MetaSchema::new("string")
     }
 );

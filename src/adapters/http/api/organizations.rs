@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
-use crate::extract::values::{reference, text_field};
+use crate::extract::values::{NO_CONTROLS, reference, text_field};
 use crate::extract::wire::{EnumName, Instant, PathId, inline};
 use crate::extract::{Declared, Field, Fields, Input, JsonBody, Query, input};
 use crate::json::Json;
@@ -165,7 +165,12 @@ impl Input for UpdateOrganizationRequest {
 
 text_field!(
     OrganizationName,
-    MetaSchema { min_length: Some(2), max_length: Some(100), ..MetaSchema::new("string") }
+    MetaSchema {
+        min_length: Some(2),
+        max_length: Some(100),
+        pattern: Some(NO_CONTROLS.to_owned()),
+        ..MetaSchema::new("string")
+    }
 );
 text_field!(Slug, MetaSchema { pattern: Some("^[a-z0-9-]{2,50}$".to_owned()), ..MetaSchema::new("string") });
 

@@ -10,8 +10,17 @@ use crate::extract::{Field, Fields};
 use domain::organization::MAX_RESOURCES;
 use domain::resource_indicator::{MAX_RESOURCE_BYTES, ResourceIndicator};
 
-/// Pattern of a URI without fragment, as far as a pattern can say, or of a plain name.
-const PATTERN: &str = "^([A-Za-z][A-Za-z0-9+.-]*:([A-Za-z0-9._~!$&'()*+,;=:@/?\\[\\]-]|%[0-9A-Fa-f]{2})*|[A-Za-z0-9][A-Za-z0-9._-]{0,254})$";
+/// Pattern of a URI without fragment (RFC 3986 appendix A), or of a plain name. It has only the form of an IP address in
+/// brackets.
+const PATTERN: &str = concat!(
+    "^([A-Za-z][A-Za-z0-9+.-]*:",
+    r"(//((%[0-9A-Fa-f]{2}|[A-Za-z0-9._~!$&'()*+,;=:-])*@)?",
+    r"(\[[A-Za-z0-9._~!$&'()*+,;=:-]+\]|(%[0-9A-Fa-f]{2}|[A-Za-z0-9._~!$&'()*+,;=-])*)(:[0-9]*)?",
+    "(/(%[0-9A-Fa-f]{2}|[A-Za-z0-9._~!$&'()*+,;=:@-])*)*",
+    "|/?((%[0-9A-Fa-f]{2}|[A-Za-z0-9._~!$&'()*+,;=:@-])+(/(%[0-9A-Fa-f]{2}|[A-Za-z0-9._~!$&'()*+,;=:@-])*)*)?)",
+    r"(\?(%[0-9A-Fa-f]{2}|[A-Za-z0-9._~!$&'()*+,;=:@/?-])*)?",
+    "|[A-Za-z0-9][A-Za-z0-9._-]{0,254})$",
+);
 
 fn schema() -> MetaSchema {
     MetaSchema {
@@ -69,16 +78,37 @@ mod tests {
             "https://api.example.com",
             "HTTPS://API.example.com:443/a/b?c=d&e=%20",
             "https://[::1]:8443/",
+            "http://user:pass@example.com:/a//b",
+            "http://%41b.example.com",
             "urn:example:api",
             "a:",
+            "a:/",
+            "a:/b//c",
+            "a://",
+            "a:b/c?d?/e",
+            "a:?b",
             "kafka",
             "sts.amazonaws.com",
         ] {
             assert!(ResourceIndicator::parse(text).is_ok() && pattern.is_match(text), "{text}");
         }
-        for text in
-            ["", "/a", "https://a b", "https://a#b", "https://a/%zz", ".a", "-a", "a/b", "\u{e9}", "a:\u{e9}"]
-        {
+        for text in [
+            "",
+            "/a",
+            "https://a b",
+            "https://a#b",
+            "https://a/%zz",
+            "https://a/[b]",
+            "https://a:b/",
+            "https://a@b@c/",
+            "a:]",
+            "a:?[",
+            ".a",
+            "-a",
+            "a/b",
+            "\u{e9}",
+            "a:\u{e9}",
+        ] {
             assert!(ResourceIndicator::parse(text).is_err() && !pattern.is_match(text), "{text}");
         }
     }

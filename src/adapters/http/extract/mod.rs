@@ -17,7 +17,7 @@ pub use fields::{Field, Fields, one_of, text};
 pub(crate) use input::input;
 pub use input::{Declared, Input, described};
 pub use json::JsonBody;
-pub use query::{QUERY, Query, decode};
+pub use query::{QUERY, Query, decode, decode_with_nul};
 
 use poem::Request;
 use serde_json::{Map, Value};

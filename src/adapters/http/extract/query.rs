@@ -70,9 +70,14 @@ const NUMBERS: [&str; 2] = ["page", "limit"];
 
 /// Decodes percent-encoding, with `+` for a space; `None` if malformed, not UTF-8, or containing a NUL.
 pub fn decode(text: &str) -> Option<Cow<'_, str>> {
+    decode_with_nul(text).filter(|decoded| !decoded.contains('\0'))
+}
+
+/// Decodes percent-encoding, with `+` for a space; `None` if malformed or not UTF-8.
+pub fn decode_with_nul(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
     // Most texts need no decoding, and tokens are long.
-    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+' | 0)) {
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(Cow::Borrowed(text));
     }
     let mut rest = bytes;
@@ -84,13 +89,12 @@ pub fn decode(text: &str) -> Option<Cow<'_, str>> {
         rest = &rest[at + 3..];
     }
     let spaced = if bytes.contains(&b'+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    let decoded = match spaced {
-        Cow::Borrowed(text) => percent_encoding::percent_decode_str(text).decode_utf8().ok()?,
+    match spaced {
+        Cow::Borrowed(text) => percent_encoding::percent_decode_str(text).decode_utf8().ok(),
         Cow::Owned(text) => {
-            Cow::Owned(percent_encoding::percent_decode_str(&text).decode_utf8().ok()?.into_owned())
+            Some(Cow::Owned(percent_encoding::percent_decode_str(&text).decode_utf8().ok()?.into_owned()))
         }
-    };
-    (!decoded.contains('\0')).then_some(decoded)
+    }
 }
 
 #[cfg(test)]

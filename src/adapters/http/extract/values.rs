@@ -30,6 +30,9 @@ macro_rules! text_field {
 
 pub(crate) use text_field;
 
+/// Pattern of a text without control characters.
+pub const NO_CONTROLS: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+
 impl<T: WireEnum> Field for T {
     fn schema() -> MetaSchemaRef {
         <EnumName<T> as poem_openapi::types::Type>::schema_ref()

@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::extract::context::HttpContext;
 use crate::extract::media::{self, Charset};
 use crate::extract::wire::inline;
-use crate::extract::{decode, described};
+use crate::extract::{decode_with_nul, described};
 use app::client_auth::{ClientAuthError, FormParameter, form_parameters};
 
 /// A form: what it is called, and its parameters.
@@ -21,9 +21,9 @@ pub trait FormFields: Send + 'static {
     /// Parameters in addition to those of client authentication, in the order of the document.
     const FIELDS: &'static [FormField];
 
-    /// Returns the description of a parameter.
-    fn describe(field: &'static FormField) -> &'static str {
-        field.description
+    /// Returns the only values that a parameter may have; none if it may have others.
+    fn values(_: &FormField) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// Returns parameters that others declare, apart from those of client authentication.
@@ -69,16 +69,20 @@ impl FormField {
 
 /// Returns the schema of a form.
 fn schema<T: FormFields>() -> MetaSchema {
+    // Stores refuse the NUL character.
+    let text = || MetaSchema { pattern: Some(r"^[^\x00]*$".to_owned()), ..MetaSchema::new("string") };
     let own = T::FIELDS.iter().map(|field| {
-        let min_length = (field.occurs == Occurs::Once).then_some(1);
-        (field.name, T::describe(field), min_length)
+        let enum_items: Vec<_> = T::values(field).into_iter().map(Into::into).collect();
+        let schema = if enum_items.is_empty() {
+            MetaSchema { min_length: (field.occurs == Occurs::Once).then_some(1), ..text() }
+        } else {
+            MetaSchema { enum_items, ..MetaSchema::new("string") }
+        };
+        (field.name, field.description, schema)
     });
     let further = T::further().into_iter().chain(form_parameters());
-    let further = further.map(|parameter| (parameter.name, parameter.description, None));
-    let property = |(name, description, min_length)| {
-        let schema = inline(MetaSchema { min_length, ..MetaSchema::new("string") });
-        (name, described(schema, description, None))
-    };
+    let further = further.map(|parameter| (parameter.name, parameter.description, text()));
+    let property = |(name, description, schema)| (name, described(inline(schema), description, None));
     MetaSchema {
         title: Some(T::NAME.to_owned()),
         description: Some(T::DESCRIPTION),
@@ -138,9 +142,14 @@ impl<T: FormFields> Form<T> {
         const REPEATED: &str = "a parameter appears more than once in the form";
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decoded = decode(name).zip(decode(value));
+            let decoded = decode_with_nul(name).zip(decode_with_nul(value));
             let (name, value) = decoded.ok_or("the form is not valid percent-encoded UTF-8")?;
             let declared = T::FIELDS.iter().find(|field| field.name == name);
+            let mut others = credentials.clone().chain(additional.iter().copied());
+            // An unknown parameter is ignored with any value.
+            if value.contains('\0') && (declared.is_some() || others.any(|known| known == name)) {
+                return Err("a parameter contains the NUL character");
+            }
             if let Some(field) = declared.filter(|field| field.occurs == Occurs::Repeatedly) {
                 if !value.is_empty() {
                     form.repeated.push((field.name, value.into_owned()));
@@ -257,8 +266,13 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_parameter_may_contain_the_nul_character() {
+        assert!(parse("x=%00&%00=1&scope=a").is_ok_and(|form| form.get("scope") == Some("a")));
+    }
+
+    #[test]
     fn malformed_encoding_is_refused_anywhere() {
-        for body in ["scope=%zz", "x=%", "%ff=1", "token=%00", "scope=%c0%80"] {
+        for body in ["scope=%zz", "x=%", "%ff=1", "token=%00", "client_id=%00", "scope=%c0%80"] {
             assert!(parse(body).is_err(), "{body}");
         }
         assert!(Form::<Sample>::parse(b"scope=\xff", &[], &std::iter::empty()).is_err());

@@ -8,27 +8,38 @@ use serde_json::Value;
 use crate::extract::{Field, Fields, one_of, text};
 use domain::jwk::PublicKey;
 
+// `kty` and others have patterns instead of enumerations, because clients generated from an enumeration could not read
+// the published keys once it grows.
 /// A public key
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none, deny_unknown_fields)]
 pub struct Jwk {
     /// `RSA`, `EC` or `OKP`
+    #[oai(validator(pattern = "^(RSA|EC|OKP)$"))]
     kty: String,
     /// `sig`
-    #[oai(rename = "use")]
+    #[oai(rename = "use", validator(pattern = "^sig$"))]
     usage: Option<String>,
     /// `RS256`, `ES256` or `EdDSA`, depending on the key type. `Ed25519` (RFC 9864) is read as `EdDSA`
+    #[oai(validator(pattern = "^(RS256|ES256|EdDSA|Ed25519)$"))]
     alg: Option<String>,
+    #[oai(validator(max_length = 256))]
     kid: Option<String>,
     /// `verify`
+    #[oai(validator(min_items = 1, max_items = 1, pattern = "^verify$"))]
     key_ops: Option<Vec<String>>,
     /// `P-256` or `Ed25519`
+    #[oai(validator(pattern = "^(P-256|Ed25519)$"))]
     crv: Option<String>,
     /// RSA modulus
+    #[oai(validator(pattern = "^[A-Za-z0-9_-]+$", max_length = 684))]
     n: Option<String>,
     /// RSA exponent
+    #[oai(validator(pattern = "^[A-Za-z0-9_-]+$", max_length = 684))]
     e: Option<String>,
+    #[oai(validator(pattern = "^[A-Za-z0-9_-]+$", max_length = 684))]
     x: Option<String>,
+    #[oai(validator(pattern = "^[A-Za-z0-9_-]+$", max_length = 684))]
     y: Option<String>,
 }
 
@@ -90,7 +101,8 @@ fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
         Some([Value::String(operation)]) if operation == "verify" => Ok(()),
         _ => Err("must be [\"verify\"]".to_owned()),
     });
-    let id = fields.optional("kid", text(|id| if id.len() <= 256 { Ok(()) } else { Err("is too long") }));
+    let id = fields
+        .optional("kid", text(|id| if id.chars().count() <= 256 { Ok(()) } else { Err("is too long") }));
     let Some(kty) = kty else {
         // Without the type, it is not known which members belong to the key.
         for member in ["crv", "n", "e", "x", "y", "alg"] {

@@ -1,7 +1,5 @@
 //! `POST /api/v1/token` and `GET /api/v1/authorize`.
 
-use std::sync::LazyLock;
-
 use poem::http::StatusCode;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
@@ -81,10 +79,8 @@ impl FormFields for TokenForm {
         FormField::repeated("audience", "Instead of `resource`: its URI, or a plain name such as `kafka`"),
     ];
 
-    fn describe(field: &'static FormField) -> &'static str {
-        static GRANT_TYPES: LazyLock<String> =
-            LazyLock::new(|| grant_types().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
-        if field.name == "grant_type" { &GRANT_TYPES } else { field.description }
+    fn values(field: &FormField) -> Vec<&'static str> {
+        if field.name == "grant_type" { grant_types().collect() } else { Vec::new() }
     }
 
     fn further() -> Vec<FormParameter> {

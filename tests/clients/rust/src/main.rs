@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use types::{
     AgentStatus, AgentType, ApiErrorOrOAuthError, AuditAction, CreateAgentRequest, CreateCredentialRequest,
-    DeploymentEnv, IntrospectionForm, Token, TokenForm,
+    DeploymentEnv, IntrospectionForm, Token, TokenForm, TokenFormGrantType,
 };
 
 progenitor::generate_api!(spec = "../../../openapi/openapi.json", interface = Builder);
@@ -84,8 +84,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn token(client: &Client, id: &str, secret: &str) -> Result<Token, Error<ApiErrorOrOAuthError>> {
     let form = TokenForm::builder()
-        .grant_type("client_credentials")
-        .client_id(id.to_owned())
-        .client_secret(secret.to_owned());
+        .grant_type(TokenFormGrantType::ClientCredentials)
+        .client_id(Some(id.parse().expect("an ID")))
+        .client_secret(Some(secret.parse().expect("a secret")));
     Ok(client.issue_token().body(form).send().await?.into_inner())
 }
