@@ -22,8 +22,12 @@ text_field!(
     }
 );
 
-/// Pattern of a version (SemVer 2.0.0).
-const SEMVER: &str = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$";
+/// Pattern of a version (SemVer 2.0.0). Its numbers have at most 19 digits, because the reader keeps them in 64 bits.
+const SEMVER: &str = concat!(
+    r"^(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})",
+    r"(?:-((?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*))?",
+    r"(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$",
+);
 /// Pattern of a capability.
 const CAPABILITY: &str = "^[a-z0-9][a-z0-9._-]*:[a-z0-9*][a-z0-9._*-]*$";
 
@@ -66,6 +70,10 @@ mod tests {
             ("1.0.0", true),
             ("0.0.1-alpha.1+build.5", true),
             ("10.20.30", true),
+            ("9999999999999999999.0.0", true),
+            ("99999999999999999999.0.0", false),
+            ("1.0.0-99999999999999999999", true),
+            ("1.0.\u{661}", false),
             ("1.0", false),
             ("v1.0.0", false),
             ("01.0.0", false),
