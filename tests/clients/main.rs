@@ -135,6 +135,11 @@ async fn fastmcp_and_the_mcp_sdk_call_a_tool_that_fastmcp_protects() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn librdkafka_gets_a_token_for_the_default_resource_of_its_agent() {
+    World::start("").await.run("librdkafka_client.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openapi_python_client_generates_a_client_that_works() {
     World::start("").await.run("openapi_python_client.py", &[]).await;
 }
