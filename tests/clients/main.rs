@@ -179,6 +179,16 @@ async fn progenitor_generates_a_client_that_works() {
     World::start("").await.run_command(product("rust/debug/agentidp-generated-client")).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "its Java compiler is large: scripts/long-tests httpclient"]
+async fn apache_httpclient_4_sends_its_form_in_its_own_charset() {
+    let jars = ["httpclient", "httpcore", "commons-logging", "commons-codec"];
+    let jars = jars.map(|name| format!("/usr/share/java/{name}.jar")).join(":");
+    let mut command = Command::new("java");
+    command.args(["-cp", &jars]).arg(sources("java/HttpClient4.java"));
+    World::start("").await.run_command(command).await;
+}
+
 #[tokio::test]
 async fn redocly_and_spectral_find_no_error_in_the_document() {
     succeeds(npx("redocly", &["lint", "--extends", "recommended", DOCUMENT])).await;
