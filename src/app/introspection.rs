@@ -9,7 +9,7 @@ use super::ports::Ports;
 use super::settings::Settings;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::scope::{ManagementScope, Scopes};
-use domain::token::{Audience, Claims};
+use domain::token::{Audience, Claims, TokenStatus};
 use ports::clock::Clock;
 use ports::store_error::StoreError;
 use ports::token_signer::TokenSigner;
@@ -25,6 +25,9 @@ pub struct Introspection {
     clock: Arc<dyn Clock>,
     issuer: Arc<str>,
 }
+
+/// Result of [`Introspection::look_up`].
+pub type LookUp = Result<Option<(Arc<Claims>, TokenStatus)>, StoreError>;
 
 /// Properties of an active token.
 #[derive(Clone, Debug)]
@@ -67,13 +70,31 @@ impl Introspection {
         caller: &Caller,
         token: &str,
     ) -> Result<Option<ActiveToken>, IntrospectionError> {
-        caller.require(ManagementScope::TokensRead)?;
-        let now = self.clock.now();
-        let Some(claims) = self.signer.verify(token, now) else { return Ok(None) };
+        self.report(caller, self.look_up(token).await)
+    }
+
+    /// Returns the claims of a token and its current status; `None` if this service has not signed it, if it is outside
+    /// its validity period, or if its agent is unknown.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
+    pub async fn look_up(&self, token: &str) -> LookUp {
+        let Some(claims) = self.signer.verify(token, self.clock.now()) else { return Ok(None) };
         let status = self.store.status(&claims).await?;
-        let status = status
-            .filter(|status| status.is_active(&claims) && caller.tenancy().contains(status.organization.id));
-        let Some(status) = status else { return Ok(None) };
+        Ok(status.map(|status| (claims, status)))
+    }
+
+    /// Returns of a token that was looked up what [`introspect`](Self::introspect) returns.
+    pub fn report(
+        &self,
+        caller: &Caller,
+        looked_up: LookUp,
+    ) -> Result<Option<ActiveToken>, IntrospectionError> {
+        caller.require(ManagementScope::TokensRead)?;
+        let found = looked_up?.filter(|(claims, status)| {
+            status.is_active(claims) && caller.tenancy().contains(status.organization.id)
+        });
+        let Some((claims, status)) = found else { return Ok(None) };
+        let now = self.clock.now();
         self.buffer.introspected(caller.agent(), claims.agent, now, || {
             let details = caller.event(AuditAction::TokenIntrospected, claims.agent, Metadata::default());
             AuditEvent { organization: Some(claims.organization), ..self.events.success(details, now) }

@@ -12,6 +12,7 @@ mod dependencies;
 mod fixtures;
 mod forgeries;
 mod held_rows;
+mod introspection;
 mod known_secrets;
 mod lost_connections;
 mod organization_store;

@@ -17,7 +17,7 @@ impl OwnStores {
                  printf \"listen_addresses=''\\nunix_socket_directories='$folder'\\nfsync=off\\n\" >>data/postgresql.conf && \
                  {START_POSTGRES} && {START_REDIS}"
             ),
-            "pg_ctl -D data -m immediate stop; redis-cli -s redis.sock -a hunter2 shutdown nosave",
+            "pg_ctl -D data -m immediate stop; kill $(cat redis.pid); wait_until is_gone $(cat redis.pid)",
         ))
     }
 

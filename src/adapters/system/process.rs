@@ -1,4 +1,4 @@
-//! What the operating system grants this process, and keeps from others.
+//! Limits and memory of this process.
 
 use std::sync::{Arc, RwLock};
 

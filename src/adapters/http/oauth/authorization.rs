@@ -165,17 +165,31 @@ impl EitherAuthorization {
         context: &HttpContext,
         form: &Form<T>,
     ) -> Result<Caller, ApiError> {
+        let (caller, ()) = self.authenticate_beside(context, form, std::future::ready(())).await?;
+        Ok(caller)
+    }
+
+    /// Same as [`authenticate`](Self::authenticate), and asks `beside` too.
+    ///
+    /// With a bearer token, both questions to the store share a round trip. Nothing is asked for a caller without a
+    /// token that this service has signed.
+    pub async fn authenticate_beside<T: FormFields, B>(
+        &self,
+        context: &HttpContext,
+        form: &Form<T>,
+        beside: impl Future<Output = B>,
+    ) -> Result<(Caller, B), ApiError> {
         let (app, request) = (&context.app, &context.request);
         let presented = presented(&self.0, form);
         let has_credentials = presented.has_parameters();
         match &self.0 {
             Authorization::Bearer(token) if !has_credentials => {
-                let caller = app.bearer.authenticate(request, Some(token)).await?;
+                let (caller, beside) = app.bearer.authenticate_beside(request, Some(token), beside).await?;
                 match presented.parameter("client_id").map(AgentId::parse) {
                     Some(named) if named != Some(caller.agent()) => {
                         Err(ApiError::invalid_request("client_id is not the client of this token"))
                     }
-                    _ => Ok(caller),
+                    _ => Ok((caller, beside)),
                 }
             }
             Authorization::None | Authorization::Other if !has_credentials => {
@@ -187,13 +201,14 @@ impl EitherAuthorization {
             }
             authorization => {
                 let caller = app.clients.authenticate_caller(request, &presented).await;
-                caller.map_err(|error| {
+                let caller = caller.map_err(|error| {
                     let error = ApiError::from(error);
                     match authorization {
                         Authorization::Basic(_) => error.with_basic_challenge(),
                         _ => error,
                     }
-                })
+                })?;
+                Ok((caller, beside.await))
             }
         }
     }

@@ -27,9 +27,16 @@ impl IntrospectionApi {
         #[oai(scope = "Scope::TOKENS_READ")] authorization: EitherAuthorization,
         form: Form<IntrospectionForm>,
     ) -> Result<Json<IntrospectionBody>, ApiError> {
-        let caller = authorization.authenticate(&ctx, &form).await?;
-        let token = form.get("token").ok_or_else(|| ApiError::invalid_request("token is missing"))?;
-        let active = ctx.app.introspection.introspect(&caller, token).await;
+        let introspection = &ctx.app.introspection;
+        let look_up = async {
+            match form.get("token") {
+                Some(token) => Some(introspection.look_up(token).await),
+                None => None,
+            }
+        };
+        let (caller, looked_up) = authorization.authenticate_beside(&ctx, &form, look_up).await?;
+        let looked_up = looked_up.ok_or_else(|| ApiError::invalid_request("token is missing"))?;
+        let active = introspection.report(&caller, looked_up);
         let active = active.map_err(|error| authorization.explain(error))?;
         Ok(Json(active.map_or_else(IntrospectionBody::inactive, |token| (&token).into())))
     }
