@@ -64,15 +64,15 @@ impl Config {
     }
 }
 
-/// Secrets that may be replaced while a service runs.
-#[derive(Clone, Debug)]
+/// Secrets that may be replaced while a service runs, each as it was read again.
+#[derive(Debug)]
 pub struct Secrets {
     /// Keys with which tokens are signed and verified.
-    pub keys: KeyConfig,
+    pub keys: Result<KeyConfig, ConfigError>,
     /// URL of the store that keeps the data, of which only the password may change.
-    pub database: Option<SecretString>,
+    pub database: Result<Option<SecretString>, ConfigError>,
     /// URL of Redis, of which only the password may change.
-    pub redis: Option<SecretString>,
+    pub redis: Result<Option<SecretString>, ConfigError>,
 }
 
 /// Default lifetime of a token, in seconds.
@@ -146,7 +146,7 @@ pub enum AssertionAudience {
 }
 
 /// An invalid setting; the message is one line.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 

@@ -11,7 +11,7 @@ use agentidp::adapters::system::{check_limits, keep_memory_private};
 use agentidp::cli::{
     BootstrapArgs, Cli, Command, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
 };
-use agentidp::config::ConfigError;
+use agentidp::config::{ConfigError, KeyConfig, Secrets};
 use agentidp::ports::error_chain::error_chain;
 use agentidp::wiring::{self, Service, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -106,20 +106,18 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
     if let Err(error) = print(&welcome) {
         tracing::warn!(error = &error as &dyn Error, "cannot write to standard output");
     }
-    let mut secrets = SecretFiles { args, service: &service, faults: Vec::new() };
+    let mut secrets = SecretFiles { args, service: &service, faults: Vec::new(), seen: config.keys.clone() };
     let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = reload.recv() => {
                 secrets.faults.clear();
-                if !secrets.reload() {
+                if !secrets.reload(&args.secrets()) {
                     tracing::info!("no secret has changed");
                 }
             }
-            _ = look.tick() => {
-                secrets.reload();
-            }
+            _ = look.tick() => secrets.look(),
             () = end.next() => break,
         }
     }
@@ -137,20 +135,31 @@ struct SecretFiles<'a> {
     service: &'a Service,
     /// Faults that the last look has found, so that each is logged once.
     faults: Vec<String>,
+    /// Keys that the last look has found.
+    seen: KeyConfig,
 }
 
 impl SecretFiles<'_> {
     /// Reads the secrets again, and uses those that have changed from now on.
     ///
-    /// Returns whether there were any, or a fault.
-    fn reload(&mut self) -> bool {
-        let reloaded = match self.args.secrets() {
-            Ok(secrets) => self.service.reload(&secrets),
-            Err(error) => vec![("secrets", Err(error.into()))],
-        };
+    /// New keys are used once two looks have found the same: they are in two files, of which one may still be written.
+    fn look(&mut self) {
+        let mut secrets = self.args.secrets();
+        if let Ok(keys) = &secrets.keys
+            && !keys.is_same(&self.seen)
+        {
+            let found = keys.clone();
+            secrets.keys = Ok(self.service.keys());
+            self.seen = found;
+        }
+        self.reload(&secrets);
+    }
+
+    /// Uses those of the secrets that have changed from now on. Returns whether there were any, or a fault.
+    fn reload(&mut self, secrets: &Secrets) -> bool {
         let mut faults = Vec::new();
         let mut has_changed = false;
-        for (name, outcome) in reloaded {
+        for (name, outcome) in self.service.reload(secrets) {
             has_changed |= !matches!(outcome, Ok(false));
             match outcome {
                 Ok(true) => tracing::info!("reloaded the {name}"),

@@ -49,21 +49,21 @@ impl RequestContext {
         key: RateKey,
         limit: Limit,
     ) -> Result<(), AdmissionError> {
-        let Limit::AtMost(limit) = limit else { return Ok(()) };
+        let Limit::AtMost(limit) = limit else {
+            *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            return Ok(());
+        };
         let decision = limiter.admit(key, limit).await?;
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
         if decision.admitted { Ok(()) } else { Err(AdmissionError::RateLimited) }
     }
 
-    /// Holds an admitted request to the limit that replaces the one by which it was admitted.
-    pub(super) fn hold_to(&self, limit: Limit) -> Result<(), AdmissionError> {
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        match (limit, &mut *rate) {
-            (Limit::AtMost(limit), Some(decision)) if !decision.is_within(limit) => {
-                *decision = RateDecision { admitted: false, limit, remaining: 0, ..*decision };
-                Err(AdmissionError::RateLimited)
-            }
-            _ => Ok(()),
+    /// Returns whether the request, which was admitted, would be admitted by this limit too.
+    pub(super) fn is_within(&self, limit: Limit) -> bool {
+        match (limit, self.rate_limit()) {
+            (Limit::AtMost(limit), Some(decision)) => decision.is_within(limit),
+            (Limit::AtMost(_), None) => false,
+            (Limit::Unlimited, decision) => decision.is_none(),
         }
     }
 }

@@ -313,10 +313,14 @@ impl ServeArgs {
 
     /// Reads the secrets again that may be replaced while the service runs.
     ///
-    /// Returns [`ConfigError`] if a secret and its file are both set, or if a file is unreadable or empty.
-    pub fn secrets(&self) -> Result<Secrets, ConfigError> {
-        let StoreConfig { database, redis, .. } = self.stores.resolve()?;
-        Ok(Secrets { keys: self.keys()?, database, redis })
+    /// What cannot be read does not keep the others from being replaced.
+    pub fn secrets(&self) -> Secrets {
+        let StoreArgs { database_url, database_url_file, redis_url, redis_url_file, .. } = &self.stores;
+        Secrets {
+            keys: self.keys(),
+            database: secret("DATABASE_URL", database_url.as_ref(), database_url_file.as_ref()),
+            redis: secret("REDIS_URL", redis_url.as_ref(), redis_url_file.as_ref()),
+        }
     }
 
     fn keys(&self) -> Result<KeyConfig, ConfigError> {

@@ -77,7 +77,7 @@ impl Connections for Postgres {
     }
 
     fn reload(&self, secrets: &Secrets) -> Result<bool, ConfigError> {
-        let Some(url) = &secrets.database else { return Ok(false) };
+        let Some(url) = secrets.database.as_ref().map_err(Clone::clone)? else { return Ok(false) };
         Self::reload(self, url).map_err(|error| ConfigError::new(format!("DATABASE_URL {error}")))
     }
 

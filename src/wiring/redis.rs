@@ -51,7 +51,7 @@ impl Connections for Redis {
     }
 
     fn reload(&self, secrets: &Secrets) -> Result<bool, ConfigError> {
-        let Some(url) = &secrets.redis else { return Ok(false) };
+        let Some(url) = secrets.redis.as_ref().map_err(Clone::clone)? else { return Ok(false) };
         Self::reload(self, url).map_err(|error| ConfigError::new(format!("REDIS_URL {error}")))
     }
 

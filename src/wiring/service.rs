@@ -158,13 +158,19 @@ impl Service {
         })
     }
 
+    /// Returns the configuration of the keys in use.
+    pub fn keys(&self) -> KeyConfig {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Uses these keys and passwords from now on, and returns for each kind whether it has changed.
     ///
     /// What cannot be used is an error, and the current one stays in use. Open connections stay open.
     pub fn reload(&self, secrets: &Secrets) -> Vec<(&'static str, Result<bool, StartError>)> {
         let passwords = self.stores.reload(secrets);
         let passwords = passwords.map(|(name, reloaded)| (name, reloaded.map_err(StartError::from)));
-        std::iter::once(("keys", self.reload_keys(&secrets.keys))).chain(passwords).collect()
+        let keys = secrets.keys.as_ref().map_err(|error| error.clone().into());
+        std::iter::once(("keys", keys.and_then(|keys| self.reload_keys(keys)))).chain(passwords).collect()
     }
 
     fn reload_keys(&self, config: &KeyConfig) -> Result<bool, StartError> {

@@ -275,19 +275,10 @@ async fn agents_that_change_places_do_not_wait_for_each_other(stores: Stores) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn agents_that_are_registered_at_once_share_transactions() {
     let stores = postgres().await;
-    let organizations = [
-        stores.organization(LimitOverrides::default()).await,
-        stores.organization(LimitOverrides::default()).await,
-    ];
-    let client = stores.database().client("postgres").await;
-    let transactions = async || {
-        let count = "SELECT pg_current_xact_id()::text::bigint";
-        client.query_one(count, &[]).await.expect("an answer").get::<_, i64>(0)
-    };
-    stores.add(agent(organizations[0].id)).await;
-    let before = transactions().await;
+    let limits = LimitOverrides::default;
+    let organizations = [stores.organization(limits()).await.id, stores.organization(limits()).await.id];
     let callers = (0..RACERS).map(|place| {
-        let (agents, new) = (stores.agents.clone(), agent(organizations[place % 2].id));
+        let (agents, new) = (stores.agents.clone(), agent(organizations[place % 2]));
         async move {
             agents
                 .insert(Tenancy::All, &new, None, unchecked(&event(AuditAction::AgentCreated, new.id)))
@@ -297,6 +288,6 @@ async fn agents_that_are_registered_at_once_share_transactions() {
     for outcome in race(callers).await {
         outcome.expect("registered");
     }
-    let used = transactions().await - before;
+    let used = stores.transactions_of_agents(&organizations).await;
     assert!(2 * used < i64::try_from(RACERS).expect("few"), "{RACERS} agents took {used} transactions");
 }

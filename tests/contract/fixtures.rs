@@ -381,6 +381,14 @@ impl Stores {
         }
     }
 
+    /// Returns how many transactions have stored the agents of these organizations.
+    pub async fn transactions_of_agents(&self, organizations: &[OrganizationId]) -> i64 {
+        let organizations: Vec<Uuid> = organizations.iter().map(|id| id.0).collect();
+        let count = "SELECT count(DISTINCT xmin::text) FROM agents WHERE organization_id = ANY ($1)";
+        let client = self.database().client(OWNER).await;
+        client.query_one(count, &[&organizations]).await.expect("an answer").get(0)
+    }
+
     /// Returns the number of events with that action.
     pub async fn count(&self, action: AuditAction) -> usize {
         let query = AuditQuery {

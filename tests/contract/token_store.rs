@@ -11,7 +11,7 @@ use agentidp::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use agentidp::domain::token::generation_of;
 use agentidp::ports::credential_store::CredentialUpdate;
 use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
-use testing::NOON;
+use testing::{NOON, OWNER};
 
 use crate::fixtures::*;
 
@@ -297,4 +297,18 @@ async fn a_standing_is_that_of_the_agent_and_its_organization_now(stores: Stores
     assert_eq!(status.organization.id, agent.organization);
     let nobody = crate::fixtures::agent(agent.organization);
     assert!(stores.tokens.status(&claims(&nobody, TokenId(id()))).await.expect("an answer").is_none());
+}
+
+/// A row that was not written by the service, such as one of an import, has microseconds.
+#[tokio::test]
+async fn a_token_is_issued_to_an_agent_whose_last_change_has_microseconds() {
+    let stores = postgres().await;
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    let owner = stores.database().client(OWNER).await;
+    for table in ["agents", "organizations"] {
+        let shift = format!("UPDATE {table} SET updated_at = updated_at + interval '123 microseconds'");
+        owner.batch_execute(&shift).await.expect("shifted");
+        stores.tokens.issue(issue(&agent, &credential)).await.expect("nothing has changed");
+    }
 }

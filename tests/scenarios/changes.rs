@@ -88,8 +88,13 @@ async fn what_a_client_may_do_follows_its_latest_change_at_the_next_token_of_eve
 
     known.patch(&organization, json!({ "limits": { "requestsPerMinute": 1 } })).await;
     known.assert_token(&[], "RATE_LIMIT_EXCEEDED").await;
-    known.patch(&organization, json!({ "limits": { "requestsPerMinute": 100 } })).await;
-    known.assert_token(&[], "").await;
+    known.patch(&organization, json!({ "limits": { "requestsPerMinute": null } })).await;
+    for _ in 0..2 {
+        let answer = known.server.ask_token(&known.client, &[]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "retry-after"];
+        assert_eq!(names.map(|name| answer.header(name)), [None; 3], "unlimited");
+    }
 
     let path = format!("/api/v1/{agent}/credentials/{}", known.client.credential);
     assert_eq!(known.server.delete(&known.admin, &path).await.status, StatusCode::NO_CONTENT);

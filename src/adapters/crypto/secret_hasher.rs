@@ -2,9 +2,10 @@
 //!
 //! `bcrypt(secret) == hash` is a pure function, so its positive results are kept, as an HMAC of hash and secret: in this
 //! process, and in the store, where the next process finds it. The key of the HMAC is derived from the signing key and
-//! is in no store, so that a copy of a store checks no guess faster than bcrypt does. The hash comes from the store each
-//! time, so a rotated or revoked secret needs no invalidation. Results that are not known are computed on dedicated
-//! threads behind a bounded queue, once for all concurrent callers with the same question.
+//! is in no store, so that a copy of a store checks no guess faster than bcrypt does. The result belongs to the hash that
+//! it was made with, so a rotated secret needs no invalidation. Whether the hash is still that of a live credential is
+//! for the store to say. Results that are not known are computed on dedicated threads behind a bounded queue, once for
+//! all concurrent callers with the same question.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

@@ -2,18 +2,19 @@
 //!
 //! A group takes only locks that are free. An agent whose organization or caller is locked, or whose email address
 //! stands in the group twice, is registered in a transaction of its own, which waits; so is every agent of a group that
-//! failed. So no organization waits for another's lock.
+//! one of them may have made fail. So no organization waits for another's lock.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::batch::batcher::Pending;
-use super::pool::failure::copy_for_waiter;
+use super::pool::failure::{copy_for_waiter, may_be_of_one};
 use super::rows::codec::column;
 use super::rows::registrations::{self, Outcome, Registration, RegistrationColumns};
-use super::store::Postgres;
+use super::store::{Postgres, SHARE_WAIT};
 use super::transaction::{Transaction, gate};
 use domain::agent::Agent;
 use domain::audit::{AuditEvent, Authority};
@@ -61,7 +62,8 @@ impl Postgres {
         self.ensure_partition(event.at).await?;
         let registration =
             Registration { agent: agent.clone(), event: event.clone(), authority: authority.copied() };
-        self.registrations.join(registration, |group| self.register_all(group)).await
+        let ends = Instant::now() + SHARE_WAIT;
+        self.registrations.join(registration, ends, |group| self.register_all(group)).await
     }
 
     /// Registers an agent in a transaction of its own, with its first credential if one is given.
@@ -88,9 +90,12 @@ impl Postgres {
     async fn register_all(&self, group: Vec<Pending<Registration, Outcome>>) {
         let (registrations, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let outcomes = self.register_group(&registrations).await.unwrap_or_else(|error| {
-            // Nothing was stored: each tries again, and finds out whether the fault was its own.
-            tracing::debug!(%error, "a group of registrations failed");
-            registrations.iter().map(|_| None).collect()
+            let alone = may_be_of_one(&error);
+            if alone {
+                tracing::debug!(%error, "a group of registrations failed");
+            }
+            let outcome = |_| (!alone).then(|| Err(copy_for_waiter(&error).into()));
+            registrations.iter().map(outcome).collect()
         });
         for (outcome, reply) in outcomes.into_iter().zip(replies) {
             // A caller that no longer waits needs no answer.
@@ -98,7 +103,6 @@ impl Postgres {
         }
     }
 
-    /// Returns an error only if nothing was stored.
     async fn register_group(&self, group: &[Registration]) -> Result<Vec<Outcome>, StoreError> {
         let mut change = self.begin_by(BEGIN, false, &[]).await?;
         let locks = change.try_locks(group).await?;
@@ -115,19 +119,17 @@ impl Postgres {
         let judged = change.register(&NOT_WAITING, &asked).await?;
         let mut outcomes: Vec<Outcome> = group.iter().map(|_| None).collect();
         for (place, outcome) in places.into_iter().zip(judged) {
-            self.note_if_full(group[place].agent.organization, &outcome);
             outcomes[place] = outcome;
         }
         let registered = group.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Some(Ok(()))));
         let events: Vec<_> = registered.map(|(one, _)| (Some(one.agent.organization), &one.event)).collect();
-        if events.is_empty() {
-            return Ok(outcomes);
+        if !events.is_empty() {
+            change.record_each(events).await?;
+            // Refusals for want of room counted agents that are not stored then.
+            change.commit().await?;
         }
-        change.record_each(events).await?;
-        if let Err(error) = change.commit().await {
-            for outcome in outcomes.iter_mut().filter(|outcome| matches!(outcome, Some(Ok(())))) {
-                *outcome = Some(Err(copy_for_waiter(&error).into()));
-            }
+        for (one, outcome) in group.iter().zip(&outcomes) {
+            self.note_if_full(one.agent.organization, outcome);
         }
         Ok(outcomes)
     }

@@ -40,7 +40,7 @@ const POOL_SHARE: usize = 3;
 /// Number of connections reserved for changes that revoke tokens.
 const REVOCATION_CONNECTIONS: usize = 2;
 /// Maximum wait of a request for earlier requests of its organization.
-const SHARE_WAIT: Duration = Duration::from_secs(2);
+pub const SHARE_WAIT: Duration = Duration::from_secs(2);
 /// Maximum number of organizations remembered as being at their agent limit.
 const MAX_FULL: u64 = 10_000;
 /// How long an organization is remembered as being at its agent limit.

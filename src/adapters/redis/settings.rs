@@ -28,6 +28,8 @@ const ROOTS: &str = "sslrootcert=";
 #[derive(Clone)]
 pub struct RedisSettings {
     pub(super) config: Config,
+    /// File of the only certificates to trust; `None` for those of the system.
+    roots: Option<PathBuf>,
     /// User and password of new connections.
     pub(super) credentials: Arc<Credentials>,
     /// Starts every key.
@@ -47,8 +49,8 @@ impl RedisSettings {
         }
         let (url, roots) = without_roots(url)?;
         let mut config = Config::from_url(&url).map_err(|_| RedisSettingsError::Malformed)?;
-        config.tls = match roots {
-            Some(path) => Some(TlsConnector::from(trusting(&path)?).into()),
+        config.tls = match &roots {
+            Some(path) => Some(TlsConnector::from(trusting(path)?).into()),
             None => config.tls,
         };
         if let Some((_, query)) = url.split_once('?').filter(|_| config.server.is_unix_socket()) {
@@ -61,7 +63,7 @@ impl RedisSettings {
         }
         let credentials = Credentials::of(&config);
         config.credential_provider = Some(credentials.clone());
-        Ok(Self { config, credentials, key_prefix: String::new() })
+        Ok(Self { config, roots, credentials, key_prefix: String::new() })
     }
 
     /// Takes over the password of other settings. Returns whether it is another one.
@@ -71,7 +73,7 @@ impl RedisSettings {
         let (config, other) = (&self.config, &new.config);
         let is_same = config.server == other.server
             && config.database == other.database
-            && config.tls.is_some() == other.tls.is_some()
+            && (config.tls.is_some(), &self.roots) == (other.tls.is_some(), &new.roots)
             && config.username == other.username;
         if !is_same {
             return Err(RedisSettingsError::MoreThanPassword);

@@ -1,9 +1,11 @@
 //! Authentication by client secret, in HTTP Basic or in the form (RFC 6749 section 2.3.1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
+use tokio::time::timeout;
 
 use super::{
     AuthenticatedClient, CLIENT_ID, ClientAuthenticator, FormParameter, MethodError, PresentedCredentials,
@@ -18,6 +20,8 @@ use ports::clock::Clock;
 use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
 use ports::secret_hasher::{SecretHasher, Verification};
 
+/// Maximum time that a request waits for the digest of its secret to be stored.
+const WAIT_FOR_DIGEST: Duration = Duration::from_millis(250);
 const CLIENT_SECRET: &str = "client_secret";
 /// The form parameters of the methods.
 pub(super) const PARAMETERS: &[FormParameter] = &[FormParameter { name: CLIENT_SECRET, description: "" }];
@@ -86,10 +90,11 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
                 self.hasher.verify(&secret, stored, known.organization.id).await?
         {
             if let Some(digest) = new_digest {
-                let stored = self.store.set_digest(known.agent.id, credential.id, fingerprint, digest).await;
-                // Without it, the next instance hashes the secret once more.
-                stored
-                    .unwrap_or_else(|error| tracing::debug!(%error, "the digest of a secret was not stored"));
+                let store = self.store.set_digest(known.agent.id, credential.id, fingerprint, digest);
+                // Without it, the next instance hashes the secret once more, which is no reason to wait for long.
+                if !matches!(timeout(WAIT_FOR_DIGEST, store).await, Ok(Ok(()))) {
+                    tracing::debug!("the digest of a secret was not stored");
+                }
             }
             return Ok(AuthenticatedClient {
                 credential: credential.id,

@@ -274,16 +274,16 @@ impl ClientAuth {
 
     /// Returns an admitted client as it is now.
     ///
-    /// It is refused if its rate limit has fallen below what it has used.
+    /// If it was admitted by a limit under which it would not be admitted now, it is judged by its limit again, and
+    /// stays counted even if it is refused by that.
     pub(super) async fn authenticate_again(
         &self,
         context: &RequestContext,
         presented: &PresentedCredentials,
     ) -> Result<AuthenticatedClient, ClientAuthError> {
         let client = self.authenticate(context, presented, Freshness::Current).await?;
-        match context.rate_limit() {
-            Some(_) => context.hold_to(client.organization.limits().requests_per_minute)?,
-            None => self.admit(context, &client).await?,
+        if !context.is_within(client.organization.limits().requests_per_minute) {
+            self.admit(context, &client).await?;
         }
         Ok(client)
     }

@@ -13,8 +13,15 @@ NO_SCHEMA_SAYS = [
     r"expiresAt must be in the future",
     # A rule between two fields.
     r"fromDate must not be after toDate",
-    # Whether there is a key depends on `type`, and its members on `kty`. The service calculates whether they are a key.
-    r"publicKey(\.(crv|n|e|x|y|alg))? .*",
+    # Whether there is a key depends on `type`.
+    r'publicKey (is missing|goes with "type": "public_key" only)',
+    # The members of a key, and the names of its algorithms, depend on `kty`.
+    r"publicKey\.(crv|n|e|x|y) (is missing|is not a known field)",
+    r"publicKey\.(crv|alg) must be (one of )?.*",
+    # The service calculates whether they are a key.
+    r"publicKey (has fewer than 2048 or more than 4096 bits|has a weak exponent or modulus|is not a valid key of its type)",
+    # OpenAPI 3.0 has no schema for the names of parameters.
+    r"invalid_request a parameter contains the NUL character",
     # Only the service knows the cursors that it returned.
     r"cursor does not belong to this query; .*",
     # The list is stored with the organization.

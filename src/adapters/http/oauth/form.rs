@@ -92,6 +92,7 @@ fn schema<T: FormFields>() -> MetaSchema {
             .map(|field| field.name)
             .collect(),
         properties: own.chain(further).map(property).collect(),
+        additional_properties: Some(Box::new(inline(text()))),
         ..MetaSchema::new("object")
     }
 }
@@ -144,12 +145,10 @@ impl<T: FormFields> Form<T> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decoded = decode_with_nul(name).zip(decode_with_nul(value));
             let (name, value) = decoded.ok_or("the form is not valid percent-encoded UTF-8")?;
-            let declared = T::FIELDS.iter().find(|field| field.name == name);
-            let mut others = credentials.clone().chain(additional.iter().copied());
-            // An unknown parameter is ignored with any value.
-            if value.contains('\0') && (declared.is_some() || others.any(|known| known == name)) {
+            if name.contains('\0') || value.contains('\0') {
                 return Err("a parameter contains the NUL character");
             }
+            let declared = T::FIELDS.iter().find(|field| field.name == name);
             if let Some(field) = declared.filter(|field| field.occurs == Occurs::Repeatedly) {
                 if !value.is_empty() {
                     form.repeated.push((field.name, value.into_owned()));

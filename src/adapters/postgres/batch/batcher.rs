@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -214,7 +214,7 @@ impl BatchConnection {
             }
             // Where the server has no room, the requests of the batch wait for some.
             let ends = Instant::now() + WAIT_FOR_ROOM;
-            let mut pause = interval(ATTEMPT_EVERY);
+            let mut pause = interval_at(Instant::now() + ATTEMPT_EVERY, ATTEMPT_EVERY);
             pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let open = async || {
                 let (client, _) = self.connector.open().await?;

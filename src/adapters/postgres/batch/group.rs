@@ -5,66 +5,110 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, Span};
 
 use super::batcher::{Pending, batch_span};
-use crate::pool::failure::in_doubt;
+use crate::pool::failure::{in_doubt, unavailable};
 use ports::store_error::StoreError;
 
 /// Maximum number of requests in one group.
 const MAX_GROUP: usize = 64;
 
+/// Maximum number of requests that wait. Further requests are refused as unavailable.
+const MAX_WAITING: usize = 1_024;
+
 /// Requests that wait to be done in a group.
 pub struct Groups<Q, A> {
     /// First line of the statement, by which traces name a group.
     name: &'static str,
-    waiting: Mutex<VecDeque<(Pending<Q, A>, Span)>>,
+    waiting: Mutex<Queue<Q, A>>,
     turn: tokio::sync::Mutex<()>,
+}
+
+/// Requests in the order of their arrival, each with its number.
+struct Queue<Q, A> {
+    requests: VecDeque<(u64, Pending<Q, A>, Span)>,
+    next: u64,
 }
 
 impl<Q, A> Groups<Q, A> {
     pub fn new(name: &'static str) -> Self {
-        Self { name, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        let waiting = Mutex::new(Queue { requests: VecDeque::new(), next: 0 });
+        Self { name, waiting, turn: tokio::sync::Mutex::default() }
     }
 
     /// Returns the answer to a question, which `serve` answers for it or for a group that it is part of.
     ///
-    /// `serve` must answer every question of a group. Returns [`StoreError::InDoubt`] if it has not.
-    pub async fn join<S, F>(&self, question: Q, serve: S) -> Result<A, StoreError>
+    /// `serve` must answer every question of a group. Returns [`StoreError::Unavailable`] if too many requests wait, or
+    /// if nobody has begun with this one at `ends`, and [`StoreError::InDoubt`] if its group has no answer by then.
+    pub async fn join<S, F>(&self, question: Q, ends: Instant, serve: S) -> Result<A, StoreError>
     where
         S: Fn(Vec<Pending<Q, A>>) -> F,
         F: Future<Output = ()>,
     {
         let (sender, mut answer) = oneshot::channel();
-        self.lock().push_back(((question, sender), Span::current()));
+        let number = self.push((question, sender))?;
         let _turn = tokio::select! {
             biased;
             answer = &mut answer => return answer.map_err(lost),
             turn = self.turn.lock() => turn,
+            () = deadline(ends) => return Err(self.give_up(number)),
         };
         loop {
             match answer.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 answer => return answer.map_err(lost),
             }
-            let group: Vec<_> = {
-                let mut waiting = self.lock();
-                let size = waiting.len().min(MAX_GROUP);
-                waiting.drain(..size).collect()
-            };
-            let span = batch_span(self.name, group.iter().map(|(_, span)| span));
+            let group = self.next_group();
+            let span = batch_span(self.name, group.iter().map(|(_, _, span)| span));
             // A caller that has gone before anything was sent needs nothing done.
-            let group = group.into_iter().map(|(pending, _)| pending).filter(|(_, reply)| !reply.is_closed());
-            serve(group.collect()).instrument(span).await;
+            let group = group.into_iter().map(|(_, pending, _)| pending);
+            let group = group.filter(|(_, reply)| !reply.is_closed()).collect();
+            serve(group).instrument(span).await;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Pending<Q, A>, Span)>> {
+    fn push(&self, pending: Pending<Q, A>) -> Result<u64, StoreError> {
+        let mut queue = self.lock();
+        if queue.requests.len() >= MAX_WAITING {
+            return Err(unavailable("too many requests wait"));
+        }
+        let number = queue.next;
+        queue.next += 1;
+        queue.requests.push_back((number, pending, Span::current()));
+        Ok(number)
+    }
+
+    fn next_group(&self) -> Vec<(u64, Pending<Q, A>, Span)> {
+        let mut queue = self.lock();
+        let size = queue.requests.len().min(MAX_GROUP);
+        queue.requests.drain(..size).collect()
+    }
+
+    /// Takes a request out of the queue, and returns its error.
+    fn give_up(&self, number: u64) -> StoreError {
+        let mut queue = self.lock();
+        match queue.requests.iter().position(|(waiting, ..)| *waiting == number) {
+            Some(place) => {
+                queue.requests.remove(place);
+                unavailable("nobody has begun with it in time")
+            }
+            None => in_doubt("its group takes too long"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<Q, A>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until then, as the deadline of what it is selected with.
+async fn deadline(ends: Instant) {
+    let _ = timeout_at(ends, std::future::pending::<()>()).await;
 }
 
 fn lost(_: impl std::error::Error) -> StoreError {

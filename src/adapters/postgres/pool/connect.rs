@@ -7,6 +7,7 @@ use deadpool_postgres::Connect;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use super::failure::{Timeout, failed, unavailable};
@@ -27,19 +28,23 @@ impl Connector {
         let hosts = &self.0.hosts;
         let share = CONNECT_TIMEOUT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let mut last = OpenError::TimedOut(Timeout(CONNECT_TIMEOUT));
+        let mut without_room = None;
         for host in hosts {
             match timeout(share, self.open_host(host)).await {
                 Ok(Ok(opened)) => return Ok(opened),
-                Ok(Err(error)) => {
-                    if is_refused_for_room(&error) {
-                        self.0.shortage.note(&error);
-                    }
-                    last = OpenError::Refused(error);
-                }
+                Ok(Err(error)) if is_refused_for_room(&error) => without_room = Some(error),
+                Ok(Err(error)) => last = OpenError::Refused(error),
                 Err(_) => last = OpenError::TimedOut(Timeout(share)),
             }
         }
-        Err(last)
+        // The host without room may be the writable one, and is worth waiting for.
+        match without_room {
+            Some(error) => {
+                self.0.shortage.note(&error);
+                Err(OpenError::Refused(error))
+            }
+            None => Err(last),
+        }
     }
 
     /// Same as [`open`](Self::open), without the task.
@@ -99,9 +104,13 @@ pub async fn check_connection(settings: &PgSettings) -> Result<(), StoreError> {
     let (first, second) = (connector.open_in_time().await?, connector.open_in_time().await?);
     match timeout(CONNECT_TIMEOUT, has_own_session(&first, &second)).await {
         Ok(Ok(true)) => Ok(()),
-        Ok(Err(error)) if error.as_db_error().is_none() => Err(failed(error)),
-        // No transactions are allowed, or the second connection's transaction has taken the only session that the pooler has.
-        Ok(Ok(false) | Err(_)) | Err(_) => Err(unavailable(SharedSession)),
+        Ok(Ok(false)) => Err(unavailable(SharedSession)),
+        // In its statement mode, PgBouncer refuses transactions as a violation of the protocol.
+        Ok(Err(error)) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => {
+            Err(unavailable(SharedSession))
+        }
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Err(unavailable(Timeout(CONNECT_TIMEOUT))),
     }
 }
 
@@ -128,13 +137,18 @@ async fn has_own_session(first: &Client, second: &Client) -> Result<bool, tokio_
     Ok(owns.iter().all(|session| *session == own) && others.iter().all(|session| *session != own))
 }
 
-/// Whether retrying cannot help: a wrong password or role, a missing database, a pooler of the wrong kind.
+/// Whether retrying cannot help: a wrong password or role, a missing database, an option that the server does not know
+/// or that cannot be set in a session, a pooler of the wrong kind.
 pub fn is_permanent(error: &StoreError) -> bool {
-    let StoreError::Unavailable { source, .. } = error else { return false };
+    let StoreError::Unavailable { source, .. } = error else { return true };
     let state = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     source.is::<SharedSession>()
         || source.is::<RefusedParameter>()
-        || state.is_some_and(|state| state.code().starts_with("28") || state.code().starts_with("3D"))
+        || state.is_some_and(|state| {
+            *state == SqlState::CANT_CHANGE_RUNTIME_PARAM
+                || state.code().starts_with("28")
+                || state.code().starts_with("3D")
+        })
 }
 
 /// Connections share sessions, so that settings and locks of a session would be lost.
@@ -153,7 +167,7 @@ struct SharedSession;
 )]
 struct RefusedParameter(String);
 
-/// Reason that no host could be connected to: the error of the last host.
+/// Reason that no host could be connected to: the error of one without room for connections, or of the last host.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The last host refused the connection, or the connection failed.

@@ -17,14 +17,16 @@ use ports::store_error::StoreError;
 
 /// Interval at which the first request that waits looks for a connection that another one has returned.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How many looks pass between two attempts to open a connection on a server that had no room.
-const LOOKS_PER_ATTEMPT: usize = 50;
+/// Time between two attempts to open a connection on a server that had no room.
+const ATTEMPT_EVERY: Duration = Duration::from_millis(250);
 
 /// A pool of connections.
 pub struct ConnectionPool {
     pool: Pool,
     /// Held by the request that looks for a connection on a server without room. The others wait in their order.
-    turn: tokio::sync::Mutex<()>,
+    ///
+    /// It has the time of the last attempt to open one.
+    turn: tokio::sync::Mutex<Option<Instant>>,
     /// Number of requests that wait for their turn or have it.
     waiting: AtomicUsize,
 }
@@ -54,18 +56,21 @@ impl ConnectionPool {
             return Ok(connection);
         }
         let _waiting = Waiting::of(&self.waiting);
-        let _turn = timeout_at(ends, self.turn.lock()).await.map_err(|_| none_free())?;
+        let mut attempted_at = timeout_at(ends, self.turn.lock()).await.map_err(|_| none_free())?;
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for attempt in (0..LOOKS_PER_ATTEMPT).cycle() {
+        loop {
             timeout_at(ends, look.tick()).await.map_err(|_| none_free())?;
-            if (attempt == 0 || self.pool.status().available > 0)
-                && let Some(connection) = self.open_or_free(ends).await?
-            {
-                return Ok(connection);
+            let is_time = attempted_at.is_none_or(|at| at.elapsed() >= ATTEMPT_EVERY);
+            if is_time || self.pool.status().available > 0 {
+                if is_time {
+                    *attempted_at = Some(Instant::now());
+                }
+                if let Some(connection) = self.open_or_free(ends).await? {
+                    return Ok(connection);
+                }
             }
         }
-        Err(none_free())
     }
 
     /// Returns a connection; `None` if the server has no room for another one.

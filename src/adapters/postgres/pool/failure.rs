@@ -65,6 +65,18 @@ pub fn is_row_error(error: &Error) -> bool {
     *code == SqlState::LOCK_NOT_AVAILABLE || code.code().starts_with("22") || code.code().starts_with("23")
 }
 
+/// Whether one request of several may be the cause of an error by which nothing was stored: its data, or a lock that it
+/// waits for.
+pub fn may_be_of_one(error: &StoreError) -> bool {
+    match error {
+        StoreError::Inconsistent { .. } => true,
+        StoreError::Unavailable { source, .. } => source.downcast_ref().is_some_and(|error: &Error| {
+            is_row_error(error) || error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+        }),
+        StoreError::InDoubt { .. } => false,
+    }
+}
+
 /// Copies an error for each caller of a batch (`StoreError` is not `Clone`).
 pub fn copy_for_waiter(error: &StoreError) -> StoreError {
     match error {

@@ -10,7 +10,7 @@ use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use super::shortage::Shortage;
 use super::tls::{Tls, TlsError};
-use super::url::Parameters;
+use super::url::{Parameters, TlsParameters};
 
 /// Settings of every session. Those of the URL come after them.
 ///
@@ -36,6 +36,7 @@ pub struct PgSettings {
     /// Names and values of the settings that every session begins with, in their order.
     session: Vec<(String, String)>,
     pub(crate) tls: Tls,
+    tls_parameters: TlsParameters,
     /// The password of new connections, the same for all copies of these settings.
     password: Arc<RwLock<Option<SecretSlice<u8>>>>,
     /// Whether the server lacks room for connections, the same for all copies of these settings.
@@ -72,11 +73,20 @@ impl PgSettings {
         if config.get_application_name().is_none() {
             config.application_name("agentidp");
         }
-        let Parameters { tls, falls_back_to_tls, .. } = parameters;
+        let Parameters { tls, tls_parameters, falls_back_to_tls, .. } = parameters;
         let password = config.get_password().map(|password| SecretSlice::from(password.to_vec()));
         let password = Arc::new(RwLock::new(password));
         let shortage = Arc::default();
-        Ok(Self { hosts: hosts_of(&config), config, session, tls, password, shortage, falls_back_to_tls })
+        Ok(Self {
+            hosts: hosts_of(&config),
+            config,
+            session,
+            tls,
+            tls_parameters,
+            password,
+            shortage,
+            falls_back_to_tls,
+        })
     }
 
     /// Returns the role to connect as; `None` if the URL names none.
@@ -94,14 +104,18 @@ impl PgSettings {
 
     /// Takes over the password of other settings. Returns whether it is another one.
     ///
-    /// Returns [`SettingsError::MoreThanPassword`] if the settings differ in anything else that the URL says.
+    /// Returns [`SettingsError::MoreThanPassword`] if the settings differ in anything else that the URL says, or if one
+    /// of them has no password.
     pub(crate) fn replace_password(&self, new: &Self) -> Result<bool, SettingsError> {
         let rest = |settings: &Self| {
             let mut config = settings.config.clone();
             config.password("");
-            (config, settings.session.clone())
+            (config, settings.session.clone(), settings.tls_parameters.clone())
         };
         if rest(self) != rest(new) {
+            return Err(SettingsError::MoreThanPassword);
+        }
+        if self.config.get_password().is_some() != new.config.get_password().is_some() {
             return Err(SettingsError::MoreThanPassword);
         }
         let new = new.password.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -179,6 +193,9 @@ pub enum SettingsError {
     /// The `sslmode` is unknown.
     #[error("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,
+    /// The system's certificates are trusted in a mode that does not check the server's name.
+    #[error("sslrootcert=system needs sslmode=verify-full, because anybody can have a public certificate")]
+    WeakMode,
     /// Only one of certificate and key is named.
     #[error("sslcert and sslkey go together")]
     HalfACertificate,
@@ -216,11 +233,19 @@ mod tests {
             ("verify-ca", SslMode::Require),
             ("verify-full", SslMode::Require),
         ] {
-            let settings =
-                parse(&format!("postgres://a:b@db.example.com/x?sslmode={mode}&sslrootcert=system"));
+            let settings = parse(&format!("postgres://a:b@db.example.com/x?sslmode={mode}"));
             assert_eq!(settings.expect("understood").config.get_ssl_mode(), ssl, "{mode}");
         }
         assert!(matches!(parse("postgres://db/x?sslmode=maybe"), Err(SettingsError::SslMode)));
+        let system = |mode: &str| parse(&format!("postgres://db/x?sslrootcert=system{mode}"));
+        assert_eq!(system("").expect("verified in full").config.get_ssl_mode(), SslMode::Require);
+        assert!(system("&sslmode=verify-full").is_ok());
+        for weaker in ["disable", "allow", "prefer", "require", "verify-ca"] {
+            assert!(
+                matches!(system(&format!("&sslmode={weaker}")), Err(SettingsError::WeakMode)),
+                "{weaker}"
+            );
+        }
     }
 
     #[test]
@@ -252,6 +277,9 @@ mod tests {
             "postgres://a:newer@one/x",
             "postgres://a:newer@one,two/y",
             "postgres://a:newer@one,two/x?options=-ca=b",
+            "postgres://a:newer@one,two/x?sslmode=verify-full",
+            "postgres://a:newer@one,two/x?sslrootcert=system",
+            "postgres://a@one,two/x",
         ] {
             assert!(matches!(replaced(url), Err(SettingsError::MoreThanPassword)), "{url}");
         }
@@ -317,7 +345,7 @@ mod tests {
             "uselibpqcompat=true&sslmode=verify-full&sslrootcert=system",
             "target_session_attrs=prefer-standby&load_balance_hosts=random&keepalives_count=3&client_encoding=UTF-8",
             "gssencmode=disable&sslsni=1&krbsrvname=postgres&ssl_min_protocol_version=TLSv1.2&fallback_application_name=x",
-            "statement_cache_size=0&prepared_statements=false&requiressl=1",
+            "statement_cache_size=0&prepared_statements=false&requiressl=1&sslaccept=accept_invalid_certs",
             "",
             "&",
         ] {
@@ -337,6 +365,7 @@ mod tests {
             ("client_encoding=LATIN1", "UTF8"),
             ("gssencmode=require", "sslmode"),
             ("ssl_min_protocol_version=TLSv1.3", "TLS 1.2 and 1.3"),
+            ("sslmode=require&sslaccept=strict", "sslmode=verify-full"),
             ("sslcert=/x.pem", "go together"),
             ("sslkey=/x.pem", "go together"),
         ] {

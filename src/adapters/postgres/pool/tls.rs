@@ -13,9 +13,9 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Files of the certificate by which the server knows this client, and of its private key, in PEM.
-pub struct ClientCertificate {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+pub struct ClientCertificate<'a> {
+    pub certificate: &'a Path,
+    pub key: &'a Path,
 }
 
 /// Configuration of TLS connections.
@@ -26,7 +26,7 @@ impl Tls {
     /// Encrypts, and accepts any server (`prefer`, `require`).
     ///
     /// This protects against passive eavesdroppers only.
-    pub fn unverified(certificate: Option<&ClientCertificate>) -> Result<Self, TlsError> {
+    pub fn unverified(certificate: Option<&ClientCertificate<'_>>) -> Result<Self, TlsError> {
         Self::with(Verifier { trusted: None, checks_name: false }, certificate)
     }
 
@@ -37,7 +37,7 @@ impl Tls {
     pub fn verified(
         roots: Option<&Path>,
         checks_name: bool,
-        certificate: Option<&ClientCertificate>,
+        certificate: Option<&ClientCertificate<'_>>,
     ) -> Result<Self, TlsError> {
         let certificates = match roots {
             Some(path) if path != Path::new("system") => of_file("sslrootcert", path)?,
@@ -51,7 +51,7 @@ impl Tls {
         Self::with(Verifier { trusted: Some(Trusted { chain, certificates }), checks_name }, certificate)
     }
 
-    fn with(verifier: Verifier, certificate: Option<&ClientCertificate>) -> Result<Self, TlsError> {
+    fn with(verifier: Verifier, certificate: Option<&ClientCertificate<'_>>) -> Result<Self, TlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider knows TLS 1.2 and 1.3")

@@ -3,7 +3,7 @@
 //! What libpq and well-known providers put there is understood, is known to make no difference here, or is refused by
 //! name. A typing error is never ignored.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio_postgres::config::SslMode;
 
@@ -25,7 +25,7 @@ const PASSED_ON: [&str; 11] = [
     "user",
 ];
 /// Parameters that make no difference here, because the service decides what they are about, or does without it.
-const IGNORED: [&str; 21] = [
+const IGNORED: [&str; 20] = [
     // libpq
     "connect_timeout",
     "fallback_application_name",
@@ -46,7 +46,6 @@ const IGNORED: [&str; 21] = [
     "prepared_statements",
     "statement_cache_size",
     "supa",
-    "sslaccept",
     "uselibpqcompat",
     "workaround",
 ];
@@ -77,8 +76,19 @@ pub struct Parameters {
     pub startup_options: Option<String>,
     pub ssl: SslMode,
     pub tls: Tls,
+    /// What the parameters say of TLS, to be compared with those of another URL.
+    pub tls_parameters: TlsParameters,
     /// `sslmode=allow`: connect without TLS, and with TLS if the server demands it.
     pub falls_back_to_tls: bool,
+}
+
+/// What the parameters of a URL say of TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsParameters {
+    mode: Option<String>,
+    roots: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl Parameters {
@@ -98,24 +108,23 @@ impl Parameters {
 }
 
 #[derive(Default)]
-struct Read<'a> {
+struct Read {
     passed_on: Vec<String>,
     options: Option<String>,
-    mode: Option<&'a str>,
-    roots: Option<PathBuf>,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
+    tls: TlsParameters,
 }
 
-impl<'a> Read<'a> {
-    fn take(&mut self, name: &'a str, value: &'a str) -> Result<(), SettingsError> {
+impl Read {
+    fn take(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
         let not_offered = |instead| Err(SettingsError::NotOffered(name.to_owned(), instead));
         match name {
-            "sslmode" => self.mode = Some(value),
-            "requiressl" => self.mode = self.mode.or((value == "1").then_some("require")),
-            "sslrootcert" => self.roots = Some(decoded(value)?.into()),
-            "sslcert" => self.certificate = Some(decoded(value)?.into()),
-            "sslkey" => self.key = Some(decoded(value)?.into()),
+            "sslmode" => self.tls.mode = Some(value.to_owned()),
+            "requiressl" if value == "1" => {
+                self.tls.mode.get_or_insert_with(|| "require".to_owned());
+            }
+            "sslrootcert" => self.tls.roots = Some(decoded(value)?.into()),
+            "sslcert" => self.tls.certificate = Some(decoded(value)?.into()),
+            "sslkey" => self.tls.key = Some(decoded(value)?.into()),
             "options" => self.options = Some(decoded(value)?),
             "client_encoding" if !matches!(&*value.to_lowercase(), "utf8" | "utf-8" | "auto") => {
                 return not_offered("the encoding is UTF8");
@@ -124,7 +133,13 @@ impl<'a> Read<'a> {
             "ssl_min_protocol_version" | "min_protocol_version" if value == "TLSv1.3" => {
                 return not_offered("TLS 1.2 and 1.3 are used");
             }
-            "client_encoding" | "gssencmode" | "ssl_min_protocol_version" | "min_protocol_version" => {}
+            "sslaccept" if value == "strict" => return not_offered("use sslmode=verify-full"),
+            "client_encoding"
+            | "gssencmode"
+            | "ssl_min_protocol_version"
+            | "min_protocol_version"
+            | "requiressl"
+            | "sslaccept" => {}
             _ if PASSED_ON.contains(&name) => self.passed_on.push(format!("{name}={value}")),
             _ if IGNORED.contains(&name) => {}
             _ => match REFUSED.iter().find(|(refused, _)| *refused == name) {
@@ -140,14 +155,20 @@ impl<'a> Read<'a> {
     }
 
     fn finish(self) -> Result<Parameters, SettingsError> {
-        let certificate = match (self.certificate, self.key) {
+        let TlsParameters { mode, roots, certificate, key } = &self.tls;
+        let certificate = match (certificate, key) {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
             _ => return Err(SettingsError::HalfACertificate),
         };
         let certificate = certificate.as_ref();
-        let mode = self.mode.unwrap_or("prefer");
-        let (ssl, tls) = match (mode, &self.roots) {
+        // As in libpq: any public certificate would do otherwise, of whatever server.
+        let is_public = roots.as_deref() == Some(Path::new("system"));
+        let mode = mode.as_deref().unwrap_or(if is_public { "verify-full" } else { "prefer" });
+        if is_public && mode != "verify-full" {
+            return Err(SettingsError::WeakMode);
+        }
+        let (ssl, tls) = match (mode, roots) {
             ("disable" | "allow", _) => (SslMode::Disable, Tls::unverified(certificate)?),
             ("prefer", _) => (SslMode::Prefer, Tls::unverified(certificate)?),
             ("require", None) => (SslMode::Require, Tls::unverified(certificate)?),
@@ -165,6 +186,7 @@ impl<'a> Read<'a> {
             ssl,
             tls,
             falls_back_to_tls: mode == "allow",
+            tls_parameters: self.tls,
         })
     }
 }

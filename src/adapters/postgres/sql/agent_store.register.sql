@@ -14,9 +14,15 @@ organization AS MATERIALIZED (
     WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked))
     ORDER BY organization_id FOR SHARE {unlocked}
 ),
+-- A change of an agent's type or status holds some of these until it ends.
+counts AS MATERIALIZED (
+    SELECT organization_id, status, agents FROM agent_counts
+    WHERE organization_id = ANY (ARRAY(SELECT organization_id FROM organization))
+    ORDER BY organization_id, agent_type, status FOR UPDATE {unlocked}
+),
 judged AS MATERIALIZED (
     SELECT asked.*, NULLIF(COALESCE(o.max_agents, plans.max_agents), 0) AS most,
-        (SELECT COALESCE(sum(c.agents), 0) FROM agent_counts c
+        (SELECT COALESCE(sum(c.agents), 0) FROM counts c
             WHERE c.organization_id = asked.organization_id AND c.status <> 'decommissioned') AS present,
         EXISTS (SELECT FROM agents a
             WHERE a.organization_id = asked.organization_id AND a.email = asked.email) AS is_taken,
@@ -31,6 +37,8 @@ judged AS MATERIALIZED (
     FROM asked
     JOIN organization o USING (organization_id)
     JOIN plans USING (plan)
+    WHERE (SELECT count(*) FROM counts c WHERE c.organization_id = asked.organization_id)
+        = (SELECT count(*) FROM agent_counts c WHERE c.organization_id = asked.organization_id)
 ),
 seated AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY place) AS seat

@@ -57,7 +57,7 @@ held AS MATERIALIZED (
     SELECT asked.*,
         NULLIF(COALESCE(o.max_tokens_per_month, plans.max_tokens_per_month), 0) AS quota,
         o.status = 'active' AND a.status = 'active' AND a.revision + o.revision = asked.revision
-            AND GREATEST(a.updated_at, o.updated_at) = asked.changed_at
+            AND date_trunc('milliseconds', GREATEST(a.updated_at, o.updated_at)) = asked.changed_at
             AND c.agent_id = asked.subject_id AND c.revoked_at IS NULL
             AND (c.expires_at IS NULL OR asked.occurred_at < c.expires_at)
             AND (asked.fingerprint IS NULL OR c.fingerprint = asked.fingerprint
@@ -68,7 +68,7 @@ held AS MATERIALIZED (
                 LEFT JOIN organization ON organization.organization_id = d.organization_id
                 WHERE d.place = asked.place AND (agent.status = 'active' AND organization.status = 'active'
                     AND agent.revision + organization.revision = d.revision
-                    AND GREATEST(agent.updated_at, organization.updated_at) = d.changed_at) IS NOT TRUE
+                    AND date_trunc('milliseconds', GREATEST(agent.updated_at, organization.updated_at)) = d.changed_at) IS NOT TRUE
             ) AS holds
     FROM asked
     JOIN organization o USING (organization_id)
