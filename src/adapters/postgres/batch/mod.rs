@@ -6,5 +6,6 @@ pub mod batcher;
 pub mod group;
 mod lock_waiters;
 pub mod lookup;
+mod revision_cache;
 pub mod token_issue;
 pub mod token_revocation;

@@ -1,0 +1,210 @@
+//! Agents and organizations, each cached until its revision changes.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::batcher::BatchConnection;
+use crate::pool::failure::inconsistent;
+use crate::rows::codec::{self, AGENT, ORGANIZATION, column, instant, number};
+use domain::agent::Agent;
+use domain::client::RegisteredClient;
+use domain::organization::Organization;
+use ports::store_error::StoreError;
+
+/// Maximum size in bytes of a cache of agents, of organizations, or of clients.
+///
+/// Enough for about 50,000 agents of the usual size, or 6,000 of the largest.
+const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
+/// Approximate size of the largest credential, an RSA key of 4096 bits, in bytes.
+const MAX_CREDENTIAL_BYTES: usize = 1_024;
+
+/// Cache of agents and organizations, each valid until its revision changes.
+#[derive(Clone)]
+pub struct RevisionCache {
+    agents: Cache<Uuid, Arc<Agent>>,
+    organizations: Cache<Uuid, Arc<Organization>>,
+}
+
+/// Creates a cache of clients that are kept for this long.
+pub fn cache_of_clients<Q>(kept_for: Duration) -> Cache<Q, RegisteredClient>
+where
+    Q: Hash + Eq + Send + Sync + 'static,
+{
+    Cache::builder()
+        .max_capacity(MAX_KEPT_BYTES)
+        .weigher(|_: &Q, client| u32::try_from(bytes_of_client(client)).unwrap_or(u32::MAX))
+        .time_to_live(kept_for)
+        .build()
+}
+
+/// Creates a cache of at most [`MAX_KEPT_BYTES`], as counted by `bytes`.
+fn bounded<T: Send + Sync + 'static>(bytes: fn(&T) -> usize) -> Cache<Uuid, Arc<T>> {
+    let weigh = move |_: &Uuid, kept: &Arc<T>| u32::try_from(bytes(kept)).unwrap_or(u32::MAX);
+    Cache::builder().max_capacity(MAX_KEPT_BYTES).weigher(weigh).build()
+}
+
+/// Returns the approximate size of an agent, in bytes.
+fn bytes_of_agent(agent: &Agent) -> usize {
+    let texts =
+        [agent.email.as_str(), agent.version.as_str(), agent.capabilities.as_str(), agent.owner.as_str()];
+    let default_resource = agent.default_resource.as_ref().map_or(0, |resource| resource.as_str().len());
+    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>() + default_resource
+}
+
+/// Returns the approximate size of an organization, in bytes.
+fn bytes_of_organization(organization: &Organization) -> usize {
+    let resources = organization.resources.iter().map(|uri| size_of_val(uri) + uri.as_str().len());
+    size_of::<Organization>() + organization.name.as_str().len() + resources.sum::<usize>()
+}
+
+/// Returns the approximate size of a client, in bytes, with its agent and organization: other caches may have dropped
+/// them.
+fn bytes_of_client(client: &RegisteredClient) -> usize {
+    let credentials = client.candidates.len() * MAX_CREDENTIAL_BYTES;
+    size_of::<RegisteredClient>()
+        + bytes_of_agent(&client.agent)
+        + bytes_of_organization(&client.organization)
+        + credentials
+}
+
+/// Agent and organization of a row, with the row's place in the batch.
+pub struct Found {
+    pub place: usize,
+    pub agent: Arc<Agent>,
+    pub organization: Arc<Organization>,
+}
+
+impl RevisionCache {
+    pub fn new() -> Self {
+        Self { agents: bounded(bytes_of_agent), organizations: bounded(bytes_of_organization) }
+    }
+
+    /// Returns the agent and the organization of each row, at the row's revisions or newer.
+    pub async fn resolve(
+        &self,
+        connection: &mut BatchConnection,
+        rows: &[Row],
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut agents = BatchResult::default();
+        let mut organizations = BatchResult::default();
+        let mut placed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let agent: Uuid = column(row, "agent_id")?;
+            let organization: Uuid = column(row, "organization_id")?;
+            agents.look(agent, self.agents.get(&agent), |kept| {
+                Ok((kept.revision, kept.updated_at)
+                    == (number(row, "agent_revision")?, instant(row, "agent_updated_at")?))
+            })?;
+            organizations.look(organization, self.organizations.get(&organization), |kept| {
+                Ok((kept.revision, kept.updated_at)
+                    == (number(row, "organization_revision")?, instant(row, "organization_updated_at")?))
+            })?;
+            placed.push((column::<i64>(row, "place")?, agent, organization));
+        }
+        let agent = |row: &Row| codec::agent(row).map(|agent| (agent.id.0, agent));
+        agents.read_missing(connection, &agents_by_id(), &self.agents, agent).await?;
+        let organization = |row: &Row| codec::organization(row).map(|known| (known.id.0, known));
+        organizations
+            .read_missing(connection, &organizations_by_id(), &self.organizations, organization)
+            .await?;
+        let gone = || inconsistent("an agent or organization disappeared while it was read");
+        placed
+            .into_iter()
+            .map(|(place, agent, organization)| {
+                Ok(Found {
+                    // Ordinality counts from 1.
+                    place: usize::try_from(place - 1).map_err(|_| gone())?,
+                    agent: agents.found.get(&agent).ok_or_else(gone)?.clone(),
+                    organization: organizations.found.get(&organization).ok_or_else(gone)?.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Entries of a batch that are known already, and IDs that must still be read.
+struct BatchResult<T> {
+    found: HashMap<Uuid, Arc<T>>,
+    missing: HashSet<Uuid>,
+}
+
+impl<T> Default for BatchResult<T> {
+    fn default() -> Self {
+        Self { found: HashMap::new(), missing: HashSet::new() }
+    }
+}
+
+impl<T: Send + Sync + 'static> BatchResult<T> {
+    fn look(
+        &mut self,
+        id: Uuid,
+        kept: Option<Arc<T>>,
+        is_current: impl FnOnce(&T) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        match kept {
+            Some(kept) if is_current(&kept)? => {
+                self.found.insert(id, kept);
+            }
+            _ => {
+                self.missing.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the missing entries and caches them.
+    async fn read_missing(
+        &mut self,
+        connection: &mut BatchConnection,
+        sql: &str,
+        kept: &Cache<Uuid, Arc<T>>,
+        decode: impl Fn(&Row) -> Result<(Uuid, T), StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<Uuid> = self.missing.drain().collect();
+        for row in connection.read_other(sql, &[&missing]).await? {
+            let (id, read) = decode(&row)?;
+            let read = Arc::new(read);
+            kept.insert(id, read.clone());
+            self.found.insert(id, read);
+        }
+        Ok(())
+    }
+}
+
+fn agents_by_id() -> String {
+    format!("-- lookup.agents\nSELECT {AGENT} FROM agents WHERE agent_id = ANY ($1)")
+}
+
+fn organizations_by_id() -> String {
+    format!(
+        "-- lookup.organizations\nSELECT {ORGANIZATION} FROM organizations WHERE organization_id = ANY ($1)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_by_its_bytes_however_large_each_is() {
+        for size in [100_usize, 10_000, 1_000_000] {
+            let cache = bounded(|text: &String| text.len());
+            let kept = Arc::new("x".repeat(size));
+            for number in 0..2 * MAX_KEPT_BYTES / size as u64 {
+                cache.insert(Uuid::from_u128(number.into()), kept.clone());
+            }
+            cache.run_pending_tasks();
+            let bytes = cache.weighted_size();
+            assert!(bytes <= MAX_KEPT_BYTES && bytes > MAX_KEPT_BYTES / 4, "{bytes} of {size} each");
+        }
+    }
+}
