@@ -42,19 +42,19 @@ impl Bearer {
         context: &RequestContext,
         token: Option<&str>,
     ) -> Result<Caller, BearerError> {
-        let (caller, ()) = self.authenticate_beside(context, token, std::future::ready(())).await?;
+        let (caller, ()) = self.authenticate_with(context, token, std::future::ready(())).await?;
         Ok(caller)
     }
 
-    /// Same as [`authenticate`](Self::authenticate), and asks `beside` while the store is asked about the caller, so
+    /// Same as [`authenticate`](Self::authenticate), and asks `lookup` while the store is asked about the caller, so
     /// that both questions share a round trip.
     ///
     /// It is asked only for a token that this service has signed and that is within its validity period.
-    pub async fn authenticate_beside<T>(
+    pub async fn authenticate_with<T>(
         &self,
         context: &RequestContext,
         token: Option<&str>,
-        beside: impl Future<Output = T>,
+        lookup: impl Future<Output = T>,
     ) -> Result<(Caller, T), BearerError> {
         let Some(token) = token else {
             self.auth_failures.count(context).await?;
@@ -67,7 +67,7 @@ impl Bearer {
             return Err(self.refused(context, None, AuthFailureReason::Expired).await);
         }
         let claimed = Some(ClaimedClient { agent: claims.agent, organization: claims.organization });
-        let (status, beside) = tokio::join!(self.tokens.status(&claims), beside);
+        let (status, found) = tokio::join!(self.tokens.status(&claims), lookup);
         let status = match status? {
             Some(status) if status.is_active(&claims) && claims.audience == Audience::Issuer => status,
             other => {
@@ -90,7 +90,7 @@ impl Bearer {
             origin: context.origin.clone(),
             token: Some(claims.id),
         };
-        Ok((caller, beside))
+        Ok((caller, found))
     }
 
     /// Records a failed authentication.

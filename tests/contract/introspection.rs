@@ -1,4 +1,4 @@
-//! Who introspects asks the store once, for itself and for the token; who has no token of this service asks nothing.
+//! An introspection asks the store about both tokens at once, and nothing without a token of this service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,7 +50,7 @@ impl TokenStore for Together {
 async fn introspected(app: &App, bearer: Option<&str>, token: &str) -> Result<bool, String> {
     let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
     let look_up = app.introspection.look_up(token);
-    let authenticated = app.bearer.authenticate_beside(&context, bearer, look_up).await;
+    let authenticated = app.bearer.authenticate_with(&context, bearer, look_up).await;
     let (caller, looked_up) = authenticated.map_err(|error| error.to_string())?;
     let active = app.introspection.report(&caller, looked_up).map_err(|error| error.to_string())?;
     Ok(active.is_some())

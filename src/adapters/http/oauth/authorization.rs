@@ -165,31 +165,31 @@ impl EitherAuthorization {
         context: &HttpContext,
         form: &Form<T>,
     ) -> Result<Caller, ApiError> {
-        let (caller, ()) = self.authenticate_beside(context, form, std::future::ready(())).await?;
+        let (caller, ()) = self.authenticate_with(context, form, std::future::ready(())).await?;
         Ok(caller)
     }
 
-    /// Same as [`authenticate`](Self::authenticate), and asks `beside` too.
+    /// Same as [`authenticate`](Self::authenticate), and asks `lookup` too.
     ///
     /// With a bearer token, both questions to the store share a round trip. Nothing is asked for a caller without a
     /// token that this service has signed.
-    pub async fn authenticate_beside<T: FormFields, B>(
+    pub async fn authenticate_with<T: FormFields, B>(
         &self,
         context: &HttpContext,
         form: &Form<T>,
-        beside: impl Future<Output = B>,
+        lookup: impl Future<Output = B>,
     ) -> Result<(Caller, B), ApiError> {
         let (app, request) = (&context.app, &context.request);
         let presented = presented(&self.0, form);
         let has_credentials = presented.has_parameters();
         match &self.0 {
             Authorization::Bearer(token) if !has_credentials => {
-                let (caller, beside) = app.bearer.authenticate_beside(request, Some(token), beside).await?;
+                let (caller, found) = app.bearer.authenticate_with(request, Some(token), lookup).await?;
                 match presented.parameter("client_id").map(AgentId::parse) {
                     Some(named) if named != Some(caller.agent()) => {
                         Err(ApiError::invalid_request("client_id is not the client of this token"))
                     }
-                    _ => Ok((caller, beside)),
+                    _ => Ok((caller, found)),
                 }
             }
             Authorization::None | Authorization::Other if !has_credentials => {
@@ -208,7 +208,7 @@ impl EitherAuthorization {
                         _ => error,
                     }
                 })?;
-                Ok((caller, beside.await))
+                Ok((caller, lookup.await))
             }
         }
     }

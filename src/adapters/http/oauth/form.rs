@@ -265,13 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_parameter_may_contain_the_nul_character() {
-        assert!(parse("x=%00&%00=1&scope=a").is_ok_and(|form| form.get("scope") == Some("a")));
-    }
-
-    #[test]
     fn malformed_encoding_is_refused_anywhere() {
-        for body in ["scope=%zz", "x=%", "%ff=1", "token=%00", "client_id=%00", "scope=%c0%80"] {
+        for body in
+            ["scope=%zz", "x=%", "%ff=1", "x=%00", "%00=1", "token=%00", "client_id=%00", "scope=%c0%80"]
+        {
             assert!(parse(body).is_err(), "{body}");
         }
         assert!(Form::<Sample>::parse(b"scope=\xff", &[], &std::iter::empty()).is_err());

@@ -34,7 +34,7 @@ impl IntrospectionApi {
                 None => None,
             }
         };
-        let (caller, looked_up) = authorization.authenticate_beside(&ctx, &form, look_up).await?;
+        let (caller, looked_up) = authorization.authenticate_with(&ctx, &form, look_up).await?;
         let looked_up = looked_up.ok_or_else(|| ApiError::invalid_request("token is missing"))?;
         let active = introspection.report(&caller, looked_up);
         let active = active.map_err(|error| authorization.explain(error))?;

@@ -59,6 +59,28 @@ impl Batchers {
     }
 }
 
+/// The statements of a batcher.
+#[derive(Clone, Copy)]
+pub struct Statements {
+    /// The statement of most batches. Its first line names both.
+    usual: &'static str,
+    /// The statement of batches that need more; `None` if there are none.
+    full: Option<&'static str>,
+}
+
+impl Statements {
+    /// Returns the usual statement and the full one.
+    pub fn of([usual, full]: &'static [String; 2]) -> Self {
+        Self { usual, full: Some(full) }
+    }
+}
+
+impl From<&'static str> for Statements {
+    fn from(usual: &'static str) -> Self {
+        Self { usual, full: None }
+    }
+}
+
 /// A question, with the channel for its answer.
 pub type Pending<Q, A> = (Q, oneshot::Sender<A>);
 
@@ -68,15 +90,21 @@ pub struct Batcher<Q, A> {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// Starts a batcher with a dedicated connection for this statement.
+    /// Starts a batcher with a dedicated connection for these statements.
     ///
     /// `worker` must answer every question of a batch, whatever happens.
-    pub fn new<W>(connector: &Connector, batchers: &Batchers, sql: &'static str, mut worker: W) -> Self
+    pub fn new<W>(
+        connector: &Connector,
+        batchers: &Batchers,
+        statements: impl Into<Statements>,
+        mut worker: W,
+    ) -> Self
     where
         W: BatchHandler<Q, A>,
     {
+        let statements = statements.into();
         let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
-        let mut connection = BatchConnection::new(connector, sql);
+        let mut connection = BatchConnection::new(connector, statements);
         let end = batchers.end.clone();
         batchers.tasks.spawn(async move {
             let mut received = Vec::new();
@@ -89,7 +117,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
                 if ended {
                     return;
                 }
-                let span = batch_span(sql, received.iter().map(|(_, span)| span));
+                let span = batch_span(statements.usual, received.iter().map(|(_, span)| span));
                 let batch = received.drain(..).map(|(pending, _)| pending).collect();
                 worker.serve(&mut connection, batch).instrument(span).await;
             }
@@ -131,29 +159,42 @@ pub trait BatchHandler<Q, A>: Send + 'static {
     ) -> impl Future<Output = ()> + Send;
 }
 
-/// A connection that reconnects automatically, with its prepared statement.
+/// A connection that reconnects automatically, with its prepared statements.
 pub struct BatchConnection {
     connector: Connector,
-    sql: &'static str,
+    statements: Statements,
     session: &'static str,
-    live: Option<(Client, Statement)>,
+    live: Option<Session>,
     retry_at: Option<Instant>,
 }
 
+struct Session {
+    client: Client,
+    usual: Statement,
+    full: Option<Statement>,
+}
+
 impl BatchConnection {
-    fn new(connector: &Connector, sql: &'static str) -> Self {
-        Self { connector: connector.clone(), sql, session: SESSION, live: None, retry_at: None }
+    fn new(connector: &Connector, statements: Statements) -> Self {
+        Self { connector: connector.clone(), statements, session: SESSION, live: None, retry_at: None }
     }
 
     /// Creates a connection that waits longer for locks.
-    pub fn without_timeouts(connector: &Connector, sql: &'static str) -> Self {
-        Self { session: SESSION_WITHOUT_TIMEOUTS, ..Self::new(connector, sql) }
+    pub fn without_timeouts(connector: &Connector, statements: Statements) -> Self {
+        Self { session: SESSION_WITHOUT_TIMEOUTS, ..Self::new(connector, statements) }
     }
 
-    /// Runs the batcher's statement once and returns its rows.
+    /// Runs the batcher's usual statement once and returns its rows.
     pub async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
-        let (client, statement) = self.connected().await.map_err(QueryError::NotSent)?;
-        let outcome = timeout(STATEMENT, client.query(statement, parameters)).await;
+        let Session { client, usual, .. } = self.connected().await.map_err(QueryError::NotSent)?;
+        let outcome = timeout(STATEMENT, client.query(usual, parameters)).await;
+        self.judge(outcome)
+    }
+
+    /// Runs the batcher's full statement once and returns its rows.
+    pub async fn run_full(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
+        let Session { client, usual, full } = self.connected().await.map_err(QueryError::NotSent)?;
+        let outcome = timeout(STATEMENT, client.query(full.as_ref().unwrap_or(usual), parameters)).await;
         self.judge(outcome)
     }
 
@@ -173,7 +214,7 @@ impl BatchConnection {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        let (client, _) = self.connected().await?;
+        let Session { client, .. } = self.connected().await?;
         let outcome = timeout(STATEMENT, client.query(sql, parameters)).await;
         Ok(self.judge(outcome)?)
     }
@@ -205,9 +246,9 @@ impl BatchConnection {
         }
     }
 
-    /// Returns the connection and its statement, after reconnecting if necessary.
-    async fn connected(&mut self) -> Result<&(Client, Statement), StoreError> {
-        if self.live.as_ref().is_none_or(|(client, _)| client.is_closed()) {
+    /// Returns the connection and its statements, after reconnecting if necessary.
+    async fn connected(&mut self) -> Result<&Session, StoreError> {
+        if self.live.as_ref().is_none_or(|session| session.client.is_closed()) {
             self.live = None;
             if self.retry_at.is_some_and(|until| Instant::now() < until) {
                 return Err(unavailable("it was unreachable a moment ago"));
@@ -219,8 +260,12 @@ impl BatchConnection {
             let open = async || {
                 let (client, _) = self.connector.open().await?;
                 client.batch_execute(self.session).await.map_err(failed)?;
-                let statement = client.prepare(self.sql).await.map_err(failed)?;
-                Ok((client, statement))
+                let usual = client.prepare(self.statements.usual).await.map_err(failed)?;
+                let full = match self.statements.full {
+                    Some(full) => Some(client.prepare(full).await.map_err(failed)?),
+                    None => None,
+                };
+                Ok(Session { client, usual, full })
             };
             let opened = loop {
                 match timeout(CONNECT_TIMEOUT, open()).await {

@@ -44,7 +44,7 @@ impl<Q, A> Groups<Q, A> {
     /// Returns the answer to a question, which `serve` answers for it or for a group that it is part of.
     ///
     /// `serve` must answer every question of a group. Returns [`StoreError::Unavailable`] if too many requests wait, or
-    /// if nobody has begun with this one at `ends`, and [`StoreError::InDoubt`] if its group has no answer by then.
+    /// if no group has begun with it at `ends`, and [`StoreError::InDoubt`] if its group has no answer by then.
     pub async fn join<S, F>(&self, question: Q, ends: Instant, serve: S) -> Result<A, StoreError>
     where
         S: Fn(Vec<Pending<Q, A>>) -> F,
@@ -95,7 +95,7 @@ impl<Q, A> Groups<Q, A> {
         match queue.requests.iter().position(|(waiting, ..)| *waiting == number) {
             Some(place) => {
                 queue.requests.remove(place);
-                unavailable("nobody has begun with it in time")
+                unavailable("it waited too long for its group")
             }
             None => in_doubt("its group takes too long"),
         }

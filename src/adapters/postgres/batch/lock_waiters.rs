@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
-use super::batcher::{BatchConnection, BatchHandler, Batchers, Pending};
+use super::batcher::{BatchConnection, BatchHandler, Batchers, Pending, Statements};
 use crate::pool::connect::Connector;
 use crate::pool::failure::unavailable;
 use ports::token_store::{IssueError, TokenIssue};
@@ -30,16 +30,17 @@ pub struct LockWaiters(mpsc::Sender<(i32, Request)>);
 
 impl LockWaiters {
     /// Creates a queue whose requests `handler` answers by this statement, waiting for locks.
-    pub fn new<H>(connector: &Connector, batchers: &Batchers, sql: &'static str, handler: H) -> Self
+    pub fn new<H>(connector: &Connector, batchers: &Batchers, statements: Statements, handler: H) -> Self
     where
         H: BatchHandler<TokenIssue, Outcome> + Clone,
     {
         let (sender, requests) = mpsc::channel(MAX_WAITING);
-        let connections = (0..MAX_LINES).map(|_| BatchConnection::without_timeouts(connector, sql)).collect();
+        let connections =
+            (0..MAX_LINES).map(|_| BatchConnection::without_timeouts(connector, statements)).collect();
         let connector = connector.clone();
         let room = LockQueue {
             connector,
-            sql,
+            statements,
             handler,
             connections,
             served: HashMap::new(),
@@ -62,7 +63,7 @@ impl LockWaiters {
 /// Waiting requests, by the gate that they wait for.
 struct LockQueue<H> {
     connector: Connector,
-    sql: &'static str,
+    statements: Statements,
     handler: H,
     /// Gates being served, by the task that serves each.
     served: HashMap<Id, i32>,
@@ -90,7 +91,7 @@ impl<H: BatchHandler<TokenIssue, Outcome> + Clone> LockQueue<H> {
                         Ok((id, connection)) => (id, connection),
                         Err(error) => {
                             tracing::error!(%error, "requests that waited for a lock were lost");
-                            (error.id(), BatchConnection::without_timeouts(&self.connector, self.sql))
+                            (error.id(), BatchConnection::without_timeouts(&self.connector, self.statements))
                         }
                     };
                     self.done(id, connection);

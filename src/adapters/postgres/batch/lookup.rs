@@ -150,7 +150,7 @@ impl LookupBatch {
             Some(client) if freshness == Freshness::Recent && !client.candidates.is_empty() => {
                 self.recent.insert(question, client.clone());
             }
-            // Who asks for what is so now may be about to refuse the client, which a recent answer cannot.
+            // The caller may be about to refuse the client, which it cannot do by a recent answer.
             _ => self.recent.invalidate(&question),
         }
         Ok(found)

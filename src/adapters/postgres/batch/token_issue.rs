@@ -22,7 +22,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers};
+use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Statements};
 use super::lock_waiters::{LockWaiters, Outcome, Request};
 use crate::pool::connect::Connector;
 use crate::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
@@ -33,19 +33,30 @@ use ports::error_chain::error_chain;
 use ports::store_error::StoreError;
 use ports::token_store::{IssueError, TokenIssue};
 
-/// Issue statement that skips gates and rows that are locked.
-static NOT_WAITING: LazyLock<String> = LazyLock::new(|| {
-    include_str!("../sql/token_store.issue.sql")
-        .replace("{passes}", "pg_try_advisory_xact_lock_shared(1, gate)")
-        .replace("{unlocked}", "SKIP LOCKED")
-});
+/// Issue statements that skip gates and rows that are locked.
+static NOT_WAITING: LazyLock<[String; 2]> =
+    LazyLock::new(|| statements("pg_try_advisory_xact_lock_shared(1, gate)", "SKIP LOCKED"));
 
-/// Issue statement that waits for locks.
-static WAITING: LazyLock<String> = LazyLock::new(|| {
-    include_str!("../sql/token_store.issue.sql")
-        .replace("{passes}", "pg_advisory_xact_lock_shared(1, gate) IS NOT NULL")
-        .replace("{unlocked}", "")
-});
+/// Issue statements that wait for locks.
+static WAITING: LazyLock<[String; 2]> =
+    LazyLock::new(|| statements("pg_advisory_xact_lock_shared(1, gate) IS NOT NULL", ""));
+
+/// Returns the statement for batches without dependencies, and that for batches with some.
+fn statements(passes: &str, unlocked: &str) -> [String; 2] {
+    const SQL: &str = include_str!("../sql/token_store.issue.sql");
+    ["-- with dependencies", "-- without dependencies"].map(|left_out| {
+        let mut is_left_out = false;
+        let is_wanted = |line: &&str| {
+            let is_mark = line.starts_with("-- with") || *line == "-- end";
+            if is_mark {
+                is_left_out = *line == left_out;
+            }
+            !is_mark && !is_left_out
+        };
+        let lines: Vec<&str> = SQL.lines().filter(is_wanted).collect();
+        lines.join("\n").replace("{passes}", passes).replace("{unlocked}", unlocked)
+    })
+}
 
 const WHICH_ARE_THERE: &str = "\
 -- issuer.which_are_there
@@ -65,8 +76,9 @@ pub struct TokenIssueBatch(Batcher<TokenIssue, Outcome>);
 
 impl TokenIssueBatch {
     pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
-        let waiters = LockWaiters::new(connector, batchers, &WAITING, WaitingWriter);
-        Self(Batcher::new(connector, batchers, &NOT_WAITING, Writer { waiters }))
+        let waiters = LockWaiters::new(connector, batchers, Statements::of(&WAITING), WaitingWriter);
+        let statements = Statements::of(&NOT_WAITING);
+        Self(Batcher::new(connector, batchers, statements, Writer { waiters }))
     }
 
     /// Lets a token be issued, and returns once its event is on disk.
@@ -201,9 +213,12 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     let others: Vec<Uuid> = depends().map(|(_, on)| on.agent.0).collect();
     let other_revisions: Vec<i64> = depends().map(|(_, on)| signed(on.revision)).collect();
     let other_changes: Vec<SqlTimestamp> = depends().map(|(_, on)| SqlTimestamp(on.changed_at)).collect();
-    parameters.extend([&places as Parameter<'_>, &others, &other_revisions, &other_changes]);
-
-    let rows = connection.run(&parameters).await?;
+    let rows = if places.is_empty() {
+        connection.run(&parameters).await?
+    } else {
+        parameters.extend([&places as Parameter<'_>, &others, &other_revisions, &other_changes]);
+        connection.run_full(&parameters).await?
+    };
     // An agent that does not exist has no row at all.
     let nothing = || Judgement::Made(Err(IssueError::NoLongerAllowed));
     let mut judgements: Vec<Judgement> = batch.iter().map(|_| nothing()).collect();

@@ -58,7 +58,7 @@ pub struct RevocationBatch(Batcher<Asked, Outcome>);
 
 impl RevocationBatch {
     pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
-        Self(Batcher::new(connector, batchers, &REVOKE, Writer))
+        Self(Batcher::new(connector, batchers, REVOKE.as_str(), Writer))
     }
 
     /// Revokes a token, and returns once the revocation and its event are on disk.

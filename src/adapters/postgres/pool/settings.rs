@@ -194,7 +194,7 @@ pub enum SettingsError {
     #[error("sslmode must be disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,
     /// The system's certificates are trusted in a mode that does not check the server's name.
-    #[error("sslrootcert=system needs sslmode=verify-full, because anybody can have a public certificate")]
+    #[error("sslrootcert=system needs sslmode=verify-full, because any server can have a public certificate")]
     WeakMode,
     /// Only one of certificate and key is named.
     #[error("sslcert and sslkey go together")]

@@ -76,13 +76,13 @@ pub struct Parameters {
     pub startup_options: Option<String>,
     pub ssl: SslMode,
     pub tls: Tls,
-    /// What the parameters say of TLS, to be compared with those of another URL.
+    /// Parameters of TLS, to be compared with those of another URL.
     pub tls_parameters: TlsParameters,
     /// `sslmode=allow`: connect without TLS, and with TLS if the server demands it.
     pub falls_back_to_tls: bool,
 }
 
-/// What the parameters of a URL say of TLS.
+/// Parameters of TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsParameters {
     mode: Option<String>,
@@ -162,7 +162,7 @@ impl Read {
             _ => return Err(SettingsError::HalfACertificate),
         };
         let certificate = certificate.as_ref();
-        // As in libpq: any public certificate would do otherwise, of whatever server.
+        // As in libpq: otherwise the public certificate of any other server would do.
         let is_public = roots.as_deref() == Some(Path::new("system"));
         let mode = mode.as_deref().unwrap_or(if is_public { "verify-full" } else { "prefer" });
         if is_public && mode != "verify-full" {

@@ -1,5 +1,6 @@
 -- token_store.issue
--- This statement has two forms. The non-waiting form skips gates and rows that other transactions have locked, so that no
+-- This statement has four forms, since most batches have no dependencies and take a seventh less time without them. The
+-- non-waiting form skips gates and rows that other transactions have locked, so that no
 -- organization waits for another's lock. The waiting form waits for them.
 WITH asked AS MATERIALIZED (
     -- An agent's organization never changes, so it may be read before any lock is taken.
@@ -13,6 +14,7 @@ WITH asked AS MATERIALIZED (
         metadata, occurred_at, place)
     JOIN agents ON agents.agent_id = asked.subject_id
 ),
+-- with dependencies
 depended AS MATERIALIZED (
     -- An agent that does not exist has neither organization nor gate.
     SELECT d.*, agents.organization_id, organization_gate(agents.organization_id) AS gate
@@ -20,6 +22,7 @@ depended AS MATERIALIZED (
         AS d (place, agent_id, revision, changed_at)
     LEFT JOIN agents USING (agent_id)
 ),
+-- end
 -- Each of the next steps waits for the one before it, and locks in order. A revocation that came first is seen. A
 -- later one waits until these tokens are on disk, and then revokes them. The row locks alone would be correct, but a
 -- writer could starve while other transactions share its row in turn. At a gate (the organization's advisory lock)
@@ -27,22 +30,34 @@ depended AS MATERIALIZED (
 gate AS MATERIALIZED (
     SELECT gate
     -- DISTINCT keeps the locks out of the subquery, so that they are taken in order.
+-- with dependencies
     FROM (SELECT DISTINCT gate FROM (SELECT gate FROM asked UNION ALL SELECT gate FROM depended) AS each ORDER BY gate)
         AS gates
+-- without dependencies
+    FROM (SELECT DISTINCT gate FROM asked ORDER BY gate) AS gates
+-- end
     WHERE {passes}
 ),
 organization AS MATERIALIZED (
     SELECT organization_id, status, revision, updated_at, plan, max_tokens_per_month FROM organizations
     WHERE organization_id = ANY (ARRAY(
+-- with dependencies
         SELECT organization_id FROM asked JOIN gate USING (gate)
         UNION SELECT organization_id FROM depended JOIN gate USING (gate)))
+-- without dependencies
+        SELECT DISTINCT organization_id FROM asked JOIN gate USING (gate)))
+-- end
     ORDER BY organization_id FOR SHARE {unlocked}
 ),
 agent AS MATERIALIZED (
     SELECT agent_id, status, revision, updated_at FROM agents
     WHERE agent_id = ANY (ARRAY(
+-- with dependencies
         SELECT subject_id FROM asked JOIN organization USING (organization_id)
         UNION SELECT agent_id FROM depended JOIN organization USING (organization_id)))
+-- without dependencies
+        SELECT DISTINCT subject_id FROM asked JOIN organization USING (organization_id)))
+-- end
     ORDER BY agent_id FOR SHARE {unlocked}
 ),
 credential AS MATERIALIZED (
@@ -63,22 +78,27 @@ held AS MATERIALIZED (
             AND (asked.fingerprint IS NULL OR c.fingerprint = asked.fingerprint
                 OR c.previous_fingerprint = asked.fingerprint AND asked.occurred_at < c.previous_until)
             IS TRUE
+-- with dependencies
             AND NOT EXISTS (
                 SELECT FROM depended d LEFT JOIN agent USING (agent_id)
                 LEFT JOIN organization ON organization.organization_id = d.organization_id
                 WHERE d.place = asked.place AND (agent.status = 'active' AND organization.status = 'active'
                     AND agent.revision + organization.revision = d.revision
                     AND date_trunc('milliseconds', GREATEST(agent.updated_at, organization.updated_at)) = d.changed_at) IS NOT TRUE
-            ) AS holds
+            )
+-- end
+            AS holds
     FROM asked
     JOIN organization o USING (organization_id)
     JOIN plans USING (plan)
     JOIN agent a ON a.agent_id = asked.subject_id
     JOIN credential c ON c.credential_id = asked.credential_id
+-- with dependencies
     -- A request is judged only once all agents that it depends on are locked.
     WHERE NOT EXISTS (
         SELECT FROM depended d LEFT JOIN agent USING (agent_id)
         WHERE d.place = asked.place AND d.gate IS NOT NULL AND agent.agent_id IS NULL)
+-- end
 ),
 judged AS MATERIALIZED (
     -- Of the requests that hold, only the first may spend an assertion.
@@ -133,9 +153,13 @@ recorded AS (
 -- If a request was not judged, something that it depends on is locked, or does not exist. Its gate is then that of an
 -- agent whose row is missing, unless it is the client's own.
 SELECT asked.place,
+-- with dependencies
     CASE WHEN EXISTS (SELECT FROM credential c WHERE c.credential_id = asked.credential_id) THEN
         COALESCE((SELECT min(d.gate) FROM depended d LEFT JOIN agent USING (agent_id)
             WHERE d.place = asked.place AND agent.agent_id IS NULL), asked.gate)
     ELSE asked.gate END AS gate,
+-- without dependencies
+    asked.gate,
+-- end
     judged.holds, judged.is_spent, judged.quota, passed.place IS NOT NULL AS is_issued
 FROM asked LEFT JOIN judged USING (place) LEFT JOIN passed USING (place)
