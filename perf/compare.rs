@@ -1,6 +1,7 @@
 //! Comparison with other servers in one run: the same load on each in turn, in several rounds.
 //!
-//! Set `ROUNDS`, `SECONDS` (of a round) and `CONNECTIONS` (default `1,16,64,256`) for a shorter run.
+//! Set `ROUNDS`, `SECONDS` (of a round), `CONNECTIONS` (default `1,16,64,256`) and `ONLY` (beginnings of the names of
+//! loads, comma-separated) for a shorter run.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -165,6 +166,9 @@ pub fn measure() -> Outcome<()> {
     let time = Duration::from_secs(setting("SECONDS", "5").parse()?);
     let connections = setting("CONNECTIONS", "1,16,64,256");
     let connections: Vec<&str> = connections.split(',').collect();
+    let only = setting("ONLY", "");
+    let is_wanted = |kind: &Kind| only.split(',').any(|name| kind.name().starts_with(name));
+    let kinds: Vec<Kind> = KINDS.into_iter().filter(is_wanted).collect();
 
     let stores = PrivateStores::start()?;
     let key = new_key("rsa")?;
@@ -193,13 +197,13 @@ pub fn measure() -> Outcome<()> {
     let (mut signatures, mut answers) = (Vec::new(), Vec::new());
     let of_subjects = || connections.iter().map(|_| Vec::new()).collect();
     let mut results: Vec<Results> =
-        KINDS.iter().map(|_| subjects.iter().map(|_| of_subjects()).collect()).collect();
+        kinds.iter().map(|_| subjects.iter().map(|_| of_subjects()).collect()).collect();
     for number in 1..=rounds {
         let load = std::fs::read_to_string("/proc/loadavg")?;
         eprintln!("round {number}, load average {}", load.split(' ').next().unwrap_or_default());
         signatures.push(signer.cost(WARM_UP)?);
         answers.push(health_of(&subjects[0], time)?);
-        for (kind, results) in KINDS.iter().zip(&mut results) {
+        for (kind, results) in kinds.iter().zip(&mut results) {
             for (place, connections) in connections.iter().enumerate() {
                 for (subject, results) in subjects.iter_mut().zip(&mut *results) {
                     results[place].push(subject.round(*kind, connections.parse()?, time)?);
@@ -215,14 +219,14 @@ pub fn measure() -> Outcome<()> {
     );
     println!("One bare RSA-2048 signature: {signature:.4} ms.");
     println!("One answer of `GET /health`: {answer:.4} ms.\n");
-    for (kind, results) in KINDS.iter().zip(&results) {
+    for (kind, results) in kinds.iter().zip(&results) {
         let (unit, cost) = match kind {
             Kind::Token => ("signatures", signature.median),
             _ => ("`/health`", answer.median),
         };
         table(*kind, &subjects, results, &connections, unit, cost);
     }
-    compare_with_peers(&subjects, &results, &connections);
+    compare_with_peers(&kinds, &subjects, &results, &connections);
     Ok(())
 }
 
@@ -259,7 +263,7 @@ fn table(
             each(2, |round| round.middle, 1.0),
             each(2, |round| round.late, 1.0),
             each(3, |round| round.cost, 1.0),
-            each(1, |round| round.cost, unit_cost),
+            each(2, |round| round.cost, unit_cost),
             each(3, |round| round.cost_of_stores, 1.0),
             subject.processes.resident().unwrap_or_default(),
         );
@@ -270,9 +274,9 @@ fn table(
 /// Prints the request rate as a multiple of each peer's.
 ///
 /// The service runs on PostgreSQL and Redis; a peer may keep everything in memory.
-fn compare_with_peers(subjects: &[Subject], results: &[Results], connections: &[&str]) {
+fn compare_with_peers(kinds: &[Kind], subjects: &[Subject], results: &[Results], connections: &[&str]) {
     println!("| times the rate of a peer, at {} connections | | |\n|---|---|---|", connections.join(" · "));
-    for (kind, results) in KINDS.iter().zip(results) {
+    for (kind, results) in kinds.iter().zip(results) {
         for (subject, peer) in subjects.iter().zip(results).skip(2) {
             let rate = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.rate)).median;
             let times: Vec<_> =

@@ -8,11 +8,13 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use tokio::time::Instant;
+use tokio_postgres::SimpleQueryRow;
 use uuid::Uuid;
 
 use super::batch::batcher::Pending;
 use super::pool::failure::{copy_for_waiter, may_be_of_one};
 use super::rows::codec::column;
+use super::rows::events::EventColumns;
 use super::rows::registrations::{self, Outcome, Registration, RegistrationColumns};
 use super::store::{Postgres, SHARE_WAIT};
 use super::transaction::{Transaction, gate};
@@ -24,9 +26,6 @@ use ports::agent_store::InsertAgentError;
 use ports::store_error::StoreError;
 use ports::write::Write;
 
-/// Begins the transaction of a group, which waits only briefly for rows that others have locked.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '200ms'";
-
 /// Returns the statement that takes the registration lock of an organization.
 ///
 /// Agents of an organization are registered by one transaction at a time, so that their number still holds when a new
@@ -35,14 +34,26 @@ fn lock_organization(id: OrganizationId) -> String {
     format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {id}', 0))")
 }
 
-/// Takes the locks that are free: registration locks, and the gates of callers in share mode.
-const TRY_LOCKS: &str = "\
--- agent_store.try_locks
-SELECT organization_id, NULL AS gate
-FROM unnest($1::uuid[]) AS asked (organization_id)
-WHERE pg_try_advisory_xact_lock(hashtextextended('agentidp agents of ' || organization_id::text, 0))
-UNION ALL
-SELECT NULL, gate FROM unnest($2::integer[]) AS asked (gate) WHERE pg_try_advisory_xact_lock_shared(1, gate)";
+/// Returns the statement that takes those of the locks that are free: registration locks, and the gates of callers in
+/// share mode.
+///
+/// It begins the transaction, which waits only briefly for rows that others have locked.
+fn try_locks(organizations: &HashSet<Uuid>, gates: &HashSet<i32>) -> String {
+    let values = |texts: Vec<String>| texts.join(", ");
+    let organizations = values(organizations.iter().map(|id| format!("('{id}'::uuid)")).collect());
+    let mut sql = format!(
+        "BEGIN; SET LOCAL lock_timeout = '200ms'; \
+         SELECT organization_id FROM (VALUES {organizations}) AS asked (organization_id) \
+         WHERE pg_try_advisory_xact_lock(hashtextextended('agentidp agents of ' || organization_id::text, 0))"
+    );
+    if !gates.is_empty() {
+        let gates = values(gates.iter().map(|gate| format!("({gate})")).collect());
+        sql += &format!(
+            "; SELECT gate FROM (VALUES {gates}) AS asked (gate) WHERE pg_try_advisory_xact_lock_shared(1, gate)"
+        );
+    }
+    sql
+}
 
 /// Registers those of the agents whose organizations are not locked.
 static NOT_WAITING: LazyLock<String> =
@@ -75,7 +86,7 @@ impl Postgres {
     ) -> Result<(), InsertAgentError> {
         let mut change = self.begin_after(&lock_organization(agent.organization), write).await??;
         // The caller's authority has been checked.
-        let outcomes = change.register(&WAITING, &[(agent, None)]).await?;
+        let outcomes = change.register(&WAITING, &[(agent, None)], &[]).await?;
         let outcome = outcomes.into_iter().next().flatten();
         self.note_if_full(agent.organization, &outcome);
         outcome.unwrap_or(Err(InsertAgentError::NoSuchOrganization))?;
@@ -104,8 +115,11 @@ impl Postgres {
     }
 
     async fn register_group(&self, group: &[Registration]) -> Result<Vec<Outcome>, StoreError> {
-        let mut change = self.begin_by(BEGIN, false, &[]).await?;
-        let locks = change.try_locks(group).await?;
+        let organizations: HashSet<Uuid> = group.iter().map(|one| one.agent.organization.0).collect();
+        let authorities = group.iter().filter_map(|one| one.authority.as_ref());
+        let gates: HashSet<i32> = authorities.map(|authority| gate(authority.organization)).collect();
+        let (mut change, taken) = self.begin_with(&try_locks(&organizations, &gates)).await?;
+        let locks = Locks::of(&taken);
         let mut addresses = HashSet::new();
         let places: Vec<usize> = (0..group.len())
             .filter(|place| {
@@ -116,16 +130,14 @@ impl Postgres {
             .collect();
         let asked: Vec<_> =
             places.iter().map(|place| (&group[*place].agent, group[*place].authority.as_ref())).collect();
-        let judged = change.register(&NOT_WAITING, &asked).await?;
+        let events: Vec<&AuditEvent> = places.iter().map(|place| &group[*place].event).collect();
+        let judged = change.register(&NOT_WAITING, &asked, &events).await?;
         let mut outcomes: Vec<Outcome> = group.iter().map(|_| None).collect();
         for (place, outcome) in places.into_iter().zip(judged) {
             outcomes[place] = outcome;
         }
-        let registered = group.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Some(Ok(()))));
-        let events: Vec<_> = registered.map(|(one, _)| (Some(one.agent.organization), &one.event)).collect();
-        if !events.is_empty() {
-            change.record_each(events).await?;
-            // Refusals for want of room counted agents that are not stored then.
+        if outcomes.iter().any(|outcome| matches!(outcome, Some(Ok(())))) {
+            // If this fails, refusals for want of room counted agents that are not stored.
             change.commit().await?;
         }
         for (one, outcome) in group.iter().zip(&outcomes) {
@@ -148,6 +160,15 @@ struct Locks {
 }
 
 impl Locks {
+    /// Reads the locks from the rows of [`try_locks`].
+    fn of(rows: &[SimpleQueryRow]) -> Self {
+        let read = |name: &'static str| rows.iter().filter_map(move |row| row.try_get(name).ok().flatten());
+        Self {
+            organizations: read("organization_id").filter_map(|id| Uuid::parse_str(id).ok()).collect(),
+            gates: read("gate").filter_map(|gate| gate.parse().ok()).collect(),
+        }
+    }
+
     fn allow(&self, organization: OrganizationId, authority: Option<&Authority>) -> bool {
         self.organizations.contains(&organization.0)
             && authority.is_none_or(|authority| self.gates.contains(&gate(authority.organization)))
@@ -155,31 +176,23 @@ impl Locks {
 }
 
 impl Transaction<'_> {
-    async fn try_locks(&mut self, group: &[Registration]) -> Result<Locks, StoreError> {
-        let organizations: HashSet<Uuid> = group.iter().map(|one| one.agent.organization.0).collect();
-        let authorities = group.iter().filter_map(|one| one.authority.as_ref());
-        let gates: HashSet<i32> = authorities.map(|authority| gate(authority.organization)).collect();
-        let organizations: Vec<Uuid> = organizations.into_iter().collect();
-        let gates: Vec<i32> = gates.into_iter().collect();
-        let rows = self.query(TRY_LOCKS, &[&organizations, &gates]).await?;
-        let mut taken = Locks { organizations: HashSet::new(), gates: HashSet::new() };
-        for row in &rows {
-            taken.organizations.extend(column::<Option<Uuid>>(row, "organization_id")?);
-            taken.gates.extend(column::<Option<i32>>(row, "gate")?);
-        }
-        Ok(taken)
-    }
-
     /// Registers agents, each for the caller with this authority or for one that was checked before.
     ///
-    /// Returns the results in the order of the agents; `None` for an agent whose organization is unknown or locked.
+    /// `events` has the event of each agent, or is empty. Returns the results in the order of the agents; `None` for an agent whose organization is unknown or locked.
     async fn register(
         &mut self,
         sql: &str,
         asked: &[(&Agent, Option<&Authority>)],
+        events: &[&AuditEvent],
     ) -> Result<Vec<Outcome>, StoreError> {
         let columns = RegistrationColumns::of(asked);
-        let rows = self.query(sql, &columns.parameters()).await?;
+        let events = EventColumns::of(events.iter().map(|event| (None, *event)));
+        let mut parameters = columns.parameters().to_vec();
+        parameters.extend(events.parameters_without_organization());
+        let rows = self.query(sql, &parameters).await?;
+        if let Some(row) = rows.first() {
+            self.set_transaction(column(row, "transaction")?);
+        }
         let mut outcomes: Vec<Outcome> = asked.iter().map(|_| None).collect();
         for row in &rows {
             // Ordinality counts from 1.

@@ -6,7 +6,7 @@ use deadpool_postgres::Object;
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
-use tokio_postgres::{Error, Row};
+use tokio_postgres::{Error, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::pool::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
 use super::pool::statement::{Parameter, STATEMENT};
@@ -147,8 +147,36 @@ impl Postgres {
         }
     }
 
-    /// Begins a transaction with this statement, without a check of any authority.
-    pub async fn begin_by(
+    /// Begins a transaction with these statements, without a check of any authority, and returns their rows.
+    pub async fn begin_with(&self, sql: &str) -> Result<(Transaction<'_>, Vec<SimpleQueryRow>), StoreError> {
+        let ends = Instant::now() + CHANGE;
+        let begin = async || {
+            let mut change = self.prepare_change(false, ends).await?;
+            let outcome = timeout_at(ends, change.connection()?.simple_query(sql)).await;
+            let messages = change.judge(outcome)?;
+            let rows = messages.into_iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            });
+            Ok((change, rows.collect()))
+        };
+        match begin().await {
+            // Nothing was requested yet, as in `begin_by`.
+            Err(StoreError::Unavailable { .. }) => begin().await,
+            outcome => outcome,
+        }
+    }
+
+    async fn prepare_change(
+        &self,
+        is_revocation: bool,
+        ends: Instant,
+    ) -> Result<Transaction<'_>, StoreError> {
+        let connection = Some(self.connection_for(is_revocation, ends).await?);
+        Ok(Transaction { store: self, connection, place: None, transaction: None, ends })
+    }
+
+    async fn begin_by(
         &self,
         sql: &str,
         is_revocation: bool,
@@ -159,14 +187,7 @@ impl Postgres {
         }
         let ends = Instant::now() + CHANGE;
         let begin = async || {
-            let connection = self.connection_for(is_revocation, ends).await?;
-            let mut change = Transaction {
-                store: self,
-                connection: Some(connection),
-                place: None,
-                transaction: None,
-                ends,
-            };
+            let mut change = self.prepare_change(is_revocation, ends).await?;
             let outcome = timeout_at(ends, change.connection()?.batch_execute(sql)).await;
             change.judge(outcome).map(|()| change)
         };
@@ -263,26 +284,23 @@ impl Transaction<'_> {
             .map(drop)
     }
 
-    /// Records the events of the transaction, all of one organization.
+    /// Notes the ID of the transaction, by which the outcome of its commit is looked up if the answer is lost.
+    pub fn set_transaction(&mut self, id: String) {
+        self.transaction = Some(id);
+    }
+
+    /// Records the events of the transaction.
     pub async fn record(
         &mut self,
         organization: OrganizationId,
         events: &[AuditEvent],
     ) -> Result<(), StoreError> {
-        self.record_each(events.iter().map(|event| (Some(organization), event))).await
-    }
-
-    /// Records the events of the transaction, each of its organization.
-    pub async fn record_each<'e>(
-        &mut self,
-        events: impl IntoIterator<Item = (Option<OrganizationId>, &'e AuditEvent)>,
-    ) -> Result<(), StoreError> {
-        let columns = EventColumns::of(events);
+        let columns = EventColumns::of(events.iter().map(|event| (Some(organization), event)));
         let sql = format!(
             "-- change.record\nWITH recorded AS ({INSERT_EVENTS}) SELECT pg_current_xact_id()::text AS transaction"
         );
         let rows = self.query(&sql, &columns.parameters()).await?;
-        self.transaction = Some(column(&rows[0], "transaction")?);
+        self.set_transaction(column(&rows[0], "transaction")?);
         Ok(())
     }
 

@@ -9,6 +9,14 @@ WITH asked AS MATERIALIZED (
         deployment_env, status, created_at, updated_at, generation, revision, caller_id,
         caller_generation, caller_scopes, caller_token, place)
 ),
+-- One for each agent, or none at all.
+event AS MATERIALIZED (
+    SELECT *
+    FROM unnest($19::uuid[], $20::uuid[], $21::text[], $22::text[], $23::text[], $24::uuid[], $25::inet[], $26::text[],
+        $27::text[], $28::timestamptz[]) WITH ORDINALITY
+        AS event (event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent, metadata,
+        occurred_at, place)
+),
 organization AS MATERIALIZED (
     SELECT organization_id, plan, max_agents FROM organizations
     WHERE organization_id = ANY (ARRAY(SELECT DISTINCT organization_id FROM asked))
@@ -53,6 +61,14 @@ registered AS (
     -- In the order in which every transaction locks the rows of agent_counts.
     ORDER BY organization_id, agent_type, status
     RETURNING agent_id
+),
+recorded AS (
+    INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
+        ip_address, user_agent, metadata, occurred_at)
+    SELECT event.event_id, seated.organization_id, event.agent_id, event.action, event.outcome, event.resource_type,
+        event.resource_id, event.ip_address, event.user_agent, event.metadata::json, event.occurred_at
+    FROM event JOIN seated USING (place) JOIN registered ON registered.agent_id = seated.agent_id
 )
-SELECT place, holds, is_taken, most, registered.agent_id IS NOT NULL AS is_registered
+SELECT place, holds, is_taken, most, registered.agent_id IS NOT NULL AS is_registered,
+    pg_current_xact_id()::text AS transaction
 FROM judged LEFT JOIN registered USING (agent_id)
