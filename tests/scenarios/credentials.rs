@@ -246,10 +246,13 @@ async fn what_is_no_public_key_of_ours_is_refused_by_name(wiring: Wiring) {
         (json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" }), "publicKey"),
         (json!({ "kty": "RSA", "n": "w".repeat(342), "e": "Aw" }), "publicKey"),
         (json!({ "kty": "RSA", "n": "w".repeat(2731), "e": "AQAB" }), "publicKey.n"),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA" }), "publicKey.x"),
         (json!("key"), "publicKey"),
     ] {
         let answer = server.post(&admin, &path, json!({ "type": "public_key", "publicKey": key })).await;
         assert!(answer.faults().contains(&fault.to_owned()), "{key}: {}", answer.text);
+        let unknown = r#""publicKey.alg","message":"is not a known field""#;
+        assert!(!answer.text.contains(unknown), "{key}: {}", answer.text);
     }
     let missing = server.post(&admin, &path, json!({ "type": "public_key" })).await;
     assert_eq!(missing.faults(), ["publicKey"]);

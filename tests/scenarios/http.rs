@@ -20,6 +20,7 @@ scenarios!(every_wiring [
     probes_are_told_of_the_end_before_it_comes,
 ]);
 scenarios!(stateless [
+    json_is_answered_without_a_charset,
     json_is_taken_as_json_and_as_nothing_else,
     a_megabyte_of_anything_is_refused_and_more_is_not_read,
     a_deep_body_of_long_names_is_read_quickly_and_not_told_back,
@@ -50,6 +51,14 @@ async fn exchange(server: &TestServer, request: &[u8]) -> String {
 
 fn statuses(answer: &str) -> Vec<&str> {
     answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect()
+}
+
+async fn json_is_answered_without_a_charset(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    for path in ["/health", "/api/v1/agents", "/.well-known/jwks.json", "/openapi.json"] {
+        let answer = server.send(server.request(Method::GET, path)).await;
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
+    }
 }
 
 async fn json_is_taken_as_json_and_as_nothing_else(wiring: Wiring) {

@@ -110,27 +110,36 @@ fn read_jwk(fields: &mut Fields) -> Option<PublicKey> {
         }
         return None;
     };
-    let key = match kty {
+    let Some(key) = read_members(kty, fields) else {
+        // Its names depend on the key.
+        fields.take("alg");
+        return None;
+    };
+    let algorithm = fields
+        .optional("alg", one_of(&key.algorithm_names().iter().map(|name| (*name, ())).collect::<Vec<_>>()));
+    usage.and(operations).and(id).and(algorithm).map(|_| key)
+}
+
+/// Reads the members that make up a key of this type.
+fn read_members(kty: KeyType, fields: &mut Fields) -> Option<PublicKey> {
+    match kty {
         KeyType::Rsa => {
             let (n, e) = (number(fields, "n"), number(fields, "e"));
-            PublicKey::Rsa { n: n?, e: e? }
+            Some(PublicKey::Rsa { n: n?, e: e? })
         }
         KeyType::Ec => {
             let curve = fields.required("crv", one_of(&[("P-256", ())]));
             let (x, y) = (number(fields, "x"), number(fields, "y"));
             curve?;
-            PublicKey::P256 { x: x?, y: y? }
+            Some(PublicKey::P256 { x: x?, y: y? })
         }
         KeyType::Okp => {
             let curve = fields.required("crv", one_of(&[("Ed25519", ())]));
             let x = number(fields, "x");
             curve?;
-            PublicKey::Ed25519 { x: x? }
+            Some(PublicKey::Ed25519 { x: x? })
         }
-    };
-    let algorithm = fields
-        .optional("alg", one_of(&key.algorithm_names().iter().map(|name| (*name, ())).collect::<Vec<_>>()));
-    usage.and(operations).and(id).and(algorithm).map(|_| key)
+    }
 }
 
 /// Reads a base64url number of at most 4096 bits.
