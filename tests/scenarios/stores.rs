@@ -8,8 +8,8 @@ use agentidp::wiring::Service;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use testing::{Database, OWNER, RSA_PEM, SERVES, TestServer, free_address, settings};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{ChildStderr, Command};
 use tokio::task::JoinSet;
 
 use crate::own_stores::{OwnStores, PASSWORD};
@@ -36,6 +36,20 @@ async fn complaint(command: Command) -> String {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(!text.contains(PASSWORD), "{text}");
     text.lines().last().expect("a line").to_owned()
+}
+
+/// Reads lines of the log until one contains these words. No line may contain a password.
+async fn read_until(log: &mut Lines<BufReader<ChildStderr>>, words: &str) {
+    let reading = async {
+        while let Some(line) = log.next_line().await.expect("text") {
+            assert!(![PASSWORD, "hunter3"].iter().any(|password| line.contains(password)), "{line}");
+            if line.contains(words) {
+                return;
+            }
+        }
+        panic!("it ended before it said {words}");
+    };
+    tokio::time::timeout(LONG, reading).await.expect("in time");
 }
 
 /// Repeats a request until the answer is as wanted. Panics if that takes more than a minute.
@@ -219,17 +233,7 @@ async fn a_store_that_comes_while_it_is_waited_for_is_served_on() {
     command.env("DATABASE_URL", stores.database_url(PASSWORD)).env("RUST_LOG", "info");
     let mut child = command.spawn().expect("it runs");
     let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-    let mut next = async |words: &str| {
-        let reading = async {
-            while let Some(line) = log.next_line().await.expect("text") {
-                if line.contains(words) {
-                    return;
-                }
-            }
-            panic!("it ended before it said {words}");
-        };
-        tokio::time::timeout(LONG, reading).await.expect("in time");
-    };
+    let mut next = async |words: &str| read_until(&mut log, words).await;
     next("waiting for PostgreSQL").await;
     stores.start_postgres();
     next("can modify the audit log").await;
@@ -289,18 +293,7 @@ async fn a_file_with_another_password_is_seen_without_a_signal() {
     command.env("DATABASE_URL_FILE", &file).env("RUST_LOG", "info");
     let mut child = command.spawn().expect("it runs");
     let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-    let mut next = async |words: &str| {
-        let reading = async {
-            while let Some(line) = log.next_line().await.expect("text") {
-                assert!(!line.contains("hunter3"), "{line}");
-                if line.contains(words) {
-                    return;
-                }
-            }
-            panic!("it ended before it said {words}");
-        };
-        tokio::time::timeout(LONG, reading).await.expect("in time");
-    };
+    let mut next = async |words: &str| read_until(&mut log, words).await;
     next("ready").await;
     std::fs::write(&file, "").expect("written");
     next("cannot reload the password of PostgreSQL").await;

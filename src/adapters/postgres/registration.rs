@@ -118,7 +118,7 @@ impl Postgres {
         let organizations: HashSet<Uuid> = group.iter().map(|one| one.agent.organization.0).collect();
         let authorities = group.iter().filter_map(|one| one.authority.as_ref());
         let gates: HashSet<i32> = authorities.map(|authority| gate(authority.organization)).collect();
-        let (mut change, taken) = self.begin_with(&try_locks(&organizations, &gates)).await?;
+        let (mut change, taken) = self.begin_with(&try_locks(&organizations, &gates), false).await?;
         let locks = Locks::of(&taken);
         let mut addresses = HashSet::new();
         let places: Vec<usize> = (0..group.len())
@@ -178,7 +178,8 @@ impl Locks {
 impl Transaction<'_> {
     /// Registers agents, each for the caller with this authority or for one that was checked before.
     ///
-    /// `events` has the event of each agent, or is empty. Returns the results in the order of the agents; `None` for an agent whose organization is unknown or locked.
+    /// `events` has the event of each agent, or is empty. Returns the results in the order of the agents; `None` for an
+    /// agent whose organization is unknown or locked.
     async fn register(
         &mut self,
         sql: &str,

@@ -139,7 +139,10 @@ impl Postgres {
             gates.into_iter().map(|(gate, lock)| format!("; SELECT {lock}(1, {gate})")).collect();
         let whose = authority.map(|authority| authority.organization).or(changed);
         let place = self.place(whose, is_revocation).await?;
-        let mut change = self.begin_by(&format!("{begin}{locks}"), is_revocation, write.events).await?;
+        for event in write.events {
+            self.ensure_partition(event.at).await?;
+        }
+        let (mut change, _) = self.begin_with(&format!("{begin}{locks}"), is_revocation).await?;
         change.place = place;
         match authority {
             Some(authority) if !change.holds(authority).await? => Ok(Err(CallerRevoked)),
@@ -148,48 +151,21 @@ impl Postgres {
     }
 
     /// Begins a transaction with these statements, without a check of any authority, and returns their rows.
-    pub async fn begin_with(&self, sql: &str) -> Result<(Transaction<'_>, Vec<SimpleQueryRow>), StoreError> {
+    pub async fn begin_with(
+        &self,
+        sql: &str,
+        is_revocation: bool,
+    ) -> Result<(Transaction<'_>, Vec<SimpleQueryRow>), StoreError> {
         let ends = Instant::now() + CHANGE;
         let begin = async || {
-            let mut change = self.prepare_change(false, ends).await?;
+            let connection = Some(self.connection_for(is_revocation, ends).await?);
+            let mut change = Transaction { store: self, connection, place: None, transaction: None, ends };
             let outcome = timeout_at(ends, change.connection()?.simple_query(sql)).await;
-            let messages = change.judge(outcome)?;
-            let rows = messages.into_iter().filter_map(|message| match message {
+            let rows = change.judge(outcome)?.into_iter().filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => Some(row),
                 _ => None,
             });
             Ok((change, rows.collect()))
-        };
-        match begin().await {
-            // Nothing was requested yet, as in `begin_by`.
-            Err(StoreError::Unavailable { .. }) => begin().await,
-            outcome => outcome,
-        }
-    }
-
-    async fn prepare_change(
-        &self,
-        is_revocation: bool,
-        ends: Instant,
-    ) -> Result<Transaction<'_>, StoreError> {
-        let connection = Some(self.connection_for(is_revocation, ends).await?);
-        Ok(Transaction { store: self, connection, place: None, transaction: None, ends })
-    }
-
-    async fn begin_by(
-        &self,
-        sql: &str,
-        is_revocation: bool,
-        events: &[AuditEvent],
-    ) -> Result<Transaction<'_>, StoreError> {
-        for event in events {
-            self.ensure_partition(event.at).await?;
-        }
-        let ends = Instant::now() + CHANGE;
-        let begin = async || {
-            let mut change = self.prepare_change(is_revocation, ends).await?;
-            let outcome = timeout_at(ends, change.connection()?.batch_execute(sql)).await;
-            change.judge(outcome).map(|()| change)
         };
         match begin().await {
             // Nothing was requested yet, so another connection serves as well: this one may have been lost long ago.

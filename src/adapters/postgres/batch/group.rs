@@ -67,8 +67,10 @@ impl<Q, A> Groups<Q, A> {
             let span = batch_span(self.name, group.iter().map(|(_, _, span)| span));
             // A caller that has gone before anything was sent needs nothing done.
             let group = group.into_iter().map(|(_, pending, _)| pending);
-            let group = group.filter(|(_, reply)| !reply.is_closed()).collect();
-            serve(group).instrument(span).await;
+            let group: Vec<_> = group.filter(|(_, reply)| !reply.is_closed()).collect();
+            if !group.is_empty() {
+                serve(group).instrument(span).await;
+            }
         }
     }
 
