@@ -121,6 +121,7 @@ fn claims() -> Claims {
         issued_at: NOW.as_seconds(),
         expires_at: NOW.plus_seconds(3_600).as_seconds(),
         generation: 0,
+        issuers: Vec::new(),
     }
 }
 

@@ -10,6 +10,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::adapters::issuers::IssuerKeySettings;
+
 /// Settings of a service.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -36,6 +38,8 @@ pub struct Config {
     pub address_requests_per_minute: u32,
     /// Accepted `aud` of client assertions.
     pub client_assertion_audience: AssertionAudience,
+    /// From where the keys of trusted issuers are fetched.
+    pub issuer_keys: IssuerKeySettings,
     /// Time that a connection may be idle between two requests. A load balancer must close idle connections sooner.
     pub idle_timeout: Duration,
     /// Time to keep serving, reported as not ready, once the shutdown has begun.
@@ -58,6 +62,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             address_requests_per_minute: DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
             client_assertion_audience: AssertionAudience::Issuer,
+            issuer_keys: IssuerKeySettings { private_networks: Vec::new(), ca_file: None },
             idle_timeout: Duration::from_secs(DEFAULT_IDLE_TIMEOUT_SECONDS as u64),
             drain: Duration::ZERO,
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// A crate of the workspace, and the crates of ours that it may depend on. The root package may depend on all.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("ports", &["domain"]),
     ("app", &["domain", "ports"]),
@@ -15,6 +15,7 @@ const TABLE: [(&str, &[&str]); 10] = [
     ("adapters/postgres", &["domain", "ports", "shares"]),
     ("adapters/redis", &["domain", "ports"]),
     ("adapters/crypto", &["domain", "ports", "shares"]),
+    ("adapters/issuers", &["domain", "ports"]),
     ("adapters/system", &["domain", "ports"]),
     ("adapters/http", &["domain", "app"]),
     ("adapters/shares", &[]),

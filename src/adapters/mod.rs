@@ -4,6 +4,7 @@
 
 pub use crypto;
 pub use http;
+pub use issuers;
 pub use memory;
 pub use postgres;
 pub use redis;

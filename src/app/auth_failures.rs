@@ -10,7 +10,9 @@ use super::ports::Ports;
 use super::request_context::{AdmissionError, RequestContext};
 use super::settings::Settings;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
+use domain::federation::Check;
 use domain::id::{AgentId, OrganizationId};
+use domain::names::name_of;
 use domain::plan::Limit;
 use domain::rate::network_of;
 use domain::time::Timestamp;
@@ -103,13 +105,15 @@ pub enum AuthFailureReason {
     Jti,
     /// The assertion was used before.
     Replayed,
+    /// This check of an assertion of a trusted issuer failed.
+    Check(Check),
     /// The agent or its organization is not active, or all tokens issued before were revoked.
     Inactive,
 }
 
 impl AuthFailureReason {
     /// Returns the name of the reason in audit events and in the log.
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Format => "format",
             Self::UnknownClient => "unknown_client",
@@ -125,6 +129,7 @@ impl AuthFailureReason {
             Self::NotBefore => "not_before",
             Self::Jti => "jti",
             Self::Replayed => "replayed",
+            Self::Check(check) => name_of(&Check::ALL, &check),
             Self::Inactive => "inactive",
         }
     }

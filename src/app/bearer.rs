@@ -89,6 +89,7 @@ impl Bearer {
             agent: status.agent,
             origin: context.origin.clone(),
             token: Some(claims.id),
+            issuers: claims.issuers.clone(),
         };
         Ok((caller, found))
     }

@@ -149,7 +149,7 @@ impl Bootstrap {
             email: Email::parse(email).expect("a constant and an id of the right form"),
             agent_type: AgentType::Custom,
             version: Version::parse(env!("CARGO_PKG_VERSION")).expect("cargo demands SemVer"),
-            capabilities: Scopes::capabilities(&capabilities).expect("the six are well formed"),
+            capabilities: Scopes::capabilities(&capabilities).expect("they are well formed"),
             owner: Owner::parse("operator").expect("a constant of the right form"),
             default_resource: None,
             deployment_env: DeploymentEnv::Production,

@@ -6,6 +6,7 @@ use super::events::EventDetails;
 use domain::agent::Agent;
 use domain::audit::{AuditAction, Authority, Metadata, Origin, Resource};
 use domain::id::{AgentId, TokenId};
+use domain::issuer::IssuerGeneration;
 use domain::scope::{ManagementScope, ManagementScopes};
 use domain::tenancy::Tenancy;
 
@@ -20,6 +21,8 @@ pub struct Caller {
     pub(super) origin: Origin,
     /// ID of the access token; `None` if the agent authenticated as a client.
     pub(super) token: Option<TokenId>,
+    /// The trusted issuers by which it authenticated, or that its token rests on.
+    pub(super) issuers: Vec<IssuerGeneration>,
 }
 
 impl Caller {
@@ -87,6 +90,7 @@ impl Caller {
             generation: self.generation,
             scopes: self.scopes,
             token: self.token,
+            issuers: self.issuers.clone(),
         }
     }
 }

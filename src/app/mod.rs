@@ -17,6 +17,7 @@ pub mod client_auth;
 pub mod credentials;
 pub mod events;
 pub mod introspection;
+pub mod issuers;
 pub mod keys;
 pub mod organizations;
 pub mod outbox_relay;

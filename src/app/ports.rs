@@ -9,6 +9,8 @@ use ports::clock::Clock;
 use ports::credential_store::CredentialStore;
 use ports::cursor_seal::CursorSeal;
 use ports::ids::Ids;
+use ports::issuer_keys::IssuerKeys;
+use ports::issuer_store::IssuerStore;
 use ports::organization_store::OrganizationStore;
 use ports::outbox::Outbox;
 use ports::rate_limiter::RateLimiter;
@@ -33,6 +35,8 @@ pub struct Ports {
     pub signer: Arc<dyn TokenSigner>,
     /// Verifies client assertions (RFC 7523).
     pub assertions: Arc<dyn AssertionVerifier>,
+    /// Finds the keys of trusted issuers.
+    pub issuer_keys: Arc<dyn IssuerKeys>,
     /// Seals the pagination cursors of the audit log.
     pub cursors: Arc<dyn CursorSeal>,
     /// Reads the current time.
@@ -50,6 +54,8 @@ pub struct Stores {
     pub agents: Arc<dyn AgentStore>,
     /// Storage of organizations.
     pub organizations: Arc<dyn OrganizationStore>,
+    /// Storage of trusted issuers.
+    pub issuers: Arc<dyn IssuerStore>,
     /// Storage of credentials.
     pub credentials: Arc<dyn CredentialStore>,
     /// Issuance, revocation and status of tokens.
@@ -81,6 +87,7 @@ impl Stores {
         S: AgentStore
             + OrganizationStore
             + CredentialStore
+            + IssuerStore
             + TokenStore
             + AuditLog
             + Retention
@@ -92,6 +99,7 @@ impl Stores {
         Self {
             agents: store.clone(),
             organizations: store.clone(),
+            issuers: store.clone(),
             credentials: store.clone(),
             tokens: store.clone(),
             audit: store.clone(),

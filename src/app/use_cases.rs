@@ -6,7 +6,7 @@ use super::ports::Ports;
 use super::settings::Settings;
 use super::{
     agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, introspection,
-    keys, organizations, outbox_relay, readiness, retention, revocation, token, usage, usage_mirror,
+    issuers, keys, organizations, outbox_relay, readiness, retention, revocation, token, usage, usage_mirror,
 };
 use ports::clock::Clock;
 use ports::ids::Ids;
@@ -18,6 +18,8 @@ pub struct App {
     pub agents: agents::Agents,
     /// Use cases of organizations.
     pub organizations: organizations::Organizations,
+    /// Use cases of trusted issuers.
+    pub issuers: issuers::Issuers,
     /// Use cases of credentials.
     pub credentials: credentials::Credentials,
     /// Issuance of access tokens.
@@ -72,6 +74,7 @@ impl App {
         Self {
             agents: agents::Agents::new(ports),
             organizations: organizations::Organizations::new(ports),
+            issuers: issuers::Issuers::new(ports, settings),
             credentials: credentials::Credentials::new(ports),
             tokens: token::Tokens::new(ports, &clients, &auth_failures, &usage_publisher, settings),
             introspection: introspection::Introspection::new(ports, audit_buffer.clone(), settings),

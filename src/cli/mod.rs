@@ -15,7 +15,10 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::values::{List, MetricsAddress};
-use self::values::{host, issuer, key_prefix, metrics_address, network, origin, secret_text};
+use self::values::{
+    host, issuer, key_prefix, metrics_address, network, origin, private_network, secret_text,
+};
+use crate::adapters::issuers::{IssuerKeySettings, PrivateNetwork};
 use crate::config::{
     AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
     DEFAULT_IDLE_TIMEOUT_SECONDS, DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS, DEFAULT_TOKEN_TTL_SECONDS,
@@ -218,6 +221,14 @@ pub struct ServeArgs {
     /// Accepted `aud` of client assertions: the issuer only, or the token endpoint URL too
     #[arg(long, env = "CLIENT_ASSERTION_AUDIENCE", value_enum, default_value_t = AssertionAudience::Issuer)]
     pub client_assertion_audience: AssertionAudience,
+    /// Comma-separated `CIDR` or `CIDR:port` of private networks from which keys of trusted issuers may be fetched
+    /// [default: none]
+    #[arg(long, env = "ISSUER_PRIVATE_NETWORKS", default_value = "", hide_default_value = true,
+          value_parser = |text: &str| List::parse(text, private_network))]
+    pub issuer_private_networks: List<PrivateNetwork>,
+    /// File of certificates, in PEM, that trusted issuers may have in addition to those of the system
+    #[arg(long, env = "ISSUER_CA_FILE")]
+    pub issuer_ca_file: Option<PathBuf>,
     /// Log format
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -306,6 +317,10 @@ impl ServeArgs {
             trusted_proxies: self.trusted_proxies.0.clone(),
             address_requests_per_minute: self.address_requests_per_minute,
             client_assertion_audience: self.client_assertion_audience,
+            issuer_keys: IssuerKeySettings {
+                private_networks: self.issuer_private_networks.0.clone(),
+                ca_file: self.issuer_ca_file.clone(),
+            },
             idle_timeout: Duration::from_secs(self.idle_timeout_seconds.into()),
             drain: Duration::from_secs(self.drain_seconds.into()),
         })

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::adapters::issuers::{PrivateNetwork, PrivateNetworkError};
+
 /// Comma-separated values. An empty text is an empty list, because compose files pass unset variables that
 /// way.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +67,11 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| address())
         .map_err(|_| "must be a network, such as 10.0.0.0/8".to_owned())
+}
+
+/// Parses a private network, with a port or without.
+pub(super) fn private_network(text: &str) -> Result<PrivateNetwork, String> {
+    text.parse().map_err(|error: PrivateNetworkError| error.to_string())
 }
 
 /// Parses an issuer URL (RFC 8414 section 2).

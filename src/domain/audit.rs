@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::agent::Agent;
-use super::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
+use super::id::{AgentId, CredentialId, EventId, IssuerId, OrganizationId, TokenId};
+use super::issuer::IssuerGeneration;
 use super::organization::Organization;
 use super::scope::ManagementScopes;
 use super::tenancy::Tenancy;
@@ -58,7 +59,7 @@ impl AuditEvent {
 }
 
 /// A caller's authority for a change: its rights when it authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// The calling agent.
     pub agent: AgentId,
@@ -70,14 +71,24 @@ pub struct Authority {
     pub scopes: ManagementScopes,
     /// The token that the caller used; `None` if it authenticated as a client.
     pub token: Option<TokenId>,
+    /// The trusted issuers by which the caller authenticated, or that its token rests on.
+    pub issuers: Vec<IssuerGeneration>,
 }
 
 impl Authority {
     /// Returns whether the authority still holds.
     ///
-    /// It does not if the caller was stopped or has lost a management scope that it came with.
-    pub fn holds(&self, agent: &Agent, organization: &Organization, is_revoked: bool) -> bool {
+    /// It does not if the caller was stopped or has lost a management scope that it came with. `is_revoked` says whether
+    /// its token was revoked, and `issuers_hold` whether its issuers are still of the same generations.
+    pub fn holds(
+        &self,
+        agent: &Agent,
+        organization: &Organization,
+        is_revoked: bool,
+        issuers_hold: bool,
+    ) -> bool {
         !is_revoked
+            && issuers_hold
             && agent.is_active()
             && organization.is_active()
             && generation_of(agent, organization) == self.generation
@@ -145,11 +156,21 @@ pub enum AuditAction {
     OrganizationSuspended,
     /// An organization was reactivated.
     OrganizationReactivated,
+    /// A trusted issuer was created.
+    IssuerCreated,
+    /// Fields of a trusted issuer were changed.
+    IssuerUpdated,
+    /// A trusted issuer was suspended.
+    IssuerSuspended,
+    /// A trusted issuer was reactivated.
+    IssuerReactivated,
+    /// A trusted issuer was deleted.
+    IssuerDeleted,
 }
 
 impl AuditAction {
     /// Every action with its name.
-    pub const ALL: [(&'static str, Self); 16] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("agent.created", Self::AgentCreated),
         ("agent.updated", Self::AgentUpdated),
         ("agent.suspended", Self::AgentSuspended),
@@ -166,6 +187,11 @@ impl AuditAction {
         ("organization.updated", Self::OrganizationUpdated),
         ("organization.suspended", Self::OrganizationSuspended),
         ("organization.reactivated", Self::OrganizationReactivated),
+        ("issuer.created", Self::IssuerCreated),
+        ("issuer.updated", Self::IssuerUpdated),
+        ("issuer.suspended", Self::IssuerSuspended),
+        ("issuer.reactivated", Self::IssuerReactivated),
+        ("issuer.deleted", Self::IssuerDeleted),
     ];
 }
 
@@ -180,15 +206,18 @@ pub enum ResourceType {
     Token,
     /// An organization.
     Organization,
+    /// A trusted issuer.
+    Issuer,
 }
 
 impl ResourceType {
     /// Every kind with its name.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("agent", Self::Agent),
         ("credential", Self::Credential),
         ("token", Self::Token),
         ("organization", Self::Organization),
+        ("issuer", Self::Issuer),
     ];
 }
 
@@ -222,6 +251,12 @@ impl From<super::id::TokenId> for Resource {
 impl From<OrganizationId> for Resource {
     fn from(id: OrganizationId) -> Self {
         Self { kind: ResourceType::Organization, id: id.0 }
+    }
+}
+
+impl From<IssuerId> for Resource {
+    fn from(id: IssuerId) -> Self {
+        Self { kind: ResourceType::Issuer, id: id.0 }
     }
 }
 
@@ -438,15 +473,17 @@ mod tests {
             generation: 7,
             scopes: ManagementScopes::from_iter([ManagementScope::AgentsWrite]),
             token: None,
+            issuers: Vec::new(),
         };
-        assert!(authority.holds(&agent, &organization, false));
-        assert!(!authority.holds(&agent, &organization, true));
+        assert!(authority.holds(&agent, &organization, false, true));
+        assert!(!authority.holds(&agent, &organization, true, true));
+        assert!(!authority.holds(&agent, &organization, false, false));
         let suspended = Agent { status: AgentStatus::Suspended, ..agent.clone() };
-        assert!(!authority.holds(&suspended, &organization, false));
+        assert!(!authority.holds(&suspended, &organization, false, true));
         let status = OrganizationStatus::Suspended;
-        assert!(!authority.holds(&agent, &Organization { status, ..organization.clone() }, false));
-        assert!(!authority.holds(&Agent { generation: 5, ..agent.clone() }, &organization, false));
+        assert!(!authority.holds(&agent, &Organization { status, ..organization.clone() }, false, true));
+        assert!(!authority.holds(&Agent { generation: 5, ..agent.clone() }, &organization, false, true));
         let capabilities = Scopes::capabilities(&["agents:read"]).expect("valid");
-        assert!(!authority.holds(&Agent { capabilities, ..agent }, &organization, false));
+        assert!(!authority.holds(&Agent { capabilities, ..agent }, &organization, false, true));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::agent::Agent;
 use crate::credential::Credential;
+use crate::issuer::TrustedIssuer;
 use crate::organization::Organization;
 
 /// A client with its organization and the credentials that may match what it presents.
@@ -15,6 +16,8 @@ pub struct RegisteredClient {
     pub organization: Arc<Organization>,
     /// Credentials that may match. Expired or revoked ones may be among them.
     pub candidates: Vec<Arc<Credential>>,
+    /// The trusted issuer of the organization that was asked for; `None` if it has no such issuer, or none was asked for.
+    pub issuer: Option<Arc<TrustedIssuer>>,
     /// Whether all of this was so when it was asked for; otherwise it was so shortly before.
     pub is_current: bool,
 }

@@ -1,5 +1,6 @@
 //! Credentials: the means by which an agent authenticates.
 
+use super::federation::FederatedIdentity;
 use super::id::{AgentId, CredentialId};
 use super::jwk::PublicKey;
 use super::secret::{Fingerprint, SecretDigest, SecretHash};
@@ -7,7 +8,7 @@ use super::time::Timestamp;
 
 /// The most live credentials (neither revoked nor expired) of an agent.
 pub const MAX_LIVE_CREDENTIALS: u32 = 10;
-/// The most secrets, and the most public keys, of an agent that are not revoked.
+/// The most secrets, the most public keys, and the most federated credentials of an agent that are not revoked.
 ///
 /// Expired ones count. Their number is limited because client authentication searches them.
 pub const MAX_UNREVOKED: u32 = 100;
@@ -23,7 +24,7 @@ pub struct Credential {
     pub id: CredentialId,
     /// The agent that the credential belongs to.
     pub agent: AgentId,
-    /// The secret or the public key.
+    /// The secret, the public key, or the identity at a trusted issuer.
     pub kind: CredentialKind,
     /// Instant of creation.
     pub created_at: Timestamp,
@@ -66,11 +67,12 @@ impl Credential {
 
     /// Returns the secret that a rotation would replace.
     ///
-    /// Returns [`RotationError`] if the credential is revoked or is a public key.
+    /// Returns [`RotationError`] if the credential is revoked or has no secret.
     pub fn rotatable(&self) -> Result<&StoredSecret, RotationError> {
         match &self.kind {
             _ if self.revoked_at.is_some() => Err(RotationError::Revoked),
             CredentialKind::Key(_) => Err(RotationError::PublicKey),
+            CredentialKind::Federated(_) => Err(RotationError::Federated),
             CredentialKind::Secret { current, .. } => Ok(current),
         }
     }
@@ -78,7 +80,7 @@ impl Credential {
     /// Returns the credential with a new secret, under the same ID.
     ///
     /// The old secret stops working at once, or works until `grace_until`. Returns [`RotationError`] if the
-    /// credential is revoked or is a public key.
+    /// credential is revoked or has no secret.
     pub fn rotated(
         &self,
         secret: StoredSecret,
@@ -118,13 +120,13 @@ impl Credential {
             CredentialKind::Secret { current, previous } => {
                 CredentialKind::Secret { current: current.without_digest(), previous: previous.clone() }
             }
-            key @ CredentialKind::Key(_) => key.clone(),
+            other => other.clone(),
         };
         Ok(Self { kind, revoked_at: Some(at), revision: self.revision + 1, ..self.clone() })
     }
 }
 
-/// Secret or public key of a credential.
+/// Secret, public key, or identity at a trusted issuer, of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
     /// A client secret, and the previous one during its grace period.
@@ -136,6 +138,15 @@ pub enum CredentialKind {
     },
     /// A public key, for `private_key_jwt`.
     Key(PublicKey),
+    /// An identity at a trusted issuer, whose JWTs authenticate the agent.
+    Federated(FederatedIdentity),
+}
+
+impl CredentialKind {
+    /// Returns whether both are of the same kind.
+    pub fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
 }
 
 /// The stored form of a client secret.
@@ -192,6 +203,9 @@ pub enum RotationError {
     /// The credential is a public key.
     #[error("a public key cannot be rotated: add another and revoke this one")]
     PublicKey,
+    /// The credential is federated.
+    #[error("a federated credential has no secret to rotate: add another and revoke this one")]
+    Federated,
 }
 
 #[cfg(test)]
@@ -283,7 +297,7 @@ mod tests {
             CredentialKind::Secret { current, previous } => {
                 (current.digest, previous.expect("in its grace").secret.digest)
             }
-            CredentialKind::Key(_) => unreachable!("it is a secret"),
+            _ => unreachable!("it is a secret"),
         };
         assert_eq!(digests(rotated), (Some(SecretDigest([2; 32])), None));
         assert_eq!(digests(revoked), (None, None));

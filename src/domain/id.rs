@@ -54,6 +54,10 @@ id!(
     CredentialId
 );
 id!(
+    /// The ID of a [`TrustedIssuer`](super::issuer::TrustedIssuer).
+    IssuerId
+);
+id!(
     /// The ID of an [`AuditEvent`](super::audit::AuditEvent).
     EventId
 );
@@ -61,6 +65,15 @@ id!(
     /// The ID of a token: its `jti` (RFC 7519 section 4.1.7).
     TokenId
 );
+
+impl AgentId {
+    /// Returns whether a text has the form of an agent's ID: a lower-case, hyphenated UUID of version 7.
+    ///
+    /// An agent with that ID need not exist.
+    pub fn is_form_of(text: &str) -> bool {
+        Self::parse(text).is_some_and(|id| id.0.get_version_num() == 7)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +92,16 @@ mod tests {
             "",
         ] {
             assert_eq!(AgentId::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_agent_id_has_version_7() {
+        assert!(AgentId::is_form_of("01920000-0000-7000-8000-00000000abcd"));
+        for other in
+            ["01920000-0000-4000-8000-00000000abcd", "01920000-0000-7000-8000-00000000ABCD", "", "https://a"]
+        {
+            assert!(!AgentId::is_form_of(other), "{other}");
         }
     }
 }

@@ -17,6 +17,13 @@ pub enum PublicKey {
         /// y coordinate, in base64url.
         y: String,
     },
+    /// P-384, for ES384: the coordinates of the point (RFC 7518 section 6.2.1). Only trusted issuers have such keys.
+    P384 {
+        /// x coordinate, in base64url.
+        x: String,
+        /// y coordinate, in base64url.
+        y: String,
+    },
     /// Ed25519, for EdDSA (RFC 8037 section 2).
     Ed25519 {
         /// Public key, in base64url.
@@ -36,7 +43,7 @@ pub enum KeyType {
 }
 
 impl PublicKey {
-    /// Returns the one signature algorithm that the key is used with.
+    /// Returns the one signature algorithm that an agent's key is used with.
     ///
     /// It is determined by the key, never by a header.
     pub const fn algorithm(&self) -> &'static str {
@@ -50,13 +57,15 @@ impl PublicKey {
         match self {
             Self::Rsa { .. } => &["RS256"],
             Self::P256 { .. } => &["ES256"],
+            Self::P384 { .. } => &["ES384"],
             Self::Ed25519 { .. } => &["EdDSA", "Ed25519"],
         }
     }
 }
 
-/// Every name of every algorithm that a client may sign with.
-pub const SIGNATURE_ALGORITHMS: [&str; 4] = ["RS256", "ES256", "EdDSA", "Ed25519"];
+/// Every name of every algorithm that a client, or an issuer that its organization trusts, may sign with.
+pub const SIGNATURE_ALGORITHMS: [&str; 8] =
+    ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"];
 
 /// A public key that this service publishes, with its ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +78,7 @@ pub struct PublishedKey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::signature_algorithm::SignatureAlgorithm;
     use super::*;
 
     #[test]
@@ -85,9 +95,12 @@ mod tests {
         let keys = [
             PublicKey::Rsa { n: text(), e: text() },
             PublicKey::P256 { x: text(), y: text() },
+            PublicKey::P384 { x: text(), y: text() },
             PublicKey::Ed25519 { x: text() },
         ];
-        let names: Vec<_> = keys.iter().flat_map(PublicKey::algorithm_names).copied().collect();
-        assert_eq!(names, SIGNATURE_ALGORITHMS);
+        let own = keys.iter().flat_map(PublicKey::algorithm_names).copied();
+        let listed: std::collections::BTreeSet<_> =
+            own.chain(SignatureAlgorithm::ALL.into_iter().map(|(name, _)| name)).collect();
+        assert_eq!(listed, SIGNATURE_ALGORITHMS.into_iter().collect());
     }
 }

@@ -7,10 +7,14 @@
 
 pub mod agent;
 pub mod audit;
+pub mod claim_rules;
 pub mod client;
 pub mod credential;
+pub mod federation;
 pub mod generation;
 pub mod id;
+pub mod issuer;
+pub mod issuer_key;
 pub mod jwk;
 pub mod names;
 pub mod organization;
@@ -20,6 +24,7 @@ pub mod rate;
 pub mod resource_indicator;
 pub mod scope;
 pub mod secret;
+pub mod signature_algorithm;
 pub mod tenancy;
 pub mod time;
 pub mod token;

@@ -1,6 +1,6 @@
 //! Scopes and capabilities: what an agent may do, and what a token allows.
 //!
-//! A capability is an OAuth scope that an agent may request. Six of them, the management scopes, are
+//! A capability is an OAuth scope that an agent may request. Eight of them, the management scopes, are
 //! understood by this service itself; resource servers interpret all others.
 
 use std::fmt;
@@ -14,7 +14,7 @@ pub const MAX_CAPABILITIES_BYTES: usize = 4096;
 pub const MAX_CAPABILITY_BYTES: usize = 128;
 
 /// Resources that only the management scopes may use.
-const RESERVED_RESOURCES: [&str; 5] = ["agents", "credentials", "tokens", "audit", "admin"];
+const RESERVED_RESOURCES: [&str; 6] = ["agents", "credentials", "tokens", "audit", "admin", "issuers"];
 
 /// A scope that this service itself understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,17 +31,23 @@ pub enum ManagementScope {
     AuditRead,
     /// `admin:orgs`.
     AdminOrgs,
+    /// `issuers:read`.
+    IssuersRead,
+    /// `issuers:write`.
+    IssuersWrite,
 }
 
 impl ManagementScope {
-    /// All six, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [
+    /// All eight, in the order in which they are shown.
+    pub const ALL: [Self; 8] = [
         Self::AgentsRead,
         Self::AgentsWrite,
         Self::CredentialsWrite,
         Self::TokensRead,
         Self::AuditRead,
         Self::AdminOrgs,
+        Self::IssuersRead,
+        Self::IssuersWrite,
     ];
 
     /// Returns the scope value.
@@ -53,6 +59,8 @@ impl ManagementScope {
             Self::TokensRead => "tokens:read",
             Self::AuditRead => "audit:read",
             Self::AdminOrgs => "admin:orgs",
+            Self::IssuersRead => "issuers:read",
+            Self::IssuersWrite => "issuers:write",
         }
     }
 
@@ -156,7 +164,7 @@ impl Scopes {
         if faults.is_empty() { Ok(Self::of(values)) } else { Err(faults) }
     }
 
-    /// Returns the scopes of a space-separated text. For text that this service has signed itself.
+    /// Returns the scopes of a space-separated text, without checks. For text that this service has signed or stored itself.
     pub fn of_token(text: &str) -> Self {
         Self::of(values_in(text))
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::agent::Agent;
-use super::id::{AgentId, OrganizationId, TokenId};
+use super::id::{AgentId, IssuerId, OrganizationId, TokenId};
+use super::issuer::{IssuerGeneration, TrustedIssuer};
 use super::organization::Organization;
 use super::scope::Scopes;
 use super::time::Timestamp;
@@ -38,6 +39,8 @@ pub struct Claims {
     pub expires_at: i64,
     /// `gen`: the sum of the agent's and the organization's generations when the token was issued.
     pub generation: u64,
+    /// `issuers`: the trusted issuers that the token rests on, because its client authenticated by them.
+    pub issuers: Vec<IssuerGeneration>,
 }
 
 impl Claims {
@@ -74,6 +77,8 @@ pub struct TokenStatus {
     pub organization: Arc<Organization>,
     /// Whether this particular token was revoked.
     pub is_revoked: bool,
+    /// Whether every trusted issuer that the token rests on is there, active, and of the generation in the token.
+    pub issuers_hold: bool,
 }
 
 impl TokenStatus {
@@ -84,6 +89,7 @@ impl TokenStatus {
             Audience::Resource(uri) => self.organization.has_resource(uri),
         };
         !self.is_revoked
+            && self.issuers_hold
             && audience_holds
             && self.agent.id == claims.agent
             && self.organization.id == claims.organization
@@ -116,6 +122,8 @@ pub enum RevocationTarget {
     Agent(AgentId, u64),
     /// An organization has reached this generation, so its agents' tokens from before are revoked.
     Organization(OrganizationId, u64),
+    /// A trusted issuer has reached this generation, so the tokens that rest on it from before are revoked.
+    Issuer(IssuerId, u64),
 }
 
 impl RevocationNotice {
@@ -130,6 +138,11 @@ impl RevocationNotice {
             target: RevocationTarget::Organization(organization.id, organization.generation),
             until: Self::end(at),
         }
+    }
+
+    /// Creates the notice that a trusted issuer has reached its generation, at this instant.
+    pub fn of_issuer(issuer: &TrustedIssuer, at: Timestamp) -> Self {
+        Self { target: RevocationTarget::Issuer(issuer.id, issuer.generation), until: Self::end(at) }
     }
 
     /// Returns when the last token issued before this instant is past its expiry by
@@ -169,7 +182,12 @@ mod tests {
     fn token_status() -> TokenStatus {
         let organization = Organization { generation: 3, ..organization() };
         let agent = Agent { organization: organization.id, generation: 4, ..agent() };
-        TokenStatus { agent: agent.into(), organization: organization.into(), is_revoked: false }
+        TokenStatus {
+            agent: agent.into(),
+            organization: organization.into(),
+            is_revoked: false,
+            issuers_hold: true,
+        }
     }
 
     fn claims() -> Claims {
@@ -183,6 +201,7 @@ mod tests {
             issued_at: 0,
             expires_at: 60,
             generation: 7,
+            issuers: Vec::new(),
         }
     }
 
@@ -201,6 +220,7 @@ mod tests {
         let audience = Audience::Resource("https://elsewhere.example.com".into());
         assert!(!token_status().is_active(&Claims { audience, ..claims() }));
         assert!(!TokenStatus { is_revoked: true, ..token_status() }.is_active(&claims()));
+        assert!(!TokenStatus { issuers_hold: false, ..token_status() }.is_active(&claims()));
         for status in [AgentStatus::Suspended, AgentStatus::Decommissioned] {
             let agent = Agent { status, ..Agent::clone(&token_status().agent) };
             assert!(!TokenStatus { agent: agent.into(), ..token_status() }.is_active(&claims()));

@@ -1,6 +1,8 @@
 //! Verification of client assertions (RFC 7523) and of the keys that sign them.
 
+use domain::federation::ForeignAssertion;
 use domain::id::AgentId;
+use domain::issuer_key::IssuerKey;
 use domain::jwk::PublicKey;
 use domain::time::Timestamp;
 
@@ -31,6 +33,25 @@ pub trait AssertionVerifier: Send + Sync {
 
     /// Returns whether this key signed the assertion, by the key's own algorithm, which the header names.
     fn has_signed(&self, key: &PublicKey, assertion: &str) -> bool;
+
+    /// Returns whether an assertion is of a trusted issuer: its `iss` does not have the form of an agent's ID.
+    ///
+    /// An assertion whose claims cannot be read is not.
+    fn is_foreign(&self, assertion: &str) -> bool;
+
+    /// Returns the unverified contents of an assertion of a trusted issuer; `None` if no key could make it valid.
+    ///
+    /// No key could make it valid if it is not a compact JWS, if its header has `crit` or `b64`, or if its payload is not
+    /// a JSON object or has a repeated member or a NUL. Keys in the header are ignored.
+    fn read_foreign(&self, assertion: &str) -> Option<ForeignAssertion>;
+
+    /// Returns whether this key of a trusted issuer signed the assertion, by the algorithm of its header.
+    fn has_issuer_signed(&self, key: &IssuerKey, assertion: &ForeignAssertion, text: &str) -> bool;
+
+    /// Does the work of checking a signature, for an assertion that is refused in any case.
+    ///
+    /// The time of a refusal then does not show whether there was a key to check it with.
+    fn waste_signature_check(&self, assertion: &ForeignAssertion, text: &str);
 }
 
 /// Unverified contents of an assertion, which determine the keys to try.

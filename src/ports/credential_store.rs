@@ -37,6 +37,8 @@ pub trait CredentialStore: Send + Sync {
     /// Stores a new credential of the agent, with its event.
     ///
     /// Returns [`LostRace`](InsertCredentialError::LostRace) if the agent's stored revision differs,
+    /// [`NoSuchIssuer`](InsertCredentialError::NoSuchIssuer) if a federated credential is of an issuer that the agent's
+    /// organization does not trust, or of one that demands a subject while the credential has none,
     /// [`LimitReached`](InsertCredentialError::LimitReached) if `max_live` of the agent's credentials are
     /// live at the event's time, and [`TooManyUnrevoked`](InsertCredentialError::TooManyUnrevoked) if
     /// [`MAX_UNREVOKED`] credentials of the same kind are not revoked.
@@ -85,7 +87,8 @@ pub trait CredentialStore: Send + Sync {
     /// Returns what is needed to authenticate a client, in one look-up; `None` if it is unknown.
     ///
     /// The candidates are the secrets with that fingerprint, expired and revoked ones too, so that a refusal can be
-    /// explained; or all keys that are not revoked.
+    /// explained; or all keys that are not revoked; or all federated credentials of a trusted issuer that are not revoked,
+    /// together with that issuer.
     ///
     /// Returns a [`StoreError`] if the store cannot answer.
     async fn find_client(
@@ -126,12 +129,14 @@ pub struct CredentialUpdate<'a> {
 }
 
 /// Kind of credential with which a client wants to authenticate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum PresentedKind {
     /// A secret with this fingerprint, current or in its grace period.
     Secret(Fingerprint),
     /// An assertion signed by one of the client's registered keys.
     Key,
+    /// An assertion signed by the trusted issuer with this `iss`.
+    Federated(Arc<str>),
     /// No usable credential: only the identity of the client is wanted, without its credentials.
     None,
 }
@@ -154,6 +159,9 @@ pub enum InsertCredentialError {
     /// The stored agent is of another revision than the given one.
     #[error("the agent was changed concurrently")]
     LostRace,
+    /// The agent's organization does not trust the issuer, or the issuer demands a subject.
+    #[error("no such issuer")]
+    NoSuchIssuer,
     /// The agent already has this many live credentials.
     #[error("the agent already has {0} active credentials")]
     LimitReached(u32),

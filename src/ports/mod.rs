@@ -31,6 +31,8 @@ pub mod credential_store;
 pub mod cursor_seal;
 pub mod error_chain;
 pub mod ids;
+pub mod issuer_keys;
+pub mod issuer_store;
 pub mod message_sink;
 pub mod organization_store;
 pub mod outbox;

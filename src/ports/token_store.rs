@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use domain::audit::AuditEvent;
-use domain::id::{AgentId, CredentialId, OrganizationId, TokenId};
+use domain::id::{AgentId, CredentialId, IssuerId, OrganizationId, TokenId};
 use domain::secret::Fingerprint;
 use domain::time::Timestamp;
 use domain::token::{Claims, TokenStatus};
@@ -18,11 +18,11 @@ pub trait TokenStore: Send + Sync {
     /// client's quota of the month, marks the assertion as used and records the use of the credential.
     ///
     /// The store does so only if, at that very moment, the agent and its organization are active and last changed as
-    /// given, so is every agent that the token depends on, the credential is live and still has that very
+    /// given, so is every agent and every trusted issuer that the token depends on, the credential is live and still has that very
     /// secret, the month's quota has room, and the assertion was never used. A *live* credential is neither revoked
     /// nor expired. The quota is exact however many callers race. A refusal stores nothing.
     ///
-    /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if an agent, its organization or the
+    /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if an agent, its organization, an issuer or the
     /// credential does not meet these conditions, [`QuotaReached`](IssueError::QuotaReached) if the month's
     /// quota is exhausted, and [`AssertionSpent`](IssueError::AssertionSpent) if the assertion was used
     /// before.
@@ -31,7 +31,12 @@ pub trait TokenStore: Send + Sync {
     /// Marks an assertion as used without issuing a token; `false` if it was used before.
     ///
     /// Of several callers, one gets `true`. Returns a [`StoreError`] if the store failed.
-    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError>;
+    async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError>;
+
+    /// Returns whether an assertion was used before. Nothing is spent.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
+    async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError>;
 
     /// Revokes a token until it has been expired for a while, and stores the event.
     ///
@@ -68,6 +73,8 @@ pub struct TokenIssue {
     pub changed_at: Timestamp,
     /// Other agents by which scope and audience were decided, any number of them, of any organization.
     pub depends_on: Vec<Dependency>,
+    /// The trusted issuers that the token rests on, all of the client's organization.
+    pub issuers: Vec<IssuerDependency>,
     /// The assertion with which the client authenticated, if it used one.
     pub assertion: Option<SpentAssertion>,
     /// The `token.issued` event. Its time decides the month, and whether the credential is live.
@@ -85,13 +92,35 @@ pub struct Dependency {
     pub changed_at: Timestamp,
 }
 
+/// A trusted issuer that a token rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IssuerDependency {
+    /// The trusted issuer.
+    pub issuer: IssuerId,
+    /// Its revision by which the client was authenticated.
+    pub revision: u64,
+    /// Instant of its last change.
+    pub changed_at: Timestamp,
+}
+
 /// A client assertion, which may be used only once (RFC 7523 section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpentAssertion {
+    /// Whose `jti` it has: each signer chooses its own.
+    pub signer: Signer,
     /// The SHA-256 of its `jti`, so that a long `jti` takes no more space.
     pub digest: [u8; 32],
     /// Its `exp`: from then on the assertion is refused as expired, and may be forgotten.
     pub until: Timestamp,
+}
+
+/// The signer of a client assertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Signer {
+    /// The client itself.
+    Client(AgentId),
+    /// A trusted issuer.
+    Issuer(IssuerId),
 }
 
 /// A token to be revoked.

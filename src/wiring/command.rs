@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::clock_source::ClockSource;
 use super::open_stores::{OpenStores, by_scheme};
-use super::service::{core, hasher, key_error};
+use super::service::{core, fetched_keys, hasher, key_error};
 use super::start_error::StartError;
 use crate::adapters::crypto::{HmacCursorSeal, JwtSigner, KeySet, generate_pem};
+use crate::adapters::issuers::IssuerKeySettings;
 use crate::adapters::system::SystemClock;
 use crate::app::bootstrap::Administrator;
 use crate::app::{App, Settings};
@@ -64,7 +65,8 @@ fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartEr
         token_ttl_seconds: DEFAULT_TOKEN_TTL_SECONDS,
         address_requests_per_minute: DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
     };
-    Ok(core(stores, &machine_time(), signer, hasher, cursors, &settings))
+    let issuer_keys = fetched_keys(&IssuerKeySettings::default(), &machine_time())?;
+    Ok(core(stores, &machine_time(), signer, hasher, cursors, issuer_keys, &settings))
 }
 
 fn machine_time() -> ClockSource {

@@ -18,10 +18,11 @@ use crate::adapters::crypto::{
     BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
 };
 use crate::adapters::http::{Front, HttpApi, HttpConfig, serve, serve_metrics};
+use crate::adapters::issuers::{FetchedIssuerKeys, IssuerKeySettings};
 use crate::adapters::system::{SystemClock, SystemIds, SystemSecrets};
 use crate::app::bootstrap::{Administrator, BootstrapError};
 use crate::app::shutdown::Shutdown;
-use crate::app::{App, Ports, Settings, StoreError};
+use crate::app::{App, Ports, Settings, StoreError, error_chain};
 use crate::config::{AssertionAudience, Config, ConfigError, KeyConfig, Secrets, StoreConfig};
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
@@ -127,7 +128,10 @@ impl Service {
             token_ttl_seconds: config.token_ttl_seconds,
             address_requests_per_minute: config.address_requests_per_minute,
         };
-        let app = Arc::new(core(&stores, &clock_source, signer.clone(), hasher.clone(), cursors, &settings));
+        let issuer_keys = fetched_keys(&config.issuer_keys, &clock_source)?;
+        let app =
+            core(&stores, &clock_source, signer.clone(), hasher.clone(), cursors, issuer_keys, &settings);
+        let app = Arc::new(app);
         if stores.are_durable {
             make_default_organization(&app, &config.stores).await?;
         }
@@ -234,6 +238,7 @@ pub(super) fn core(
     signer: Arc<JwtSigner>,
     hasher: Arc<BcryptHasher>,
     cursors: HmacCursorSeal,
+    issuer_keys: Arc<FetchedIssuerKeys>,
     settings: &Settings,
 ) -> App {
     let ports = Ports {
@@ -241,12 +246,22 @@ pub(super) fn core(
         hasher,
         signer,
         assertions: Arc::new(JwtAssertionVerifier::default()),
+        issuer_keys,
         cursors: Arc::new(cursors),
         clock: clock_source.clock().clone(),
         ids: Arc::new(SystemIds),
         secrets: Arc::new(SystemSecrets),
     };
     App::new(&ports, settings)
+}
+
+/// Creates the source of trusted issuers' keys.
+pub(super) fn fetched_keys(
+    settings: &IssuerKeySettings,
+    clock_source: &ClockSource,
+) -> Result<Arc<FetchedIssuerKeys>, StartError> {
+    let keys = FetchedIssuerKeys::new(settings, clock_source.clock().clone());
+    Ok(Arc::new(keys.map_err(|error| ConfigError::new(error_chain(&error)))?))
 }
 
 /// Creates a hasher of this cost, whose digests have a key derived from the signing key.

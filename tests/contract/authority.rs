@@ -13,12 +13,13 @@ use agentidp::app::request_context::RequestContext;
 use agentidp::domain::agent::{Agent, AgentChange};
 use agentidp::domain::audit::{AuditAction, Authority, Origin};
 use agentidp::domain::credential::StoredSecret;
-use agentidp::domain::id::{AgentId, OrganizationId, TokenId};
+use agentidp::domain::id::{AgentId, OrganizationId};
+use agentidp::domain::issuer::IssuerChange;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{LimitOverrides, Plan};
-use agentidp::domain::scope::{ManagementScope, ManagementScopes, Scopes};
+use agentidp::domain::scope::Scopes;
 use agentidp::domain::secret::ClientSecret;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::credential_store::CredentialUpdate;
@@ -39,51 +40,61 @@ contract!([memory, postgres] [
 ]);
 
 /// Number of changes that [`change_everything`] attempts.
-const CHANGES: usize = 6;
+const CHANGES: usize = 9;
 
 /// Stores an agent that may change agents, and returns it with its authority.
 async fn caller(stores: &Stores) -> (Agent, Authority) {
-    let organization = stores.organization(LimitOverrides::default()).await;
-    let capabilities = Scopes::capabilities(&["agents:write", "files:read"]).expect("valid");
-    let caller = stores.add(Agent { capabilities, ..agent(organization.id) }).await;
-    let authority = Authority {
-        agent: caller.id,
-        organization: organization.id,
-        generation: 0,
-        scopes: ManagementScopes::from_iter([ManagementScope::AgentsWrite]),
-        token: Some(TokenId(id())),
-    };
-    (caller, authority)
+    stores.caller(&["agents:write", "files:read"]).await
 }
 
 /// Attempts each kind of change with this authority, and returns the outcomes.
 /// The changes are made to newly stored rows.
-async fn change_everything(stores: &Stores, authority: Authority) -> [Result<(), String>; CHANGES] {
+async fn change_everything(stores: &Stores, authority: &Authority) -> [Result<(), String>; CHANGES] {
     let before = stores.organization(LimitOverrides::default()).await;
     let target = stores.add(agent(before.id)).await;
     let held = stores.credential(&target).await;
 
     let new = organization();
     let created = event(AuditAction::OrganizationCreated, new.id);
-    let made = stores.organizations.insert(&new, by(&authority, &created)).await;
+    let made = stores.organizations.insert(&new, by(authority, &created)).await;
     let new = agent(before.id);
     let created = [event(AuditAction::AgentCreated, new.id)];
-    let registered = stores.agents.insert(Tenancy::All, &new, None, by(&authority, &created)).await;
+    let registered = stores.agents.insert(Tenancy::All, &new, None, by(authority, &created)).await;
     let new = credential(target.id);
     let generated = event(AuditAction::CredentialGenerated, new.id);
-    let given = stores.credentials.insert(&target, &new, 10, by(&authority, &generated)).await;
+    let given = stores.credentials.insert(&target, &new, 10, by(authority, &generated)).await;
     let after = held.revoked(NOON).expect("live");
     let change = CredentialUpdate { before: &held, after: &after, max_live: 10, agent_after: None };
     let revoked = event(AuditAction::CredentialRevoked, held.id);
-    let taken = stores.credentials.update(&target, &change, by(&authority, &revoked)).await;
+    let taken = stores.credentials.update(&target, &change, by(authority, &revoked)).await;
     let killed = target.with_tokens_revoked(NOON).expect("not decommissioned");
     let revoked = [event(AuditAction::TokenRevoked, target.id)];
-    let stopped = stores.agents.update(&target, &killed, by(&authority, &revoked)).await;
+    let stopped = stores.agents.update(&target, &killed, by(authority, &revoked)).await;
     let smaller =
         before.changed(OrganizationChange { plan: Some(Plan::Free), ..OrganizationChange::default() }, NOON);
     let updated = [event(AuditAction::OrganizationUpdated, before.id)];
-    let downgraded = stores.organizations.update(&before, &smaller, by(&authority, &updated)).await;
-    [said(made), said(registered), said(given), said(taken), said(stopped), said(downgraded)]
+    let downgraded = stores.organizations.update(&before, &smaller, by(authority, &updated)).await;
+    let new = issuer(before.id);
+    let created = event(AuditAction::IssuerCreated, new.id);
+    let trusted = stores.issuers.insert(Tenancy::All, &new, by(authority, &created)).await;
+    let held = stores.trust(issuer(before.id)).await;
+    let change = IssuerChange { require_jti: Some(true), ..IssuerChange::default() };
+    let updated = [event(AuditAction::IssuerUpdated, held.id)];
+    let stricter = stores.issuers.update(&held, &held.changed(change, NOON), by(authority, &updated)).await;
+    let held = stores.trust(issuer(before.id)).await;
+    let deleted = [event(AuditAction::IssuerDeleted, held.id)];
+    let distrusted = stores.issuers.delete(&held, by(authority, &deleted)).await;
+    [
+        said(made),
+        said(registered),
+        said(given),
+        said(taken),
+        said(stopped),
+        said(downgraded),
+        said(trusted),
+        said(stricter),
+        said(distrusted),
+    ]
 }
 
 fn said<E: Display>(outcome: Result<(), E>) -> Result<(), String> {
@@ -100,17 +111,17 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
 
     let (agent, authority) = caller(&stores).await;
     change_agent(&stores, &agent, AgentChange { is_active: Some(false), ..AgentChange::default() }).await;
-    assert_eq!(change_everything(&stores, authority).await, refused, "suspended");
+    assert_eq!(change_everything(&stores, &authority).await, refused, "suspended");
 
     let (agent, authority) = caller(&stores).await;
     let killed = agent.with_tokens_revoked(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &killed, unchecked(&[])).await.expect("changed");
-    assert_eq!(change_everything(&stores, authority).await, refused, "its tokens revoked");
+    assert_eq!(change_everything(&stores, &authority).await, refused, "its tokens revoked");
 
     let (agent, authority) = caller(&stores).await;
     let gone = agent.decommissioned(NOON).expect("not decommissioned");
     stores.agents.update(&agent, &gone, unchecked(&[])).await.expect("changed");
-    assert_eq!(change_everything(&stores, authority).await, refused, "decommissioned");
+    assert_eq!(change_everything(&stores, &authority).await, refused, "decommissioned");
 
     let (_, authority) = caller(&stores).await;
     let within = stores.organizations.find(Tenancy::All, authority.organization).await.expect("an answer");
@@ -122,12 +133,12 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
         .update(&within, &within.changed(suspension, NOON), unchecked(&[]))
         .await
         .expect("changed");
-    assert_eq!(change_everything(&stores, authority).await, refused, "its organization suspended");
+    assert_eq!(change_everything(&stores, &authority).await, refused, "its organization suspended");
 
     let (agent, authority) = caller(&stores).await;
     let fewer = Scopes::capabilities(&["files:read"]).expect("valid");
     change_agent(&stores, &agent, AgentChange { capabilities: Some(fewer), ..AgentChange::default() }).await;
-    assert_eq!(change_everything(&stores, authority).await, refused, "without the scope that it came with");
+    assert_eq!(change_everything(&stores, &authority).await, refused, "without the scope that it came with");
 
     let (_, authority) = caller(&stores).await;
     let revocation = Revocation {
@@ -137,7 +148,7 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
     };
     let revoked = event(AuditAction::TokenRevoked, revocation.token);
     stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
-    assert_eq!(change_everything(&stores, authority).await, refused, "its token revoked");
+    assert_eq!(change_everything(&stores, &authority).await, refused, "its token revoked");
 
     assert_eq!(stores.count(AuditAction::OrganizationUpdated).await, 0, "a refusal stores nothing");
 }
@@ -145,12 +156,12 @@ async fn nothing_is_changed_for_who_was_stopped(stores: Stores) {
 async fn what_a_kill_leaves_alone_changes_on(stores: Stores) {
     let done = [(); CHANGES].map(|()| Ok(()));
     let (agent, authority) = caller(&stores).await;
-    assert_eq!(change_everything(&stores, authority).await, done);
+    assert_eq!(change_everything(&stores, &authority).await, done);
     let more = Scopes::capabilities(&["agents:write", "agents:read"]).expect("valid");
     change_agent(&stores, &agent, AgentChange { capabilities: Some(more), ..AgentChange::default() }).await;
-    assert_eq!(change_everything(&stores, authority).await, done, "it has what it came with, and more");
+    assert_eq!(change_everything(&stores, &authority).await, done, "it has what it came with, and more");
     let as_client = Authority { token: None, ..authority };
-    assert_eq!(change_everything(&stores, as_client).await, done, "it proved itself by a secret");
+    assert_eq!(change_everything(&stores, &as_client).await, done, "it proved itself by a secret");
 }
 
 /// Races many changes against the revocation of their caller's tokens.
@@ -162,7 +173,8 @@ async fn nothing_changes_after_the_answer_to_a_kill(stores: Stores) {
             if round % 2 == 0 { stores.add(agent(caller.organization)).await } else { stores.agent().await };
         // Fewer changes than there are connections, so that the revocation gets a connection too.
         let changes = Vec::from_iter((0..6).map(|_| {
-            let (credentials, target) = (stores.credentials.clone(), target.clone());
+            let (credentials, target, authority) =
+                (stores.credentials.clone(), target.clone(), authority.clone());
             async move {
                 let new = credential(target.id);
                 let generated = event(AuditAction::CredentialGenerated, new.id);

@@ -38,7 +38,7 @@ contract!([memory, postgres] [
 fn fingerprint(credential: &Credential) -> Fingerprint {
     match &credential.kind {
         CredentialKind::Secret { current, .. } => current.fingerprint,
-        CredentialKind::Key(_) => panic!("a key has none"),
+        _ => panic!("it has none"),
     }
 }
 
@@ -234,7 +234,7 @@ async fn a_client_is_found_with_the_credentials_its_proof_can_match(stores: Stor
     let proof = PresentedKind::Secret(fingerprint(&second));
     let client = stores
         .credentials
-        .find_client(agent.id, proof, Freshness::Current)
+        .find_client(agent.id, proof.clone(), Freshness::Current)
         .await
         .expect("an answer")
         .expect("known");
@@ -287,7 +287,7 @@ async fn a_recent_answer_says_that_it_is_one_and_a_current_answer_is_that_of_now
     let before = stores.credential(&agent).await;
     let kind = PresentedKind::Secret(fingerprint(&before));
     let client = async |freshness| {
-        let found = stores.credentials.find_client(agent.id, kind, freshness).await;
+        let found = stores.credentials.find_client(agent.id, kind.clone(), freshness).await;
         found.expect("an answer").expect("known")
     };
     assert!(client(Freshness::Recent).await.is_current, "nothing was asked before");
@@ -311,7 +311,7 @@ async fn a_digest_is_that_of_the_current_secret_until_its_rotation_or_revocation
     };
     let digest_of = |credential: &Credential| match &credential.kind {
         CredentialKind::Secret { current, .. } => current.digest,
-        CredentialKind::Key(_) => unreachable!("it is a secret"),
+        _ => unreachable!("it is a secret"),
     };
     let set = async |credential: &Credential, fingerprint, byte| {
         let digest = SecretDigest([byte; 32]);

@@ -15,8 +15,11 @@ use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Emai
 use agentidp::domain::audit::{
     AuditAction, AuditEvent, Authority, Metadata, Origin, Outcome, Resource, Tally,
 };
+use agentidp::domain::claim_rules::ClaimRules;
 use agentidp::domain::credential::{Credential, CredentialKind, StoredSecret};
-use agentidp::domain::id::{AgentId, CredentialId, EventId, OrganizationId, TokenId};
+use agentidp::domain::federation::FederatedIdentity;
+use agentidp::domain::id::{AgentId, CredentialId, EventId, IssuerId, OrganizationId, TokenId};
+use agentidp::domain::issuer::{DEFAULT_ALGORITHMS, IssuerStatus, IssuerUrl, KeySource, TrustedIssuer};
 use agentidp::domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use agentidp::domain::plan::{Limit, LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
@@ -25,7 +28,7 @@ use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Audience, Claims};
 use agentidp::ports::audit_log::AuditQuery;
-use agentidp::ports::credential_store::CredentialUpdate;
+use agentidp::ports::credential_store::{CredentialUpdate, UpdateCredentialError};
 use agentidp::ports::token_store::TokenIssue;
 use agentidp::ports::write::Write;
 use testing::{Database, ManualClock, NOON, OWNER, SERVES, redis_url};
@@ -215,15 +218,50 @@ pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
         revision: agent.revision,
         changed_at: agent.updated_at,
         depends_on: Vec::new(),
+        issuers: Vec::new(),
         assertion: None,
         event: event(AuditAction::TokenIssued, TokenId(id())),
     }
 }
 
+/// Returns an issuer with a URL of its own.
+pub fn issuer(organization: OrganizationId) -> TrustedIssuer {
+    let id = IssuerId(id());
+    TrustedIssuer {
+        id,
+        organization,
+        name: Name::parse("CI").expect("valid"),
+        issuer: IssuerUrl::parse(&format!("https://{id}.example.com")).expect("valid"),
+        keys: KeySource::Discovery,
+        audiences: vec!["https://id.example.com".to_owned()],
+        algorithms: DEFAULT_ALGORITHMS.to_vec(),
+        max_lifetime_seconds: 3_600,
+        require_jti: false,
+        subject_optional: false,
+        subjects: None,
+        status: IssuerStatus::Active,
+        created_at: NOON,
+        updated_at: NOON,
+        generation: 0,
+        revision: 0,
+    }
+}
+
+/// Returns a federated credential of that agent, with a subject of its own.
+pub fn federated(agent: &Agent, issuer: &TrustedIssuer) -> Credential {
+    let credential = credential(agent.id);
+    let identity = FederatedIdentity {
+        issuer: issuer.id,
+        subject: Some(format!("workload {}", credential.id)),
+        claims: ClaimRules::default(),
+    };
+    Credential { kind: CredentialKind::Federated(identity), ..credential }
+}
+
 fn secret_of(credential: &Credential) -> Option<Fingerprint> {
     match &credential.kind {
         CredentialKind::Secret { current, .. } => Some(current.fingerprint),
-        CredentialKind::Key(_) => None,
+        _ => None,
     }
 }
 
@@ -286,6 +324,7 @@ pub fn claims(agent: &Agent, token: TokenId) -> Claims {
         issued_at: NOON.as_seconds(),
         expires_at: NOON.as_seconds() + 3600,
         generation: agent.generation,
+        issuers: Vec::new(),
     }
 }
 
@@ -328,6 +367,49 @@ impl Stores {
         let generated = event(AuditAction::CredentialGenerated, credential.id);
         self.credentials.insert(agent, &credential, 10, unchecked(&generated)).await.expect("stored");
         credential
+    }
+
+    /// Stores that trusted issuer.
+    pub async fn trust(&self, issuer: TrustedIssuer) -> TrustedIssuer {
+        let created = event(AuditAction::IssuerCreated, issuer.id);
+        self.issuers.insert(Tenancy::All, &issuer, unchecked(&created)).await.expect("stored");
+        issuer
+    }
+
+    /// Stores a federated credential of that agent.
+    pub async fn federated(&self, agent: &Agent, issuer: &TrustedIssuer) -> Credential {
+        let credential = federated(agent, issuer);
+        let generated = event(AuditAction::CredentialGenerated, credential.id);
+        self.credentials.insert(agent, &credential, 10, unchecked(&generated)).await.expect("stored");
+        credential
+    }
+
+    /// Revokes that credential.
+    pub async fn revoke_credential(
+        &self,
+        agent: &Agent,
+        credential: &Credential,
+    ) -> Result<(), UpdateCredentialError> {
+        let after = credential.revoked(NOON).expect("live");
+        let change = CredentialUpdate { before: credential, after: &after, max_live: 10, agent_after: None };
+        let revoked = event(AuditAction::CredentialRevoked, after.id);
+        self.credentials.update(agent, &change, unchecked(&revoked)).await
+    }
+
+    /// Stores an agent with these capabilities, and returns it with its authority by a token with all of them.
+    pub async fn caller(&self, capabilities: &[&str]) -> (Agent, Authority) {
+        let organization = self.organization(LimitOverrides::default()).await;
+        let capabilities = Scopes::capabilities(capabilities).expect("valid");
+        let caller = self.add(Agent { capabilities, ..agent(organization.id) }).await;
+        let authority = Authority {
+            agent: caller.id,
+            organization: organization.id,
+            generation: 0,
+            scopes: caller.capabilities.management(),
+            token: Some(TokenId(id())),
+            issuers: Vec::new(),
+        };
+        (caller, authority)
     }
 
     /// Stores `count` credentials of that agent, revoked at that instant.

@@ -10,7 +10,9 @@ use agentidp::app::{App, Ports, Settings};
 use agentidp::domain::agent::Agent;
 use agentidp::domain::audit::{AuditAction, Origin};
 use agentidp::domain::credential::{Credential, CredentialKind};
+use agentidp::domain::federation::ForeignAssertion;
 use agentidp::domain::id::AgentId;
+use agentidp::domain::issuer_key::IssuerKey;
 use agentidp::domain::jwk::{KeyType, PublicKey};
 use agentidp::ports::assertion_verifier::{AssertionVerifier, Unverified};
 use agentidp::ports::credential_store::Freshness;
@@ -47,6 +49,23 @@ impl AssertionVerifier for Counting {
     fn has_signed(&self, key: &PublicKey, assertion: &str) -> bool {
         self.signatures.fetch_add(1, Ordering::SeqCst);
         self.inner.has_signed(key, assertion)
+    }
+
+    fn is_foreign(&self, assertion: &str) -> bool {
+        self.inner.is_foreign(assertion)
+    }
+
+    fn read_foreign(&self, assertion: &str) -> Option<ForeignAssertion> {
+        self.inner.read_foreign(assertion)
+    }
+
+    fn has_issuer_signed(&self, key: &IssuerKey, assertion: &ForeignAssertion, text: &str) -> bool {
+        self.signatures.fetch_add(1, Ordering::SeqCst);
+        self.inner.has_issuer_signed(key, assertion, text)
+    }
+
+    fn waste_signature_check(&self, assertion: &ForeignAssertion, text: &str) {
+        self.inner.waste_signature_check(assertion, text);
     }
 }
 

@@ -134,6 +134,7 @@ async fn a_kill_is_not_answered_while_a_change_of_who_it_stops_is_being_stored()
         generation: 0,
         scopes: ManagementScopes::default(),
         token: None,
+        issuers: Vec::new(),
     };
     let generated = event(AuditAction::CredentialGenerated, new.id);
     let credentials = stores.credentials.clone();
@@ -317,6 +318,7 @@ async fn a_registration_that_waits_delays_nobody_else() {
         generation: held.generation,
         scopes: ManagementScopes::default(),
         token: None,
+        issuers: Vec::new(),
     };
     for lock in [
         format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {organization}', 0))"),
@@ -329,7 +331,7 @@ async fn a_registration_that_waits_delays_nobody_else() {
         let callers = (0..RACERS).map(|place| {
             let is_held = place % 5 == 0;
             let (whose, authority) =
-                if is_held { (organization, Some(authority)) } else { (free.organization, None) };
+                if is_held { (organization, Some(authority.clone())) } else { (free.organization, None) };
             let registration = register(agent(whose), authority);
             async move { (is_held, registration.await) }
         });
@@ -337,7 +339,7 @@ async fn a_registration_that_waits_delays_nobody_else() {
             assert!(is_held || outcome.is_ok(), "{lock}: {outcome:?}");
         }
         at_work.commit().await.expect("let go");
-        register(agent(organization), Some(authority)).await.expect("its turn has come");
+        register(agent(organization), Some(authority.clone())).await.expect("its turn has come");
         let used = stores.transactions_of_agents(&[free.organization]).await - before;
         before += used;
         assert!(2 * used < i64::try_from(RACERS).expect("few"), "{lock}: {used} transactions");

@@ -8,7 +8,6 @@ use agentidp::app::App;
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
 use agentidp::domain::audit::{AuditEvent, Origin};
-use agentidp::domain::id::AgentId;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::token::{Claims, TokenStatus};
 use agentidp::ports::store_error::StoreError;
@@ -32,8 +31,12 @@ impl TokenStore for Together {
         self.store.issue(issue).await
     }
 
-    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        self.store.spend(agent, assertion).await
+    async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.store.spend(assertion).await
+    }
+
+    async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.store.is_spent(assertion).await
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {

@@ -15,7 +15,7 @@ use agentidp::ports::clock::Clock as _;
 use agentidp::ports::error_chain::error_chain;
 use agentidp::ports::outbox::Topic;
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::{Revocation, SpentAssertion};
+use agentidp::ports::token_store::{Revocation, Signer, SpentAssertion};
 use agentidp::ports::usage_store::UsageQuery;
 use testing::{Database, NOON, OWNER, SERVES};
 use tokio_postgres::Client;
@@ -312,15 +312,15 @@ async fn nothing_that_is_remembered_goes_by_the_clock_of_one_instance() {
     let revocation = Revocation { token, organization: agent.organization, until };
     let revoked = AuditEvent { at: now, ..event(AuditAction::TokenRevoked, token) };
     stores.tokens.revoke(&revocation, &revoked).await.expect("revoked");
-    let assertion = SpentAssertion { digest: [7; 32], until };
-    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
+    let assertion = SpentAssertion { signer: Signer::Client(agent.id), digest: [7; 32], until };
+    assert!(stores.tokens.spend(&assertion).await.expect("an answer"));
     let this_month = "INSERT INTO monthly_tokens SELECT agent_id, date_trunc('month', now() AT TIME ZONE 'UTC')::date, organization_id, 3, 3, 0 FROM agents";
     stores.database().client(OWNER).await.batch_execute(this_month).await.expect("counted");
     for ahead in [CLOCK_SLACK_SECONDS + 61, 86_400, 40 * 86_400] {
         stores.retention.purge(now.plus_seconds(ahead)).await.expect("purged");
         let status = stores.tokens.status(&claims(&agent, token)).await.expect("an answer").expect("known");
         assert!(status.is_revoked, "{ahead}");
-        assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "{ahead}");
+        assert!(!stores.tokens.spend(&assertion).await.expect("an answer"), "{ahead}");
         assert_eq!(
             stores.outbox.pending(Topic::Revocations, 10).await.expect("an answer").len(),
             1,

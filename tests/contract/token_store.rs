@@ -10,7 +10,7 @@ use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use agentidp::domain::token::generation_of;
 use agentidp::ports::credential_store::CredentialUpdate;
-use agentidp::ports::token_store::{IssueError, Revocation, SpentAssertion, TokenIssue};
+use agentidp::ports::token_store::{IssueError, Revocation, Signer, SpentAssertion, TokenIssue};
 use testing::{NOON, OWNER};
 
 use crate::fixtures::*;
@@ -190,7 +190,11 @@ async fn an_assertion_works_once_however_many_race(stores: Stores) {
     let agent = stores.agent().await;
     let credential = stores.credential(&agent).await;
     for round in 1..=ROUNDS {
-        let assertion = SpentAssertion { digest: [round as u8; 32], until: NOON.plus_seconds(60) };
+        let assertion = SpentAssertion {
+            signer: Signer::Client(agent.id),
+            digest: [round as u8; 32],
+            until: NOON.plus_seconds(60),
+        };
         let callers = (0..RACERS).map(|place| {
             let (tokens, assertion) = (stores.tokens.clone(), assertion.clone());
             let issue = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
@@ -199,7 +203,7 @@ async fn an_assertion_works_once_however_many_race(stores: Stores) {
                 if place % 2 == 0 {
                     tokens.issue(issue).await.is_ok()
                 } else {
-                    tokens.spend(issue.agent, &assertion).await.expect("an answer")
+                    tokens.spend(&assertion).await.expect("an answer")
                 }
             }
         });
@@ -211,7 +215,8 @@ async fn an_assertion_works_once_however_many_race(stores: Stores) {
 async fn an_assertion_is_not_spent_by_a_refusal(stores: Stores) {
     let agent = stores.agent().await;
     let credential = stores.credential(&agent).await;
-    let assertion = SpentAssertion { digest: [1; 32], until: NOON.plus_seconds(60) };
+    let assertion =
+        SpentAssertion { signer: Signer::Client(agent.id), digest: [1; 32], until: NOON.plus_seconds(60) };
     let old = TokenIssue { revision: 7, assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
     assert!(stores.tokens.issue(old).await.is_err());
     let current = TokenIssue { assertion: Some(assertion), ..issue(&agent, &credential) };
@@ -223,7 +228,8 @@ async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
     let credential = stores.credential(&agent).await;
     for round in 0..ROUNDS {
         let digest = [u8::try_from(round).expect("few"); 32];
-        let assertion = SpentAssertion { digest, until: NOON.plus_seconds(60) };
+        let assertion =
+            SpentAssertion { signer: Signer::Client(agent.id), digest, until: NOON.plus_seconds(60) };
         let callers = (0..RACERS).map(|place| {
             let current = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
             let is_last = place == RACERS - 1;
@@ -239,13 +245,14 @@ async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
 
 async fn a_spent_assertion_is_remembered_for_clocks_that_are_late(stores: Stores) {
     let agent = stores.agent().await;
-    let assertion = SpentAssertion { digest: [1; 32], until: NOON.plus_seconds(60) };
+    let assertion =
+        SpentAssertion { signer: Signer::Client(agent.id), digest: [1; 32], until: NOON.plus_seconds(60) };
     let late = assertion.until.plus_seconds(CLOCK_SLACK_SECONDS);
-    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
+    assert!(stores.tokens.spend(&assertion).await.expect("an answer"));
     stores.retention.purge(late.plus_seconds(-1)).await.expect("purged");
-    assert!(!stores.tokens.spend(agent.id, &assertion).await.expect("an answer"));
+    assert!(!stores.tokens.spend(&assertion).await.expect("an answer"));
     stores.retention.purge(late).await.expect("purged");
-    assert!(stores.tokens.spend(agent.id, &assertion).await.expect("an answer"), "it ends");
+    assert!(stores.tokens.spend(&assertion).await.expect("an answer"), "it ends");
 }
 
 async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {

@@ -101,8 +101,12 @@ impl TokenStore for Faulty {
         self.around(true, self.stores.tokens.issue(issue)).await
     }
 
-    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        self.around(true, self.stores.tokens.spend(agent, assertion)).await
+    async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.around(true, self.stores.tokens.spend(assertion)).await
+    }
+
+    async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.around(false, self.stores.tokens.is_spent(assertion)).await
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {

@@ -169,7 +169,6 @@ async fn what_is_said_wrongly_is_an_invalid_client(wiring: Wiring) {
         ("aud", json!(format!("{issuer}/"))),
         ("aud", json!(format!("{issuer}/api/v1/token"))),
         ("iss", json!(other.agent)),
-        ("iss", json!(null)),
         ("sub", json!(other.agent)),
         ("sub", json!(null)),
         ("exp", json!(null)),

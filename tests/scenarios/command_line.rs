@@ -145,6 +145,8 @@ async fn secrets_are_not_repeated_when_they_are_wrong() {
         "TRUSTED_PROXIES",
         "ADDRESS_REQUESTS_PER_MINUTE",
         "CLIENT_ASSERTION_AUDIENCE",
+        "ISSUER_PRIVATE_NETWORKS",
+        "ISSUER_CA_FILE",
         "LOG_FORMAT",
         "DRAIN_SECONDS",
         "JWT_PRIVATE_KEY_FILE",

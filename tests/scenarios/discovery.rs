@@ -32,9 +32,15 @@ async fn what_discovery_names_is_there(wiring: Wiring) {
     assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
     for endpoint in ["token", "introspection", "revocation"] {
         let methods = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
-        assert_eq!(*methods, json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]));
+        assert_eq!(
+            *methods,
+            json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt"])
+        );
         let algorithms = &metadata[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")];
-        assert_eq!(*algorithms, json!(["RS256", "ES256", "EdDSA", "Ed25519"]));
+        assert_eq!(
+            *algorithms,
+            json!(["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"])
+        );
     }
     for (endpoint, status) in
         [("token_endpoint", 400), ("introspection_endpoint", 401), ("revocation_endpoint", 401)]

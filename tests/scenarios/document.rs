@@ -73,7 +73,8 @@ async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) 
         let path = path
             .replace("{agentId}", &target.id)
             .replace("{credentialId}", &target.credential)
-            .replace("{organizationId}", &organization);
+            .replace("{organizationId}", &organization)
+            .replace("{issuerId}", &server.issuer_of(&admin).await);
         for (media, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
             let example = &content["example"];
             let request = server.request(method.clone(), &path);
@@ -121,7 +122,8 @@ async fn every_value_that_the_document_offers_is_accepted() {
                 let path = path
                     .replace("{agentId}", &target.id)
                     .replace("{credentialId}", &target.credential)
-                    .replace("{organizationId}", &organization);
+                    .replace("{organizationId}", &organization)
+                    .replace("{issuerId}", &server.issuer_of(&admin).await);
                 let request = if is_query {
                     let path = format!("{path}?{name}={}", value.as_str().expect("text"));
                     server.request(method.clone(), &path)
@@ -138,7 +140,7 @@ async fn every_value_that_the_document_offers_is_accepted() {
             }
         }
     }
-    assert_eq!(sent, 69, "one for each value of an enum in a body or a query");
+    assert_eq!(sent, 80, "one for each value of an enum in a body or a query");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod credentials;
 mod discovery;
 mod document;
 mod ecosystem;
+mod federation;
 mod http;
 mod introspection;
 mod organizations;

@@ -3,7 +3,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testing::{MANAGEMENT_SCOPES, TestServer, Wiring, new_agent, operations, unique};
+use testing::{MANAGEMENT_SCOPES, TestServer, Wiring, new_agent, operations, trusted_issuer, unique};
 
 use crate::scenarios::scenarios;
 
@@ -46,9 +46,17 @@ fn organization() -> Option<Value> {
     Some(json!({ "name": "Example", "slug": format!("table-{}", unique()) }))
 }
 
+fn issuer() -> Option<Value> {
+    Some(trusted_issuer())
+}
+
+fn assertion() -> Option<Value> {
+    Some(json!({ "assertion": "x" }))
+}
+
 /// One row per operation.
 /// The `token` of the form is not a token, which both endpoints accept without an error.
-const TABLE: [Row; 27] = [
+const TABLE: [Row; 33] = [
     row("registerAgent", "agents:write", 201, agent),
     row("listAgents", "agents:read", 200, nothing),
     row("getAgent", "agents:read", 200, nothing),
@@ -67,6 +75,12 @@ const TABLE: [Row; 27] = [
     row("listOrganizations", "admin:orgs", 200, nothing),
     row("getOrganization", "admin:orgs", 200, nothing),
     row("updateOrganization", "admin:orgs", 200, empty),
+    row("createIssuer", "issuers:write", 201, issuer),
+    row("listIssuers", "issuers:read", 200, nothing),
+    row("getIssuer", "issuers:read", 200, nothing),
+    row("updateIssuer", "issuers:write", 200, empty),
+    row("explainAssertion", "issuers:read", 200, assertion),
+    row("deleteIssuer", "issuers:write", 204, nothing),
     // Any caller may revoke its own tokens, and learns nothing about any other value.
     Row { operation: "revokeToken", scope: Some(""), with: 200, body: nothing },
     open("issueToken", 400),
@@ -100,7 +114,8 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
             .replace("{agentId}", &target.id)
             .replace("{credentialId}", &target.credential)
             .replace("{eventId}", event.as_str().expect("an id"))
-            .replace("{organizationId}", &organization);
+            .replace("{organizationId}", &organization)
+            .replace("{issuerId}", &server.issuer_of(&admin).await);
         let call = async |token: Option<&str>| {
             let request = server.request(method.clone(), &path);
             let request = match ((row.body)(), *method == Method::POST && path.contains("/token")) {

@@ -14,8 +14,16 @@ use serde_json::{Value, json};
 pub const UNKNOWN_ID: &str = "01920000-0000-7000-8000-000000000000";
 
 /// Every management scope, the one that reaches across tenants last.
-pub const MANAGEMENT_SCOPES: [&str; 6] =
-    ["agents:read", "agents:write", "credentials:write", "tokens:read", "audit:read", "admin:orgs"];
+pub const MANAGEMENT_SCOPES: [&str; 8] = [
+    "agents:read",
+    "agents:write",
+    "credentials:write",
+    "tokens:read",
+    "audit:read",
+    "admin:orgs",
+    "issuers:read",
+    "issuers:write",
+];
 
 /// Returns a number that no other call in this process returns.
 pub fn unique() -> u64 {
@@ -44,6 +52,17 @@ pub fn new_agent(capabilities: &[&str]) -> Value {
     })
 }
 
+/// Returns the body of a request to trust an issuer with a pinned key.
+pub fn trusted_issuer() -> Value {
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+    json!({
+        "name": "Example",
+        "issuer": format!("https://issuer-{}.example.com", unique()),
+        "keys": { "type": "jwks", "jwks": { "keys": [key] } },
+    })
+}
+
 /// Returns the value of a Basic `Authorization` header. Neither part is form-encoded first.
 pub fn basic_auth(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
@@ -56,6 +75,7 @@ pub fn public_jwk(pem: &str) -> Value {
     match &published[0].key {
         PublicKey::Rsa { n, e } => json!({ "kty": "RSA", "n": n, "e": e }),
         PublicKey::P256 { x, y } => json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
+        PublicKey::P384 { x, y } => json!({ "kty": "EC", "crv": "P-384", "x": x, "y": y }),
         PublicKey::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "x": x }),
     }
 }

@@ -6,15 +6,19 @@
 mod builders;
 mod databases;
 mod manual_clock;
+mod pinned_keys;
 mod plain_core;
 mod plain_service;
 mod supervised_server;
 mod test_client;
 mod test_server;
 
-pub use builders::{MANAGEMENT_SCOPES, UNKNOWN_ID, basic_auth, free_address, new_agent, public_jwk, unique};
+pub use builders::{
+    MANAGEMENT_SCOPES, UNKNOWN_ID, basic_auth, free_address, new_agent, public_jwk, trusted_issuer, unique,
+};
 pub use databases::{Database, OWNER, SERVES, redis_url};
 pub use manual_clock::{ManualClock, NOON};
+pub use pinned_keys::PinnedKeys;
 pub use plain_core::{ISSUER, PlainHasher, plain_core, plain_ports, presented};
 pub use plain_service::PlainService;
 pub use supervised_server::{SupervisedServer, shell};

@@ -15,6 +15,8 @@ use agentidp::ports::clock::Clock;
 use agentidp::ports::secret_hasher::{HasherError, SecretHasher, Verification};
 use async_trait::async_trait;
 
+use crate::PinnedKeys;
+
 /// Issuer URL of the core.
 pub const ISSUER: &str = "http://agentidp.test";
 
@@ -53,6 +55,7 @@ pub fn plain_ports(
         cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
         signer: Arc::new(JwtSigner::new(ISSUER.into(), keys)),
         assertions: Arc::new(JwtAssertionVerifier::default()),
+        issuer_keys: Arc::new(PinnedKeys),
         clock,
         ids: Arc::new(SystemIds),
         secrets: Arc::new(SystemSecrets),

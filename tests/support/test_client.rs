@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::builders::{new_agent, unique};
+use crate::builders::{new_agent, trusted_issuer, unique};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi(""));
 
@@ -162,6 +162,15 @@ impl TestClient {
         let answer = self.post(admin, "/api/v1/organizations", body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         answer.json()["organizationId"].as_str().expect("an id").to_owned()
+    }
+
+    /// Lets a new organization trust an issuer, and returns the ID of the issuer.
+    pub async fn issuer_of(&self, admin: &str) -> String {
+        let mut body = trusted_issuer();
+        body["organizationId"] = json!(self.organization(admin, json!({})).await);
+        let answer = self.post(admin, "/api/v1/issuers", body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        answer.json()["issuerId"].as_str().expect("an id").to_owned()
     }
 
     /// Issues a token with every management scope to the first administrator, and removes the rate limit of its

@@ -1,6 +1,6 @@
 //! Verification of client assertions as JWTs (RFC 7523).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -10,9 +10,15 @@ use jwt_simple::prelude::UnixTimeStamp;
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 
-use super::keys::{KeyError, VerifyingKey, check_new_key};
+use super::decoys::decoys;
+use super::keys::KeyError;
+use super::strict_json::parse_object;
+use super::verifying_key::{VerifyingKey, check_new_key};
+use domain::federation::ForeignAssertion;
 use domain::id::AgentId;
+use domain::issuer_key::IssuerKey;
 use domain::jwk::PublicKey;
+use domain::signature_algorithm::SignatureAlgorithm;
 use domain::time::Timestamp;
 use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unverified};
 
@@ -24,17 +30,28 @@ const ACCEPTED_TYPES: [&str; 2] = ["JWT", "client-authentication+jwt"];
 /// Maximum number of parsed keys cached. One takes at most about 5 KB.
 const MAX_PARSED: u64 = 2_048;
 
-/// Verifies assertions with the clients' registered keys.
+/// Parameters that change what a signature covers or how a header is to be understood.
+const REFUSED_OF_ISSUERS: [&str; 2] = ["crit", "b64"];
+
+/// Verifies assertions with the keys of clients and of trusted issuers.
 pub struct JwtAssertionVerifier {
     /// Cache of parsed keys.
     ///
     /// Parsing an RSA key costs as much as verifying a signature with it.
     parsed: Cache<PublicKey, Arc<VerifyingKey>>,
+    /// The same for keys of trusted issuers, each for one algorithm.
+    parsed_of_issuers: Cache<(PublicKey, SignatureAlgorithm), Arc<VerifyingKey>>,
+    /// Keys for the checks that decide nothing.
+    decoys: OnceLock<Vec<IssuerKey>>,
 }
 
 impl Default for JwtAssertionVerifier {
     fn default() -> Self {
-        Self { parsed: Cache::new(MAX_PARSED) }
+        Self {
+            parsed: Cache::new(MAX_PARSED),
+            parsed_of_issuers: Cache::new(MAX_PARSED),
+            decoys: OnceLock::new(),
+        }
     }
 }
 
@@ -85,14 +102,64 @@ impl AssertionVerifier for JwtAssertionVerifier {
             let named = header.get("alg").and_then(Value::as_str);
             named.is_some_and(|named| key.algorithm_names().contains(&named))
         };
-        let parts = assertion.rsplit_once('.');
-        let signed =
-            parts.and_then(|(message, signature)| Some((message, URL_SAFE_NO_PAD.decode(signature).ok()?)));
         json_part(assertion, 0).is_some_and(names_algorithm)
-            && signed
-                .zip(self.parsed(key))
-                .is_some_and(|((message, signature), key)| key.has_signed(message.as_bytes(), &signature))
+            && self.parsed(key).is_some_and(|key| is_signed_by(&key, assertion))
     }
+
+    fn is_foreign(&self, assertion: &str) -> bool {
+        let claims = json_part(assertion, 1);
+        claims.is_some_and(|claims| match claims.get("iss").and_then(Value::as_str) {
+            Some(issuer) => !AgentId::is_form_of(issuer),
+            None => true,
+        })
+    }
+
+    fn read_foreign(&self, assertion: &str) -> Option<ForeignAssertion> {
+        let parts: Vec<&str> = assertion.split('.').collect();
+        let [header, payload, _] = parts[..] else { return None };
+        let object = |part: &str| parse_object(&URL_SAFE_NO_PAD.decode(part).ok()?);
+        let header = object(header)?;
+        if REFUSED_OF_ISSUERS.iter().any(|name| header.contains_key(*name)) {
+            return None;
+        }
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(id) => Some(id.as_str()?.to_owned()),
+        };
+        let algorithm_name = header.get("alg")?.as_str()?.to_owned();
+        let algorithm = SignatureAlgorithm::parse(&algorithm_name);
+        Some(ForeignAssertion { algorithm, algorithm_name, key_id, claims: object(payload)? })
+    }
+
+    fn has_issuer_signed(&self, key: &IssuerKey, assertion: &ForeignAssertion, text: &str) -> bool {
+        let Some(algorithm) = assertion.algorithm.filter(|algorithm| key.allows(*algorithm)) else {
+            return false;
+        };
+        let name = (key.key.clone(), algorithm);
+        let parsed = self.parsed_of_issuers.get(&name).or_else(|| {
+            let parsed = Arc::new(VerifyingKey::for_algorithm(key.key.clone(), algorithm).ok()?);
+            self.parsed_of_issuers.insert(name, parsed.clone());
+            Some(parsed)
+        });
+        parsed.is_some_and(|key| is_signed_by(&key, text))
+    }
+
+    fn waste_signature_check(&self, assertion: &ForeignAssertion, text: &str) {
+        let decoys = self.decoys.get_or_init(decoys);
+        let fits =
+            |decoy: &&IssuerKey| assertion.algorithm.is_some_and(|algorithm| algorithm.fits(&decoy.key));
+        if let Some(decoy) = decoys.iter().find(fits) {
+            let is_valid = self.has_issuer_signed(decoy, assertion, text);
+            tracing::trace!(is_valid, "an assertion is refused in any case");
+        }
+    }
+}
+
+/// Returns whether the last part of a compact JWS is the key's signature of the others.
+fn is_signed_by(key: &VerifyingKey, jws: &str) -> bool {
+    let Some((message, signature)) = jws.rsplit_once('.') else { return false };
+    let signature = URL_SAFE_NO_PAD.decode(signature);
+    signature.is_ok_and(|signature| key.has_signed(message.as_bytes(), &signature))
 }
 
 /// Converts the claims; `None` if one has an unsupported value.

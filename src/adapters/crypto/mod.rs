@@ -7,9 +7,12 @@
 
 mod assertion_verifier;
 mod cursor_seal;
+mod decoys;
 mod keys;
 mod secret_hasher;
+mod strict_json;
 mod token_signer;
+mod verifying_key;
 
 pub use assertion_verifier::JwtAssertionVerifier;
 pub use cursor_seal::HmacCursorSeal;

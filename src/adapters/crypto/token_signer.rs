@@ -9,6 +9,7 @@
 //! `jwt-simple`, the library that verifies client assertions.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::digest;
@@ -18,7 +19,8 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::keys::KeySet;
-use domain::id::{AgentId, OrganizationId, TokenId};
+use domain::id::{AgentId, IssuerId, OrganizationId, TokenId};
+use domain::issuer::IssuerGeneration;
 use domain::jwk::PublishedKey;
 use domain::scope::Scopes;
 use domain::token::{AccessToken, Audience, Claims};
@@ -93,6 +95,13 @@ impl JwtSigner {
             issued_at: claims.iat,
             expires_at: claims.exp,
             generation: claims.generation,
+            issuers: claims
+                .issuers
+                .iter()
+                .map(|(id, generation)| {
+                    Some(IssuerGeneration { issuer: IssuerId::parse(id)?, generation: *generation })
+                })
+                .collect::<Option<_>>()?,
         })
     }
 }
@@ -124,6 +133,11 @@ impl TokenSigner for JwtSigner {
             scope: Cow::Borrowed(claims.scopes.as_str()),
             organization_id: claims.organization.to_string().into(),
             generation: claims.generation,
+            issuers: claims
+                .issuers
+                .iter()
+                .map(|rests_on| (rests_on.issuer.to_string(), rests_on.generation))
+                .collect(),
         };
         let mut json = Vec::with_capacity(MOST_PAYLOADS);
         serde_json::to_writer(&mut json, &payload).map_err(|_| SignError)?;
@@ -175,7 +189,7 @@ struct Header<'a> {
     kid: Cow<'a, str>,
 }
 
-/// Claims of a token, named as in RFC 9068 section 2.2. All are required.
+/// Claims of a token, named as in RFC 9068 section 2.2. All but the last are required.
 #[derive(Serialize, Deserialize)]
 struct Payload<'a> {
     #[serde(borrow)]
@@ -196,6 +210,8 @@ struct Payload<'a> {
     organization_id: Cow<'a, str>,
     #[serde(rename = "gen")]
     generation: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    issuers: BTreeMap<String, u64>,
 }
 
 /// Creates a cache of at most [`MAX_REMEMBERED_BYTES`].
@@ -203,7 +219,10 @@ fn remembered() -> Cache<[u8; 32], Arc<Claims>> {
     /// Size of an entry in addition to its claims, in bytes.
     const OTHER: usize = 256;
     let weigh = |_: &[u8; 32], claims: &Arc<Claims>| {
-        let bytes = OTHER + size_of::<Claims>() + claims.scopes.as_str().len();
+        let bytes = OTHER
+            + size_of::<Claims>()
+            + claims.scopes.as_str().len()
+            + size_of_val(claims.issuers.as_slice());
         u32::try_from(bytes).unwrap_or(u32::MAX)
     };
     Cache::builder().max_capacity(MAX_REMEMBERED_BYTES).weigher(weigh).build()
@@ -234,6 +253,7 @@ mod tests {
             issued_at: NOW,
             expires_at: NOW + 60,
             generation: 7,
+            issuers: Vec::new(),
         }
     }
 
@@ -243,6 +263,25 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(0).plus_seconds(seconds)
+    }
+
+    #[test]
+    fn the_issuers_that_a_token_rests_on_are_a_claim_only_if_there_are_any() {
+        let signer = signer(&generate_pem(KeyType::P256).expect("a key"));
+        let read = |claims: &Claims| {
+            let token = signer.sign(claims).expect("signed");
+            let part = token.expose().split('.').nth(1).expect("a payload");
+            let payload: Value =
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64")).expect("JSON");
+            (payload, signer.read(token.expose()).map(|read| Claims::clone(&read)))
+        };
+        let (payload, plain) = read(&claims());
+        assert!(payload.get("issuers").is_none() && plain == Some(claims()));
+        let issuer = IssuerId(Uuid::from_u128(4));
+        let federated = Claims { issuers: vec![IssuerGeneration { issuer, generation: 9 }], ..claims() };
+        let (payload, back) = read(&federated);
+        assert_eq!(payload["issuers"], json!({ issuer.to_string(): 9 }));
+        assert_eq!(back, Some(federated));
     }
 
     #[test]

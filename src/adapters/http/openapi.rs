@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::api::{agents, audit, credentials, health, organizations, usage};
+use super::api::{agents, audit, credentials, health, issuers, organizations, usage};
 use super::error::Code;
 use super::extract::QUERY;
 use super::json::JSON;
@@ -31,6 +31,7 @@ apis![
     audit::AuditApi,
     usage::UsageApi,
     organizations::OrganizationsApi,
+    issuers::IssuersApi,
     discovery::DiscoveryApi,
     health::HealthApi,
 ];
@@ -41,6 +42,7 @@ const NULLABLE: &[(&str, &[&str])] = &[
     ("ClientUsage", &["limit"]),
     ("AuditEvent", &["organizationId", "agentId", "ipAddress", "userAgent"]),
     ("AuditPage", &["nextCursor"]),
+    ("Issuer", &["subjects"]),
 ];
 
 /// Schema of errors in this API's format.
@@ -107,7 +109,12 @@ fn complete(mut document: Value) -> Value {
     }
     for (name, fields) in NULLABLE {
         for field in *fields {
-            schemas[*name]["properties"][*field]["nullable"] = json!(true);
+            let schema = &mut schemas[*name]["properties"][*field];
+            // Other members of a schema with a reference are ignored.
+            if schema.get("$ref").is_some() {
+                *schema = json!({ "type": "object", "allOf": [schema.take()] });
+            }
+            schema["nullable"] = json!(true);
         }
     }
     let paths = document["paths"].clone();

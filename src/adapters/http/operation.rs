@@ -23,6 +23,8 @@ pub enum Tag {
     Usage,
     /// Tenants
     Organizations,
+    /// Third parties whose JWTs authenticate agents that have no secret
+    Issuers,
     /// Discovery metadata for clients and resource servers
     Discovery,
     /// Liveness and readiness

@@ -10,6 +10,7 @@ use domain::agent::Agent;
 use domain::client::RegisteredClient;
 use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOKED, MAX_UNREVOKED};
 use domain::id::{AgentId, CredentialId};
+use domain::issuer::TrustedIssuer;
 use domain::page::{Page, PageRequest};
 use domain::secret::{Fingerprint, SecretDigest};
 use domain::time::Timestamp;
@@ -41,6 +42,13 @@ impl CredentialStore for Memory {
         state.allow(write)?;
         if !state.is_still(agent) {
             return Err(InsertCredentialError::LostRace);
+        }
+        if let CredentialKind::Federated(identity) = &credential.kind {
+            let issuer = state.issuers.get(&identity.issuer);
+            let is_own = |issuer: &&Arc<TrustedIssuer>| issuer.organization == agent.organization;
+            if !issuer.filter(is_own).is_some_and(|issuer| identity.fits(issuer.subject_optional)) {
+                return Err(InsertCredentialError::NoSuchIssuer);
+            }
         }
         state.check_capacity(agent.id, max_live, write.at)?;
         if state.unrevoked_like(credential) >= MAX_UNREVOKED as usize {
@@ -119,17 +127,30 @@ impl CredentialStore for Memory {
         let Some(organization) = state.organizations.get(&agent.organization).cloned() else {
             return Ok(None);
         };
-        let fits = |credential: &&Arc<Credential>| match (&credential.kind, kind) {
+        let issuer = match &kind {
+            PresentedKind::Federated(issuer) => {
+                let is_asked = |one: &&Arc<TrustedIssuer>| {
+                    one.organization == organization.id && one.issuer.as_str() == &**issuer
+                };
+                state.issuers.values().find(is_asked).cloned()
+            }
+            _ => None,
+        };
+        let fits = |credential: &&Arc<Credential>| match (&credential.kind, &kind) {
             (CredentialKind::Secret { current, previous }, PresentedKind::Secret(fingerprint)) => {
-                current.fingerprint == fingerprint
-                    || previous.as_ref().is_some_and(|one| one.secret.fingerprint == fingerprint)
+                current.fingerprint == *fingerprint
+                    || previous.as_ref().is_some_and(|one| one.secret.fingerprint == *fingerprint)
             }
             (CredentialKind::Key(_), PresentedKind::Key) => credential.revoked_at.is_none(),
+            (CredentialKind::Federated(identity), PresentedKind::Federated(_)) => {
+                credential.revoked_at.is_none()
+                    && issuer.as_ref().is_some_and(|issuer| issuer.id == identity.issuer)
+            }
             _ => false,
         };
         let candidates =
             state.credentials.get(&agent.id).into_iter().flatten().filter(fits).cloned().collect();
-        Ok(Some(RegisteredClient { agent, organization, candidates, is_current: true }))
+        Ok(Some(RegisteredClient { agent, organization, candidates, issuer, is_current: true }))
     }
 
     async fn set_digest(
@@ -174,9 +195,8 @@ impl State {
 
     /// Counts the agent's unrevoked credentials of the same kind as this one.
     fn unrevoked_like(&self, new: &Credential) -> usize {
-        let is_key = |credential: &Credential| matches!(credential.kind, CredentialKind::Key(_));
         let known = self.credentials.get(&new.agent).into_iter().flatten();
-        known.filter(|known| known.revoked_at.is_none() && is_key(known) == is_key(new)).count()
+        known.filter(|known| known.revoked_at.is_none() && known.kind.is_like(&new.kind)).count()
     }
 
     /// Removes the oldest revoked credentials of an agent, beyond [`MAX_REVOKED`].

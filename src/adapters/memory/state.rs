@@ -7,8 +7,9 @@ use async_trait::async_trait;
 
 use domain::agent::{Agent, AgentStatus, Email};
 use domain::audit::{AuditEvent, Position};
-use domain::credential::Credential;
-use domain::id::{AgentId, EventId, OrganizationId, TokenId};
+use domain::credential::{Credential, CredentialKind};
+use domain::id::{AgentId, EventId, IssuerId, OrganizationId, TokenId};
+use domain::issuer::TrustedIssuer;
 use domain::organization::{Organization, Slug};
 use domain::page::{Page, PageRequest};
 use domain::plan::Limit;
@@ -17,7 +18,7 @@ use domain::token::RevocationNotice;
 use ports::outbox::{Message, Pending, Sequence};
 use ports::store_error::StoreError;
 use ports::store_health::StoreHealth;
-use ports::token_store::Dependency;
+use ports::token_store::{Dependency, Signer};
 use ports::write::{CallerRevoked, Write};
 
 /// All stores of one service, in memory.
@@ -61,12 +62,13 @@ pub(super) struct State {
     pub registered_agents: HashMap<OrganizationId, u32>,
     /// In order of creation.
     pub credentials: HashMap<AgentId, Vec<Arc<Credential>>>,
+    pub issuers: HashMap<IssuerId, Arc<TrustedIssuer>>,
     pub events: BTreeMap<Position, Arc<AuditEvent>>,
     pub event_times: HashMap<EventId, Timestamp>,
     /// Revoked tokens, and until when each is kept.
     pub revocations: HashMap<TokenId, Timestamp>,
     /// Spent assertions, and until when each is kept.
-    pub assertions: HashMap<(AgentId, [u8; 32]), Timestamp>,
+    pub assertions: HashMap<(Signer, [u8; 32]), Timestamp>,
     /// Number of tokens issued to an agent in a month.
     pub monthly: HashMap<(AgentId, Month), u32>,
     /// Tallies that are not settled yet.
@@ -108,7 +110,9 @@ impl State {
         let is_revoked = authority.token.is_some_and(|token| self.revocations.contains_key(&token));
         let holds = self.agents.get(&authority.agent).is_some_and(|agent| {
             let organization = self.organizations.get(&agent.organization);
-            organization.is_some_and(|organization| authority.holds(agent, organization, is_revoked))
+            organization.is_some_and(|organization| {
+                authority.holds(agent, organization, is_revoked, self.issuers_hold(&authority.issuers))
+            })
         });
         if holds { Ok(()) } else { Err(CallerRevoked) }
     }
@@ -134,14 +138,23 @@ impl State {
 
     /// Returns whether the agent can administer now.
     ///
-    /// This requires an active agent in an active organization, with `admin:orgs` and a valid credential.
+    /// This requires an active agent in an active organization, with `admin:orgs` and a live credential, of an active
+    /// issuer if it is federated.
     pub(super) fn is_administrator(&self, agent: &Agent, now: Timestamp) -> bool {
         agent.could_administer()
             && self
                 .organizations
                 .get(&agent.organization)
                 .is_some_and(|organization| organization.is_active())
-            && self.live_credentials(agent.id, now) > 0
+            && self.credentials.get(&agent.id).into_iter().flatten().any(|credential| {
+                credential.is_live(now)
+                    && match &credential.kind {
+                        CredentialKind::Federated(identity) => {
+                            self.issuers.get(&identity.issuer).is_some_and(|issuer| issuer.is_active())
+                        }
+                        _ => true,
+                    }
+            })
     }
 
     /// Returns whether any agent can administer now.

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 
 use super::Memory;
 use domain::audit::AuditEvent;
-use domain::id::AgentId;
 use domain::plan::Limit;
 use domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
 use ports::store_error::StoreError;
@@ -21,6 +20,7 @@ impl TokenStore for Memory {
         let TokenIssue { agent, revision, changed_at, .. } = issue;
         let client = Dependency { agent, revision, changed_at };
         let still_holds = std::iter::once(client).chain(issue.depends_on).all(|each| state.is_at(each))
+            && issue.issuers.iter().all(|issuer| state.is_issuer_at(*issuer))
             && state.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
                 Some(fingerprint) => credential.secret_for(fingerprint, now).is_some(),
                 None => credential.is_live(now),
@@ -28,7 +28,7 @@ impl TokenStore for Memory {
         if !still_holds {
             return Err(IssueError::NoLongerAllowed);
         }
-        let assertion = issue.assertion.as_ref().map(|assertion| (issue.agent, assertion.digest));
+        let assertion = issue.assertion.as_ref().map(|assertion| (assertion.signer, assertion.digest));
         if assertion.is_some_and(|key| state.assertions.contains_key(&key)) {
             return Err(IssueError::AssertionSpent);
         }
@@ -48,9 +48,13 @@ impl TokenStore for Memory {
         Ok(())
     }
 
-    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+    async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
         let mut state = self.lock();
-        Ok(state.assertions.insert((agent, assertion.digest), assertion.until).is_none())
+        Ok(state.assertions.insert((assertion.signer, assertion.digest), assertion.until).is_none())
+    }
+
+    async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        Ok(self.lock().assertions.contains_key(&(assertion.signer, assertion.digest)))
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
@@ -73,6 +77,7 @@ impl TokenStore for Memory {
             agent: agent.clone(),
             organization: organization.clone(),
             is_revoked: state.revocations.contains_key(&claims.id),
+            issuers_hold: state.issuers_hold(&claims.issuers),
         }))
     }
 }

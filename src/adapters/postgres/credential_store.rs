@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::pool::statement::Parameter;
-use super::rows::codec::{self, CREDENTIAL, KindColumns, SqlTimestamp, empty_page, number, page_of, signed};
+use super::rows::codec::{
+    self, CREDENTIAL, KindColumns, SqlTimestamp, column, empty_page, number, page_of, signed,
+};
 use super::store::Postgres;
 use super::transaction::Transaction;
 use domain::agent::Agent;
@@ -29,14 +31,18 @@ SELECT revision FROM agents WHERE agent_id = $1 FOR NO KEY UPDATE";
 
 const COUNT: &str = "\
 -- credential_store.count_unrevoked
-SELECT count(public_key) AS keys, count(secret_hash) AS secrets, count(*) FILTER (WHERE expires_at IS NULL OR expires_at > $2) AS live
+SELECT count(public_key) AS keys, count(secret_hash) AS secrets, count(issuer_id) AS identities, count(*) FILTER (WHERE expires_at IS NULL OR expires_at > $2) AS live
 FROM credentials WHERE agent_id = $1 AND revoked_at IS NULL";
 
 const INSERT: &str = "\
 -- credential_store.insert
 INSERT INTO credentials (credential_id, agent_id, public_key, created_at, fingerprint, secret_hash, secret_digest,
-    previous_fingerprint, previous_hash, previous_until, expires_at, revoked_at, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    previous_fingerprint, previous_hash, previous_until, expires_at, revoked_at, revision, issuer_id, subject, claims)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+const ISSUER_OF_AGENT: &str = "\
+-- credential_store.issuer_of_agent
+SELECT subject_optional FROM trusted_issuers WHERE issuer_id = $1 AND organization_id = $2";
 
 const UPDATE: &str = "\
 -- credential_store.update
@@ -88,9 +94,22 @@ impl CredentialStore for Postgres {
         if !change.lock_agent(agent).await? {
             return Err(InsertCredentialError::LostRace);
         }
+        if let CredentialKind::Federated(identity) = &credential.kind {
+            let parameters: [Parameter<'_>; 2] = [&identity.issuer.0, &agent.organization.0];
+            let rows = change.query(ISSUER_OF_AGENT, &parameters).await?;
+            let subject_optional =
+                rows.first().map(|row| column::<bool>(row, "subject_optional")).transpose()?;
+            if subject_optional.is_none_or(|is_optional| !identity.fits(is_optional)) {
+                return Err(InsertCredentialError::NoSuchIssuer);
+            }
+        }
         let rows = change.query(COUNT, &[&agent.id.0, &SqlTimestamp(write.at)]).await?;
         refuse_without_room(&rows[0], max_live)?;
-        let kind = if matches!(credential.kind, CredentialKind::Key(_)) { "keys" } else { "secrets" };
+        let kind = match &credential.kind {
+            CredentialKind::Secret { .. } => "secrets",
+            CredentialKind::Key(_) => "keys",
+            CredentialKind::Federated(_) => "identities",
+        };
         if number(&rows[0], kind)? >= MAX_UNREVOKED.into() {
             return Err(InsertCredentialError::TooManyUnrevoked);
         }
@@ -246,7 +265,7 @@ impl Transaction<'_> {
     /// Stores a new credential.
     pub async fn insert_credential(&mut self, credential: &Credential) -> Result<(), StoreError> {
         let kind = KindColumns::of(&credential.kind);
-        let parameters: [Parameter<'_>; 13] = [
+        let parameters: [Parameter<'_>; 16] = [
             &credential.id.0,
             &credential.agent.0,
             &kind.public_key,
@@ -260,6 +279,9 @@ impl Transaction<'_> {
             &credential.expires_at.map(SqlTimestamp),
             &credential.revoked_at.map(SqlTimestamp),
             &signed(credential.revision),
+            &kind.issuer,
+            &kind.subject,
+            &kind.claims,
         ];
         self.execute(INSERT, &parameters).await.map(drop)
     }

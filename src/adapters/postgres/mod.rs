@@ -12,6 +12,7 @@ mod agent_store;
 mod audit_log;
 mod batch;
 mod credential_store;
+mod issuer_store;
 mod organization_store;
 mod outbox;
 mod pool;

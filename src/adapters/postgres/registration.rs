@@ -72,7 +72,7 @@ impl Postgres {
     ) -> Result<Outcome, StoreError> {
         self.ensure_partition(event.at).await?;
         let registration =
-            Registration { agent: agent.clone(), event: event.clone(), authority: authority.copied() };
+            Registration { agent: agent.clone(), event: event.clone(), authority: authority.cloned() };
         let ends = Instant::now() + SHARE_WAIT;
         self.registrations.join(registration, ends, |group| self.register_all(group)).await
     }

@@ -12,6 +12,7 @@ use super::pool::failure::{Timeout, failed, in_doubt, is_read_only, is_server_er
 use super::pool::statement::{Parameter, STATEMENT};
 use super::rows::codec::{SqlTimestamp, column, signed};
 use super::rows::events::{EventColumns, INSERT_EVENTS};
+use super::rows::issuers::rests_on;
 use super::store::Postgres;
 use domain::audit::{AuditEvent, Authority};
 use domain::id::{AgentId, OrganizationId};
@@ -49,8 +50,9 @@ SELECT EXISTS (
     SELECT FROM agents a JOIN organizations o USING (organization_id)
     WHERE a.status = 'active' AND a.capabilities @> ARRAY['admin:orgs'] AND o.status = 'active'
         AND ($1::uuid IS NULL OR a.agent_id = $1)
-        AND EXISTS (SELECT FROM credentials c WHERE c.agent_id = a.agent_id AND c.revoked_at IS NULL
-            AND (c.expires_at IS NULL OR c.expires_at > $2))
+        AND EXISTS (SELECT FROM credentials c LEFT JOIN trusted_issuers i USING (issuer_id)
+            WHERE c.agent_id = a.agent_id AND c.revoked_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > $2)
+                AND (c.issuer_id IS NULL OR i.status = 'active'))
 ) AS has";
 
 /// Whether the caller's authority still holds.
@@ -65,6 +67,7 @@ SELECT EXISTS (
     WHERE a.agent_id = $1 AND a.status = 'active' AND o.status = 'active'
         AND a.generation + o.generation = $2 AND a.capabilities @> $3
         AND NOT EXISTS (SELECT FROM token_revocations WHERE token_id = $4)
+        AND ($5::text IS NULL OR issuers_hold($5))
 ) AS holds";
 
 /// Returns the gate of an organization, the same value as the SQL function `organization_gate`.
@@ -224,8 +227,9 @@ impl Transaction<'_> {
     async fn holds(&mut self, authority: &Authority) -> Result<bool, StoreError> {
         let scopes: Vec<&str> = authority.scopes.iter().map(ManagementScope::as_str).collect();
         let token = authority.token.map(|token| token.0);
-        let parameters: [Parameter<'_>; 4] =
-            [&authority.agent.0, &signed(authority.generation), &scopes, &token];
+        let issuers = rests_on(&authority.issuers);
+        let parameters: [Parameter<'_>; 5] =
+            [&authority.agent.0, &signed(authority.generation), &scopes, &token, &issuers];
         let rows = self.query(AUTHORITY_HOLDS, &parameters).await?;
         column(&rows[0], "holds")
     }
@@ -253,6 +257,7 @@ impl Transaction<'_> {
             RevocationTarget::Organization(id, generation) => {
                 ("organization", id.0, Some(signed(generation)))
             }
+            RevocationTarget::Issuer(id, generation) => ("issuer", id.0, Some(signed(generation))),
         };
         let topic = name_of(&Topic::ALL, &Topic::Revocations);
         self.execute(NOTIFY, &[&topic, &kind, &subject, &generation, &SqlTimestamp(notice.until)])

@@ -8,7 +8,7 @@ use fred::types::Expiration;
 
 use super::client::{Redis, unavailable};
 use super::raised_number::RaisedNumbers;
-use domain::id::{AgentId, OrganizationId};
+use domain::id::{AgentId, IssuerId, OrganizationId};
 use domain::token::{Claims, RevocationNotice, RevocationTarget};
 use ports::clock::Clock;
 use ports::revocation_cache::RevocationCache;
@@ -43,7 +43,8 @@ impl RevocationCache for RedisRevocationCache {
                 set.await.map_err(unavailable)
             }
             RevocationTarget::Agent(AgentId(id), generation)
-            | RevocationTarget::Organization(OrganizationId(id), generation) => {
+            | RevocationTarget::Organization(OrganizationId(id), generation)
+            | RevocationTarget::Issuer(IssuerId(id), generation) => {
                 self.numbers.raise(&format!("gen:{id}"), generation, notice.until).await
             }
         }
@@ -51,14 +52,20 @@ impl RevocationCache for RedisRevocationCache {
 
     async fn is_revoked(&self, claims: &Claims) -> Result<bool, StoreError> {
         let get = |name: String| self.redis.commands.get::<Option<String>, _>(self.redis.key(&name));
+        // An unknown or malformed generation counts as 0: generations only rise, so the true sum is at least this.
+        let known = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
+        for rests_on in &claims.issuers {
+            let generation = get(format!("gen:{}", rests_on.issuer)).await.map_err(unavailable)?;
+            if rests_on.generation < known(generation) {
+                return Ok(true);
+            }
+        }
         let (revoked, agent, organization) = tokio::try_join!(
             get(format!("revoked:{}", claims.id)),
             get(format!("gen:{}", claims.agent)),
             get(format!("gen:{}", claims.organization)),
         )
         .map_err(unavailable)?;
-        // An unknown or malformed generation counts as 0: generations only rise, so the true sum is at least this.
-        let known = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
         let generation = known(agent).saturating_add(known(organization));
         Ok(revoked.is_some() || claims.generation < generation)
     }

@@ -103,6 +103,7 @@ impl ClientAuthenticator for ClientSecretAuthenticator {
                 agent: known.agent.clone(),
                 organization: known.organization.clone(),
                 assertion: None,
+                issuer: None,
                 method: self.audit_name(),
                 is_current: known.is_current,
             });

@@ -9,6 +9,7 @@
 
 mod authenticator;
 mod client_secret;
+pub(crate) mod federated_jwt;
 mod private_key_jwt;
 
 use std::sync::Arc;
@@ -23,7 +24,9 @@ use super::request_context::{AdmissionError, RequestContext};
 use super::{Ports, Settings};
 use domain::agent::Agent;
 use domain::client::RegisteredClient;
+use domain::federation::Check;
 use domain::id::{AgentId, CredentialId};
+use domain::issuer::{IssuerGeneration, TrustedIssuer};
 use domain::organization::Organization;
 use domain::secret::Fingerprint;
 use domain::time::Timestamp;
@@ -62,7 +65,11 @@ macro_rules! authenticators {
         }
     };
 }
-authenticators![client_secret::ClientSecretAuthenticator, private_key_jwt::PrivateKeyJwt];
+authenticators![
+    client_secret::ClientSecretAuthenticator,
+    private_key_jwt::PrivateKeyJwt,
+    federated_jwt::FederatedJwt,
+];
 
 /// Credentials that a client presents, as the transport collected them.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +141,8 @@ pub struct AuthenticatedClient {
     /// Last use of the credential that is already recorded, to the minute.
     pub(super) last_used_at: Option<Timestamp>,
     pub(super) assertion: Option<SpentAssertion>,
+    /// The trusted issuer whose assertion authenticated the client.
+    pub(super) issuer: Option<Arc<TrustedIssuer>>,
     /// Name of the method in audit events.
     pub(super) method: &'static str,
     /// Whether all of this was so at the request; otherwise it was so shortly before.
@@ -224,7 +233,7 @@ impl ClientAuth {
         self.admit(context, &client).await?;
         client.ensure_active()?;
         if let Some(assertion) = &client.assertion
-            && !self.tokens.spend(client.agent.id, assertion).await?
+            && !self.tokens.spend(assertion).await?
         {
             return Err(self.refuse_replay(context, &client).await);
         }
@@ -235,6 +244,7 @@ impl ClientAuth {
         Ok(Caller {
             generation: generation_of(&client.agent, &client.organization),
             scopes: client.agent.capabilities.management(),
+            issuers: client.issuers(),
             agent: client.agent,
             origin: context.origin.clone(),
             token: None,
@@ -248,8 +258,14 @@ impl ClientAuth {
         client: &AuthenticatedClient,
     ) -> ClientAuthError {
         let claimed = Some(client.claimed());
-        let failure = AuthFailure { method: client.method, claimed, reason: AuthFailureReason::Replayed };
-        let rule = "the assertion's jti was used before; make a new assertion for each request";
+        let (reason, rule) = match client.issuer {
+            Some(_) => (AuthFailureReason::Check(Check::Jti), Check::Jti.rule()),
+            None => (
+                AuthFailureReason::Replayed,
+                "the assertion's jti was used before; make a new assertion for each request",
+            ),
+        };
+        let failure = AuthFailure { method: client.method, claimed, reason };
         self.refused(context, &failure, ClientAuthError::Forbidden(rule.to_owned())).await
     }
 
@@ -322,6 +338,11 @@ impl AuthenticatedClient {
         }
     }
 
+    /// Returns the trusted issuers that a token of the client rests on.
+    pub(super) fn issuers(&self) -> Vec<IssuerGeneration> {
+        self.issuer.iter().map(|issuer| issuer.generation()).collect()
+    }
+
     pub(super) fn claimed(&self) -> ClaimedClient {
         ClaimedClient { agent: self.agent.id, organization: self.organization.id }
     }
@@ -361,6 +382,12 @@ pub enum ClientAuthError {
     /// The client, or the address of a failed authentication, has exceeded its rate limit.
     #[error("too many requests")]
     RateLimited,
+    /// The keys of the trusted issuer are not known and cannot be fetched now.
+    #[error("the keys of the assertion's issuer cannot be fetched now")]
+    KeysUnavailable {
+        /// Seconds until the next attempt to fetch them.
+        retry_after: u32,
+    },
     /// The secret could not be verified.
     #[error(transparent)]
     Hasher(#[from] HasherError),

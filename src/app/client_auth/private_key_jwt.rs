@@ -19,22 +19,22 @@ use domain::time::Timestamp;
 use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unverified};
 use ports::clock::Clock;
 use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
-use ports::token_store::SpentAssertion;
+use ports::token_store::{Signer, SpentAssertion};
 
 /// Name of the method in audit events.
 const AUDIT_NAME: &str = "private_key_jwt";
-const ASSERTION: &str = "client_assertion";
-const ASSERTION_TYPE: &str = "client_assertion_type";
+pub(super) const ASSERTION: &str = "client_assertion";
+pub(super) const ASSERTION_TYPE: &str = "client_assertion_type";
 /// The form parameters of the method.
 pub(super) const PARAMETERS: &[FormParameter] = &[
     FormParameter { name: ASSERTION, description: "" },
     FormParameter {
         name: ASSERTION_TYPE,
-        description: "`urn:ietf:params:oauth:client-assertion-type:jwt-bearer`",
+        description: "`urn:ietf:params:oauth:client-assertion-type:jwt-bearer`, or `…:jwt-spiffe` for a JWT-SVID",
     },
 ];
-/// The only supported `client_assertion_type`.
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// `client_assertion_type` of a JWT (RFC 7523 section 2.2).
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Maximum length of a client assertion, in bytes.
 const MAX_ASSERTION_BYTES: usize = 8 * 1024;
@@ -66,6 +66,13 @@ impl ClientAuthenticator for PrivateKeyJwt {
 
     fn audit_name(&self) -> &'static str {
         AUDIT_NAME
+    }
+
+    fn recognizes(&self, presented: &PresentedCredentials) -> bool {
+        match presented.parameter(ASSERTION) {
+            Some(assertion) => !self.verifier.is_foreign(assertion),
+            None => presented.parameter(ASSERTION_TYPE).is_some(),
+        }
     }
 
     async fn authenticate(
@@ -111,6 +118,7 @@ impl ClientAuthenticator for PrivateKeyJwt {
                 agent: known.agent.clone(),
                 organization: known.organization.clone(),
                 assertion: Some(assertion),
+                issuer: None,
                 method: AUDIT_NAME,
                 is_current: known.is_current,
             }),
@@ -143,7 +151,7 @@ impl PrivateKeyJwt {
     ) -> Result<Vec<(&'a Credential, &'a PublicKey)>, AuthFailureReason> {
         let keys = client.candidates.iter().filter_map(|credential| match &credential.kind {
             CredentialKind::Key(key) => Some((&**credential, key)),
-            CredentialKind::Secret { .. } => None,
+            _ => None,
         });
         let mut keys: Vec<_> = keys.collect();
         if let Some(key_id) = &read.key_id
@@ -206,7 +214,7 @@ impl PrivateKeyJwt {
             );
         }
         match claims.digest {
-            Some(digest) => Ok(SpentAssertion { digest, until }),
+            Some(digest) => Ok(SpentAssertion { signer: Signer::Client(client), digest, until }),
             None => refuse(R::Jti, "jti is missing"),
         }
     }

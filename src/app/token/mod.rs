@@ -22,13 +22,14 @@ use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
 use domain::audit::{AuditAction, Metadata};
 use domain::id::TokenId;
+use domain::issuer::TrustedIssuer;
 use domain::scope::{RequestedScope, ScopeError, Scopes};
 use domain::token::{AccessToken, Audience, Claims, generation_of};
 use ports::clock::Clock;
 use ports::ids::Ids;
 use ports::store_error::StoreError;
 use ports::token_signer::{SignError, TokenSigner};
-use ports::token_store::{IssueError, TokenIssue, TokenStore};
+use ports::token_store::{IssueError, IssuerDependency, TokenIssue, TokenStore};
 
 /// Maximum attempts to issue a token when its agent is changed concurrently.
 const ATTEMPTS: usize = 5;
@@ -163,6 +164,7 @@ impl Tokens {
                 revision: client.agent.revision + client.organization.revision,
                 changed_at: client.agent.updated_at.max(client.organization.updated_at),
                 depends_on,
+                issuers: client.issuer.iter().map(|issuer| depends_on_issuer(issuer)).collect(),
                 assertion: client.assertion.clone(),
                 event: self.event(context, &client, &claims),
             };
@@ -211,6 +213,7 @@ impl Tokens {
             issued_at,
             expires_at: issued_at + i64::from(self.settings.token_ttl_seconds),
             generation: generation_of(&client.agent, &client.organization),
+            issuers: client.issuers(),
         }
     }
 
@@ -227,6 +230,10 @@ impl Tokens {
             Audience::Issuer => metadata,
             Audience::Resource(uri) => metadata.with("resource", &**uri),
         };
+        let metadata = match &client.issuer {
+            None => metadata,
+            Some(issuer) => metadata.with("issuerId", issuer.id.to_string()),
+        };
         let details = EventDetails {
             actor: Some(claims.agent),
             action: AuditAction::TokenIssued,
@@ -236,6 +243,11 @@ impl Tokens {
         };
         self.events.success(details, self.clock.now())
     }
+}
+
+/// Returns the issuer as the store is to confirm it.
+fn depends_on_issuer(issuer: &TrustedIssuer) -> IssuerDependency {
+    IssuerDependency { issuer: issuer.id, revision: issuer.revision, changed_at: issuer.updated_at }
 }
 
 /// Error returned if no token was issued.

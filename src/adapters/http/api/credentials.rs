@@ -1,10 +1,12 @@
 //! `/api/v1/agents/{agentId}/credentials`.
 
 use poem_openapi::param::Path;
+use poem_openapi::types::Any;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::issuer_fields::Subject;
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
@@ -16,8 +18,10 @@ use crate::oauth::authorization::{Bearer, Scope};
 use crate::oauth::jwk::Jwk;
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
+use domain::claim_rules::ClaimRules;
 use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
-use domain::id::{AgentId, CredentialId};
+use domain::federation::FederatedIdentity;
+use domain::id::{AgentId, CredentialId, IssuerId};
 use domain::jwk::PublicKey;
 use domain::page::PageRequest;
 
@@ -28,7 +32,8 @@ pub struct CredentialsApi;
 impl CredentialsApi {
     /// Create a credential for an agent
     ///
-    /// The credential is a client secret, which is returned only in this response, or the agent's own public key. An
+    /// The credential is a client secret, which is returned only in this response, the agent's own public key, or an
+    /// identity at a trusted issuer, whose JWTs then authenticate the agent. An
     /// agent can have ten credentials that are active and not expired. `credentials:write` is sufficient for the
     /// caller's own credentials.
     #[oai(path = "/agents/:agentId/credentials", method = "post", operation_id = "createCredential")]
@@ -122,12 +127,16 @@ enum GenerateResponse {
 enum CredentialType {
     ClientSecret,
     PublicKey,
+    Federated,
 }
 
 impl WireEnum for CredentialType {
     const TYPE: &'static str = "CredentialType";
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("client_secret", Self::ClientSecret), ("public_key", Self::PublicKey)];
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("client_secret", Self::ClientSecret),
+        ("public_key", Self::PublicKey),
+        ("federated", Self::Federated),
+    ];
 }
 
 input! {
@@ -137,17 +146,37 @@ input! {
         optional "type" kind: CredentialType,
         /// Public key of the agent, for `"type": "public_key"`
         optional "publicKey" public_key: PublicKey,
+        /// Trusted issuer of the agent's organization, for `"type": "federated"`
+        optional "issuerId" issuer: IssuerId,
+        /// The exact `sub` of the issuer's JWTs, for `"type": "federated"`; required unless the issuer has
+        /// `subjectOptional` and `claims` is given
+        optional "subject" subject: Subject,
+        /// Claims that the issuer's JWTs must have, for `"type": "federated"`: names, or JSON Pointers (RFC 6901), each
+        /// with a value or a list of which one must match
+        optional "claims" claims: ClaimRules,
         /// When the credential expires; no expiry if omitted
         optional "expiresAt" expires_at: Future,
     }
     check fields {
-        if let (Some(kind), Some(key)) = (kind, &public_key) {
-            match (kind.unwrap_or(CredentialType::ClientSecret), key) {
-                (CredentialType::ClientSecret, Some(_)) => {
-                    fields.field_error("publicKey", "goes with \"type\": \"public_key\" only");
-                }
-                (CredentialType::PublicKey, None) => fields.field_error("publicKey", "is missing"),
-                _ => {}
+        if let Some(kind) = kind {
+            let kind = kind.unwrap_or(CredentialType::ClientSecret);
+            let sent = [
+                ("publicKey", CredentialType::PublicKey, matches!(public_key, Some(Some(_)))),
+                ("issuerId", CredentialType::Federated, matches!(issuer, Some(Some(_)))),
+                ("subject", CredentialType::Federated, matches!(subject, Some(Some(_)))),
+                ("claims", CredentialType::Federated, matches!(claims, Some(Some(_)))),
+            ];
+            for (name, only, _) in sent.iter().filter(|(_, only, is_there)| *is_there && *only != kind) {
+                fields.field_error(name, format!("goes with \"type\": \"{}\" only", only.name()));
+            }
+            if kind == CredentialType::PublicKey && matches!(public_key, Some(None)) {
+                fields.field_error("publicKey", "is missing");
+            }
+            if kind == CredentialType::Federated && matches!(issuer, Some(None)) {
+                fields.field_error("issuerId", "is missing");
+            }
+            if kind == CredentialType::Federated && matches!((&subject, &claims), (Some(None), Some(None))) {
+                fields.field_error("subject", "is missing");
             }
         }
     }
@@ -157,12 +186,17 @@ impl Input for CreateCredentialRequest {
     type Value = NewCredential;
 
     fn accept(self) -> NewCredential {
-        let kind = match self.kind {
-            // The key is there, because its type is asked for.
-            Some(CredentialType::PublicKey) => {
-                self.public_key.map_or(NewCredentialKind::Secret, NewCredentialKind::Key)
+        // Key and issuer are there, because their types ask for them.
+        let kind = match (self.kind, self.public_key, self.issuer) {
+            (Some(CredentialType::PublicKey), Some(key), _) => NewCredentialKind::Key(key),
+            (Some(CredentialType::Federated), _, Some(issuer)) => {
+                NewCredentialKind::Federated(FederatedIdentity {
+                    issuer,
+                    subject: self.subject.map(|subject| subject.0),
+                    claims: self.claims.unwrap_or_default(),
+                })
             }
-            Some(CredentialType::ClientSecret) | None => NewCredentialKind::Secret,
+            _ => NewCredentialKind::Secret,
         };
         NewCredential { kind, expires_at: self.expires_at.map(|at| at.0) }
     }
@@ -227,16 +261,24 @@ struct CredentialBody {
     /// Time of the last use, to the minute
     last_used_at: Option<Instant>,
     public_key: Option<Jwk>,
+    /// ID of the trusted issuer
+    issuer_id: Option<Uuid>,
+    /// The exact `sub` of the issuer's JWTs
+    subject: Option<String>,
+    /// Claims that the issuer's JWTs must have
+    claims: Option<Any<Value>>,
     /// Only in the response that created it
     client_secret: Option<String>,
 }
 
 impl CredentialBody {
     fn of(credential: &Credential, client_secret: Option<String>) -> Self {
-        let (kind, public_key) = match &credential.kind {
-            CredentialKind::Secret { .. } => (CredentialType::ClientSecret, None),
-            CredentialKind::Key(key) => (CredentialType::PublicKey, Some(Jwk::of(key, None))),
+        let (kind, public_key, identity) = match &credential.kind {
+            CredentialKind::Secret { .. } => (CredentialType::ClientSecret, None, None),
+            CredentialKind::Key(key) => (CredentialType::PublicKey, Some(Jwk::of(key, None)), None),
+            CredentialKind::Federated(identity) => (CredentialType::Federated, None, Some(identity)),
         };
+        let claims = identity.map(|identity| identity.claims.as_map()).filter(|claims| !claims.is_empty());
         Self {
             credential_id: credential.id.0,
             client_id: credential.agent.0,
@@ -247,6 +289,9 @@ impl CredentialBody {
             revoked_at: credential.revoked_at.map(Instant),
             last_used_at: credential.last_used_at.map(Instant),
             public_key,
+            issuer_id: identity.map(|identity| identity.issuer.0),
+            subject: identity.and_then(|identity| identity.subject.clone()),
+            claims: claims.map(|claims| Any(Value::Object(claims.clone()))),
             client_secret,
         }
     }
@@ -279,6 +324,10 @@ impl From<CredentialsError> for ApiError {
             E::Decommissioned(_) => Self::new(Code::AgentAlreadyDecommissioned, message),
             E::NotActive => Self::new(Code::AgentNotActive, message),
             E::LimitReached(_) | E::TooManyUnrevoked => Self::new(Code::CredentialLimitReached, message),
+            E::NoSuchIssuer => Self::validation(&[FieldError::new(
+                "issuerId",
+                "must be a trusted issuer of the agent's organization, with subjectOptional if there is no subject",
+            )]),
             E::UnfitKey(what) => Self::validation(&[FieldError::new("publicKey", what)]),
             E::Expired => Self::validation(&[FieldError::new(
                 "expiresAt",

@@ -4,9 +4,13 @@ pub mod agents;
 pub mod audit;
 pub mod credentials;
 pub mod health;
+pub mod issuers;
 pub mod organizations;
 pub mod usage;
 
 mod agent_fields;
+mod explanation;
+mod issuer_body;
+mod issuer_fields;
 mod pagination;
 mod resource_indicator;

@@ -60,6 +60,11 @@ impl Fields {
         self.values.remove(name)
     }
 
+    /// Puts a value back that was taken, to be read in another way.
+    pub fn put(&mut self, name: &str, value: Value) {
+        self.values.insert(name.to_owned(), value);
+    }
+
     /// Reads a field that must be present; `None` if it is missing or invalid.
     pub fn require<T: Field>(&mut self, name: &str) -> Option<T> {
         if !self.values.contains_key(name) {

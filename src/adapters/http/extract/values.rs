@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::wire::{EnumName, PathId, WireEnum, inline, parse_instant};
 use super::{Field, Fields, one_of, text};
-use domain::id::{AgentId, EventId, OrganizationId};
+use domain::id::{AgentId, EventId, IssuerId, OrganizationId};
 use domain::time::Timestamp;
 
 /// Returns the schema of a string of this format.
@@ -139,6 +139,7 @@ macro_rules! id_field {
 }
 
 id_field!(AgentId, AgentId::parse, "must be an agent ID");
+id_field!(IssuerId, IssuerId::parse, "must be the ID of a trusted issuer");
 id_field!(OrganizationId, OrganizationId::parse, "must be an organization ID");
 id_field!(Uuid, |id| EventId::parse(id).map(|id| id.0), "must be an ID");
 

@@ -13,7 +13,8 @@ use serde_json::Value;
 use domain::agent::{AgentStatus, AgentType, DeploymentEnv};
 use domain::audit::{AuditAction, Outcome, ResourceType};
 use domain::credential::CredentialStatus;
-use domain::id::{AgentId, CredentialId, EventId, OrganizationId};
+use domain::id::{AgentId, CredentialId, EventId, IssuerId, OrganizationId};
+use domain::issuer::IssuerStatus;
 use domain::names::name_of;
 use domain::organization::OrganizationStatus;
 use domain::plan::Plan;
@@ -76,7 +77,7 @@ macro_rules! named {
 }
 
 named!(AgentStatus, AgentType, DeploymentEnv, AuditAction, Outcome, ResourceType, CredentialStatus);
-named!(OrganizationStatus, Plan);
+named!(OrganizationStatus, IssuerStatus, Plan);
 
 /// A value that is written as its name.
 #[derive(Clone, Copy, Debug)]
@@ -176,7 +177,7 @@ macro_rules! path_ids {
     };
 }
 
-path_ids!(AgentId, CredentialId, EventId, OrganizationId);
+path_ids!(AgentId, CredentialId, EventId, IssuerId, OrganizationId);
 
 /// A response without content
 #[derive(ApiResponse)]

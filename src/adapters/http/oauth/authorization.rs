@@ -34,6 +34,8 @@ impl Scope {
     pub const TOKENS_READ: Self = Self(ManagementScope::TokensRead);
     pub const AUDIT_READ: Self = Self(ManagementScope::AuditRead);
     pub const ADMIN_ORGS: Self = Self(ManagementScope::AdminOrgs);
+    pub const ISSUERS_READ: Self = Self(ManagementScope::IssuersRead);
+    pub const ISSUERS_WRITE: Self = Self(ManagementScope::IssuersWrite);
 }
 
 impl OAuthScopes for Scope {
@@ -48,6 +50,8 @@ impl OAuthScopes for Scope {
                 ManagementScope::TokensRead => "Introspect tokens",
                 ManagementScope::AuditRead => "Read the audit log",
                 ManagementScope::AdminOrgs => "Manage organizations; access all of them",
+                ManagementScope::IssuersRead => "Read trusted issuers; explain assertions",
+                ManagementScope::IssuersWrite => "Create, update, suspend and delete trusted issuers",
             };
             MetaOAuthScope { name: scope.as_str(), description: Some(description) }
         });
@@ -350,6 +354,10 @@ impl From<ClientAuthError> for ApiError {
             E::Malformed(description) => Self::invalid_request(description),
             E::Suspended => Self::oauth(StatusCode::BAD_REQUEST, "unauthorized_client", message),
             E::RateLimited => rate_limited().with_oauth_error(TEMPORARILY_UNAVAILABLE),
+            E::KeysUnavailable { retry_after } => {
+                Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
+                    .with_retry_after(retry_after.max(1).into())
+            }
             E::Hasher(failure) => Self::from(failure).into_oauth(),
             E::Store(failure) => Self::from(failure).into_oauth(),
         }

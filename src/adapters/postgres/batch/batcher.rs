@@ -71,6 +71,11 @@ pub struct Statements {
 impl Statements {
     /// Returns the usual statement and the full one.
     pub fn of([usual, full]: &'static [String; 2]) -> Self {
+        Self::new(usual, full)
+    }
+
+    /// Creates the pair of both statements.
+    pub const fn new(usual: &'static str, full: &'static str) -> Self {
         Self { usual, full: Some(full) }
     }
 }
@@ -204,6 +209,16 @@ impl BatchConnection {
     pub async fn read(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         match self.run(parameters).await {
             Err(QueryError::ConnectionLost(_)) => Ok(self.run(parameters).await?),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Returns the rows of the batcher's full statement, which must be read-only.
+    ///
+    /// The statement is retried once if the connection was lost.
+    pub async fn read_full(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
+        match self.run_full(parameters).await {
+            Err(QueryError::ConnectionLost(_)) => Ok(self.run_full(parameters).await?),
             outcome => Ok(outcome?),
         }
     }

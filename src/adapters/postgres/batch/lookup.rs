@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending};
+use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending, Statements};
 use super::revision_cache::{Found, RevisionCache, cache_of_clients};
 use crate::pool::connect::Connector;
 use crate::pool::failure::{copy_for_waiter, unavailable};
 use crate::rows::codec::{self, column};
+use crate::rows::issuers::rests_on;
 use domain::agent::Agent;
 use domain::client::RegisteredClient;
 use domain::id::{AgentId, TokenId};
@@ -31,8 +33,9 @@ const TOKEN_STATUS: &str = "\
 -- token_store.status
 SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
     o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
-    EXISTS (SELECT FROM token_revocations r WHERE r.token_id = asked.token_id) AS is_revoked
-FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (agent_id, token_id, place)
+    EXISTS (SELECT FROM token_revocations r WHERE r.token_id = asked.token_id) AS is_revoked,
+    asked.issuers IS NULL OR issuers_hold(asked.issuers) AS issuers_hold
+FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS asked (agent_id, token_id, issuers, place)
 JOIN agents a ON a.agent_id = asked.agent_id
 JOIN organizations o ON o.organization_id = a.organization_id";
 
@@ -40,8 +43,9 @@ const FIND_CLIENT: &str = "\
 -- credential_store.find_client
 SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
     o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
-    c.credential_id, c.public_key, c.fingerprint, c.secret_hash, c.secret_digest, c.previous_fingerprint,
-    c.previous_hash, c.previous_until, c.created_at, c.expires_at, c.revoked_at, c.revision, u.last_used_at
+    c.credential_id, c.public_key, c.issuer_id, c.subject, c.claims, c.fingerprint, c.secret_hash, c.secret_digest,
+    c.previous_fingerprint, c.previous_hash, c.previous_until, c.created_at, c.expires_at, c.revoked_at, c.revision,
+    u.last_used_at
 FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY AS asked (agent_id, fingerprint, place)
 JOIN agents a ON a.agent_id = asked.agent_id
 JOIN organizations o ON o.organization_id = a.organization_id
@@ -57,24 +61,43 @@ LEFT JOIN LATERAL (
 ) AS c ON true
 LEFT JOIN credential_uses u ON u.credential_id = c.credential_id";
 
+const FIND_FEDERATED: &str = "\
+-- credential_store.find_federated_client
+SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
+    o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
+    i.issuer_id AS trusted_issuer_id, i.revision AS issuer_revision, i.updated_at AS issuer_updated_at,
+    c.credential_id, c.public_key, c.issuer_id, c.subject, c.claims, c.created_at, c.expires_at, c.revoked_at, c.revision,
+    u.last_used_at
+FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS asked (agent_id, issuer, place)
+JOIN agents a ON a.agent_id = asked.agent_id
+JOIN organizations o ON o.organization_id = a.organization_id
+LEFT JOIN trusted_issuers i ON i.organization_id = a.organization_id AND i.issuer = asked.issuer
+LEFT JOIN credentials c ON c.agent_id = a.agent_id AND c.issuer_id = i.issuer_id AND c.revoked_at IS NULL
+LEFT JOIN credential_uses u ON u.credential_id = c.credential_id";
+
 const IS_WRITABLE: &str = "\
 -- store_health.check
 SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS is_writable";
 
 /// Batchers for token status and for clients.
 pub struct LookupBatch {
-    statuses: Batcher<(AgentId, Option<TokenId>), Answer<TokenStatus>>,
+    statuses: Batcher<StatusQuestion, Answer<TokenStatus>>,
     clients: Batcher<ClientQuestion, Answer<RegisteredClient>>,
     recent: Cache<ClientQuestion, RegisteredClient>,
 }
 
+/// A question about an agent and one of its tokens, with the issuers that the token rests on.
+type StatusQuestion = (AgentId, Option<TokenId>, Option<String>);
+
 /// A question about a client.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum ClientQuestion {
     /// The client, with its secrets that have this fingerprint.
     Secret(AgentId, Fingerprint),
     /// The client, with its keys.
     Keys(AgentId),
+    /// The client, with the trusted issuer of this `iss` and its credentials of that issuer.
+    Federated(AgentId, Arc<str>),
     /// The client, without credentials.
     Identity(AgentId),
     /// No client: only whether the server answers and accepts writes.
@@ -84,7 +107,10 @@ enum ClientQuestion {
 impl ClientQuestion {
     fn agent(&self) -> Uuid {
         match self {
-            Self::Secret(agent, _) | Self::Keys(agent) | Self::Identity(agent) => agent.0,
+            Self::Secret(agent, _)
+            | Self::Keys(agent)
+            | Self::Federated(agent, _)
+            | Self::Identity(agent) => agent.0,
             Self::Health => Uuid::nil(),
         }
     }
@@ -96,7 +122,14 @@ impl ClientQuestion {
         match self {
             Self::Secret(_, fingerprint) => Some(&fingerprint.0),
             Self::Keys(_) => None,
-            Self::Identity(_) | Self::Health => Some(&[]),
+            Self::Federated(..) | Self::Identity(_) | Self::Health => Some(&[]),
+        }
+    }
+
+    fn issuer(&self) -> Option<&str> {
+        match self {
+            Self::Federated(_, issuer) => Some(issuer),
+            _ => None,
         }
     }
 }
@@ -108,7 +141,12 @@ impl LookupBatch {
         let kept = RevisionCache::new();
         Self {
             statuses: Batcher::new(connector, batchers, TOKEN_STATUS, TokenStatuses(kept.clone())),
-            clients: Batcher::new(connector, batchers, FIND_CLIENT, Clients(kept)),
+            clients: Batcher::new(
+                connector,
+                batchers,
+                Statements::new(FIND_CLIENT, FIND_FEDERATED),
+                Clients(kept),
+            ),
             recent: cache_of_clients(RECENT),
         }
     }
@@ -117,12 +155,12 @@ impl LookupBatch {
     ///
     /// `None` if the agent is unknown.
     pub async fn status(&self, claims: &Claims) -> Answer<TokenStatus> {
-        self.statuses.ask((claims.agent, Some(claims.id))).await?
+        self.statuses.ask((claims.agent, Some(claims.id), rests_on(&claims.issuers))).await?
     }
 
     /// Returns the agent with this ID; `None` if the agent is unknown.
     pub async fn agent(&self, id: AgentId) -> Answer<Arc<Agent>> {
-        Ok(self.statuses.ask((id, None)).await??.map(|status| status.agent))
+        Ok(self.statuses.ask((id, None, None)).await??.map(|status| status.agent))
     }
 
     /// Returns the client with this ID; `None` if the client is unknown.
@@ -137,6 +175,7 @@ impl LookupBatch {
         let question = match kind {
             PresentedKind::Secret(fingerprint) => ClientQuestion::Secret(agent, fingerprint),
             PresentedKind::Key => ClientQuestion::Keys(agent),
+            PresentedKind::Federated(issuer) => ClientQuestion::Federated(agent, issuer),
             PresentedKind::None => ClientQuestion::Identity(agent),
         };
         if freshness == Freshness::Recent
@@ -144,7 +183,7 @@ impl LookupBatch {
         {
             return Ok(Some(RegisteredClient { is_current: false, ..client }));
         }
-        let found = self.clients.ask(question).await??;
+        let found = self.clients.ask(question.clone()).await??;
         match &found {
             // A client without a credential that fits is not kept, so that guesses take no room.
             Some(client) if freshness == Freshness::Recent && !client.candidates.is_empty() => {
@@ -164,22 +203,23 @@ impl LookupBatch {
 
 struct TokenStatuses(RevisionCache);
 
-impl BatchHandler<(AgentId, Option<TokenId>), Answer<TokenStatus>> for TokenStatuses {
+impl BatchHandler<StatusQuestion, Answer<TokenStatus>> for TokenStatuses {
     async fn serve(
         &mut self,
         connection: &mut BatchConnection,
-        batch: Vec<Pending<(AgentId, Option<TokenId>), Answer<TokenStatus>>>,
+        batch: Vec<Pending<StatusQuestion, Answer<TokenStatus>>>,
     ) {
-        let agents: Vec<Uuid> = batch.iter().map(|((agent, _), _)| agent.0).collect();
-        let tokens: Vec<Option<Uuid>> = batch.iter().map(|((_, token), _)| token.map(|id| id.0)).collect();
+        let agents: Vec<Uuid> = batch.iter().map(|((agent, ..), _)| agent.0).collect();
+        let tokens: Vec<Option<Uuid>> = batch.iter().map(|((_, token, _), _)| token.map(|id| id.0)).collect();
+        let issuers: Vec<Option<&str>> = batch.iter().map(|((.., issuers), _)| issuers.as_deref()).collect();
         let look = async {
-            let rows = connection.read(&[&agents, &tokens]).await?;
+            let rows = connection.read(&[&agents, &tokens, &issuers]).await?;
             let mut statuses: Vec<Option<TokenStatus>> = vec![None; batch.len()];
             for (row, found) in rows.iter().zip(self.0.resolve(connection, &rows).await?) {
-                let is_revoked = column(row, "is_revoked")?;
+                let (is_revoked, issuers_hold) = (column(row, "is_revoked")?, column(row, "issuers_hold")?);
                 let Found { place, agent, organization } = found;
                 if let Some(status) = statuses.get_mut(place) {
-                    *status = Some(TokenStatus { agent, organization, is_revoked });
+                    *status = Some(TokenStatus { agent, organization, is_revoked, issuers_hold });
                 }
             }
             Ok(statuses)
@@ -204,31 +244,57 @@ impl BatchHandler<ClientQuestion, Answer<RegisteredClient>> for Clients {
                 let _ = reply.send(outcome.as_ref().map(|()| None).map_err(copy_for_waiter));
             }
         }
-        if batch.is_empty() {
-            return;
+        let (federated, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|(question, _)| matches!(question, ClientQuestion::Federated(..)));
+        if !others.is_empty() {
+            let agents: Vec<Uuid> = others.iter().map(|(question, _)| question.agent()).collect();
+            let fingerprints: Vec<Option<&[u8]>> =
+                others.iter().map(|(question, _)| question.fingerprint()).collect();
+            let rows = connection.read(&[&agents, &fingerprints]).await;
+            let found = self.clients(connection, rows, others.len()).await;
+            answer(found, others);
         }
-        let agents: Vec<Uuid> = batch.iter().map(|(question, _)| question.agent()).collect();
-        let fingerprints: Vec<Option<&[u8]>> =
-            batch.iter().map(|(question, _)| question.fingerprint()).collect();
-        let look = async {
-            let rows = connection.read(&[&agents, &fingerprints]).await?;
-            let mut clients: Vec<Option<RegisteredClient>> = vec![None; batch.len()];
-            for (row, found) in rows.iter().zip(self.0.resolve(connection, &rows).await?) {
-                let Found { place, agent, organization } = found;
-                let Some(client) = clients.get_mut(place) else { continue };
-                let client = client.get_or_insert_with(|| RegisteredClient {
-                    agent,
-                    organization,
-                    candidates: Vec::new(),
-                    is_current: true,
-                });
-                if column::<Option<Uuid>>(row, "credential_id")?.is_some() {
-                    client.candidates.push(Arc::new(codec::credential(row)?));
-                }
+        if !federated.is_empty() {
+            let agents: Vec<Uuid> = federated.iter().map(|(question, _)| question.agent()).collect();
+            let issuers: Vec<Option<&str>> =
+                federated.iter().map(|(question, _)| question.issuer()).collect();
+            let rows = connection.read_full(&[&agents, &issuers]).await;
+            let found = self.clients(connection, rows, federated.len()).await;
+            answer(found, federated);
+        }
+    }
+}
+
+impl Clients {
+    /// Returns the client of each of `count` questions.
+    async fn clients(
+        &self,
+        connection: &mut BatchConnection,
+        rows: Result<Vec<Row>, StoreError>,
+        count: usize,
+    ) -> Result<Vec<Option<RegisteredClient>>, StoreError> {
+        let rows = rows?;
+        let issuers = self.0.issuers(connection, &rows).await?;
+        let mut clients: Vec<Option<RegisteredClient>> = vec![None; count];
+        for (row, found) in rows.iter().zip(self.0.resolve(connection, &rows).await?) {
+            let Found { place, agent, organization } = found;
+            let Some(client) = clients.get_mut(place) else { continue };
+            let client = client.get_or_insert_with(|| RegisteredClient {
+                agent,
+                organization,
+                candidates: Vec::new(),
+                issuer: None,
+                is_current: true,
+            });
+            if !issuers.is_empty() {
+                let id = column::<Option<Uuid>>(row, "trusted_issuer_id")?;
+                client.issuer = id.and_then(|id| issuers.get(&id)).cloned();
             }
-            Ok(clients)
-        };
-        answer(look.await, batch);
+            if column::<Option<Uuid>>(row, "credential_id")?.is_some() {
+                client.candidates.push(Arc::new(codec::credential(row)?));
+            }
+        }
+        Ok(clients)
     }
 }
 

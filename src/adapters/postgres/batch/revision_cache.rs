@@ -1,4 +1,4 @@
-//! Agents and organizations, each cached until its revision changes.
+//! Agents, organizations and trusted issuers, each cached until its revision changes.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::batcher::BatchConnection;
 use crate::pool::failure::inconsistent;
 use crate::rows::codec::{self, AGENT, ORGANIZATION, column, instant, number};
+use crate::rows::issuers::{self, ISSUER};
 use domain::agent::Agent;
 use domain::client::RegisteredClient;
+use domain::issuer::{KeySource, TrustedIssuer};
 use domain::organization::Organization;
 use ports::store_error::StoreError;
 
@@ -21,14 +23,15 @@ use ports::store_error::StoreError;
 ///
 /// Enough for about 50,000 agents of the usual size, or 6,000 of the largest.
 const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
-/// Approximate size of the largest credential, an RSA key of 4096 bits, in bytes.
+/// Approximate size of a large credential or key, such as an RSA key of 4096 bits, in bytes.
 const MAX_CREDENTIAL_BYTES: usize = 1_024;
 
-/// Cache of agents and organizations, each valid until its revision changes.
+/// Cache of agents, organizations and trusted issuers, each valid until its revision changes.
 #[derive(Clone)]
 pub struct RevisionCache {
     agents: Cache<Uuid, Arc<Agent>>,
     organizations: Cache<Uuid, Arc<Organization>>,
+    issuers: Cache<Uuid, Arc<TrustedIssuer>>,
 }
 
 /// Creates a cache of clients that are kept for this long.
@@ -63,14 +66,29 @@ fn bytes_of_organization(organization: &Organization) -> usize {
     size_of::<Organization>() + organization.name.as_str().len() + resources.sum::<usize>()
 }
 
+/// Returns the approximate size of a trusted issuer, in bytes.
+fn bytes_of_issuer(issuer: &TrustedIssuer) -> usize {
+    let keys = match &issuer.keys {
+        KeySource::Jwks(keys) => keys.len() * MAX_CREDENTIAL_BYTES,
+        _ => issuer.issuer.as_str().len(),
+    };
+    let subjects = issuer.subjects.as_ref().map_or(0, |subjects| {
+        subjects.scopes.as_str().len() + subjects.may_act.as_ref().map_or(0, Vec::len) * size_of::<Uuid>()
+    });
+    let audiences = issuer.audiences.iter().map(|audience| size_of_val(audience) + audience.len());
+    size_of::<TrustedIssuer>() + issuer.issuer.as_str().len() + keys + subjects + audiences.sum::<usize>()
+}
+
 /// Returns the approximate size of a client, in bytes, with its agent and organization: other caches may have dropped
 /// them.
 fn bytes_of_client(client: &RegisteredClient) -> usize {
     let credentials = client.candidates.len() * MAX_CREDENTIAL_BYTES;
+    let issuer = client.issuer.as_ref().map_or(0, |issuer| bytes_of_issuer(issuer));
     size_of::<RegisteredClient>()
         + bytes_of_agent(&client.agent)
         + bytes_of_organization(&client.organization)
         + credentials
+        + issuer
 }
 
 /// Agent and organization of a row, with the row's place in the batch.
@@ -82,7 +100,34 @@ pub struct Found {
 
 impl RevisionCache {
     pub fn new() -> Self {
-        Self { agents: bounded(bytes_of_agent), organizations: bounded(bytes_of_organization) }
+        Self {
+            agents: bounded(bytes_of_agent),
+            organizations: bounded(bytes_of_organization),
+            issuers: bounded(bytes_of_issuer),
+        }
+    }
+
+    /// Returns the trusted issuers of the rows, at the rows' revisions or newer. One that was deleted meanwhile is missing.
+    pub async fn issuers(
+        &self,
+        connection: &mut BatchConnection,
+        rows: &[Row],
+    ) -> Result<HashMap<Uuid, Arc<TrustedIssuer>>, StoreError> {
+        let mut issuers = BatchResult::default();
+        let has_issuers = |row: &&Row| row.columns().iter().any(|one| one.name() == "trusted_issuer_id");
+        if rows.first().filter(has_issuers).is_none() {
+            return Ok(issuers.found);
+        }
+        for row in rows {
+            let Some(issuer) = column::<Option<Uuid>>(row, "trusted_issuer_id")? else { continue };
+            issuers.look(issuer, self.issuers.get(&issuer), |kept| {
+                Ok((kept.revision, kept.updated_at)
+                    == (number(row, "issuer_revision")?, instant(row, "issuer_updated_at")?))
+            })?;
+        }
+        let issuer = |row: &Row| issuers::issuer(row).map(|issuer| (issuer.id.0, issuer));
+        issuers.read_missing(connection, &issuers_by_id(), &self.issuers, issuer).await?;
+        Ok(issuers.found)
     }
 
     /// Returns the agent and the organization of each row, at the row's revisions or newer.
@@ -188,6 +233,10 @@ fn organizations_by_id() -> String {
     format!(
         "-- lookup.organizations\nSELECT {ORGANIZATION} FROM organizations WHERE organization_id = ANY ($1)"
     )
+}
+
+fn issuers_by_id() -> String {
+    format!("-- lookup.issuers\nSELECT {ISSUER} FROM trusted_issuers WHERE issuer_id = ANY ($1)")
 }
 
 #[cfg(test)]

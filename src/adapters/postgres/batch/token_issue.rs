@@ -31,7 +31,7 @@ use crate::rows::codec::{SqlTimestamp, column, number, signed};
 use crate::rows::events::EventColumns;
 use ports::error_chain::error_chain;
 use ports::store_error::StoreError;
-use ports::token_store::{IssueError, TokenIssue};
+use ports::token_store::{IssueError, Signer, SpentAssertion, TokenIssue};
 
 /// Issue statements that skip gates and rows that are locked.
 static NOT_WAITING: LazyLock<[String; 2]> =
@@ -198,11 +198,15 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
         issues().map(|issue| issue.secret.as_ref().map(|secret| &secret.0[..])).collect();
     let revisions: Vec<i64> = issues().map(|issue| signed(issue.revision)).collect();
     let changed: Vec<SqlTimestamp> = issues().map(|issue| SqlTimestamp(issue.changed_at)).collect();
+    let own = |issue: &'_ TokenIssue| match &issue.assertion {
+        Some(SpentAssertion { signer: Signer::Client(_), digest, until }) => Some((*digest, *until)),
+        _ => None,
+    };
+    let own: Vec<_> = issues().map(own).collect();
     let digests: Vec<Option<&[u8]>> =
-        issues().map(|issue| issue.assertion.as_ref().map(|assertion| &assertion.digest[..])).collect();
-    let untils: Vec<Option<SqlTimestamp>> = issues()
-        .map(|issue| issue.assertion.as_ref().map(|assertion| SqlTimestamp(assertion.until)))
-        .collect();
+        own.iter().map(|own| own.as_ref().map(|(digest, _)| &digest[..])).collect();
+    let untils: Vec<Option<SqlTimestamp>> =
+        own.iter().map(|own| own.map(|(_, until)| SqlTimestamp(until))).collect();
     let events = EventColumns::of(issues().map(|issue| (None, &issue.event)));
     let mut parameters: Vec<Parameter<'_>> =
         vec![&agents, &credentials, &fingerprints, &revisions, &changed, &digests, &untils];
@@ -213,10 +217,30 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     let others: Vec<Uuid> = depends().map(|(_, on)| on.agent.0).collect();
     let other_revisions: Vec<i64> = depends().map(|(_, on)| signed(on.revision)).collect();
     let other_changes: Vec<SqlTimestamp> = depends().map(|(_, on)| SqlTimestamp(on.changed_at)).collect();
-    let rows = if places.is_empty() {
+    let rests =
+        || issues().zip(1..).flat_map(|(issue, place)| issue.issuers.iter().map(move |on| (place, on)));
+    let rest_places: Vec<i64> = rests().map(|(place, _)| place).collect();
+    let issuers: Vec<Uuid> = rests().map(|(_, on)| on.issuer.0).collect();
+    let issuer_revisions: Vec<i64> = rests().map(|(_, on)| signed(on.revision)).collect();
+    let issuer_changes: Vec<SqlTimestamp> = rests().map(|(_, on)| SqlTimestamp(on.changed_at)).collect();
+    let spends = || {
+        issues().zip(1..).filter_map(|(issue, place)| match &issue.assertion {
+            Some(SpentAssertion { signer: Signer::Issuer(issuer), digest, until }) => {
+                Some((place, issuer.0, &digest[..], SqlTimestamp(*until)))
+            }
+            _ => None,
+        })
+    };
+    let spend_places: Vec<i64> = spends().map(|(place, ..)| place).collect();
+    let signers: Vec<Uuid> = spends().map(|(_, signer, ..)| signer).collect();
+    let spend_digests: Vec<&[u8]> = spends().map(|(_, _, digest, _)| digest).collect();
+    let spend_untils: Vec<SqlTimestamp> = spends().map(|(.., until)| until).collect();
+    let rows = if places.is_empty() && rest_places.is_empty() && spend_places.is_empty() {
         connection.run(&parameters).await?
     } else {
         parameters.extend([&places as Parameter<'_>, &others, &other_revisions, &other_changes]);
+        parameters.extend([&rest_places as Parameter<'_>, &issuers, &issuer_revisions, &issuer_changes]);
+        parameters.extend([&spend_places as Parameter<'_>, &signers, &spend_digests, &spend_untils]);
         connection.run_full(&parameters).await?
     };
     // An agent that does not exist has no row at all.
@@ -289,7 +313,7 @@ fn is_lost_race(error: &Error) -> bool {
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => true,
         SqlState::UNIQUE_VIOLATION => {
             let table = state.table().unwrap_or_default();
-            table == "assertion_replay" || table.starts_with("audit_events_")
+            matches!(table, "assertion_replay" | "issuer_replay") || table.starts_with("audit_events_")
         }
         _ => false,
     }

@@ -4,16 +4,18 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
 
+use super::issuers::federated_identity;
+use super::jwks::{jwk, public_key};
 use crate::pool::failure::inconsistent;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
 use domain::id::{AgentId, CredentialId, OrganizationId};
-use domain::jwk::PublicKey;
 use domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use domain::page::Page;
 use domain::plan::{Limit, LimitOverrides, Plan};
@@ -30,7 +32,7 @@ pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, 
 pub const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
 /// Columns that [`credential`] reads, from `credentials` joined with `credential_uses`.
-pub const CREDENTIAL: &str = "credential_id, agent_id, public_key, fingerprint, secret_hash, secret_digest, \
+pub const CREDENTIAL: &str = "credential_id, agent_id, public_key, issuer_id, subject, claims, fingerprint, secret_hash, secret_digest, \
     previous_fingerprint, previous_hash, previous_until, created_at, expires_at, revoked_at, last_used_at, revision";
 
 /// Range of milliseconds since the epoch that `timestamptz` can safely hold.
@@ -90,14 +92,14 @@ pub fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
 
 /// Reads an agent from the columns [`AGENT`].
 pub fn agent(row: &Row) -> Result<Agent, StoreError> {
-    let capabilities = Scopes::capabilities(&column::<Vec<&str>>(row, "capabilities")?);
     Ok(Agent {
         id: AgentId(column(row, "agent_id")?),
         organization: OrganizationId(column(row, "organization_id")?),
         email: parsed(row, "email", |text| Email::parse(text).ok())?,
         agent_type: parsed(row, "agent_type", |text| named(&AgentType::ALL, text))?,
         version: parsed(row, "version", |text| Version::parse(text).ok())?,
-        capabilities: capabilities.map_err(|_| inconsistent("capabilities hold an invalid value"))?,
+        // More than a change would allow, if a scope became reserved or was added since.
+        capabilities: Scopes::of_token(&column::<Vec<&str>>(row, "capabilities")?.join(" ")),
         owner: parsed(row, "owner", |text| Owner::parse(text).ok())?,
         default_resource: column::<Option<&str>>(row, "default_resource")?
             .map(|text| {
@@ -163,6 +165,7 @@ pub fn credential(row: &Row) -> Result<Credential, StoreError> {
         Some(jwk) => CredentialKind::Key(
             public_key(&jwk).ok_or_else(|| inconsistent("public_key holds an invalid value"))?,
         ),
+        None if let Some(identity) = federated_identity(row)? => CredentialKind::Federated(identity),
         None => {
             let current = StoredSecret {
                 fingerprint: bytes(row, "fingerprint")?
@@ -205,6 +208,9 @@ fn bytes<const LENGTH: usize>(row: &Row, name: &str) -> Result<Option<[u8; LENGT
 /// Columns that depend on a credential's kind.
 pub struct KindColumns<'a> {
     pub public_key: Option<Value>,
+    pub issuer: Option<Uuid>,
+    pub subject: Option<&'a str>,
+    pub claims: Option<Value>,
     pub fingerprint: Option<&'a [u8]>,
     pub secret_hash: Option<&'a str>,
     pub secret_digest: Option<&'a [u8]>,
@@ -215,12 +221,22 @@ pub struct KindColumns<'a> {
 
 impl<'a> KindColumns<'a> {
     pub fn of(kind: &'a CredentialKind) -> Self {
-        let (current, previous, public_key) = match kind {
-            CredentialKind::Secret { current, previous } => (Some(current), previous.as_ref(), None),
-            CredentialKind::Key(key) => (None, None, Some(jwk(key))),
+        let (current, previous) = match kind {
+            CredentialKind::Secret { current, previous } => (Some(current), previous.as_ref()),
+            _ => (None, None),
+        };
+        let identity = match kind {
+            CredentialKind::Federated(identity) => Some(identity),
+            _ => None,
         };
         Self {
-            public_key,
+            public_key: match kind {
+                CredentialKind::Key(key) => Some(jwk(key)),
+                _ => None,
+            },
+            issuer: identity.map(|identity| identity.issuer.0),
+            subject: identity.and_then(|identity| identity.subject.as_deref()),
+            claims: identity.map(|identity| Value::Object(identity.claims.as_map().clone())),
             fingerprint: current.map(|secret| &secret.fingerprint.0[..]),
             secret_hash: current.map(|secret| secret.hash.0.as_str()),
             secret_digest: current.and_then(|secret| secret.digest.as_ref()).map(|digest| &digest.0[..]),
@@ -228,25 +244,6 @@ impl<'a> KindColumns<'a> {
             previous_hash: previous.map(|previous| previous.secret.hash.0.as_str()),
             previous_until: previous.map(|previous| SqlTimestamp(previous.until)),
         }
-    }
-}
-
-/// Converts a key to a JWK (RFC 7517) with only the members that define the key.
-fn jwk(key: &PublicKey) -> Value {
-    match key {
-        PublicKey::Rsa { n, e } => json!({ "kty": "RSA", "n": n, "e": e }),
-        PublicKey::P256 { x, y } => json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }),
-        PublicKey::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "x": x }),
-    }
-}
-
-fn public_key(jwk: &Value) -> Option<PublicKey> {
-    let text = |name: &str| jwk[name].as_str().map(str::to_owned);
-    match jwk["kty"].as_str()? {
-        "RSA" => Some(PublicKey::Rsa { n: text("n")?, e: text("e")? }),
-        "EC" => Some(PublicKey::P256 { x: text("x")?, y: text("y")? }),
-        "OKP" => Some(PublicKey::Ed25519 { x: text("x")? }),
-        _ => None,
     }
 }
 

@@ -2,5 +2,7 @@
 
 pub mod codec;
 pub mod events;
+pub mod issuers;
+pub mod jwks;
 pub mod registrations;
 pub mod where_clause;

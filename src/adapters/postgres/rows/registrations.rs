@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::codec::{SqlTimestamp, column, signed};
+use super::issuers::rests_on;
 use crate::pool::statement::Parameter;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use domain::audit::{AuditEvent, Authority};
@@ -45,6 +46,7 @@ pub struct RegistrationColumns<'a> {
     caller_generations: Vec<Option<i64>>,
     caller_scopes: Vec<Option<String>>,
     caller_tokens: Vec<Option<Uuid>>,
+    caller_issuers: Vec<Option<String>>,
 }
 
 impl<'a> RegistrationColumns<'a> {
@@ -74,12 +76,13 @@ impl<'a> RegistrationColumns<'a> {
             };
             columns.caller_scopes.push(authority.map(scopes));
             columns.caller_tokens.push(authority.and_then(|authority| authority.token).map(|id| id.0));
+            columns.caller_issuers.push(authority.and_then(|authority| rests_on(&authority.issuers)));
         }
         columns
     }
 
     /// Returns the parameters in the order of the statement.
-    pub fn parameters(&self) -> [Parameter<'_>; 18] {
+    pub fn parameters(&self) -> [Parameter<'_>; 19] {
         [
             &self.ids,
             &self.organizations,
@@ -99,6 +102,7 @@ impl<'a> RegistrationColumns<'a> {
             &self.caller_generations,
             &self.caller_scopes,
             &self.caller_tokens,
+            &self.caller_issuers,
         ]
     }
 }

@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 14] = [
+const MIGRATIONS: [(&str, &str); 18] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -30,6 +30,10 @@ const MIGRATIONS: [(&str, &str); 14] = [
         include_str!("../../../../migrations/0013_old_fingerprint_indexes.sql"),
     ),
     ("V0014__secret_digests", include_str!("../../../../migrations/0014_secret_digests.sql")),
+    ("V0015__trusted_issuers", include_str!("../../../../migrations/0015_trusted_issuers.sql")),
+    ("V0016__federated_credentials", include_str!("../../../../migrations/0016_federated_credentials.sql")),
+    ("V0017__issuer_revocations", include_str!("../../../../migrations/0017_issuer_revocations.sql")),
+    ("V0018__issuer_scopes", include_str!("../../../../migrations/0018_issuer_scopes.sql")),
 ];
 
 /// Latest schema version that this program knows.
@@ -75,7 +79,7 @@ const VERSION: &str = "\
 SELECT COALESCE(max(version), 0)::bigint AS version FROM refinery_schema_history";
 
 /// Privileges of the serving role. Of the audit log it may only `SELECT` and `INSERT`.
-const GRANTS: [&str; 9] = [
+const GRANTS: [&str; 10] = [
     "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
     "GRANT INSERT ON audit_events TO {role}",
@@ -84,8 +88,10 @@ const GRANTS: [&str; 9] = [
     "GRANT INSERT, UPDATE (name, plan, status, resources, max_agents, max_tokens_per_month, requests_per_minute,
         audit_retention_days, updated_at, generation, revision) ON organizations TO {role}",
     "GRANT INSERT, UPDATE ON agent_counts TO {role}",
-    "GRANT INSERT, UPDATE, DELETE ON credentials, credential_uses, token_revocations, assertion_replay, monthly_tokens,
-        outbox, audit_tallies TO {role}",
+    "GRANT INSERT, DELETE, UPDATE (name, keys, audiences, algorithms, max_lifetime_seconds, require_jti, subject_optional,
+        subjects, status, updated_at, generation, revision) ON trusted_issuers TO {role}",
+    "GRANT INSERT, UPDATE, DELETE ON credentials, credential_uses, token_revocations, assertion_replay, issuer_replay,
+        monthly_tokens, outbox, audit_tallies TO {role}",
     "GRANT EXECUTE ON FUNCTION make_audit_partitions, remove_past_audit_events TO {role}",
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
 ];

@@ -4,16 +4,16 @@ WITH asked AS MATERIALIZED (
     SELECT *
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::uuid[],
-        $16::bigint[], $17::text[], $18::uuid[]) WITH ORDINALITY
+        $16::bigint[], $17::text[], $18::uuid[], $19::text[]) WITH ORDINALITY
         AS asked (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
         deployment_env, status, created_at, updated_at, generation, revision, caller_id,
-        caller_generation, caller_scopes, caller_token, place)
+        caller_generation, caller_scopes, caller_token, caller_issuers, place)
 ),
 -- One for each agent, or none at all.
 event AS MATERIALIZED (
     SELECT *
-    FROM unnest($19::uuid[], $20::uuid[], $21::text[], $22::text[], $23::text[], $24::uuid[], $25::inet[], $26::text[],
-        $27::text[], $28::timestamptz[]) WITH ORDINALITY
+    FROM unnest($20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::text[], $25::uuid[], $26::inet[], $27::text[],
+        $28::text[], $29::timestamptz[]) WITH ORDINALITY
         AS event (event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent, metadata,
         occurred_at, place)
 ),
@@ -41,6 +41,7 @@ judged AS MATERIALIZED (
                 AND a.generation + o.generation = asked.caller_generation
                 AND a.capabilities @> string_to_array(asked.caller_scopes, ' ')
                 AND NOT EXISTS (SELECT FROM token_revocations WHERE token_id = asked.caller_token)
+                AND (asked.caller_issuers IS NULL OR issuers_hold(asked.caller_issuers))
         ) AS holds
     FROM asked
     JOIN organization o USING (organization_id)

@@ -22,6 +22,15 @@ depended AS MATERIALIZED (
         AS d (place, agent_id, revision, changed_at)
     LEFT JOIN agents USING (agent_id)
 ),
+rests AS MATERIALIZED (
+    SELECT * FROM unnest($22::bigint[], $23::uuid[], $24::bigint[], $25::timestamptz[])
+        AS r (place, issuer_id, revision, changed_at)
+),
+spends AS MATERIALIZED (
+    -- Assertions of issuers that allow one use only.
+    SELECT * FROM unnest($26::bigint[], $27::uuid[], $28::bytea[], $29::timestamptz[])
+        AS s (place, issuer_id, digest, until)
+),
 -- end
 -- Each of the next steps waits for the one before it, and locks in order. A revocation that came first is seen. A
 -- later one waits until these tokens are on disk, and then revokes them. The row locks alone would be correct, but a
@@ -60,6 +69,14 @@ agent AS MATERIALIZED (
 -- end
     ORDER BY agent_id FOR SHARE {unlocked}
 ),
+-- with dependencies
+issuer AS MATERIALIZED (
+    SELECT issuer_id, organization_id, status, revision, updated_at FROM trusted_issuers
+    WHERE issuer_id = ANY (ARRAY(
+        SELECT DISTINCT issuer_id FROM rests JOIN asked USING (place) JOIN agent ON agent.agent_id = asked.subject_id))
+    ORDER BY issuer_id FOR SHARE {unlocked}
+),
+-- end
 credential AS MATERIALIZED (
     SELECT credential_id, agent_id, fingerprint, previous_fingerprint, previous_until,
         expires_at, revoked_at
@@ -86,6 +103,12 @@ held AS MATERIALIZED (
                     AND agent.revision + organization.revision = d.revision
                     AND date_trunc('milliseconds', GREATEST(agent.updated_at, organization.updated_at)) = d.changed_at) IS NOT TRUE
             )
+            AND NOT EXISTS (
+                SELECT FROM rests r LEFT JOIN issuer USING (issuer_id)
+                WHERE r.place = asked.place AND (issuer.status = 'active'
+                    AND issuer.organization_id = asked.organization_id AND issuer.revision = r.revision
+                    AND date_trunc('milliseconds', issuer.updated_at) = r.changed_at) IS NOT TRUE
+            )
 -- end
             AS holds
     FROM asked
@@ -94,19 +117,37 @@ held AS MATERIALIZED (
     JOIN agent a ON a.agent_id = asked.subject_id
     JOIN credential c ON c.credential_id = asked.credential_id
 -- with dependencies
-    -- A request is judged only once all agents that it depends on are locked.
+    -- A request is judged only once all agents and issuers that it depends on are locked.
     WHERE NOT EXISTS (
         SELECT FROM depended d LEFT JOIN agent USING (agent_id)
         WHERE d.place = asked.place AND d.gate IS NOT NULL AND agent.agent_id IS NULL)
+    AND NOT EXISTS (
+        SELECT FROM rests r LEFT JOIN issuer USING (issuer_id)
+        WHERE r.place = asked.place AND issuer.issuer_id IS NULL)
 -- end
 ),
+-- with dependencies
+used_before AS MATERIALIZED (
+    SELECT place FROM (
+        SELECT place, s.issuer_id, s.digest,
+            row_number() OVER (PARTITION BY s.issuer_id, s.digest ORDER BY place) AS turn
+        FROM spends s JOIN held USING (place) WHERE held.holds
+    ) AS each
+    WHERE turn > 1
+        OR EXISTS (SELECT FROM issuer_replay r WHERE r.issuer_id = each.issuer_id AND r.digest = each.digest)
+),
+-- end
 judged AS MATERIALIZED (
     -- Of the requests that hold, only the first may spend an assertion.
     SELECT held.*, held.digest IS NOT NULL AND (
             EXISTS (SELECT FROM assertion_replay r
                 WHERE r.agent_id = held.subject_id AND r.digest = held.digest)
             OR row_number() OVER (PARTITION BY held.subject_id, held.digest, held.holds ORDER BY held.place) > 1
-        ) AS is_spent
+        )
+-- with dependencies
+            OR EXISTS (SELECT FROM used_before u WHERE u.place = held.place)
+-- end
+        AS is_spent
     FROM held
 ),
 seated AS MATERIALIZED (
@@ -133,6 +174,12 @@ spent AS (
     INSERT INTO assertion_replay (agent_id, digest, remembered_until)
     SELECT subject_id, digest, digest_until FROM passed WHERE digest IS NOT NULL ORDER BY subject_id, digest
 ),
+-- with dependencies
+spent_of_issuers AS (
+    INSERT INTO issuer_replay (issuer_id, digest, remembered_until)
+    SELECT s.issuer_id, s.digest, s.until FROM passed JOIN spends s USING (place) ORDER BY s.issuer_id, s.digest
+),
+-- end
 used AS (
     INSERT INTO credential_uses AS u (credential_id, last_used_at)
     SELECT p.credential_id, date_trunc('minute', max(p.occurred_at))

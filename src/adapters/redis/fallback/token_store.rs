@@ -6,7 +6,6 @@ use async_trait::async_trait;
 
 use super::breaker::Breaker;
 use domain::audit::AuditEvent;
-use domain::id::AgentId;
 use domain::token::{Claims, TokenStatus};
 use ports::revocation_cache::RevocationCache;
 use ports::store_error::StoreError;
@@ -35,8 +34,12 @@ impl TokenStore for FallbackTokenStore {
         self.store.issue(issue).await
     }
 
-    async fn spend(&self, agent: AgentId, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        self.store.spend(agent, assertion).await
+    async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.store.spend(assertion).await
+    }
+
+    async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        self.store.is_spent(assertion).await
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {

@@ -1,0 +1,5 @@
+-- The suspension of a trusted issuer is told like every other revocation.
+
+ALTER TABLE outbox
+    DROP CONSTRAINT outbox_kind_check,
+    ADD CONSTRAINT outbox_kind_check CHECK (kind IN ('token', 'agent', 'organization', 'issuer'));

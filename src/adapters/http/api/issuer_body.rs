@@ -1,0 +1,142 @@
+//! Trusted issuers in responses.
+
+use poem_openapi::Object;
+use uuid::Uuid;
+
+use super::issuer_fields::KeySourceType;
+use crate::extract::wire::{EnumName, Instant, WireEnum};
+use crate::oauth::jwk::Jwk;
+use app::issuers::{KeysState, KeysStatus, ShownIssuer};
+use domain::issuer::{IssuerStatus, KeySource, Subjects};
+use domain::names::name_of;
+use domain::signature_algorithm::SignatureAlgorithm;
+
+/// A trusted issuer
+#[derive(Object)]
+#[oai(rename = "Issuer", rename_all = "camelCase")]
+pub struct IssuerBody {
+    issuer_id: Uuid,
+    organization_id: Uuid,
+    name: String,
+    /// The exact `iss` of its JWTs
+    issuer: String,
+    keys: IssuerKeysBody,
+    audiences: Vec<String>,
+    algorithms: Vec<String>,
+    max_lifetime_seconds: u32,
+    require_jti: bool,
+    subject_optional: bool,
+    subjects: Option<IssuerSubjectsBody>,
+    status: EnumName<IssuerStatus>,
+    keys_status: KeysStatusBody,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+/// Where the keys of a trusted issuer are found
+#[derive(Object)]
+#[oai(rename = "IssuerKeys", skip_serializing_if_is_none)]
+struct IssuerKeysBody {
+    #[oai(rename = "type")]
+    kind: EnumName<KeySourceType>,
+    /// URL of the JWK set or of the SPIFFE bundle
+    uri: Option<String>,
+    /// The keys themselves
+    jwks: Option<PinnedKeysBody>,
+}
+
+/// Pinned keys of a trusted issuer
+#[derive(Object)]
+#[oai(rename = "PinnedKeys")]
+struct PinnedKeysBody {
+    keys: Vec<Jwk>,
+}
+
+/// People of a trusted issuer that agents may act for
+#[derive(Object)]
+#[oai(rename = "IssuerSubjects", rename_all = "camelCase")]
+struct IssuerSubjectsBody {
+    audiences: Vec<String>,
+    may_act: Vec<String>,
+    scopes: Vec<String>,
+    max_age_seconds: u32,
+    redelegation: bool,
+}
+
+/// How this instance last fetched the keys of a trusted issuer
+#[derive(Object)]
+#[oai(rename = "KeysStatus", rename_all = "camelCase", skip_serializing_if_is_none)]
+struct KeysStatusBody {
+    state: EnumName<KeysState>,
+    checked_at: Option<Instant>,
+    /// Why the last attempt failed
+    error: Option<String>,
+}
+
+impl WireEnum for KeysState {
+    const TYPE: &'static str = "KeysState";
+    const NAMES: &'static [(&'static str, Self)] = &Self::ALL;
+}
+
+impl From<KeysStatus> for KeysStatusBody {
+    fn from(status: KeysStatus) -> Self {
+        Self {
+            state: EnumName(status.state),
+            checked_at: status.checked_at.map(Instant),
+            error: status.error.map(str::to_owned),
+        }
+    }
+}
+
+impl From<&KeySource> for IssuerKeysBody {
+    fn from(source: &KeySource) -> Self {
+        let (kind, uri, jwks) = match source {
+            KeySource::Discovery => (KeySourceType::Discovery, None, None),
+            KeySource::JwksUri(url) => (KeySourceType::JwksUri, Some(url), None),
+            KeySource::SpiffeBundle(url) => (KeySourceType::SpiffeBundle, Some(url), None),
+            KeySource::Jwks(keys) => {
+                let keys = keys.iter().map(Jwk::of_issuer).collect();
+                (KeySourceType::Jwks, None, Some(PinnedKeysBody { keys }))
+            }
+        };
+        Self { kind: EnumName(kind), uri: uri.map(|url| url.as_str().to_owned()), jwks }
+    }
+}
+
+impl From<&Subjects> for IssuerSubjectsBody {
+    fn from(subjects: &Subjects) -> Self {
+        Self {
+            audiences: subjects.audiences.clone(),
+            may_act: match &subjects.may_act {
+                None => vec!["*".to_owned()],
+                Some(agents) => agents.iter().map(ToString::to_string).collect(),
+            },
+            scopes: subjects.scopes.iter().map(str::to_owned).collect(),
+            max_age_seconds: subjects.max_age_seconds,
+            redelegation: subjects.redelegation,
+        }
+    }
+}
+
+impl From<&ShownIssuer> for IssuerBody {
+    fn from(ShownIssuer { issuer, keys }: &ShownIssuer) -> Self {
+        let names = issuer.algorithms.iter();
+        Self {
+            issuer_id: issuer.id.0,
+            organization_id: issuer.organization.0,
+            name: issuer.name.as_str().to_owned(),
+            issuer: issuer.issuer.as_str().to_owned(),
+            keys: (&issuer.keys).into(),
+            audiences: issuer.audiences.clone(),
+            algorithms: names.map(|one| name_of(&SignatureAlgorithm::ALL, one).to_owned()).collect(),
+            max_lifetime_seconds: issuer.max_lifetime_seconds,
+            require_jti: issuer.require_jti,
+            subject_optional: issuer.subject_optional,
+            subjects: issuer.subjects.as_ref().map(Into::into),
+            status: EnumName(issuer.status),
+            keys_status: (*keys).into(),
+            created_at: Instant(issuer.created_at),
+            updated_at: Instant(issuer.updated_at),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Trusted issuers, in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use super::state::{State, page_of};
+use domain::credential::{Credential, CredentialKind};
+use domain::generation::generation_after;
+use domain::id::IssuerId;
+use domain::issuer::{IssuerGeneration, MAX_ISSUERS, TrustedIssuer};
+use domain::page::{Page, PageRequest};
+use domain::scope::ManagementScopes;
+use domain::tenancy::Tenancy;
+use domain::time::Timestamp;
+use domain::token::RevocationNotice;
+use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerFilter, IssuerStore, MAX_MATCHES};
+use ports::store_error::StoreError;
+use ports::token_store::IssuerDependency;
+use ports::write::Write;
+
+#[async_trait]
+impl IssuerStore for Memory {
+    async fn insert(
+        &self,
+        within: Tenancy,
+        issuer: &TrustedIssuer,
+        write: Write<'_>,
+    ) -> Result<(), InsertIssuerError> {
+        let state = &mut *self.lock();
+        state.allow(write)?;
+        if !within.contains(issuer.organization) || !state.organizations.contains_key(&issuer.organization) {
+            return Err(InsertIssuerError::NoSuchOrganization);
+        }
+        let own = || state.issuers.values().filter(|one| one.organization == issuer.organization);
+        if own().any(|one| one.issuer == issuer.issuer) {
+            return Err(InsertIssuerError::Taken);
+        }
+        if own().count() >= MAX_ISSUERS as usize {
+            return Err(InsertIssuerError::LimitReached(MAX_ISSUERS));
+        }
+        state.issuers.insert(issuer.id, Arc::new(issuer.clone()));
+        state.record_all(issuer.organization, write.events);
+        Ok(())
+    }
+
+    async fn find(&self, within: Tenancy, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError> {
+        let state = self.lock();
+        Ok(state.issuers.get(&id).filter(|issuer| within.contains(issuer.organization)).cloned())
+    }
+
+    async fn list(
+        &self,
+        within: Tenancy,
+        filter: IssuerFilter,
+        page: PageRequest,
+    ) -> Result<Page<Arc<TrustedIssuer>>, StoreError> {
+        let state = self.lock();
+        let mut wanted: Vec<_> = state
+            .issuers
+            .values()
+            .filter(|issuer| within.contains(issuer.organization) && filter.matches(issuer))
+            .collect();
+        wanted.sort_unstable_by_key(|issuer| std::cmp::Reverse((issuer.created_at, issuer.id)));
+        Ok(page_of(wanted.into_iter().cloned(), page))
+    }
+
+    async fn update(
+        &self,
+        before: &TrustedIssuer,
+        after: &TrustedIssuer,
+        write: Write<'_>,
+    ) -> Result<(), ChangeIssuerError> {
+        let now = write.at;
+        let state = &mut *self.lock();
+        state.allow(write)?;
+        let stored = state.stored_issuer(before)?;
+        if !before.differs_in_name_only(after) {
+            state.refuse_missing_scopes(before.id, write)?;
+        }
+        let is_suspension = before.is_active() && !after.is_active();
+        let had_administrator = is_suspension && state.has_administrator(now);
+        state.issuers.insert(after.id, Arc::new(after.clone()));
+        if had_administrator && !state.has_administrator(now) {
+            state.issuers.insert(before.id, stored);
+            return Err(ChangeIssuerError::LastAdministrator);
+        }
+        if after.generation > before.generation {
+            state.notify(RevocationNotice::of_issuer(after, now));
+        }
+        state.record_all(after.organization, write.events);
+        Ok(())
+    }
+
+    async fn delete(&self, issuer: &TrustedIssuer, write: Write<'_>) -> Result<(), ChangeIssuerError> {
+        let state = &mut *self.lock();
+        state.allow(write)?;
+        state.stored_issuer(issuer)?;
+        if state.live_credentials_of(issuer.id, write.at).next().is_some() {
+            return Err(ChangeIssuerError::InUse);
+        }
+        state.issuers.remove(&issuer.id);
+        let generation = generation_after(issuer.generation, write.at);
+        state.notify(RevocationNotice::of_issuer(&TrustedIssuer { generation, ..issuer.clone() }, write.at));
+        state.record_all(issuer.organization, write.events);
+        Ok(())
+    }
+
+    async fn is_in_use(&self, id: IssuerId, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.lock().live_credentials_of(id, now).next().is_some())
+    }
+
+    async fn credentials_of(
+        &self,
+        issuer: &TrustedIssuer,
+        subject: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Credential>>, StoreError> {
+        let state = self.lock();
+        let mut found: Vec<_> = state
+            .live_credentials_of(issuer.id, now)
+            .filter(|credential| match &credential.kind {
+                CredentialKind::Federated(identity) => {
+                    identity.subject.is_none() || identity.subject.as_deref() == subject
+                }
+                _ => false,
+            })
+            .cloned()
+            .collect();
+        found.sort_unstable_by_key(|credential| std::cmp::Reverse((credential.created_at, credential.id)));
+        found.truncate(MAX_MATCHES);
+        Ok(found)
+    }
+}
+
+impl State {
+    /// Returns the stored issuer if it is of the same revision.
+    fn stored_issuer(&self, before: &TrustedIssuer) -> Result<Arc<TrustedIssuer>, ChangeIssuerError> {
+        let stored = self.issuers.get(&before.id).filter(|stored| stored.revision == before.revision);
+        stored.cloned().ok_or(ChangeIssuerError::LostRace)
+    }
+
+    fn live_credentials_of(
+        &self,
+        issuer: IssuerId,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &Arc<Credential>> {
+        self.credentials.values().flatten().filter(move |credential| {
+            matches!(&credential.kind, CredentialKind::Federated(identity) if identity.issuer == issuer)
+                && credential.is_live(now)
+        })
+    }
+
+    /// Returns [`ChangeIssuerError::MissingScopes`] if an agent that the issuer authenticates may manage more than the
+    /// caller.
+    fn refuse_missing_scopes(&self, issuer: IssuerId, write: Write<'_>) -> Result<(), ChangeIssuerError> {
+        let Some(authority) = write.authority else { return Ok(()) };
+        let agents = self.live_credentials_of(issuer, write.at);
+        let scopes = agents
+            .filter_map(|credential| self.agents.get(&credential.agent))
+            .fold(ManagementScopes::default(), |all, agent| all.union(agent.capabilities.management()));
+        let missing = scopes.difference(authority.scopes);
+        if missing.is_empty() { Ok(()) } else { Err(ChangeIssuerError::MissingScopes(missing)) }
+    }
+
+    /// Returns whether each issuer is there, active and of this generation.
+    pub(super) fn issuers_hold(&self, issuers: &[IssuerGeneration]) -> bool {
+        issuers.iter().all(|rests_on| {
+            let issuer = self.issuers.get(&rests_on.issuer);
+            issuer.is_some_and(|issuer| issuer.is_active() && issuer.generation == rests_on.generation)
+        })
+    }
+
+    /// Returns whether the issuer is there, active and last changed as a token depends on.
+    pub(super) fn is_issuer_at(&self, dependency: IssuerDependency) -> bool {
+        self.issuers.get(&dependency.issuer).is_some_and(|issuer| {
+            issuer.is_active()
+                && issuer.revision == dependency.revision
+                && issuer.updated_at == dependency.changed_at
+        })
+    }
+}
