@@ -118,6 +118,19 @@ impl Client {
         Self::asking_by(self.address, &id, token_request_of("/api/v1/token", &id, &secret, &form))
     }
 
+    /// Creates an agent with this email address, and returns its ID.
+    pub fn registered(&self, email: &str) -> Outcome<String> {
+        let creation = self.creation_with(email, &["documents:read".to_owned()]);
+        let agent = serde_json::from_slice::<Value>(&call(self.address, &creation.request, 201)?)?;
+        Ok(agent["agentId"].as_str().ok_or("no agent")?.to_owned())
+    }
+
+    /// Creates what this body describes, and returns the answer.
+    pub fn create(&self, path: &str, body: &Value) -> Outcome<Value> {
+        let request = self.json(&format!("POST {path}"), &body.to_string());
+        Ok(serde_json::from_slice(&call(self.address, &request, 201)?)?)
+    }
+
     /// Creates another secret for the client's own agent.
     pub fn make_credential(&self) -> Outcome<()> {
         self.new_secret(&self.id).map(drop)
@@ -194,6 +207,11 @@ pub fn tokens(address: SocketAddr, token: &Exchange, number: usize) -> Outcome<V
         }
         Ok(tokens)
     })
+}
+
+/// Request with this form, without any header of authentication.
+pub fn form_request(path: &str, form: &str) -> Vec<u8> {
+    request(&format!("POST {path}"), &[FORM], form)
 }
 
 /// Token request with HTTP Basic authentication (RFC 6749 section 2.3.1) and this form.

@@ -7,6 +7,7 @@
 //! * `-- targets`: in short turns;
 //! * `-- compare`: in comparison with other servers;
 //! * `-- cold`: with no secrets cached yet;
+//! * `-- federation`: with agents that authenticate by a trusted issuer;
 //! * `-- growth`: while one dimension after another grows.
 //!
 //! CPU time is that of the service's process alone, unless stated otherwise. Figures that depend on the machine are
@@ -17,6 +18,7 @@
 mod client;
 mod cold;
 mod compare;
+mod federation;
 mod growth;
 mod load;
 mod measure;
@@ -57,8 +59,11 @@ fn main() -> ExitCode {
         Some("compare") => compare::measure(),
         Some("targets") => targets::measure(),
         Some("cold") => cold::measure(),
+        Some("federation") => federation::measure(),
         Some("growth") => growth::measure(),
-        Some(other) => Err(format!("{other} is not one of stores, targets, compare, cold, growth").into()),
+        Some(other) => {
+            Err(format!("{other} is not one of stores, targets, compare, cold, federation, growth").into())
+        }
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

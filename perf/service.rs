@@ -54,7 +54,16 @@ impl Service {
         Self::start_with(key, &[("DATABASE_URL", database), ("REDIS_URL", redis)])
     }
 
+    /// Starts the service with this signing key and these settings, in memory.
+    pub fn start_set(key: &str, settings: &[(&str, &str)]) -> Outcome<Self> {
+        Self::start_all(key, &[], settings)
+    }
+
     fn start_with(key: &str, stores: &[(&str, &str)]) -> Outcome<Self> {
+        Self::start_all(key, stores, &[])
+    }
+
+    fn start_all(key: &str, stores: &[(&str, &str)], settings: &[(&str, &str)]) -> Outcome<Self> {
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let both = (free()?, free()?);
         let (address, metrics) = (both.0.local_addr()?, both.1.local_addr()?);
@@ -66,7 +75,7 @@ impl Service {
             .env("METRICS_ADDR", metrics.to_string())
             .env("BCRYPT_COST", "10")
             .env("JWT_PRIVATE_KEY", key)
-            .envs(stores.iter().copied())
+            .envs(stores.iter().chain(settings).copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -59,7 +59,7 @@ async fn what_discovery_names_is_there(wiring: Wiring) {
         (&resource["resource"], &resource["authorization_servers"]),
         (&json!(issuer), &json!([issuer]))
     );
-    assert_eq!(resource["scopes_supported"].as_array().map(Vec::len), Some(6));
+    assert_eq!(resource["scopes_supported"].as_array().map(Vec::len), Some(8));
 }
 
 #[tokio::test]

@@ -73,8 +73,8 @@ async fn the_examples_of_the_document_work_when_they_are_pasted(wiring: Wiring) 
         let path = path
             .replace("{agentId}", &target.id)
             .replace("{credentialId}", &target.credential)
-            .replace("{organizationId}", &organization)
-            .replace("{issuerId}", &server.issuer_of(&admin).await);
+            .replace("{organizationId}", &organization);
+        let path = server.with_issuer(&admin, path).await;
         for (media, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
             let example = &content["example"];
             let request = server.request(method.clone(), &path);
@@ -122,8 +122,8 @@ async fn every_value_that_the_document_offers_is_accepted() {
                 let path = path
                     .replace("{agentId}", &target.id)
                     .replace("{credentialId}", &target.credential)
-                    .replace("{organizationId}", &organization)
-                    .replace("{issuerId}", &server.issuer_of(&admin).await);
+                    .replace("{organizationId}", &organization);
+                let path = server.with_issuer(&admin, path).await;
                 let request = if is_query {
                     let path = format!("{path}?{name}={}", value.as_str().expect("text"));
                     server.request(method.clone(), &path)

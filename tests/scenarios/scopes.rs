@@ -114,8 +114,8 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
             .replace("{agentId}", &target.id)
             .replace("{credentialId}", &target.credential)
             .replace("{eventId}", event.as_str().expect("an id"))
-            .replace("{organizationId}", &organization)
-            .replace("{issuerId}", &server.issuer_of(&admin).await);
+            .replace("{organizationId}", &organization);
+        let path = server.with_issuer(&admin, path).await;
         let call = async |token: Option<&str>| {
             let request = server.request(method.clone(), &path);
             let request = match ((row.body)(), *method == Method::POST && path.contains("/token")) {

@@ -164,13 +164,16 @@ impl TestClient {
         answer.json()["organizationId"].as_str().expect("an id").to_owned()
     }
 
-    /// Lets a new organization trust an issuer, and returns the ID of the issuer.
-    pub async fn issuer_of(&self, admin: &str) -> String {
-        let mut body = trusted_issuer();
-        body["organizationId"] = json!(self.organization(admin, json!({})).await);
-        let answer = self.post(admin, "/api/v1/issuers", body).await;
+    /// Returns the path with the ID of a new trusted issuer of the administrator's organization in place of
+    /// `{issuerId}`, if it has that.
+    pub async fn with_issuer(&self, admin: &str, path: String) -> String {
+        const PLACE: &str = "{issuerId}";
+        if !path.contains(PLACE) {
+            return path;
+        }
+        let answer = self.post(admin, "/api/v1/issuers", trusted_issuer()).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-        answer.json()["issuerId"].as_str().expect("an id").to_owned()
+        path.replace(PLACE, answer.json()["issuerId"].as_str().expect("an id"))
     }
 
     /// Issues a token with every management scope to the first administrator, and removes the rate limit of its

@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 
 /// Address space that a service needs apart from its threads, in bytes.
 #[cfg(target_os = "linux")]
-const MIN_MEMORY: u64 = 96 * 1024 * 1024;
+const MIN_MEMORY: u64 = 128 * 1024 * 1024;
 /// Address space that each thread needs, in bytes: its stack, and the memory that it allocates from.
 #[cfg(target_os = "linux")]
 const MEMORY_OF_THREAD: u64 = 12 * 1024 * 1024;
