@@ -13,6 +13,7 @@ mod fixtures;
 mod forgeries;
 mod held_rows;
 mod introspection;
+mod issuer_scopes;
 mod issuer_store;
 mod known_secrets;
 mod lost_connections;

@@ -15,6 +15,7 @@ mod ecosystem;
 mod federation;
 mod http;
 mod introspection;
+mod issuer_keys;
 mod organizations;
 mod own_stores;
 mod pooler;
