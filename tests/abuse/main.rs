@@ -7,6 +7,7 @@
 mod assertions;
 mod bearer;
 mod client_authentication;
+mod federation;
 mod fixtures;
 mod form;
 mod http;
