@@ -196,7 +196,13 @@ impl Life<'_> {
 
 /// Checks the checker: each kind of violation is reported, and permitted histories are not. Panics otherwise.
 pub fn prove() {
-    let token = Token { id: "t".into(), agent: "a".into(), organization: "o".into(), text: String::new() };
+    let token = Token {
+        id: "t".into(),
+        agent: "a".into(),
+        organization: "o".into(),
+        issuer: None,
+        text: String::new(),
+    };
     let line = |start: u64, end: u64, operation: Operation, answer: Answer| Line {
         instance: 0,
         operation,

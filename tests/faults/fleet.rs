@@ -4,10 +4,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use agentidp::adapters::system::SystemClock;
+use agentidp::ports::clock::Clock as _;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use testing::{Client, MANAGEMENT_SCOPES};
+use testing::{Client, MANAGEMENT_SCOPES, unique};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
@@ -29,7 +33,12 @@ pub struct Fleet {
     cluster: Arc<Cluster>,
     agents: Vec<Mutex<Agent>>,
     organizations: Vec<String>,
+    /// The issuer that each organization trusts; none if the service does not know trusted issuers yet.
+    issuers: Vec<TrustedIssuer>,
     administrators: Vec<Client>,
+    /// The scopes of the administrators. They request them by name, because an older version that does not know the
+    /// latest management scopes grants by default only those that it takes for other capabilities.
+    scope: String,
     /// Every secret that an agent has had.
     handed: Mutex<Vec<String>>,
     is_over: AtomicBool,
@@ -50,23 +59,37 @@ impl Fleet {
             cluster.calm.organization(&admin, json!({ "limits": { "requestsPerMinute": null } })).await,
             cluster.calm.organization(&admin, json!({ "limits": { "requestsPerMinute": null } })).await,
         ];
+        let mut issuers = Vec::new();
+        for organization in &organizations {
+            issuers.extend(TrustedIssuer::of(cluster, &admin, organization).await);
+        }
         let (mut agents, mut handed) = (Vec::new(), Vec::new());
         for place in 0..AGENTS {
             let organization = organizations[place % organizations.len()].clone();
             let client = cluster.calm.client(&admin, Some(&organization), &["agents:read"]).await;
             let credential = client.credential.clone();
+            if let Some(issuer) = issuers.get(place % organizations.len()) {
+                issuer.vouch_for(cluster, &admin, &client.id).await;
+            }
             handed.push(client.secret.clone());
             agents.push(Mutex::new(Agent { client, credential, organization, tokens: VecDeque::new() }));
         }
         let mut administrators = Vec::new();
+        let knows_issuers = !issuers.is_empty();
+        let scopes: Vec<&str> = MANAGEMENT_SCOPES
+            .into_iter()
+            .filter(|scope| knows_issuers || !scope.starts_with("issuers:"))
+            .collect();
         for _ in 0..WORKERS {
-            administrators.push(cluster.calm.client(&admin, None, &MANAGEMENT_SCOPES).await);
+            administrators.push(cluster.calm.client(&admin, None, &scopes).await);
         }
         Arc::new(Self {
             cluster: cluster.clone(),
             agents,
             organizations,
+            issuers,
             administrators,
+            scope: scopes.join(" "),
             handed: Mutex::new(handed),
             is_over: AtomicBool::new(false),
         })
@@ -127,6 +150,55 @@ impl Fleet {
     }
 }
 
+/// An issuer with a key of this process, which vouches for agents by their IDs.
+struct TrustedIssuer {
+    id: String,
+    url: String,
+    key: Ed25519KeyPair,
+}
+
+impl TrustedIssuer {
+    /// Lets the organization trust a new issuer; `None` if the service does not know trusted issuers yet.
+    async fn of(cluster: &Cluster, admin: &str, organization: &str) -> Option<Self> {
+        let key = Ed25519KeyPair::generate().expect("a key");
+        let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+        let url = format!("https://issuer-{}.example.com", unique());
+        let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x }] });
+        let body = json!({
+            "name": "Fleet", "issuer": url, "audiences": ["fleet"], "organizationId": organization,
+            "keys": { "type": "jwks", "jwks": keys },
+        });
+        let answer = cluster.calm.post(admin, "/api/v1/issuers", body).await;
+        if answer.status == StatusCode::NOT_FOUND {
+            return None;
+        }
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        Some(Self { id: answer.json()["issuerId"].as_str().expect("an id").to_owned(), url, key })
+    }
+
+    /// Gives the agent a federated credential.
+    async fn vouch_for(&self, cluster: &Cluster, admin: &str, agent: &str) {
+        let path = format!("/api/v1/agents/{agent}/credentials");
+        let identity = json!({ "type": "federated", "issuerId": self.id, "subject": agent });
+        let answer = cluster.calm.post(admin, &path, identity).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    }
+
+    fn ask_token(&self, cluster: &Cluster, instance: usize, agent: &str) -> RequestBuilder {
+        let now = SystemClock.now().as_seconds();
+        let claims = json!({ "iss": self.url, "sub": agent, "aud": "fleet", "exp": now + 600 });
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let message = format!("{}.{}", part(&json!({ "alg": "EdDSA" })), part(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()).as_ref());
+        cluster.http.post(cluster.url(instance, "/api/v1/token")).form(&[
+            ("grant_type", "client_credentials"),
+            ("client_id", agent),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", &format!("{message}.{signature}")),
+        ])
+    }
+}
+
 struct Worker<'a> {
     fleet: &'a Fleet,
     rng: Rng,
@@ -158,6 +230,8 @@ impl Worker<'_> {
             946..950 => {
                 self.patch(Operation::Suspend(Subject::Agent(agent)), &of_agent, "suspended", &admin).await;
             }
+            950 if !self.fleet.issuers.is_empty() => self.turn_issuer(true, &admin).await,
+            951..954 if !self.fleet.issuers.is_empty() => self.turn_issuer(false, &admin).await,
             950..970 => {
                 self.patch(Operation::Reactivate(Subject::Agent(agent)), &of_agent, "active", &admin).await;
             }
@@ -177,12 +251,22 @@ impl Worker<'_> {
         }
     }
 
+    async fn turn_issuer(&mut self, is_off: bool, admin: &str) {
+        let id = self.fleet.issuers[self.rng.below(self.fleet.issuers.len())].id.clone();
+        let path = format!("/api/v1/issuers/{id}");
+        let subject = Subject::Issuer(id);
+        match is_off {
+            true => self.patch(Operation::Suspend(subject), &path, "suspended", admin).await,
+            false => self.patch(Operation::Reactivate(subject), &path, "active", admin).await,
+        }
+    }
+
     /// Returns a token for administrative requests.
     /// A new one is requested if the last was refused or lost.
     async fn admin(&mut self) -> Option<String> {
         if self.admin.is_none() {
             let instance = self.instance();
-            let form = [("grant_type", "client_credentials")];
+            let form = [("grant_type", "client_credentials"), ("scope", &self.fleet.scope)];
             let request = self.fleet.cluster.http.post(self.fleet.cluster.url(instance, "/api/v1/token"));
             let request =
                 request.basic_auth(&self.administrator.id, Some(&self.administrator.secret)).form(&form);
@@ -217,7 +301,14 @@ impl Worker<'_> {
         };
         let instance = self.instance();
         let start = self.fleet.cluster.history.now();
-        let (status, body) = answer(self.fleet.cluster.ask_token(instance, &client)).await;
+        // Half of the tokens are for agents that authenticate by their issuer.
+        let issuer = self.fleet.issuers.get(place % self.fleet.organizations.len());
+        let issuer = issuer.filter(|_| self.rng.below(2) == 0);
+        let request = match issuer {
+            None => self.fleet.cluster.ask_token(instance, &client),
+            Some(issuer) => issuer.ask_token(&self.fleet.cluster, instance, &client.id),
+        };
+        let (status, body) = answer(request).await;
         let issued = match body["access_token"].as_str() {
             Some(text) => {
                 let id = id_of(text);
@@ -225,6 +316,7 @@ impl Worker<'_> {
                     id,
                     agent: client.id.clone(),
                     organization: organization.clone(),
+                    issuer: issuer.map(|issuer| issuer.id.clone()),
                     text: text.into(),
                 };
                 let mut agent = self.fleet.agent(place);
@@ -350,7 +442,7 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 /// Returns the `jti` of a token.
 pub fn id_of(token: &str) -> String {
     let claims = token.split('.').nth(1).expect("three parts");
-    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64url");
     let claims: Value = serde_json::from_slice(&claims).expect("JSON");
     claims["jti"].as_str().expect("an id").to_owned()
 }

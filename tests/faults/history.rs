@@ -13,6 +13,7 @@ pub enum Subject {
     Token(String),
     Agent(String),
     Organization(String),
+    Issuer(String),
 }
 
 /// A token, and what it depends on.
@@ -21,18 +22,21 @@ pub struct Token {
     pub id: String,
     pub agent: String,
     pub organization: String,
+    /// The trusted issuer that it rests on; `None` if its agent authenticated by a secret.
+    pub issuer: Option<String>,
     /// The token as it is sent.
     pub text: String,
 }
 
 impl Token {
     /// Returns the subjects whose revocation revokes this token.
-    pub fn subjects(&self) -> [Subject; 3] {
-        [
+    pub fn subjects(&self) -> Vec<Subject> {
+        let always = [
             Subject::Token(self.id.clone()),
             Subject::Agent(self.agent.clone()),
             Subject::Organization(self.organization.clone()),
-        ]
+        ];
+        always.into_iter().chain(self.issuer.clone().map(Subject::Issuer)).collect()
     }
 }
 

@@ -224,6 +224,7 @@ impl Worker {
             Ok(issued) => {
                 let text = issued.token.expose().to_owned();
                 let token = Token {
+                    issuer: None,
                     id: id_of(&text),
                     agent: self.world.agent.to_string(),
                     organization: self.world.organization.to_string(),

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-use testing::{Client, UNKNOWN_ID};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use testing::{Client, UNKNOWN_ID, trusted_issuer};
 
 use crate::cluster::Cluster;
 use crate::pace::Rng;
@@ -118,6 +120,25 @@ async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> 
     let dead = token(&killed).await;
     let path = format!("/api/v1/agents/{}/tokens/revoke", killed.id);
     assert_eq!(cluster.calm.post(&admin, &path, json!({})).await.status, 204);
+    let plain = client().await.id;
+    let federated = client().await.id;
+    let trusted = cluster.calm.post(&admin, "/api/v1/issuers", trusted_issuer()).await.json();
+    let identity = json!({ "type": "federated", "issuerId": trusted["issuerId"], "subject": "job" });
+    let path = format!("/api/v1/agents/{federated}/credentials");
+    assert_eq!(cluster.calm.post(&admin, &path, identity).await.status, 201);
+    // Of the issuer by its claims, but not by its signature.
+    let forged = |client: &str, key_id: Option<&str>| {
+        let claims = json!({ "iss": trusted["issuer"], "sub": "job", "exp": 4_000_000_000_u64 });
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let header = part(&json!({ "alg": "EdDSA", "kid": key_id.unwrap_or("1") }));
+        let assertion = format!("{header}.{}.{}", part(&claims), URL_SAFE_NO_PAD.encode([1; 64]));
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let body = format!(
+            "grant_type=client_credentials&client_id={client}&client_assertion_type={kind}&client_assertion={assertion}"
+        );
+        form("/api/v1/token", "", &body)
+    };
+    let stranger = forged(UNKNOWN_ID, None);
     let (introspect, revoke) = ("/api/v1/token/introspect", "/api/v1/token/revoke");
     let unknown = (token_request(&unknown), agent(&unknown.id));
     vec![
@@ -127,6 +148,17 @@ async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> 
         ("unknown client / expired credential", unknown.0.clone(), token_request(&expired)),
         ("unknown client / malformed secret", unknown.0.clone(), token_request(&malformed)),
         ("unknown client / decommissioned agent", unknown.0, token_request(&gone)),
+        (
+            "an issuer's assertion: unknown client / no such credential",
+            stranger.clone(),
+            forged(&plain, None),
+        ),
+        (
+            "an issuer's assertion: unknown client / not its signature",
+            stranger.clone(),
+            forged(&federated, None),
+        ),
+        ("an issuer's assertion: unknown client / not its kid", stranger, forged(&federated, Some("2"))),
         ("no such agent / another organization's", unknown.1, agent(&known.id)),
         (
             "another's token, active / revoked: introspected",

@@ -55,7 +55,7 @@ pub fn new_agent(capabilities: &[&str]) -> Value {
 /// Returns the body of a request to trust an issuer with a pinned key.
 pub fn trusted_issuer() -> Value {
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-    let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+    let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": "1" });
     json!({
         "name": "Example",
         "issuer": format!("https://issuer-{}.example.com", unique()),
