@@ -9,7 +9,7 @@ mod verify;
 
 const README: &str = include_str!("../../README.md");
 /// The address that README names.
-const ADDRESS: &str = "http://127.0.0.1:3000";
+pub const ADDRESS: &str = "http://127.0.0.1:3000";
 const AUDIENCE: &str = "https://documents.example.com";
 
 /// Returns the only block in this language that starts with this text.
@@ -20,7 +20,7 @@ fn block(language: &str, start: &str) -> &'static str {
     block.split("```").next().expect("an end")
 }
 
-fn first_agent() -> &'static str {
+pub fn first_agent() -> &'static str {
     block("sh", "URL=")
 }
 
@@ -28,12 +28,14 @@ fn own_api() -> &'static str {
     block("sh", "# Continues")
 }
 
-async fn shell(running: &Running, script: &str) -> String {
+/// Runs a script with the administrator's credential and these variables. Panics if a command of it fails.
+pub async fn shell(running: &Running, script: &str, environment: &[(&str, String)]) -> String {
     let pair = running.curl.split('\'').nth(1).expect("the client and its secret");
     let (client, secret) = pair.split_once(':').expect("both");
     let mut shell = Command::new("bash");
     let script = script.replace(ADDRESS, &running.address);
     shell.args(["-eu", "-c", &script]).env("CLIENT", client).env("SECRET", secret);
+    shell.envs(environment.iter().map(|(name, value)| (name, value)));
     output(shell).await
 }
 
@@ -47,7 +49,7 @@ async fn output(mut command: Command) -> String {
 #[tokio::test]
 async fn the_steps_register_use_introspect_and_kill_an_agent_as_often_as_they_are_pasted() {
     let running = serve(&[], &[]).await;
-    let text = shell(&running, &first_agent().repeat(2)).await;
+    let text = shell(&running, &first_agent().repeat(2), &[]).await;
     let pasted: Vec<&str> = text.split("{\"agentId\"").skip(1).collect();
     assert_eq!(pasted.len(), 2, "{text}");
     for text in pasted {
@@ -66,9 +68,9 @@ async fn the_steps_register_use_introspect_and_kill_an_agent_as_often_as_they_ar
 async fn an_api_accepts_these_tokens_by_ten_lines_of_python_typescript_and_rust() {
     let running = serve(&["--issuer-url", ADDRESS], &[]).await;
     let steps = format!("{}\n{}\necho; echo $AGENT $TOKEN", first_agent(), own_api());
-    let text = shell(&running, &steps).await;
+    let text = shell(&running, &steps, &[]).await;
     let (agent, token) = text.lines().last().and_then(|line| line.split_once(' ')).expect("both");
-    let management = shell(&running, &format!("{}\necho; echo $ADMIN", first_agent())).await;
+    let management = shell(&running, &format!("{}\necho; echo $ADMIN", first_agent()), &[]).await;
     let management = management.lines().last().expect("a token");
     let forged = format!("{}AAAA", &token[..token.len() - 4]);
 
