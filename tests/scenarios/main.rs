@@ -21,6 +21,7 @@ mod own_stores;
 mod pooler;
 mod rate;
 mod readme;
+mod recipes;
 mod refusals;
 mod revocation;
 mod scenarios;
