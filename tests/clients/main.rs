@@ -31,7 +31,8 @@ impl World {
     /// Starts a service whose issuer has this path.
     async fn start(path: &str) -> Self {
         let address = free_address();
-        let mut config = settings(&["--issuer-url", &format!("http://{address}{path}")]);
+        let issuer = format!("http://{address}{path}");
+        let mut config = settings(&["--issuer-url", &issuer, "--issuer-private-networks", "127.0.0.0/8"]);
         config.listen = address;
         let mut service = Service::start(&config).await.expect("a service");
         let administrator = Client::from(&service.administrator.take().expect("the first"));
@@ -171,6 +172,38 @@ async fn openapi_typescript_generates_types_by_which_openapi_fetch_works() {
     let mut command = product("python/bin/node");
     command.arg(folder.path().join("openapi_fetch.ts"));
     World::start("").await.run_command(command).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_for_any_openid_issuer_is_right_for_node_oidc_provider() {
+    let folder = TempDir::new_in(installed("node")).expect("scripts/test installs the products");
+    let script = folder.path().join("openid_issuer.js");
+    std::fs::copy(sources("node").join("openid_issuer.js"), &script).expect("copied");
+    let blocks = |page: &'static str| page.split("```sh\n").skip(1).map(|rest| rest.split("```").next());
+    let first_agent = blocks(include_str!("../../README.md")).flatten().find(|one| one.starts_with("URL="));
+    let page: Vec<&str> = blocks(include_str!("../../docs/federation/openid.md")).flatten().collect();
+    let [issuer, credential, workload, explain] = page[..] else { panic!("four blocks: {page:?}") };
+    let mark = "\necho; echo ----\n";
+    let introspect = "curl -s $URL/token/introspect -H \"Authorization: Bearer $ADMIN\" -d token=$TOKEN";
+    let first_agent = first_agent.expect("README registers an agent");
+    let parts = [
+        first_agent,
+        mark,
+        issuer,
+        mark,
+        // The response is the credential.
+        &credential.replace("curl -s", "curl -s -o /dev/null"),
+        workload,
+        explain,
+        mark,
+        "echo $ASSERTION",
+        mark,
+        introspect,
+    ];
+    let world = World::start("").await;
+    let mut command = product("python/bin/node");
+    command.arg(script).env("STEPS", parts.concat().replace("http://127.0.0.1:3000", &world.service.issuer));
+    world.run_command(command).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
