@@ -512,6 +512,11 @@ async fn the_form_of_an_issuer_is_checked_field_by_field(wiring: Wiring) {
     both["subjects"] = subjects(&["*"], &["a:b"]);
     let answer = server.post(&admin, "/api/v1/issuers", both).await;
     assert_eq!(answer.json()["details"]["errors"][0]["field"], "audiences", "{}", answer.text);
+    let mut own = valid.clone();
+    own["subjects"] = subjects(&["*"], &["a:b"]);
+    own["subjects"]["audiences"] = json!([issuer]);
+    let answer = server.post(&admin, "/api/v1/issuers", own).await;
+    assert_eq!(answer.faults(), ["subjects.audiences"], "{}", answer.text);
     let created = server.post(&admin, "/api/v1/issuers", valid.clone()).await;
     assert_eq!(created.status, StatusCode::CREATED, "{}", created.text);
     let shown = created.json();

@@ -101,6 +101,7 @@ impl Issuers {
             caller.require(ManagementScope::AdminOrgs)?;
         }
         let at = self.clock.now();
+        let overlapping = if new.audiences.is_some() { "audiences" } else { "subjects.audiences" };
         let issuer = TrustedIssuer {
             id: IssuerId(self.ids.next()),
             organization: new.organization.unwrap_or(caller.agent.organization),
@@ -128,7 +129,7 @@ impl Issuers {
             self.check_url("issuer", issuer.issuer.as_str())?;
         }
         self.check_keys(&issuer.issuer, &issuer.keys)?;
-        check_subjects(&issuer, "audiences")?;
+        check_subjects(&issuer, overlapping)?;
         let metadata = Metadata::default().with("issuer", issuer.issuer.as_str());
         let event = self.events.success(caller.event(AuditAction::IssuerCreated, issuer.id, metadata), at);
         let write = Write { authority: Some(&caller.authority()), events: &[event], at };
