@@ -7,13 +7,16 @@ use agentidp::adapters::postgres::Postgres;
 use agentidp::domain::agent::{Agent, AgentChange, Version};
 use agentidp::domain::audit::{AuditAction, Authority};
 use agentidp::domain::id::{OrganizationId, TokenId};
+use agentidp::domain::issuer::{IssuerChange, IssuerStatus};
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::scope::ManagementScopes;
 use agentidp::domain::tenancy::Tenancy;
 use agentidp::ports::agent_store::{AgentStore as _, InsertAgentError};
 use agentidp::ports::store_error::StoreError;
-use agentidp::ports::token_store::{Dependency, IssueError, Revocation, TokenIssue, TokenStore as _};
+use agentidp::ports::token_store::{
+    Dependency, IssueError, IssuerDependency, Revocation, TokenIssue, TokenStore as _,
+};
 use agentidp::ports::write::Write;
 use testing::{NOON, SERVES};
 use tokio::task::JoinHandle;
@@ -75,6 +78,37 @@ async fn overtakes_no_kill(stores: &Stores, killed: &Agent, issue: TokenIssue) {
 
     kill.await.expect("no panic").expect("suspended");
     token.await.expect("no panic").expect_err("the kill came first");
+}
+
+/// Asks for a token while the suspension of the issuer that it rests on waits for another instance's token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_token_overtakes_the_suspension_of_its_issuer() {
+    let stores = postgres().await;
+    let agent = stores.agent().await;
+    let issuer = stores.trust(issuer(agent.organization)).await;
+    let credential = stores.federated(&agent, &issuer).await;
+    let watcher = stores.database().client("postgres").await;
+    let mut other_instance = stores.database().client("postgres").await;
+    let issuing = other_instance.transaction().await.expect("begun");
+    let gate = gate_of(&agent);
+    issuing.query("SELECT pg_advisory_xact_lock_shared(1, $1)", &[&gate]).await.expect("passed");
+    let share = "SELECT FROM trusted_issuers WHERE issuer_id = $1 FOR SHARE";
+    issuing.query(share, &[&issuer.id.0]).await.expect("locked");
+
+    let suspension = IssuerChange { status: Some(IssuerStatus::Suspended), ..IssuerChange::default() };
+    let (issuers, before, after) = (stores.issuers.clone(), issuer.clone(), issuer.changed(suspension, NOON));
+    let kill = tokio::spawn(async move { issuers.update(&before, &after, unchecked(&[])).await });
+    until_waiting(&watcher, 1, &kill).await;
+    let rests_on =
+        IssuerDependency { issuer: issuer.id, revision: issuer.revision, changed_at: issuer.updated_at };
+    let request = TokenIssue { issuers: vec![rests_on], ..issue(&agent, &credential) };
+    let tokens = stores.tokens.clone();
+    let token = tokio::spawn(async move { tokens.issue(request).await });
+    until_waiting(&watcher, 2, &token).await;
+    issuing.commit().await.expect("the other instance has its token");
+
+    kill.await.expect("no panic").expect("suspended");
+    token.await.expect("no panic").expect_err("the suspension came first");
 }
 
 /// Tokens of two organizations depend on each other's clients, on two instances, while both clients are killed: locks
