@@ -29,7 +29,9 @@ COMMENT ON COLUMN trusted_issuers.issuer IS 'The exact iss';
 COMMENT ON COLUMN trusted_issuers.keys IS 'Where its public keys are found, or the keys themselves';
 COMMENT ON COLUMN trusted_issuers.generation IS
     'Raised by each suspension: a token that rests on the issuer carries the generation of its time';
-CREATE INDEX trusted_issuers_created_at_idx ON trusted_issuers (organization_id, created_at, issuer_id);
+CREATE INDEX trusted_issuers_organization_id_idx ON trusted_issuers (organization_id, created_at, issuer_id);
+CREATE INDEX trusted_issuers_created_at_idx ON trusted_issuers (created_at, issuer_id);
+CREATE INDEX trusted_issuers_status_idx ON trusted_issuers (status, created_at, issuer_id);
 
 CREATE TABLE issuer_replay (
     issuer_id uuid NOT NULL,

@@ -12,7 +12,3 @@ ALTER TABLE credentials
 COMMENT ON COLUMN credentials.issuer_id IS 'The trusted issuer whose JWTs authenticate the agent';
 COMMENT ON COLUMN credentials.subject IS 'The exact sub of these JWTs; null: the claims alone decide';
 COMMENT ON COLUMN credentials.claims IS 'Claims that these JWTs must have, by name or JSON Pointer';
-CREATE INDEX credentials_issuer_id_idx ON credentials (issuer_id, subject, created_at)
-    WHERE issuer_id IS NOT NULL AND revoked_at IS NULL;
-CREATE INDEX credentials_agent_issuer_id_idx ON credentials (agent_id, issuer_id)
-    WHERE issuer_id IS NOT NULL AND revoked_at IS NULL;

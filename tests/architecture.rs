@@ -15,7 +15,7 @@ const TABLE: [(&str, &[&str]); 11] = [
     ("adapters/postgres", &["domain", "ports", "shares"]),
     ("adapters/redis", &["domain", "ports"]),
     ("adapters/crypto", &["domain", "ports", "shares"]),
-    ("adapters/issuers", &["domain", "ports"]),
+    ("adapters/issuers", &["domain", "ports", "shares"]),
     ("adapters/system", &["domain", "ports"]),
     ("adapters/http", &["domain", "app"]),
     ("adapters/shares", &[]),

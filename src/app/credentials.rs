@@ -320,9 +320,12 @@ pub enum CredentialsError {
         "the agent already has {MAX_UNREVOKED} credentials of this type that are not revoked; revoke those that have expired"
     )]
     TooManyUnrevoked,
-    /// The agent's organization does not trust the issuer, or the issuer demands a subject.
-    #[error("the agent's organization has no such trusted issuer, or the issuer demands a subject")]
+    /// The agent's organization does not trust the issuer.
+    #[error("the agent's organization has no such trusted issuer")]
     NoSuchIssuer,
+    /// The issuer requires a subject, or claims where the subject is optional.
+    #[error("the trusted issuer demands a subject")]
+    SubjectMissing,
     /// The public key is weak or invalid.
     #[error("the key cannot be registered: {0}")]
     UnfitKey(&'static str),
@@ -369,6 +372,7 @@ impl From<InsertCredentialError> for CredentialsError {
         match error {
             InsertCredentialError::LostRace => Self::AgentChanged,
             InsertCredentialError::NoSuchIssuer => Self::NoSuchIssuer,
+            InsertCredentialError::SubjectMissing => Self::SubjectMissing,
             InsertCredentialError::LimitReached(limit) => Self::LimitReached(limit),
             InsertCredentialError::TooManyUnrevoked => Self::TooManyUnrevoked,
             InsertCredentialError::CallerRevoked(error) => Self::CallerRevoked(error),

@@ -1,6 +1,6 @@
 //! Claims that a JWT of a trusted issuer must have.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// The most claims that a credential can demand.
 pub const MAX_CLAIMS: usize = 10;
@@ -8,6 +8,9 @@ pub const MAX_CLAIMS: usize = 10;
 pub const MAX_VALUES: usize = 20;
 /// The longest subject, name of a claim, or text that a claim must have, in characters.
 pub const MAX_TEXT_CHARS: usize = 512;
+/// 2^53: below it, every whole number has a floating-point number of its own.
+const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
+
 /// Claims that a JWT must have, each with the value or the values of which it must have one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimRules(Map<String, Value>);
@@ -64,7 +67,11 @@ impl ClaimRules {
 fn is_simple(value: &Value) -> bool {
     match value {
         Value::String(text) => text.chars().count() <= MAX_TEXT_CHARS,
-        Value::Number(_) | Value::Bool(_) => true,
+        // A larger one that is not a whole number of 64 bits has been rounded, so that others would be the same.
+        Value::Number(number) => {
+            !number.is_f64() || number.as_f64().is_some_and(|number| number.abs() < EXACT_BELOW)
+        }
+        Value::Bool(_) => true,
         _ => false,
     }
 }
@@ -99,7 +106,10 @@ fn matches_rule(value: &Value, rule: &Value) -> bool {
 fn is_same(value: &Value, rule: &Value) -> bool {
     match (value, rule) {
         (Value::Number(value), Value::Number(rule)) => {
-            value == rule || value.as_f64() == rule.as_f64() && value.is_f64() != rule.is_f64()
+            value == rule || {
+                let exact = |number: &Number| number.as_f64().filter(|number| number.abs() < EXACT_BELOW);
+                exact(value).is_some_and(|value| exact(rule) == Some(value))
+            }
         }
         _ => value == rule,
     }
@@ -122,12 +132,34 @@ mod tests {
             json!({ "a": {} }),
             json!({ "a": [] }),
             json!({ "a": [[1]] }),
+            json!({ "a": 123_456_789_012_345_678_901.0 }),
             json!({ "a": vec![1; 21] }),
             json!({ "a": "x".repeat(513) }),
             json!({ "x".repeat(513): 1 }),
             Value::Object(many),
         ] {
             assert!(ClaimRules::new(wrong.as_object().expect("an object").clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_compared_exactly() {
+        let matches = |rule: &str, value: &str| {
+            let parse = |text: &str| serde_json::from_str::<Value>(text).expect("a number");
+            is_same(&parse(value), &parse(rule))
+        };
+        assert!(
+            matches("7", "7.0")
+                && matches("7.0", "7")
+                && matches("18446744073709551615", "18446744073709551615")
+        );
+        for (rule, value) in [
+            ("9007199254740993", "9007199254740992.0"),
+            ("9007199254740993", "9007199254740992"),
+            ("18446744073709551615", "18446744073709551616"),
+            ("7", "7.5"),
+        ] {
+            assert!(!matches(rule, value), "{rule} {value}");
         }
     }
 }

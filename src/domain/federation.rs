@@ -157,7 +157,9 @@ impl Check {
                 "audience: every aud of the assertion must be one that the trusted issuer is set up for"
             }
             Self::Expiry => "expiry: the assertion's exp must lie in the future; get a new one",
-            Self::Lifetime => "lifetime: the assertion must not live longer than the trusted issuer allows",
+            Self::Lifetime => {
+                "lifetime: the time from the assertion's iat to its exp must not be longer than the trusted issuer allows"
+            }
             Self::NotBefore => "not_before: the assertion's nbf and iat must not lie ahead; check the clock",
             Self::Jti => "jti: the assertion must have a jti that was not used before; get a new one",
             Self::Subject => "subject: the assertion's sub must be that of a credential of the client",
@@ -283,13 +285,18 @@ impl FederatedIdentity {
     /// The subject of a SPIFFE issuer's assertion must be in its trust domain, even if the claims alone decide.
     pub fn check(&self, issuer: &TrustedIssuer, assertion: &ForeignAssertion) -> [Finding; 2] {
         let subject = assertion.subject();
-        let is_own = self.subject.as_deref().is_none_or(|own| subject == Some(own));
+        let is_own = match &self.subject {
+            Some(own) => subject == Some(own),
+            // The issuer may have demanded subjects since.
+            None => issuer.subject_optional,
+        };
         let domain = issuer.issuer.trust_domain();
         let is_within = domain.is_none_or(|domain| subject.and_then(trust_domain_of) == Some(domain));
         let expected = match (&self.subject, domain) {
             (Some(own), _) => Value::from(own.as_str()),
             (None, Some(domain)) => Value::from(format!("any of spiffe://{domain}")),
-            (None, None) => Value::from("any"),
+            (None, None) if issuer.subject_optional => Value::from("any"),
+            (None, None) => Value::from("that of a credential with a subject, as the issuer demands"),
         };
         let actual: Map<String, Value> = self
             .claims
@@ -433,7 +440,8 @@ mod tests {
     }
 
     fn passes(identity: &FederatedIdentity, assertion: &ForeignAssertion) -> (bool, bool) {
-        let [subject, claims] = identity.check(&issuer(), assertion);
+        let [subject, claims] =
+            identity.check(&TrustedIssuer { subject_optional: true, ..issuer() }, assertion);
         (subject.passed, claims.passed)
     }
 
@@ -466,6 +474,12 @@ mod tests {
             assert_eq!(passes(&identity(subject, &rules), &token), result, "{subject:?} {rules}");
         }
         assert_eq!(passes(&identity(Some("7"), &json!({})), &with("sub", json!(7))), (false, true));
+    }
+
+    #[test]
+    fn a_credential_without_subject_matches_nothing_once_the_issuer_demands_subjects() {
+        let any = identity(None, &json!({ "run": 7 }));
+        assert!(!any.check(&issuer(), &assertion(&valid()))[0].passed);
     }
 
     #[test]

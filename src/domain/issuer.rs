@@ -1,5 +1,6 @@
 //! Trusted issuers: third parties whose signed JWTs an organization accepts for its agents.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use fluent_uri::Uri;
@@ -295,7 +296,7 @@ fn check_url(text: &str, may_have_query: bool) -> Result<(), &'static str> {
     if uri.has_query() && !may_have_query {
         return Err("must not have a query");
     }
-    if authority.port().is_some_and(|port| port.as_str().parse::<u16>().is_err()) {
+    if authority.port().is_some_and(|port| port.as_str().parse::<NonZeroU16>().is_err()) {
         return Err("must have a port of 1 to 65535, or none");
     }
     Ok(())
@@ -354,6 +355,7 @@ pub(super) mod tests {
             "https://example.com?x",
             "https://example.com#x",
             "https://example.com:99999",
+            "https://example.com:0",
             "https://exa mple.com",
             "spiffe://",
             "spiffe://Example.org",

@@ -280,7 +280,7 @@ pub enum ScopeError {
 
 /// Checks the form of a capability: `^[a-z0-9][a-z0-9._-]*:[a-z0-9*][a-z0-9._*-]*$`, at most 128 bytes.
 ///
-/// Only the six management scopes may use a reserved resource.
+/// Only the eight management scopes may use a reserved resource.
 fn check_capability(value: &str) -> Result<(), &'static str> {
     const SHAPE: &str = "must be resource:action in lower case, such as \"invoices:read\"";
     if value.len() > MAX_CAPABILITY_BYTES {

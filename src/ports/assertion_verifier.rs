@@ -34,10 +34,11 @@ pub trait AssertionVerifier: Send + Sync {
     /// Returns whether this key signed the assertion, by the key's own algorithm, which the header names.
     fn has_signed(&self, key: &PublicKey, assertion: &str) -> bool;
 
-    /// Returns whether an assertion is of a trusted issuer: its `iss` does not have the form of an agent's ID.
+    /// Returns the kind of signer that an assertion names: the client if its `iss` has the form of an agent's ID, whether
+    /// that agent exists or not, and else a trusted issuer.
     ///
-    /// An assertion whose claims cannot be read is not.
-    fn is_foreign(&self, assertion: &str) -> bool;
+    /// `None` if its claims cannot be read, or if it is longer than any assertion may be.
+    fn signer(&self, assertion: &str) -> Option<AssertionSigner>;
 
     /// Returns the unverified contents of an assertion of a trusted issuer; `None` if no key could make it valid.
     ///
@@ -52,6 +53,18 @@ pub trait AssertionVerifier: Send + Sync {
     ///
     /// The time of a refusal then does not show whether there was a key to check it with.
     fn waste_signature_check(&self, assertion: &ForeignAssertion, text: &str);
+}
+
+/// The longest assertion that any signer may make, in bytes.
+pub const MAX_ASSERTION_BYTES: usize = 16 * 1024;
+
+/// The kind of signer of a client assertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssertionSigner {
+    /// The client itself.
+    Client,
+    /// An issuer that the client's organization trusts.
+    Issuer,
 }
 
 /// Unverified contents of an assertion, which determine the keys to try.

@@ -38,7 +38,8 @@ pub trait CredentialStore: Send + Sync {
     ///
     /// Returns [`LostRace`](InsertCredentialError::LostRace) if the agent's stored revision differs,
     /// [`NoSuchIssuer`](InsertCredentialError::NoSuchIssuer) if a federated credential is of an issuer that the agent's
-    /// organization does not trust, or of one that demands a subject while the credential has none,
+    /// organization does not trust, [`SubjectMissing`](InsertCredentialError::SubjectMissing) if that issuer demands a
+    /// subject and the credential has none,
     /// [`LimitReached`](InsertCredentialError::LimitReached) if `max_live` of the agent's credentials are
     /// live at the event's time, and [`TooManyUnrevoked`](InsertCredentialError::TooManyUnrevoked) if
     /// [`MAX_UNREVOKED`] credentials of the same kind are not revoked.
@@ -159,9 +160,12 @@ pub enum InsertCredentialError {
     /// The stored agent is of another revision than the given one.
     #[error("the agent was changed concurrently")]
     LostRace,
-    /// The agent's organization does not trust the issuer, or the issuer demands a subject.
+    /// The agent's organization does not trust the issuer.
     #[error("no such issuer")]
     NoSuchIssuer,
+    /// The issuer requires a subject, or claims where the subject is optional.
+    #[error("the issuer demands a subject")]
+    SubjectMissing,
     /// The agent already has this many live credentials.
     #[error("the agent already has {0} active credentials")]
     LimitReached(u32),

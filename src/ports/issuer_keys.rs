@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use domain::id::OrganizationId;
 use domain::issuer::{IssuerUrl, KeySource};
 use domain::issuer_key::IssuerKey;
 use domain::time::Timestamp;
@@ -19,12 +20,15 @@ pub trait IssuerKeys: Send + Sync {
     /// Returns what forbids it.
     fn check_url(&self, url: &str) -> Result<(), &'static str>;
 
-    /// Returns the keys of an issuer.
+    /// Returns the keys of an issuer that this organization trusts.
+    ///
+    /// An organization has a share of what fetching takes, so that it cannot keep others from it.
     ///
     /// If none of the cached keys has the ID `wanted`, they are fetched again, unless that was tried less than 30 seconds
     /// ago. Returns [`KeysUnavailable`] if the keys were never fetched, or not for a day, and cannot be fetched now.
     async fn keys(
         &self,
+        organization: OrganizationId,
         issuer: &IssuerUrl,
         source: &KeySource,
         wanted: Option<&str>,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use super::write::{CallerRevoked, Write};
 use domain::credential::Credential;
-use domain::id::{IssuerId, OrganizationId};
+use domain::id::IssuerId;
 use domain::issuer::{IssuerStatus, TrustedIssuer};
 use domain::page::{Page, PageRequest};
 use domain::scope::ManagementScopes;
@@ -40,13 +40,13 @@ pub trait IssuerStore: Send + Sync {
     /// Returns a [`StoreError`] if the store cannot answer.
     async fn find(&self, within: Tenancy, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError>;
 
-    /// Returns a page of trusted issuers, newest first.
+    /// Returns a page of trusted issuers, newest first, of the given status or of any.
     ///
     /// Returns a [`StoreError`] if the store cannot answer.
     async fn list(
         &self,
         within: Tenancy,
-        filter: IssuerFilter,
+        status: Option<IssuerStatus>,
         page: PageRequest,
     ) -> Result<Page<Arc<TrustedIssuer>>, StoreError>;
 
@@ -88,23 +88,6 @@ pub trait IssuerStore: Send + Sync {
 
 /// The most credentials that [`IssuerStore::credentials_of`] returns.
 pub const MAX_MATCHES: usize = 1_000;
-
-/// Filter of a list of trusted issuers. A field that is `None` matches every issuer.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct IssuerFilter {
-    /// The organization.
-    pub organization: Option<OrganizationId>,
-    /// Status of the issuer.
-    pub status: Option<IssuerStatus>,
-}
-
-impl IssuerFilter {
-    /// Returns whether the issuer matches every field of the filter.
-    pub fn matches(&self, issuer: &TrustedIssuer) -> bool {
-        self.organization.is_none_or(|organization| organization == issuer.organization)
-            && self.status.is_none_or(|status| status == issuer.status)
-    }
-}
 
 /// Error of [`IssuerStore::insert`].
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use agentidp::domain::federation::ForeignAssertion;
 use agentidp::domain::id::AgentId;
 use agentidp::domain::issuer_key::IssuerKey;
 use agentidp::domain::jwk::{KeyType, PublicKey};
-use agentidp::ports::assertion_verifier::{AssertionVerifier, Unverified};
+use agentidp::ports::assertion_verifier::{AssertionSigner, AssertionVerifier, Unverified};
 use agentidp::ports::credential_store::Freshness;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -51,8 +51,8 @@ impl AssertionVerifier for Counting {
         self.inner.has_signed(key, assertion)
     }
 
-    fn is_foreign(&self, assertion: &str) -> bool {
-        self.inner.is_foreign(assertion)
+    fn signer(&self, assertion: &str) -> Option<AssertionSigner> {
+        self.inner.signer(assertion)
     }
 
     fn read_foreign(&self, assertion: &str) -> Option<ForeignAssertion> {

@@ -11,7 +11,7 @@ use testing::OWNER;
 
 use crate::fixtures::*;
 
-const MIGRATION: &str = include_str!("../../migrations/0019_issuer_scopes.sql");
+const MIGRATION: &str = include_str!("../../migrations/0020_issuer_scopes.sql");
 
 /// Agents as an earlier version has left them: their capabilities were not checked by the rules of today.
 #[tokio::test]

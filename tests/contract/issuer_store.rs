@@ -21,7 +21,7 @@ use agentidp::ports::agent_store::InsertAgentError;
 use agentidp::ports::credential_store::{
     CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
 };
-use agentidp::ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerFilter};
+use agentidp::ports::issuer_store::{ChangeIssuerError, InsertIssuerError};
 use agentidp::ports::token_store::{IssueError, IssuerDependency, Signer, SpentAssertion, TokenIssue};
 use serde_json::json;
 use testing::NOON;
@@ -53,6 +53,7 @@ mod tokens {
         no_token_is_issued_after_the_revocation_of_a_federated_credential,
         an_assertion_of_an_issuer_works_once_however_many_race,
         an_assertion_of_an_issuer_is_not_spent_by_a_refusal,
+    an_assertion_of_an_issuer_is_not_spent_by_a_client_over_its_quota,
         a_caller_whose_issuer_is_suspended_changes_nothing,
     ]);
 }
@@ -173,22 +174,19 @@ async fn a_list_of_issuers_is_filtered_and_newest_first(stores: Stores) {
     let foreign = stores.trust(issuer(theirs)).await;
     let suspended = own[1].changed(suspension(), NOON);
     stores.issuers.update(&own[1], &suspended, unchecked(&[])).await.expect("changed");
-    let list = async |within, filter, number, limit| {
-        let page = stores.issuers.list(within, filter, PageRequest { number, limit }).await;
+    let list = async |within, status, number, limit| {
+        let page = stores.issuers.list(within, status, PageRequest { number, limit }).await;
         let page = page.expect("an answer");
         (page.items.iter().map(|issuer| issuer.id).collect::<Vec<_>>(), page.total)
     };
-    let all = IssuerFilter::default();
-    let of = |organization| IssuerFilter { organization: Some(organization), status: None };
-    assert_eq!(list(Tenancy::Only(ours), all, 1, 2).await, (vec![own[2].id, own[1].id], 3));
-    assert_eq!(list(Tenancy::Only(ours), all, 2, 2).await, (vec![own[0].id], 3));
-    assert_eq!(list(Tenancy::Only(ours), all, 3, 2).await, (vec![], 3));
-    assert_eq!(list(Tenancy::Only(ours), of(theirs), 1, 9).await, (vec![], 0));
-    assert_eq!(list(Tenancy::All, of(theirs), 1, 9).await, (vec![foreign.id], 1));
-    assert_eq!(list(Tenancy::All, all, 1, 9).await.1, 4);
-    let only = |status| IssuerFilter { organization: None, status: Some(status) };
-    assert_eq!(list(Tenancy::All, only(IssuerStatus::Suspended), 1, 9).await, (vec![own[1].id], 1));
-    assert_eq!(list(Tenancy::All, only(IssuerStatus::Active), 1, 9).await.1, 3);
+    assert_eq!(list(Tenancy::Only(ours), None, 1, 2).await, (vec![own[2].id, own[1].id], 3));
+    assert_eq!(list(Tenancy::Only(ours), None, 2, 2).await, (vec![own[0].id], 3));
+    assert_eq!(list(Tenancy::Only(ours), None, 3, 2).await, (vec![], 3));
+    assert_eq!(list(Tenancy::Only(theirs), None, 1, 9).await, (vec![foreign.id], 1));
+    assert_eq!(list(Tenancy::All, None, 1, 9).await.1, 4);
+    assert_eq!(list(Tenancy::All, Some(IssuerStatus::Suspended), 1, 9).await, (vec![own[1].id], 1));
+    assert_eq!(list(Tenancy::Only(theirs), Some(IssuerStatus::Suspended), 1, 9).await, (vec![], 0));
+    assert_eq!(list(Tenancy::All, Some(IssuerStatus::Active), 1, 9).await.1, 3);
 }
 
 async fn of_two_changes_of_one_issuer_one_wins(stores: Stores) {
@@ -300,11 +298,13 @@ async fn a_credential_needs_an_issuer_of_its_organization(stores: Stores) {
         |outcome| assert!(matches!(outcome, Err(InsertCredentialError::NoSuchIssuer)), "{outcome:?}");
     refused(insert(&foreign, Some("a"), json!({})).await);
     refused(insert(&issuer(agent.organization), Some("a"), json!({})).await);
-    refused(insert(&own, None, json!({ "a": 1 })).await);
+    let incomplete =
+        |outcome| assert!(matches!(outcome, Err(InsertCredentialError::SubjectMissing)), "{outcome:?}");
+    incomplete(insert(&own, None, json!({ "a": 1 })).await);
     insert(&own, Some("a"), json!({ "/a/b": ["x", 1, true], "c": "d" })).await.expect("stored");
     let lax = TrustedIssuer { subject_optional: true, ..issuer(agent.organization) };
     let lax = stores.trust(lax).await;
-    refused(insert(&lax, None, json!({})).await);
+    incomplete(insert(&lax, None, json!({})).await);
     insert(&lax, None, json!({ "a": 1.5 })).await.expect("stored");
     for _ in 0..MAX_UNREVOKED - 2 {
         insert(&own, Some("a"), json!({})).await.expect("stored");
@@ -534,6 +534,38 @@ async fn an_assertion_of_an_issuer_works_once_however_many_race(stores: Stores) 
         );
         let signer = Signer::Client(other.id);
         assert!(stores.tokens.spend(&SpentAssertion { signer, ..assertion }).await.expect("an answer"));
+    }
+}
+
+async fn an_assertion_of_an_issuer_is_not_spent_by_a_client_over_its_quota(stores: Stores) {
+    let overrides = LimitOverrides { max_tokens_per_month: at_most(1), ..LimitOverrides::default() };
+    let organization = stores.organization(overrides).await.id;
+    let issuer = stores.trust(issuer(organization)).await;
+    let over = stores.add(agent(organization)).await;
+    let credential = stores.federated(&over, &issuer).await;
+    stores.tokens.issue(issue(&over, &credential)).await.expect("its only one");
+    for round in 0..ROUNDS {
+        let under = stores.add(agent(organization)).await;
+        let clients = [(&over, credential.clone()), (&under, stores.federated(&under, &issuer).await)];
+        let assertion = SpentAssertion {
+            signer: Signer::Issuer(issuer.id),
+            digest: [u8::try_from(round).expect("few"); 32],
+            until: NOON.plus_seconds(60),
+        };
+        let callers = (0..RACERS).map(|racer| {
+            let (agent, credential) = &clients[racer % 2];
+            let request = TokenIssue {
+                issuers: vec![on(&issuer)],
+                assertion: Some(assertion.clone()),
+                ..issue(agent, credential)
+            };
+            let tokens = stores.tokens.clone();
+            async move { tokens.issue(request).await }
+        });
+        let outcomes = race(callers).await;
+        let issued = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(issued, 1, "round {round}: {outcomes:?}");
+        assert!(outcomes[1..].iter().step_by(2).any(Result::is_ok), "round {round}: {outcomes:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use agentidp::domain::agent::{AgentFilter, AgentStatus, AgentType, Owner};
 use agentidp::domain::audit::{AuditAction, AuditEvent, AuditFilter, Outcome, ResourceType};
 use agentidp::domain::credential::CredentialStatus;
 use agentidp::domain::id::{AgentId, TokenId};
+use agentidp::domain::issuer::IssuerStatus;
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::{Limit, LimitOverrides, Limits, Plan};
 use agentidp::domain::tenancy::Tenancy;
@@ -417,6 +418,11 @@ async fn walk_every_list(plan_cache_mode: &str) {
         }
     }
     stores.organizations.list(page).await.expect("an answer");
+    for status in [None, Some(IssuerStatus::Suspended)] {
+        for within in [Tenancy::All, Tenancy::Only(agent.organization)] {
+            stores.issuers.list(within, status, page).await.expect("an answer");
+        }
+    }
     for status in [None, Some(CredentialStatus::Active), Some(CredentialStatus::Revoked)] {
         stores.credentials.list(agent.id, status, page).await.expect("an answer");
     }
@@ -430,6 +436,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
         ("agent_store.list", 10),
         ("audit_log.list", 14),
         ("organization_store.list", 1),
+        ("issuer_store.list", 4),
         ("credential_store.list", 3),
         ("usage_store.busiest", 1),
     ] {

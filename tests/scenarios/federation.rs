@@ -344,6 +344,10 @@ async fn an_assertion_of_a_strict_issuer_is_used_once_anywhere(wiring: Wiring) {
     let identity = json!({ "issuerId": workload.platform.id, "subject": "repo:acme/site" });
     federate(&server, &admin, &other, identity).await;
     let assertion = workload.platform.sign(&workload.platform.claims(&server));
+    for client in [None, Some(workload.agent.as_str())] {
+        let explained = explain(&server, &admin, &workload.platform, &assertion, client).await;
+        assert_eq!(explained["agents"].as_array().map(Vec::len), Some(2), "{explained}");
+    }
     assert_eq!(workload.present(&server, &assertion).await.status, StatusCode::OK);
     assert_eq!(workload.present(&server, &assertion).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(present(&server, Some(&other), TYPE, &assertion).await.status, StatusCode::UNAUTHORIZED);
@@ -512,6 +516,12 @@ async fn the_form_of_an_issuer_is_checked_field_by_field(wiring: Wiring) {
     both["subjects"] = subjects(&["*"], &["a:b"]);
     let answer = server.post(&admin, "/api/v1/issuers", both).await;
     assert_eq!(answer.json()["details"]["errors"][0]["field"], "audiences", "{}", answer.text);
+    let mut several = valid.clone();
+    several["keys"] = json!({ "type": "jwks_uri", "uri": "https://10.0.0.1/keys" });
+    several["subjects"] = subjects(&["*"], &["a:b"]);
+    several["subjects"]["audiences"] = json!([issuer]);
+    let answer = server.post(&admin, "/api/v1/issuers", several).await;
+    assert_eq!(answer.faults(), ["keys.uri", "subjects.audiences"], "all at once");
     let mut own = valid.clone();
     own["subjects"] = subjects(&["*"], &["a:b"]);
     own["subjects"]["audiences"] = json!([issuer]);
@@ -557,7 +567,7 @@ async fn the_form_of_a_federated_credential_is_checked_field_by_field(wiring: Wi
         (json!({ "issuerId": strict, "subject": "" }), "subject"),
         (json!({ "issuerId": strict, "subject": 7 }), "subject"),
         (json!({ "issuerId": strict, "subject": "x".repeat(513) }), "subject"),
-        (json!({ "issuerId": strict, "claims": { "ref": "a" } }), "issuerId"),
+        (json!({ "issuerId": strict, "claims": { "ref": "a" } }), "subject"),
         (json!({ "issuerId": lax, "claims": {} }), "claims"),
         (json!({ "issuerId": lax, "claims": [] }), "claims"),
         (json!({ "issuerId": lax, "claims": many }), "claims"),
@@ -747,6 +757,9 @@ async fn what_says_nothing_of_a_client_says_the_same(wiring: Wiring) {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{client}: {}", answer.text);
         bodies.push(answer.text);
     }
+    let other = Workload::new(&server, &admin, json!({})).await;
+    bodies.push(present(&server, Some(&other.agent), SPIFFE_TYPE, "a.b.c").await.text);
+    assert_eq!(reason(&server, &admin, &other.agent).await, "format");
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     let answer = present(&server, None, TYPE, &assertion).await;

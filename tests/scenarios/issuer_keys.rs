@@ -20,6 +20,7 @@ use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     a_new_key_counts_once_it_is_fetched_and_an_old_one_no_longer,
+    a_corrected_location_of_the_keys_counts_at_once,
 ]);
 scenarios!(stateless [
     an_issuer_that_cannot_be_asked_makes_clients_wait,
@@ -116,7 +117,11 @@ async fn start(wiring: Wiring) -> TestServer {
 /// Lets the administrator's organization trust the issuer, and returns an agent that authenticates by it, with the path
 /// of the issuer.
 async fn trust(server: &TestServer, admin: &str, issuer: &Issuer) -> (String, String) {
-    let body = json!({ "name": "CI", "issuer": issuer.url, "keys": { "type": "discovery" } });
+    trust_by(server, admin, issuer, json!({ "type": "discovery" })).await
+}
+
+async fn trust_by(server: &TestServer, admin: &str, issuer: &Issuer, keys: Value) -> (String, String) {
+    let body = json!({ "name": "CI", "issuer": issuer.url, "keys": keys });
     let answer = server.post(admin, "/api/v1/issuers", body).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
     let id = answer.json()["issuerId"].as_str().expect("an id").to_owned();
@@ -157,6 +162,25 @@ async fn a_new_key_counts_once_it_is_fetched_and_an_old_one_no_longer(wiring: Wi
         new
     };
     assert_all(&new, StatusCode::OK, "the last good keys are used").await;
+}
+
+async fn a_corrected_location_of_the_keys_counts_at_once(wiring: Wiring) {
+    let server = start(wiring).await;
+    let admin = server.admin_token().await;
+    let issuer = Issuer::start().await;
+    let keys = |name: &str| json!({ "type": "jwks_uri", "uri": format!("{}{name}", issuer.url) });
+    let (agent, path) = trust_by(&server, &admin, &issuer, keys("missing")).await;
+    let assertion = issuer.assertion(&server, 0, None);
+    for _ in 0..2 {
+        let answer = present(&server, Some(&agent), TYPE, &assertion).await;
+        answer.assert_error(503, "temporarily_unavailable");
+    }
+    let answer = server.patch(&admin, &path, json!({ "keys": keys("keys") })).await;
+    assert_eq!(answer.json()["keysStatus"]["state"], "ok", "{}", answer.text);
+    for _ in 0..2 {
+        let answer = present(&server, Some(&agent), TYPE, &assertion).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
 }
 
 async fn an_issuer_that_cannot_be_asked_makes_clients_wait(wiring: Wiring) {

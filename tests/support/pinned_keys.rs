@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentidp::domain::id::OrganizationId;
 use agentidp::domain::issuer::{IssuerUrl, KeySource};
 use agentidp::domain::issuer_key::IssuerKey;
 use agentidp::ports::issuer_keys::{IssuerKeys, KeysState, KeysStatus, KeysUnavailable};
@@ -18,6 +19,7 @@ impl IssuerKeys for PinnedKeys {
 
     async fn keys(
         &self,
+        _: OrganizationId,
         _: &IssuerUrl,
         source: &KeySource,
         _: Option<&str>,

@@ -21,7 +21,9 @@ use domain::issuer_key::IssuerKey;
 use domain::jwk::PublicKey;
 use domain::signature_algorithm::SignatureAlgorithm;
 use domain::time::Timestamp;
-use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unverified};
+use ports::assertion_verifier::{
+    AssertionClaims, AssertionSigner, AssertionVerifier, MAX_ASSERTION_BYTES, Unverified,
+};
 
 /// Header parameters that carry or reference a key, or require an unsupported feature.
 const REFUSED_PARAMETERS: [&str; 7] = ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"];
@@ -107,12 +109,12 @@ impl AssertionVerifier for JwtAssertionVerifier {
             && self.parsed(key).is_some_and(|key| is_signed_by(&key, assertion))
     }
 
-    fn is_foreign(&self, assertion: &str) -> bool {
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
-        let Some(payload) = assertion.split('.').nth(1).and_then(decode) else { return false };
+    fn signer(&self, assertion: &str) -> Option<AssertionSigner> {
+        let part = assertion.split('.').nth(1).filter(|_| assertion.len() <= MAX_ASSERTION_BYTES)?;
         // Each method of client authentication asks, so no more than necessary is read.
-        let named = serde_json::from_slice::<Named>(&payload);
-        named.is_ok_and(|named| !named.iss.as_str().is_some_and(AgentId::is_form_of))
+        let named: Named = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
+        let is_agent = named.iss.as_str().is_some_and(AgentId::is_form_of);
+        Some(if is_agent { AssertionSigner::Client } else { AssertionSigner::Issuer })
     }
 
     fn read_foreign(&self, assertion: &str) -> Option<ForeignAssertion> {

@@ -15,6 +15,7 @@ use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use shares::Place;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -52,9 +53,11 @@ pub(crate) struct Document {
 
 impl Fetcher {
     /// Fetches a document. Does not limit the time that this takes.
-    pub(crate) async fn document(&self, url: &str) -> Result<Document, FetchError> {
+    ///
+    /// The place is held until the look-up of the host has ended, even if this is dropped.
+    pub(crate) async fn document(&self, url: &str, place: &Arc<Place>) -> Result<Document, FetchError> {
         let target = Target::parse(url, &self.allowed).map_err(FetchError::Url)?;
-        let stream = connect(&self.addresses(&target).await?).await.map_err(FetchError::Connection)?;
+        let stream = connect(&self.addresses(&target, place).await?).await.map_err(FetchError::Connection)?;
         let (reader, writer) = stream.into_split();
         let stream = tokio::io::join(reader.take(MAX_READ_BYTES), writer);
         match target.server_name.clone() {
@@ -70,10 +73,12 @@ impl Fetcher {
     ///
     /// The connection is made to one of these without another look-up, because a second one could answer differently.
     /// Addresses that are not allowed are left out: a host may have a private address for those in its network.
-    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, FetchError> {
+    async fn addresses(&self, target: &Target, place: &Arc<Place>) -> Result<Vec<SocketAddr>, FetchError> {
         let found = match &target.host {
             Host::Address(address) => vec![*address],
-            Host::Name(name) => self.resolver.addresses(name).await.map_err(FetchError::LookUp)?,
+            Host::Name(name) => {
+                self.resolver.addresses(name, place.clone()).await.map_err(FetchError::LookUp)?
+            }
         };
         if found.is_empty() {
             return Err(FetchError::LookUp(io::ErrorKind::NotFound.into()));

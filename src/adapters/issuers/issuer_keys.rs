@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::issuer::{IssuerUrl, KeySource};
+use domain::id::OrganizationId;
+use domain::issuer::{IssuerUrl, KeySource, MAX_ISSUERS};
 use domain::issuer_key::IssuerKey;
 use ports::clock::Clock;
 use ports::error_chain::error_chain;
 use ports::issuer_keys::{IssuerKeys, KeysState, KeysStatus, KeysUnavailable};
+use shares::Shares;
 
 use super::address::AllowedAddresses;
 use super::cache::{Entry, KeyCache, Refresh, State};
@@ -21,6 +23,12 @@ use super::target::Target;
 /// Time that an attempt may take, from looking up the host to the last byte, with both requests of discovery.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
+/// The most attempts of one organization at a time: one for each of its issuers.
+///
+/// An attempt counts until its look-up has ended, which can be long after its time. Otherwise one organization could change
+/// the URLs of its issuers to ever more names whose servers do not answer, until no other host can be looked up.
+const MAX_ATTEMPTS: usize = MAX_ISSUERS as usize;
+
 /// Fetches the keys of issuers, and caches them in this process.
 ///
 /// Keys are cached by URL for the `max-age` of their `Cache-Control`, at least 60 seconds and at most an hour, and for 300
@@ -29,6 +37,7 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 /// allowed are connected to.
 pub struct FetchedIssuerKeys {
     fetcher: Arc<Fetcher>,
+    attempts: Shares,
     cache: KeyCache,
     clock: Arc<dyn Clock>,
 }
@@ -47,17 +56,25 @@ impl FetchedIssuerKeys {
         resolver: Arc<dyn Resolver>,
     ) -> Result<Self, IssuerKeysError> {
         let allowed = AllowedAddresses::new(&settings.private_networks);
-        let fetcher = Fetcher { allowed, resolver, tls: settings.tls()? };
-        Ok(Self { fetcher: Arc::new(fetcher), cache: KeyCache::new(), clock })
+        let fetcher = Arc::new(Fetcher { allowed, resolver, tls: settings.tls()? });
+        Ok(Self { fetcher, attempts: Shares::of(MAX_ATTEMPTS), cache: KeyCache::new(), clock })
     }
 
     /// Begins an attempt if one is allowed, as a task, so that it goes on without the caller.
-    fn begin(&self, location: &Location, entry: &Arc<Entry>, state: &mut State) {
+    fn begin(
+        &self,
+        OrganizationId(organization): OrganizationId,
+        location: &Location,
+        entry: &Arc<Entry>,
+        state: &mut State,
+    ) {
+        // Another organization may need the same keys, and must not have to wait because this one has no place.
+        let Some(place) = self.attempts.try_enter(organization).map(Arc::new) else { return };
         let Some(running) = state.begin(self.clock.now()) else { return };
         let (fetcher, cache, clock) = (self.fetcher.clone(), self.cache.clone(), self.clock.clone());
         let (location, entry) = (location.clone(), entry.clone());
         tokio::spawn(async move {
-            let result = tokio::time::timeout(ATTEMPT, location.fetch(&fetcher)).await;
+            let result = tokio::time::timeout(ATTEMPT, location.fetch(&fetcher, &place)).await;
             let result = result.unwrap_or(Err(FetchError::TimeOut)).map_err(|error| {
                 // The query of a URL may contain a secret.
                 let url = location.url().split('?').next().unwrap_or_default();
@@ -79,6 +96,7 @@ impl IssuerKeys for FetchedIssuerKeys {
 
     async fn keys(
         &self,
+        organization: OrganizationId,
         issuer: &IssuerUrl,
         source: &KeySource,
         wanted: Option<&str>,
@@ -97,7 +115,7 @@ impl IssuerKeys for FetchedIssuerKeys {
             let keys = usable(&state);
             let refresh = state.refresh(self.clock.now(), keys.as_deref(), wanted);
             if refresh != Refresh::NotNeeded {
-                self.begin(&location, &entry, &mut state);
+                self.begin(organization, &location, &entry, &mut state);
             }
             (keys, state.running().filter(|_| refresh == Refresh::Awaited))
         };

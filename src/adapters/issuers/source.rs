@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::issuer::{IssuerUrl, KeySource, KeysUrl};
 use domain::issuer_key::{IssuerKey, KeyUse};
 use serde_json::Value;
+use shares::Place;
 
 use super::fetch::{FetchError, Fetcher};
 
@@ -34,13 +35,17 @@ impl Location {
     }
 
     /// Fetches the keys: one request, or two if a configuration says where they are.
-    pub(crate) async fn fetch(&self, fetcher: &Fetcher) -> Result<FetchedKeys, FetchError> {
-        let document = fetcher.document(self.url()).await?;
+    pub(crate) async fn fetch(
+        &self,
+        fetcher: &Fetcher,
+        place: &Arc<Place>,
+    ) -> Result<FetchedKeys, FetchError> {
+        let document = fetcher.document(self.url(), place).await?;
         match self {
             Self::Set(_) => FetchedKeys::of(&document.json, None, document.lifetime_seconds),
             Self::Configuration(url) => {
                 let (issuer, keys) = Self::configuration(&document.json, url)?;
-                let set = fetcher.document(keys.as_str()).await?;
+                let set = fetcher.document(keys.as_str(), place).await?;
                 let lifetime_seconds = document.lifetime_seconds.min(set.lifetime_seconds);
                 FetchedKeys::of(&set.json, Some(issuer), lifetime_seconds)
             }

@@ -46,8 +46,9 @@ impl CredentialStore for Memory {
         if let CredentialKind::Federated(identity) = &credential.kind {
             let issuer = state.issuers.get(&identity.issuer);
             let is_own = |issuer: &&Arc<TrustedIssuer>| issuer.organization == agent.organization;
-            if !issuer.filter(is_own).is_some_and(|issuer| identity.fits(issuer.subject_optional)) {
-                return Err(InsertCredentialError::NoSuchIssuer);
+            let issuer = issuer.filter(is_own).ok_or(InsertCredentialError::NoSuchIssuer)?;
+            if !identity.fits(issuer.subject_optional) {
+                return Err(InsertCredentialError::SubjectMissing);
             }
         }
         state.check_capacity(agent.id, max_live, write.at)?;

@@ -9,13 +9,13 @@ use super::state::{State, page_of};
 use domain::credential::{Credential, CredentialKind};
 use domain::generation::generation_after;
 use domain::id::IssuerId;
-use domain::issuer::{IssuerGeneration, MAX_ISSUERS, TrustedIssuer};
+use domain::issuer::{IssuerGeneration, IssuerStatus, MAX_ISSUERS, TrustedIssuer};
 use domain::page::{Page, PageRequest};
 use domain::scope::ManagementScopes;
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
 use domain::token::RevocationNotice;
-use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerFilter, IssuerStore, MAX_MATCHES};
+use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerStore, MAX_MATCHES};
 use ports::store_error::StoreError;
 use ports::token_store::IssuerDependency;
 use ports::write::Write;
@@ -53,14 +53,16 @@ impl IssuerStore for Memory {
     async fn list(
         &self,
         within: Tenancy,
-        filter: IssuerFilter,
+        status: Option<IssuerStatus>,
         page: PageRequest,
     ) -> Result<Page<Arc<TrustedIssuer>>, StoreError> {
         let state = self.lock();
         let mut wanted: Vec<_> = state
             .issuers
             .values()
-            .filter(|issuer| within.contains(issuer.organization) && filter.matches(issuer))
+            .filter(|issuer| {
+                within.contains(issuer.organization) && status.is_none_or(|status| status == issuer.status)
+            })
             .collect();
         wanted.sort_unstable_by_key(|issuer| std::cmp::Reverse((issuer.created_at, issuer.id)));
         Ok(page_of(wanted.into_iter().cloned(), page))
@@ -75,10 +77,10 @@ impl IssuerStore for Memory {
         let now = write.at;
         let state = &mut *self.lock();
         state.allow(write)?;
-        let stored = state.stored_issuer(before)?;
         if !before.differs_in_name_only(after) {
             state.refuse_missing_scopes(before.id, write)?;
         }
+        let stored = state.stored_issuer(before)?;
         let is_suspension = before.is_active() && !after.is_active();
         let had_administrator = is_suspension && state.has_administrator(now);
         state.issuers.insert(after.id, Arc::new(after.clone()));
@@ -96,10 +98,10 @@ impl IssuerStore for Memory {
     async fn delete(&self, issuer: &TrustedIssuer, write: Write<'_>) -> Result<(), ChangeIssuerError> {
         let state = &mut *self.lock();
         state.allow(write)?;
-        state.stored_issuer(issuer)?;
         if state.live_credentials_of(issuer.id, write.at).next().is_some() {
             return Err(ChangeIssuerError::InUse);
         }
+        state.stored_issuer(issuer)?;
         state.issuers.remove(&issuer.id);
         let generation = generation_after(issuer.generation, write.at);
         state.notify(RevocationNotice::of_issuer(&TrustedIssuer { generation, ..issuer.clone() }, write.at));

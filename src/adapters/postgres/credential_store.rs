@@ -97,10 +97,9 @@ impl CredentialStore for Postgres {
         if let CredentialKind::Federated(identity) = &credential.kind {
             let parameters: [Parameter<'_>; 2] = [&identity.issuer.0, &agent.organization.0];
             let rows = change.query(ISSUER_OF_AGENT, &parameters).await?;
-            let subject_optional =
-                rows.first().map(|row| column::<bool>(row, "subject_optional")).transpose()?;
-            if subject_optional.is_none_or(|is_optional| !identity.fits(is_optional)) {
-                return Err(InsertCredentialError::NoSuchIssuer);
+            let row = rows.first().ok_or(InsertCredentialError::NoSuchIssuer)?;
+            if !identity.fits(column(row, "subject_optional")?) {
+                return Err(InsertCredentialError::SubjectMissing);
             }
         }
         let rows = change.query(COUNT, &[&agent.id.0, &SqlTimestamp(write.at)]).await?;

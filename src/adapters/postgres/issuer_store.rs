@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_postgres::types::Type;
 
 use super::pool::statement::Parameter;
 use super::rows::codec::{self, CREDENTIAL, SqlTimestamp, column, empty_page, number, page_of, signed};
 use super::rows::issuers::{self, ChangingColumns, ISSUER};
+use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
 use domain::credential::Credential;
@@ -15,11 +17,11 @@ use domain::id::IssuerId;
 use domain::issuer::{IssuerStatus, MAX_ISSUERS, TrustedIssuer};
 use domain::names::name_of;
 use domain::page::{Page, PageRequest};
-use domain::scope::Scopes;
+use domain::scope::{ManagementScope, ManagementScopes, Scopes};
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
 use domain::token::RevocationNotice;
-use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerFilter, IssuerStore, MAX_MATCHES};
+use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerStore, MAX_MATCHES};
 use ports::store_error::StoreError;
 use ports::write::Write;
 
@@ -46,11 +48,13 @@ const DELETE: &str = "\
 -- issuer_store.delete
 DELETE FROM trusted_issuers WHERE issuer_id = $1 AND revision = $2";
 
-/// The capabilities of each agent with a live credential of the issuer.
-const HOLDERS: &str = "\
--- issuer_store.holders
-SELECT DISTINCT capability FROM credentials c JOIN agents a USING (agent_id), unnest(a.capabilities) AS capability
-WHERE c.issuer_id = $1 AND c.revoked_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > $2)";
+/// Those of the scopes that an agent with a live credential of the issuer has.
+const HELD_SCOPES: &str = "\
+-- issuer_store.held_scopes
+SELECT scope FROM unnest($3::text[]) AS scope
+WHERE EXISTS (SELECT FROM credentials c JOIN agents a USING (agent_id)
+    WHERE c.issuer_id = $1 AND c.revoked_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > $2)
+        AND a.capabilities @> ARRAY[scope])";
 
 const IS_IN_USE: &str = "\
 -- issuer_store.is_in_use
@@ -114,28 +118,30 @@ impl IssuerStore for Postgres {
     async fn list(
         &self,
         within: Tenancy,
-        filter: IssuerFilter,
+        status: Option<IssuerStatus>,
         page: PageRequest,
     ) -> Result<Page<Arc<TrustedIssuer>>, StoreError> {
-        let own = match within {
-            Tenancy::All => None,
-            Tenancy::Only(organization) => Some(organization.0),
-        };
-        let asked = filter.organization.map(|organization| organization.0);
-        let status = filter.status.map(|status| name_of(&IssuerStatus::ALL, &status));
-        let condition = "($1::uuid IS NULL OR organization_id = $1) AND ($2::uuid IS NULL OR organization_id = $2) \
-             AND ($3::text IS NULL OR status = $3)";
-        let count = format!("SELECT count(*) FROM trusted_issuers WHERE {condition}");
+        let organization = within.organization().map(|id| id.0);
+        let mut clause = WhereClause::default();
+        if let Some(organization) = &organization {
+            clause.add("organization_id", organization, Type::UUID);
+        }
+        if let Some(status) = status {
+            clause.add_word("status", name_of(&IssuerStatus::ALL, &status));
+        }
+        let count = format!("SELECT count(*) FROM trusted_issuers {}", clause.condition);
         let sql = format!(
-            "-- issuer_store.list\nSELECT {ISSUER}, ({count}) AS total FROM trusted_issuers \
-             WHERE {condition} ORDER BY created_at DESC, issuer_id DESC LIMIT $4 OFFSET $5"
+            "-- issuer_store.list\nSELECT {ISSUER}, ({count}) AS total FROM trusted_issuers {} \
+             ORDER BY created_at DESC, issuer_id DESC LIMIT {} OFFSET {}",
+            clause.condition,
+            page.limit,
+            signed(page.offset())
         );
-        let parameters: [Parameter<'_>; 5] =
-            [&own, &asked, &status, &i64::from(page.limit), &signed(page.offset())];
-        let rows = self.read(&sql, &parameters).await?;
+        let _place = self.place(within.organization(), false).await?;
+        let rows = self.read_planned(&sql, &clause.parameters).await?;
         if rows.is_empty() {
             let sql = format!("-- issuer_store.count\nSELECT ({count}) AS total");
-            return empty_page(&self.read(&sql, &parameters[..3]).await?);
+            return empty_page(&self.read_planned(&sql, &clause.parameters).await?);
         }
         page_of(&rows, issuers::issuer)
     }
@@ -232,10 +238,16 @@ impl Transaction<'_> {
         write: Write<'_>,
     ) -> Result<(), ChangeIssuerError> {
         let Some(authority) = write.authority else { return Ok(()) };
-        let rows = self.query(HOLDERS, &[&issuer.0, &SqlTimestamp(write.at)]).await?;
+        let lacked = ManagementScopes::from_iter(ManagementScope::ALL).difference(authority.scopes);
+        // An administrator with all scopes suspends an issuer at the same cost however many agents it authenticates.
+        if lacked.is_empty() {
+            return Ok(());
+        }
+        let lacked: Vec<&str> = lacked.iter().map(ManagementScope::as_str).collect();
+        let rows = self.query(HELD_SCOPES, &[&issuer.0, &SqlTimestamp(write.at), &lacked]).await?;
         let held: Vec<&str> =
-            rows.iter().map(|row| column(row, "capability")).collect::<Result<_, StoreError>>()?;
-        let missing = Scopes::of_token(&held.join(" ")).management().difference(authority.scopes);
+            rows.iter().map(|row| column(row, "scope")).collect::<Result<_, StoreError>>()?;
+        let missing = Scopes::of_token(&held.join(" ")).management();
         if missing.is_empty() { Ok(()) } else { Err(ChangeIssuerError::MissingScopes(missing)) }
     }
 }

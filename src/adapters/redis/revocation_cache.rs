@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fred::interfaces::KeysInterface as _;
 use fred::types::Expiration;
+use futures_util::future::try_join_all;
 
 use super::client::{Redis, unavailable};
 use super::raised_number::RaisedNumbers;
@@ -54,19 +55,17 @@ impl RevocationCache for RedisRevocationCache {
         let get = |name: String| self.redis.commands.get::<Option<String>, _>(self.redis.key(&name));
         // An unknown or malformed generation counts as 0: generations only rise, so the true sum is at least this.
         let known = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
-        for rests_on in &claims.issuers {
-            let generation = get(format!("gen:{}", rests_on.issuer)).await.map_err(unavailable)?;
-            if rests_on.generation < known(generation) {
-                return Ok(true);
-            }
-        }
-        let (revoked, agent, organization) = tokio::try_join!(
+        let issuers = claims.issuers.iter().map(|rests_on| get(format!("gen:{}", rests_on.issuer)));
+        let (revoked, agent, organization, issuers) = tokio::try_join!(
             get(format!("revoked:{}", claims.id)),
             get(format!("gen:{}", claims.agent)),
             get(format!("gen:{}", claims.organization)),
+            try_join_all(issuers),
         )
         .map_err(unavailable)?;
         let generation = known(agent).saturating_add(known(organization));
-        Ok(revoked.is_some() || claims.generation < generation)
+        let mut issuers = claims.issuers.iter().zip(issuers);
+        let is_issuer_revoked = issuers.any(|(rests_on, latest)| rests_on.generation < known(latest));
+        Ok(revoked.is_some() || claims.generation < generation || is_issuer_revoked)
     }
 }

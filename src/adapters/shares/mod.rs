@@ -23,15 +23,27 @@ impl Shares {
 
     /// Waits for a place of the organization. Waiters are served in order.
     pub async fn enter(&self, organization: Uuid) -> Place {
-        let semaphore = {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            taken.entry(organization).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone()
-        };
-        // The place exists before the wait, so that its drop cleans up even if the waiter is dropped just as
-        // it gets its permit.
-        let mut place = Place { permit: None, organization, taken: self.taken.clone() };
+        let (semaphore, mut place) = self.ask(organization);
         place.permit = semaphore.acquire_owned().await.ok();
         place
+    }
+
+    /// Returns a place of the organization if one is free.
+    pub fn try_enter(&self, organization: Uuid) -> Option<Place> {
+        let (semaphore, mut place) = self.ask(organization);
+        place.permit = Some(semaphore.try_acquire_owned().ok()?);
+        Some(place)
+    }
+
+    /// Returns the semaphore of the organization, and a place without a permit.
+    ///
+    /// The place exists before the wait, so that its drop cleans up even if the waiter is dropped just as it gets its
+    /// permit.
+    fn ask(&self, organization: Uuid) -> (Arc<Semaphore>, Place) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let semaphore =
+            taken.entry(organization).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone();
+        (semaphore, Place { permit: None, organization, taken: self.taken.clone() })
     }
 }
 
@@ -66,9 +78,11 @@ mod tests {
         let first = shares.enter(one).await;
         let _second = shares.enter(one).await;
         assert!(shares.enter(one).now_or_never().is_none(), "it has two");
+        assert!(shares.try_enter(one).is_none(), "nor is one given without a wait");
         drop(shares.enter(other).now_or_never().expect("another has its own"));
         drop(first);
         drop(shares.enter(one).now_or_never().expect("one is free again"));
+        drop(shares.try_enter(one).expect("and again"));
         assert_eq!(shares.taken.lock().expect("no panic").len(), 1, "who has none is forgotten");
     }
 }

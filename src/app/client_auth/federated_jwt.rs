@@ -17,11 +17,12 @@ use domain::client::RegisteredClient;
 use domain::credential::{Credential, CredentialKind};
 use domain::federation::{Check, FederatedIdentity, ForeignAssertion, keys_to_try};
 use domain::issuer::TrustedIssuer;
+use domain::issuer_key::MAX_PINNED_KEYS;
 use domain::time::Timestamp;
-use ports::assertion_verifier::AssertionVerifier;
+use ports::assertion_verifier::{AssertionSigner, AssertionVerifier, MAX_ASSERTION_BYTES};
 use ports::clock::Clock;
 use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
-use ports::issuer_keys::IssuerKeys;
+use ports::issuer_keys::{IssuerKeys, KeysUnavailable};
 use ports::token_store::{Signer, SpentAssertion};
 
 /// The form parameters of the method: those of `private_key_jwt`.
@@ -29,10 +30,9 @@ pub(super) const PARAMETERS: &[FormParameter] = &[];
 /// `client_assertion_type` of a JWT-SVID.
 pub(super) const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
-/// Maximum length of an assertion of a trusted issuer, in bytes.
-pub(crate) const MAX_ASSERTION_BYTES: usize = 16 * 1024;
-/// Maximum signature checks for an address that has failed too often.
-const FREE_SIGNATURES: usize = 2;
+/// Maximum signature checks for an address that has failed too often: as many as an issuer can have pinned keys, so that a
+/// right assertion without a `kid` still passes.
+const FREE_SIGNATURES: usize = MAX_PINNED_KEYS;
 
 /// `private_key_jwt` and `spiffe_jwt`, with a JWT of a trusted issuer.
 pub(super) struct FederatedJwt {
@@ -75,10 +75,18 @@ impl FederatedJwt {
         if !issuer.check_algorithm(assertion).passed {
             return refused(Check::Algorithm);
         }
-        let keys = self.keys.keys(&issuer.issuer, &issuer.keys, assertion.key_id.as_deref()).await;
-        let keys = keys.map_err(|failure| {
-            MethodError::Failed(ClientAuthError::KeysUnavailable { retry_after: failure.retry_after })
-        })?;
+        let keys = self
+            .keys
+            .keys(issuer.organization, &issuer.issuer, &issuer.keys, assertion.key_id.as_deref())
+            .await;
+        let keys = match keys {
+            Ok(keys) => keys,
+            // The keys may be elsewhere by now.
+            Err(_) if !client.is_current => return refused(Check::Key),
+            Err(KeysUnavailable { retry_after }) => {
+                return Err(MethodError::Failed(ClientAuthError::KeysUnavailable { retry_after }));
+            }
+        };
         let keys = match keys_to_try(&keys, assertion) {
             Ok(keys) => keys,
             Err(check) => return refused(check),
@@ -155,7 +163,10 @@ impl ClientAuthenticator for FederatedJwt {
     }
 
     fn recognizes(&self, presented: &PresentedCredentials) -> bool {
-        presented.parameter(ASSERTION).is_some_and(|assertion| self.verifier.is_foreign(assertion))
+        presented.parameter(ASSERTION).is_some_and(|assertion| match self.verifier.signer(assertion) {
+            Some(signer) => signer == AssertionSigner::Issuer,
+            None => presented.parameter(ASSERTION_TYPE) == Some(JWT_SPIFFE),
+        })
     }
 
     async fn authenticate(

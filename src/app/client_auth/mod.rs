@@ -195,6 +195,10 @@ impl ClientAuth {
                 Err(self.refused(context, &failure, error).await)
             }
             Err(MethodError::Malformed(description)) => Err(self.malformed(context, description).await),
+            Err(MethodError::Failed(error @ ClientAuthError::KeysUnavailable { .. })) => {
+                self.auth_failures.count(context).await?;
+                Err(error)
+            }
             Err(MethodError::Failed(error)) => Err(error),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::federated_jwt::JWT_SPIFFE;
 use super::{
     AuthenticatedClient, ClientAuthenticator, FormParameter, MethodError, PresentedCredentials, Refusal,
     claimed,
@@ -16,7 +17,7 @@ use domain::credential::{Credential, CredentialKind};
 use domain::id::AgentId;
 use domain::jwk::PublicKey;
 use domain::time::Timestamp;
-use ports::assertion_verifier::{AssertionClaims, AssertionVerifier, Unverified};
+use ports::assertion_verifier::{AssertionClaims, AssertionSigner, AssertionVerifier, Unverified};
 use ports::clock::Clock;
 use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
 use ports::token_store::{Signer, SpentAssertion};
@@ -69,8 +70,9 @@ impl ClientAuthenticator for PrivateKeyJwt {
     }
 
     fn recognizes(&self, presented: &PresentedCredentials) -> bool {
-        match presented.parameter(ASSERTION) {
-            Some(assertion) => !self.verifier.is_foreign(assertion),
+        match presented.parameter(ASSERTION).map(|assertion| self.verifier.signer(assertion)) {
+            Some(Some(signer)) => signer == AssertionSigner::Client,
+            Some(None) => presented.parameter(ASSERTION_TYPE) != Some(JWT_SPIFFE),
             None => presented.parameter(ASSERTION_TYPE).is_some(),
         }
     }
@@ -85,7 +87,7 @@ impl ClientAuthenticator for PrivateKeyJwt {
             (presented.parameter(ASSERTION), presented.parameter(ASSERTION_TYPE))
         else {
             return Err(MethodError::Malformed(
-                "client_assertion and client_assertion_type go together, and the type is that of RFC 7523",
+                "client_assertion and client_assertion_type go together, and the type of one that the agent signed is jwt-bearer",
             ));
         };
         let client = presented.client_id();

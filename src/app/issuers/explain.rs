@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Issuers, IssuersError};
 use crate::caller::Caller;
-use crate::client_auth::federated_jwt::{MAX_ASSERTION_BYTES, spent};
+use crate::client_auth::federated_jwt::spent;
 use domain::credential::{Credential, CredentialKind};
 use domain::federation::{Check, Finding, ForeignAssertion, keys_to_try};
 use domain::id::{AgentId, IssuerId};
@@ -14,6 +14,7 @@ use domain::issuer::TrustedIssuer;
 use domain::issuer_key::IssuerKey;
 use domain::scope::ManagementScope;
 use domain::time::Timestamp;
+use ports::assertion_verifier::MAX_ASSERTION_BYTES;
 use ports::credential_store::{Freshness, PresentedKind};
 
 /// Results of the checks of an assertion.
@@ -57,10 +58,7 @@ impl Issuers {
             Some(credentials) => !credentials.is_empty(),
             None => self.store.is_in_use(issuer.id, now).await?,
         };
-        let credentials = match client {
-            Some(credentials) => credentials,
-            None => self.store.credentials_of(&issuer, assertion.subject(), now).await?,
-        };
+        let matching = self.store.credentials_of(&issuer, assertion.subject(), now).await?;
         let named = assertion.claims.get("iss").or_else(|| assertion.claims.get("sub"));
         let mut checks = vec![
             Finding::new(Check::Format, true),
@@ -78,9 +76,10 @@ impl Issuers {
             }
         }
         checks.extend(claims);
-        let (agents, of_credential) = check_credentials(&issuer, &assertion, &credentials);
-        checks.extend(of_credential);
-        let is_accepted = !agents.is_empty() && checks.iter().all(|finding| finding.passed);
+        let (agents, of_any) = check_credentials(&issuer, &assertion, &matching);
+        let of_client = client.map(|credentials| check_credentials(&issuer, &assertion, &credentials).1);
+        checks.extend(of_client.unwrap_or(of_any));
+        let is_accepted = checks.iter().all(|finding| finding.passed);
         Ok(Explanation { is_accepted, checks, agents, claims: assertion.claims })
     }
 
@@ -105,7 +104,10 @@ impl Issuers {
         text: &str,
     ) -> Vec<Finding> {
         let mut algorithm = issuer.check_algorithm(assertion);
-        let keys = self.keys.keys(&issuer.issuer, &issuer.keys, assertion.key_id.as_deref()).await;
+        let keys = self
+            .keys
+            .keys(issuer.organization, &issuer.issuer, &issuer.keys, assertion.key_id.as_deref())
+            .await;
         let Ok(keys) = keys else {
             let key = Finding::new(Check::Key, false)
                 .expecting("keys of the issuer, which cannot be fetched now: see keysStatus")

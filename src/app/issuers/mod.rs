@@ -12,6 +12,7 @@ use super::settings::Settings;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::{IssuerId, OrganizationId};
 use domain::issuer::{IssuerChange, IssuerStatus, IssuerUrl, KeySource, Subjects, TrustedIssuer};
+use domain::issuer_key::IssuerKey;
 use domain::organization::Name;
 use domain::page::{Page, PageRequest};
 use domain::resource_indicator::normal_form;
@@ -25,7 +26,6 @@ use ports::credential_store::CredentialStore;
 use ports::ids::Ids;
 use ports::issuer_keys::IssuerKeys;
 pub use ports::issuer_keys::{KeysState, KeysStatus};
-pub use ports::issuer_store::IssuerFilter;
 use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerStore};
 use ports::store_error::StoreError;
 use ports::token_store::TokenStore;
@@ -121,15 +121,17 @@ impl Issuers {
             revision: 0,
         };
         let ours = |url: &str| normal_form(url).trim_end_matches('/').to_owned();
+        let mut faults = Vec::new();
         if ours(issuer.issuer.as_str()) == ours(&self.own_issuer) {
-            return Err(IssuersError::invalid("issuer", "must not be the issuer of this service"));
+            faults.push(("issuer".to_owned(), "must not be the issuer of this service"));
         }
         // Nothing is fetched from the issuer itself if its keys are elsewhere.
         if issuer.keys == KeySource::Discovery || issuer.issuer.as_str().starts_with("http://") {
-            self.check_url("issuer", issuer.issuer.as_str())?;
+            faults.extend(self.fault_of_url("issuer", issuer.issuer.as_str()));
         }
-        self.check_keys(&issuer.issuer, &issuer.keys)?;
-        check_subjects(&issuer, overlapping)?;
+        faults.extend(self.faults_of_keys(&issuer.issuer, &issuer.keys));
+        faults.extend(fault_of_subjects(&issuer, overlapping));
+        refuse(faults)?;
         let metadata = Metadata::default().with("issuer", issuer.issuer.as_str());
         let event = self.events.success(caller.event(AuditAction::IssuerCreated, issuer.id, metadata), at);
         let write = Write { authority: Some(&caller.authority()), events: &[event], at };
@@ -151,11 +153,15 @@ impl Issuers {
     pub async fn list(
         &self,
         caller: &Caller,
-        filter: IssuerFilter,
+        organization: Option<OrganizationId>,
+        status: Option<IssuerStatus>,
         page: PageRequest,
     ) -> Result<Page<ShownIssuer>, IssuersError> {
         caller.require(ManagementScope::IssuersRead)?;
-        let found = self.store.list(caller.tenancy(), filter, page).await?;
+        let Some(within) = caller.tenancy().narrowed_to(organization) else {
+            return Ok(Page { items: Vec::new(), total: 0 });
+        };
+        let found = self.store.list(within, status, page).await?;
         let items = found.items.into_iter().map(|issuer| self.shown(issuer)).collect();
         Ok(Page { items, total: found.total })
     }
@@ -175,19 +181,23 @@ impl Issuers {
         let attempts = if is_suspension { REVOCATION_ATTEMPTS } else { 1 };
         for _ in 0..attempts {
             let before = self.lookup(caller, id).await?;
-            if let Some(keys) = &change.keys {
-                if !keys.is_like(&before.keys) {
-                    return Err(IssuersError::invalid("keys", "must be of the type that the issuer has"));
+            let mut faults = Vec::new();
+            match &change.keys {
+                Some(keys) if !keys.is_like(&before.keys) => {
+                    faults.push(("keys".to_owned(), "must be of the type that the issuer has"));
                 }
-                self.check_keys(&before.issuer, keys)?;
+                Some(keys) => faults.extend(self.faults_of_keys(&before.issuer, keys)),
+                None => {}
             }
             let at = self.clock.now();
             let after = before.changed(change.clone(), at);
+            let is_sent = change.audiences.is_some() || change.subjects.is_none();
+            faults
+                .extend(fault_of_subjects(&after, if is_sent { "audiences" } else { "subjects.audiences" }));
+            refuse(faults)?;
             if after == *before {
                 return Ok(self.shown(before));
             }
-            let is_sent = change.audiences.is_some() || change.subjects.is_none();
-            check_subjects(&after, if is_sent { "audiences" } else { "subjects.audiences" })?;
             let events = self.events_of_change(caller, &before, &after, at);
             let write = Write { authority: Some(&caller.authority()), events: &events, at };
             match self.store.update(&before, &after, write).await {
@@ -231,41 +241,41 @@ impl Issuers {
 
     /// Returns the issuer after its keys were fetched, unless they are cached.
     async fn fetched(&self, issuer: TrustedIssuer) -> ShownIssuer {
-        if let Err(error) = self.keys.keys(&issuer.issuer, &issuer.keys, None).await {
+        if let Err(error) = self.keys.keys(issuer.organization, &issuer.issuer, &issuer.keys, None).await {
             tracing::debug!(%error, issuer = %issuer.id, "no keys yet");
         }
         self.shown(Arc::new(issuer))
     }
 
-    /// Checks that the keys may be found there, and that each of pinned keys can verify signatures.
-    fn check_keys(&self, issuer: &IssuerUrl, keys: &KeySource) -> Result<(), IssuersError> {
+    /// Returns why keys cannot be found there, and which pinned keys cannot verify signatures.
+    fn faults_of_keys(&self, issuer: &IssuerUrl, keys: &KeySource) -> Vec<Fault> {
         let is_spiffe = issuer.trust_domain().is_some();
         match keys {
             KeySource::Discovery if is_spiffe => {
-                Err(IssuersError::invalid("keys", "must not be discovery for a spiffe:// issuer"))
+                vec![("keys".to_owned(), "must not be discovery for a spiffe:// issuer")]
             }
             KeySource::SpiffeBundle(_) if !is_spiffe => {
-                Err(IssuersError::invalid("keys", "must be a spiffe_bundle for a spiffe:// issuer only"))
+                vec![("keys".to_owned(), "must be a spiffe_bundle for a spiffe:// issuer only")]
             }
-            KeySource::Discovery => Ok(()),
+            KeySource::Discovery => Vec::new(),
             KeySource::JwksUri(url) | KeySource::SpiffeBundle(url) => {
-                self.check_url("keys.uri", url.as_str())
+                self.fault_of_url("keys.uri", url.as_str()).into_iter().collect()
             }
             KeySource::Jwks(keys) => {
-                for (place, key) in keys.iter().enumerate() {
-                    let unfit = |what| IssuersError::invalid(format!("keys.jwks.keys[{place}]"), what);
-                    self.verifier.check_key(&key.key).map_err(unfit)?;
-                }
-                Ok(())
+                let fault = |(place, key): (usize, &IssuerKey)| {
+                    let what = self.verifier.check_key(&key.key).err()?;
+                    Some((format!("keys.jwks.keys[{place}]"), what))
+                };
+                keys.iter().enumerate().filter_map(fault).collect()
             }
         }
     }
 
-    fn check_url(&self, field: &str, url: &str) -> Result<(), IssuersError> {
+    fn fault_of_url(&self, field: &str, url: &str) -> Option<Fault> {
         if url.starts_with("spiffe://") {
-            return Ok(());
+            return None;
         }
-        self.keys.check_url(url).map_err(|what| IssuersError::invalid(field, what))
+        self.keys.check_url(url).err().map(|what| (field.to_owned(), what))
     }
 
     fn events_of_change(
@@ -304,18 +314,21 @@ impl Issuers {
     }
 }
 
-/// Checks that people of the issuer can be distinguished from its workloads. The error is about `field`.
-fn check_subjects(issuer: &TrustedIssuer, field: &str) -> Result<(), IssuersError> {
+/// Path of a field, and the text that follows it in the error.
+type Fault = (String, &'static str);
+
+/// Returns why people of the issuer cannot be distinguished from its workloads. An overlap is a fault of `field`.
+fn fault_of_subjects(issuer: &TrustedIssuer, field: &str) -> Option<Fault> {
     if issuer.subjects.is_some() && issuer.issuer.trust_domain().is_some() {
-        return Err(IssuersError::invalid("subjects", "must be null for a spiffe:// issuer"));
+        return Some(("subjects".to_owned(), "must be null for a spiffe:// issuer"));
     }
-    if issuer.shared_audience().is_some() {
-        return Err(IssuersError::invalid(
-            field,
-            "must have no entry in common with the audiences of the other kind of token",
-        ));
-    }
-    Ok(())
+    let what = "must have no entry in common with the audiences of the other kind of token";
+    issuer.shared_audience().map(|_| (field.to_owned(), what))
+}
+
+/// Returns [`IssuersError::Invalid`] if there are any faults.
+fn refuse(faults: Vec<Fault>) -> Result<(), IssuersError> {
+    if faults.is_empty() { Ok(()) } else { Err(IssuersError::Invalid(faults)) }
 }
 
 /// Error returned by the use cases of trusted issuers.
@@ -333,14 +346,9 @@ pub enum IssuersError {
     /// No agent of the issuer's organization has this ID.
     #[error("no such agent in the organization of the issuer")]
     NoSuchAgent,
-    /// A field has a value that cannot be used.
-    #[error("{field} {message}")]
-    Invalid {
-        /// Path of the field.
-        field: String,
-        /// Text that follows the field's name.
-        message: &'static str,
-    },
+    /// Fields have values that cannot be used: the path of each, and the text that follows it.
+    #[error("fields have values that cannot be used")]
+    Invalid(Vec<(String, &'static str)>),
     /// The organization trusts this `iss` already.
     #[error("the organization trusts this issuer already")]
     Taken,
@@ -362,12 +370,6 @@ pub enum IssuersError {
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl IssuersError {
-    fn invalid(field: impl Into<String>, message: &'static str) -> Self {
-        Self::Invalid { field: field.into(), message }
-    }
 }
 
 impl From<InsertIssuerError> for IssuersError {

@@ -326,7 +326,11 @@ impl From<CredentialsError> for ApiError {
             E::LimitReached(_) | E::TooManyUnrevoked => Self::new(Code::CredentialLimitReached, message),
             E::NoSuchIssuer => Self::validation(&[FieldError::new(
                 "issuerId",
-                "must be a trusted issuer of the agent's organization, with subjectOptional if there is no subject",
+                "must be a trusted issuer of the agent's organization",
+            )]),
+            E::SubjectMissing => Self::validation(&[FieldError::new(
+                "subject",
+                "is missing; only an issuer with subjectOptional does without, and then needs claims",
             )]),
             E::UnfitKey(what) => Self::validation(&[FieldError::new("publicKey", what)]),
             E::Expired => Self::validation(&[FieldError::new(

@@ -5,9 +5,10 @@ use uuid::Uuid;
 
 use super::issuer_fields::KeySourceType;
 use crate::extract::wire::{EnumName, Instant, WireEnum};
-use crate::oauth::jwk::Jwk;
 use app::issuers::{KeysState, KeysStatus, ShownIssuer};
 use domain::issuer::{IssuerStatus, KeySource, Subjects};
+use domain::issuer_key::IssuerKey;
+use domain::jwk::PublicKey;
 use domain::names::name_of;
 use domain::signature_algorithm::SignatureAlgorithm;
 
@@ -49,7 +50,47 @@ struct IssuerKeysBody {
 #[derive(Object)]
 #[oai(rename = "PinnedKeys")]
 struct PinnedKeysBody {
-    keys: Vec<Jwk>,
+    keys: Vec<PinnedKey>,
+}
+
+/// A public key of a trusted issuer (RFC 7517)
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct PinnedKey {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl From<&IssuerKey> for PinnedKey {
+    fn from(key: &IssuerKey) -> Self {
+        let algorithm = key.algorithm.map(|one| name_of(&SignatureAlgorithm::ALL, &one).to_owned());
+        let of = |kty: &str, crv: Option<&str>| Self {
+            kty: kty.to_owned(),
+            kid: key.id.clone(),
+            alg: algorithm.clone(),
+            crv: crv.map(str::to_owned),
+            n: None,
+            e: None,
+            x: None,
+            y: None,
+        };
+        match &key.key {
+            PublicKey::Rsa { n, e } => Self { n: Some(n.clone()), e: Some(e.clone()), ..of("RSA", None) },
+            PublicKey::P256 { x, y } => {
+                Self { x: Some(x.clone()), y: Some(y.clone()), ..of("EC", Some("P-256")) }
+            }
+            PublicKey::P384 { x, y } => {
+                Self { x: Some(x.clone()), y: Some(y.clone()), ..of("EC", Some("P-384")) }
+            }
+            PublicKey::Ed25519 { x } => Self { x: Some(x.clone()), ..of("OKP", Some("Ed25519")) },
+        }
+    }
 }
 
 /// People of a trusted issuer that agents may act for
@@ -95,7 +136,7 @@ impl From<&KeySource> for IssuerKeysBody {
             KeySource::JwksUri(url) => (KeySourceType::JwksUri, Some(url), None),
             KeySource::SpiffeBundle(url) => (KeySourceType::SpiffeBundle, Some(url), None),
             KeySource::Jwks(keys) => {
-                let keys = keys.iter().map(Jwk::of_issuer).collect();
+                let keys = keys.iter().map(Into::into).collect();
                 (KeySourceType::Jwks, None, Some(PinnedKeysBody { keys }))
             }
         };

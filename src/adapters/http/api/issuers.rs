@@ -16,7 +16,7 @@ use crate::extract::{Input, JsonBody, Query, input};
 use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
-use app::issuers::{IssuerFilter, IssuersError, NewIssuer};
+use app::issuers::{IssuersError, NewIssuer};
 use domain::id::{AgentId, IssuerId, OrganizationId};
 use domain::issuer::{
     DEFAULT_ALGORITHMS, DEFAULT_LIFETIME_SECONDS, IssuerChange, IssuerStatus, IssuerUrl, KeySource,
@@ -57,8 +57,8 @@ impl IssuersApi {
         #[oai(scope = "Scope::ISSUERS_READ")] caller: Bearer,
         query: Query<IssuersQuery>,
     ) -> Result<Json<IssuerPage>, ApiError> {
-        let (filter, page) = query.0;
-        let listing = ctx.app.issuers.list(&caller.0, filter, page).await?;
+        let IssuersRequest { organization, status, page } = query.0;
+        let listing = ctx.app.issuers.list(&caller.0, organization, status, page).await?;
         Ok(Json(IssuerPage {
             data: listing.items.iter().map(Into::into).collect(),
             total: listing.total,
@@ -239,12 +239,18 @@ input! {
     }
 }
 
-impl Input for IssuersQuery {
-    type Value = (IssuerFilter, PageRequest);
+struct IssuersRequest {
+    organization: Option<OrganizationId>,
+    status: Option<IssuerStatus>,
+    page: PageRequest,
+}
 
-    fn accept(self) -> Self::Value {
+impl Input for IssuersQuery {
+    type Value = IssuersRequest;
+
+    fn accept(self) -> IssuersRequest {
         let Self { page, limit, status, organization } = self;
-        (IssuerFilter { organization, status }, page_of(page, limit))
+        IssuersRequest { organization, status, page: page_of(page, limit) }
     }
 }
 
@@ -285,7 +291,11 @@ impl From<IssuersError> for ApiError {
             E::NoSuchIssuer => Self::new(Code::IssuerNotFound, text),
             E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, text),
             E::NoSuchAgent => Self::new(Code::AgentNotFound, text),
-            E::Invalid { field, message } => Self::validation(&[FieldError::new(&field, message)]),
+            E::Invalid(faults) => {
+                let errors: Vec<_> =
+                    faults.iter().map(|(field, what)| FieldError::new(field, *what)).collect();
+                Self::validation(&errors)
+            }
             E::Taken => Self::new(Code::IssuerAlreadyExists, text),
             E::LimitReached(_) => Self::new(Code::IssuerLimitReached, text),
             E::InUse => Self::new(Code::IssuerInUse, text),

@@ -6,10 +6,7 @@ use poem_openapi::types::Type;
 use serde_json::Value;
 
 use crate::extract::{Field, Fields, one_of, text};
-use domain::issuer_key::IssuerKey;
 use domain::jwk::PublicKey;
-use domain::names::name_of;
-use domain::signature_algorithm::SignatureAlgorithm;
 
 // `kty` and others have patterns instead of enumerations, because clients generated from an enumeration could not read
 // the published keys once it grows.
@@ -23,17 +20,16 @@ pub struct Jwk {
     /// `sig`
     #[oai(rename = "use", validator(pattern = "^sig$"))]
     usage: Option<String>,
-    /// `RS256`, `ES256` or `EdDSA`, depending on the key type; of a trusted issuer also others. `Ed25519` (RFC 9864) is
-    /// read as `EdDSA`
-    #[oai(validator(pattern = "^(RS256|RS384|RS512|PS256|ES256|ES384|EdDSA|Ed25519)$"))]
+    /// `RS256`, `ES256` or `EdDSA`, depending on the key type. `Ed25519` (RFC 9864) is read as `EdDSA`
+    #[oai(validator(pattern = "^(RS256|ES256|EdDSA|Ed25519)$"))]
     alg: Option<String>,
     #[oai(validator(max_length = 256))]
     kid: Option<String>,
     /// `verify`
     #[oai(validator(min_items = 1, max_items = 1, pattern = "^verify$"))]
     key_ops: Option<Vec<String>>,
-    /// `P-256` or `Ed25519`; of a trusted issuer also `P-384`
-    #[oai(validator(pattern = "^(P-256|P-384|Ed25519)$"))]
+    /// `P-256` or `Ed25519`
+    #[oai(validator(pattern = "^(P-256|Ed25519)$"))]
     crv: Option<String>,
     /// RSA modulus
     #[oai(validator(pattern = "^[A-Za-z0-9_-]+$", max_length = 684))]
@@ -74,14 +70,6 @@ impl Jwk {
                 Self { crv: Some("Ed25519".to_owned()), x: Some(x.clone()), ..bare("OKP") }
             }
         }
-    }
-}
-
-impl Jwk {
-    /// Returns a pinned key of a trusted issuer.
-    pub fn of_issuer(key: &IssuerKey) -> Self {
-        let alg = key.algorithm.map(|algorithm| name_of(&SignatureAlgorithm::ALL, &algorithm).to_owned());
-        Self { alg, ..Self::of(&key.key, key.id.as_deref()) }
     }
 }
 

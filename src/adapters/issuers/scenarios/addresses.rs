@@ -2,16 +2,21 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ports::issuer_keys::IssuerKeys as _;
+use domain::id::OrganizationId;
+use domain::issuer::MAX_ISSUERS;
+use futures_util::future::join_all;
+use ports::issuer_keys::{IssuerKeys as _, KeysUnavailable};
+use shares::Place;
+use uuid::Uuid;
 
 use super::super::fetch::{NOT_ALLOWED, UNREACHABLE};
 use super::super::resolver::Resolver;
 use super::server::{Answer, Server};
-use super::{Fixture, ScriptedResolver, certificates, jwks_uri, set};
+use super::{Fixture, ScriptedResolver, certificates, issuer, jwks_uri, set};
 
 fn good() -> Answer {
     Answer::json(&set(&["a"]))
@@ -124,18 +129,46 @@ async fn http_reaches_a_loopback_address_only_even_if_others_are_allowed() {
 }
 
 /// A resolver that never answers.
-struct StalledResolver;
+#[derive(Default)]
+struct StalledResolver {
+    held: Mutex<Vec<Arc<Place>>>,
+}
 
 #[async_trait]
 impl Resolver for StalledResolver {
-    async fn addresses(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+    async fn addresses(&self, _: &str, place: Arc<Place>) -> io::Result<Vec<IpAddr>> {
+        self.held.lock().expect("not poisoned").push(place);
         std::future::pending().await
     }
 }
 
 #[tokio::test]
+async fn names_that_stall_keep_only_their_organization_from_fetching_keys() {
+    let resolver = Arc::new(StalledResolver::default());
+    let fixture = Fixture::with_resolver(&["127.0.0.0/8"], resolver.clone());
+    let (one, other) = (OrganizationId(Uuid::from_u128(1)), OrganizationId(Uuid::from_u128(2)));
+    let ci = issuer("https://ci.example.com");
+    let stalled: Vec<_> =
+        (0..MAX_ISSUERS).map(|each| jwks_uri(&format!("https://{each}.example/"))).collect();
+    let attempts = stalled.iter().map(|source| fixture.keys.keys(one, &ci, source, None));
+    assert!(join_all(attempts).await.iter().all(Result::is_err));
+
+    let server = Server::start(good()).await;
+    let source = jwks_uri(&server.url());
+    let refused = fixture.keys.keys(one, &ci, &source, None).await;
+    assert_eq!(refused, Err(KeysUnavailable { retry_after: 1 }), "its look-ups still go on");
+    assert!(fixture.keys.keys(other, &ci, &source, None).await.is_ok(), "the same URL, at once");
+    assert!(fixture.keys.keys(one, &ci, &source, None).await.is_ok(), "what is cached needs no place");
+
+    resolver.held.lock().expect("not poisoned").clear();
+    fixture.clock.pass(30_000);
+    assert!(fixture.keys.keys(one, &ci, &source, Some("other")).await.is_ok());
+    assert_eq!(server.count(), 2, "a look-up that has ended gives its place back");
+}
+
+#[tokio::test]
 async fn a_look_up_that_fails_or_stalls_is_a_failure_to_reach_the_server() {
-    let stalled = Fixture::with_resolver(&[], Arc::new(StalledResolver));
+    let stalled = Fixture::with_resolver(&[], Arc::new(StalledResolver::default()));
     let failing = Fixture::with_resolver(&[], ScriptedResolver::new(&[]));
     for fixture in [stalled, failing] {
         let source = jwks_uri("https://keys.example/");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::id::OrganizationId;
 use domain::issuer::{IssuerUrl, KeySource};
 use ports::issuer_keys::{IssuerKeys as _, KeysUnavailable};
 use serde_json::{Value, json};
@@ -31,7 +32,11 @@ impl OpenIdIssuer {
     }
 
     async fn ids(&self, fixture: &Fixture) -> Result<Vec<String>, KeysUnavailable> {
-        fixture.keys.keys(&self.issuer, &KeySource::Discovery, None).await.map(|keys| ids_of(&keys))
+        fixture
+            .keys
+            .keys(OrganizationId::NIL, &self.issuer, &KeySource::Discovery, None)
+            .await
+            .map(|keys| ids_of(&keys))
     }
 }
 
@@ -114,7 +119,7 @@ async fn an_issuer_in_the_wrong_spelling_does_not_lock_out_the_right_one() {
     let wrong = issuer(&format!("{}/", right.issuer.as_str()));
     let fixture = loopback();
     for _ in 0..2 {
-        let keys = fixture.keys.keys(&wrong, &KeySource::Discovery, None).await;
+        let keys = fixture.keys.keys(OrganizationId::NIL, &wrong, &KeySource::Discovery, None).await;
         assert_eq!(keys, Err(KeysUnavailable { retry_after: 30 }));
         assert_eq!(right.ids(&fixture).await, Ok(vec!["a".to_owned()]));
     }
@@ -142,6 +147,6 @@ async fn both_requests_together_have_three_seconds() {
 async fn an_issuer_that_is_a_trust_domain_has_no_configuration() {
     let fixture = loopback();
     let domain = issuer("spiffe://example.org");
-    assert!(fixture.keys.keys(&domain, &KeySource::Discovery, None).await.is_err());
+    assert!(fixture.keys.keys(OrganizationId::NIL, &domain, &KeySource::Discovery, None).await.is_err());
     assert_eq!(fixture.error_of(&domain, &KeySource::Discovery), Some(NOT_ALLOWED));
 }

@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use domain::id::OrganizationId;
 use domain::issuer::{IssuerUrl, KeySource, KeysUrl};
 use domain::issuer_key::IssuerKey;
 use domain::time::Timestamp;
 use ports::clock::Clock;
 use ports::issuer_keys::{IssuerKeys as _, KeysState, KeysUnavailable};
 use serde_json::{Value, json};
+use shares::Place;
 
 use super::issuer_keys::FetchedIssuerKeys;
 use super::resolver::{Resolver, SystemResolver};
@@ -59,7 +61,7 @@ impl ScriptedResolver {
 
 #[async_trait]
 impl Resolver for ScriptedResolver {
-    async fn addresses(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+    async fn addresses(&self, _: &str, _: Arc<Place>) -> io::Result<Vec<IpAddr>> {
         self.look_ups.fetch_add(1, Ordering::SeqCst);
         let mut answers = self.answers.lock().expect("not poisoned");
         let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
@@ -95,7 +97,7 @@ impl Fixture {
         source: &KeySource,
         wanted: Option<&str>,
     ) -> Result<Arc<[IssuerKey]>, KeysUnavailable> {
-        self.keys.keys(&issuer("https://ci.example.com"), source, wanted).await
+        self.keys.keys(OrganizationId::NIL, &issuer("https://ci.example.com"), source, wanted).await
     }
 
     /// Returns the IDs of the keys.

@@ -1,5 +1,6 @@
 //! When keys are fetched again.
 
+use domain::id::OrganizationId;
 use domain::issuer::KeySource;
 use futures_util::FutureExt as _;
 use ports::issuer_keys::{IssuerKeys as _, KeysUnavailable};
@@ -125,7 +126,7 @@ async fn of_two_documents_the_shorter_lifetime_counts() {
         let issuer = issuer(&origin);
         for (passed, requests) in [(0, 2), (74_999, 2), (25_001, 4)] {
             fixture.clock.pass(passed);
-            fixture.keys.keys(&issuer, &KeySource::Discovery, None).await.expect("keys");
+            fixture.keys.keys(OrganizationId::NIL, &issuer, &KeySource::Discovery, None).await.expect("keys");
             assert_eq!(server.count(), requests);
         }
     }

@@ -113,11 +113,34 @@ impl BatchHandler<TokenIssue, Outcome> for WaitingWriter {
 async fn write_all(connection: &mut BatchConnection, batch: Batch, waiters: Option<&LockWaiters>) {
     let ends = Instant::now() + TIMEOUT;
     // A caller that has gone before anything was sent needs no token.
-    let requests = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
-    let mut batches = vec![Unwritten { batch: requests, is_sent: false }];
+    let requests: Batch = batch.into_iter().filter(|(_, reply)| !reply.is_closed()).collect();
+    let unwritten = |batch| Unwritten { batch, is_sent: false };
+    let mut batches: Vec<Unwritten> = without_repetitions(requests).into_iter().map(unwritten).collect();
     while let Some(unwritten) = batches.pop() {
         batches.extend(write(connection, unwritten, ends, waiters).await);
     }
+}
+
+/// Divides a batch so that no part has an assertion of an issuer twice.
+///
+/// Several agents may present the same one. A request that is refused for its quota does not use it up, so the next one
+/// is judged after it. The last part is to be written first.
+fn without_repetitions(batch: Batch) -> Vec<Batch> {
+    let (mut parts, mut rest) = (Vec::new(), batch);
+    while !rest.is_empty() {
+        let mut seen = HashSet::new();
+        let is_first = |(issue, _): &Request| match &issue.assertion {
+            Some(SpentAssertion { signer: signer @ Signer::Issuer(_), digest, .. }) => {
+                seen.insert((*signer, *digest))
+            }
+            _ => true,
+        };
+        let (first, repeated) = rest.into_iter().partition(is_first);
+        parts.push(first);
+        rest = repeated;
+    }
+    parts.reverse();
+    parts
 }
 
 /// A batch none of whose requests has been answered.

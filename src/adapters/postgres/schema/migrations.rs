@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 19] = [
+const MIGRATIONS: [(&str, &str); 20] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -32,9 +32,13 @@ const MIGRATIONS: [(&str, &str); 19] = [
     ("V0014__secret_digests", include_str!("../../../../migrations/0014_secret_digests.sql")),
     ("V0015__trusted_issuers", include_str!("../../../../migrations/0015_trusted_issuers.sql")),
     ("V0016__federated_credentials", include_str!("../../../../migrations/0016_federated_credentials.sql")),
-    ("V0017__issuer_revocations", include_str!("../../../../migrations/0017_issuer_revocations.sql")),
-    ("V0018__more_capabilities", include_str!("../../../../migrations/0018_more_capabilities.sql")),
-    ("V0019__issuer_scopes", include_str!("../../../../migrations/0019_issuer_scopes.sql")),
+    (
+        "V0017__federated_credential_indexes",
+        include_str!("../../../../migrations/0017_federated_credential_indexes.sql"),
+    ),
+    ("V0018__issuer_revocations", include_str!("../../../../migrations/0018_issuer_revocations.sql")),
+    ("V0019__more_capabilities", include_str!("../../../../migrations/0019_more_capabilities.sql")),
+    ("V0020__issuer_scopes", include_str!("../../../../migrations/0020_issuer_scopes.sql")),
 ];
 
 /// Latest schema version that this program knows.

@@ -126,17 +126,6 @@ held AS MATERIALIZED (
         WHERE r.place = asked.place AND issuer.issuer_id IS NULL)
 -- end
 ),
--- with dependencies
-used_before AS MATERIALIZED (
-    SELECT place FROM (
-        SELECT place, s.issuer_id, s.digest,
-            row_number() OVER (PARTITION BY s.issuer_id, s.digest ORDER BY place) AS turn
-        FROM spends s JOIN held USING (place) WHERE held.holds
-    ) AS each
-    WHERE turn > 1
-        OR EXISTS (SELECT FROM issuer_replay r WHERE r.issuer_id = each.issuer_id AND r.digest = each.digest)
-),
--- end
 judged AS MATERIALIZED (
     -- Of the requests that hold, only the first may spend an assertion.
     SELECT held.*, held.digest IS NOT NULL AND (
@@ -145,7 +134,8 @@ judged AS MATERIALIZED (
             OR row_number() OVER (PARTITION BY held.subject_id, held.digest, held.holds ORDER BY held.place) > 1
         )
 -- with dependencies
-            OR EXISTS (SELECT FROM used_before u WHERE u.place = held.place)
+            -- Of the requests of a batch, one has such an assertion.
+            OR EXISTS (SELECT FROM spends s JOIN issuer_replay r USING (issuer_id, digest) WHERE s.place = held.place)
 -- end
         AS is_spent
     FROM held

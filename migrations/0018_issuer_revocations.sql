@@ -1,4 +1,4 @@
--- The suspension of a trusted issuer is told like every other revocation.
+-- The suspension of a trusted issuer is published like every other revocation.
 
 ALTER TABLE outbox
     DROP CONSTRAINT outbox_kind_check,
