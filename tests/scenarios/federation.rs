@@ -766,4 +766,11 @@ async fn what_says_nothing_of_a_client_says_the_same(wiring: Wiring) {
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     let description = answer.json()["error_description"].as_str().expect("a description").to_owned();
     assert!(description.contains("client_id"), "{description}");
+    // A script sends this if a variable of it is empty.
+    let empty = present(&server, Some(&workload.agent), TYPE, "").await;
+    empty.assert_error(400, "invalid_request");
+    assert_eq!(empty.json()["error_description"], "client_assertion is missing or empty");
+    let untyped = present(&server, Some(&workload.agent), "jwt-bearer", &assertion).await;
+    untyped.assert_error(400, "invalid_request");
+    assert!(untyped.text.contains("client-assertion-type:jwt-bearer"), "{}", untyped.text);
 }

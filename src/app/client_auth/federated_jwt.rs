@@ -180,7 +180,7 @@ impl ClientAuthenticator for FederatedJwt {
             Some(JWT_SPIFFE) => true,
             _ => {
                 return Err(MethodError::Malformed(
-                    "client_assertion and client_assertion_type go together, and the type is that of RFC 7523 or jwt-spiffe",
+                    "client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer or, for a JWT-SVID, end in jwt-spiffe",
                 ));
             }
         };

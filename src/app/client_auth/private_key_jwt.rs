@@ -83,13 +83,14 @@ impl ClientAuthenticator for PrivateKeyJwt {
         presented: &PresentedCredentials,
         freshness: Freshness,
     ) -> Result<AuthenticatedClient, MethodError> {
-        let (Some(assertion), Some(JWT_BEARER)) =
-            (presented.parameter(ASSERTION), presented.parameter(ASSERTION_TYPE))
-        else {
-            return Err(MethodError::Malformed(
-                "client_assertion and client_assertion_type go together, and the type of one that the agent signed is jwt-bearer",
-            ));
+        let Some(assertion) = presented.parameter(ASSERTION) else {
+            return Err(MethodError::Malformed("client_assertion is missing or empty"));
         };
+        if presented.parameter(ASSERTION_TYPE) != Some(JWT_BEARER) {
+            return Err(MethodError::Malformed(
+                "client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer for a JWT of the agent",
+            ));
+        }
         let client = presented.client_id();
         let read = (assertion.len() <= MAX_ASSERTION_BYTES).then(|| self.verifier.read(assertion)).flatten();
         let claimant = read.as_ref().and_then(|read| read.client);
