@@ -215,24 +215,12 @@ impl Agents {
             ("defaultResource", before.default_resource != after.default_resource),
             ("deploymentEnv", before.deployment_env != after.deployment_env),
         ];
-        let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
-        let mut actions = Vec::new();
-        if !fields.is_empty() {
-            actions.push((AuditAction::AgentUpdated, Metadata::default().with("fields", fields)));
-        }
-        match (before.status, after.status) {
-            (AgentStatus::Active, AgentStatus::Suspended) => {
-                actions.push((AuditAction::AgentSuspended, Metadata::default()));
-            }
-            (AgentStatus::Suspended, AgentStatus::Active) => {
-                actions.push((AuditAction::AgentReactivated, Metadata::default()));
-            }
-            _ => {}
-        }
-        actions
-            .into_iter()
-            .map(|(action, metadata)| self.events.success(caller.event(action, after.id, metadata), at))
-            .collect()
+        let status = match (before.status, after.status) {
+            (AgentStatus::Active, AgentStatus::Suspended) => Some(AuditAction::AgentSuspended),
+            (AgentStatus::Suspended, AgentStatus::Active) => Some(AuditAction::AgentReactivated),
+            _ => None,
+        };
+        self.events.of_change(caller, after.id, (AuditAction::AgentUpdated, &named), status, at)
     }
 
     /// Returns the agent that has the address of the new one; `None` if the caller may not read it.

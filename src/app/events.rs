@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::caller::Caller;
 use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome, Resource};
 use domain::id::{AgentId, EventId};
 use domain::time::Timestamp;
@@ -21,6 +22,25 @@ impl Events {
     /// Creates an event for an action that succeeded.
     pub fn success(&self, details: EventDetails<'_>, at: Timestamp) -> AuditEvent {
         self.new_event(details, Outcome::Success, at)
+    }
+
+    /// Creates the events of a change: one that names the fields that differ, if any does, and one of the new status.
+    ///
+    /// Each field is given with whether it differs.
+    pub(super) fn of_change(
+        &self,
+        caller: &Caller,
+        resource: impl Into<Resource>,
+        (update, fields): (AuditAction, &[(&'static str, bool)]),
+        status: Option<AuditAction>,
+        at: Timestamp,
+    ) -> Vec<AuditEvent> {
+        let resource = resource.into();
+        let named: Vec<&str> = fields.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        let update = (!named.is_empty()).then(|| (update, Metadata::default().with("fields", named)));
+        let status = status.map(|action| (action, Metadata::default()));
+        let event = |(action, metadata)| self.success(caller.event(action, resource, metadata), at);
+        update.into_iter().chain(status).map(event).collect()
     }
 
     /// Creates an event for an action that was attempted and refused.

@@ -144,22 +144,11 @@ impl Organizations {
             ("resources", before.resources != after.resources),
             ("limits", before.overrides != after.overrides),
         ];
-        let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
-        let mut actions = Vec::new();
-        if !fields.is_empty() {
-            actions.push((AuditAction::OrganizationUpdated, Metadata::default().with("fields", fields)));
-        }
-        if before.status != after.status {
-            let action = match after.status {
-                OrganizationStatus::Suspended => AuditAction::OrganizationSuspended,
-                OrganizationStatus::Active => AuditAction::OrganizationReactivated,
-            };
-            actions.push((action, Metadata::default()));
-        }
-        actions
-            .into_iter()
-            .map(|(action, metadata)| self.events.success(caller.event(action, after.id, metadata), at))
-            .collect()
+        let status = (before.status != after.status).then_some(match after.status {
+            OrganizationStatus::Suspended => AuditAction::OrganizationSuspended,
+            OrganizationStatus::Active => AuditAction::OrganizationReactivated,
+        });
+        self.events.of_change(caller, after.id, (AuditAction::OrganizationUpdated, &named), status, at)
     }
 }
 

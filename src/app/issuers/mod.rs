@@ -295,22 +295,11 @@ impl Issuers {
             ("subjectOptional", before.subject_optional != after.subject_optional),
             ("subjects", before.subjects != after.subjects),
         ];
-        let fields: Vec<&str> = named.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
-        let mut actions = Vec::new();
-        if !fields.is_empty() {
-            actions.push((AuditAction::IssuerUpdated, Metadata::default().with("fields", fields)));
-        }
-        if before.status != after.status {
-            let action = match after.status {
-                IssuerStatus::Suspended => AuditAction::IssuerSuspended,
-                IssuerStatus::Active => AuditAction::IssuerReactivated,
-            };
-            actions.push((action, Metadata::default()));
-        }
-        actions
-            .into_iter()
-            .map(|(action, metadata)| self.events.success(caller.event(action, after.id, metadata), at))
-            .collect()
+        let status = (before.status != after.status).then_some(match after.status {
+            IssuerStatus::Suspended => AuditAction::IssuerSuspended,
+            IssuerStatus::Active => AuditAction::IssuerReactivated,
+        });
+        self.events.of_change(caller, after.id, (AuditAction::IssuerUpdated, &named), status, at)
     }
 }
 
