@@ -337,8 +337,8 @@ async fn a_federated_client_is_found_with_its_issuer(stores: Stores) {
     assert_eq!(find(agent.id, "").await, Some((None, vec![])));
     let without = stores.add(crate::fixtures::agent(agent.organization)).await;
     assert_eq!(find(without.id, url).await, Some((Some(issuer.clone()), vec![])));
-    let stranger = stores.agent().await;
-    assert_eq!(find(stranger.id, url).await, Some((None, vec![])), "of another organization");
+    let foreign = stores.agent().await;
+    assert_eq!(find(foreign.id, url).await, Some((None, vec![])), "of another organization");
     assert_eq!(find(crate::fixtures::agent(agent.organization).id, url).await, None);
     let after = issuer.changed(suspension(), NOON.plus_seconds(1));
     stores.issuers.update(&issuer, &after, unchecked(&[])).await.expect("changed");

@@ -138,7 +138,7 @@ async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> 
         );
         form("/api/v1/token", "", &body)
     };
-    let stranger = forged(UNKNOWN_ID, None);
+    let unregistered = forged(UNKNOWN_ID, None);
     let (introspect, revoke) = ("/api/v1/token/introspect", "/api/v1/token/revoke");
     let unknown = (token_request(&unknown), agent(&unknown.id));
     vec![
@@ -150,15 +150,15 @@ async fn pairs(cluster: &Arc<Cluster>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> 
         ("unknown client / decommissioned agent", unknown.0, token_request(&gone)),
         (
             "an issuer's assertion: unknown client / no such credential",
-            stranger.clone(),
+            unregistered.clone(),
             forged(&plain, None),
         ),
         (
             "an issuer's assertion: unknown client / not its signature",
-            stranger.clone(),
+            unregistered.clone(),
             forged(&federated, None),
         ),
-        ("an issuer's assertion: unknown client / not its kid", stranger, forged(&federated, Some("2"))),
+        ("an issuer's assertion: unknown client / not its kid", unregistered, forged(&federated, Some("2"))),
         ("no such agent / another organization's", unknown.1, agent(&known.id)),
         (
             "another's token, active / revoked: introspected",

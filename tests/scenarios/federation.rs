@@ -737,8 +737,8 @@ async fn what_says_nothing_of_a_client_says_the_same(wiring: Wiring) {
     let workload = Workload::new(&server, &admin, json!({})).await;
     let plain = server.agent(&admin, None, &["files:read"]).await;
     let assertion = workload.platform.sign(&workload.platform.claims(&server));
-    let stranger = Platform {
-        issuer: "https://stranger.example.com".to_owned(),
+    let untrusted = Platform {
+        issuer: "https://untrusted.example.com".to_owned(),
         id: String::new(),
         key: Ed25519KeyPair::generate().expect("a key"),
     };
@@ -747,8 +747,8 @@ async fn what_says_nothing_of_a_client_says_the_same(wiring: Wiring) {
         (UNKNOWN_ID, assertion.clone()),
         ("not-an-id", assertion.clone()),
         (&plain, assertion.clone()),
-        (&workload.agent, stranger.sign(&stranger.claims(&server))),
-        (&workload.agent, stranger.sign(&workload.platform.claims(&server))),
+        (&workload.agent, untrusted.sign(&untrusted.claims(&server))),
+        (&workload.agent, untrusted.sign(&workload.platform.claims(&server))),
         (&workload.agent, "e30.e30.AA".to_owned()),
         (&workload.agent, "a.b.c".to_owned()),
         (&workload.agent, format!("{assertion}{}", "A".repeat(16 * 1024))),

@@ -205,9 +205,9 @@ async fn an_issuer_that_cannot_be_asked_makes_clients_wait(wiring: Wiring) {
     let explained = explained.json();
     let key_row = explained["checks"].as_array().expect("checks").iter().find(|row| row["check"] == "key");
     assert_eq!(key_row.expect("a row")["passed"], false, "{explained}");
-    // A stranger to the issuer learns nothing of that.
-    let stranger = server.agent(&admin, None, &["files:read"]).await;
-    present(&server, Some(&stranger), TYPE, &assertion).await.assert_error(401, "invalid_client");
+    // A client without a credential of the issuer learns nothing of that.
+    let other = server.agent(&admin, None, &["files:read"]).await;
+    present(&server, Some(&other), TYPE, &assertion).await.assert_error(401, "invalid_client");
     issuer.publish(Some(vec![key]));
     server.advance(30);
     let answer = present(&server, Some(&agent), TYPE, &assertion).await;
