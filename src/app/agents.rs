@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
@@ -11,6 +13,7 @@ use domain::agent::{
 };
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::{AgentId, OrganizationId};
+use domain::may_act::MayAct;
 use domain::page::{Page, PageRequest};
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::{ManagementScope, Scopes};
@@ -55,6 +58,10 @@ pub struct NewAgent {
     pub owner: Owner,
     /// Audience of its tokens if none is requested; one of the organization's resources.
     pub default_resource: Option<ResourceIndicator>,
+    /// Agents that may act for it.
+    pub may_act: MayAct,
+    /// Whether an actor may pass on the authority that it holds for the agent.
+    pub redelegation: bool,
     /// Environment that the agent runs in.
     pub deployment_env: DeploymentEnv,
 }
@@ -82,6 +89,7 @@ impl Agents {
         if let Some(asked) = &new.default_resource {
             new.default_resource = Some(self.listed(caller, organization, asked).await?);
         }
+        self.check_actors(organization, None, &new.may_act).await?;
         let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
         let details = caller.event(AuditAction::AgentCreated, agent.id, Metadata::default());
         let event = self.events.success(details, agent.created_at);
@@ -131,9 +139,14 @@ impl Agents {
         mut change: AgentChange,
     ) -> Result<Agent, AgentsError> {
         caller.require(ManagementScope::AgentsWrite)?;
-        if let Some(Some(asked)) = &change.default_resource {
+        if change.default_resource.is_some() || change.may_act.is_some() {
             let organization = self.lookup(caller, id).await?.organization;
-            change.default_resource = Some(Some(self.listed(caller, organization, asked).await?));
+            if let Some(Some(asked)) = &change.default_resource {
+                change.default_resource = Some(Some(self.listed(caller, organization, asked).await?));
+            }
+            if let Some(may_act) = &change.may_act {
+                self.check_actors(organization, Some(id), may_act).await?;
+            }
         }
         let attempts = if change.is_active == Some(false) { REVOCATION_ATTEMPTS } else { 1 };
         self.update(caller, id, attempts, |before, at| {
@@ -213,6 +226,8 @@ impl Agents {
             ("capabilities", before.capabilities != after.capabilities),
             ("owner", before.owner != after.owner),
             ("defaultResource", before.default_resource != after.default_resource),
+            ("mayAct", before.may_act != after.may_act),
+            ("redelegation", before.redelegation != after.redelegation),
             ("deploymentEnv", before.deployment_env != after.deployment_env),
         ];
         let status = match (before.status, after.status) {
@@ -248,7 +263,38 @@ impl Agents {
             .find(caller.tenancy(), organization)
             .await?
             .ok_or(AgentsError::NoSuchOrganization)?;
-        organization.resource(asked.as_str()).cloned().ok_or(AgentsError::UnlistedResource)
+        organization.resource(asked.as_str()).cloned().ok_or_else(|| {
+            AgentsError::Invalid(vec![(
+                "defaultResource".to_owned(),
+                "must be one of the organization's resources",
+            )])
+        })
+    }
+
+    /// Checks that agents may be allowed to act for an agent of this organization: other agents of it that are not
+    /// decommissioned. `own` is the ID of the agent that they would act for, if it exists.
+    ///
+    /// One may be decommissioned at any time; it then gets no token.
+    async fn check_actors(
+        &self,
+        organization: OrganizationId,
+        own: Option<AgentId>,
+        may_act: &MayAct,
+    ) -> Result<(), AgentsError> {
+        let within = Tenancy::Only(organization);
+        let listed = may_act.listed().unwrap_or_default();
+        let found = try_join_all(listed.iter().map(|actor| self.store.find(within, *actor))).await?;
+        let fault = |(place, (actor, found)): (usize, (&AgentId, Option<Arc<Agent>>))| {
+            let what = match found {
+                _ if own == Some(*actor) => "must not be the agent itself",
+                Some(agent) if agent.status != AgentStatus::Decommissioned => return None,
+                Some(_) => "must not be a decommissioned agent",
+                None => "must be an agent of the organization",
+            };
+            Some((format!("mayAct[{place}]"), what))
+        };
+        let faults: Vec<_> = listed.iter().zip(found).enumerate().filter_map(fault).collect();
+        if faults.is_empty() { Ok(()) } else { Err(AgentsError::Invalid(faults)) }
     }
 
     async fn lookup(&self, caller: &Caller, id: AgentId) -> Result<Arc<Agent>, AgentsError> {
@@ -268,6 +314,8 @@ impl NewAgent {
             capabilities: self.capabilities,
             owner: self.owner,
             default_resource: self.default_resource,
+            may_act: self.may_act,
+            redelegation: self.redelegation,
             deployment_env: self.deployment_env,
             status: AgentStatus::Active,
             created_at: at,
@@ -290,9 +338,9 @@ pub enum AgentsError {
     /// No organization has this ID within the caller's tenancy.
     #[error("no such organization")]
     NoSuchOrganization,
-    /// The default resource is not one of the organization's resources.
-    #[error("must be one of the organization's resources")]
-    UnlistedResource,
+    /// Fields have values that cannot be used: the path of each, and the text that follows it.
+    #[error("fields have values that cannot be used")]
+    Invalid(Vec<(String, &'static str)>),
     /// The email address is already used in this organization, perhaps by a decommissioned agent: the one named, if
     /// the caller may read it.
     #[error("the email address is already used in this organization, possibly by a decommissioned agent")]

@@ -10,6 +10,7 @@ use domain::agent::{AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::audit::{AuditAction, Metadata, Origin, Resource};
 use domain::credential::{Credential, CredentialKind};
 use domain::id::{AgentId, CredentialId, OrganizationId};
+use domain::may_act::MayAct;
 use domain::organization::{DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug};
 use domain::plan::{Limit, LimitOverrides, Plan};
 use domain::scope::{ManagementScope, Scopes};
@@ -152,6 +153,8 @@ impl Bootstrap {
             capabilities: Scopes::capabilities(&capabilities).expect("they are well formed"),
             owner: Owner::parse("operator").expect("a constant of the right form"),
             default_resource: None,
+            may_act: MayAct::NONE,
+            redelegation: false,
             deployment_env: DeploymentEnv::Production,
         };
         let agent = new.into_agent(id, organization.id, at);

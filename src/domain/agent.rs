@@ -5,6 +5,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::generation::generation_after;
 use super::id::{AgentId, OrganizationId};
+use super::may_act::MayAct;
 use super::resource_indicator::ResourceIndicator;
 use super::scope::{ManagementScope, Scopes};
 use super::time::Timestamp;
@@ -35,6 +36,10 @@ pub struct Agent {
     pub owner: Owner,
     /// Audience of its tokens if none is requested, one of its organization's resources; `None` for the issuer.
     pub default_resource: Option<ResourceIndicator>,
+    /// Agents that may act for this one.
+    pub may_act: MayAct,
+    /// Whether an actor may pass on the authority that it holds for this agent.
+    pub redelegation: bool,
     /// Environment in which the agent runs.
     pub deployment_env: DeploymentEnv,
     /// Position in the life cycle.
@@ -61,6 +66,8 @@ impl Agent {
         after.capabilities = change.capabilities.unwrap_or(after.capabilities);
         after.owner = change.owner.unwrap_or(after.owner);
         after.default_resource = change.default_resource.unwrap_or(after.default_resource);
+        after.may_act = change.may_act.unwrap_or(after.may_act);
+        after.redelegation = change.redelegation.unwrap_or(after.redelegation);
         after.deployment_env = change.deployment_env.unwrap_or(after.deployment_env);
         if let Some(is_active) = change.is_active {
             after.status = if is_active { AgentStatus::Active } else { AgentStatus::Suspended };
@@ -127,6 +134,10 @@ pub struct AgentChange {
     pub owner: Option<Owner>,
     /// New default resource; `Some(None)` removes it.
     pub default_resource: Option<Option<ResourceIndicator>>,
+    /// New agents that may act for the agent.
+    pub may_act: Option<MayAct>,
+    /// Whether an actor may pass on authority.
+    pub redelegation: Option<bool>,
     /// New deployment environment.
     pub deployment_env: Option<DeploymentEnv>,
     /// `true` for active, `false` for suspended. Decommissioning is a separate operation.
@@ -327,6 +338,8 @@ pub(super) mod tests {
             capabilities: Scopes::capabilities(&["a:b"]).expect("valid"),
             owner: Owner::parse("team").expect("valid"),
             default_resource: None,
+            may_act: MayAct::NONE,
+            redelegation: false,
             deployment_env: DeploymentEnv::Development,
             status: AgentStatus::Active,
             created_at: at,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use fluent_uri::Uri;
 
 use super::generation::generation_after;
-use super::id::{AgentId, IssuerId, OrganizationId};
+use super::id::{IssuerId, OrganizationId};
 use super::issuer_key::IssuerKey;
+use super::may_act::MayAct;
 use super::organization::Name;
 use super::scope::Scopes;
 use super::signature_algorithm::SignatureAlgorithm;
@@ -66,6 +67,9 @@ pub struct TrustedIssuer {
     pub updated_at: Timestamp,
     /// Raised by each suspension, which revokes every token that rests on the issuer; never lowered.
     pub generation: u64,
+    /// Raised whenever `subjects` is removed, which revokes every token that acts for a person of the issuer; never
+    /// lowered.
+    pub subjects_generation: u64,
     /// Raised by every change, so that a store can refuse a change of an outdated issuer.
     pub revision: u64,
 }
@@ -75,8 +79,8 @@ pub struct TrustedIssuer {
 pub struct Subjects {
     /// Audiences of which every `aud` of a person's token must be one.
     pub audiences: Vec<String>,
-    /// Agents that may act; `None` for every agent of the organization.
-    pub may_act: Option<Vec<AgentId>>,
+    /// Agents that may act.
+    pub may_act: MayAct,
     /// Scopes that a person can pass on.
     pub scopes: Scopes,
     /// The greatest age of a person's token, in seconds.
@@ -113,6 +117,9 @@ impl TrustedIssuer {
         }
         if self.is_active() && !after.is_active() {
             after.generation = generation_after(after.generation, at);
+        }
+        if self.subjects.is_some() && after.subjects.is_none() {
+            after.subjects_generation = generation_after(after.subjects_generation, at);
         }
         after.revision += 1;
         after.updated_at = at;
@@ -326,7 +333,18 @@ pub(super) mod tests {
             created_at: at,
             updated_at: at,
             generation: 0,
+            subjects_generation: 0,
             revision: 0,
+        }
+    }
+
+    fn subjects() -> Subjects {
+        Subjects {
+            audiences: vec!["app".to_owned()],
+            may_act: MayAct::All,
+            scopes: Scopes::capabilities(&["a:b"]).expect("valid"),
+            max_age_seconds: 60,
+            redelegation: false,
         }
     }
 
@@ -405,6 +423,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn removing_the_people_raises_their_generation_and_no_other_change_does() {
+        let at = Timestamp::from_millis(5);
+        let to = |subjects| IssuerChange { subjects: Some(subjects), ..IssuerChange::default() };
+        let none = issuer().changed(to(None), at);
+        assert_eq!((none.subjects_generation, none.revision), (0, 0));
+        let some = none.changed(to(Some(subjects())), at);
+        let other = some.changed(to(Some(Subjects { redelegation: true, ..subjects() })), at);
+        assert_eq!((some.subjects_generation, other.subjects_generation, other.revision), (0, 0, 2));
+        let gone = other.changed(to(None), at);
+        assert_eq!((gone.subjects_generation, gone.generation), (5, 0));
+    }
+
+    #[test]
     fn a_change_of_anything_but_the_name_is_more_than_that() {
         let at = Timestamp::from_millis(5);
         let before = issuer();
@@ -419,13 +450,8 @@ pub(super) mod tests {
 
     #[test]
     fn an_audience_of_both_workloads_and_people_is_found() {
-        let subjects = Subjects {
-            audiences: vec!["app".to_owned(), "https://id.example.com".to_owned()],
-            may_act: None,
-            scopes: Scopes::capabilities(&["a:b"]).expect("valid"),
-            max_age_seconds: 60,
-            redelegation: false,
-        };
+        let audiences = vec!["app".to_owned(), "https://id.example.com".to_owned()];
+        let subjects = Subjects { audiences, ..subjects() };
         assert_eq!(issuer().shared_audience(), None);
         let both = TrustedIssuer { subjects: Some(subjects.clone()), ..issuer() };
         assert_eq!(both.shared_audience(), Some("https://id.example.com"));

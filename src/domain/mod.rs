@@ -16,6 +16,7 @@ pub mod id;
 pub mod issuer;
 pub mod issuer_key;
 pub mod jwk;
+pub mod may_act;
 pub mod names;
 pub mod organization;
 pub mod page;

@@ -1,6 +1,7 @@
-use agentidp::domain::agent::{AgentChange, AgentFilter, AgentStatus};
+use agentidp::domain::agent::{Agent, AgentChange, AgentFilter, AgentStatus};
 use agentidp::domain::audit::AuditAction;
 use agentidp::domain::credential::CredentialStatus;
+use agentidp::domain::may_act::MayAct;
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
 use agentidp::domain::tenancy::Tenancy;
@@ -28,9 +29,22 @@ contract!([memory, postgres] [
 ]);
 
 async fn an_agent_reads_back_as_it_was_stored(stores: Stores) {
-    let agent = stores.agent().await;
-    let found = stores.agents.find(Tenancy::All, agent.id).await.expect("an answer");
-    assert_eq!(found.as_deref(), Some(&agent));
+    let other = stores.agent().await;
+    for may_act in [MayAct::NONE, MayAct::All, MayAct::Only(vec![other.id])] {
+        let agent = Agent { may_act, redelegation: true, ..agent(other.organization) };
+        let agent = stores.add(agent).await;
+        let find = || stores.agents.find(Tenancy::All, agent.id);
+        assert_eq!(find().await.expect("an answer").as_deref(), Some(&agent));
+        let change = AgentChange {
+            may_act: Some(MayAct::Only(vec![other.id, agent.id])),
+            redelegation: Some(false),
+            ..AgentChange::default()
+        };
+        let after = agent.changed(change, NOON.plus_seconds(1)).expect("not final");
+        let updated = event(AuditAction::AgentUpdated, agent.id);
+        stores.agents.update(&agent, &after, unchecked(&updated)).await.expect("changed");
+        assert_eq!(find().await.expect("an answer").as_deref(), Some(&after));
+    }
 }
 
 async fn a_stored_agent_has_its_event_and_a_refused_one_has_none(stores: Stores) {

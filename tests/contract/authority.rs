@@ -237,6 +237,8 @@ async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores
         capabilities: Scopes::capabilities(&["credentials:write"]).expect("valid"),
         owner: model.owner,
         default_resource: model.default_resource.clone(),
+        may_act: model.may_act.clone(),
+        redelegation: model.redelegation,
         deployment_env: model.deployment_env,
     };
     let thief = app.agents.register(&admin, new).await.expect("registered").id;

@@ -20,6 +20,7 @@ use agentidp::domain::credential::{Credential, CredentialKind, StoredSecret};
 use agentidp::domain::federation::FederatedIdentity;
 use agentidp::domain::id::{AgentId, CredentialId, EventId, IssuerId, OrganizationId, TokenId};
 use agentidp::domain::issuer::{DEFAULT_ALGORITHMS, IssuerStatus, IssuerUrl, KeySource, TrustedIssuer};
+use agentidp::domain::may_act::MayAct;
 use agentidp::domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use agentidp::domain::plan::{Limit, LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
@@ -173,6 +174,8 @@ pub fn agent(organization: OrganizationId) -> Agent {
         capabilities: Scopes::capabilities(&["files:read"]).expect("valid"),
         owner: Owner::parse("team").expect("valid"),
         default_resource: None,
+        may_act: MayAct::NONE,
+        redelegation: false,
         deployment_env: DeploymentEnv::Development,
         status: AgentStatus::Active,
         created_at: NOON,
@@ -243,6 +246,7 @@ pub fn issuer(organization: OrganizationId) -> TrustedIssuer {
         created_at: NOON,
         updated_at: NOON,
         generation: 0,
+        subjects_generation: 0,
         revision: 0,
     }
 }

@@ -10,6 +10,7 @@ use agentidp::domain::issuer::{
     IssuerChange, IssuerGeneration, IssuerStatus, KeySource, KeysUrl, MAX_ISSUERS, Subjects, TrustedIssuer,
 };
 use agentidp::domain::issuer_key::{IssuerKey, KeyUse};
+use agentidp::domain::may_act::MayAct;
 use agentidp::domain::organization::Name;
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
@@ -77,7 +78,7 @@ async fn an_issuer_reads_back_as_it_was_written(stores: Stores) {
     for keys in sources {
         let subjects = Subjects {
             audiences: vec!["app".to_owned()],
-            may_act: Some(vec![agent(organization).id]),
+            may_act: MayAct::Only(vec![agent(organization).id]),
             scopes: Scopes::capabilities(&["files:read", "files:write"]).expect("valid"),
             max_age_seconds: 600,
             redelegation: true,
@@ -91,6 +92,7 @@ async fn an_issuer_reads_back_as_it_was_written(stores: Stores) {
             subject_optional: true,
             subjects: Some(subjects),
             generation: 7,
+            subjects_generation: 5,
             revision: 3,
             ..issuer(organization)
         };
@@ -108,6 +110,7 @@ async fn an_issuer_reads_back_as_it_was_written(stores: Stores) {
         stores.issuers.update(&stored, &after, unchecked(&suspended)).await.expect("changed");
         let found = stores.issuers.find(Tenancy::All, stored.id).await.expect("an answer");
         assert_eq!(found.as_deref(), Some(&after));
+        assert!(after.subjects_generation > 5);
     }
     assert_eq!(stores.count(AuditAction::IssuerCreated).await, 4);
 }

@@ -21,6 +21,7 @@ use agentidp::domain::agent::{AgentChange, AgentType, DeploymentEnv, Email, Owne
 use agentidp::domain::audit::Origin;
 use agentidp::domain::id::{AgentId, OrganizationId};
 use agentidp::domain::jwk::KeyType;
+use agentidp::domain::may_act::MayAct;
 use agentidp::domain::organization::{Name, OrganizationChange, OrganizationStatus, Slug};
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
@@ -156,6 +157,8 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
         capabilities: Scopes::capabilities(&["agents:read"]).expect("capabilities"),
         owner: Owner::parse("tests").expect("an owner"),
         default_resource: None,
+        may_act: MayAct::NONE,
+        redelegation: false,
         deployment_env: DeploymentEnv::Development,
     }
 }

@@ -9,6 +9,7 @@ scenarios!(every_wiring [
     an_address_is_taken_for_ever_in_every_spelling,
     a_change_replaces_what_it_names_and_an_empty_one_changes_nothing,
     the_event_of_a_change_names_the_fields_that_it_changed_and_no_others,
+    an_agent_names_the_agents_that_may_act_for_it,
     what_may_not_be_changed_is_refused,
     leaving_active_kills_tokens_for_good,
     the_kill_switch_kills_what_there_is_and_nothing_that_comes,
@@ -134,6 +135,8 @@ async fn the_event_of_a_change_names_the_fields_that_it_changed_and_no_others(wi
         ("capabilities", json!(["mail:send"])),
         ("owner", json!("another-team")),
         ("deploymentEnv", json!("production")),
+        ("mayAct", json!(["*"])),
+        ("redelegation", json!(true)),
     ];
     for (field, value) in changes {
         let body = json!({ field: value });
@@ -141,6 +144,52 @@ async fn the_event_of_a_change_names_the_fields_that_it_changed_and_no_others(wi
         server.patch(&admin, &format!("/api/v1/agents/{agent}"), body).await.json();
         let events = server.events(&admin, &format!("&action=agent.updated&resourceId={agent}")).await;
         assert_eq!(events[0]["metadata"]["fields"], json!([field]));
+    }
+}
+
+async fn an_agent_names_the_agents_that_may_act_for_it(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let agent = server.agent(&admin, None, &["files:read"]).await;
+    let other = server.agent(&admin, None, &["files:read"]).await;
+    let organization = server.organization(&admin, json!({})).await;
+    let foreign = server.agent(&admin, Some(&organization), &["files:read"]).await;
+    let gone = server.agent(&admin, None, &["files:read"]).await;
+    server.delete(&admin, &format!("/api/v1/agents/{gone}")).await;
+    let path = format!("/api/v1/agents/{agent}");
+    let shown = server.get(&admin, &path).await.json();
+    assert_eq!((&shown["mayAct"], &shown["redelegation"]), (&json!([]), &json!(false)));
+    let unknown = "01920000-0000-7000-8000-000000000000";
+    for (may_act, faults) in [
+        (json!([other, unknown]), vec!["mayAct[1]"]),
+        (json!([agent]), vec!["mayAct[0]"]),
+        (json!([foreign, other, gone]), vec!["mayAct[0]", "mayAct[2]"]),
+        (json!([other, other]), vec!["mayAct[1]"]),
+        (json!(["*", other]), vec!["mayAct"]),
+        (json!(["x", 1]), vec!["mayAct[0]", "mayAct[1]"]),
+        (json!("*"), vec!["mayAct"]),
+        (json!(null), vec!["mayAct"]),
+        (json!(vec![other.as_str(); 65]), vec![]),
+    ] {
+        let found = server.patch(&admin, &path, json!({ "mayAct": may_act })).await.faults();
+        assert!(if faults.is_empty() { !found.is_empty() } else { found == faults }, "{may_act}: {found:?}");
+        let mut new = new_agent(&["files:read"]);
+        new["mayAct"] = may_act.clone();
+        if may_act != json!([agent]) {
+            assert_eq!(server.post(&admin, "/api/v1/agents", new).await.faults(), found, "{may_act}");
+        }
+    }
+    for (may_act, redelegation) in [(json!(["*"]), true), (json!([other]), false), (json!([]), true)] {
+        let change = json!({ "mayAct": may_act, "redelegation": redelegation });
+        let shown = server.patch(&admin, &path, change.clone()).await.json();
+        assert_eq!((&shown["mayAct"], &shown["redelegation"]), (&may_act, &json!(redelegation)));
+        assert_eq!(server.get(&admin, &path).await.json(), shown);
+        let mut new = new_agent(&["files:read"]);
+        (new["mayAct"], new["redelegation"]) = (change["mayAct"].clone(), change["redelegation"].clone());
+        let created = server.post(&admin, "/api/v1/agents", new).await.json();
+        let path = format!("/api/v1/agents/{}", created["agentId"].as_str().expect("an ID"));
+        let stored = server.get(&admin, &path).await.json();
+        assert_eq!((&stored["mayAct"], &stored["redelegation"]), (&may_act, &json!(redelegation)));
     }
 }
 

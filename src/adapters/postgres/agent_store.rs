@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 
 use super::pool::statement::Parameter;
-use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, number, page_of, signed};
+use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, ids, number, page_of, signed};
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
@@ -30,7 +30,7 @@ const REGISTERED: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_co
 const UPDATE: &str = "\
 -- agent_store.update
 UPDATE agents SET agent_type = $3, version = $4, capabilities = $5, owner = $6, default_resource = $7,
-    deployment_env = $8, status = $9, updated_at = $10, generation = $11, revision = $12
+    deployment_env = $8, status = $9, updated_at = $10, generation = $11, revision = $12, may_act = $13, redelegation = $14
 WHERE agent_id = $1 AND revision = $2";
 
 const REVOKE_CREDENTIALS: &str = "\
@@ -176,7 +176,8 @@ impl Transaction<'_> {
     pub async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {
         let capabilities: Vec<&str> = after.capabilities.iter().collect();
         let default_resource = after.default_resource.as_ref().map(ResourceIndicator::as_str);
-        let parameters: [Parameter<'_>; 12] = [
+        let may_act = ids(&after.may_act);
+        let parameters: [Parameter<'_>; 14] = [
             &before.id.0,
             &signed(before.revision),
             &name_of(&AgentType::ALL, &after.agent_type),
@@ -189,6 +190,8 @@ impl Transaction<'_> {
             &SqlTimestamp(after.updated_at),
             &signed(after.generation),
             &signed(after.revision),
+            &may_act,
+            &after.redelegation,
         ];
         if self.execute(UPDATE, &parameters).await? == 0 {
             return Ok(false);

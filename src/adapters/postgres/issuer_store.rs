@@ -34,14 +34,15 @@ SELECT EXISTS (SELECT FROM organizations WHERE organization_id = $1) AS is_known
 const INSERT: &str = "\
 -- issuer_store.insert
 INSERT INTO trusted_issuers (issuer_id, organization_id, issuer, created_at, name, keys, audiences, algorithms,
-    max_lifetime_seconds, require_jti, subject_optional, subjects, status, updated_at, generation, revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+    max_lifetime_seconds, require_jti, subject_optional, subjects, status, updated_at, generation, subjects_generation,
+    revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 const UPDATE: &str = "\
 -- issuer_store.update
 UPDATE trusted_issuers SET name = $3, keys = $4, audiences = $5, algorithms = $6, max_lifetime_seconds = $7,
     require_jti = $8, subject_optional = $9, subjects = $10, status = $11, updated_at = $12, generation = $13,
-    revision = $14
+    subjects_generation = $14, revision = $15
 WHERE issuer_id = $1 AND revision = $2";
 
 const DELETE: &str = "\
@@ -85,7 +86,7 @@ impl IssuerStore for Postgres {
             return Err(InsertIssuerError::LimitReached(MAX_ISSUERS));
         }
         let columns = ChangingColumns::of(issuer);
-        let parameters: [Parameter<'_>; 16] = [
+        let parameters: [Parameter<'_>; 17] = [
             &issuer.id.0,
             &issuer.organization.0,
             &issuer.issuer.as_str(),
@@ -101,6 +102,7 @@ impl IssuerStore for Postgres {
             &columns.status,
             &SqlTimestamp(issuer.updated_at),
             &signed(issuer.generation),
+            &signed(issuer.subjects_generation),
             &signed(issuer.revision),
         ];
         change.execute(INSERT, &parameters).await?;
@@ -162,7 +164,7 @@ impl IssuerStore for Postgres {
         }
         let had_administrator = is_suspension && change.has_administrator(None, write.at).await?;
         let columns = ChangingColumns::of(after);
-        let parameters: [Parameter<'_>; 14] = [
+        let parameters: [Parameter<'_>; 15] = [
             &before.id.0,
             &signed(before.revision),
             &columns.name,
@@ -176,6 +178,7 @@ impl IssuerStore for Postgres {
             &columns.status,
             &SqlTimestamp(after.updated_at),
             &signed(after.generation),
+            &signed(after.subjects_generation),
             &signed(after.revision),
         ];
         if change.execute(UPDATE, &parameters).await? == 0 {

@@ -118,6 +118,7 @@ impl Issuers {
             created_at: at,
             updated_at: at,
             generation: 0,
+            subjects_generation: 0,
             revision: 0,
         };
         let ours = |url: &str| normal_form(url).trim_end_matches('/').to_owned();

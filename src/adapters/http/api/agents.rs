@@ -5,6 +5,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::actors::{self, Actors, NO_ACTORS};
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
@@ -147,6 +148,10 @@ input! {
         required "owner" owner: Owner,
         /// Audience of the agent's tokens if its client requests none: one of the organization's resources
         optional "defaultResource" default_resource: ResourceIndicator,
+        /// Agents that may act for this one by token exchange: `["*"]` for every agent of the organization, or agent IDs
+        defaulted "mayAct" may_act: Actors<0> = NO_ACTORS,
+        /// Whether an actor may pass on the authority that it holds for this agent
+        defaulted "redelegation" redelegation: bool = false,
         required "deploymentEnv" deployment_env: DeploymentEnv,
     }
 }
@@ -163,6 +168,8 @@ impl Input for CreateAgentRequest {
             capabilities: self.capabilities,
             owner: self.owner,
             default_resource: self.default_resource,
+            may_act: self.may_act.0,
+            redelegation: self.redelegation,
             deployment_env: self.deployment_env,
         }
     }
@@ -177,6 +184,9 @@ input! {
         optional "owner" owner: Owner,
         /// One of the organization's resources; null removes it
         optional "defaultResource" default_resource: Option<ResourceIndicator>,
+        /// `["*"]` for every agent of the organization, or agent IDs
+        optional "mayAct" may_act: Actors<0>,
+        optional "redelegation" redelegation: bool,
         optional "deploymentEnv" deployment_env: DeploymentEnv,
         /// `active` or `suspended`
         optional "status" status: SettableStatus,
@@ -193,6 +203,8 @@ impl Input for UpdateAgentRequest {
             capabilities: self.capabilities,
             owner: self.owner,
             default_resource: self.default_resource,
+            may_act: self.may_act.map(|actors| actors.0),
+            redelegation: self.redelegation,
             deployment_env: self.deployment_env,
             is_active: self.status.map(|status| status == SettableStatus::Active),
         }
@@ -256,6 +268,9 @@ struct AgentBody {
     capabilities: Vec<String>,
     owner: String,
     default_resource: Option<String>,
+    /// Agents that may act for this one: `["*"]` for every agent of the organization
+    may_act: Vec<String>,
+    redelegation: bool,
     deployment_env: EnumName<DeploymentEnv>,
     status: EnumName<AgentStatus>,
     created_at: Instant,
@@ -273,6 +288,8 @@ impl From<&Agent> for AgentBody {
             capabilities: agent.capabilities.iter().map(str::to_owned).collect(),
             owner: agent.owner.as_str().to_owned(),
             default_resource: agent.default_resource.as_ref().map(|resource| resource.as_str().to_owned()),
+            may_act: actors::names(&agent.may_act),
+            redelegation: agent.redelegation,
             deployment_env: EnumName(agent.deployment_env),
             status: EnumName(agent.status),
             created_at: Instant(agent.created_at),
@@ -310,7 +327,11 @@ impl From<AgentsError> for ApiError {
             E::Forbidden(refusal) => refusal.into(),
             E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
             E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
-            E::UnlistedResource => Self::validation(&[FieldError::new("defaultResource", message)]),
+            E::Invalid(faults) => {
+                let errors: Vec<_> =
+                    faults.iter().map(|(field, what)| FieldError::new(field, *what)).collect();
+                Self::validation(&errors)
+            }
             E::EmailTaken(existing) => {
                 Self::new(Code::AgentAlreadyExists, message).naming("agentId", existing)
             }

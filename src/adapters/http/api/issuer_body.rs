@@ -3,6 +3,7 @@
 use poem_openapi::Object;
 use uuid::Uuid;
 
+use super::actors;
 use super::issuer_fields::KeySourceType;
 use crate::extract::wire::{EnumName, Instant, WireEnum};
 use app::issuers::{KeysState, KeysStatus, ShownIssuer};
@@ -148,10 +149,7 @@ impl From<&Subjects> for IssuerSubjectsBody {
     fn from(subjects: &Subjects) -> Self {
         Self {
             audiences: subjects.audiences.clone(),
-            may_act: match &subjects.may_act {
-                None => vec!["*".to_owned()],
-                Some(agents) => agents.iter().map(ToString::to_string).collect(),
-            },
+            may_act: actors::names(&subjects.may_act),
             scopes: subjects.scopes.iter().map(str::to_owned).collect(),
             max_age_seconds: subjects.max_age_seconds,
             redelegation: subjects.redelegation,

@@ -3,11 +3,11 @@
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use serde_json::{Map, Value};
 
-use crate::extract::values::{Number, list_of_strings, reference, text_field};
+use super::actors::Actors;
+use crate::extract::values::{Number, distinct, list_of_strings, reference, text_field};
 use crate::extract::wire::{WireEnum, inline};
 use crate::extract::{Declared, Field, Fields, input, text};
 use domain::claim_rules::{ClaimRules, MAX_CLAIMS, MAX_TEXT_CHARS, MAX_VALUES};
-use domain::id::AgentId;
 use domain::issuer::{
     IssuerUrl, KeySource, KeysUrl, LIFETIME_SECONDS, MAX_AUDIENCE_CHARS, MAX_AUDIENCES, Subjects,
 };
@@ -15,8 +15,6 @@ use domain::issuer_key::{IssuerKey, KeyUse, MAX_PINNED_KEYS};
 use domain::scope::Scopes;
 use domain::signature_algorithm::SignatureAlgorithm;
 
-/// The most agents that may act for the people of an issuer, if they are listed.
-const MAX_ACTORS: usize = 64;
 /// Pattern of an absolute URL without user and fragment, or of a SPIFFE trust domain.
 const ISSUER: &str = "^(https?://[^\\s/?#@]+(/[^\\s?#]*)?|spiffe://[a-z0-9._-]{1,255})$";
 /// Pattern of an absolute URL without user and fragment.
@@ -168,7 +166,7 @@ impl Field for Audiences {
             true => Ok(text.to_owned()),
             false => Err("must be 1 to 512 characters"),
         };
-        Some(distinct(fields, name, MAX_AUDIENCES, parse)?.map(Self))
+        Some(distinct(fields, name, 1..=MAX_AUDIENCES, parse)?.map(Self))
     }
 }
 
@@ -185,54 +183,7 @@ impl Field for Vec<SignatureAlgorithm> {
             SignatureAlgorithm::parse(text)
                 .ok_or("must be one of: RS256, RS384, RS512, PS256, ES256, ES384, EdDSA")
         };
-        distinct(fields, name, SignatureAlgorithm::ALL.len(), parse)
-    }
-}
-
-/// Reads a list of 1 to `most` different texts.
-fn distinct<T: PartialEq>(
-    fields: &mut Fields,
-    name: &str,
-    most: usize,
-    parse: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Option<Vec<T>>> {
-    let Some(entries) = fields.texts(name, parse)? else { return Some(None) };
-    if !(1..=most).contains(&entries.len()) {
-        fields.field_error(name, format!("must have 1 to {most} entries"));
-    }
-    let mut seen: Vec<T> = Vec::with_capacity(entries.len());
-    for (place, entry) in entries {
-        if seen.contains(&entry) {
-            fields.field_error(&format!("{name}[{place}]"), "is repeated");
-        }
-        seen.push(entry);
-    }
-    Some(Some(seen))
-}
-
-/// Agents that may act for the people of an issuer.
-pub struct MayAct(Option<Vec<AgentId>>);
-
-impl Field for MayAct {
-    fn schema() -> MetaSchemaRef {
-        let entry = MetaSchema {
-            pattern: Some("^(\\*|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$".to_owned()),
-            ..MetaSchema::new("string")
-        };
-        list_of_strings(entry, Some(1), MAX_ACTORS)
-    }
-
-    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
-        let parse = |text: &str| match text {
-            "*" => Ok(None),
-            id => AgentId::parse(id).map(Some).ok_or("must be an agent ID, or \"*\" alone"),
-        };
-        let Some(entries) = distinct(fields, name, MAX_ACTORS, parse)? else { return Some(None) };
-        let is_all = entries.contains(&None);
-        if is_all && entries.len() > 1 {
-            fields.field_error(name, "must be \"*\" alone, or agent IDs");
-        }
-        Some(Some(Self(if is_all { None } else { Some(entries.into_iter().flatten().collect()) })))
+        distinct(fields, name, 1..=SignatureAlgorithm::ALL.len(), parse)
     }
 }
 
@@ -242,7 +193,7 @@ input! {
         /// Audiences of which every `aud` of a person's token must be one; none that workloads use
         required "audiences" audiences: Audiences,
         /// `["*"]` for every agent of the organization, or agent IDs
-        required "mayAct" may_act: MayAct,
+        required "mayAct" may_act: Actors<1>,
         /// Scopes that a person can pass on; no management scope
         required "scopes" scopes: Scopes,
         /// The greatest age of a person's token

@@ -8,6 +8,7 @@ pub mod issuers;
 pub mod organizations;
 pub mod usage;
 
+mod actors;
 mod agent_fields;
 mod explanation;
 mod issuer_body;

@@ -1,5 +1,7 @@
 //! Fields of general types.
 
+use std::ops::RangeInclusive;
+
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use uuid::Uuid;
 
@@ -163,6 +165,28 @@ pub fn list_of_strings(item: MetaSchema, min_items: Option<usize>, max_items: us
         unique_items: Some(true),
         ..MetaSchema::new("array")
     })
+}
+
+/// Reads a list of different texts, whose number is within these bounds.
+pub fn distinct<T: PartialEq>(
+    fields: &mut Fields,
+    name: &str,
+    bounds: RangeInclusive<usize>,
+    parse: impl Fn(&str) -> Result<T, &'static str>,
+) -> Option<Option<Vec<T>>> {
+    let Some(entries) = fields.texts(name, parse)? else { return Some(None) };
+    if !bounds.contains(&entries.len()) {
+        let (least, most) = bounds.into_inner();
+        fields.field_error(name, format!("must have {least} to {most} entries"));
+    }
+    let mut seen: Vec<T> = Vec::with_capacity(entries.len());
+    for (place, entry) in entries {
+        if seen.contains(&entry) {
+            fields.field_error(&format!("{name}[{place}]"), "is repeated");
+        }
+        seen.push(entry);
+    }
+    Some(Some(seen))
 }
 
 /// Returns a reference to the schema of a declared object.

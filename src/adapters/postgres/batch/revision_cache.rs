@@ -57,7 +57,8 @@ fn bytes_of_agent(agent: &Agent) -> usize {
     let texts =
         [agent.email.as_str(), agent.version.as_str(), agent.capabilities.as_str(), agent.owner.as_str()];
     let default_resource = agent.default_resource.as_ref().map_or(0, |resource| resource.as_str().len());
-    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>() + default_resource
+    let may_act = agent.may_act.listed().map_or(0, size_of_val);
+    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>() + default_resource + may_act
 }
 
 /// Returns the approximate size of an organization, in bytes.
@@ -73,7 +74,7 @@ fn bytes_of_issuer(issuer: &TrustedIssuer) -> usize {
         _ => issuer.issuer.as_str().len(),
     };
     let subjects = issuer.subjects.as_ref().map_or(0, |subjects| {
-        subjects.scopes.as_str().len() + subjects.may_act.as_ref().map_or(0, Vec::len) * size_of::<Uuid>()
+        subjects.scopes.as_str().len() + subjects.may_act.listed().map_or(0, size_of_val)
     });
     let audiences = issuer.audiences.iter().map(|audience| size_of_val(audience) + audience.len());
     size_of::<TrustedIssuer>() + issuer.issuer.as_str().len() + keys + subjects + audiences.sum::<usize>()

@@ -16,6 +16,7 @@ use crate::pool::failure::inconsistent;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
 use domain::id::{AgentId, CredentialId, OrganizationId};
+use domain::may_act::MayAct;
 use domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use domain::page::Page;
 use domain::plan::{Limit, LimitOverrides, Plan};
@@ -27,7 +28,7 @@ use ports::store_error::StoreError;
 
 /// Columns that [`agent`] reads.
 pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
-    default_resource, deployment_env, status, created_at, updated_at, generation, revision";
+    default_resource, may_act, redelegation, deployment_env, status, created_at, updated_at, generation, revision";
 /// Columns that [`organization`] reads.
 pub const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
@@ -107,6 +108,10 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
                 parsed.map_err(|_| inconsistent("default_resource holds an invalid value"))
             })
             .transpose()?,
+        may_act: MayAct::of_listed(
+            column::<Option<Vec<Uuid>>>(row, "may_act")?.map(|ids| ids.into_iter().map(AgentId).collect()),
+        ),
+        redelegation: column(row, "redelegation")?,
         deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
         status: parsed(row, "status", |text| named(&AgentStatus::ALL, text))?,
         created_at: instant(row, "created_at")?,
@@ -114,6 +119,11 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
         generation: number(row, "generation")?,
         revision: number(row, "revision")?,
     })
+}
+
+/// Converts the agents that may act to their column; null for every agent.
+pub fn ids(may_act: &MayAct) -> Option<Vec<Uuid>> {
+    may_act.listed().map(|agents| agents.iter().map(|agent| agent.0).collect())
 }
 
 /// Reads an organization from the columns [`ORGANIZATION`].

@@ -13,6 +13,7 @@ use domain::issuer::{
     IssuerGeneration, IssuerStatus, IssuerUrl, KeySource, KeysUrl, Subjects, TrustedIssuer,
 };
 use domain::issuer_key::IssuerKey;
+use domain::may_act::MayAct;
 use domain::names::name_of;
 use domain::organization::Name;
 use domain::scope::Scopes;
@@ -21,7 +22,8 @@ use ports::store_error::StoreError;
 
 /// Columns that [`issuer`] reads.
 pub const ISSUER: &str = "issuer_id, organization_id, name, issuer, keys, audiences, algorithms, max_lifetime_seconds, \
-    require_jti, subject_optional, subjects, status, created_at, updated_at, generation, revision";
+    require_jti, subject_optional, subjects, status, created_at, updated_at, generation, subjects_generation, \
+    revision";
 
 /// Reads a trusted issuer from the columns [`ISSUER`].
 pub fn issuer(row: &Row) -> Result<TrustedIssuer, StoreError> {
@@ -48,6 +50,7 @@ pub fn issuer(row: &Row) -> Result<TrustedIssuer, StoreError> {
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
         generation: number(row, "generation")?,
+        subjects_generation: number(row, "subjects_generation")?,
         revision: number(row, "revision")?,
     })
 }
@@ -124,7 +127,7 @@ fn key_source(stored: &Value) -> Option<KeySource> {
 
 fn subjects_json(subjects: &Subjects) -> Value {
     let may_act: Option<Vec<String>> =
-        subjects.may_act.as_ref().map(|agents| agents.iter().map(ToString::to_string).collect());
+        subjects.may_act.listed().map(|agents| agents.iter().map(ToString::to_string).collect());
     json!({
         "audiences": subjects.audiences,
         "mayAct": may_act,
@@ -141,8 +144,10 @@ fn subjects(stored: &Value) -> Option<Subjects> {
     Some(Subjects {
         audiences: texts(&stored["audiences"])?,
         may_act: match &stored["mayAct"] {
-            Value::Null => None,
-            agents => Some(texts(agents)?.iter().map(|id| AgentId::parse(id)).collect::<Option<_>>()?),
+            Value::Null => MayAct::All,
+            agents => {
+                MayAct::Only(texts(agents)?.iter().map(|id| AgentId::parse(id)).collect::<Option<_>>()?)
+            }
         },
         scopes: Scopes::of_token(stored["scopes"].as_str()?),
         max_age_seconds: stored["maxAgeSeconds"].as_u64()?.try_into().ok()?,

@@ -36,6 +36,8 @@ pub struct RegistrationColumns<'a> {
     capabilities: Vec<&'a str>,
     owners: Vec<&'a str>,
     default_resources: Vec<Option<&'a str>>,
+    may_act: Vec<Option<String>>,
+    redelegation: Vec<bool>,
     environments: Vec<&'static str>,
     statuses: Vec<&'static str>,
     created: Vec<SqlTimestamp>,
@@ -62,6 +64,12 @@ impl<'a> RegistrationColumns<'a> {
             columns.capabilities.push(agent.capabilities.as_str());
             columns.owners.push(agent.owner.as_str());
             columns.default_resources.push(agent.default_resource.as_ref().map(ResourceIndicator::as_str));
+            let may_act = agent.may_act.listed();
+            columns.may_act.push(may_act.map(|agents| {
+                let ids: Vec<String> = agents.iter().map(ToString::to_string).collect();
+                ids.join(" ")
+            }));
+            columns.redelegation.push(agent.redelegation);
             columns.environments.push(name_of(&DeploymentEnv::ALL, &agent.deployment_env));
             columns.statuses.push(name_of(&AgentStatus::ALL, &agent.status));
             columns.created.push(SqlTimestamp(agent.created_at));
@@ -82,7 +90,7 @@ impl<'a> RegistrationColumns<'a> {
     }
 
     /// Returns the parameters in the order of the statement.
-    pub fn parameters(&self) -> [Parameter<'_>; 19] {
+    pub fn parameters(&self) -> [Parameter<'_>; 21] {
         [
             &self.ids,
             &self.organizations,
@@ -103,6 +111,8 @@ impl<'a> RegistrationColumns<'a> {
             &self.caller_scopes,
             &self.caller_tokens,
             &self.caller_issuers,
+            &self.may_act,
+            &self.redelegation,
         ]
     }
 }
