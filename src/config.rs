@@ -28,6 +28,8 @@ pub struct Config {
     pub keys: KeyConfig,
     /// Lifetime of a token, in seconds: within [`TTL_SECONDS`](crate::domain::token::TTL_SECONDS).
     pub token_ttl_seconds: u32,
+    /// Greatest number of actors of a token: within [`DEPTHS`](crate::domain::delegation::DEPTHS).
+    pub max_delegation_depth: u32,
     /// bcrypt cost factor, 4 to 14.
     pub bcrypt_cost: u32,
     /// Origins whose scripts may call the API, as browsers send them (RFC 6454).
@@ -57,6 +59,7 @@ impl Config {
             stores: StoreConfig::in_memory(),
             keys: KeyConfig { private: None, public: String::new() },
             token_ttl_seconds: DEFAULT_TOKEN_TTL_SECONDS,
+            max_delegation_depth: DEFAULT_DELEGATION_DEPTH,
             bcrypt_cost: DEFAULT_BCRYPT_COST,
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -82,6 +85,8 @@ pub struct Secrets {
 
 /// Default lifetime of a token, in seconds.
 pub const DEFAULT_TOKEN_TTL_SECONDS: u32 = 3600;
+/// Default greatest number of actors of a token.
+pub const DEFAULT_DELEGATION_DEPTH: u32 = 3;
 /// Default bcrypt cost factor.
 pub const DEFAULT_BCRYPT_COST: u32 = 10;
 /// Default number of unauthenticated requests allowed per client address and minute.

@@ -4,7 +4,8 @@
 //!
 //! * `token.introspected` is one event per caller, subject and minute, with a `count`;
 //! * `auth.failed` is the first five events per network address, claimed client and minute in full, then one more
-//!   event for the rest, with a `count`.
+//!   event for the rest, with a `count`;
+//! * `token.refused` is the same per client and minute, whatever its address.
 //!
 //! Each instance counts on its own and writes to the store every second. The store adds up all instances, and a
 //! tally becomes an event when its minute is over. The buffer is bounded. Each organization has a share of it, and
@@ -13,11 +14,11 @@
 //! `agentidp_audit_dropped_total`.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::audit_key::Key;
 use domain::audit::{AuditEvent, MAX_SAMPLES, Metadata, Origin, Resource, Tally};
 use domain::id::{AgentId, EventId, OrganizationId};
 use domain::rate::network_of;
@@ -69,6 +70,7 @@ enum Share {
     Introspections(Option<OrganizationId>),
     Failures(Option<OrganizationId>),
     FailuresOf(Uuid),
+    Refusals(Option<OrganizationId>),
 }
 
 impl State {
@@ -86,66 +88,6 @@ impl State {
         }
         may_enter
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Key {
-    Introspected {
-        minute: Timestamp,
-        caller: AgentId,
-        subject: AgentId,
-    },
-    Failed {
-        minute: Timestamp,
-        network: Option<IpAddr>,
-        claimed: Option<Uuid>,
-    },
-    /// All introspections by an organization's callers beyond its share.
-    IntrospectedBeyond {
-        minute: Timestamp,
-        organization: Option<OrganizationId>,
-    },
-    /// All failures beyond the share of a client or, if `claimed` is `None`, of an organization.
-    FailedBeyond {
-        minute: Timestamp,
-        organization: Option<OrganizationId>,
-        claimed: Option<Uuid>,
-    },
-}
-
-impl Key {
-    const fn minute(&self) -> Timestamp {
-        match self {
-            Self::Introspected { minute, .. }
-            | Self::Failed { minute, .. }
-            | Self::IntrospectedBeyond { minute, .. }
-            | Self::FailedBeyond { minute, .. } => *minute,
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Introspected { minute, caller, subject } => {
-                format!("introspected {} {caller} {subject}", minute.as_millis())
-            }
-            Self::Failed { minute, network, claimed } => {
-                let network = network.map_or_else(String::new, |network| network.to_string());
-                let claimed = claimed.map_or_else(String::new, |claimed| claimed.to_string());
-                format!("failed {} {network} {claimed}", minute.as_millis())
-            }
-            Self::IntrospectedBeyond { minute, organization } => {
-                format!("introspected beyond {} {}", minute.as_millis(), text_of(organization.as_ref()))
-            }
-            Self::FailedBeyond { minute, organization, claimed } => {
-                let (organization, claimed) = (text_of(organization.as_ref()), text_of(claimed.as_ref()));
-                format!("failed beyond {} {organization} {claimed}", minute.as_millis())
-            }
-        }
-    }
-}
-
-fn text_of(id: Option<&impl ToString>) -> String {
-    id.map_or_else(String::new, ToString::to_string)
 }
 
 /// Returns the event that represents many: without actor and address, with `folded` in its metadata.
@@ -273,6 +215,25 @@ impl AuditBuffer {
         state.waiting += tally.sample(event, state.waiting < MAX_SAMPLES_WAITING);
     }
 
+    /// Records a refused exchange of this client.
+    pub(super) fn refused(&self, client: AgentId, event: AuditEvent) {
+        let (minute, organization) = (event.at.to_the_minute(), event.organization);
+        let key = Key::Refused { minute, client };
+        let mut state = self.lock();
+        let state = &mut *state;
+        let has_place = state.failures.contains_key(&key)
+            || state.failures.len() < MAX_TALLIES
+                && state.enter(&[(Share::Refusals(organization), MAX_OF_ONE)]);
+        if !has_place {
+            let beyond = Key::RefusedBeyond { minute, organization };
+            add(&mut state.failures, beyond, folded(&event, None), |tally| tally.count += 1);
+            return;
+        }
+        let has_room = state.waiting < MAX_SAMPLES_WAITING;
+        let tally = state.failures.entry(key).or_insert_with(|| RunningTally::new(event.clone()));
+        state.waiting += tally.sample(event, has_room);
+    }
+
     /// Writes buffered events, and settles the tallies of past minutes.
     ///
     /// If the store is unavailable, events stay in the buffer. After any other error the failed batch is dropped and
@@ -336,7 +297,10 @@ impl AuditBuffer {
         for (key, tally) in pending {
             let tallies = match key {
                 Key::Introspected { .. } | Key::IntrospectedBeyond { .. } => &mut state.introspections,
-                Key::Failed { .. } | Key::FailedBeyond { .. } => &mut state.failures,
+                Key::Failed { .. }
+                | Key::FailedBeyond { .. }
+                | Key::Refused { .. }
+                | Key::RefusedBeyond { .. } => &mut state.failures,
             };
             if tallies.len() >= 2 * MAX_TALLIES && !tallies.contains_key(&key) {
                 dropped(events_of(&tally));
@@ -386,6 +350,8 @@ mod tests {
     use async_trait::async_trait;
     use metrics_exporter_prometheus::PrometheusBuilder;
 
+    use domain::id::TokenId;
+
     use super::*;
     use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome};
     use domain::id::EventId;
@@ -427,6 +393,16 @@ mod tests {
         }
 
         async fn list(&self, _: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn exchanged_from(
+            &self,
+            _: OrganizationId,
+            _: TokenId,
+            _: Timestamp,
+            _: u32,
+        ) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
             Ok(Vec::new())
         }
 

@@ -33,7 +33,10 @@ impl Revocations {
         }
     }
 
-    /// Revokes a token. Once this returns `Ok`, the token is inactive on every instance.
+    /// Revokes a token. Once this returns `Ok`, the token and every token that was exchanged from it are inactive on every
+    /// instance.
+    ///
+    /// A token is the caller's own if the caller is an agent of its chain.
     ///
     /// Returns `Ok` and stores nothing if the token was not signed by this service, has expired by the clock of
     /// every instance, or belongs to an organization outside the caller's tenancy. The rule against privilege
@@ -51,10 +54,12 @@ impl Revocations {
         }
         let Some(status) = self.store.status(&claims).await? else { return Ok(()) };
         if caller.token != Some(claims.id) {
-            if claims.agent != caller.agent() {
+            if claims.parties().any(|agent| agent == caller.agent()) {
+                caller.ensure_may_manage(caller.agent.capabilities.management())?;
+            } else {
                 caller.require(ManagementScope::AgentsWrite)?;
+                caller.ensure_may_manage(status.management())?;
             }
-            caller.ensure_may_manage(status.agent.capabilities.management())?;
         }
         let metadata = Metadata::default().with("agentId", claims.agent.to_string());
         let event = self.events.success(caller.event(AuditAction::TokenRevoked, claims.id, metadata), now);

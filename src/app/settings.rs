@@ -12,6 +12,8 @@ pub struct Settings {
     pub token_endpoint_audience: Option<Arc<str>>,
     /// Lifetime of a token, in seconds.
     pub token_ttl_seconds: u32,
+    /// Greatest number of actors of a token, 1 to 5.
+    pub max_delegation_depth: u32,
     /// Unauthenticated requests allowed per client address and minute.
     pub address_requests_per_minute: u32,
 }

@@ -6,7 +6,8 @@ use super::ports::Ports;
 use super::settings::Settings;
 use super::{
     agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, introspection,
-    issuers, keys, organizations, outbox_relay, readiness, retention, revocation, token, usage, usage_mirror,
+    issuers, keys, organizations, outbox_relay, readiness, retention, revocation, token, token_tree, usage,
+    usage_mirror,
 };
 use ports::clock::Clock;
 use ports::ids::Ids;
@@ -24,6 +25,8 @@ pub struct App {
     pub credentials: credentials::Credentials,
     /// Issuance of access tokens.
     pub tokens: token::Tokens,
+    /// Use cases of tokens that are known by their ID.
+    pub token_trees: token_tree::TokenTrees,
     /// Token introspection (RFC 7662).
     pub introspection: introspection::Introspection,
     /// Token revocation (RFC 7009).
@@ -76,7 +79,15 @@ impl App {
             organizations: organizations::Organizations::new(ports),
             issuers: issuers::Issuers::new(ports, settings),
             credentials: credentials::Credentials::new(ports),
-            tokens: token::Tokens::new(ports, &clients, &auth_failures, &usage_publisher, settings),
+            tokens: token::Tokens::new(
+                ports,
+                &clients,
+                &auth_failures,
+                audit_buffer.clone(),
+                &usage_publisher,
+                settings,
+            ),
+            token_trees: token_tree::TokenTrees::new(ports),
             introspection: introspection::Introspection::new(ports, audit_buffer.clone(), settings),
             revocation: revocation::Revocations::new(ports),
             bearer: bearer::Bearer::new(ports, auth_failures.clone()),

@@ -21,9 +21,10 @@ use self::values::{
 use crate::adapters::issuers::{IssuerKeySettings, PrivateNetwork};
 use crate::config::{
     AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
-    DEFAULT_IDLE_TIMEOUT_SECONDS, DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS, DEFAULT_TOKEN_TTL_SECONDS,
-    KeyConfig, Secrets, StoreConfig,
+    DEFAULT_DELEGATION_DEPTH, DEFAULT_IDLE_TIMEOUT_SECONDS, DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS,
+    DEFAULT_TOKEN_TTL_SECONDS, KeyConfig, Secrets, StoreConfig,
 };
+use crate::domain::delegation::DEPTHS;
 use crate::domain::jwk::KeyType;
 use crate::domain::token::TTL_SECONDS;
 
@@ -203,6 +204,10 @@ pub struct ServeArgs {
     #[arg(long, env = "TOKEN_TTL_SECONDS", default_value_t = DEFAULT_TOKEN_TTL_SECONDS,
           value_parser = clap::value_parser!(u32).range(i64::from(*TTL_SECONDS.start())..=i64::from(*TTL_SECONDS.end())))]
     pub token_ttl_seconds: u32,
+    /// Greatest number of agents that act for one subject, each for the one before it
+    #[arg(long, env = "MAX_DELEGATION_DEPTH", default_value_t = DEFAULT_DELEGATION_DEPTH,
+          value_parser = clap::value_parser!(u32).range(i64::from(*DEPTHS.start())..=i64::from(*DEPTHS.end())))]
+    pub max_delegation_depth: u32,
     /// bcrypt cost factor
     #[arg(long, env = "BCRYPT_COST", default_value_t = DEFAULT_BCRYPT_COST, value_parser = clap::value_parser!(u32).range(4..=14))]
     pub bcrypt_cost: u32,
@@ -312,6 +317,7 @@ impl ServeArgs {
             stores: self.stores.resolve()?,
             keys: self.keys()?,
             token_ttl_seconds: self.token_ttl_seconds,
+            max_delegation_depth: self.max_delegation_depth,
             bcrypt_cost: self.bcrypt_cost,
             cors_origins: self.cors_origin.0.clone(),
             trusted_proxies: self.trusted_proxies.0.clone(),

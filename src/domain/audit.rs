@@ -142,6 +142,10 @@ pub enum AuditAction {
     CredentialRevoked,
     /// A token was issued.
     TokenIssued,
+    /// A token was obtained by exchange.
+    TokenExchanged,
+    /// A token exchange was refused.
+    TokenRefused,
     /// A token was introspected.
     TokenIntrospected,
     /// One token, or all tokens of an agent, were revoked.
@@ -166,11 +170,13 @@ pub enum AuditAction {
     IssuerReactivated,
     /// A trusted issuer was deleted.
     IssuerDeleted,
+    /// All tokens that act for a person were revoked.
+    SubjectRevoked,
 }
 
 impl AuditAction {
     /// Every action with its name.
-    pub const ALL: [(&'static str, Self); 21] = [
+    pub const ALL: [(&'static str, Self); 24] = [
         ("agent.created", Self::AgentCreated),
         ("agent.updated", Self::AgentUpdated),
         ("agent.suspended", Self::AgentSuspended),
@@ -180,6 +186,8 @@ impl AuditAction {
         ("credential.rotated", Self::CredentialRotated),
         ("credential.revoked", Self::CredentialRevoked),
         ("token.issued", Self::TokenIssued),
+        ("token.exchanged", Self::TokenExchanged),
+        ("token.refused", Self::TokenRefused),
         ("token.introspected", Self::TokenIntrospected),
         ("token.revoked", Self::TokenRevoked),
         ("auth.failed", Self::AuthFailed),
@@ -192,6 +200,7 @@ impl AuditAction {
         ("issuer.suspended", Self::IssuerSuspended),
         ("issuer.reactivated", Self::IssuerReactivated),
         ("issuer.deleted", Self::IssuerDeleted),
+        ("subject.revoked", Self::SubjectRevoked),
     ];
 }
 

@@ -36,6 +36,8 @@ pub struct ForeignAssertion {
     pub algorithm_name: String,
     /// `kid` of the header; `None` if it has none.
     pub key_id: Option<String>,
+    /// `typ` of the header; `None` if it has none.
+    pub media_type: Option<String>,
     /// The payload.
     pub claims: Map<String, Value>,
 }
@@ -75,6 +77,11 @@ impl ForeignAssertion {
     /// Returns `exp`; `None` if it is absent or not a number.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.instant("exp").ok().flatten()
+    }
+
+    /// Returns `iat`; `None` if it is absent or not a number.
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.instant("iat").ok().flatten()
     }
 
     /// Returns an instant (RFC 7519 section 2, `NumericDate`); an error if the claim is not a number.
@@ -221,14 +228,18 @@ impl TrustedIssuer {
             .having(Some(assertion.algorithm_name.as_str()))
     }
 
-    /// Makes the checks that come after the signature and before those of a credential, in order. Whether a `jti` was used
-    /// before is not among them.
-    pub fn check_claims(&self, assertion: &ForeignAssertion, now: Timestamp) -> [Finding; 5] {
+    /// Makes the checks that come after the signature and before those of a credential, in order, for these audiences of
+    /// the issuer. Whether a `jti` was used before is not among them.
+    pub fn check_claims(
+        &self,
+        assertion: &ForeignAssertion,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> [Finding; 5] {
         let claims = &assertion.claims;
         let audience = claims.get("aud");
-        let is_own = |audience: &Value| {
-            audience.as_str().is_some_and(|text| self.audiences.iter().any(|own| own == text))
-        };
+        let is_own =
+            |audience: &Value| audience.as_str().is_some_and(|text| audiences.iter().any(|own| own == text));
         let has_own = match audience {
             Some(Value::Array(members)) => !members.is_empty() && members.iter().all(is_own),
             Some(one) => is_own(one),
@@ -251,9 +262,7 @@ impl TrustedIssuer {
         });
         let ahead = ahead.chain(claims.get("nbf").or_else(|| claims.get("iat")).cloned()).next();
         [
-            Finding::new(Check::Audience, has_own)
-                .expecting(self.audiences.clone())
-                .having(audience.cloned()),
+            Finding::new(Check::Audience, has_own).expecting(audiences).having(audience.cloned()),
             Finding::new(Check::Expiry, expires_at.is_some_and(|end| now < end))
                 .expecting(format!("more than {}", now.as_seconds()))
                 .having(claims.get("exp").cloned()),
@@ -353,6 +362,7 @@ mod tests {
             algorithm: Some(SignatureAlgorithm::Rs256),
             algorithm_name: "RS256".to_owned(),
             key_id: None,
+            media_type: None,
             claims: map(claims),
         }
     }
@@ -379,7 +389,7 @@ mod tests {
     }
 
     fn failing(issuer: &TrustedIssuer, assertion: &ForeignAssertion) -> Vec<Check> {
-        let findings = issuer.check_claims(assertion, now());
+        let findings = issuer.check_claims(assertion, &issuer.audiences, now());
         findings.iter().filter(|finding| !finding.passed).map(|finding| finding.check).collect()
     }
 

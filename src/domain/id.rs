@@ -54,6 +54,10 @@ id!(
     CredentialId
 );
 id!(
+    /// The ID of a person of a trusted issuer, or of all persons of one (see [`delegation`](super::delegation)).
+    PersonId
+);
+id!(
     /// The ID of a [`TrustedIssuer`](super::issuer::TrustedIssuer).
     IssuerId
 );

@@ -191,11 +191,22 @@ impl Scopes {
     /// others.
     #[must_use]
     pub fn default_grant(&self) -> Self {
+        let plain = self.without_management();
+        if plain.is_empty() { self.clone() } else { plain }
+    }
+
+    /// Returns the scopes of this set that are not management scopes.
+    #[must_use]
+    pub fn without_management(&self) -> Self {
         if self.management.is_empty() {
             return self.clone();
         }
-        let plain = Self::of(self.iter().filter(|value| ManagementScope::of(value).is_none()));
-        if plain.text.is_empty() { self.clone() } else { plain }
+        Self::of(self.iter().filter(|value| ManagementScope::of(value).is_none()))
+    }
+
+    /// Returns whether the set is empty.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
     }
 
     /// Returns the values of this set that are also in `other`, in this set's order.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::agent::Agent;
-use super::id::{AgentId, IssuerId, OrganizationId, TokenId};
-use super::issuer::{IssuerGeneration, TrustedIssuer};
+use super::delegation::{Delegation, Person, Subject};
+use super::id::{AgentId, IssuerId, OrganizationId, PersonId, TokenId};
+use super::issuer::{IssuerGeneration, Subjects, TrustedIssuer};
 use super::organization::Organization;
-use super::scope::Scopes;
+use super::scope::{ManagementScopes, Scopes};
 use super::time::Timestamp;
 
 /// Seconds by which a token's `iat` may lie in the future.
@@ -23,7 +24,7 @@ pub const TTL_SECONDS: std::ops::RangeInclusive<u32> = 60..=86_400;
 /// The claims of a token (RFC 9068 section 2.2). The signer adds and checks the issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// `sub` and `client_id`.
+    /// `client_id`, and `sub` unless the token acts for another party.
     pub agent: AgentId,
     /// `organization_id`: the agent's organization.
     pub organization: OrganizationId,
@@ -39,8 +40,11 @@ pub struct Claims {
     pub expires_at: i64,
     /// `gen`: the sum of the agent's and the organization's generations when the token was issued.
     pub generation: u64,
-    /// `issuers`: the trusted issuers that the token rests on, because its client authenticated by them.
+    /// `issuers`: the trusted issuers that the token rests on, because a client of its chain authenticated by them or it
+    /// acts for a person of one.
     pub issuers: Vec<IssuerGeneration>,
+    /// Parties and ancestors of a token that was obtained by exchange; `None` for any other.
+    pub delegation: Option<Box<Delegation>>,
 }
 
 impl Claims {
@@ -49,6 +53,39 @@ impl Claims {
     /// The clock that issued the token may be slightly ahead. The end of the period has no leeway.
     pub const fn are_in_time(&self, now: Timestamp) -> bool {
         self.issued_at <= now.as_seconds() + CLOCK_SKEW_SECONDS && now.as_seconds() < self.expires_at
+    }
+
+    /// Returns the party that the token acts for: its `sub`.
+    pub fn subject(&self) -> Subject {
+        match &self.delegation {
+            None => Subject::Agent(self.agent),
+            Some(delegation) => delegation.subject.clone(),
+        }
+    }
+
+    /// Returns the person that the token acts for; `None` if that is an agent.
+    pub fn person(&self) -> Option<&Person> {
+        match &self.delegation.as_ref()?.subject {
+            Subject::Agent(_) => None,
+            Subject::Person(person) => Some(person),
+        }
+    }
+
+    /// Returns the ancestors of the token, the nearest first.
+    pub fn parents(&self) -> &[TokenId] {
+        self.delegation.as_ref().map_or(&[], |delegation| &delegation.parents)
+    }
+
+    /// Returns every agent of the token's chain, some perhaps twice.
+    pub fn parties(&self) -> impl Iterator<Item = AgentId> {
+        let others = self.delegation.iter().flat_map(|delegation| delegation.agents.keys());
+        std::iter::once(self.agent).chain(others.copied())
+    }
+
+    /// Returns the agents of the token's chain other than its client.
+    pub fn other_agents(&self) -> impl Iterator<Item = AgentId> {
+        let agents = self.delegation.iter().flat_map(|delegation| delegation.agents.keys());
+        agents.copied().filter(|agent| *agent != self.agent)
     }
 }
 
@@ -75,10 +112,30 @@ pub struct TokenStatus {
     pub agent: Arc<Agent>,
     /// The agent's organization.
     pub organization: Arc<Organization>,
-    /// Whether this particular token was revoked.
+    /// Whether this particular token, or an ancestor of it, was revoked.
     pub is_revoked: bool,
     /// Whether every trusted issuer that the token rests on is there, active, and of the generation in the token.
     pub issuers_hold: bool,
+    /// The agents of the token's chain other than its own, as far as they exist.
+    pub other_agents: Vec<Arc<Agent>>,
+    /// The person that the token acts for; `None` if that is an agent, or if the issuer of the person is gone.
+    pub person: Option<PersonStatus>,
+}
+
+/// The current state of the person that a token acts for.
+#[derive(Clone, Debug)]
+pub struct PersonStatus {
+    /// The trusted issuer of the person.
+    pub issuer: Arc<TrustedIssuer>,
+    /// The person's own generation.
+    pub generation: u64,
+}
+
+impl PersonStatus {
+    /// Returns the generation that a token for the person carries now: the sum of both generations.
+    pub fn token_generation(&self) -> u64 {
+        self.generation + self.issuer.subjects_generation
+    }
 }
 
 impl TokenStatus {
@@ -96,11 +153,66 @@ impl TokenStatus {
             && self.agent.is_active()
             && self.organization.is_active()
             && generation_of(&self.agent, &self.organization) == claims.generation
+            && claims.delegation.as_ref().is_none_or(|delegation| self.chain_holds(delegation))
     }
 
-    /// Returns the scopes of the token that the agent still has.
+    /// Returns whether every other party of the token's chain is as it was when the token was issued.
+    fn chain_holds(&self, delegation: &Delegation) -> bool {
+        let is_same = |(id, generation): (&AgentId, &u64)| {
+            self.agent_of_chain(*id).is_some_and(|agent| {
+                agent.is_active()
+                    && agent.organization == self.organization.id
+                    && generation_of(agent, &self.organization) == *generation
+            })
+        };
+        let person_holds = match &delegation.subject {
+            Subject::Agent(_) => true,
+            Subject::Person(person) => self.person.as_ref().is_some_and(|known| {
+                known.issuer.id == person.issuer
+                    && known.issuer.organization == self.organization.id
+                    && known.issuer.subjects.is_some()
+                    && known.token_generation() == person.generation
+            }),
+        };
+        person_holds && delegation.agents.iter().all(is_same)
+    }
+
+    /// Returns an agent of the token's chain; `None` if it is unknown.
+    fn agent_of_chain(&self, id: AgentId) -> Option<&Agent> {
+        std::iter::once(&self.agent)
+            .chain(&self.other_agents)
+            .find(|agent| agent.id == id)
+            .map(|agent| &**agent)
+    }
+
+    /// Returns whether the subject of the token allows that its actors pass on authority.
+    pub fn allows_redelegation(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Agent(id) => self.agent_of_chain(*id).is_some_and(|agent| agent.redelegation),
+            Subject::Person(_) => self.subjects().is_some_and(|subjects| subjects.redelegation),
+        }
+    }
+
+    fn subjects(&self) -> Option<&Subjects> {
+        self.person.as_ref()?.issuer.subjects.as_ref()
+    }
+
+    /// Returns the management scopes of all agents of the token's chain together.
+    pub fn management(&self) -> ManagementScopes {
+        let agents = std::iter::once(&self.agent).chain(&self.other_agents);
+        agents.fold(ManagementScopes::default(), |all, agent| all.union(agent.capabilities.management()))
+    }
+
+    /// Returns the scopes of the token that every agent of its chain, and the person that it acts for, still has.
     pub fn effective_scopes(&self, claims: &Claims) -> Scopes {
-        claims.scopes.intersection(&self.agent.capabilities)
+        let of_agent = claims.scopes.intersection(&self.agent.capabilities);
+        let of_chain =
+            self.other_agents.iter().fold(of_agent, |scopes, agent| scopes.intersection(&agent.capabilities));
+        match (claims.person(), self.subjects()) {
+            (None, _) => of_chain,
+            (Some(_), Some(subjects)) => of_chain.intersection(&subjects.scopes),
+            (Some(_), None) => Scopes::of_token(""),
+        }
     }
 }
 
@@ -124,6 +236,9 @@ pub enum RevocationTarget {
     Organization(OrganizationId, u64),
     /// A trusted issuer has reached this generation, so the tokens that rest on it from before are revoked.
     Issuer(IssuerId, u64),
+    /// A person, or all persons of a trusted issuer, have reached this generation, so the tokens that act for them from
+    /// before are revoked.
+    Person(PersonId, u64),
 }
 
 impl RevocationNotice {
@@ -143,6 +258,16 @@ impl RevocationNotice {
     /// Creates the notice that a trusted issuer has reached its generation, at this instant.
     pub fn of_issuer(issuer: &TrustedIssuer, at: Timestamp) -> Self {
         Self { target: RevocationTarget::Issuer(issuer.id, issuer.generation), until: Self::end(at) }
+    }
+
+    /// Creates the notice that the persons of a trusted issuer have reached their generation, at this instant.
+    pub fn of_everyone(issuer: &TrustedIssuer, at: Timestamp) -> Self {
+        Self::of_person(PersonId::everyone_of(issuer.id), issuer.subjects_generation, at)
+    }
+
+    /// Creates the notice that a person has reached this generation, at this instant.
+    pub fn of_person(person: PersonId, generation: u64, at: Timestamp) -> Self {
+        Self { target: RevocationTarget::Person(person, generation), until: Self::end(at) }
     }
 
     /// Returns when the last token issued before this instant is past its expiry by
@@ -187,6 +312,8 @@ mod tests {
             organization: organization.into(),
             is_revoked: false,
             issuers_hold: true,
+            other_agents: Vec::new(),
+            person: None,
         }
     }
 
@@ -202,6 +329,7 @@ mod tests {
             expires_at: 60,
             generation: 7,
             issuers: Vec::new(),
+            delegation: None,
         }
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::store_error::StoreError;
 use domain::audit::{AuditEvent, AuditFilter, Position, Tally};
-use domain::id::EventId;
+use domain::id::{EventId, OrganizationId, TokenId};
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
 
@@ -38,6 +38,18 @@ pub trait AuditLog: Send + Sync {
     ///
     /// Returns a [`StoreError`] if the store cannot answer.
     async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError>;
+
+    /// Returns at most `limit` events of tokens that were obtained by exchange from this token, at any depth, oldest first.
+    ///
+    /// The events are of one organization, and within its retention at `now`. Returns a [`StoreError`] if the store cannot
+    /// answer.
+    async fn exchanged_from(
+        &self,
+        organization: OrganizationId,
+        root: TokenId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Arc<AuditEvent>>, StoreError>;
 
     /// Returns the event with this ID.
     ///

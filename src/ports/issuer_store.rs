@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use super::write::{CallerRevoked, Write};
 use domain::credential::Credential;
-use domain::id::IssuerId;
+use domain::id::{IssuerId, OrganizationId};
 use domain::issuer::{IssuerStatus, TrustedIssuer};
 use domain::page::{Page, PageRequest};
 use domain::scope::ManagementScopes;
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
+use domain::token::PersonStatus;
 
 /// Stores trusted issuers.
 ///
@@ -39,6 +40,17 @@ pub trait IssuerStore: Send + Sync {
     ///
     /// Returns a [`StoreError`] if the store cannot answer.
     async fn find(&self, within: Tenancy, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError>;
+
+    /// Returns the trusted issuer of an organization that has this `iss`, with the generation of the person whose `sub` has
+    /// this SHA-256: 0 for a person whose tokens were never revoked.
+    ///
+    /// `None` if the organization does not trust that `iss`. Returns a [`StoreError`] if the store cannot answer.
+    async fn find_for_person(
+        &self,
+        organization: OrganizationId,
+        iss: &str,
+        digest: &[u8; 32],
+    ) -> Result<Option<PersonStatus>, StoreError>;
 
     /// Returns a page of trusted issuers, newest first, of the given status or of any.
     ///
@@ -69,6 +81,18 @@ pub trait IssuerStore: Send + Sync {
     /// Returns [`LostRace`](ChangeIssuerError::LostRace) if the stored revision is not the given one, and
     /// [`InUse`](ChangeIssuerError::InUse) if a live credential needs the issuer.
     async fn delete(&self, issuer: &TrustedIssuer, write: Write<'_>) -> Result<(), ChangeIssuerError>;
+
+    /// Raises the generation of the person with this `sub`, and stores the event. Every token that acts for the
+    /// person becomes inactive.
+    ///
+    /// The person need not have been seen before. Returns [`LostRace`](ChangeIssuerError::LostRace) if the issuer was
+    /// deleted.
+    async fn revoke_person(
+        &self,
+        issuer: &TrustedIssuer,
+        sub: &str,
+        write: Write<'_>,
+    ) -> Result<(), ChangeIssuerError>;
 
     /// Returns whether any live credential is of the trusted issuer.
     ///

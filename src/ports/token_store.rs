@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::store_error::StoreError;
 use domain::audit::AuditEvent;
 use domain::id::{AgentId, CredentialId, IssuerId, OrganizationId, TokenId};
+use domain::issuer::TrustedIssuer;
 use domain::secret::Fingerprint;
 use domain::time::Timestamp;
 use domain::token::{Claims, TokenStatus};
@@ -14,18 +15,20 @@ use domain::token::{Claims, TokenStatus};
 pub trait TokenStore: Send + Sync {
     /// Approves the issuance of a token.
     ///
-    /// In one step, all or nothing, the store records the `token.issued` event, counts the token against the
-    /// client's quota of the month, marks the assertion as used and records the use of the credential.
+    /// In one step, all or nothing, the store records the event, counts the token against the client's quota of the month,
+    /// marks the assertions as used and records the use of the credential.
     ///
     /// The store does so only if, at that very moment, the agent and its organization are active and last changed as
-    /// given, so is every agent and every trusted issuer that the token depends on, the credential is live and still has that very
-    /// secret, the month's quota has room, and the assertion was never used. A *live* credential is neither revoked
-    /// nor expired. The quota is exact however many callers race. A refusal stores nothing.
+    /// given, so is every agent and every trusted issuer that the token depends on, the person that the token acts for is of
+    /// the given generation, no ancestor is revoked, the credential is live and still has that very secret, the month's
+    /// quota has room, and no assertion was ever used. A *live* credential is neither revoked nor expired. The quota is exact
+    /// however many callers race. A refusal stores nothing.
     ///
-    /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if an agent, its organization, an issuer or the
-    /// credential does not meet these conditions, [`QuotaReached`](IssueError::QuotaReached) if the month's
-    /// quota is exhausted, and [`AssertionSpent`](IssueError::AssertionSpent) if the assertion was used
-    /// before.
+    /// The person and the ancestors may be revoked while the token is stored: it is then inactive from the beginning.
+    ///
+    /// Returns [`NoLongerAllowed`](IssueError::NoLongerAllowed) if an agent, its organization, an issuer, the person, an
+    /// ancestor or the credential does not meet these conditions, [`QuotaReached`](IssueError::QuotaReached) if the month's
+    /// quota is exhausted, and [`AssertionSpent`](IssueError::AssertionSpent) if an assertion was used before.
     async fn issue(&self, issue: TokenIssue) -> Result<(), IssueError>;
 
     /// Marks an assertion as used without issuing a token; `false` if it was used before.
@@ -75,9 +78,13 @@ pub struct TokenIssue {
     pub depends_on: Vec<Dependency>,
     /// The trusted issuers that the token rests on, all of the client's organization.
     pub issuers: Vec<IssuerDependency>,
-    /// The assertion with which the client authenticated, if it used one.
-    pub assertion: Option<SpentAssertion>,
-    /// The `token.issued` event. Its time decides the month, and whether the credential is live.
+    /// The ancestors of the token.
+    pub ancestors: Vec<TokenId>,
+    /// The person that the token acts for.
+    pub person: Option<PersonDependency>,
+    /// The assertions that are used up, all different, at most one of them signed by the client.
+    pub assertions: Vec<SpentAssertion>,
+    /// The `token.issued` or `token.exchanged` event. Its time decides the month, and whether the credential is live.
     pub event: AuditEvent,
 }
 
@@ -97,13 +104,35 @@ pub struct Dependency {
 pub struct IssuerDependency {
     /// The trusted issuer.
     pub issuer: IssuerId,
-    /// Its revision by which the client was authenticated.
-    pub revision: u64,
-    /// Instant of its last change.
-    pub changed_at: Timestamp,
+    /// Its generation.
+    pub generation: u64,
+    /// Its revision and the instant of its last change, if the token was decided by more than its generation.
+    pub decided_by: Option<(u64, Timestamp)>,
 }
 
-/// A client assertion, which may be used only once (RFC 7523 section 3).
+impl IssuerDependency {
+    /// Returns the dependency of a token that was decided by this issuer.
+    pub fn of(issuer: &TrustedIssuer) -> Self {
+        Self {
+            issuer: issuer.id,
+            generation: issuer.generation,
+            decided_by: Some((issuer.revision, issuer.updated_at)),
+        }
+    }
+}
+
+/// A person that a token acts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PersonDependency {
+    /// The trusted issuer of the person.
+    pub issuer: IssuerId,
+    /// The SHA-256 of the person's `sub`.
+    pub digest: [u8; 32],
+    /// The person's own generation.
+    pub generation: u64,
+}
+
+/// An assertion, which may be used only once (RFC 7523 section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpentAssertion {
     /// Whose `jti` it has: each signer chooses its own.
@@ -114,7 +143,14 @@ pub struct SpentAssertion {
     pub until: Timestamp,
 }
 
-/// The signer of a client assertion.
+impl SpentAssertion {
+    /// Returns whether both are the same assertion.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.signer, self.digest) == (other.signer, other.digest)
+    }
+}
+
+/// The signer of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signer {
     /// The client itself.

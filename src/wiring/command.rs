@@ -12,7 +12,8 @@ use crate::adapters::system::SystemClock;
 use crate::app::bootstrap::Administrator;
 use crate::app::{App, Settings};
 use crate::config::{
-    ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_TOKEN_TTL_SECONDS, StoreConfig,
+    ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_DELEGATION_DEPTH, DEFAULT_TOKEN_TTL_SECONDS,
+    StoreConfig,
 };
 use crate::domain::jwk::KeyType;
 
@@ -63,6 +64,7 @@ fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartEr
         issuer,
         token_endpoint_audience: None,
         token_ttl_seconds: DEFAULT_TOKEN_TTL_SECONDS,
+        max_delegation_depth: DEFAULT_DELEGATION_DEPTH,
         address_requests_per_minute: DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
     };
     let issuer_keys = fetched_keys(&IssuerKeySettings::default(), &machine_time())?;

@@ -126,6 +126,7 @@ impl Service {
                 AssertionAudience::TokenEndpoint => Some(token_endpoint.into()),
             },
             token_ttl_seconds: config.token_ttl_seconds,
+            max_delegation_depth: config.max_delegation_depth,
             address_requests_per_minute: config.address_requests_per_minute,
         };
         let issuer_keys = fetched_keys(&config.issuer_keys, &clock_source)?;

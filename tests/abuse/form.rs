@@ -38,7 +38,7 @@ async fn every_form_is_answered_as_oauth_has_it() {
         ("the grant type in capitals", b"grant_type=CLIENT_CREDENTIALS", Refused(400, "unsupported_grant_type")),
         ("the password grant", b"grant_type=password&username=a&password=b", Refused(400, "unsupported_grant_type")),
         ("a refresh token", b"grant_type=refresh_token&refresh_token=x", Refused(400, "unsupported_grant_type")),
-        ("token exchange", b"grant_type=urn:ietf:params:oauth:grant-type:token-exchange", Refused(400, "unsupported_grant_type")),
+        ("token exchange without a token", b"grant_type=urn:ietf:params:oauth:grant-type:token-exchange", INVALID),
         ("the scope twice", b"grant_type=client_credentials&scope=files:read&scope=files:read", INVALID),
         ("the client's id twice", b"grant_type=client_credentials&client_id=a&client_id=a", INVALID),
         ("the secret twice", b"grant_type=client_credentials&client_secret=a&client_secret=b", INVALID),

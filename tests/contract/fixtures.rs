@@ -222,7 +222,9 @@ pub fn issue(agent: &Agent, credential: &Credential) -> TokenIssue {
         changed_at: agent.updated_at,
         depends_on: Vec::new(),
         issuers: Vec::new(),
-        assertion: None,
+        ancestors: Vec::new(),
+        person: None,
+        assertions: Vec::new(),
         event: event(AuditAction::TokenIssued, TokenId(id())),
     }
 }
@@ -329,6 +331,7 @@ pub fn claims(agent: &Agent, token: TokenId) -> Claims {
         expires_at: NOON.as_seconds() + 3600,
         generation: agent.generation,
         issuers: Vec::new(),
+        delegation: None,
     }
 }
 

@@ -100,6 +100,7 @@ impl Target {
             issuer: ISSUER.into(),
             token_endpoint_audience: None,
             token_ttl_seconds: 60,
+            max_delegation_depth: 3,
             address_requests_per_minute: 2,
         };
         let app = App::new(&Ports { assertions: verifier.clone(), ..ports }, &settings);

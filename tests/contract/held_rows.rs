@@ -99,8 +99,7 @@ async fn no_token_overtakes_the_suspension_of_its_issuer() {
     let (issuers, before, after) = (stores.issuers.clone(), issuer.clone(), issuer.changed(suspension, NOON));
     let kill = tokio::spawn(async move { issuers.update(&before, &after, unchecked(&[])).await });
     until_waiting(&watcher, 1, &kill).await;
-    let rests_on =
-        IssuerDependency { issuer: issuer.id, revision: issuer.revision, changed_at: issuer.updated_at };
+    let rests_on = IssuerDependency::of(&issuer);
     let request = TokenIssue { issuers: vec![rests_on], ..issue(&agent, &credential) };
     let tokens = stores.tokens.clone();
     let token = tokio::spawn(async move { tokens.issue(request).await });

@@ -379,7 +379,7 @@ async fn credentials_are_found_by_subject(stores: Stores) {
 }
 
 fn on(issuer: &TrustedIssuer) -> IssuerDependency {
-    IssuerDependency { issuer: issuer.id, revision: issuer.revision, changed_at: issuer.updated_at }
+    IssuerDependency::of(issuer)
 }
 
 async fn a_token_rests_on_its_issuer(stores: Stores) {
@@ -427,8 +427,10 @@ async fn nothing_is_issued_once_the_issuer_has_changed(stores: Stores) {
         assert!(matches!(outcome, Err(IssueError::NoLongerAllowed)), "{why}: {outcome:?}");
     };
     refused(on(&crate::fixtures::issuer(agent.organization)), "an unknown issuer").await;
-    refused(IssuerDependency { revision: 1, ..on(&issuer) }, "another revision").await;
-    let restored = IssuerDependency { changed_at: NOON.plus_seconds(1), ..on(&issuer) };
+    refused(IssuerDependency { decided_by: Some((1, issuer.updated_at)), ..on(&issuer) }, "another revision")
+        .await;
+    let restored =
+        IssuerDependency { decided_by: Some((issuer.revision, NOON.plus_seconds(1))), ..on(&issuer) };
     refused(restored, "the same revision of another change").await;
     let change = IssuerChange { require_jti: Some(true), ..IssuerChange::default() };
     let changed = issuer.changed(change, NOON);
@@ -517,7 +519,7 @@ async fn an_assertion_of_an_issuer_works_once_however_many_race(stores: Stores) 
             let (agent, credential) = &clients[racer % 2];
             let request = TokenIssue {
                 issuers: vec![on(&issuer)],
-                assertion: Some(assertion.clone()),
+                assertions: vec![assertion.clone()],
                 ..issue(agent, credential)
             };
             let tokens = stores.tokens.clone();
@@ -559,7 +561,7 @@ async fn an_assertion_of_an_issuer_is_not_spent_by_a_client_over_its_quota(store
             let (agent, credential) = &clients[racer % 2];
             let request = TokenIssue {
                 issuers: vec![on(&issuer)],
-                assertion: Some(assertion.clone()),
+                assertions: vec![assertion.clone()],
                 ..issue(agent, credential)
             };
             let (tokens, client) = (stores.tokens.clone(), agent.id);
@@ -580,7 +582,7 @@ async fn an_assertion_of_an_issuer_is_not_spent_by_a_refusal(stores: Stores) {
         SpentAssertion { signer: Signer::Issuer(issuer.id), digest: [1; 32], until: NOON.plus_seconds(60) };
     let request = TokenIssue {
         issuers: vec![on(&issuer)],
-        assertion: Some(assertion.clone()),
+        assertions: vec![assertion.clone()],
         ..issue(&agent, &credential)
     };
     let outdated = TokenIssue { revision: 7, ..request.clone() };

@@ -197,7 +197,7 @@ async fn an_assertion_works_once_however_many_race(stores: Stores) {
         };
         let callers = (0..RACERS).map(|place| {
             let (tokens, assertion) = (stores.tokens.clone(), assertion.clone());
-            let issue = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
+            let issue = TokenIssue { assertions: vec![assertion.clone()], ..issue(&agent, &credential) };
             async move {
                 // Using an assertion at the token endpoint and using it elsewhere count as the same use.
                 if place % 2 == 0 {
@@ -217,9 +217,9 @@ async fn an_assertion_is_not_spent_by_a_refusal(stores: Stores) {
     let credential = stores.credential(&agent).await;
     let assertion =
         SpentAssertion { signer: Signer::Client(agent.id), digest: [1; 32], until: NOON.plus_seconds(60) };
-    let old = TokenIssue { revision: 7, assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
+    let old = TokenIssue { revision: 7, assertions: vec![assertion.clone()], ..issue(&agent, &credential) };
     assert!(stores.tokens.issue(old).await.is_err());
-    let current = TokenIssue { assertion: Some(assertion), ..issue(&agent, &credential) };
+    let current = TokenIssue { assertions: vec![assertion], ..issue(&agent, &credential) };
     stores.tokens.issue(current).await.expect("a refusal stores nothing");
 }
 
@@ -231,7 +231,7 @@ async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
         let assertion =
             SpentAssertion { signer: Signer::Client(agent.id), digest, until: NOON.plus_seconds(60) };
         let callers = (0..RACERS).map(|place| {
-            let current = TokenIssue { assertion: Some(assertion.clone()), ..issue(&agent, &credential) };
+            let current = TokenIssue { assertions: vec![assertion.clone()], ..issue(&agent, &credential) };
             let is_last = place == RACERS - 1;
             let issue = if is_last { current } else { TokenIssue { revision: 7, ..current } };
             let tokens = stores.tokens.clone();

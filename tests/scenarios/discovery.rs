@@ -29,7 +29,10 @@ async fn what_discovery_names_is_there(wiring: Wiring) {
     assert_eq!(metadata, openid);
     assert_eq!(metadata["issuer"], issuer);
     assert_eq!(metadata["scopes_supported"], Value::Null, "some clients request every scope that is listed");
-    assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
+    assert_eq!(
+        metadata["grant_types_supported"],
+        json!(["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"])
+    );
     for endpoint in ["token", "introspection", "revocation"] {
         let methods = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
         assert_eq!(

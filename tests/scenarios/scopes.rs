@@ -54,9 +54,13 @@ fn assertion() -> Option<Value> {
     Some(json!({ "assertion": "x" }))
 }
 
+fn subject() -> Option<Value> {
+    Some(json!({ "subject": "alice" }))
+}
+
 /// One row per operation.
 /// The `token` of the form is not a token, which both endpoints accept without an error.
-const TABLE: [Row; 33] = [
+const TABLE: [Row; 36] = [
     row("registerAgent", "agents:write", 201, agent),
     row("listAgents", "agents:read", 200, nothing),
     row("getAgent", "agents:read", 200, nothing),
@@ -80,7 +84,10 @@ const TABLE: [Row; 33] = [
     row("getIssuer", "issuers:read", 200, nothing),
     row("updateIssuer", "issuers:write", 200, empty),
     row("explainAssertion", "issuers:read", 200, assertion),
+    row("revokeIssuerSubject", "issuers:write", 204, subject),
     row("deleteIssuer", "issuers:write", 204, nothing),
+    row("revokeTokenById", "agents:write", 204, nothing),
+    row("getTokenTree", "audit:read", 200, nothing),
     // Any caller may revoke its own tokens, and learns nothing about any other value.
     Row { operation: "revokeToken", scope: Some(""), with: 200, body: nothing },
     open("issueToken", 400),
@@ -108,17 +115,20 @@ async fn each_operation_answers_by_the_scope_it_takes(wiring: Wiring) {
         let found = operations.iter().find(|(_, _, operation)| id_of(operation) == row.operation);
         let (method, template, described) = found.expect("a row");
         let target = server.client(&admin, None, &["files:read"]).await;
+        server.token(&target, &[]).await;
+        let token = server.events(&admin, "&action=token.issued").await[0]["resource"]["id"].clone();
         let event = server.events(&admin, "&action=agent.created").await[0]["eventId"].clone();
         let organization = server.organization(&admin, json!({})).await;
         let path = template
             .replace("{agentId}", &target.id)
             .replace("{credentialId}", &target.credential)
+            .replace("{tokenId}", token.as_str().expect("an id"))
             .replace("{eventId}", event.as_str().expect("an id"))
             .replace("{organizationId}", &organization);
         let path = server.with_issuer(&admin, path).await;
         let call = async |token: Option<&str>| {
             let request = server.request(method.clone(), &path);
-            let request = match ((row.body)(), *method == Method::POST && path.contains("/token")) {
+            let request = match ((row.body)(), *method == Method::POST && path.contains("/token/")) {
                 (Some(body), _) => request.json(&body),
                 (None, true) => request.form(&[("token", "x")]),
                 (None, false) => request,

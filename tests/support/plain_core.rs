@@ -68,6 +68,7 @@ pub fn plain_core(ports: &Ports) -> App {
         issuer: ISSUER.into(),
         token_endpoint_audience: None,
         token_ttl_seconds: 86_400,
+        max_delegation_depth: 3,
         address_requests_per_minute: u32::MAX,
     };
     App::new(ports, &settings)

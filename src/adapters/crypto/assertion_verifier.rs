@@ -131,7 +131,8 @@ impl AssertionVerifier for JwtAssertionVerifier {
         };
         let algorithm_name = header.get("alg")?.as_str()?.to_owned();
         let algorithm = SignatureAlgorithm::parse(&algorithm_name);
-        Some(ForeignAssertion { algorithm, algorithm_name, key_id, claims: object(payload)? })
+        let media_type = header.get("typ").and_then(Value::as_str).map(str::to_owned);
+        Some(ForeignAssertion { algorithm, algorithm_name, key_id, media_type, claims: object(payload)? })
     }
 
     fn has_issuer_signed(&self, key: &IssuerKey, assertion: &ForeignAssertion, text: &str) -> bool {

@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::iter::successors;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::digest;
@@ -19,6 +20,7 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::keys::KeySet;
+use domain::delegation::{Delegation, Subject};
 use domain::id::{AgentId, IssuerId, OrganizationId, TokenId};
 use domain::issuer::IssuerGeneration;
 use domain::jwk::PublishedKey;
@@ -79,7 +81,11 @@ impl JwtSigner {
         }
         let payload = decode(payload)?;
         let claims: Payload<'_> = serde_json::from_slice(&payload).ok()?;
-        if claims.iss != *self.issuer || claims.sub != claims.client_id {
+        if claims.iss != *self.issuer {
+            return None;
+        }
+        let delegation = claims.delegation()?;
+        if delegation.is_none() && claims.sub != claims.client_id {
             return None;
         }
         let audience = match claims.aud {
@@ -102,8 +108,58 @@ impl JwtSigner {
                     Some(IssuerGeneration { issuer: IssuerId::parse(id)?, generation: *generation })
                 })
                 .collect::<Option<_>>()?,
+            delegation: delegation.map(Box::new),
         })
     }
+}
+
+impl Payload<'_> {
+    /// Returns the parties and ancestors of the token; `None` if it has some that do not belong together.
+    fn delegation(&self) -> Option<Option<Delegation>> {
+        let Some(claim) = &self.delegation else {
+            return (self.act.is_none() && self.sub_id.is_none()).then_some(None);
+        };
+        let person = match (&self.sub_id, claim.subject_gen) {
+            (Some(sub_id), Some(generation)) => Some((&*sub_id.iss, &*sub_id.sub, generation)),
+            (None, None) => None,
+            _ => return None,
+        };
+        let delegation = Delegation {
+            subject: Subject::parse(&self.sub, person)?,
+            actors: successors(self.act.as_ref(), |act| act.act.as_deref())
+                .map(|act| AgentId::parse(&act.sub))
+                .collect::<Option<_>>()?,
+            parents: claim.parents.iter().map(|id| TokenId::parse(id)).collect::<Option<_>>()?,
+            agents: claim
+                .agents
+                .iter()
+                .map(|(id, generation)| Some((AgentId::parse(id)?, *generation)))
+                .collect::<Option<_>>()?,
+        };
+        // The client acts. Without any actor, it is the subject.
+        let client = self.act.as_ref().map_or(&*self.sub, |act| &act.sub);
+        (client == self.client_id && delegation.depth() == claim.depth).then_some(Some(delegation))
+    }
+}
+
+impl From<&Delegation> for DelegationClaim {
+    fn from(delegation: &Delegation) -> Self {
+        Self {
+            depth: delegation.depth(),
+            parents: delegation.parents.iter().map(ToString::to_string).collect(),
+            agents: delegation.agents.iter().map(|(id, generation)| (id.to_string(), *generation)).collect(),
+            subject_gen: match &delegation.subject {
+                Subject::Agent(_) => None,
+                Subject::Person(person) => Some(person.generation),
+            },
+        }
+    }
+}
+
+/// Returns the claim `act` of these agents, the one that acts first.
+fn act(actors: &[AgentId]) -> Option<Act> {
+    let (first, rest) = actors.split_first()?;
+    Some(Act { sub: first.to_string(), act: act(rest).map(Box::new) })
 }
 
 impl Loaded {
@@ -119,9 +175,11 @@ impl TokenSigner for JwtSigner {
     fn sign(&self, claims: &Claims) -> Result<AccessToken, SignError> {
         let loaded = self.loaded();
         let agent = claims.agent.to_string();
+        let delegation = claims.delegation.as_deref();
+        let subject = delegation.map(|delegation| delegation.subject.to_string());
         let payload = Payload {
             iss: Cow::Borrowed(&self.issuer),
-            sub: Cow::Borrowed(&agent),
+            sub: Cow::Borrowed(subject.as_deref().unwrap_or(&agent)),
             aud: Cow::Borrowed(match &claims.audience {
                 Audience::Issuer => &self.issuer,
                 Audience::Resource(uri) => uri,
@@ -138,6 +196,13 @@ impl TokenSigner for JwtSigner {
                 .iter()
                 .map(|rests_on| (rests_on.issuer.to_string(), rests_on.generation))
                 .collect(),
+            sub_id: claims.person().map(|person| SubjectId {
+                format: Cow::Borrowed(ISS_SUB),
+                iss: Cow::Borrowed(&person.iss),
+                sub: Cow::Borrowed(&person.sub),
+            }),
+            act: delegation.and_then(|delegation| act(&delegation.actors)),
+            delegation: delegation.map(Into::into),
         };
         let mut json = Vec::with_capacity(MOST_PAYLOADS);
         serde_json::to_writer(&mut json, &payload).map_err(|_| SignError)?;
@@ -189,7 +254,7 @@ struct Header<'a> {
     kid: Cow<'a, str>,
 }
 
-/// Claims of a token, named as in RFC 9068 section 2.2. All but the last are required.
+/// Claims of a token, named as in RFC 9068 section 2.2 and, if it was obtained by exchange, as in RFC 8693 section 4.
 #[derive(Serialize, Deserialize)]
 struct Payload<'a> {
     #[serde(borrow)]
@@ -212,6 +277,44 @@ struct Payload<'a> {
     generation: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     issuers: BTreeMap<String, u64>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    sub_id: Option<SubjectId<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    act: Option<Act>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    delegation: Option<DelegationClaim>,
+}
+
+/// `format` of a subject identifier with issuer and subject (RFC 9493 section 3.2.3).
+const ISS_SUB: &str = "iss_sub";
+
+/// Subject identifier (RFC 9493) of a person.
+#[derive(Serialize, Deserialize)]
+struct SubjectId<'a> {
+    #[serde(borrow)]
+    format: Cow<'a, str>,
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+}
+
+/// An agent that acts, and the one for which it acts (RFC 8693 section 4.1).
+#[derive(Serialize, Deserialize)]
+struct Act {
+    sub: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    act: Option<Box<Act>>,
+}
+
+/// Dependencies of a token in addition to its client.
+#[derive(Serialize, Deserialize)]
+struct DelegationClaim {
+    depth: u32,
+    parents: Vec<String>,
+    agents: BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject_gen: Option<u64>,
 }
 
 /// Creates a cache of at most [`MAX_REMEMBERED_BYTES`].
@@ -222,10 +325,24 @@ fn remembered() -> Cache<[u8; 32], Arc<Claims>> {
         let bytes = OTHER
             + size_of::<Claims>()
             + claims.scopes.as_str().len()
-            + size_of_val(claims.issuers.as_slice());
+            + size_of_val(claims.issuers.as_slice())
+            + claims.delegation.as_deref().map_or(0, bytes_of_delegation);
         u32::try_from(bytes).unwrap_or(u32::MAX)
     };
     Cache::builder().max_capacity(MAX_REMEMBERED_BYTES).weigher(weigh).build()
+}
+
+/// Returns the approximate size of the delegation of a token, in bytes.
+fn bytes_of_delegation(delegation: &Delegation) -> usize {
+    let person = match &delegation.subject {
+        Subject::Agent(_) => 0,
+        Subject::Person(person) => person.iss.len() + person.sub.len(),
+    };
+    size_of::<Delegation>()
+        + person
+        + size_of_val(delegation.actors.as_slice())
+        + size_of_val(delegation.parents.as_slice())
+        + delegation.agents.len() * 2 * size_of::<(AgentId, u64)>()
 }
 
 #[cfg(test)]
@@ -238,6 +355,7 @@ mod tests {
 
     use super::*;
     use crate::keys::generate_pem;
+    use domain::delegation::Person;
     use domain::jwk::KeyType;
     use domain::time::Timestamp;
 
@@ -254,6 +372,7 @@ mod tests {
             expires_at: NOW + 60,
             generation: 7,
             issuers: Vec::new(),
+            delegation: None,
         }
     }
 
@@ -282,6 +401,81 @@ mod tests {
         let (payload, back) = read(&federated);
         assert_eq!(payload["issuers"], json!({ issuer.to_string(): 9 }));
         assert_eq!(back, Some(federated));
+    }
+
+    fn person() -> Person {
+        let issuer = IssuerId(Uuid::from_u128(4));
+        Person { issuer, iss: "https://people.example".into(), sub: "al\u{ef}ce\"".into(), generation: 5 }
+    }
+
+    fn delegation() -> Delegation {
+        let [client, other] = [claims().agent, AgentId(Uuid::from_u128(9))];
+        Delegation {
+            subject: Subject::Person(person()),
+            actors: vec![client, other],
+            parents: vec![TokenId(Uuid::from_u128(8)), TokenId(Uuid::from_u128(7))],
+            agents: BTreeMap::from([(other, 3)]),
+        }
+    }
+
+    fn payload_of(token: &AccessToken) -> Value {
+        let part = token.expose().split('.').nth(1).expect("a payload");
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64")).expect("JSON")
+    }
+
+    #[test]
+    fn a_delegated_token_says_who_acts_for_whom_and_reads_back() {
+        let signer = signer(&generate_pem(KeyType::P256).expect("a key"));
+        let [client, other] = [claims().agent, AgentId(Uuid::from_u128(9))];
+        let [near, far] = [8, 7].map(|id| TokenId(Uuid::from_u128(id)));
+        let of_person = Claims { delegation: Some(delegation().into()), ..claims() };
+        let token = signer.sign(&of_person).expect("signed");
+        let payload = payload_of(&token);
+        let IssuerId(issuer) = person().issuer;
+        assert_eq!(payload["sub"], format!("user:{issuer}:{}", person().sub));
+        let sub_id = json!({ "format": "iss_sub", "iss": "https://people.example", "sub": &*person().sub });
+        assert_eq!(payload["sub_id"], sub_id);
+        assert_eq!(payload["client_id"], client.to_string());
+        assert_eq!(payload["act"], json!({ "sub": client.to_string(), "act": { "sub": other.to_string() } }));
+        let expected = json!({
+            "depth": 2, "parents": [near.to_string(), far.to_string()], "agents": { other.to_string(): 3 },
+            "subject_gen": 5,
+        });
+        assert_eq!(payload["delegation"], expected);
+        assert_eq!(signer.read(token.expose()).as_deref(), Some(&of_person));
+
+        let for_agent = Delegation { subject: Subject::Agent(other), actors: vec![client], ..delegation() };
+        let narrowed = Delegation { subject: Subject::Agent(client), actors: Vec::new(), ..delegation() };
+        for delegation in [for_agent, narrowed] {
+            let claims = Claims { delegation: Some(delegation.clone().into()), ..claims() };
+            let token = signer.sign(&claims).expect("signed");
+            let payload = payload_of(&token);
+            assert_eq!(payload["sub"], delegation.subject.to_string());
+            assert!(payload.get("sub_id").is_none() && payload["delegation"].get("subject_gen").is_none());
+            assert_eq!(signer.read(token.expose()).as_deref(), Some(&claims));
+        }
+    }
+
+    #[test]
+    fn a_token_whose_parties_do_not_belong_together_is_not_read() {
+        let signer = signer(&generate_pem(KeyType::P256).expect("a key"));
+        let other = AgentId(Uuid::from_u128(9));
+        let agent = Subject::Agent(claims().agent);
+        for (name, delegation) in [
+            ("the client does not act", Delegation { actors: vec![other], ..delegation() }),
+            ("a person without an actor", Delegation { actors: Vec::new(), ..delegation() }),
+            (
+                "another agent without an actor",
+                Delegation { subject: Subject::Agent(other), actors: Vec::new(), ..delegation() },
+            ),
+        ] {
+            let claims = Claims { delegation: Some(delegation.into()), ..claims() };
+            let token = signer.sign(&claims).expect("signed");
+            assert_eq!(signer.read(token.expose()), None, "{name}");
+        }
+        let narrowed = Delegation { subject: agent, actors: Vec::new(), ..delegation() };
+        let claims = Claims { delegation: Some(narrowed.into()), ..claims() };
+        assert!(signer.read(signer.sign(&claims).expect("signed").expose()).is_some());
     }
 
     #[test]

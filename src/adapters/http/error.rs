@@ -40,6 +40,7 @@ codes! {
     AuditEventNotFound "AUDIT_EVENT_NOT_FOUND" NOT_FOUND,
     OrganizationNotFound "ORGANIZATION_NOT_FOUND" NOT_FOUND,
     IssuerNotFound "ISSUER_NOT_FOUND" NOT_FOUND,
+    TokenNotFound "TOKEN_NOT_FOUND" NOT_FOUND,
     NotFound "NOT_FOUND" NOT_FOUND,
     MethodNotAllowed "METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED,
     AgentAlreadyExists "AGENT_ALREADY_EXISTS" CONFLICT,

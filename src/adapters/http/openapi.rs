@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::api::{agents, audit, credentials, health, issuers, organizations, usage};
+use super::api::{agents, audit, credentials, health, issuers, organizations, tokens, usage};
 use super::error::Code;
 use super::extract::QUERY;
 use super::json::JSON;
@@ -32,6 +32,7 @@ apis![
     usage::UsageApi,
     organizations::OrganizationsApi,
     issuers::IssuersApi,
+    tokens::TokensApi,
     discovery::DiscoveryApi,
     health::HealthApi,
 ];

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::Memory;
 use super::state::{OpenTally, State};
-use domain::audit::{AuditEvent, MAX_SAMPLES, Position, Tally};
-use domain::id::EventId;
+use domain::audit::{AuditAction, AuditEvent, MAX_SAMPLES, Position, Tally};
+use domain::id::{EventId, OrganizationId, TokenId};
 use domain::plan::Plan;
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
@@ -56,6 +56,24 @@ impl AuditLog for Memory {
             .take(query.limit as usize)
             .cloned()
             .collect())
+    }
+
+    async fn exchanged_from(
+        &self,
+        organization: OrganizationId,
+        root: TokenId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
+        let state = self.lock();
+        let root = root.to_string();
+        let is_of_root = |event: &&Arc<AuditEvent>| {
+            event.action == AuditAction::TokenExchanged
+                && event.organization == Some(organization)
+                && event.metadata.as_map().get("root").is_some_and(|one| *one == root)
+                && state.shows(event, now)
+        };
+        Ok(state.events.values().filter(is_of_root).take(limit as usize).cloned().collect())
     }
 
     async fn find(

@@ -7,14 +7,15 @@ use async_trait::async_trait;
 use super::Memory;
 use super::state::{State, page_of};
 use domain::credential::{Credential, CredentialKind};
+use domain::delegation::digest_of;
 use domain::generation::generation_after;
-use domain::id::IssuerId;
+use domain::id::{IssuerId, OrganizationId, PersonId};
 use domain::issuer::{IssuerGeneration, IssuerStatus, MAX_ISSUERS, TrustedIssuer};
 use domain::page::{Page, PageRequest};
 use domain::scope::ManagementScopes;
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
-use domain::token::RevocationNotice;
+use domain::token::{PersonStatus, RevocationNotice};
 use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerStore, MAX_MATCHES};
 use ports::store_error::StoreError;
 use ports::token_store::IssuerDependency;
@@ -48,6 +49,22 @@ impl IssuerStore for Memory {
     async fn find(&self, within: Tenancy, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError> {
         let state = self.lock();
         Ok(state.issuers.get(&id).filter(|issuer| within.contains(issuer.organization)).cloned())
+    }
+
+    async fn find_for_person(
+        &self,
+        organization: OrganizationId,
+        iss: &str,
+        digest: &[u8; 32],
+    ) -> Result<Option<PersonStatus>, StoreError> {
+        let state = self.lock();
+        let is_asked =
+            |one: &&Arc<TrustedIssuer>| one.organization == organization && one.issuer.as_str() == iss;
+        let issuer = state.issuers.values().find(is_asked).cloned();
+        Ok(issuer.map(|issuer| PersonStatus {
+            generation: state.person_generations.get(&(issuer.id, *digest)).copied().unwrap_or_default(),
+            issuer,
+        }))
     }
 
     async fn list(
@@ -91,6 +108,9 @@ impl IssuerStore for Memory {
         if after.generation > before.generation {
             state.notify(RevocationNotice::of_issuer(after, now));
         }
+        if after.subjects_generation > before.subjects_generation {
+            state.notify(RevocationNotice::of_everyone(after, now));
+        }
         state.record_all(after.organization, write.events);
         Ok(())
     }
@@ -105,6 +125,25 @@ impl IssuerStore for Memory {
         state.issuers.remove(&issuer.id);
         let generation = generation_after(issuer.generation, write.at);
         state.notify(RevocationNotice::of_issuer(&TrustedIssuer { generation, ..issuer.clone() }, write.at));
+        state.record_all(issuer.organization, write.events);
+        Ok(())
+    }
+
+    async fn revoke_person(
+        &self,
+        issuer: &TrustedIssuer,
+        sub: &str,
+        write: Write<'_>,
+    ) -> Result<(), ChangeIssuerError> {
+        let state = &mut *self.lock();
+        state.allow(write)?;
+        if !state.issuers.contains_key(&issuer.id) {
+            return Err(ChangeIssuerError::LostRace);
+        }
+        let generation = state.person_generations.entry((issuer.id, digest_of(sub))).or_default();
+        *generation = generation_after(*generation, write.at);
+        let notice = RevocationNotice::of_person(PersonId::of(issuer.id, sub), *generation, write.at);
+        state.notify(notice);
         state.record_all(issuer.organization, write.events);
         Ok(())
     }
@@ -178,8 +217,8 @@ impl State {
     pub(super) fn is_issuer_at(&self, dependency: IssuerDependency) -> bool {
         self.issuers.get(&dependency.issuer).is_some_and(|issuer| {
             issuer.is_active()
-                && issuer.revision == dependency.revision
-                && issuer.updated_at == dependency.changed_at
+                && issuer.generation == dependency.generation
+                && dependency.decided_by.is_none_or(|seen| seen == (issuer.revision, issuer.updated_at))
         })
     }
 }

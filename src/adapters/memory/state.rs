@@ -8,17 +8,18 @@ use async_trait::async_trait;
 use domain::agent::{Agent, AgentStatus, Email};
 use domain::audit::{AuditEvent, Position};
 use domain::credential::{Credential, CredentialKind};
+use domain::delegation::{Person, digest_of};
 use domain::id::{AgentId, EventId, IssuerId, OrganizationId, TokenId};
 use domain::issuer::TrustedIssuer;
 use domain::organization::{Organization, Slug};
 use domain::page::{Page, PageRequest};
 use domain::plan::Limit;
 use domain::time::{Month, Timestamp};
-use domain::token::RevocationNotice;
+use domain::token::{PersonStatus, RevocationNotice};
 use ports::outbox::{Message, Pending, Sequence};
 use ports::store_error::StoreError;
 use ports::store_health::StoreHealth;
-use ports::token_store::{Dependency, Signer};
+use ports::token_store::{Dependency, PersonDependency, Signer};
 use ports::write::{CallerRevoked, Write};
 
 /// All stores of one service, in memory.
@@ -65,6 +66,8 @@ pub(super) struct State {
     pub issuers: HashMap<IssuerId, Arc<TrustedIssuer>>,
     pub events: BTreeMap<Position, Arc<AuditEvent>>,
     pub event_times: HashMap<EventId, Timestamp>,
+    /// Generations of persons; 0 for any other.
+    pub person_generations: HashMap<(IssuerId, [u8; 32]), u64>,
     /// Revoked tokens, and until when each is kept.
     pub revocations: HashMap<TokenId, Timestamp>,
     /// Spent assertions, and until when each is kept.
@@ -97,6 +100,23 @@ impl State {
                 && agent.revision + organization.revision == dependency.revision
                 && agent.updated_at.max(organization.updated_at) == dependency.changed_at
         })
+    }
+
+    pub(super) fn is_revoked(&self, token: TokenId) -> bool {
+        self.revocations.contains_key(&token)
+    }
+
+    /// Returns the state of a person; `None` if the trusted issuer is gone.
+    pub(super) fn person(&self, person: &Person) -> Option<PersonStatus> {
+        let issuer = self.issuers.get(&person.issuer)?.clone();
+        let key = (person.issuer, digest_of(&person.sub));
+        let generation = self.person_generations.get(&key).copied().unwrap_or_default();
+        Some(PersonStatus { issuer, generation })
+    }
+
+    /// Returns the present generation of a person.
+    pub(super) fn generation_of(&self, person: &PersonDependency) -> u64 {
+        self.person_generations.get(&(person.issuer, person.digest)).copied().unwrap_or_default()
     }
 
     pub(super) fn record(&mut self, organization: Option<OrganizationId>, event: AuditEvent) {

@@ -21,6 +21,8 @@ impl TokenStore for Memory {
         let client = Dependency { agent, revision, changed_at };
         let still_holds = std::iter::once(client).chain(issue.depends_on).all(|each| state.is_at(each))
             && issue.issuers.iter().all(|issuer| state.is_issuer_at(*issuer))
+            && issue.person.is_none_or(|person| state.generation_of(&person) == person.generation)
+            && !issue.ancestors.iter().any(|ancestor| state.is_revoked(*ancestor))
             && state.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
                 Some(fingerprint) => credential.secret_for(fingerprint, now).is_some(),
                 None => credential.is_live(now),
@@ -28,8 +30,9 @@ impl TokenStore for Memory {
         if !still_holds {
             return Err(IssueError::NoLongerAllowed);
         }
-        let assertion = issue.assertion.as_ref().map(|assertion| (assertion.signer, assertion.digest));
-        if assertion.is_some_and(|key| state.assertions.contains_key(&key)) {
+        let is_spent =
+            |assertion: &SpentAssertion| state.assertions.contains_key(&(assertion.signer, assertion.digest));
+        if issue.assertions.iter().any(is_spent) {
             return Err(IssueError::AssertionSpent);
         }
         let count = state.monthly.entry((issue.agent, now.month())).or_default();
@@ -40,9 +43,8 @@ impl TokenStore for Memory {
             return Err(IssueError::QuotaReached(limit));
         }
         *count += 1;
-        if let (Some(key), Some(assertion)) = (assertion, &issue.assertion) {
-            state.assertions.insert(key, assertion.until);
-        }
+        let spent = issue.assertions.iter();
+        state.assertions.extend(spent.map(|one| ((one.signer, one.digest), one.until)));
         state.touch(issue.agent, issue.credential, now.to_the_minute());
         state.record(Some(organization.id), issue.event);
         Ok(())
@@ -76,8 +78,11 @@ impl TokenStore for Memory {
         Ok(organization.map(|organization| TokenStatus {
             agent: agent.clone(),
             organization: organization.clone(),
-            is_revoked: state.revocations.contains_key(&claims.id),
+            is_revoked: state.is_revoked(claims.id)
+                || claims.parents().iter().any(|id| state.is_revoked(*id)),
             issuers_hold: state.issuers_hold(&claims.issuers),
+            other_agents: claims.other_agents().filter_map(|id| state.agents.get(&id).cloned()).collect(),
+            person: claims.person().and_then(|person| state.person(person)),
         }))
     }
 }

@@ -11,7 +11,7 @@ use super::rows::events::{EVENT, EventColumns, event};
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use domain::audit::{AuditAction, AuditEvent, MAX_SAMPLES, Outcome, ResourceType, Tally};
-use domain::id::{EventId, OrganizationId};
+use domain::id::{EventId, OrganizationId, TokenId};
 use domain::names::name_of;
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
@@ -142,6 +142,23 @@ impl AuditLog for Postgres {
         let values: Vec<Parameter<'_>> = clause.parameters.iter().map(|(value, _)| *value).collect();
         let _place = self.place(query.within.organization(), false).await?;
         let rows = self.read(&sql, &values).await?;
+        rows.iter().map(|row| Ok(Arc::new(event(row)?))).collect()
+    }
+
+    async fn exchanged_from(
+        &self,
+        organization: OrganizationId,
+        root: TokenId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
+        let sql = format!(
+            "-- audit_log.exchanged_from\nSELECT {EVENT} FROM audit_events \
+             WHERE {IS_SHOWN_OF_ONE} AND action = 'token.exchanged' AND metadata ->> 'root' = $3 \
+             ORDER BY occurred_at, event_id LIMIT {limit}"
+        );
+        let _place = self.place(Some(organization), false).await?;
+        let rows = self.read(&sql, &[&SqlTimestamp(now), &organization.0, &root.to_string()]).await?;
         rows.iter().map(|row| Ok(Arc::new(event(row)?))).collect()
     }
 

@@ -12,15 +12,16 @@ use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
 use domain::credential::Credential;
+use domain::delegation::digest_of;
 use domain::generation::generation_after;
-use domain::id::IssuerId;
+use domain::id::{IssuerId, OrganizationId, PersonId};
 use domain::issuer::{IssuerStatus, MAX_ISSUERS, TrustedIssuer};
 use domain::names::name_of;
 use domain::page::{Page, PageRequest};
 use domain::scope::{ManagementScope, ManagementScopes, Scopes};
 use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
-use domain::token::RevocationNotice;
+use domain::token::{PersonStatus, RevocationNotice};
 use ports::issuer_store::{ChangeIssuerError, InsertIssuerError, IssuerStore, MAX_MATCHES};
 use ports::store_error::StoreError;
 use ports::write::Write;
@@ -61,6 +62,15 @@ const IS_IN_USE: &str = "\
 -- issuer_store.is_in_use
 SELECT EXISTS (SELECT FROM credentials
     WHERE issuer_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)) AS is_in_use";
+
+/// The same generation as `generation_after` returns; none if the issuer is gone.
+const REVOKE_PERSON: &str = "\
+-- issuer_store.revoke_person
+INSERT INTO person_generations AS g (issuer_id, digest, generation)
+SELECT issuer_id, $2, $3 FROM trusted_issuers WHERE issuer_id = $1
+ON CONFLICT ON CONSTRAINT person_generations_pkey
+    DO UPDATE SET generation = GREATEST(g.generation + 1, EXCLUDED.generation)
+RETURNING generation";
 
 #[async_trait]
 impl IssuerStore for Postgres {
@@ -115,6 +125,23 @@ impl IssuerStore for Postgres {
         let rows = self.read(&sql, &[&id.0]).await?;
         let issuer = rows.first().map(issuers::issuer).transpose()?;
         Ok(issuer.filter(|issuer| within.contains(issuer.organization)).map(Arc::new))
+    }
+
+    async fn find_for_person(
+        &self,
+        OrganizationId(organization): OrganizationId,
+        iss: &str,
+        digest: &[u8; 32],
+    ) -> Result<Option<PersonStatus>, StoreError> {
+        let sql = format!(
+            "-- issuer_store.find_for_person\nSELECT {ISSUER}, COALESCE((SELECT g.generation FROM person_generations g \
+             WHERE g.issuer_id = trusted_issuers.issuer_id AND g.digest = $3), 0) AS person_generation \
+             FROM trusted_issuers WHERE organization_id = $1 AND issuer = $2"
+        );
+        let rows = self.read(&sql, &[&organization, &iss, &&digest[..]]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let generation = number(row, "person_generation")?;
+        Ok(Some(PersonStatus { issuer: Arc::new(issuers::issuer(row)?), generation }))
     }
 
     async fn list(
@@ -190,6 +217,9 @@ impl IssuerStore for Postgres {
         if after.generation > before.generation {
             change.notify(&RevocationNotice::of_issuer(after, write.at)).await?;
         }
+        if after.subjects_generation > before.subjects_generation {
+            change.notify(&RevocationNotice::of_everyone(after, write.at)).await?;
+        }
         change.record(after.organization, write.events).await?;
         Ok(change.commit().await?)
     }
@@ -206,6 +236,23 @@ impl IssuerStore for Postgres {
         let generation = generation_after(issuer.generation, write.at);
         let deleted = TrustedIssuer { generation, ..issuer.clone() };
         change.notify(&RevocationNotice::of_issuer(&deleted, write.at)).await?;
+        change.record(issuer.organization, write.events).await?;
+        Ok(change.commit().await?)
+    }
+
+    async fn revoke_person(
+        &self,
+        issuer: &TrustedIssuer,
+        sub: &str,
+        write: Write<'_>,
+    ) -> Result<(), ChangeIssuerError> {
+        let mut change = self.begin_exclusive(issuer.organization, true, write).await??;
+        let least = signed(generation_after(0, write.at));
+        let rows = change.query(REVOKE_PERSON, &[&issuer.id.0, &&digest_of(sub)[..], &least]).await?;
+        let Some(row) = rows.first() else { return Err(ChangeIssuerError::LostRace) };
+        let generation = number(row, "generation")?;
+        let notice = RevocationNotice::of_person(PersonId::of(issuer.id, sub), generation, write.at);
+        change.notify(&notice).await?;
         change.record(issuer.organization, write.events).await?;
         Ok(change.commit().await?)
     }

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::pool::failure::inconsistent;
 use super::rows::codec::{column, instant, number};
 use super::store::Postgres;
-use domain::id::{AgentId, IssuerId, OrganizationId, TokenId};
+use domain::id::{AgentId, IssuerId, OrganizationId, PersonId, TokenId};
 use domain::names::name_of;
 use domain::token::{RevocationNotice, RevocationTarget};
 use ports::outbox::{Message, Outbox, Pending, Sequence, Topic};
@@ -49,6 +49,7 @@ fn revocation(row: &Row) -> Result<RevocationNotice, StoreError> {
         "agent" => RevocationTarget::Agent(AgentId(subject), number(row, "generation")?),
         "organization" => RevocationTarget::Organization(OrganizationId(subject), number(row, "generation")?),
         "issuer" => RevocationTarget::Issuer(IssuerId(subject), number(row, "generation")?),
+        "person" => RevocationTarget::Person(PersonId(subject), number(row, "generation")?),
         other => return Err(inconsistent(format!("a notice of kind {other}"))),
     };
     Ok(RevocationNotice { target, until: instant(row, "remembered_until")? })

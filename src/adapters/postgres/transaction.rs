@@ -258,6 +258,7 @@ impl Transaction<'_> {
                 ("organization", id.0, Some(signed(generation)))
             }
             RevocationTarget::Issuer(id, generation) => ("issuer", id.0, Some(signed(generation))),
+            RevocationTarget::Person(id, generation) => ("person", id.0, Some(signed(generation))),
         };
         let topic = name_of(&Topic::ALL, &Topic::Revocations);
         self.execute(NOTIFY, &[&topic, &kind, &subject, &generation, &SqlTimestamp(notice.until)])

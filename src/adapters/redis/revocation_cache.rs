@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::client::{Redis, unavailable};
 use super::raised_number::RaisedNumbers;
-use domain::id::{AgentId, IssuerId, OrganizationId};
+use domain::id::{AgentId, IssuerId, OrganizationId, PersonId};
 use domain::token::{Claims, RevocationNotice, RevocationTarget};
 use ports::clock::Clock;
 use ports::revocation_cache::RevocationCache;
@@ -45,7 +45,8 @@ impl RevocationCache for RedisRevocationCache {
             }
             RevocationTarget::Agent(AgentId(id), generation)
             | RevocationTarget::Organization(OrganizationId(id), generation)
-            | RevocationTarget::Issuer(IssuerId(id), generation) => {
+            | RevocationTarget::Issuer(IssuerId(id), generation)
+            | RevocationTarget::Person(PersonId(id), generation) => {
                 self.numbers.raise(&format!("gen:{id}"), generation, notice.until).await
             }
         }
@@ -55,17 +56,29 @@ impl RevocationCache for RedisRevocationCache {
         let get = |name: String| self.redis.commands.get::<Option<String>, _>(self.redis.key(&name));
         // An unknown or malformed generation counts as 0: generations only rise, so the true sum is at least this.
         let known = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
-        let issuers = claims.issuers.iter().map(|rests_on| get(format!("gen:{}", rests_on.issuer)));
-        let (revoked, agent, organization, issuers) = tokio::try_join!(
-            get(format!("revoked:{}", claims.id)),
-            get(format!("gen:{}", claims.agent)),
+        let generations = |ids: Vec<String>| try_join_all(ids.into_iter().map(|id| get(format!("gen:{id}"))));
+        let delegation = claims.delegation.as_deref();
+        let agents = delegation.map(|delegation| &delegation.agents).into_iter().flatten();
+        let agents: Vec<_> = agents.map(|(agent, generation)| (agent.to_string(), *generation)).collect();
+        let person = claims.person().map(|person| [person.id(), PersonId::everyone_of(person.issuer)]);
+        let tokens = std::iter::once(&claims.id).chain(claims.parents());
+        let (revoked, organization, agent, agents_now, issuers, person_now) = tokio::try_join!(
+            try_join_all(tokens.map(|token| get(format!("revoked:{token}")))),
             get(format!("gen:{}", claims.organization)),
-            try_join_all(issuers),
+            get(format!("gen:{}", claims.agent)),
+            generations(agents.iter().map(|(id, _)| id.clone()).collect()),
+            generations(claims.issuers.iter().map(|rests_on| rests_on.issuer.to_string()).collect()),
+            generations(person.iter().flatten().map(ToString::to_string).collect()),
         )
         .map_err(unavailable)?;
-        let generation = known(agent).saturating_add(known(organization));
+        let organization = known(organization);
+        let is_agent_revoked = std::iter::once((claims.generation, agent))
+            .chain(agents.iter().map(|(_, generation)| *generation).zip(agents_now))
+            .any(|(generation, latest)| generation < known(latest).saturating_add(organization));
         let mut issuers = claims.issuers.iter().zip(issuers);
         let is_issuer_revoked = issuers.any(|(rests_on, latest)| rests_on.generation < known(latest));
-        Ok(revoked.is_some() || claims.generation < generation || is_issuer_revoked)
+        let person_now = person_now.into_iter().map(known).fold(0, u64::saturating_add);
+        let is_person_revoked = claims.person().is_some_and(|person| person.generation < person_now);
+        Ok(revoked.iter().any(Option::is_some) || is_agent_revoked || is_issuer_revoked || is_person_revoked)
     }
 }

@@ -11,18 +11,19 @@ use super::{
     PresentedCredentials, Refusal, claimed,
 };
 use crate::auth_failures::{AuthFailureReason, AuthFailures};
+use crate::foreign_jwt::{ForeignJwts, SignatureFault};
 use crate::request_context::RequestContext;
 use crate::{Ports, Settings};
 use domain::client::RegisteredClient;
 use domain::credential::{Credential, CredentialKind};
-use domain::federation::{Check, FederatedIdentity, ForeignAssertion, keys_to_try};
+use domain::federation::{Check, FederatedIdentity, ForeignAssertion};
 use domain::issuer::TrustedIssuer;
 use domain::issuer_key::MAX_PINNED_KEYS;
 use domain::time::Timestamp;
-use ports::assertion_verifier::{AssertionSigner, AssertionVerifier, MAX_ASSERTION_BYTES};
+use ports::assertion_verifier::{AssertionSigner, AssertionVerifier};
 use ports::clock::Clock;
 use ports::credential_store::{CredentialStore, Freshness, PresentedKind};
-use ports::issuer_keys::{IssuerKeys, KeysUnavailable};
+use ports::issuer_keys::KeysUnavailable;
 use ports::token_store::{Signer, SpentAssertion};
 
 /// The form parameters of the method: those of `private_key_jwt`.
@@ -38,7 +39,7 @@ const FREE_SIGNATURES: usize = MAX_PINNED_KEYS;
 pub(super) struct FederatedJwt {
     store: Arc<dyn CredentialStore>,
     verifier: Arc<dyn AssertionVerifier>,
-    keys: Arc<dyn IssuerKeys>,
+    jwts: ForeignJwts,
     auth_failures: AuthFailures,
     clock: Arc<dyn Clock>,
 }
@@ -48,7 +49,7 @@ impl FederatedJwt {
         Self {
             store: ports.stores.credentials.clone(),
             verifier: ports.assertions.clone(),
-            keys: ports.issuer_keys.clone(),
+            jwts: ForeignJwts::new(ports),
             auth_failures: auth_failures.clone(),
             clock: ports.clock.clone(),
         }
@@ -65,37 +66,20 @@ impl FederatedJwt {
         text: &str,
     ) -> Result<(), MethodError> {
         let Known { client, issuer, assertion } = known;
-        let refused = |check| {
-            self.verifier.waste_signature_check(assertion, text);
-            Err(Refusal::of(client, AuthFailureReason::Check(check)).into())
-        };
-        if !issuer.check_status().passed {
-            return refused(Check::IssuerStatus);
-        }
-        if !issuer.check_algorithm(assertion).passed {
-            return refused(Check::Algorithm);
-        }
-        let keys = self
-            .keys
-            .keys(issuer.organization, &issuer.issuer, &issuer.keys, assertion.key_id.as_deref())
-            .await;
-        let keys = match keys {
-            Ok(keys) => keys,
-            // The keys may be elsewhere by now.
-            Err(_) if !client.is_current => return refused(Check::Key),
-            Err(KeysUnavailable { retry_after }) => {
+        let at_most = if self.auth_failures.is_exhausted(context) { FREE_SIGNATURES } else { usize::MAX };
+        let check = match self.jwts.check_signature(issuer, assertion, text, at_most).await {
+            Ok(()) => return Ok(()),
+            Err(SignatureFault::KeysUnavailable(KeysUnavailable { retry_after })) if client.is_current => {
                 return Err(MethodError::Failed(ClientAuthError::KeysUnavailable { retry_after }));
             }
+            // The keys may be elsewhere by now.
+            Err(SignatureFault::KeysUnavailable(_)) => Check::Key,
+            Err(SignatureFault::Check(check)) => check,
         };
-        let keys = match keys_to_try(&keys, assertion) {
-            Ok(keys) => keys,
-            Err(check) => return refused(check),
-        };
-        let at_most = if self.auth_failures.is_exhausted(context) { FREE_SIGNATURES } else { usize::MAX };
-        let has_signed =
-            keys.into_iter().take(at_most).any(|key| self.verifier.has_issuer_signed(key, assertion, text));
-        let refusal = || Refusal::of(client, AuthFailureReason::Check(Check::Signature)).into();
-        if has_signed { Ok(()) } else { Err(refusal()) }
+        if check != Check::Signature {
+            self.jwts.waste_signature_check(assertion, text);
+        }
+        Err(Refusal::of(client, AuthFailureReason::Check(check)).into())
     }
 }
 
@@ -114,7 +98,9 @@ impl<'a> Known<'a> {
             let refusal = Refusal::of(client, AuthFailureReason::Check(check));
             MethodError::from(refusal.by_rule(check.rule().to_owned()))
         };
-        if let Some(failed) = issuer.check_claims(assertion, now).iter().find(|finding| !finding.passed) {
+        if let Some(failed) =
+            issuer.check_claims(assertion, &issuer.audiences, now).iter().find(|finding| !finding.passed)
+        {
             return Err(refused(failed.check));
         }
         let mut is_subject_known = false;
@@ -189,21 +175,20 @@ impl ClientAuthenticator for FederatedJwt {
                 "client_id is required with an assertion that the agent did not sign itself",
             ));
         };
-        let read = (text.len() <= MAX_ASSERTION_BYTES).then(|| self.verifier.read_foreign(text)).flatten();
-        let Some(assertion) = read else {
+        let Some(assertion) = self.jwts.read(text) else {
             let claimed = claimed(&*self.store, Some(id)).await?;
             return Err(Refusal::without_client(claimed, AuthFailureReason::Check(Check::Format)).into());
         };
         // No issuer has an empty `iss`.
         let kind = PresentedKind::Federated(assertion.issuer(is_svid).unwrap_or_default().into());
         let Some(client) = self.store.find_client(id, kind, freshness).await? else {
-            self.verifier.waste_signature_check(&assertion, text);
+            self.jwts.waste_signature_check(&assertion, text);
             return Err(Refusal::without_client(None, AuthFailureReason::UnknownClient).into());
         };
         let now = self.clock.now();
         let issuer = client.issuer.as_ref().filter(|_| live_identities(&client, now).next().is_some());
         let Some(issuer) = issuer else {
-            self.verifier.waste_signature_check(&assertion, text);
+            self.jwts.waste_signature_check(&assertion, text);
             return Err(Refusal::of(&client, AuthFailureReason::Check(Check::Issuer)).into());
         };
         let known = Known { client: &client, issuer, assertion: &assertion };

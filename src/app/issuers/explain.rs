@@ -68,7 +68,7 @@ impl Issuers {
             issuer.check_status(),
         ];
         checks.extend(self.check_signature(&issuer, &assertion, text).await);
-        let mut claims = issuer.check_claims(&assertion, now);
+        let mut claims = issuer.check_claims(&assertion, &issuer.audiences, now);
         if let Some(spent) = spent(&issuer, &assertion) {
             let is_spent = self.tokens.is_spent(&spent).await?;
             for finding in claims.iter_mut().filter(|finding| finding.check == Check::Jti) {

@@ -231,6 +231,25 @@ impl Issuers {
         Err(IssuersError::Conflict)
     }
 
+    /// Revokes every token that acts for a person of a trusted issuer. The person need not have been seen before.
+    pub async fn revoke_subject(
+        &self,
+        caller: &Caller,
+        id: IssuerId,
+        subject: &str,
+    ) -> Result<(), IssuersError> {
+        caller.require(ManagementScope::IssuersWrite)?;
+        let issuer = self.lookup(caller, id).await?;
+        let at = self.clock.now();
+        let metadata = Metadata::default().with("subject", subject);
+        let event = self.events.success(caller.event(AuditAction::SubjectRevoked, id, metadata), at);
+        let write = Write { authority: Some(&caller.authority()), events: &[event], at };
+        match self.store.revoke_person(&issuer, subject, write).await {
+            Err(ChangeIssuerError::LostRace) => Err(IssuersError::NoSuchIssuer),
+            outcome => Ok(outcome?),
+        }
+    }
+
     async fn lookup(&self, caller: &Caller, id: IssuerId) -> Result<Arc<TrustedIssuer>, IssuersError> {
         self.store.find(caller.tenancy(), id).await?.ok_or(IssuersError::NoSuchIssuer)
     }

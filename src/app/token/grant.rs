@@ -4,9 +4,11 @@ use async_trait::async_trait;
 
 use super::{TokenError, TokenRequest};
 use crate::client_auth::AuthenticatedClient;
+use domain::delegation::Delegation;
+use domain::issuer::IssuerGeneration;
 use domain::scope::{RequestedScope, Scopes};
 use domain::token::Audience;
-use ports::token_store::Dependency;
+use ports::token_store::{Dependency, IssuerDependency, PersonDependency, SpentAssertion};
 
 /// One value of `grant_type` (RFC 6749 section 4).
 #[async_trait]
@@ -16,8 +18,8 @@ pub trait Grant: Send + Sync {
 
     /// Determines what the client is granted. The client is authenticated and active.
     ///
-    /// Called again if the client changed before its token was stored. Returns the [`TokenError`] that refuses the
-    /// request.
+    /// Called again if the client, or anything that the grant depends on, changed before its token was stored. Returns the
+    /// [`TokenError`] that refuses the request.
     async fn authorize(
         &self,
         client: &AuthenticatedClient,
@@ -33,8 +35,25 @@ pub struct Granted {
     pub audience: Audience,
     /// Scopes of the token.
     pub scopes: Scopes,
-    /// Agents other than the client by which this was determined.
-    ///
-    /// If one of them has changed when the token is stored, the grant is called again.
+    /// The exchange by which the token is obtained; `None` for a token of the client's own.
+    pub exchange: Option<Exchange>,
+}
+
+/// An exchange, with all that the token depends on in addition to its client.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Parties and ancestors of the token.
+    pub delegation: Delegation,
+    /// Latest `exp` of the token, in seconds since the epoch.
+    pub expires_at: i64,
+    /// The trusted issuers that the token rests on, except that of its client.
+    pub issuers: Vec<IssuerGeneration>,
+    /// Other agents by which this was determined.
     pub depends_on: Vec<Dependency>,
+    /// Trusted issuers by which this was determined.
+    pub decided_by: Vec<IssuerDependency>,
+    /// The person that the token acts for.
+    pub person: Option<PersonDependency>,
+    /// The assertion that is used up.
+    pub assertion: Option<SpentAssertion>,
 }

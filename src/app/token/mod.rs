@@ -5,14 +5,18 @@
 
 mod client_credentials;
 mod grant;
+mod target;
+mod token_exchange;
 
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Ports, Settings};
-pub use grant::{Grant, Granted};
+pub use grant::{Exchange, Grant, Granted};
+pub use token_exchange::{ACCESS_TOKEN, ExchangeRefusal};
 
+use super::audit_buffer::AuditBuffer;
 use super::auth_failures::AuthFailures;
 use super::client_auth::{
     AuthenticatedClient, ClientAuth, ClientAuthError, FormParameter, PresentedCredentials,
@@ -20,16 +24,17 @@ use super::client_auth::{
 use super::events::{EventDetails, Events};
 use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
-use domain::audit::{AuditAction, Metadata};
+use domain::audit::{AuditAction, AuditEvent, Metadata};
+use domain::federation::Check;
 use domain::id::TokenId;
-use domain::issuer::TrustedIssuer;
 use domain::scope::{RequestedScope, ScopeError, Scopes};
-use domain::token::{AccessToken, Audience, Claims, generation_of};
+use domain::token::{AccessToken, Claims, generation_of};
+use domain::token_record::metadata_of;
 use ports::clock::Clock;
 use ports::ids::Ids;
 use ports::store_error::StoreError;
 use ports::token_signer::{SignError, TokenSigner};
-use ports::token_store::{IssueError, IssuerDependency, TokenIssue, TokenStore};
+use ports::token_store::{IssueError, IssuerDependency, SpentAssertion, TokenIssue, TokenStore};
 
 /// Maximum attempts to issue a token when its agent is changed concurrently.
 const ATTEMPTS: usize = 5;
@@ -42,6 +47,7 @@ pub struct Tokens {
     store: Arc<dyn TokenStore>,
     signer: Arc<dyn TokenSigner>,
     auth_failures: AuthFailures,
+    buffer: Arc<AuditBuffer>,
     usage: UsagePublisher,
     events: Events,
     ids: Arc<dyn Ids>,
@@ -52,8 +58,8 @@ pub struct Tokens {
 /// Lists the grants.
 macro_rules! grants {
     ($($module:ident::$grant:ident),+ $(,)?) => {
-        fn grants(settings: &Settings) -> Arc<[Arc<dyn Grant>]> {
-            Arc::new([$(Arc::new($module::$grant::new(settings))),+])
+        fn grants(ports: &Ports, settings: &Settings) -> Arc<[Arc<dyn Grant>]> {
+            Arc::new([$(Arc::new($module::$grant::new(ports, settings))),+])
         }
 
         /// Returns every supported `grant_type`.
@@ -67,7 +73,7 @@ macro_rules! grants {
         }
     };
 }
-grants![client_credentials::ClientCredentials];
+grants![client_credentials::ClientCredentials, token_exchange::TokenExchange];
 
 /// Parameters of a token request.
 #[derive(Clone, Debug, Default)]
@@ -84,13 +90,23 @@ pub struct TokenRequest {
     pub parameters: Vec<(&'static str, SecretString)>,
 }
 
+impl TokenRequest {
+    /// Returns a parameter that a grant reads; `None` if it is absent.
+    fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.expose_secret())
+    }
+}
+
 /// An issued token.
 #[derive(Debug)]
 pub struct IssuedToken {
     /// The signed token.
     pub token: AccessToken,
     /// `expires_in`: lifetime of the token, in seconds.
-    pub expires_in_seconds: u32,
+    pub expires_in_seconds: i64,
+    /// Whether the token was obtained by exchange.
+    pub is_exchanged: bool,
     /// `scope`: the granted scopes.
     pub scopes: Scopes,
 }
@@ -101,15 +117,17 @@ impl Tokens {
         ports: &Ports,
         clients: &ClientAuth,
         auth_failures: &AuthFailures,
+        buffer: Arc<AuditBuffer>,
         usage: &UsagePublisher,
         settings: &Settings,
     ) -> Self {
         Self {
-            grants: grants(settings),
+            grants: grants(ports, settings),
             clients: clients.clone(),
             store: ports.stores.tokens.clone(),
             signer: ports.signer.clone(),
             auth_failures: auth_failures.clone(),
+            buffer,
             usage: usage.clone(),
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
@@ -149,32 +167,33 @@ impl Tokens {
                 client.ensure_active()?;
                 grant.authorize(&client, request, scope.as_ref()).await
             };
-            let Granted { audience, scopes, depends_on } = match authorize.await {
+            let granted = match authorize.await {
                 Err(_) if !client.is_current => {
                     client = self.clients.authenticate_again(context, presented).await?;
                     continue;
                 }
+                Err(TokenError::Exchange(refusal)) => {
+                    self.record_refusal(context, &client, refusal);
+                    return Err(refusal.into());
+                }
                 granted => granted?,
             };
-            let claims = self.claims(&client, audience, scopes);
-            let issue = TokenIssue {
-                agent: claims.agent,
-                credential: client.credential,
-                secret: client.secret,
-                revision: client.agent.revision + client.organization.revision,
-                changed_at: client.agent.updated_at.max(client.organization.updated_at),
-                depends_on,
-                issuers: client.issuer.iter().map(|issuer| depends_on_issuer(issuer)).collect(),
-                assertion: client.assertion.clone(),
-                event: self.event(context, &client, &claims),
-            };
+            let claims = self.claims(&client, &granted);
+            let subject_assertion = granted.exchange.as_ref().and_then(|exchange| exchange.assertion.clone());
+            let is_replay =
+                |one: &SpentAssertion| client.assertion.as_ref().is_some_and(|own| own.is_same(one));
+            if subject_assertion.as_ref().is_some_and(is_replay) {
+                return Err(self.refuse_subject_replay(context, &client));
+            }
+            let issue = self.issue_of(context, &client, &claims, granted);
             let month = issue.event.at.month();
             match self.store.issue(issue).await {
                 Ok(()) => {
                     self.usage.note(claims.agent, month);
                     return Ok(IssuedToken {
                         token: self.signer.sign(&claims)?,
-                        expires_in_seconds: self.settings.token_ttl_seconds,
+                        expires_in_seconds: claims.expires_at - claims.issued_at,
+                        is_exchanged: claims.delegation.is_some(),
                         scopes: claims.scopes,
                     });
                 }
@@ -183,6 +202,11 @@ impl Tokens {
                 }
                 Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
                 Err(IssueError::AssertionSpent) => {
+                    if let Some(subject) = &subject_assertion
+                        && self.store.is_spent(subject).await?
+                    {
+                        return Err(self.refuse_subject_replay(context, &client));
+                    }
                     return Err(self.clients.refuse_replay(context, &client).await.into());
                 }
                 Err(IssueError::Store(failure)) => return Err(failure.into()),
@@ -202,52 +226,100 @@ impl Tokens {
         Ok((&**grant, scope))
     }
 
-    fn claims(&self, client: &AuthenticatedClient, audience: Audience, scopes: Scopes) -> Claims {
+    fn claims(&self, client: &AuthenticatedClient, granted: &Granted) -> Claims {
         let issued_at = self.clock.now().as_seconds();
+        let latest = issued_at + i64::from(self.settings.token_ttl_seconds);
+        let exchange = granted.exchange.as_ref();
+        let mut issuers = client.issuers();
+        for one in exchange.iter().flat_map(|exchange| &exchange.issuers) {
+            if issuers.iter().all(|known| known.issuer != one.issuer) {
+                issuers.push(*one);
+            }
+        }
         Claims {
             agent: client.agent.id,
             organization: client.organization.id,
-            audience,
-            scopes,
+            audience: granted.audience.clone(),
+            scopes: granted.scopes.clone(),
             id: TokenId(self.ids.next()),
             issued_at,
-            expires_at: issued_at + i64::from(self.settings.token_ttl_seconds),
+            expires_at: exchange.map_or(latest, |exchange| exchange.expires_at.min(latest)),
             generation: generation_of(&client.agent, &client.organization),
-            issuers: client.issuers(),
+            issuers,
+            delegation: exchange.map(|exchange| Box::new(exchange.delegation.clone())),
         }
     }
 
-    fn event(
+    /// Returns the request to store a token with these claims.
+    fn issue_of(
         &self,
         context: &RequestContext,
         client: &AuthenticatedClient,
         claims: &Claims,
-    ) -> domain::audit::AuditEvent {
-        let metadata = Metadata::default()
-            .with("credentialId", client.credential.to_string())
-            .with("scope", claims.scopes.as_str());
-        let metadata = match &claims.audience {
-            Audience::Issuer => metadata,
-            Audience::Resource(uri) => metadata.with("resource", &**uri),
+        granted: Granted,
+    ) -> TokenIssue {
+        let mut issue = TokenIssue {
+            agent: claims.agent,
+            credential: client.credential,
+            secret: client.secret,
+            revision: client.agent.revision + client.organization.revision,
+            changed_at: client.agent.updated_at.max(client.organization.updated_at),
+            depends_on: Vec::new(),
+            issuers: client.issuer.iter().map(|issuer| IssuerDependency::of(issuer)).collect(),
+            ancestors: claims.parents().to_vec(),
+            person: None,
+            assertions: client.assertion.iter().cloned().collect(),
+            event: self.event(context, client, claims),
         };
-        let metadata = match &client.issuer {
-            None => metadata,
-            Some(issuer) => metadata.with("issuerId", issuer.id.to_string()),
+        if let Some(exchange) = granted.exchange {
+            issue.depends_on = exchange.depends_on;
+            issue.issuers.extend(exchange.decided_by);
+            issue.person = exchange.person;
+            issue.assertions.extend(exchange.assertion);
+        }
+        issue
+    }
+
+    fn event(&self, context: &RequestContext, client: &AuthenticatedClient, claims: &Claims) -> AuditEvent {
+        let action = match claims.delegation {
+            None => AuditAction::TokenIssued,
+            Some(_) => AuditAction::TokenExchanged,
         };
         let details = EventDetails {
             actor: Some(claims.agent),
-            action: AuditAction::TokenIssued,
+            action,
             resource: Some(claims.id.into()),
             origin: &context.origin,
-            metadata,
+            metadata: metadata_of(claims, client.credential, client.issuer.as_ref().map(|issuer| issuer.id)),
         };
         self.events.success(details, self.clock.now())
     }
-}
 
-/// Returns the issuer as the store is to confirm it.
-fn depends_on_issuer(issuer: &TrustedIssuer) -> IssuerDependency {
-    IssuerDependency { issuer: issuer.id, revision: issuer.revision, changed_at: issuer.updated_at }
+    /// Records that a person's token was used before, and returns the refusal.
+    fn refuse_subject_replay(&self, context: &RequestContext, client: &AuthenticatedClient) -> TokenError {
+        let refusal = ExchangeRefusal::Check(Check::Jti);
+        self.record_refusal(context, client, refusal);
+        refusal.into()
+    }
+
+    /// Records that the exchange of a subject token was refused.
+    fn record_refusal(
+        &self,
+        context: &RequestContext,
+        client: &AuthenticatedClient,
+        refusal: ExchangeRefusal,
+    ) {
+        let details = EventDetails {
+            actor: Some(client.agent.id),
+            action: AuditAction::TokenRefused,
+            resource: None,
+            origin: &context.origin,
+            metadata: Metadata::default().with("reason", refusal.name()),
+        };
+        let event = self.events.failure(details, self.clock.now());
+        let organization = Some(client.organization.id);
+        self.buffer.refused(client.agent.id, AuditEvent { organization, ..event });
+    }
 }
 
 /// Error returned if no token was issued.
@@ -268,6 +340,15 @@ pub enum TokenError {
     /// A token for a resource server would carry a management scope.
     #[error("a token for a resource cannot carry a management scope")]
     ManagementScopeForResource,
+    /// A parameter of the grant is missing or cannot be used; the text says which.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The subject token is not exchanged.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeRefusal),
+    /// A requested scope, or all of them, are more than the subject token and the client both have.
+    #[error("the scope must be one that the subject token and the client both have, and no management scope")]
+    ScopeNotDelegated,
     /// The resource is not one of the client's organization, or more than one was named; the text says which.
     #[error("{0}")]
     InvalidTarget(&'static str),

@@ -4,10 +4,11 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use serde_json::{Map, Value};
 
 use super::actors::Actors;
-use crate::extract::values::{Number, distinct, list_of_strings, reference, text_field};
+use crate::extract::values::{NO_CONTROLS, Number, distinct, list_of_strings, reference, text_field};
 use crate::extract::wire::{WireEnum, inline};
 use crate::extract::{Declared, Field, Fields, input, text};
 use domain::claim_rules::{ClaimRules, MAX_CLAIMS, MAX_TEXT_CHARS, MAX_VALUES};
+use domain::delegation::{MAX_SUBJECT_CHARS, is_sub};
 use domain::issuer::{
     IssuerUrl, KeySource, KeysUrl, LIFETIME_SECONDS, MAX_AUDIENCE_CHARS, MAX_AUDIENCES, Subjects,
 };
@@ -240,6 +241,28 @@ impl Field for Option<Subjects> {
                 redelegation: subjects.redelegation,
             })
         }))
+    }
+}
+
+/// The `sub` of a person.
+pub struct PersonSub(pub String);
+
+impl Field for PersonSub {
+    fn schema() -> MetaSchemaRef {
+        inline(MetaSchema {
+            min_length: Some(1),
+            max_length: Some(MAX_SUBJECT_CHARS),
+            pattern: Some(NO_CONTROLS.to_owned()),
+            ..MetaSchema::new("string")
+        })
+    }
+
+    fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
+        let parse = |sub: &str| match is_sub(sub) {
+            true => Ok(Self(sub.to_owned())),
+            false => Err("must be 1 to 255 characters, without control characters"),
+        };
+        fields.optional(name, text(parse))
     }
 }
 

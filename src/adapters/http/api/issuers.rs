@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::explanation::ExplanationBody;
 use super::issuer_body::IssuerBody;
-use super::issuer_fields::Audiences;
+use super::issuer_fields::{Audiences, PersonSub};
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
@@ -130,6 +130,22 @@ impl IssuersApi {
         let explanation = ctx.app.issuers.explain(&caller.0, issuer_id.0.0, &assertion, client).await?;
         Ok(Json(explanation.into()))
     }
+
+    /// Revoke all tokens that act for a person
+    ///
+    /// Permanently revokes every existing token that acts for the person with this `sub` at the issuer, on every instance.
+    /// Also for a person who was never seen.
+    #[oai(path = "/issuers/:issuerId/subjects/revoke", method = "post", operation_id = "revokeIssuerSubject")]
+    async fn revoke_subject(
+        &self,
+        ctx: Ctx,
+        #[oai(scope = "Scope::ISSUERS_WRITE")] caller: Bearer,
+        #[oai(name = "issuerId")] issuer_id: Path<PathId<IssuerId>>,
+        body: JsonBody<RevokeSubjectRequest>,
+    ) -> Result<NoContent, ApiError> {
+        ctx.app.issuers.revoke_subject(&caller.0, issuer_id.0.0, &body.0).await?;
+        Ok(NoContent::NoContent)
+    }
 }
 
 #[derive(ApiResponse)]
@@ -146,6 +162,22 @@ enum CreateResponse {
 
 /// The longest lifetime of an assertion.
 type Lifetime = Number<{ *LIFETIME_SECONDS.start() }, { *LIFETIME_SECONDS.end() }>;
+
+input! {
+    /// A person whose tokens are revoked
+    RevokeSubjectRequest {
+        /// `sub` of the person at the issuer
+        required "subject" subject: PersonSub,
+    }
+}
+
+impl Input for RevokeSubjectRequest {
+    type Value = String;
+
+    fn accept(self) -> String {
+        self.subject.0
+    }
+}
 
 input! {
     /// An issuer to trust
@@ -339,5 +371,9 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         example: Some(|| json!({ "assertion": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.AA" })),
         ..operation("explainAssertion", &[BEARER, BODY, &[Code::IssuerNotFound, Code::AgentNotFound]])
+    },
+    Operation {
+        example: Some(|| json!({ "subject": "alice" })),
+        ..operation("revokeIssuerSubject", &[BEARER, BODY, &[Code::IssuerNotFound]])
     },
 ];

@@ -15,3 +15,4 @@ mod issuer_body;
 mod issuer_fields;
 mod pagination;
 mod resource_indicator;
+pub mod tokens;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use domain::agent::{AgentStatus, AgentType, DeploymentEnv};
 use domain::audit::{AuditAction, Outcome, ResourceType};
 use domain::credential::CredentialStatus;
-use domain::id::{AgentId, CredentialId, EventId, IssuerId, OrganizationId};
+use domain::id::{AgentId, CredentialId, EventId, IssuerId, OrganizationId, TokenId};
 use domain::issuer::IssuerStatus;
 use domain::names::name_of;
 use domain::organization::OrganizationStatus;
@@ -177,7 +177,7 @@ macro_rules! path_ids {
     };
 }
 
-path_ids!(AgentId, CredentialId, EventId, IssuerId, OrganizationId);
+path_ids!(AgentId, CredentialId, EventId, IssuerId, OrganizationId, TokenId);
 
 /// A response without content
 #[derive(ApiResponse)]

@@ -10,6 +10,8 @@ use crate::extract::context::Ctx;
 use crate::json::Json;
 use crate::operation::{BEARER, CLIENT_ERRORS, Operation, Tag, operation};
 use app::introspection::{ActiveToken, IntrospectionError};
+use domain::delegation::Person;
+use domain::id::AgentId;
 
 /// The introspection endpoint.
 pub struct IntrospectionApi;
@@ -67,6 +69,51 @@ struct IntrospectionBody {
     jti: Option<String>,
     token_type: Option<String>,
     organization_id: Option<String>,
+    /// Agents that act, the token's client first (RFC 8693 section 4.1)
+    act: Option<Actor>,
+    /// The person that the token acts for (RFC 9493)
+    sub_id: Option<SubjectIdentifier>,
+    delegation: Option<DelegationBody>,
+}
+
+/// An agent that acts for another party
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Actor {
+    sub: String,
+    /// The agent that acted before
+    act: Option<Box<Actor>>,
+}
+
+/// A person of a trusted issuer
+#[derive(Object)]
+struct SubjectIdentifier {
+    /// `iss_sub`
+    format: String,
+    iss: String,
+    sub: String,
+}
+
+/// Place of a token in the tree of exchanges
+#[derive(Object)]
+#[oai(rename = "Delegation")]
+struct DelegationBody {
+    /// Number of exchanges that added an actor
+    depth: u32,
+    /// `jti` of the first token of the tree
+    root: String,
+}
+
+/// Returns the actors as nested objects.
+fn actor(actors: &[AgentId]) -> Option<Actor> {
+    let (first, rest) = actors.split_first()?;
+    Some(Actor { sub: first.to_string(), act: actor(rest).map(Box::new) })
+}
+
+impl From<&Person> for SubjectIdentifier {
+    fn from(person: &Person) -> Self {
+        Self { format: "iss_sub".to_owned(), iss: person.iss.to_string(), sub: person.sub.to_string() }
+    }
 }
 
 impl IntrospectionBody {
@@ -78,12 +125,12 @@ impl IntrospectionBody {
 impl From<&ActiveToken> for IntrospectionBody {
     fn from(token: &ActiveToken) -> Self {
         let claims = &token.claims;
-        let agent = claims.agent.to_string();
+        let delegation = claims.delegation.as_deref();
         Self {
             active: true,
             scope: Some(token.scopes.as_str().to_owned()),
-            client_id: Some(agent.clone()),
-            sub: Some(agent),
+            client_id: Some(claims.agent.to_string()),
+            sub: Some(claims.subject().to_string()),
             aud: Some(token.audience().to_owned()),
             iss: Some(token.issuer.to_string()),
             exp: Some(claims.expires_at),
@@ -91,6 +138,12 @@ impl From<&ActiveToken> for IntrospectionBody {
             jti: Some(claims.id.to_string()),
             token_type: Some("Bearer".to_owned()),
             organization_id: Some(claims.organization.to_string()),
+            act: delegation.and_then(|delegation| actor(&delegation.actors)),
+            sub_id: claims.person().map(Into::into),
+            delegation: delegation.map(|delegation| DelegationBody {
+                depth: delegation.depth(),
+                root: delegation.root().unwrap_or(claims.id).to_string(),
+            }),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::json::Json;
 use crate::operation::{Operation, Tag, operation};
 use app::client_auth::FormParameter;
 use app::error_chain;
-use app::token::{TokenError, TokenRequest, form_parameters, grant_types};
+use app::token::{ACCESS_TOKEN, TokenError, TokenRequest, form_parameters, grant_types};
 
 /// The token endpoint.
 pub struct TokenApi;
@@ -21,9 +21,12 @@ pub struct TokenApi;
 impl TokenApi {
     /// Get a token
     ///
-    /// Client credentials grant (RFC 6749 section 4.4). The client authenticates by exactly one method: HTTP Basic,
+    /// Client credentials grant (RFC 6749 section 4.4) or token exchange (RFC 8693). The client authenticates by exactly one method: HTTP Basic,
     /// `client_id` and `client_secret` in the form, or `private_key_jwt` (RFC 7523). Without `scope`, the token gets
     /// all capabilities of the agent except management scopes, or all of them if the agent has only management scopes.
+    ///
+    /// By an exchange, the client acts for the subject of another token, if the side of the subject allows it. The token
+    /// has at most the scopes that both have, never a management scope, and is active only while its whole chain is.
     #[oai(path = "/token", method = "post", operation_id = "issueToken")]
     async fn issue(
         &self,
@@ -46,6 +49,7 @@ impl TokenApi {
         })?;
         Ok(Json(TokenBody {
             access_token: issued.token.expose().to_owned(),
+            issued_token_type: issued.is_exchanged.then(|| ACCESS_TOKEN.to_owned()),
             token_type: "Bearer".to_owned(),
             expires_in: issued.expires_in_seconds,
             scope: issued.scopes.as_str().to_owned(),
@@ -90,14 +94,16 @@ impl FormFields for TokenForm {
 
 /// An issued token
 #[derive(Object)]
-#[oai(rename = "Token")]
+#[oai(rename = "Token", skip_serializing_if_is_none)]
 struct TokenBody {
     /// JWT access token (RFC 9068)
     access_token: String,
+    /// Type of a token that was obtained by exchange (RFC 8693 section 2.2.1)
+    issued_token_type: Option<String>,
     /// `Bearer`
     token_type: String,
     /// Lifetime in seconds
-    expires_in: u32,
+    expires_in: i64,
     /// Granted scopes, space-separated
     scope: String,
 }
@@ -108,10 +114,12 @@ impl From<TokenError> for ApiError {
         let message = error.to_string();
         let refuse = |name| Self::oauth(StatusCode::BAD_REQUEST, name, message.clone());
         match error {
-            E::GrantTypeMissing => refuse("invalid_request"),
+            E::GrantTypeMissing | E::Malformed(_) | E::Exchange(_) => refuse("invalid_request"),
             E::UnsupportedGrantType(_) => refuse("unsupported_grant_type"),
             E::Client(refusal) => refusal.into(),
-            E::InvalidScope(_) | E::ManagementScopeForResource => refuse("invalid_scope"),
+            E::InvalidScope(_) | E::ManagementScopeForResource | E::ScopeNotDelegated => {
+                refuse("invalid_scope")
+            }
             E::InvalidTarget(_) => refuse("invalid_target"),
             E::QuotaReached(limit) => Self::limit_reached(message, limit).with_oauth_error("access_denied"),
             E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)

@@ -14,13 +14,13 @@ use uuid::Uuid;
 
 use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending, Statements};
 use super::revision_cache::{Found, RevisionCache, cache_of_clients};
+use super::token_status::TokenStatusBatch;
 use crate::pool::connect::Connector;
 use crate::pool::failure::{copy_for_waiter, unavailable};
 use crate::rows::codec::{self, column};
-use crate::rows::issuers::rests_on;
 use domain::agent::Agent;
 use domain::client::RegisteredClient;
-use domain::id::{AgentId, TokenId};
+use domain::id::AgentId;
 use domain::secret::Fingerprint;
 use domain::token::{Claims, TokenStatus};
 use ports::credential_store::{Freshness, PresentedKind};
@@ -28,16 +28,6 @@ use ports::store_error::StoreError;
 
 /// How long a client may be answered as [`Freshness::Recent`].
 const RECENT: Duration = Duration::from_secs(60);
-
-const TOKEN_STATUS: &str = "\
--- token_store.status
-SELECT asked.place, a.agent_id, a.revision AS agent_revision, a.updated_at AS agent_updated_at,
-    o.organization_id, o.revision AS organization_revision, o.updated_at AS organization_updated_at,
-    EXISTS (SELECT FROM token_revocations r WHERE r.token_id = asked.token_id) AS is_revoked,
-    asked.issuers IS NULL OR issuers_hold(asked.issuers) AS issuers_hold
-FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS asked (agent_id, token_id, issuers, place)
-JOIN agents a ON a.agent_id = asked.agent_id
-JOIN organizations o ON o.organization_id = a.organization_id";
 
 const FIND_CLIENT: &str = "\
 -- credential_store.find_client
@@ -81,13 +71,10 @@ SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'o
 
 /// Batchers for token status and for clients.
 pub struct LookupBatch {
-    statuses: Batcher<StatusQuestion, Answer<TokenStatus>>,
+    statuses: TokenStatusBatch,
     clients: Batcher<ClientQuestion, Answer<RegisteredClient>>,
     recent: Cache<ClientQuestion, RegisteredClient>,
 }
-
-/// A question about an agent and one of its tokens, with the issuers that the token rests on.
-type StatusQuestion = (AgentId, Option<TokenId>, Option<String>);
 
 /// A question about a client.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -134,13 +121,14 @@ impl ClientQuestion {
     }
 }
 
-type Answer<T> = Result<Option<T>, StoreError>;
+/// Answer to a question about one thing; `None` if it is unknown.
+pub(super) type Answer<T> = Result<Option<T>, StoreError>;
 
 impl LookupBatch {
     pub fn new(connector: &Connector, batchers: &Batchers) -> Self {
         let kept = RevisionCache::new();
         Self {
-            statuses: Batcher::new(connector, batchers, TOKEN_STATUS, TokenStatuses(kept.clone())),
+            statuses: TokenStatusBatch::new(connector, batchers, kept.clone()),
             clients: Batcher::new(
                 connector,
                 batchers,
@@ -155,12 +143,12 @@ impl LookupBatch {
     ///
     /// `None` if the agent is unknown.
     pub async fn status(&self, claims: &Claims) -> Answer<TokenStatus> {
-        self.statuses.ask((claims.agent, Some(claims.id), rests_on(&claims.issuers))).await?
+        self.statuses.status(claims).await
     }
 
     /// Returns the agent with this ID; `None` if the agent is unknown.
     pub async fn agent(&self, id: AgentId) -> Answer<Arc<Agent>> {
-        Ok(self.statuses.ask((id, None, None)).await??.map(|status| status.agent))
+        self.statuses.agent(id).await
     }
 
     /// Returns the client with this ID; `None` if the client is unknown.
@@ -198,33 +186,6 @@ impl LookupBatch {
     /// Checks that the server answers and accepts writes.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.clients.ask(ClientQuestion::Health).await?.map(drop)
-    }
-}
-
-struct TokenStatuses(RevisionCache);
-
-impl BatchHandler<StatusQuestion, Answer<TokenStatus>> for TokenStatuses {
-    async fn serve(
-        &mut self,
-        connection: &mut BatchConnection,
-        batch: Vec<Pending<StatusQuestion, Answer<TokenStatus>>>,
-    ) {
-        let agents: Vec<Uuid> = batch.iter().map(|((agent, ..), _)| agent.0).collect();
-        let tokens: Vec<Option<Uuid>> = batch.iter().map(|((_, token, _), _)| token.map(|id| id.0)).collect();
-        let issuers: Vec<Option<&str>> = batch.iter().map(|((.., issuers), _)| issuers.as_deref()).collect();
-        let look = async {
-            let rows = connection.read(&[&agents, &tokens, &issuers]).await?;
-            let mut statuses: Vec<Option<TokenStatus>> = vec![None; batch.len()];
-            for (row, found) in rows.iter().zip(self.0.resolve(connection, &rows).await?) {
-                let (is_revoked, issuers_hold) = (column(row, "is_revoked")?, column(row, "issuers_hold")?);
-                let Found { place, agent, organization } = found;
-                if let Some(status) = statuses.get_mut(place) {
-                    *status = Some(TokenStatus { agent, organization, is_revoked, issuers_hold });
-                }
-            }
-            Ok(statuses)
-        };
-        answer(look.await, batch);
     }
 }
 
@@ -311,7 +272,7 @@ async fn is_writable(connection: &mut BatchConnection) -> Result<(), StoreError>
 }
 
 /// Sends each question of the batch its result, or a copy of the error.
-fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Pending<Q, Answer<T>>>) {
+pub(super) fn answer<Q, T>(outcome: Result<Vec<Option<T>>, StoreError>, batch: Vec<Pending<Q, Answer<T>>>) {
     match outcome {
         Ok(found) => {
             for (found, (_, reply)) in found.into_iter().zip(batch) {

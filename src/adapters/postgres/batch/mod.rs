@@ -9,3 +9,4 @@ pub mod lookup;
 mod revision_cache;
 pub mod token_issue;
 pub mod token_revocation;
+mod token_status;

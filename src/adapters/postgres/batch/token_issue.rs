@@ -28,10 +28,11 @@ use crate::pool::connect::Connector;
 use crate::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
 use crate::pool::statement::{Parameter, QueryError};
 use crate::rows::codec::{SqlTimestamp, column, number, signed};
+use crate::rows::dependencies::DependencyColumns;
 use crate::rows::events::EventColumns;
 use ports::error_chain::error_chain;
 use ports::store_error::StoreError;
-use ports::token_store::{IssueError, Signer, SpentAssertion, TokenIssue};
+use ports::token_store::{IssueError, Signer, TokenIssue};
 
 /// Issue statements that skip gates and rows that are locked.
 static NOT_WAITING: LazyLock<[String; 2]> =
@@ -129,11 +130,13 @@ fn without_repetitions(batch: Batch) -> Vec<Batch> {
     let (mut parts, mut rest) = (Vec::new(), batch);
     while !rest.is_empty() {
         let mut seen = HashSet::new();
-        let is_first = |(issue, _): &Request| match &issue.assertion {
-            Some(SpentAssertion { signer: signer @ Signer::Issuer(_), digest, .. }) => {
-                seen.insert((*signer, *digest))
-            }
-            _ => true,
+        let is_first = |(issue, _): &Request| {
+            let of_issuers = issue.assertions.iter().filter(|one| matches!(one.signer, Signer::Issuer(_)));
+            let keys: Vec<_> = of_issuers.map(|one| (one.signer, one.digest)).collect();
+            let is_first = keys.iter().all(|key| !seen.contains(key));
+            // Of those that are left for later, none comes before another with the same assertion.
+            seen.extend(keys);
+            is_first
         };
         let (first, repeated) = rest.into_iter().partition(is_first);
         parts.push(first);
@@ -221,9 +224,9 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
         issues().map(|issue| issue.secret.as_ref().map(|secret| &secret.0[..])).collect();
     let revisions: Vec<i64> = issues().map(|issue| signed(issue.revision)).collect();
     let changed: Vec<SqlTimestamp> = issues().map(|issue| SqlTimestamp(issue.changed_at)).collect();
-    let own = |issue: &'_ TokenIssue| match &issue.assertion {
-        Some(SpentAssertion { signer: Signer::Client(_), digest, until }) => Some((*digest, *until)),
-        _ => None,
+    let own = |issue: &TokenIssue| {
+        let own = issue.assertions.iter().find(|one| matches!(one.signer, Signer::Client(_)));
+        own.map(|one| (one.digest, one.until))
     };
     let own: Vec<_> = issues().map(own).collect();
     let digests: Vec<Option<&[u8]>> =
@@ -234,36 +237,11 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     let mut parameters: Vec<Parameter<'_>> =
         vec![&agents, &credentials, &fingerprints, &revisions, &changed, &digests, &untils];
     parameters.extend(events.parameters_without_organization());
-    let depends =
-        || issues().zip(1..).flat_map(|(issue, place)| issue.depends_on.iter().map(move |on| (place, on)));
-    let places: Vec<i64> = depends().map(|(place, _)| place).collect();
-    let others: Vec<Uuid> = depends().map(|(_, on)| on.agent.0).collect();
-    let other_revisions: Vec<i64> = depends().map(|(_, on)| signed(on.revision)).collect();
-    let other_changes: Vec<SqlTimestamp> = depends().map(|(_, on)| SqlTimestamp(on.changed_at)).collect();
-    let rests =
-        || issues().zip(1..).flat_map(|(issue, place)| issue.issuers.iter().map(move |on| (place, on)));
-    let rest_places: Vec<i64> = rests().map(|(place, _)| place).collect();
-    let issuers: Vec<Uuid> = rests().map(|(_, on)| on.issuer.0).collect();
-    let issuer_revisions: Vec<i64> = rests().map(|(_, on)| signed(on.revision)).collect();
-    let issuer_changes: Vec<SqlTimestamp> = rests().map(|(_, on)| SqlTimestamp(on.changed_at)).collect();
-    let spends = || {
-        issues().zip(1..).filter_map(|(issue, place)| match &issue.assertion {
-            Some(SpentAssertion { signer: Signer::Issuer(issuer), digest, until }) => {
-                Some((place, issuer.0, &digest[..], SqlTimestamp(*until)))
-            }
-            _ => None,
-        })
-    };
-    let spend_places: Vec<i64> = spends().map(|(place, ..)| place).collect();
-    let signers: Vec<Uuid> = spends().map(|(_, signer, ..)| signer).collect();
-    let spend_digests: Vec<&[u8]> = spends().map(|(_, _, digest, _)| digest).collect();
-    let spend_untils: Vec<SqlTimestamp> = spends().map(|(.., until)| until).collect();
-    let rows = if places.is_empty() && rest_places.is_empty() && spend_places.is_empty() {
+    let dependencies = DependencyColumns::of(issues());
+    let rows = if dependencies.is_empty() {
         connection.run(&parameters).await?
     } else {
-        parameters.extend([&places as Parameter<'_>, &others, &other_revisions, &other_changes]);
-        parameters.extend([&rest_places as Parameter<'_>, &issuers, &issuer_revisions, &issuer_changes]);
-        parameters.extend([&spend_places as Parameter<'_>, &signers, &spend_digests, &spend_untils]);
+        parameters.extend(dependencies.parameters());
         connection.run_full(&parameters).await?
     };
     // An agent that does not exist has no row at all.

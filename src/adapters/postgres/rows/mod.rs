@@ -1,6 +1,7 @@
 //! Rows as values of the domain, and values as parameters of statements.
 
 pub mod codec;
+pub mod dependencies;
 pub mod events;
 pub mod issuers;
 pub mod jwks;

@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 21] = [
+const MIGRATIONS: [(&str, &str); 22] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -40,6 +40,7 @@ const MIGRATIONS: [(&str, &str); 21] = [
     ("V0019__more_capabilities", include_str!("../../../../migrations/0019_more_capabilities.sql")),
     ("V0020__issuer_scopes", include_str!("../../../../migrations/0020_issuer_scopes.sql")),
     ("V0021__may_act", include_str!("../../../../migrations/0021_may_act.sql")),
+    ("V0022__delegation", include_str!("../../../../migrations/0022_delegation.sql")),
 ];
 
 /// Latest schema version that this program knows.
@@ -85,7 +86,7 @@ const VERSION: &str = "\
 SELECT COALESCE(max(version), 0)::bigint AS version FROM refinery_schema_history";
 
 /// Privileges of the serving role. Of the audit log it may only `SELECT` and `INSERT`.
-const GRANTS: [&str; 10] = [
+const GRANTS: [&str; 11] = [
     "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
     "GRANT INSERT ON audit_events TO {role}",
@@ -98,6 +99,7 @@ const GRANTS: [&str; 10] = [
         subjects, status, updated_at, generation, subjects_generation, revision) ON trusted_issuers TO {role}",
     "GRANT INSERT, UPDATE, DELETE ON credentials, credential_uses, token_revocations, assertion_replay, issuer_replay,
         monthly_tokens, outbox, audit_tallies TO {role}",
+    "GRANT INSERT, UPDATE (generation) ON person_generations TO {role}",
     "GRANT EXECUTE ON FUNCTION make_audit_partitions, remove_past_audit_events TO {role}",
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
 ];

@@ -23,13 +23,21 @@ depended AS MATERIALIZED (
     LEFT JOIN agents USING (agent_id)
 ),
 rests AS MATERIALIZED (
-    SELECT * FROM unnest($22::bigint[], $23::uuid[], $24::bigint[], $25::timestamptz[])
-        AS r (place, issuer_id, revision, changed_at)
+    -- Without a revision, the token was decided by the generation only.
+    SELECT * FROM unnest($22::bigint[], $23::uuid[], $24::bigint[], $25::bigint[], $26::timestamptz[])
+        AS r (place, issuer_id, generation, revision, changed_at)
 ),
 spends AS MATERIALIZED (
     -- Assertions of issuers that allow one use only.
-    SELECT * FROM unnest($26::bigint[], $27::uuid[], $28::bytea[], $29::timestamptz[])
+    SELECT * FROM unnest($27::bigint[], $28::uuid[], $29::bytea[], $30::timestamptz[])
         AS s (place, issuer_id, digest, until)
+),
+ancestors AS MATERIALIZED (
+    SELECT * FROM unnest($31::bigint[], $32::uuid[]) AS a (place, token_id)
+),
+persons AS MATERIALIZED (
+    SELECT * FROM unnest($33::bigint[], $34::uuid[], $35::bytea[], $36::bigint[])
+        AS p (place, issuer_id, digest, generation)
 ),
 -- end
 -- Each of the next steps waits for the one before it, and locks in order. A revocation that came first is seen. A
@@ -71,7 +79,7 @@ agent AS MATERIALIZED (
 ),
 -- with dependencies
 issuer AS MATERIALIZED (
-    SELECT issuer_id, organization_id, status, revision, updated_at FROM trusted_issuers
+    SELECT issuer_id, organization_id, status, generation, revision, updated_at FROM trusted_issuers
     WHERE issuer_id = ANY (ARRAY(
         SELECT DISTINCT issuer_id FROM rests JOIN asked USING (place) JOIN agent ON agent.agent_id = asked.subject_id))
     ORDER BY issuer_id FOR SHARE {unlocked}
@@ -106,8 +114,16 @@ held AS MATERIALIZED (
             AND NOT EXISTS (
                 SELECT FROM rests r LEFT JOIN issuer USING (issuer_id)
                 WHERE r.place = asked.place AND (issuer.status = 'active'
-                    AND issuer.organization_id = asked.organization_id AND issuer.revision = r.revision
-                    AND date_trunc('milliseconds', issuer.updated_at) = r.changed_at) IS NOT TRUE
+                    AND issuer.organization_id = asked.organization_id AND issuer.generation = r.generation
+                    AND (r.revision IS NULL OR issuer.revision = r.revision
+                        AND date_trunc('milliseconds', issuer.updated_at) = r.changed_at)) IS NOT TRUE
+            )
+            -- Neither is locked: a token whose ancestor or person is revoked meanwhile is inactive from the beginning.
+            AND NOT EXISTS (SELECT FROM ancestors JOIN token_revocations USING (token_id)
+                WHERE ancestors.place = asked.place)
+            AND NOT EXISTS (
+                SELECT FROM persons p LEFT JOIN person_generations g USING (issuer_id, digest)
+                WHERE p.place = asked.place AND COALESCE(g.generation, 0) <> p.generation
             )
 -- end
             AS holds
@@ -134,7 +150,7 @@ judged AS MATERIALIZED (
             OR row_number() OVER (PARTITION BY held.subject_id, held.digest, held.holds ORDER BY held.place) > 1
         )
 -- with dependencies
-            -- Of the requests of a batch, one has such an assertion.
+            -- No two requests of a batch have the same such assertion.
             OR EXISTS (SELECT FROM spends s JOIN issuer_replay r USING (issuer_id, digest) WHERE s.place = held.place)
 -- end
         AS is_spent
