@@ -122,6 +122,7 @@ fn claims() -> Claims {
         expires_at: NOW.plus_seconds(3_600).as_seconds(),
         generation: 0,
         issuers: Vec::new(),
+        key: None,
         delegation: None,
     }
 }

@@ -15,6 +15,7 @@ use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::{AgentId, OrganizationId};
 use domain::may_act::MayAct;
 use domain::page::{Page, PageRequest};
+use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::{ManagementScope, Scopes};
 use domain::tenancy::Tenancy;
@@ -62,6 +63,8 @@ pub struct NewAgent {
     pub may_act: MayAct,
     /// Whether an actor may pass on the authority that it holds for the agent.
     pub redelegation: bool,
+    /// Whether its tokens must be bound to a key.
+    pub dpop: ProofRequirement,
     /// Environment that the agent runs in.
     pub deployment_env: DeploymentEnv,
 }
@@ -228,6 +231,7 @@ impl Agents {
             ("defaultResource", before.default_resource != after.default_resource),
             ("mayAct", before.may_act != after.may_act),
             ("redelegation", before.redelegation != after.redelegation),
+            ("dpop", before.dpop != after.dpop),
             ("deploymentEnv", before.deployment_env != after.deployment_env),
         ];
         let status = match (before.status, after.status) {
@@ -316,6 +320,7 @@ impl NewAgent {
             default_resource: self.default_resource,
             may_act: self.may_act,
             redelegation: self.redelegation,
+            dpop: self.dpop,
             deployment_env: self.deployment_env,
             status: AgentStatus::Active,
             created_at: at,

@@ -103,10 +103,12 @@ pub enum AuthFailureReason {
     NotBefore,
     /// `jti` is missing.
     Jti,
-    /// The assertion was used before.
+    /// The assertion or the proof was used before.
     Replayed,
     /// This check of an assertion of a trusted issuer failed.
     Check(Check),
+    /// A token that is bound to a key came without a proof by that key for the request, or any token with the wrong scheme.
+    Proof,
     /// The agent or its organization is not active, or all tokens issued before were revoked.
     Inactive,
 }
@@ -130,6 +132,7 @@ impl AuthFailureReason {
             Self::Jti => "jti",
             Self::Replayed => "replayed",
             Self::Check(check) => name_of(&Check::ALL, &check),
+            Self::Proof => "proof",
             Self::Inactive => "inactive",
         }
     }

@@ -13,6 +13,7 @@ use domain::id::{AgentId, CredentialId, OrganizationId};
 use domain::may_act::MayAct;
 use domain::organization::{DEFAULT_SLUG, Name, Organization, OrganizationChange, OrganizationStatus, Slug};
 use domain::plan::{Limit, LimitOverrides, Plan};
+use domain::proof::ProofRequirement;
 use domain::scope::{ManagementScope, Scopes};
 use domain::secret::ClientSecret;
 use domain::tenancy::Tenancy;
@@ -155,6 +156,7 @@ impl Bootstrap {
             default_resource: None,
             may_act: MayAct::NONE,
             redelegation: false,
+            dpop: ProofRequirement::Optional,
             deployment_env: DeploymentEnv::Production,
         };
         let agent = new.into_agent(id, organization.id, at);

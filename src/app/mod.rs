@@ -24,6 +24,7 @@ pub mod keys;
 pub mod organizations;
 pub mod outbox_relay;
 mod ports;
+pub mod proofs;
 pub mod readiness;
 pub mod request_context;
 pub mod retention;

@@ -13,6 +13,7 @@ use ports::issuer_keys::IssuerKeys;
 use ports::issuer_store::IssuerStore;
 use ports::organization_store::OrganizationStore;
 use ports::outbox::Outbox;
+use ports::proof_verifier::ProofVerifier;
 use ports::rate_limiter::RateLimiter;
 use ports::retention::Retention;
 use ports::revocation_cache::RevocationCache;
@@ -35,6 +36,8 @@ pub struct Ports {
     pub signer: Arc<dyn TokenSigner>,
     /// Verifies client assertions (RFC 7523).
     pub assertions: Arc<dyn AssertionVerifier>,
+    /// Verifies proofs of possession (RFC 9449).
+    pub proofs: Arc<dyn ProofVerifier>,
     /// Finds the keys of trusted issuers.
     pub issuer_keys: Arc<dyn IssuerKeys>,
     /// Seals the pagination cursors of the audit log.

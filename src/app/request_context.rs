@@ -2,11 +2,12 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::proofs::PresentedProof;
 use domain::audit::Origin;
 use domain::id::OrganizationId;
 use domain::plan::Limit;
 use domain::rate::RateDecision;
-use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::rate_limiter::{Admission, ProofUse, RateKey, RateLimiter};
 use ports::store_error::StoreError;
 
 /// ID, origin, organization and rate-limit outcome of one request.
@@ -16,6 +17,8 @@ pub struct RequestContext {
     pub id: String,
     /// Origin of the request.
     pub origin: Origin,
+    /// The proof of possession that comes with the request; `None` without the header `DPoP`.
+    pub proof: Option<PresentedProof>,
     rate: Mutex<Option<RateDecision>>,
     organization: OnceLock<OrganizationId>,
 }
@@ -23,7 +26,13 @@ pub struct RequestContext {
 impl RequestContext {
     /// Creates the context of the request with this ID from this origin.
     pub const fn new(id: String, origin: Origin) -> Self {
-        Self { id, origin, rate: Mutex::new(None), organization: OnceLock::new() }
+        Self { id, origin, proof: None, rate: Mutex::new(None), organization: OnceLock::new() }
+    }
+
+    /// Adds the proof of possession that comes with the request, if there is one.
+    #[must_use]
+    pub fn with_proof(self, proof: Option<PresentedProof>) -> Self {
+        Self { proof, ..self }
     }
 
     /// Returns the organization of the caller, once it is known.
@@ -49,13 +58,37 @@ impl RequestContext {
         key: RateKey,
         limit: Limit,
     ) -> Result<(), AdmissionError> {
-        let Limit::AtMost(limit) = limit else {
-            *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            return Ok(());
+        self.admit_once(limiter, key, limit, None).await
+    }
+
+    /// Same as [`admit`](Self::admit), and refuses a proof of possession that was used before.
+    pub(super) async fn admit_once(
+        &self,
+        limiter: &dyn RateLimiter,
+        key: RateKey,
+        limit: Limit,
+        proof: Option<&ProofUse>,
+    ) -> Result<(), AdmissionError> {
+        let at_most = match limit {
+            Limit::AtMost(limit) => Some(limit),
+            Limit::Unlimited => None,
         };
-        let decision = limiter.admit(key, limit).await?;
-        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
-        if decision.admitted { Ok(()) } else { Err(AdmissionError::RateLimited) }
+        if at_most.is_none() && proof.is_none() {
+            self.set_rate(None);
+            return Ok(());
+        }
+        let Admission { rate, is_replay } =
+            limiter.admit_once(key, at_most.unwrap_or(u32::MAX), proof).await?;
+        self.set_rate(at_most.map(|_| rate));
+        match is_replay {
+            true => Err(AdmissionError::ProofUsed),
+            false if rate.admitted => Ok(()),
+            false => Err(AdmissionError::RateLimited),
+        }
+    }
+
+    fn set_rate(&self, rate: Option<RateDecision>) {
+        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = rate;
     }
 
     /// Returns whether the request, which was admitted, would be admitted by this limit too.
@@ -74,6 +107,9 @@ pub enum AdmissionError {
     /// The rate limit is exceeded; [`RequestContext::rate_limit`] contains the time to retry.
     #[error("too many requests")]
     RateLimited,
+    /// The proof of possession was used before.
+    #[error("the proof of possession was used before")]
+    ProofUsed,
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),

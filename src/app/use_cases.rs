@@ -90,7 +90,7 @@ impl App {
             token_trees: token_tree::TokenTrees::new(ports),
             introspection: introspection::Introspection::new(ports, audit_buffer.clone(), settings),
             revocation: revocation::Revocations::new(ports),
-            bearer: bearer::Bearer::new(ports, auth_failures.clone()),
+            bearer: bearer::Bearer::new(ports, auth_failures.clone(), settings),
             audit: audit::Audit::new(ports),
             retention: retention::Retention::new(ports),
             usage: usage::UsageReports::new(ports),

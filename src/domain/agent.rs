@@ -6,6 +6,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::generation::generation_after;
 use super::id::{AgentId, OrganizationId};
 use super::may_act::MayAct;
+use super::proof::ProofRequirement;
 use super::resource_indicator::ResourceIndicator;
 use super::scope::{ManagementScope, Scopes};
 use super::time::Timestamp;
@@ -40,6 +41,8 @@ pub struct Agent {
     pub may_act: MayAct,
     /// Whether an actor may pass on the authority that it holds for this agent.
     pub redelegation: bool,
+    /// Whether its tokens must be bound to a key.
+    pub dpop: ProofRequirement,
     /// Environment in which the agent runs.
     pub deployment_env: DeploymentEnv,
     /// Position in the life cycle.
@@ -68,6 +71,7 @@ impl Agent {
         after.default_resource = change.default_resource.unwrap_or(after.default_resource);
         after.may_act = change.may_act.unwrap_or(after.may_act);
         after.redelegation = change.redelegation.unwrap_or(after.redelegation);
+        after.dpop = change.dpop.unwrap_or(after.dpop);
         after.deployment_env = change.deployment_env.unwrap_or(after.deployment_env);
         if let Some(is_active) = change.is_active {
             after.status = if is_active { AgentStatus::Active } else { AgentStatus::Suspended };
@@ -138,6 +142,8 @@ pub struct AgentChange {
     pub may_act: Option<MayAct>,
     /// Whether an actor may pass on authority.
     pub redelegation: Option<bool>,
+    /// Whether its tokens must be bound to a key.
+    pub dpop: Option<ProofRequirement>,
     /// New deployment environment.
     pub deployment_env: Option<DeploymentEnv>,
     /// `true` for active, `false` for suspended. Decommissioning is a separate operation.
@@ -340,6 +346,7 @@ pub(super) mod tests {
             default_resource: None,
             may_act: MayAct::NONE,
             redelegation: false,
+            dpop: ProofRequirement::Optional,
             deployment_env: DeploymentEnv::Development,
             status: AgentStatus::Active,
             created_at: at,

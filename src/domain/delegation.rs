@@ -54,7 +54,7 @@ impl PersonId {
         Self::named(issuer, b"", "")
     }
 
-    /// Returns a `UUIDv8` with the first 122 bits of a SHA-256 (RFC 9562 section 5.8).
+    /// Returns a UUIDv8 with the first 122 bits of a SHA-256 (RFC 9562 section 5.8).
     fn named(issuer: IssuerId, separator: &[u8], sub: &str) -> Self {
         let digest = Sha256::new()
             .chain_update(issuer.0.as_bytes())

@@ -22,6 +22,7 @@ pub mod names;
 pub mod organization;
 pub mod page;
 pub mod plan;
+pub mod proof;
 pub mod rate;
 pub mod resource_indicator;
 pub mod scope;

@@ -9,6 +9,7 @@ use super::delegation::{Delegation, Person, Subject};
 use super::id::{AgentId, IssuerId, OrganizationId, PersonId, TokenId};
 use super::issuer::{IssuerGeneration, Subjects, TrustedIssuer};
 use super::organization::Organization;
+use super::proof::{ProofRequirement, Thumbprint};
 use super::scope::{ManagementScopes, Scopes};
 use super::time::Timestamp;
 
@@ -43,6 +44,8 @@ pub struct Claims {
     /// `issuers`: the trusted issuers that the token rests on, because a client of its chain authenticated by them or it
     /// acts for a person of one.
     pub issuers: Vec<IssuerGeneration>,
+    /// `cnf.jkt`: the key that the token is bound to; `None` for a bearer token.
+    pub key: Option<Thumbprint>,
     /// Parties and ancestors of a token that was obtained by exchange; `None` for any other.
     pub delegation: Option<Box<Delegation>>,
 }
@@ -153,6 +156,7 @@ impl TokenStatus {
             && self.agent.is_active()
             && self.organization.is_active()
             && generation_of(&self.agent, &self.organization) == claims.generation
+            && (claims.key.is_some() || self.agent.dpop == ProofRequirement::Optional)
             && claims.delegation.as_ref().is_none_or(|delegation| self.chain_holds(delegation))
     }
 
@@ -329,6 +333,7 @@ mod tests {
             expires_at: 60,
             generation: 7,
             issuers: Vec::new(),
+            key: None,
             delegation: None,
         }
     }

@@ -11,6 +11,7 @@ use super::audit::{AuditAction, AuditEvent, Metadata, ResourceType};
 use super::delegation::{Delegation, Subject};
 use super::id::{AgentId, CredentialId, IssuerId, OrganizationId, TokenId};
 use super::issuer::IssuerGeneration;
+use super::proof::Thumbprint;
 use super::scope::Scopes;
 use super::time::Timestamp;
 use super::token::{Audience, Claims, TTL_SECONDS};
@@ -44,6 +45,7 @@ pub struct TokenRecord {
     agents: BTreeMap<AgentId, u64>,
     issuers: BTreeMap<IssuerId, u64>,
     subject_generation: Option<u64>,
+    key: Option<Thumbprint>,
 }
 
 /// Returns the metadata of the event of a token with these claims, whose client authenticated by this credential.
@@ -65,6 +67,9 @@ pub fn metadata_of(claims: &Claims, credential: CredentialId, issuer: Option<Iss
     }
     metadata =
         metadata.with("gen", claims.generation).with("expiresIn", claims.expires_at - claims.issued_at);
+    if let Some(key) = &claims.key {
+        metadata = metadata.with("jkt", &*key.0);
+    }
     if let Some(issuer) = issuer {
         metadata = metadata.with("issuerId", issuer.to_string());
     }
@@ -114,6 +119,7 @@ impl TokenRecord {
             agents: ids(metadata, "agents", AgentId::parse),
             issuers: ids(metadata, "issuers", IssuerId::parse),
             subject_generation: number("subjectGen"),
+            key: text("jkt").map(|key| Thumbprint(key.into())),
         })
     }
 
@@ -146,6 +152,7 @@ impl TokenRecord {
             issuers: issuers
                 .map(|(issuer, generation)| IssuerGeneration { issuer: *issuer, generation: *generation })
                 .collect(),
+            key: self.key.clone(),
             delegation: (!is_plain).then(|| Box::new(delegation)),
         }
     }
@@ -183,6 +190,7 @@ mod tests {
             expires_at: 160,
             generation: 7,
             issuers: vec![IssuerGeneration { issuer: IssuerId(Uuid::from_u128(4)), generation: 3 }],
+            key: Some(Thumbprint("k".into())),
             delegation: None,
         }
     }

@@ -36,6 +36,7 @@ pub mod issuer_store;
 pub mod message_sink;
 pub mod organization_store;
 pub mod outbox;
+pub mod proof_verifier;
 pub mod rate_limiter;
 pub mod retention;
 pub mod revocation_cache;

@@ -157,6 +157,8 @@ pub enum Signer {
     Client(AgentId),
     /// A trusted issuer.
     Issuer(IssuerId),
+    /// The key of a proof of possession. The digest is that of the key and the `jti`.
+    Key,
 }
 
 /// A token to be revoked.

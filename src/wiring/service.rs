@@ -15,7 +15,8 @@ use super::open_stores::OpenStores;
 use super::start_error::StartError;
 use super::store_wait::wait_for;
 use crate::adapters::crypto::{
-    BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet, KeySetError, generate_pem,
+    BcryptHasher, HmacCursorSeal, JwtAssertionVerifier, JwtProofVerifier, JwtSigner, KeySet, KeySetError,
+    generate_pem,
 };
 use crate::adapters::http::{Front, HttpApi, HttpConfig, serve, serve_metrics};
 use crate::adapters::issuers::{FetchedIssuerKeys, IssuerKeySettings};
@@ -247,6 +248,7 @@ pub(super) fn core(
         hasher,
         signer,
         assertions: Arc::new(JwtAssertionVerifier::default()),
+        proofs: Arc::new(JwtProofVerifier::default()),
         issuer_keys,
         cursors: Arc::new(cursors),
         clock: clock_source.clock().clone(),

@@ -239,6 +239,7 @@ async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores
         default_resource: model.default_resource.clone(),
         may_act: model.may_act.clone(),
         redelegation: model.redelegation,
+        dpop: model.dpop,
         deployment_env: model.deployment_env,
     };
     let thief = app.agents.register(&admin, new).await.expect("registered").id;

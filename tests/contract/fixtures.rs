@@ -23,6 +23,7 @@ use agentidp::domain::issuer::{DEFAULT_ALGORITHMS, IssuerStatus, IssuerUrl, KeyS
 use agentidp::domain::may_act::MayAct;
 use agentidp::domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use agentidp::domain::plan::{Limit, LimitOverrides, Plan};
+use agentidp::domain::proof::ProofRequirement;
 use agentidp::domain::scope::Scopes;
 use agentidp::domain::secret::{Fingerprint, SecretHash};
 use agentidp::domain::tenancy::Tenancy;
@@ -176,6 +177,7 @@ pub fn agent(organization: OrganizationId) -> Agent {
         default_resource: None,
         may_act: MayAct::NONE,
         redelegation: false,
+        dpop: ProofRequirement::Optional,
         deployment_env: DeploymentEnv::Development,
         status: AgentStatus::Active,
         created_at: NOON,
@@ -331,6 +333,7 @@ pub fn claims(agent: &Agent, token: TokenId) -> Claims {
         expires_at: NOON.as_seconds() + 3600,
         generation: agent.generation,
         issuers: Vec::new(),
+        key: None,
         delegation: None,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::app::App;
+use agentidp::app::bearer::PresentedToken;
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
 use agentidp::domain::audit::{AuditEvent, Origin};
@@ -53,7 +54,8 @@ impl TokenStore for Together {
 async fn introspected(app: &App, bearer: Option<&str>, token: &str) -> Result<bool, String> {
     let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
     let look_up = app.introspection.look_up(token);
-    let authenticated = app.bearer.authenticate_with(&context, bearer, look_up).await;
+    let authenticated =
+        app.bearer.authenticate_with(&context, bearer.map(PresentedToken::bearer), look_up).await;
     let (caller, looked_up) = authenticated.map_err(|error| error.to_string())?;
     let active = app.introspection.report(&caller, looked_up).map_err(|error| error.to_string())?;
     Ok(active.is_some())

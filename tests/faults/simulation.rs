@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::agents::{AgentsError, NewAgent};
-use agentidp::app::bearer::BearerError;
+use agentidp::app::bearer::{BearerError, PresentedToken};
 use agentidp::app::bootstrap::Administrator;
 use agentidp::app::caller::Caller;
 use agentidp::app::client_auth::PresentedCredentials;
@@ -24,6 +24,7 @@ use agentidp::domain::jwk::KeyType;
 use agentidp::domain::may_act::MayAct;
 use agentidp::domain::organization::{Name, OrganizationChange, OrganizationStatus, Slug};
 use agentidp::domain::plan::{LimitOverrides, Plan};
+use agentidp::domain::proof::ProofRequirement;
 use agentidp::domain::scope::Scopes;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
@@ -159,6 +160,7 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
         default_resource: None,
         may_act: MayAct::NONE,
         redelegation: false,
+        dpop: ProofRequirement::Optional,
         deployment_env: DeploymentEnv::Development,
     }
 }
@@ -256,11 +258,12 @@ impl Worker {
     /// Uses one of the worker's tokens as a bearer token of this service.
     async fn bear(&mut self, app: &App) -> (Operation, Answer) {
         let Some(token) = self.token() else { return NOTHING };
-        let answer = match app.bearer.authenticate(&context(), Some(&token.text)).await {
-            Ok(_) => Answer::Yes,
-            Err(BearerError::Invalid) => Answer::No,
-            Err(_) => Answer::Unknown,
-        };
+        let answer =
+            match app.bearer.authenticate(&context(), Some(PresentedToken::bearer(&token.text))).await {
+                Ok(_) => Answer::Yes,
+                Err(BearerError::Invalid) => Answer::No,
+                Err(_) => Answer::Unknown,
+            };
         (Operation::Ask { token: token.id }, answer)
     }
 

@@ -12,6 +12,7 @@ mod credentials;
 mod delegation;
 mod discovery;
 mod document;
+mod dpop;
 mod ecosystem;
 mod federation;
 mod http;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtSigner, KeySet};
+use agentidp::adapters::crypto::{HmacCursorSeal, JwtAssertionVerifier, JwtProofVerifier, JwtSigner, KeySet};
 use agentidp::adapters::system::{SystemIds, SystemSecrets};
 use agentidp::app::Stores;
 use agentidp::app::client_auth::{PresentedCredentials, PresentedHeader};
@@ -55,6 +55,7 @@ pub fn plain_ports(
         cursors: Arc::new(HmacCursorSeal::new(&keys.derive("audit cursor"))),
         signer: Arc::new(JwtSigner::new(ISSUER.into(), keys)),
         assertions: Arc::new(JwtAssertionVerifier::default()),
+        proofs: Arc::new(JwtProofVerifier::default()),
         issuer_keys: Arc::new(PinnedKeys),
         clock,
         ids: Arc::new(SystemIds),

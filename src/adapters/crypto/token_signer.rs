@@ -24,6 +24,7 @@ use domain::delegation::{Delegation, Subject};
 use domain::id::{AgentId, IssuerId, OrganizationId, TokenId};
 use domain::issuer::IssuerGeneration;
 use domain::jwk::PublishedKey;
+use domain::proof::Thumbprint;
 use domain::scope::Scopes;
 use domain::token::{AccessToken, Audience, Claims};
 use ports::token_signer::{SignError, TokenSigner};
@@ -108,6 +109,7 @@ impl JwtSigner {
                     Some(IssuerGeneration { issuer: IssuerId::parse(id)?, generation: *generation })
                 })
                 .collect::<Option<_>>()?,
+            key: claims.cnf.map(|cnf| Thumbprint(cnf.jkt.into())),
             delegation: delegation.map(Box::new),
         })
     }
@@ -203,6 +205,7 @@ impl TokenSigner for JwtSigner {
             }),
             act: delegation.and_then(|delegation| act(&delegation.actors)),
             delegation: delegation.map(Into::into),
+            cnf: claims.key.as_ref().map(|key| Confirmation { jkt: Cow::Borrowed(&key.0) }),
         };
         let mut json = Vec::with_capacity(MOST_PAYLOADS);
         serde_json::to_writer(&mut json, &payload).map_err(|_| SignError)?;
@@ -283,6 +286,15 @@ struct Payload<'a> {
     act: Option<Act>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delegation: Option<DelegationClaim>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation<'a>>,
+}
+
+/// The key that a token is bound to (RFC 7800, RFC 9449 section 6.1).
+#[derive(Serialize, Deserialize)]
+struct Confirmation<'a> {
+    #[serde(borrow)]
+    jkt: Cow<'a, str>,
 }
 
 /// `format` of a subject identifier with issuer and subject (RFC 9493 section 3.2.3).
@@ -326,6 +338,7 @@ fn remembered() -> Cache<[u8; 32], Arc<Claims>> {
             + size_of::<Claims>()
             + claims.scopes.as_str().len()
             + size_of_val(claims.issuers.as_slice())
+            + claims.key.as_ref().map_or(0, |key| key.0.len())
             + claims.delegation.as_deref().map_or(0, bytes_of_delegation);
         u32::try_from(bytes).unwrap_or(u32::MAX)
     };
@@ -372,6 +385,7 @@ mod tests {
             expires_at: NOW + 60,
             generation: 7,
             issuers: Vec::new(),
+            key: None,
             delegation: None,
         }
     }
@@ -454,6 +468,20 @@ mod tests {
             assert!(payload.get("sub_id").is_none() && payload["delegation"].get("subject_gen").is_none());
             assert_eq!(signer.read(token.expose()).as_deref(), Some(&claims));
         }
+    }
+
+    #[test]
+    fn a_bound_token_names_its_key_and_reads_back() {
+        let signer = signer(&generate_pem(KeyType::P256).expect("a key"));
+        let key = Some(Thumbprint("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into()));
+        let bound = Claims { key, ..claims() };
+        let token = signer.sign(&bound).expect("signed");
+        assert_eq!(
+            payload_of(&token)["cnf"],
+            json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" })
+        );
+        assert_eq!(signer.read(token.expose()).as_deref(), Some(&bound));
+        assert!(payload_of(&signer.sign(&claims()).expect("signed")).get("cnf").is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span, debug_span};
 
 use super::error::{ApiError, Code};
-use super::extract::context::HttpContext;
+use super::extract::context::{HttpContext, RequestHead};
 use super::json::JSON;
 use super::middleware::answers::{Answers, Reader};
 use super::middleware::body::BodyReader;
@@ -84,9 +84,10 @@ impl HttpApi {
     pub async fn respond(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let HttpConfig { trusted_proxies, cors_origins } = &self.config;
-        let context = HttpContext::new(&self.app, &self.shutdown, request.headers(), peer, trusted_proxies);
-        let context = Arc::new(context);
         let (method, path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
+        let head = RequestHead { method: &method, path: &path, headers: request.headers() };
+        let context = HttpContext::new(&self.app, &self.shutdown, head, peer, trusted_proxies);
+        let context = Arc::new(context);
         let origin = cors::allowed_origin(request.headers(), &path, cors_origins);
         let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use domain::rate::{RateDecision, WINDOW_MILLIS, WindowCounts};
+use domain::rate::{WINDOW_MILLIS, WindowCounts};
+use domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
 use ports::clock::Clock;
-use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::rate_limiter::{Admission, ProofUse, RateKey, RateLimiter};
 use ports::store_error::StoreError;
 
 /// Number of windows up to which old ones are not removed.
@@ -23,18 +24,47 @@ struct Windows {
     usage: HashMap<RateKey, WindowCounts>,
     /// Number of windows at which old ones are removed: twice what was left after the last removal.
     sweep_at: usize,
+    proofs: Proofs,
+}
+
+/// Proofs that were used, and until when each is kept.
+#[derive(Default)]
+struct Proofs {
+    used: HashMap<(RateKey, [u8; 32]), Timestamp>,
+    /// Number of proofs at which old ones are removed, in addition to [`FEW`].
+    sweep_at: usize,
+}
+
+impl Proofs {
+    /// Remembers a proof; `false` if it was used before.
+    fn insert(&mut self, key: RateKey, proof: &ProofUse, now: Timestamp) -> bool {
+        if self.used.len() >= FEW + self.sweep_at {
+            // Another clock may be behind.
+            self.used.retain(|_, until| now < until.plus_seconds(CLOCK_SLACK_SECONDS));
+            self.sweep_at = 2 * self.used.len();
+        }
+        self.used.insert((key, proof.digest), proof.until).is_none()
+    }
 }
 
 impl MemoryRateLimiter {
     /// Creates a limiter that follows this clock.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, windows: Mutex::new(Windows { usage: HashMap::new(), sweep_at: FEW }) }
+        Self {
+            clock,
+            windows: Mutex::new(Windows { usage: HashMap::new(), sweep_at: FEW, proofs: Proofs::default() }),
+        }
     }
 }
 
 #[async_trait]
 impl RateLimiter for MemoryRateLimiter {
-    async fn admit(&self, key: RateKey, limit: u32) -> Result<RateDecision, StoreError> {
+    async fn admit_once(
+        &self,
+        key: RateKey,
+        limit: u32,
+        proof: Option<&ProofUse>,
+    ) -> Result<Admission, StoreError> {
         let now = self.clock.now();
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if windows.usage.len() >= windows.sweep_at {
@@ -42,7 +72,12 @@ impl RateLimiter for MemoryRateLimiter {
             windows.usage.retain(|_, usage| usage.window >= oldest);
             windows.sweep_at = FEW.max(2 * windows.usage.len());
         }
-        Ok(windows.usage.entry(key).or_default().admit(limit, now))
+        let before = windows.usage.get(&key).copied().unwrap_or_default();
+        let mut after = before;
+        let rate = after.admit(limit, now);
+        let is_replay = proof.is_some_and(|proof| rate.admitted && !windows.proofs.insert(key, proof, now));
+        windows.usage.insert(key, if is_replay { before } else { after });
+        Ok(Admission { rate, is_replay })
     }
 }
 
@@ -54,7 +89,6 @@ mod tests {
 
     use super::*;
     use domain::id::AgentId;
-    use domain::time::Timestamp;
 
     struct ManualClock(AtomicI64);
 

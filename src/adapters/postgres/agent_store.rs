@@ -16,6 +16,7 @@ use domain::id::AgentId;
 use domain::names::name_of;
 use domain::page::{Page, PageRequest};
 use domain::plan::Limit;
+use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
 use domain::tenancy::Tenancy;
 use domain::token::RevocationNotice;
@@ -30,7 +31,8 @@ const REGISTERED: &str = "(SELECT COALESCE(sum(agents), 0)::bigint FROM agent_co
 const UPDATE: &str = "\
 -- agent_store.update
 UPDATE agents SET agent_type = $3, version = $4, capabilities = $5, owner = $6, default_resource = $7,
-    deployment_env = $8, status = $9, updated_at = $10, generation = $11, revision = $12, may_act = $13, redelegation = $14
+    deployment_env = $8, status = $9, updated_at = $10, generation = $11, revision = $12, may_act = $13, redelegation = $14,
+    dpop = $15
 WHERE agent_id = $1 AND revision = $2";
 
 const REVOKE_CREDENTIALS: &str = "\
@@ -177,7 +179,7 @@ impl Transaction<'_> {
         let capabilities: Vec<&str> = after.capabilities.iter().collect();
         let default_resource = after.default_resource.as_ref().map(ResourceIndicator::as_str);
         let may_act = ids(&after.may_act);
-        let parameters: [Parameter<'_>; 14] = [
+        let parameters: [Parameter<'_>; 15] = [
             &before.id.0,
             &signed(before.revision),
             &name_of(&AgentType::ALL, &after.agent_type),
@@ -192,6 +194,7 @@ impl Transaction<'_> {
             &signed(after.revision),
             &may_act,
             &after.redelegation,
+            &name_of(&ProofRequirement::ALL, &after.dpop),
         ];
         if self.execute(UPDATE, &parameters).await? == 0 {
             return Ok(false);

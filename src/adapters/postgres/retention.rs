@@ -17,10 +17,11 @@ const PURGE_EVENTS: &str = "\
 SELECT removed, go_on_after FROM remove_past_audit_events($1, $2, $3, $4)";
 
 /// Other tables whose rows expire, each with the condition that expired rows meet at `{now}`.
-const REMEMBERED: [(&str, &str); 5] = [
+const REMEMBERED: [(&str, &str); 6] = [
     ("token_revocations", "remembered_until <= {now}"),
     ("assertion_replay", "remembered_until <= {now}"),
     ("issuer_replay", "remembered_until <= {now}"),
+    ("proof_replay", "remembered_until <= {now}"),
     ("outbox", "remembered_until <= {now}"),
     ("monthly_tokens", "month < (date_trunc('month', {now} AT TIME ZONE 'UTC'))::date"),
 ];

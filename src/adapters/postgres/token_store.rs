@@ -22,6 +22,24 @@ INSERT INTO issuer_replay (issuer_id, digest, remembered_until) VALUES ($1, $2, 
 ON CONFLICT ON CONSTRAINT issuer_replay_pkey DO NOTHING
 RETURNING true";
 
+const SPEND_OF_KEY: &str = "\
+-- token_store.spend_of_key
+INSERT INTO proof_replay (digest, remembered_until) VALUES ($1, $2)
+ON CONFLICT ON CONSTRAINT proof_replay_pkey DO NOTHING
+RETURNING true";
+
+const IS_SPENT: &str = "\
+-- token_store.is_spent
+SELECT FROM assertion_replay WHERE agent_id = $1 AND digest = $2";
+
+const IS_SPENT_OF_ISSUER: &str = "\
+-- token_store.is_spent_of_issuer
+SELECT FROM issuer_replay WHERE issuer_id = $1 AND digest = $2";
+
+const IS_SPENT_OF_KEY: &str = "\
+-- token_store.is_spent_of_key
+SELECT FROM proof_replay WHERE digest = $1";
+
 #[async_trait]
 impl TokenStore for Postgres {
     async fn issue(&self, issue: TokenIssue) -> Result<(), IssueError> {
@@ -30,22 +48,23 @@ impl TokenStore for Postgres {
     }
 
     async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        let (sql, signer) = match assertion.signer {
-            Signer::Client(AgentId(id)) => (SPEND, id),
-            Signer::Issuer(IssuerId(id)) => (SPEND_OF_ISSUER, id),
+        let (digest, until) = (&assertion.digest[..], SqlTimestamp(assertion.until));
+        let outcome = match assertion.signer {
+            Signer::Client(AgentId(id)) => self.run_once(SPEND, &[&id, &digest, &until]).await,
+            Signer::Issuer(IssuerId(id)) => self.run_once(SPEND_OF_ISSUER, &[&id, &digest, &until]).await,
+            Signer::Key => self.run_once(SPEND_OF_KEY, &[&digest, &until]).await,
         };
-        let outcome =
-            self.run_once(sql, &[&signer, &&assertion.digest[..], &SqlTimestamp(assertion.until)]).await;
         Ok(!outcome?.is_empty())
     }
 
     async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        let (table, column, signer) = match assertion.signer {
-            Signer::Client(AgentId(id)) => ("assertion_replay", "agent_id", id),
-            Signer::Issuer(IssuerId(id)) => ("issuer_replay", "issuer_id", id),
+        let digest = &assertion.digest[..];
+        let rows = match assertion.signer {
+            Signer::Client(AgentId(id)) => self.read(IS_SPENT, &[&id, &digest]).await,
+            Signer::Issuer(IssuerId(id)) => self.read(IS_SPENT_OF_ISSUER, &[&id, &digest]).await,
+            Signer::Key => self.read(IS_SPENT_OF_KEY, &[&digest]).await,
         };
-        let sql = format!("-- token_store.is_spent\nSELECT FROM {table} WHERE {column} = $1 AND digest = $2");
-        Ok(!self.read(&sql, &[&signer, &&assertion.digest[..]]).await?.is_empty())
+        Ok(!rows?.is_empty())
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {

@@ -24,7 +24,7 @@ impl RaisedNumbers {
     /// Raises the number of that name to at least `to`, and keeps it until then.
     pub(super) async fn raise(&self, name: &str, to: u64, until: Timestamp) -> Result<(), StoreError> {
         let arguments = [to.to_string(), self.life_millis(until).to_string()];
-        self.script.run::<i64>(&self.redis, self.redis.key(name), arguments).await.map(drop)
+        self.script.run::<i64>(&self.redis, &[self.redis.key(name)], &arguments).await.map(drop)
     }
 
     /// Returns the time left until then in milliseconds, at least 1.

@@ -7,7 +7,7 @@ use fred::util::redis_keyslot;
 use super::client::{Redis, unavailable};
 use ports::store_error::StoreError;
 
-/// A Lua script that uses one key.
+/// A Lua script that uses one key, or several in one slot of a Cluster.
 pub(super) struct Script {
     source: &'static str,
     hash: String,
@@ -23,17 +23,18 @@ impl Script {
     pub(super) async fn run<T: FromValue>(
         &self,
         redis: &Redis,
-        key: String,
-        arguments: [String; 2],
+        keys: &[String],
+        arguments: &[String],
     ) -> Result<T, StoreError> {
-        let [first, second] = arguments;
         let with = |script: &str| {
-            vec![script.to_owned(), "1".to_owned(), key.clone(), first.clone(), second.clone()]
+            let head = [script.to_owned(), keys.len().to_string()];
+            head.into_iter().chain(keys.iter().cloned()).chain(arguments.iter().cloned()).collect::<Vec<_>>()
         };
-        match redis.commands.custom(command("EVALSHA", &key), with(&self.hash)).await {
+        let key = keys.first().map_or("", String::as_str);
+        match redis.commands.custom(command("EVALSHA", key), with(&self.hash)).await {
             // Redis was emptied or replaced. The script did not run, so nothing counts twice.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                redis.commands.custom(command("EVAL", &key), with(self.source)).await.map_err(unavailable)
+                redis.commands.custom(command("EVAL", key), with(self.source)).await.map_err(unavailable)
             }
             outcome => outcome.map_err(unavailable),
         }

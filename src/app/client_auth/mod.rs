@@ -403,7 +403,8 @@ pub enum ClientAuthError {
 impl From<AdmissionError> for ClientAuthError {
     fn from(failure: AdmissionError) -> Self {
         match failure {
-            AdmissionError::RateLimited => Self::RateLimited,
+            // A client authenticates without a proof.
+            AdmissionError::RateLimited | AdmissionError::ProofUsed => Self::RateLimited,
             AdmissionError::Store(failure) => Self::Store(failure),
         }
     }

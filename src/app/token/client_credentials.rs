@@ -3,10 +3,9 @@
 use async_trait::async_trait;
 
 use super::target::Targets;
-use super::{Grant, Granted, TokenError, TokenRequest};
-use crate::client_auth::{AuthenticatedClient, FormParameter};
+use super::{Asked, Grant, Granted, TokenError};
+use crate::client_auth::FormParameter;
 use crate::{Ports, Settings};
-use domain::scope::RequestedScope;
 use domain::token::Audience;
 
 /// The value of `grant_type`.
@@ -33,9 +32,7 @@ impl Grant for ClientCredentials {
 
     async fn authorize(
         &self,
-        client: &AuthenticatedClient,
-        request: &TokenRequest,
-        scope: Option<&RequestedScope>,
+        Asked { client, request, scope, .. }: Asked<'_>,
     ) -> Result<Granted, TokenError> {
         let capabilities = &client.agent.capabilities;
         let scopes = match scope {

@@ -6,6 +6,7 @@ use super::{TokenError, TokenRequest};
 use crate::client_auth::AuthenticatedClient;
 use domain::delegation::Delegation;
 use domain::issuer::IssuerGeneration;
+use domain::proof::Thumbprint;
 use domain::scope::{RequestedScope, Scopes};
 use domain::token::Audience;
 use ports::token_store::{Dependency, IssuerDependency, PersonDependency, SpentAssertion};
@@ -20,12 +21,20 @@ pub trait Grant: Send + Sync {
     ///
     /// Called again if the client, or anything that the grant depends on, changed before its token was stored. Returns the
     /// [`TokenError`] that refuses the request.
-    async fn authorize(
-        &self,
-        client: &AuthenticatedClient,
-        request: &TokenRequest,
-        scope: Option<&RequestedScope>,
-    ) -> Result<Granted, TokenError>;
+    async fn authorize(&self, asked: Asked<'_>) -> Result<Granted, TokenError>;
+}
+
+/// A request that a grant decides.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The client, authenticated and active.
+    pub client: &'a AuthenticatedClient,
+    /// The parameters.
+    pub request: &'a TokenRequest,
+    /// The requested scope; `None` if it was not sent.
+    pub scope: Option<&'a RequestedScope>,
+    /// The key that the token is to be bound to: the client has proved that it possesses it.
+    pub key: Option<&'a Thumbprint>,
 }
 
 /// Audience and scopes of a token.

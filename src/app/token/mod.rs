@@ -13,7 +13,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Ports, Settings};
-pub use grant::{Exchange, Grant, Granted};
+pub use grant::{Asked, Exchange, Grant, Granted};
 pub use token_exchange::{ACCESS_TOKEN, ExchangeRefusal};
 
 use super::audit_buffer::AuditBuffer;
@@ -22,11 +22,13 @@ use super::client_auth::{
     AuthenticatedClient, ClientAuth, ClientAuthError, FormParameter, PresentedCredentials,
 };
 use super::events::{EventDetails, Events};
+use super::proofs::{InvalidProof, Proofs};
 use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::federation::Check;
 use domain::id::TokenId;
+use domain::proof::{Proof, ProofRequirement, Thumbprint};
 use domain::scope::{RequestedScope, ScopeError, Scopes};
 use domain::token::{AccessToken, Claims, generation_of};
 use domain::token_record::metadata_of;
@@ -34,7 +36,7 @@ use ports::clock::Clock;
 use ports::ids::Ids;
 use ports::store_error::StoreError;
 use ports::token_signer::{SignError, TokenSigner};
-use ports::token_store::{IssueError, IssuerDependency, SpentAssertion, TokenIssue, TokenStore};
+use ports::token_store::{IssueError, IssuerDependency, Signer, SpentAssertion, TokenIssue, TokenStore};
 
 /// Maximum attempts to issue a token when its agent is changed concurrently.
 const ATTEMPTS: usize = 5;
@@ -48,6 +50,7 @@ pub struct Tokens {
     signer: Arc<dyn TokenSigner>,
     auth_failures: AuthFailures,
     buffer: Arc<AuditBuffer>,
+    proofs: Proofs,
     usage: UsagePublisher,
     events: Events,
     ids: Arc<dyn Ids>,
@@ -105,6 +108,8 @@ pub struct IssuedToken {
     pub token: AccessToken,
     /// `expires_in`: lifetime of the token, in seconds.
     pub expires_in_seconds: i64,
+    /// Whether the token is bound to a key.
+    pub is_bound: bool,
     /// Whether the token was obtained by exchange.
     pub is_exchanged: bool,
     /// `scope`: the granted scopes.
@@ -128,6 +133,7 @@ impl Tokens {
             signer: ports.signer.clone(),
             auth_failures: auth_failures.clone(),
             buffer,
+            proofs: Proofs::new(ports, settings),
             usage: usage.clone(),
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
@@ -140,13 +146,13 @@ impl Tokens {
     ///
     /// 1. An unsupported grant type and a scope that no client could be granted are refused before any lookup.
     /// 2. The client is authenticated, counted against its rate limit, and refused if it is suspended.
-    /// 3. The grant determines audience and scope.
+    /// 3. A proof of possession is verified, and the grant determines audience and scope.
     ///
     /// Until here the client may be as it was shortly before, because the next step confirms that nothing has changed
     /// since. Where it has, or would be refused, all of this is judged again by what is so now.
     ///
     /// 4. The store permits the token: `token.issued` is stored (on disk, if the store is durable), and agent,
-    ///    organization, credential, quota and assertion were still valid at that moment.
+    ///    organization, credential, quota, assertion and proof were still valid at that moment.
     /// 5. Only then is the token signed and returned.
     pub async fn issue(
         &self,
@@ -162,10 +168,16 @@ impl Tokens {
             }
         };
         let mut client = self.clients.authenticate_and_admit(context, presented).await?;
+        let proof = self.proofs.verify(context, None)?;
+        let key = proof.as_ref().map(|proof| &proof.key);
         for _ in 0..ATTEMPTS {
             let authorize = async {
                 client.ensure_active()?;
-                grant.authorize(&client, request, scope.as_ref()).await
+                if key.is_none() && client.agent.dpop == ProofRequirement::Required {
+                    return Err(InvalidProof::MISSING.into());
+                }
+                let asked = Asked { client: &client, request, scope: scope.as_ref(), key };
+                grant.authorize(asked).await
             };
             let granted = match authorize.await {
                 Err(_) if !client.is_current => {
@@ -178,14 +190,15 @@ impl Tokens {
                 }
                 granted => granted?,
             };
-            let claims = self.claims(&client, &granted);
+            let claims = self.claims(&client, &granted, key);
             let subject_assertion = granted.exchange.as_ref().and_then(|exchange| exchange.assertion.clone());
             let is_replay =
                 |one: &SpentAssertion| client.assertion.as_ref().is_some_and(|own| own.is_same(one));
             if subject_assertion.as_ref().is_some_and(is_replay) {
                 return Err(self.refuse_subject_replay(context, &client));
             }
-            let issue = self.issue_of(context, &client, &claims, granted);
+            let mut issue = self.issue_of(context, &client, &claims, granted);
+            issue.assertions.extend(proof.as_ref().map(spent_by));
             let month = issue.event.at.month();
             match self.store.issue(issue).await {
                 Ok(()) => {
@@ -193,6 +206,7 @@ impl Tokens {
                     return Ok(IssuedToken {
                         token: self.signer.sign(&claims)?,
                         expires_in_seconds: claims.expires_at - claims.issued_at,
+                        is_bound: claims.key.is_some(),
                         is_exchanged: claims.delegation.is_some(),
                         scopes: claims.scopes,
                     });
@@ -202,6 +216,11 @@ impl Tokens {
                 }
                 Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
                 Err(IssueError::AssertionSpent) => {
+                    if let Some(proof) = &proof
+                        && self.store.is_spent(&spent_by(proof)).await?
+                    {
+                        return Err(InvalidProof::USED.into());
+                    }
                     if let Some(subject) = &subject_assertion
                         && self.store.is_spent(subject).await?
                     {
@@ -226,7 +245,7 @@ impl Tokens {
         Ok((&**grant, scope))
     }
 
-    fn claims(&self, client: &AuthenticatedClient, granted: &Granted) -> Claims {
+    fn claims(&self, client: &AuthenticatedClient, granted: &Granted, key: Option<&Thumbprint>) -> Claims {
         let issued_at = self.clock.now().as_seconds();
         let latest = issued_at + i64::from(self.settings.token_ttl_seconds);
         let exchange = granted.exchange.as_ref();
@@ -246,6 +265,7 @@ impl Tokens {
             expires_at: exchange.map_or(latest, |exchange| exchange.expires_at.min(latest)),
             generation: generation_of(&client.agent, &client.organization),
             issuers,
+            key: key.cloned(),
             delegation: exchange.map(|exchange| Box::new(exchange.delegation.clone())),
         }
     }
@@ -322,6 +342,11 @@ impl Tokens {
     }
 }
 
+/// Returns what is used up with a proof.
+fn spent_by(proof: &Proof) -> SpentAssertion {
+    SpentAssertion { signer: Signer::Key, digest: proof.digest(), until: proof.until() }
+}
+
 /// Error returned if no token was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -343,6 +368,9 @@ pub enum TokenError {
     /// A parameter of the grant is missing or cannot be used; the text says which.
     #[error("{0}")]
     Malformed(&'static str),
+    /// The proof of possession is missing or not valid.
+    #[error(transparent)]
+    InvalidProof(#[from] InvalidProof),
     /// The subject token is not exchanged.
     #[error(transparent)]
     Exchange(#[from] ExchangeRefusal),

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::target::Targets;
-use super::{Exchange, Grant, Granted, TokenError, TokenRequest};
+use super::{Asked, Exchange, Grant, Granted, TokenError, TokenRequest};
 use crate::client_auth::federated_jwt::spent;
 use crate::client_auth::{AuthenticatedClient, ClientAuthError, FormParameter};
 use crate::foreign_jwt::{ForeignJwts, SignatureFault};
+use crate::proofs::InvalidProof;
 use crate::{Ports, Settings};
 use domain::agent::Agent;
 use domain::delegation::{Delegation, DelegationRule, Person, digest_of, is_sub};
 use domain::federation::{Check, ForeignAssertion};
 use domain::names::name_of;
 use domain::organization::Organization;
-use domain::scope::{RequestedScope, Scopes};
+use domain::scope::Scopes;
 use domain::token::{Claims, PersonStatus, TokenStatus};
 use ports::clock::Clock;
 use ports::issuer_keys::KeysUnavailable;
@@ -94,7 +95,7 @@ impl TokenExchange {
     /// Returns what a token of this service is exchanged for, and the scopes that it can have at most.
     async fn of_token(
         &self,
-        client: &AuthenticatedClient,
+        Asked { client, key, .. }: Asked<'_>,
         text: &str,
     ) -> Result<(Exchange, Scopes), TokenError> {
         let Some((claims, status)) = self.active(client, text).await? else {
@@ -103,6 +104,14 @@ impl TokenExchange {
             )
             .into());
         };
+        // A bound token never becomes a bearer token, and its client cannot bind it to another key.
+        match (&claims.key, key) {
+            (Some(_), None) => return Err(InvalidProof::MISSING.into()),
+            (Some(own), Some(key)) if claims.agent == client.agent.id && own != key => {
+                return Err(InvalidProof::OTHER_KEY.into());
+            }
+            _ => {}
+        }
         let delegation = Delegation::of_exchange(&claims, &status, client.agent.id, self.max_depth)
             .map_err(ExchangeRefusal::Rule)?;
         let dependency = |agent: &Arc<Agent>| dependency(agent, &status.organization);
@@ -252,12 +261,8 @@ impl Grant for TokenExchange {
         GRANT_TYPE
     }
 
-    async fn authorize(
-        &self,
-        client: &AuthenticatedClient,
-        request: &TokenRequest,
-        scope: Option<&RequestedScope>,
-    ) -> Result<Granted, TokenError> {
+    async fn authorize(&self, asked: Asked<'_>) -> Result<Granted, TokenError> {
+        let Asked { client, request, scope, .. } = asked;
         if request.parameter(REQUESTED_TOKEN_TYPE).is_some_and(|wanted| wanted != ACCESS_TOKEN) {
             return Err(TokenError::Malformed(
                 "requested_token_type must be urn:ietf:params:oauth:token-type:access_token, or be left out",
@@ -270,7 +275,7 @@ impl Grant for TokenExchange {
         }
         self.check_actor(client, request).await?;
         let (exchange, can_have) = match request.parameter(SUBJECT_TOKEN_TYPE) {
-            Some(ACCESS_TOKEN) => self.of_token(client, token).await?,
+            Some(ACCESS_TOKEN) => self.of_token(asked, token).await?,
             Some(kind) if FOREIGN_TYPES.contains(&kind) => self.of_person(client, token).await?,
             Some(_) => {
                 return Err(TokenError::Malformed(

@@ -20,6 +20,7 @@ use domain::agent::{
 };
 use domain::id::{AgentId, OrganizationId};
 use domain::page::{Page, PageRequest};
+use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::Scopes;
 
@@ -152,6 +153,8 @@ input! {
         defaulted "mayAct" may_act: Actors<0> = NO_ACTORS,
         /// Whether an actor may pass on the authority that it holds for this agent
         defaulted "redelegation" redelegation: bool = false,
+        /// Whether its tokens must be bound to a key by proofs of possession (DPoP, RFC 9449); by default `optional`
+        optional "dpop" dpop: ProofRequirement,
         required "deploymentEnv" deployment_env: DeploymentEnv,
     }
 }
@@ -170,6 +173,7 @@ impl Input for CreateAgentRequest {
             default_resource: self.default_resource,
             may_act: self.may_act.0,
             redelegation: self.redelegation,
+            dpop: self.dpop.unwrap_or(ProofRequirement::Optional),
             deployment_env: self.deployment_env,
         }
     }
@@ -187,6 +191,7 @@ input! {
         /// `["*"]` for every agent of the organization, or agent IDs
         optional "mayAct" may_act: Actors<0>,
         optional "redelegation" redelegation: bool,
+        optional "dpop" dpop: ProofRequirement,
         optional "deploymentEnv" deployment_env: DeploymentEnv,
         /// `active` or `suspended`
         optional "status" status: SettableStatus,
@@ -205,10 +210,16 @@ impl Input for UpdateAgentRequest {
             default_resource: self.default_resource,
             may_act: self.may_act.map(|actors| actors.0),
             redelegation: self.redelegation,
+            dpop: self.dpop,
             deployment_env: self.deployment_env,
             is_active: self.status.map(|status| status == SettableStatus::Active),
         }
     }
+}
+
+impl WireEnum for ProofRequirement {
+    const TYPE: &'static str = "ProofRequirement";
+    const NAMES: &'static [(&'static str, Self)] = &Self::ALL;
 }
 
 /// Status that an update can set. Decommissioning is an operation of its own.
@@ -271,6 +282,7 @@ struct AgentBody {
     /// Agents that may act for this one: `["*"]` for every agent of the organization
     may_act: Vec<String>,
     redelegation: bool,
+    dpop: EnumName<ProofRequirement>,
     deployment_env: EnumName<DeploymentEnv>,
     status: EnumName<AgentStatus>,
     created_at: Instant,
@@ -290,6 +302,7 @@ impl From<&Agent> for AgentBody {
             default_resource: agent.default_resource.as_ref().map(|resource| resource.as_str().to_owned()),
             may_act: actors::names(&agent.may_act),
             redelegation: agent.redelegation,
+            dpop: EnumName(agent.dpop),
             deployment_env: EnumName(agent.deployment_env),
             status: EnumName(agent.status),
             created_at: Instant(agent.created_at),

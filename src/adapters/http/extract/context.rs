@@ -5,11 +5,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use poem::http::{HeaderMap, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::{FromRequest, Request, RequestBody, Result};
 
 use crate::error::ApiError;
 use app::App;
+use app::proofs::PresentedProof;
 use app::request_context::RequestContext;
 use app::shutdown::Shutdown;
 use domain::audit::{MAX_USER_AGENT_BYTES, Origin};
@@ -28,21 +29,22 @@ pub struct HttpContext {
 }
 
 impl HttpContext {
-    /// Creates the context of a request with these headers from this peer.
+    /// Creates the context of a request from this peer.
     pub fn new(
         app: &Arc<App>,
         shutdown: &Arc<Shutdown>,
-        headers: &HeaderMap,
+        request: RequestHead<'_>,
         peer: IpAddr,
         proxies: &[IpNet],
     ) -> Self {
+        let headers = request.headers;
         let origin = Origin {
             address: Some(client_address(headers, peer, proxies)),
             user_agent: headers.get(header::USER_AGENT).map(|value| readable(value.as_bytes())),
         };
         let id = given_id(headers).unwrap_or_else(|| app.new_request_id());
         Self {
-            request: Arc::new(RequestContext::new(id, origin)),
+            request: Arc::new(RequestContext::new(id, origin).with_proof(request.proof())),
             received_at: app.now(),
             app: app.clone(),
             shutdown: shutdown.clone(),
@@ -54,6 +56,31 @@ impl HttpContext {
     /// Returns an internal error if the request has no context.
     pub fn of(request: &Request) -> Result<&Arc<Self>, ApiError> {
         request.extensions().get().ok_or_else(|| ApiError::internal("a request has no context"))
+    }
+}
+
+/// Method, path and headers of a request.
+#[derive(Clone, Copy)]
+pub struct RequestHead<'a> {
+    pub method: &'a Method,
+    /// The path without that of the issuer.
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+}
+
+impl RequestHead<'_> {
+    /// Returns the proof of possession that comes with the request; `None` without the header `DPoP`.
+    fn proof(self) -> Option<PresentedProof> {
+        let mut values = self.headers.get_all("dpop").iter();
+        let first = values.next()?;
+        Some(PresentedProof {
+            header: match values.next() {
+                None => first.to_str().ok().map(str::to_owned),
+                Some(_) => None,
+            },
+            method: self.method.as_str().to_owned(),
+            path: self.path.to_owned(),
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use super::form::{Form, FormFields};
 use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
 use crate::extract::context::HttpContext;
 use app::CallerRevoked;
-use app::bearer::BearerError;
+use app::bearer::{BearerError, PresentedToken, TokenScheme};
 use app::caller::{Caller, Forbidden};
 use app::client_auth::{ClientAuthError, PresentedCredentials, PresentedHeader};
 use domain::id::AgentId;
@@ -86,13 +86,13 @@ impl<'a> ApiExtractor<'a> for Bearer {
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let context = HttpContext::of(request)?;
-        let token = match Authorization::of(request.headers()) {
-            Authorization::Bearer(token) => Some(token),
+        let authorization = Authorization::of(request.headers());
+        let token = match &authorization {
             // Two headers are treated as one invalid token.
-            Authorization::Several => Some(String::new()),
-            _ => None,
+            Authorization::Several => Some(PresentedToken::bearer("")),
+            authorization => authorization.token(),
         };
-        let caller = context.app.bearer.authenticate(&context.request, token.as_deref()).await;
+        let caller = context.app.bearer.authenticate(&context.request, token).await;
         Ok(Self(caller.map_err(ApiError::from)?))
     }
 }
@@ -187,8 +187,9 @@ impl EitherAuthorization {
         let presented = presented(&self.0, form);
         let has_credentials = presented.has_parameters();
         match &self.0 {
-            Authorization::Bearer(token) if !has_credentials => {
-                let (caller, found) = app.bearer.authenticate_with(request, Some(token), lookup).await?;
+            authorization @ Authorization::Token(..) if !has_credentials => {
+                let token = authorization.token();
+                let (caller, found) = app.bearer.authenticate_with(request, token, lookup).await?;
                 match presented.parameter("client_id").map(AgentId::parse) {
                     Some(named) if named != Some(caller.agent()) => {
                         Err(ApiError::invalid_request("client_id is not the client of this token"))
@@ -224,7 +225,7 @@ impl EitherAuthorization {
     pub fn explain(&self, error: impl Into<ApiError>) -> ApiError {
         let error = error.into();
         match &self.0 {
-            Authorization::Bearer(_) => error,
+            Authorization::Token(..) => error,
             _ => error.for_client(),
         }
     }
@@ -233,7 +234,7 @@ impl EitherAuthorization {
 /// Content of the `Authorization` header.
 enum Authorization {
     None,
-    Bearer(String),
+    Token(TokenScheme, String),
     /// The client and its secret; `None` if they cannot be decoded.
     Basic(Option<(String, SecretString)>),
     /// An unsupported scheme.
@@ -251,11 +252,21 @@ impl Authorization {
         let Ok(value) = value.to_str() else { return Self::Other };
         let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
         if scheme.eq_ignore_ascii_case("bearer") {
-            Self::Bearer(rest.trim_matches(' ').to_owned())
+            Self::Token(TokenScheme::Bearer, rest.trim_matches(' ').to_owned())
+        } else if scheme.eq_ignore_ascii_case("dpop") {
+            Self::Token(TokenScheme::Dpop, rest.trim_matches(' ').to_owned())
         } else if scheme.eq_ignore_ascii_case("basic") {
             Self::Basic(basic(rest.trim_matches(' ')))
         } else {
             Self::Other
+        }
+    }
+
+    /// Returns the access token; `None` if the header has none.
+    fn token(&self) -> Option<PresentedToken<'_>> {
+        match self {
+            Self::Token(scheme, text) => Some(PresentedToken { scheme: *scheme, text }),
+            _ => None,
         }
     }
 }
@@ -272,7 +283,7 @@ fn presented<T: FormFields>(authorization: &Authorization, form: &Form<T>) -> Pr
     let header = match authorization {
         Authorization::None => PresentedHeader::Absent,
         Authorization::Basic(pair) => PresentedHeader::Basic(pair.clone()),
-        Authorization::Bearer(_) | Authorization::Other => PresentedHeader::Other,
+        Authorization::Token(..) | Authorization::Other => PresentedHeader::Other,
         Authorization::Several => PresentedHeader::Several,
     };
     PresentedCredentials { header, parameters: form.credentials() }
@@ -333,10 +344,15 @@ impl From<BearerError> for ApiError {
         use BearerError as E;
         let message = error.to_string();
         match error {
-            E::Missing => Self::new(Code::Unauthorized, message).with_challenge("Bearer"),
+            E::Missing => Self::new(Code::Unauthorized, message)
+                .with_challenge(r#"Bearer, DPoP algs="ES256 EdDSA RS256 PS256""#),
             E::Invalid => {
                 Self::new(Code::Unauthorized, message).with_challenge(r#"Bearer error="invalid_token""#)
             }
+            E::InvalidBound => Self::new(Code::Unauthorized, message)
+                .with_challenge(r#"DPoP error="invalid_token", algs="ES256 EdDSA RS256 PS256""#),
+            E::InvalidProof(_) => Self::new(Code::Unauthorized, message)
+                .with_challenge(r#"DPoP error="invalid_dpop_proof", algs="ES256 EdDSA RS256 PS256""#),
             E::RateLimited => rate_limited(),
             E::Store(failure) => failure.into(),
         }

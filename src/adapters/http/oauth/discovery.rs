@@ -9,6 +9,7 @@ use crate::operation::{Operation, Tag, operation};
 use app::App;
 use app::token::grant_types;
 use domain::jwk::SIGNATURE_ALGORITHMS;
+use domain::proof::PROOF_ALGORITHMS;
 use domain::scope::ManagementScope;
 
 /// `Cache-Control` of the key set. A new key must be published that long before it signs.
@@ -57,6 +58,7 @@ impl DiscoveryApi {
             jwks_uri: url(&ctx.app, "/.well-known/jwks.json"),
             scopes_supported: ManagementScope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect(),
             bearer_methods_supported: vec!["header".to_owned()],
+            dpop_signing_alg_values_supported: PROOF_ALGORITHMS.map(str::to_owned).to_vec(),
             resource_documentation: url(&ctx.app, "/docs"),
         })
     }
@@ -93,6 +95,7 @@ fn metadata(app: &App, response_type: &str) -> ServerMetadata {
         introspection_endpoint_auth_signing_alg_values_supported: names(&SIGNATURE_ALGORITHMS),
         revocation_endpoint_auth_methods_supported: methods(),
         revocation_endpoint_auth_signing_alg_values_supported: names(&SIGNATURE_ALGORITHMS),
+        dpop_signing_alg_values_supported: names(&PROOF_ALGORITHMS),
         subject_types_supported: names(&["public"]),
         id_token_signing_alg_values_supported: signing.into_iter().chain(also).map(str::to_owned).collect(),
     }
@@ -135,6 +138,7 @@ struct ServerMetadata {
     introspection_endpoint_auth_signing_alg_values_supported: Vec<String>,
     revocation_endpoint_auth_methods_supported: Vec<String>,
     revocation_endpoint_auth_signing_alg_values_supported: Vec<String>,
+    dpop_signing_alg_values_supported: Vec<String>,
     subject_types_supported: Vec<String>,
     id_token_signing_alg_values_supported: Vec<String>,
 }
@@ -147,6 +151,7 @@ struct ResourceMetadata {
     jwks_uri: String,
     scopes_supported: Vec<String>,
     bearer_methods_supported: Vec<String>,
+    dpop_signing_alg_values_supported: Vec<String>,
     resource_documentation: String,
 }
 

@@ -69,11 +69,21 @@ struct IntrospectionBody {
     jti: Option<String>,
     token_type: Option<String>,
     organization_id: Option<String>,
+    /// The key that the token is bound to (RFC 9449 section 6.2)
+    cnf: Option<ConfirmationBody>,
     /// Agents that act, the token's client first (RFC 8693 section 4.1)
     act: Option<Actor>,
     /// The person that the token acts for (RFC 9493)
     sub_id: Option<SubjectIdentifier>,
     delegation: Option<DelegationBody>,
+}
+
+/// The key that a token is bound to
+#[derive(Object)]
+#[oai(rename = "Confirmation")]
+struct ConfirmationBody {
+    /// Thumbprint of the key (RFC 7638)
+    jkt: String,
 }
 
 /// An agent that acts for another party
@@ -136,8 +146,9 @@ impl From<&ActiveToken> for IntrospectionBody {
             exp: Some(claims.expires_at),
             iat: Some(claims.issued_at),
             jti: Some(claims.id.to_string()),
-            token_type: Some("Bearer".to_owned()),
+            token_type: Some(if claims.key.is_some() { "DPoP" } else { "Bearer" }.to_owned()),
             organization_id: Some(claims.organization.to_string()),
+            cnf: claims.key.as_ref().map(|key| ConfirmationBody { jkt: key.0.to_string() }),
             act: delegation.and_then(|delegation| actor(&delegation.actors)),
             sub_id: claims.person().map(Into::into),
             delegation: delegation.map(|delegation| DelegationBody {

@@ -25,6 +25,8 @@ impl TokenApi {
     /// `client_id` and `client_secret` in the form, or `private_key_jwt` (RFC 7523). Without `scope`, the token gets
     /// all capabilities of the agent except management scopes, or all of them if the agent has only management scopes.
     ///
+    /// With a proof of possession in the header `DPoP` (RFC 9449), the token is bound to the key of the proof.
+    ///
     /// By an exchange, the client acts for the subject of another token, if the side of the subject allows it. The token
     /// has at most the scopes that both have, never a management scope, and is active only while its whole chain is.
     #[oai(path = "/token", method = "post", operation_id = "issueToken")]
@@ -50,7 +52,7 @@ impl TokenApi {
         Ok(Json(TokenBody {
             access_token: issued.token.expose().to_owned(),
             issued_token_type: issued.is_exchanged.then(|| ACCESS_TOKEN.to_owned()),
-            token_type: "Bearer".to_owned(),
+            token_type: if issued.is_bound { "DPoP" } else { "Bearer" }.to_owned(),
             expires_in: issued.expires_in_seconds,
             scope: issued.scopes.as_str().to_owned(),
         }))
@@ -100,7 +102,7 @@ struct TokenBody {
     access_token: String,
     /// Type of a token that was obtained by exchange (RFC 8693 section 2.2.1)
     issued_token_type: Option<String>,
-    /// `Bearer`
+    /// `Bearer`, or `DPoP` for a token that is bound to a key
     token_type: String,
     /// Lifetime in seconds
     expires_in: i64,
@@ -120,6 +122,7 @@ impl From<TokenError> for ApiError {
             E::InvalidScope(_) | E::ManagementScopeForResource | E::ScopeNotDelegated => {
                 refuse("invalid_scope")
             }
+            E::InvalidProof(_) => refuse("invalid_dpop_proof"),
             E::InvalidTarget(_) => refuse("invalid_target"),
             E::QuotaReached(limit) => Self::limit_reached(message, limit).with_oauth_error("access_denied"),
             E::Contended => Self::oauth(StatusCode::SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
@@ -136,7 +139,7 @@ pub const OPERATIONS: &[Operation] = &[
         oauth_errors: &[
             (
                 400,
-                "invalid_request, unauthorized_client, unsupported_grant_type, invalid_scope, invalid_target",
+                "invalid_request, unauthorized_client, unsupported_grant_type, invalid_scope, invalid_target, invalid_dpop_proof",
             ),
             (401, "invalid_client"),
             (503, "temporarily_unavailable"),

@@ -122,7 +122,7 @@ async fn write_all(connection: &mut BatchConnection, batch: Batch, waiters: Opti
     }
 }
 
-/// Divides a batch so that no part has an assertion of an issuer twice.
+/// Divides a batch so that no part has an assertion of an issuer, or a proof of possession, twice.
 ///
 /// Several agents may present the same one. A request that is refused for its quota does not use it up, so the next one
 /// is judged after it. The last part is to be written first.
@@ -131,8 +131,8 @@ fn without_repetitions(batch: Batch) -> Vec<Batch> {
     while !rest.is_empty() {
         let mut seen = HashSet::new();
         let is_first = |(issue, _): &Request| {
-            let of_issuers = issue.assertions.iter().filter(|one| matches!(one.signer, Signer::Issuer(_)));
-            let keys: Vec<_> = of_issuers.map(|one| (one.signer, one.digest)).collect();
+            let of_others = issue.assertions.iter().filter(|one| !matches!(one.signer, Signer::Client(_)));
+            let keys: Vec<_> = of_others.map(|one| (one.signer, one.digest)).collect();
             let is_first = keys.iter().all(|key| !seen.contains(key));
             // Of those that are left for later, none comes before another with the same assertion.
             seen.extend(keys);

@@ -20,6 +20,7 @@ use domain::may_act::MayAct;
 use domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use domain::page::Page;
 use domain::plan::{Limit, LimitOverrides, Plan};
+use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::Scopes;
 use domain::secret::{Fingerprint, SecretDigest, SecretHash};
@@ -28,7 +29,7 @@ use ports::store_error::StoreError;
 
 /// Columns that [`agent`] reads.
 pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
-    default_resource, may_act, redelegation, deployment_env, status, created_at, updated_at, generation, revision";
+    default_resource, may_act, redelegation, dpop, deployment_env, status, created_at, updated_at, generation, revision";
 /// Columns that [`organization`] reads.
 pub const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
@@ -112,6 +113,7 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
             column::<Option<Vec<Uuid>>>(row, "may_act")?.map(|ids| ids.into_iter().map(AgentId).collect()),
         ),
         redelegation: column(row, "redelegation")?,
+        dpop: parsed(row, "dpop", |text| named(&ProofRequirement::ALL, text))?,
         deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
         status: parsed(row, "status", |text| named(&AgentStatus::ALL, text))?,
         created_at: instant(row, "created_at")?,

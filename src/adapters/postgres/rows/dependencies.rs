@@ -19,7 +19,8 @@ pub struct DependencyColumns<'a> {
     issuer_revisions: Vec<Option<i64>>,
     issuer_changes: Vec<Option<SqlTimestamp>>,
     assertion_places: Vec<i64>,
-    signers: Vec<Uuid>,
+    /// `None` for a proof of possession.
+    signers: Vec<Option<Uuid>>,
     assertions: Vec<&'a [u8]>,
     assertion_untils: Vec<SqlTimestamp>,
     ancestor_places: Vec<i64>,
@@ -55,9 +56,13 @@ impl<'a> DependencyColumns<'a> {
             self.issuer_changes.push(on.decided_by.map(|(_, at)| SqlTimestamp(at)));
         }
         for assertion in &issue.assertions {
-            let Signer::Issuer(issuer) = assertion.signer else { continue };
+            let signer = match assertion.signer {
+                Signer::Client(_) => continue,
+                Signer::Issuer(issuer) => Some(issuer.0),
+                Signer::Key => None,
+            };
             self.assertion_places.push(place);
-            self.signers.push(issuer.0);
+            self.signers.push(signer);
             self.assertions.push(&assertion.digest);
             self.assertion_untils.push(SqlTimestamp(assertion.until));
         }

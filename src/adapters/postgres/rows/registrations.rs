@@ -9,6 +9,7 @@ use crate::pool::statement::Parameter;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use domain::audit::{AuditEvent, Authority};
 use domain::names::name_of;
+use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::ManagementScope;
 use ports::agent_store::InsertAgentError;
@@ -38,6 +39,7 @@ pub struct RegistrationColumns<'a> {
     default_resources: Vec<Option<&'a str>>,
     may_act: Vec<Option<String>>,
     redelegation: Vec<bool>,
+    dpop: Vec<&'static str>,
     environments: Vec<&'static str>,
     statuses: Vec<&'static str>,
     created: Vec<SqlTimestamp>,
@@ -70,6 +72,7 @@ impl<'a> RegistrationColumns<'a> {
                 ids.join(" ")
             }));
             columns.redelegation.push(agent.redelegation);
+            columns.dpop.push(name_of(&ProofRequirement::ALL, &agent.dpop));
             columns.environments.push(name_of(&DeploymentEnv::ALL, &agent.deployment_env));
             columns.statuses.push(name_of(&AgentStatus::ALL, &agent.status));
             columns.created.push(SqlTimestamp(agent.created_at));
@@ -90,7 +93,7 @@ impl<'a> RegistrationColumns<'a> {
     }
 
     /// Returns the parameters in the order of the statement.
-    pub fn parameters(&self) -> [Parameter<'_>; 21] {
+    pub fn parameters(&self) -> [Parameter<'_>; 22] {
         [
             &self.ids,
             &self.organizations,
@@ -113,6 +116,7 @@ impl<'a> RegistrationColumns<'a> {
             &self.caller_issuers,
             &self.may_act,
             &self.redelegation,
+            &self.dpop,
         ]
     }
 }

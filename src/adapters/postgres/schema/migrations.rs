@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 22] = [
+const MIGRATIONS: [(&str, &str); 23] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -41,6 +41,7 @@ const MIGRATIONS: [(&str, &str); 22] = [
     ("V0020__issuer_scopes", include_str!("../../../../migrations/0020_issuer_scopes.sql")),
     ("V0021__may_act", include_str!("../../../../migrations/0021_may_act.sql")),
     ("V0022__delegation", include_str!("../../../../migrations/0022_delegation.sql")),
+    ("V0023__proofs", include_str!("../../../../migrations/0023_proofs.sql")),
 ];
 
 /// Latest schema version that this program knows.
@@ -90,14 +91,14 @@ const GRANTS: [&str; 11] = [
     "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
     "GRANT INSERT ON audit_events TO {role}",
-    "GRANT INSERT, UPDATE (agent_type, version, capabilities, owner, default_resource, may_act, redelegation,
+    "GRANT INSERT, UPDATE (agent_type, version, capabilities, owner, default_resource, may_act, redelegation, dpop,
         deployment_env, status, updated_at, generation, revision) ON agents TO {role}",
     "GRANT INSERT, UPDATE (name, plan, status, resources, max_agents, max_tokens_per_month, requests_per_minute,
         audit_retention_days, updated_at, generation, revision) ON organizations TO {role}",
     "GRANT INSERT, UPDATE ON agent_counts TO {role}",
     "GRANT INSERT, DELETE, UPDATE (name, keys, audiences, algorithms, max_lifetime_seconds, require_jti, subject_optional,
         subjects, status, updated_at, generation, subjects_generation, revision) ON trusted_issuers TO {role}",
-    "GRANT INSERT, UPDATE, DELETE ON credentials, credential_uses, token_revocations, assertion_replay, issuer_replay,
+    "GRANT INSERT, UPDATE, DELETE ON credentials, credential_uses, token_revocations, assertion_replay, issuer_replay, proof_replay,
         monthly_tokens, outbox, audit_tallies TO {role}",
     "GRANT INSERT, UPDATE (generation) ON person_generations TO {role}",
     "GRANT EXECUTE ON FUNCTION make_audit_partitions, remove_past_audit_events TO {role}",

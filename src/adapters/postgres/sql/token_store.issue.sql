@@ -28,7 +28,7 @@ rests AS MATERIALIZED (
         AS r (place, issuer_id, generation, revision, changed_at)
 ),
 spends AS MATERIALIZED (
-    -- Assertions of issuers that allow one use only.
+    -- Assertions of issuers that allow one use only and, without an issuer, proofs of possession.
     SELECT * FROM unnest($27::bigint[], $28::uuid[], $29::bytea[], $30::timestamptz[])
         AS s (place, issuer_id, digest, until)
 ),
@@ -152,6 +152,8 @@ judged AS MATERIALIZED (
 -- with dependencies
             -- No two requests of a batch have the same such assertion.
             OR EXISTS (SELECT FROM spends s JOIN issuer_replay r USING (issuer_id, digest) WHERE s.place = held.place)
+            OR EXISTS (SELECT FROM spends s JOIN proof_replay r USING (digest)
+                WHERE s.place = held.place AND s.issuer_id IS NULL)
 -- end
         AS is_spent
     FROM held
@@ -183,7 +185,12 @@ spent AS (
 -- with dependencies
 spent_of_issuers AS (
     INSERT INTO issuer_replay (issuer_id, digest, remembered_until)
-    SELECT s.issuer_id, s.digest, s.until FROM passed JOIN spends s USING (place) ORDER BY s.issuer_id, s.digest
+    SELECT s.issuer_id, s.digest, s.until FROM passed JOIN spends s USING (place)
+    WHERE s.issuer_id IS NOT NULL ORDER BY s.issuer_id, s.digest
+),
+spent_proofs AS (
+    INSERT INTO proof_replay (digest, remembered_until)
+    SELECT s.digest, s.until FROM passed JOIN spends s USING (place) WHERE s.issuer_id IS NULL ORDER BY s.digest
 ),
 -- end
 used AS (

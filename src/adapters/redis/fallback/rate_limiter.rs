@@ -6,8 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::breaker::Breaker;
-use domain::rate::RateDecision;
-use ports::rate_limiter::{RateKey, RateLimiter};
+use ports::rate_limiter::{Admission, ProofUse, RateKey, RateLimiter};
 use ports::store_error::StoreError;
 use ports::store_health::StoreHealth;
 
@@ -33,9 +32,14 @@ impl FallbackRateLimiter {
 
 #[async_trait]
 impl RateLimiter for FallbackRateLimiter {
-    async fn admit(&self, key: RateKey, limit: u32) -> Result<RateDecision, StoreError> {
+    async fn admit_once(
+        &self,
+        key: RateKey,
+        limit: u32,
+        proof: Option<&ProofUse>,
+    ) -> Result<Admission, StoreError> {
         if self.breaker.lets_through() {
-            match self.shared.admit(key, limit).await {
+            match self.shared.admit_once(key, limit, proof).await {
                 Ok(decision) => {
                     self.breaker.close();
                     return Ok(decision);
@@ -43,7 +47,7 @@ impl RateLimiter for FallbackRateLimiter {
                 Err(error) => self.breaker.open(&error),
             }
         }
-        self.own.admit(key, limit).await
+        self.own.admit_once(key, limit, proof).await
     }
 }
 
