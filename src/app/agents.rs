@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
@@ -89,10 +87,13 @@ impl Agents {
         caller.ensure_may_manage(new.capabilities.management())?;
 
         let organization = new.organization.unwrap_or(caller.agent.organization);
+        let mut faults = Vec::new();
         if let Some(asked) = &new.default_resource {
-            new.default_resource = Some(self.listed(caller, organization, asked).await?);
+            new.default_resource = self.listed(caller, organization, asked).await?;
+            faults.extend(new.default_resource.is_none().then(unlisted));
         }
-        self.check_actors(organization, None, &new.may_act).await?;
+        faults.extend(self.faults_of_actors(organization, None, &new.may_act).await?);
+        refuse(faults)?;
         let agent = new.into_agent(AgentId(self.ids.next()), organization, self.clock.now());
         let details = caller.event(AuditAction::AgentCreated, agent.id, Metadata::default());
         let event = self.events.success(details, agent.created_at);
@@ -144,12 +145,16 @@ impl Agents {
         caller.require(ManagementScope::AgentsWrite)?;
         if change.default_resource.is_some() || change.may_act.is_some() {
             let organization = self.lookup(caller, id).await?.organization;
+            let mut faults = Vec::new();
             if let Some(Some(asked)) = &change.default_resource {
-                change.default_resource = Some(Some(self.listed(caller, organization, asked).await?));
+                let listed = self.listed(caller, organization, asked).await?;
+                faults.extend(listed.is_none().then(unlisted));
+                change.default_resource = Some(listed);
             }
             if let Some(may_act) = &change.may_act {
-                self.check_actors(organization, Some(id), may_act).await?;
+                faults.extend(self.faults_of_actors(organization, Some(id), may_act).await?);
             }
+            refuse(faults)?;
         }
         let attempts = if change.is_active == Some(false) { REVOCATION_ATTEMPTS } else { 1 };
         self.update(caller, id, attempts, |before, at| {
@@ -253,7 +258,7 @@ impl Agents {
         Ok(found.items.first().map(|agent| agent.id))
     }
 
-    /// Returns a resource as the organization lists it.
+    /// Returns a resource as the organization lists it; `None` if it does not.
     ///
     /// The organization may drop it at any time; the agent then gets no token until it requests another.
     async fn listed(
@@ -261,35 +266,32 @@ impl Agents {
         caller: &Caller,
         organization: OrganizationId,
         asked: &ResourceIndicator,
-    ) -> Result<ResourceIndicator, AgentsError> {
+    ) -> Result<Option<ResourceIndicator>, AgentsError> {
         let organization = self
             .organizations
             .find(caller.tenancy(), organization)
             .await?
             .ok_or(AgentsError::NoSuchOrganization)?;
-        organization.resource(asked.as_str()).cloned().ok_or_else(|| {
-            AgentsError::Invalid(vec![(
-                "defaultResource".to_owned(),
-                "must be one of the organization's resources",
-            )])
-        })
+        Ok(organization.resource(asked.as_str()).cloned())
     }
 
-    /// Checks that agents may be allowed to act for an agent of this organization: other agents of it that are not
-    /// decommissioned. `own` is the ID of the agent that they would act for, if it exists.
+    /// Returns why agents must not be allowed to act for an agent of this organization: each must be another agent of it that
+    /// is not decommissioned. `own` is the ID of the agent that they would act for, if it exists.
     ///
     /// One may be decommissioned at any time; it then gets no token.
-    async fn check_actors(
+    async fn faults_of_actors(
         &self,
         organization: OrganizationId,
         own: Option<AgentId>,
         may_act: &MayAct,
-    ) -> Result<(), AgentsError> {
-        let within = Tenancy::Only(organization);
+    ) -> Result<Vec<Fault>, StoreError> {
         let listed = may_act.listed().unwrap_or_default();
-        let found = try_join_all(listed.iter().map(|actor| self.store.find(within, *actor))).await?;
-        let fault = |(place, (actor, found)): (usize, (&AgentId, Option<Arc<Agent>>))| {
-            let what = match found {
+        if listed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.store.find_all(Tenancy::Only(organization), listed).await?;
+        let fault = |(place, actor): (usize, &AgentId)| {
+            let what = match found.iter().find(|agent| agent.id == *actor) {
                 _ if own == Some(*actor) => "must not be the agent itself",
                 Some(agent) if agent.status != AgentStatus::Decommissioned => return None,
                 Some(_) => "must not be a decommissioned agent",
@@ -297,8 +299,7 @@ impl Agents {
             };
             Some((format!("mayAct[{place}]"), what))
         };
-        let faults: Vec<_> = listed.iter().zip(found).enumerate().filter_map(fault).collect();
-        if faults.is_empty() { Ok(()) } else { Err(AgentsError::Invalid(faults)) }
+        Ok(listed.iter().enumerate().filter_map(fault).collect())
     }
 
     async fn lookup(&self, caller: &Caller, id: AgentId) -> Result<Arc<Agent>, AgentsError> {
@@ -329,6 +330,19 @@ impl NewAgent {
             revision: 0,
         }
     }
+}
+
+/// Path of a field, and the text that follows it in the error.
+type Fault = (String, &'static str);
+
+/// Returns the fault of a default resource that the organization does not list.
+fn unlisted() -> Fault {
+    ("defaultResource".to_owned(), "must be one of the organization's resources")
+}
+
+/// Returns [`AgentsError::Invalid`] if there are any faults.
+fn refuse(faults: Vec<Fault>) -> Result<(), AgentsError> {
+    if faults.is_empty() { Ok(()) } else { Err(AgentsError::Invalid(faults)) }
 }
 
 /// Error returned by the use cases of agents.

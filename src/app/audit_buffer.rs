@@ -53,9 +53,10 @@ pub struct AuditBuffer {
 
 #[derive(Default)]
 struct State {
-    /// Separate from `failures`, so that unauthenticated callers cannot crowd introspections out.
+    /// Separate from `failures`, as are `refusals`, so that unauthenticated callers cannot crowd them out.
     introspections: HashMap<Key, RunningTally>,
     failures: HashMap<Key, RunningTally>,
+    refusals: HashMap<Key, RunningTally>,
     /// Number of events that wait to be written in full.
     waiting: usize,
     /// Number of tallies opened in `minute`, by organization and, for failures, also by claimed client.
@@ -221,16 +222,16 @@ impl AuditBuffer {
         let key = Key::Refused { minute, client };
         let mut state = self.lock();
         let state = &mut *state;
-        let has_place = state.failures.contains_key(&key)
-            || state.failures.len() < MAX_TALLIES
+        let has_place = state.refusals.contains_key(&key)
+            || state.refusals.len() < MAX_TALLIES
                 && state.enter(&[(Share::Refusals(organization), MAX_OF_ONE)]);
         if !has_place {
             let beyond = Key::RefusedBeyond { minute, organization };
-            add(&mut state.failures, beyond, folded(&event, None), |tally| tally.count += 1);
+            add(&mut state.refusals, beyond, folded(&event, None), |tally| tally.count += 1);
             return;
         }
         let has_room = state.waiting < MAX_SAMPLES_WAITING;
-        let tally = state.failures.entry(key).or_insert_with(|| RunningTally::new(event.clone()));
+        let tally = state.refusals.entry(key).or_insert_with(|| RunningTally::new(event.clone()));
         state.waiting += tally.sample(event, has_room);
     }
 
@@ -277,7 +278,7 @@ impl AuditBuffer {
         let mut state = self.lock();
         let state = &mut *state;
         let mut pending = Vec::new();
-        for tally in [&mut state.introspections, &mut state.failures] {
+        for tally in [&mut state.introspections, &mut state.failures, &mut state.refusals] {
             pending.extend(
                 tally.iter_mut().filter_map(|(key, one)| Some((*key, one.pending(key, &*self.ids)?))),
             );
@@ -297,10 +298,8 @@ impl AuditBuffer {
         for (key, tally) in pending {
             let tallies = match key {
                 Key::Introspected { .. } | Key::IntrospectedBeyond { .. } => &mut state.introspections,
-                Key::Failed { .. }
-                | Key::FailedBeyond { .. }
-                | Key::Refused { .. }
-                | Key::RefusedBeyond { .. } => &mut state.failures,
+                Key::Failed { .. } | Key::FailedBeyond { .. } => &mut state.failures,
+                Key::Refused { .. } | Key::RefusedBeyond { .. } => &mut state.refusals,
             };
             if tallies.len() >= 2 * MAX_TALLIES && !tallies.contains_key(&key) {
                 dropped(events_of(&tally));

@@ -173,6 +173,20 @@ impl AuthFailures {
         address.is_some_and(|network| self.exhausted.has(network, self.clock.now()))
     }
 
+    /// Records in the audit log that the exchange of a subject token was refused. No address is counted.
+    pub(super) fn record_refusal(&self, context: &RequestContext, client: ClaimedClient, reason: &str) {
+        let details = EventDetails {
+            actor: Some(client.agent),
+            action: AuditAction::TokenRefused,
+            resource: None,
+            origin: &context.origin,
+            metadata: Metadata::default().with("reason", reason),
+        };
+        let event = self.events.failure(details, self.clock.now());
+        let organization = Some(client.organization);
+        self.buffer.refused(client.agent, AuditEvent { organization, ..event });
+    }
+
     /// Counts a failed authentication, records it in the audit log under the claimed client, and writes one line to
     /// the log, unless the address has exceeded its limit.
     pub(super) async fn record(

@@ -34,7 +34,7 @@ pub type LookUp = Result<Option<(Arc<Claims>, TokenStatus)>, StoreError>;
 pub struct ActiveToken {
     /// Claims of the token.
     pub claims: Arc<Claims>,
-    /// Scopes of the token that the agent still has.
+    /// Scopes of the token that every party of its chain still has.
     pub scopes: Scopes,
     /// `iss`: the issuer of the token.
     pub issuer: Arc<str>,

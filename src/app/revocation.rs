@@ -8,7 +8,7 @@ use super::ports::Ports;
 use domain::audit::{AuditAction, Metadata};
 use domain::scope::ManagementScope;
 use domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
-use domain::token::REVOCATION_MARGIN_SECONDS;
+use domain::token::{Claims, REVOCATION_MARGIN_SECONDS, TokenStatus};
 use ports::clock::Clock;
 use ports::store_error::StoreError;
 use ports::token_signer::TokenSigner;
@@ -53,14 +53,7 @@ impl Revocations {
             return Ok(());
         }
         let Some(status) = self.store.status(&claims).await? else { return Ok(()) };
-        if caller.token != Some(claims.id) {
-            if claims.parties().any(|agent| agent == caller.agent()) {
-                caller.ensure_may_manage(caller.agent.capabilities.management())?;
-            } else {
-                caller.require(ManagementScope::AgentsWrite)?;
-                caller.ensure_may_manage(status.management())?;
-            }
-        }
+        ensure_may_revoke(caller, &claims, &status)?;
         let metadata = Metadata::default().with("agentId", claims.agent.to_string());
         let event = self.events.success(caller.event(AuditAction::TokenRevoked, claims.id, metadata), now);
         let revocation = Revocation {
@@ -70,6 +63,25 @@ impl Revocations {
         };
         Ok(self.store.revoke(&revocation, &event).await?)
     }
+}
+
+/// Returns [`Forbidden`] if the caller may not revoke a token with these claims and this status.
+///
+/// A token may revoke itself. A token whose chain has the caller is its own, for which the rule against privilege escalation
+/// looks at the caller alone. Any other token needs `agents:write` and the management scopes of all agents of its chain.
+pub(super) fn ensure_may_revoke(
+    caller: &Caller,
+    claims: &Claims,
+    status: &TokenStatus,
+) -> Result<(), Forbidden> {
+    if caller.token == Some(claims.id) {
+        return Ok(());
+    }
+    if claims.parties().any(|agent| agent == caller.agent()) {
+        return caller.ensure_may_manage(caller.agent.capabilities.management());
+    }
+    caller.require(ManagementScope::AgentsWrite)?;
+    caller.ensure_may_manage(status.management())
 }
 
 /// Error returned by revocation.

@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
 use super::ports::Ports;
+use super::revocation::ensure_may_revoke;
 use domain::audit::{AuditAction, AuditFilter, Metadata, ResourceType};
-use domain::id::TokenId;
+use domain::id::{OrganizationId, TokenId};
 use domain::scope::ManagementScope;
 use domain::tenancy::Tenancy;
 use domain::time::CLOCK_SLACK_SECONDS;
-use domain::token::{Claims, REVOCATION_MARGIN_SECONDS};
+use domain::token::{Claims, REVOCATION_MARGIN_SECONDS, TokenStatus};
 use domain::token_record::TokenRecord;
 use ports::audit_log::{AuditLog, AuditQuery};
 use ports::clock::Clock;
@@ -22,8 +21,6 @@ use ports::token_store::{Revocation, TokenStore};
 
 /// The most tokens of a tree that are shown.
 pub const MAX_SHOWN: usize = 1_000;
-/// Number of tokens whose status is asked for at once, so that other questions do not wait for all of them.
-const AT_ONCE: usize = 100;
 /// Number of events of one token that are read: that of its issue, of its revocation, and some more.
 const MAX_EVENTS: u32 = 10;
 
@@ -59,8 +56,8 @@ impl TokenTrees {
 
     /// Revokes a token by its ID, and with it every token that was exchanged from it, at any depth.
     ///
-    /// Revoking it again has no effect. The caller needs `agents:write` and the management scopes of every agent of the
-    /// token's chain.
+    /// Revoking it again has no effect. The caller needs `agents:write`, and otherwise the same as for
+    /// [`Revocations::revoke`](super::revocation::Revocations::revoke).
     pub async fn revoke(&self, caller: &Caller, id: TokenId) -> Result<(), TokenTreeError> {
         caller.require(ManagementScope::AgentsWrite)?;
         let record = self.find(caller.tenancy(), id).await?.ok_or(TokenTreeError::NoSuchToken)?;
@@ -68,9 +65,10 @@ impl TokenTrees {
         if record.expires_at.plus_seconds(CLOCK_SLACK_SECONDS) <= now {
             return Ok(());
         }
-        let status = self.tokens.status(&record.claims(Vec::new())).await?;
-        let status = status.ok_or(TokenTreeError::NoSuchToken)?;
-        caller.ensure_may_manage(status.management())?;
+        let claims = record.claims(Vec::new());
+        // The token is known to be revoked already.
+        let Some(status) = self.tokens.status(&claims).await? else { return Ok(()) };
+        ensure_may_revoke(caller, &claims, &status)?;
         let metadata = Metadata::default().with("agentId", record.agent.to_string());
         let event = self.events.success(caller.event(AuditAction::TokenRevoked, id, metadata), now);
         let revocation = Revocation {
@@ -94,12 +92,16 @@ impl TokenTrees {
             first.into_iter().chain(exchanged.filter(|one| one.id != root)).collect();
         let is_truncated = records.len() > MAX_SHOWN;
         records.truncate(MAX_SHOWN);
-        let tokens = self.with_status(records).await?;
+        let tokens = self.with_status(organization, records).await?;
         Ok(TokenTree { root, tokens, is_truncated })
     }
 
     /// Returns the records, each with whether its token is active.
-    async fn with_status(&self, records: Vec<TokenRecord>) -> Result<Vec<(TokenRecord, bool)>, StoreError> {
+    async fn with_status(
+        &self,
+        organization: OrganizationId,
+        records: Vec<TokenRecord>,
+    ) -> Result<Vec<(TokenRecord, bool)>, StoreError> {
         let parents: HashMap<TokenId, TokenId> =
             records.iter().filter_map(|record| Some((record.id, record.parent?))).collect();
         let ancestors = |id: TokenId| {
@@ -107,13 +109,11 @@ impl TokenTrees {
         };
         let claims: Vec<Claims> = records.iter().map(|record| record.claims(ancestors(record.id))).collect();
         let now = self.clock.now();
-        let mut active = Vec::with_capacity(claims.len());
-        for some in claims.chunks(AT_ONCE) {
-            let statuses = try_join_all(some.iter().map(|claims| self.tokens.status(claims))).await?;
-            active.extend(some.iter().zip(statuses).map(|(claims, status)| {
-                claims.are_in_time(now) && status.is_some_and(|status| status.is_active(claims))
-            }));
-        }
+        let statuses = self.tokens.statuses(organization, &claims).await?;
+        let is_active = |(claims, status): (&Claims, Option<TokenStatus>)| {
+            claims.are_in_time(now) && status.is_some_and(|status| status.is_active(claims))
+        };
+        let active: Vec<bool> = claims.iter().zip(statuses).map(is_active).collect();
         Ok(records.into_iter().zip(active).collect())
     }
 

@@ -54,7 +54,7 @@ impl PersonId {
         Self::named(issuer, b"", "")
     }
 
-    /// Returns a UUIDv8 with the first 122 bits of a SHA-256 (RFC 9562 section 5.8).
+    /// Returns a UUIDv8 made of the first 128 bits of a SHA-256, six of which the format replaces (RFC 9562 section 5.8).
     fn named(issuer: IssuerId, separator: &[u8], sub: &str) -> Self {
         let digest = Sha256::new()
             .chain_update(issuer.0.as_bytes())
@@ -167,9 +167,9 @@ impl Delegation {
             }
             agents.insert(claims.agent, claims.generation);
             actors.insert(0, actor);
-            if depth(&actors) > max_depth {
-                return Err(DelegationRule::Depth);
-            }
+        }
+        if depth(&actors) > max_depth {
+            return Err(DelegationRule::Depth);
         }
         parents.insert(0, claims.id);
         if parents.len() > MAX_PARENTS {

@@ -27,7 +27,7 @@ pub struct FederatedIdentity {
     pub claims: ClaimRules,
 }
 
-/// A JWT that is presented as a client assertion, with nothing of it verified.
+/// A JWT that is presented as a client assertion or as the token of a person, with nothing of it verified.
 #[derive(Clone, Debug)]
 pub struct ForeignAssertion {
     /// `alg` of the header; `None` if it is not the name of an algorithm that an issuer may use.

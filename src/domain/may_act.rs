@@ -5,6 +5,9 @@ use super::id::AgentId;
 /// The most agents that may act for one subject, if they are listed.
 pub const MAX_ACTORS: usize = 64;
 
+/// Name that stands for every agent.
+pub const ALL: &str = "*";
+
 /// The agents that may act for an agent, or for the people of a trusted issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MayAct {
@@ -34,9 +37,20 @@ impl MayAct {
         }
     }
 
-    /// Returns these agents, or every agent if they are not listed.
-    pub fn of_listed(listed: Option<Vec<AgentId>>) -> Self {
-        listed.map_or(Self::All, Self::Only)
+    /// Returns the IDs of the agents, or `*` alone for every agent.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::All => vec![ALL.to_owned()],
+            Self::Only(agents) => agents.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Returns the agents with these IDs, or every agent for `*` alone; `None` for anything else.
+    pub fn of_names(names: &[&str]) -> Option<Self> {
+        if names == [ALL] {
+            return Some(Self::All);
+        }
+        names.iter().map(|id| AgentId::parse(id)).collect::<Option<_>>().map(Self::Only)
     }
 }
 
@@ -54,7 +68,13 @@ mod tests {
         let listed = MayAct::Only(vec![one]);
         assert!(listed.allows(one) && !listed.allows(other));
         for may_act in [MayAct::All, MayAct::NONE, listed] {
-            assert_eq!(MayAct::of_listed(may_act.listed().map(<[_]>::to_vec)), may_act);
+            let names = may_act.names();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            assert_eq!(MayAct::of_names(&names), Some(may_act));
+        }
+        let one = one.to_string();
+        for names in [&["x"][..], &["*", &one], &["*", "*"], &[""]] {
+            assert_eq!(MayAct::of_names(names), None, "{names:?}");
         }
     }
 }

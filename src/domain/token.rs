@@ -212,6 +212,11 @@ impl TokenStatus {
         let of_agent = claims.scopes.intersection(&self.agent.capabilities);
         let of_chain =
             self.other_agents.iter().fold(of_agent, |scopes, agent| scopes.intersection(&agent.capabilities));
+        // A capability may have become a management scope since.
+        let of_chain = match claims.delegation {
+            Some(_) => of_chain.without_management(),
+            None => of_chain,
+        };
         match (claims.person(), self.subjects()) {
             (None, _) => of_chain,
             (Some(_), Some(subjects)) => of_chain.intersection(&subjects.scopes),
@@ -223,7 +228,7 @@ impl TokenStatus {
 /// A revocation, as broadcast to other instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevocationNotice {
-    /// The revoked token, or the agent or organization whose tokens are revoked.
+    /// The revoked token, or the agent, organization, trusted issuer or person whose tokens are revoked.
     pub target: RevocationTarget,
     /// Instant from which the notice may be deleted, because no token revoked by it can be active.
     pub until: Timestamp,

@@ -65,8 +65,7 @@ pub fn metadata_of(claims: &Claims, credential: CredentialId, issuer: Option<Iss
     if let Some(person) = claims.person() {
         metadata = metadata.with("subjectGen", person.generation);
     }
-    metadata =
-        metadata.with("gen", claims.generation).with("expiresIn", claims.expires_at - claims.issued_at);
+    metadata = metadata.with("gen", claims.generation).with("exp", claims.expires_at);
     if let Some(key) = &claims.key {
         metadata = metadata.with("jkt", &*key.0);
     }
@@ -102,7 +101,7 @@ impl TokenRecord {
         let text = |name: &str| metadata.get(name).and_then(Value::as_str);
         let number = |name: &str| metadata.get(name).and_then(Value::as_u64);
         let token = |name: &str| text(name).and_then(TokenId::parse);
-        let lifetime = metadata.get("expiresIn").and_then(Value::as_i64);
+        let end = metadata.get("exp").and_then(Value::as_i64);
         Some(Self {
             id,
             agent,
@@ -114,19 +113,16 @@ impl TokenRecord {
             scope: text("scope").map(str::to_owned),
             resource: text("resource").map(str::to_owned),
             issued_at: event.at,
-            expires_at: event.at.plus_seconds(lifetime.unwrap_or_else(|| i64::from(*TTL_SECONDS.end()))),
+            expires_at: match end {
+                Some(end) => Timestamp::from_millis(0).plus_seconds(end),
+                None => event.at.plus_seconds(i64::from(*TTL_SECONDS.end())),
+            },
             generation: number("gen").unwrap_or_default(),
             agents: ids(metadata, "agents", AgentId::parse),
             issuers: ids(metadata, "issuers", IssuerId::parse),
             subject_generation: number("subjectGen"),
             key: text("jkt").map(|key| Thumbprint(key.into())),
         })
-    }
-
-    /// Returns every agent of the token's chain, its client first.
-    pub fn parties(&self) -> impl Iterator<Item = AgentId> {
-        let others = self.agents.keys().copied().filter(|agent| *agent != self.agent);
-        std::iter::once(self.agent).chain(others)
     }
 
     /// Returns the claims by which the status of the token is judged, given its ancestors, the nearest first. The actors and
@@ -249,7 +245,7 @@ mod tests {
         let metadata = Metadata::default().with("scope", "a:b");
         let record = TokenRecord::of_event(&AuditEvent { metadata, ..event(&claims()) }).expect("of a token");
         assert_eq!(record.expires_at, record.issued_at.plus_seconds(86_400));
-        assert_eq!(Vec::from_iter(record.parties()), [claims().agent]);
+        assert_eq!(record.agent, claims().agent);
         let other = AuditEvent { action: AuditAction::TokenRevoked, ..event(&claims()) };
         assert_eq!(TokenRecord::of_event(&other), None);
     }

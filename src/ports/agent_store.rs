@@ -41,6 +41,11 @@ pub trait AgentStore: Send + Sync {
     /// Returns a [`StoreError`] if the store cannot answer.
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError>;
 
+    /// Returns those of these agents that exist within `within`, in any order, each once.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
+    async fn find_all(&self, within: Tenancy, ids: &[AgentId]) -> Result<Vec<Arc<Agent>>, StoreError>;
+
     /// Returns a page of the agents that match the filter, newest first.
     ///
     /// Returns a [`StoreError`] if the store cannot answer.

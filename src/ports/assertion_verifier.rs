@@ -42,7 +42,7 @@ pub trait AssertionVerifier: Send + Sync {
 
     /// Returns the unverified contents of an assertion of a trusted issuer; `None` if no key could make it valid.
     ///
-    /// No key could make it valid if it is not a compact JWS, if its header has `crit` or `b64`, or if its payload is not
+    /// No key could make it valid if it is not a compact JWS, if its header has `crit` or `b64` or a `typ` that is no text, or if its payload is not
     /// a JSON object or has a repeated member or a NUL. Keys in the header are ignored.
     fn read_foreign(&self, assertion: &str) -> Option<ForeignAssertion>;
 

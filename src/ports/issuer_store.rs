@@ -133,7 +133,7 @@ pub enum InsertIssuerError {
     Store(#[from] StoreError),
 }
 
-/// Error of [`IssuerStore::update`] and of [`IssuerStore::delete`].
+/// Error of [`IssuerStore::update`], [`IssuerStore::delete`] and [`IssuerStore::revoke_person`].
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeIssuerError {
     /// The stored issuer is of another revision than the given one.

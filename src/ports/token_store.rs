@@ -52,6 +52,15 @@ pub trait TokenStore: Send + Sync {
     /// `None` if the agent is unknown or the token is known to be revoked. Returns a [`StoreError`] if the
     /// store cannot answer.
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError>;
+
+    /// Same as [`status`](Self::status) of many tokens of one organization, in their order.
+    ///
+    /// However many an organization asks for at once, others are not delayed by that.
+    async fn statuses(
+        &self,
+        organization: OrganizationId,
+        claims: &[Claims],
+    ) -> Result<Vec<Option<TokenStatus>>, StoreError>;
 }
 
 /// A token to be issued.
@@ -175,14 +184,15 @@ pub struct Revocation {
 /// Error of [`TokenStore::issue`].
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The agent, its organization or the credential no longer meets the conditions.
+    /// The agent, its organization, the credential, or another party or an ancestor of the token no longer meets the
+    /// conditions.
     #[error("the client is no longer allowed to have a token")]
     NoLongerAllowed,
     /// The client was issued as many tokens in this month as this quota allows.
     #[error("the client has reached its quota of {0} tokens this month")]
     QuotaReached(u32),
-    /// The assertion was used before.
-    #[error("the assertion was used before")]
+    /// An assertion was used before.
+    #[error("an assertion was used before")]
     AssertionSpent,
     /// The store failed.
     #[error(transparent)]

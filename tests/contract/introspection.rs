@@ -9,6 +9,7 @@ use agentidp::app::bearer::PresentedToken;
 use agentidp::app::request_context::RequestContext;
 use agentidp::app::token::TokenRequest;
 use agentidp::domain::audit::{AuditEvent, Origin};
+use agentidp::domain::id::OrganizationId;
 use agentidp::domain::jwk::KeyType;
 use agentidp::domain::token::{Claims, TokenStatus};
 use agentidp::ports::store_error::StoreError;
@@ -42,6 +43,14 @@ impl TokenStore for Together {
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         self.store.revoke(revocation, event).await
+    }
+
+    async fn statuses(
+        &self,
+        organization: OrganizationId,
+        claims: &[Claims],
+    ) -> Result<Vec<Option<TokenStatus>>, StoreError> {
+        self.store.statuses(organization, claims).await
     }
 
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {

@@ -1,7 +1,7 @@
 use agentidp::domain::agent::AgentChange;
 use agentidp::domain::audit::{AuditAction, AuditEvent};
 use agentidp::domain::credential::{Credential, MAX_LIVE_CREDENTIALS, StoredSecret};
-use agentidp::domain::id::TokenId;
+use agentidp::domain::id::{IssuerId, TokenId};
 use agentidp::domain::organization::{OrganizationChange, OrganizationStatus};
 use agentidp::domain::plan::{LimitOverrides, Plan};
 use agentidp::domain::scope::Scopes;
@@ -191,7 +191,7 @@ async fn an_assertion_works_once_however_many_race(stores: Stores) {
     let credential = stores.credential(&agent).await;
     for round in 1..=ROUNDS {
         let assertion = SpentAssertion {
-            signer: Signer::Client(agent.id),
+            signer: if round % 2 == 0 { Signer::Key } else { Signer::Client(agent.id) },
             digest: [round as u8; 32],
             until: NOON.plus_seconds(60),
         };
@@ -228,8 +228,8 @@ async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
     let credential = stores.credential(&agent).await;
     for round in 0..ROUNDS {
         let digest = [u8::try_from(round).expect("few"); 32];
-        let assertion =
-            SpentAssertion { signer: Signer::Client(agent.id), digest, until: NOON.plus_seconds(60) };
+        let signer = if round % 2 == 0 { Signer::Key } else { Signer::Client(agent.id) };
+        let assertion = SpentAssertion { signer, digest, until: NOON.plus_seconds(60) };
         let callers = (0..RACERS).map(|place| {
             let current = TokenIssue { assertions: vec![assertion.clone()], ..issue(&agent, &credential) };
             let is_last = place == RACERS - 1;
@@ -245,14 +245,20 @@ async fn an_assertion_is_not_spent_by_a_refusal_beside_it(stores: Stores) {
 
 async fn a_spent_assertion_is_remembered_for_clocks_that_are_late(stores: Stores) {
     let agent = stores.agent().await;
-    let assertion =
-        SpentAssertion { signer: Signer::Client(agent.id), digest: [1; 32], until: NOON.plus_seconds(60) };
-    let late = assertion.until.plus_seconds(CLOCK_SLACK_SECONDS);
-    assert!(stores.tokens.spend(&assertion).await.expect("an answer"));
-    stores.retention.purge(late.plus_seconds(-1)).await.expect("purged");
-    assert!(!stores.tokens.spend(&assertion).await.expect("an answer"));
-    stores.retention.purge(late).await.expect("purged");
-    assert!(stores.tokens.spend(&assertion).await.expect("an answer"), "it ends");
+    let until = NOON.plus_seconds(60);
+    let assertions = [Signer::Client(agent.id), Signer::Issuer(IssuerId(id())), Signer::Key]
+        .map(|signer| SpentAssertion { signer, digest: [1; 32], until });
+    let late = until.plus_seconds(CLOCK_SLACK_SECONDS);
+    for (purged_at, is_first) in [(None, true), (Some(late.plus_seconds(-1)), false), (Some(late), true)] {
+        if let Some(now) = purged_at {
+            stores.retention.purge(now).await.expect("purged");
+        }
+        for assertion in &assertions {
+            let is_spent = stores.tokens.is_spent(assertion).await.expect("an answer");
+            assert_eq!(is_spent, !is_first, "{:?}", assertion.signer);
+            assert_eq!(stores.tokens.spend(assertion).await.expect("an answer"), is_first);
+        }
+    }
 }
 
 async fn a_revoked_token_is_revoked_and_has_one_event(stores: Stores) {

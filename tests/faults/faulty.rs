@@ -113,6 +113,14 @@ impl TokenStore for Faulty {
         self.around(true, self.stores.tokens.revoke(revocation, event)).await
     }
 
+    async fn statuses(
+        &self,
+        organization: OrganizationId,
+        claims: &[Claims],
+    ) -> Result<Vec<Option<TokenStatus>>, StoreError> {
+        self.around(false, self.stores.tokens.statuses(organization, claims)).await
+    }
+
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
         self.around(false, self.stores.tokens.status(claims)).await
     }
@@ -132,6 +140,10 @@ impl AgentStore for Faulty {
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
         self.around(false, self.stores.agents.find(within, id)).await
+    }
+
+    async fn find_all(&self, within: Tenancy, ids: &[AgentId]) -> Result<Vec<Arc<Agent>>, StoreError> {
+        self.around(false, self.stores.agents.find_all(within, ids)).await
     }
 
     async fn list(

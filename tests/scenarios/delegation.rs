@@ -247,7 +247,7 @@ async fn the_form_of_an_exchange_is_checked(wiring: Wiring) {
         (vec![right[0], right[1], ("requested_token_type", JWT)], "requested_token_type must be"),
         (vec![right[0], right[0], right[1]], "more than once"),
         (vec![("subject_token", "x"), right[1]], "subject_token: "),
-        (vec![("subject_token", own.as_str()), ("subject_token_type", JWT)], "issuer: "),
+        (vec![("subject_token", own.as_str()), ("subject_token_type", JWT)], "subject_token: "),
         (vec![("subject_token", "a.b.c"), ("subject_token_type", JWT)], "format: "),
     ] {
         let answer = send(&form).await;

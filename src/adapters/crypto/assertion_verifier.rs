@@ -131,7 +131,10 @@ impl AssertionVerifier for JwtAssertionVerifier {
         };
         let algorithm_name = header.get("alg")?.as_str()?.to_owned();
         let algorithm = SignatureAlgorithm::parse(&algorithm_name);
-        let media_type = header.get("typ").and_then(Value::as_str).map(str::to_owned);
+        let media_type = match header.get("typ") {
+            None => None,
+            Some(name) => Some(name.as_str()?.to_owned()),
+        };
         Some(ForeignAssertion { algorithm, algorithm_name, key_id, media_type, claims: object(payload)? })
     }
 

@@ -38,6 +38,11 @@ const MOST_PAYLOADS: usize = 512;
 /// `typ` of an access token (RFC 9068 section 2.1).
 const TYPE: &str = "at+jwt";
 
+/// `ver` of the header of a token that was obtained by exchange or is bound to a key.
+///
+/// Instances of earlier versions accept no such header, and would otherwise ignore the claims that restrict the token.
+const VERSION_OF_MORE: u8 = 2;
+
 /// Signs and verifies the tokens of one issuer.
 pub struct JwtSigner {
     issuer: Arc<str>,
@@ -49,8 +54,10 @@ pub struct JwtSigner {
 /// Both are replaced together when keys are reloaded.
 struct Loaded {
     keys: KeySet,
-    /// Encoded header of each token, including its trailing dot.
+    /// Encoded header of a plain token, including its trailing dot.
     header: String,
+    /// The same for a token that was obtained by exchange or is bound to a key.
+    header_of_more: String,
     remembered: Cache<[u8; 32], Arc<Claims>>,
 }
 
@@ -82,6 +89,10 @@ impl JwtSigner {
         }
         let payload = decode(payload)?;
         let claims: Payload<'_> = serde_json::from_slice(&payload).ok()?;
+        let has_more = claims.delegation.is_some() || claims.cnf.is_some();
+        if header.ver != has_more.then_some(VERSION_OF_MORE) {
+            return None;
+        }
         if claims.iss != *self.issuer {
             return None;
         }
@@ -167,9 +178,13 @@ fn act(actors: &[AgentId]) -> Option<Act> {
 impl Loaded {
     fn new(keys: KeySet) -> Self {
         let key = &keys.verifying[0];
-        let header = format!(r#"{{"alg":"{}","typ":"{TYPE}","kid":"{}"}}"#, key.public.algorithm(), key.id);
-        let header = URL_SAFE_NO_PAD.encode(header) + ".";
-        Self { keys, header, remembered: remembered() }
+        let header = |more: &str| {
+            let (algorithm, id) = (key.public.algorithm(), &key.id);
+            let header = format!(r#"{{"alg":"{algorithm}","typ":"{TYPE}","kid":"{id}"{more}}}"#);
+            URL_SAFE_NO_PAD.encode(header) + "."
+        };
+        let (header, header_of_more) = (header(""), header(&format!(r#","ver":{VERSION_OF_MORE}"#)));
+        Self { keys, header, header_of_more, remembered: remembered() }
     }
 }
 
@@ -209,8 +224,10 @@ impl TokenSigner for JwtSigner {
         };
         let mut json = Vec::with_capacity(MOST_PAYLOADS);
         serde_json::to_writer(&mut json, &payload).map_err(|_| SignError)?;
-        let mut token = String::with_capacity(loaded.header.len() + json.len() * 4 / 3 + 352);
-        token.push_str(&loaded.header);
+        let has_more = claims.delegation.is_some() || claims.key.is_some();
+        let header = if has_more { &loaded.header_of_more } else { &loaded.header };
+        let mut token = String::with_capacity(header.len() + json.len() * 4 / 3 + 352);
+        token.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&json, &mut token);
         let signature = loaded.keys.signing.sign(token.as_bytes()).ok_or(SignError)?;
         token.push('.');
@@ -255,6 +272,8 @@ struct Header<'a> {
     typ: Cow<'a, str>,
     #[serde(borrow)]
     kid: Cow<'a, str>,
+    #[serde(default)]
+    ver: Option<u8>,
 }
 
 /// Claims of a token, named as in RFC 9068 section 2.2 and, if it was obtained by exchange, as in RFC 8693 section 4.
@@ -574,6 +593,8 @@ mod tests {
             (0, "alg", json!("RS256")),
             (0, "kid", json!("another")),
             (0, "crit", json!([])),
+            (0, "ver", json!(2)),
+            (1, "cnf", json!({ "jkt": "k" })),
             (1, "iss", json!("https://other.example")),
             (1, "sub", json!(other)),
             (1, "client_id", json!(other)),

@@ -1,5 +1,6 @@
 //! Agents, in memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,6 +53,13 @@ impl AgentStore for Memory {
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
         let state = self.lock();
         Ok(state.agents.get(&id).filter(|agent| within.contains(agent.organization)).cloned())
+    }
+
+    async fn find_all(&self, within: Tenancy, ids: &[AgentId]) -> Result<Vec<Arc<Agent>>, StoreError> {
+        let state = self.lock();
+        let ids: HashSet<&AgentId> = ids.iter().collect();
+        let found = ids.into_iter().filter_map(|id| state.agents.get(id));
+        Ok(found.filter(|agent| within.contains(agent.organization)).cloned().collect())
     }
 
     async fn list(

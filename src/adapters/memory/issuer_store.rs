@@ -213,10 +213,11 @@ impl State {
         })
     }
 
-    /// Returns whether the issuer is there, active and last changed as a token depends on.
-    pub(super) fn is_issuer_at(&self, dependency: IssuerDependency) -> bool {
+    /// Returns whether the issuer is there, of the organization, active and last changed as a token depends on.
+    pub(super) fn is_issuer_at(&self, organization: OrganizationId, dependency: IssuerDependency) -> bool {
         self.issuers.get(&dependency.issuer).is_some_and(|issuer| {
             issuer.is_active()
+                && issuer.organization == organization
                 && issuer.generation == dependency.generation
                 && dependency.decided_by.is_none_or(|seen| seen == (issuer.revision, issuer.updated_at))
         })

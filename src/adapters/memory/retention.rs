@@ -27,6 +27,8 @@ impl Retention for Memory {
         }
         let now = now.plus_seconds(-CLOCK_SLACK_SECONDS);
         state.revocations.retain(|_, until| *until > now);
+        let State { person_generations, issuers, .. } = state;
+        person_generations.retain(|(issuer, _), _| issuers.contains_key(issuer));
         state.outbox.retain(|pending| pending.message.until() > now);
         state.assertions.retain(|_, until| *until > now);
         state.monthly.retain(|(_, month), _| *month >= now.month());

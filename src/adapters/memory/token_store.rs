@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::Memory;
 use domain::audit::AuditEvent;
+use domain::id::OrganizationId;
 use domain::plan::Limit;
 use domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
 use ports::store_error::StoreError;
@@ -20,7 +21,7 @@ impl TokenStore for Memory {
         let TokenIssue { agent, revision, changed_at, .. } = issue;
         let client = Dependency { agent, revision, changed_at };
         let still_holds = std::iter::once(client).chain(issue.depends_on).all(|each| state.is_at(each))
-            && issue.issuers.iter().all(|issuer| state.is_issuer_at(*issuer))
+            && issue.issuers.iter().all(|issuer| state.is_issuer_at(organization.id, *issuer))
             && issue.person.is_none_or(|person| state.generation_of(&person) == person.generation)
             && !issue.ancestors.iter().any(|ancestor| state.is_revoked(*ancestor))
             && state.credential(issue.agent, issue.credential).is_some_and(|credential| match issue.secret {
@@ -69,6 +70,18 @@ impl TokenStore for Memory {
             state.record(Some(revocation.organization), event.clone());
         }
         Ok(())
+    }
+
+    async fn statuses(
+        &self,
+        _: OrganizationId,
+        claims: &[Claims],
+    ) -> Result<Vec<Option<TokenStatus>>, StoreError> {
+        let mut statuses = Vec::with_capacity(claims.len());
+        for claims in claims {
+            statuses.push(self.status(claims).await?);
+        }
+        Ok(statuses)
     }
 
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {

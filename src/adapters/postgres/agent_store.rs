@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use super::pool::statement::Parameter;
-use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, ids, number, page_of, signed};
+use super::rows::codec::{self, AGENT, ORGANIZATION, SqlTimestamp, empty_page, number, page_of, signed};
 use super::rows::where_clause::WhereClause;
 use super::store::Postgres;
 use super::transaction::Transaction;
@@ -67,6 +68,15 @@ impl AgentStore for Postgres {
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
         let agent = self.lookup.agent(id).await?;
         Ok(agent.filter(|agent| within.contains(agent.organization)))
+    }
+
+    async fn find_all(&self, within: Tenancy, ids: &[AgentId]) -> Result<Vec<Arc<Agent>>, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let sql = format!("-- agent_store.find_all\nSELECT {AGENT} FROM agents WHERE agent_id = ANY ($1)");
+        let _place = self.place(within.organization(), false).await?;
+        let rows = self.read(&sql, &[&ids]).await?;
+        let agents = rows.iter().map(|row| codec::agent(row).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        Ok(agents.into_iter().filter(|agent| within.contains(agent.organization)).collect())
     }
 
     async fn list(
@@ -178,7 +188,7 @@ impl Transaction<'_> {
     pub async fn update_agent(&mut self, before: &Agent, after: &Agent) -> Result<bool, StoreError> {
         let capabilities: Vec<&str> = after.capabilities.iter().collect();
         let default_resource = after.default_resource.as_ref().map(ResourceIndicator::as_str);
-        let may_act = ids(&after.may_act);
+        let may_act = after.may_act.names();
         let parameters: [Parameter<'_>; 15] = [
             &before.id.0,
             &signed(before.revision),

@@ -17,11 +17,15 @@ const PURGE_EVENTS: &str = "\
 SELECT removed, go_on_after FROM remove_past_audit_events($1, $2, $3, $4)";
 
 /// Other tables whose rows expire, each with the condition that expired rows meet at `{now}`.
-const REMEMBERED: [(&str, &str); 6] = [
+const REMEMBERED: [(&str, &str); 7] = [
     ("token_revocations", "remembered_until <= {now}"),
     ("assertion_replay", "remembered_until <= {now}"),
     ("issuer_replay", "remembered_until <= {now}"),
     ("proof_replay", "remembered_until <= {now}"),
+    (
+        "person_generations",
+        "{now} IS NOT NULL AND NOT EXISTS (SELECT FROM trusted_issuers i WHERE i.issuer_id = person_generations.issuer_id)",
+    ),
     ("outbox", "remembered_until <= {now}"),
     ("monthly_tokens", "month < (date_trunc('month', {now} AT TIME ZONE 'UTC'))::date"),
 ];

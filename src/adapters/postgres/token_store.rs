@@ -1,14 +1,18 @@
 //! Issuance, revocation and status of tokens in PostgreSQL.
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 
 use super::rows::codec::SqlTimestamp;
 use super::store::Postgres;
 use domain::audit::AuditEvent;
-use domain::id::{AgentId, IssuerId};
+use domain::id::{AgentId, IssuerId, OrganizationId};
 use domain::token::{Claims, TokenStatus};
 use ports::store_error::StoreError;
 use ports::token_store::{IssueError, Revocation, Signer, SpentAssertion, TokenIssue, TokenStore};
+
+/// Number of tokens of one organization whose status is asked for at once.
+const STATUSES_AT_ONCE: usize = 32;
 
 const SPEND: &str = "\
 -- token_store.spend
@@ -70,6 +74,20 @@ impl TokenStore for Postgres {
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         self.ensure_partition(event.at).await?;
         self.revoker.revoke(*revocation, event.clone()).await
+    }
+
+    async fn statuses(
+        &self,
+        organization: OrganizationId,
+        claims: &[Claims],
+    ) -> Result<Vec<Option<TokenStatus>>, StoreError> {
+        // All organizations share the queue of these questions.
+        let _place = self.place(Some(organization), false).await?;
+        let mut statuses = Vec::with_capacity(claims.len());
+        for some in claims.chunks(STATUSES_AT_ONCE) {
+            statuses.extend(try_join_all(some.iter().map(|claims| self.lookup.status(claims))).await?);
+        }
+        Ok(statuses)
     }
 
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {

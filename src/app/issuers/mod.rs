@@ -1,4 +1,4 @@
-//! Use cases of trusted issuers: create, find, list, change, suspend, delete, explain.
+//! Use cases of trusted issuers: create, find, list, change, suspend, delete, explain, revoke the tokens of a person.
 
 mod explain;
 

@@ -16,7 +16,6 @@ use super::{Ports, Settings};
 pub use grant::{Asked, Exchange, Grant, Granted};
 pub use token_exchange::{ACCESS_TOKEN, ExchangeRefusal};
 
-use super::audit_buffer::AuditBuffer;
 use super::auth_failures::AuthFailures;
 use super::client_auth::{
     AuthenticatedClient, ClientAuth, ClientAuthError, FormParameter, PresentedCredentials,
@@ -25,7 +24,7 @@ use super::events::{EventDetails, Events};
 use super::proofs::{InvalidProof, Proofs};
 use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
-use domain::audit::{AuditAction, AuditEvent, Metadata};
+use domain::audit::{AuditAction, AuditEvent};
 use domain::federation::Check;
 use domain::id::TokenId;
 use domain::proof::{Proof, ProofRequirement, Thumbprint};
@@ -49,7 +48,6 @@ pub struct Tokens {
     store: Arc<dyn TokenStore>,
     signer: Arc<dyn TokenSigner>,
     auth_failures: AuthFailures,
-    buffer: Arc<AuditBuffer>,
     proofs: Proofs,
     usage: UsagePublisher,
     events: Events,
@@ -122,7 +120,6 @@ impl Tokens {
         ports: &Ports,
         clients: &ClientAuth,
         auth_failures: &AuthFailures,
-        buffer: Arc<AuditBuffer>,
         usage: &UsagePublisher,
         settings: &Settings,
     ) -> Self {
@@ -132,7 +129,6 @@ impl Tokens {
             store: ports.stores.tokens.clone(),
             signer: ports.signer.clone(),
             auth_failures: auth_failures.clone(),
-            buffer,
             proofs: Proofs::new(ports, settings),
             usage: usage.clone(),
             events: Events::new(ports.ids.clone()),
@@ -185,7 +181,7 @@ impl Tokens {
                     continue;
                 }
                 Err(TokenError::Exchange(refusal)) => {
-                    self.record_refusal(context, &client, refusal);
+                    self.auth_failures.record_refusal(context, client.claimed(), refusal.name());
                     return Err(refusal.into());
                 }
                 granted => granted?,
@@ -221,9 +217,11 @@ impl Tokens {
                     {
                         return Err(InvalidProof::USED.into());
                     }
-                    if let Some(subject) = &subject_assertion
-                        && self.store.is_spent(subject).await?
-                    {
+                    let is_replay = match &client.assertion {
+                        Some(assertion) => self.store.is_spent(assertion).await?,
+                        None => false,
+                    };
+                    if subject_assertion.is_some() && !is_replay {
                         return Err(self.refuse_subject_replay(context, &client));
                     }
                     return Err(self.clients.refuse_replay(context, &client).await.into());
@@ -318,27 +316,8 @@ impl Tokens {
     /// Records that a person's token was used before, and returns the refusal.
     fn refuse_subject_replay(&self, context: &RequestContext, client: &AuthenticatedClient) -> TokenError {
         let refusal = ExchangeRefusal::Check(Check::Jti);
-        self.record_refusal(context, client, refusal);
+        self.auth_failures.record_refusal(context, client.claimed(), refusal.name());
         refusal.into()
-    }
-
-    /// Records that the exchange of a subject token was refused.
-    fn record_refusal(
-        &self,
-        context: &RequestContext,
-        client: &AuthenticatedClient,
-        refusal: ExchangeRefusal,
-    ) {
-        let details = EventDetails {
-            actor: Some(client.agent.id),
-            action: AuditAction::TokenRefused,
-            resource: None,
-            origin: &context.origin,
-            metadata: Metadata::default().with("reason", refusal.name()),
-        };
-        let event = self.events.failure(details, self.clock.now());
-        let organization = Some(client.organization.id);
-        self.buffer.refused(client.agent.id, AuditEvent { organization, ..event });
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{Ports, Settings};
 use domain::agent::Agent;
 use domain::delegation::{Delegation, DelegationRule, Person, digest_of, is_sub};
 use domain::federation::{Check, ForeignAssertion};
+use domain::issuer::{Subjects, TrustedIssuer};
+use domain::issuer_key::MAX_PINNED_KEYS;
 use domain::names::name_of;
 use domain::organization::Organization;
 use domain::scope::Scopes;
@@ -65,6 +67,8 @@ pub(super) const PARAMETERS: &[FormParameter] = &[
 
 /// The longest token that is read, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Most keys that are tried for a token without a `kid`.
+const MAX_SIGNATURES: usize = MAX_PINNED_KEYS;
 /// Types of JWTs that are never those of a person.
 const OTHER_TYPES: [&str; 3] = ["at+jwt", "logout+jwt", "dpop+jwt"];
 
@@ -76,6 +80,7 @@ pub(super) struct TokenExchange {
     jwts: ForeignJwts,
     clock: Arc<dyn Clock>,
     targets: Targets,
+    issuer: Arc<str>,
     max_depth: u32,
 }
 
@@ -88,6 +93,7 @@ impl TokenExchange {
             jwts: ForeignJwts::new(ports),
             clock: ports.clock.clone(),
             targets: Targets::new(settings),
+            issuer: settings.issuer.clone(),
             max_depth: settings.max_delegation_depth,
         }
     }
@@ -160,18 +166,24 @@ impl TokenExchange {
         let jwt = self.jwts.read(text).ok_or(ExchangeRefusal::Check(Check::Format))?;
         let sub = jwt.subject().unwrap_or_default();
         let iss = jwt.issuer(false).unwrap_or_default();
+        if *iss == *self.issuer {
+            return Err(ExchangeRefusal::SubjectToken(
+                "subject_token: a token of this service is of the type urn:ietf:params:oauth:token-type:access_token",
+            )
+            .into());
+        }
         let known = self.issuers.find_for_person(client.organization.id, &iss, &digest_of(sub)).await?;
         let known = known.ok_or(ExchangeRefusal::Check(Check::Issuer))?;
         let issuer = &known.issuer;
         let subjects = issuer.subjects.as_ref().ok_or(ExchangeRefusal::Rule(DelegationRule::Subjects))?;
-        match self.jwts.check_signature(issuer, &jwt, text, usize::MAX).await {
+        match self.jwts.check_signature(issuer, &jwt, text, MAX_SIGNATURES).await {
             Ok(()) => {}
             Err(SignatureFault::Check(check)) => return Err(ExchangeRefusal::Check(check).into()),
             Err(SignatureFault::KeysUnavailable(KeysUnavailable { retry_after })) => {
                 return Err(ClientAuthError::KeysUnavailable { retry_after }.into());
             }
         }
-        let expires_at = self.check_claims(&known, &jwt)?;
+        let expires_at = self.check_claims(issuer, subjects, &jwt)?;
         if !subjects.may_act.allows(client.agent.id) {
             return Err(ExchangeRefusal::Rule(DelegationRule::MayAct).into());
         }
@@ -194,9 +206,13 @@ impl TokenExchange {
     }
 
     /// Makes the checks of a person's token that come after the signature, and returns its `exp`.
-    fn check_claims(&self, known: &PersonStatus, jwt: &ForeignAssertion) -> Result<i64, ExchangeRefusal> {
-        let (issuer, now) = (&known.issuer, self.clock.now());
-        let subjects = issuer.subjects.as_ref().ok_or(ExchangeRefusal::Rule(DelegationRule::Subjects))?;
+    fn check_claims(
+        &self,
+        issuer: &TrustedIssuer,
+        subjects: &Subjects,
+        jwt: &ForeignAssertion,
+    ) -> Result<i64, ExchangeRefusal> {
+        let now = self.clock.now();
         let of_other_type = |media_type: &String| {
             let name = media_type.to_ascii_lowercase();
             OTHER_TYPES.contains(&name.strip_prefix("application/").unwrap_or(&name))
@@ -271,16 +287,17 @@ impl Grant for TokenExchange {
         let token =
             request.parameter(SUBJECT_TOKEN).ok_or(TokenError::Malformed("subject_token is missing"))?;
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(TokenError::Malformed("subject_token must be at most 16 KB"));
+            return Err(ExchangeRefusal::SubjectToken("subject_token: it must be at most 16 KB").into());
         }
         self.check_actor(client, request).await?;
         let (exchange, can_have) = match request.parameter(SUBJECT_TOKEN_TYPE) {
             Some(ACCESS_TOKEN) => self.of_token(asked, token).await?,
             Some(kind) if FOREIGN_TYPES.contains(&kind) => self.of_person(client, token).await?,
             Some(_) => {
-                return Err(TokenError::Malformed(
-                    "subject_token_type must be urn:ietf:params:oauth:token-type:access_token, …:jwt or …:id_token",
-                ));
+                return Err(ExchangeRefusal::SubjectToken(
+                    "subject_token: subject_token_type must be urn:ietf:params:oauth:token-type:access_token, …:jwt or …:id_token",
+                )
+                .into());
             }
             None => return Err(TokenError::Malformed("subject_token_type is missing")),
         };
@@ -307,8 +324,22 @@ pub enum ExchangeRefusal {
     #[error("{}", .0.description())]
     Rule(DelegationRule),
     /// This check of a JWT of a trusted issuer failed.
-    #[error("{}", .0.rule())]
+    #[error("{}", rule_of_person(*.0))]
     Check(Check),
+}
+
+/// Returns the description of a check of a person's token that failed.
+fn rule_of_person(check: Check) -> &'static str {
+    match check {
+        Check::Issuer => "issuer: the client's organization must trust the subject token's iss",
+        Check::Lifetime => {
+            "lifetime: the subject token needs an iat, and neither its age nor its lifetime may be greater than the trusted issuer allows"
+        }
+        Check::Subject => {
+            "subject: the subject token's sub must have 1 to 255 characters, and no control characters"
+        }
+        other => other.rule(),
+    }
 }
 
 impl ExchangeRefusal {

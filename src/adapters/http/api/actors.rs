@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::extract::values::{distinct, list_of_strings};
 use crate::extract::{Field, Fields};
 use domain::id::AgentId;
-use domain::may_act::{MAX_ACTORS, MayAct};
+use domain::may_act::{ALL, MAX_ACTORS, MayAct};
 
 /// `["*"]`, or a list of at least `LEAST` agent IDs.
 pub struct Actors<const LEAST: usize>(pub MayAct);
@@ -25,7 +25,7 @@ impl<const LEAST: usize> Field for Actors<LEAST> {
 
     fn read(fields: &mut Fields, name: &str) -> Option<Option<Self>> {
         let parse = |text: &str| match text {
-            "*" => Ok(None),
+            ALL => Ok(None),
             id => AgentId::parse(id).map(Some).ok_or("must be an agent ID, or \"*\" alone"),
         };
         let Some(entries) = distinct(fields, name, LEAST..=MAX_ACTORS, parse)? else { return Some(None) };
@@ -40,14 +40,6 @@ impl<const LEAST: usize> Field for Actors<LEAST> {
 
 impl<const LEAST: usize> From<Actors<LEAST>> for Value {
     fn from(actors: Actors<LEAST>) -> Self {
-        names(&actors.0).into()
-    }
-}
-
-/// Returns the agents on the wire.
-pub fn names(may_act: &MayAct) -> Vec<String> {
-    match may_act.listed() {
-        None => vec!["*".to_owned()],
-        Some(agents) => agents.iter().map(ToString::to_string).collect(),
+        actors.0.names().into()
     }
 }

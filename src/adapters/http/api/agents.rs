@@ -5,7 +5,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::actors::{self, Actors, NO_ACTORS};
+use super::actors::{Actors, NO_ACTORS};
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
@@ -300,7 +300,7 @@ impl From<&Agent> for AgentBody {
             capabilities: agent.capabilities.iter().map(str::to_owned).collect(),
             owner: agent.owner.as_str().to_owned(),
             default_resource: agent.default_resource.as_ref().map(|resource| resource.as_str().to_owned()),
-            may_act: actors::names(&agent.may_act),
+            may_act: agent.may_act.names(),
             redelegation: agent.redelegation,
             dpop: EnumName(agent.dpop),
             deployment_env: EnumName(agent.deployment_env),

@@ -3,7 +3,6 @@
 use poem_openapi::Object;
 use uuid::Uuid;
 
-use super::actors;
 use super::issuer_fields::KeySourceType;
 use crate::extract::wire::{EnumName, Instant, WireEnum};
 use app::issuers::{KeysState, KeysStatus, ShownIssuer};
@@ -149,7 +148,7 @@ impl From<&Subjects> for IssuerSubjectsBody {
     fn from(subjects: &Subjects) -> Self {
         Self {
             audiences: subjects.audiences.clone(),
-            may_act: actors::names(&subjects.may_act),
+            may_act: subjects.may_act.names(),
             scopes: subjects.scopes.iter().map(str::to_owned).collect(),
             max_age_seconds: subjects.max_age_seconds,
             redelegation: subjects.redelegation,

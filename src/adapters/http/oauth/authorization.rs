@@ -51,7 +51,9 @@ impl OAuthScopes for Scope {
                 ManagementScope::AuditRead => "Read the audit log",
                 ManagementScope::AdminOrgs => "Manage organizations; access all of them",
                 ManagementScope::IssuersRead => "Read trusted issuers; explain assertions",
-                ManagementScope::IssuersWrite => "Create, update, suspend and delete trusted issuers",
+                ManagementScope::IssuersWrite => {
+                    "Create, update, suspend and delete trusted issuers; revoke tokens for their people"
+                }
             };
             MetaOAuthScope { name: scope.as_str(), description: Some(description) }
         });

@@ -314,7 +314,7 @@ fn is_lost_race(error: &Error) -> bool {
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => true,
         SqlState::UNIQUE_VIOLATION => {
             let table = state.table().unwrap_or_default();
-            matches!(table, "assertion_replay" | "issuer_replay") || table.starts_with("audit_events_")
+            table.ends_with("_replay") || table.starts_with("audit_events_")
         }
         _ => false,
     }

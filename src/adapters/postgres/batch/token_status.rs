@@ -118,27 +118,22 @@ impl ChainColumns {
     fn of<'a>(questions: impl Iterator<Item = &'a StatusQuestion>) -> Self {
         let mut columns = Self::default();
         for (question, place) in questions.zip(1..) {
-            let person = question.chain.as_ref().and_then(|chain| chain.person);
-            columns.push(place, question.agent, question.token_ids(), question.issuers.clone(), person);
+            columns.push(place, question.agent, Some(question));
             for other in question.chain.iter().flat_map(|chain| &chain.other_agents) {
-                columns.push(place, *other, None, None, None);
+                columns.push(place, *other, None);
             }
         }
         columns
     }
 
-    fn push(
-        &mut self,
-        place: i64,
-        agent: AgentId,
-        token_ids: Option<String>,
-        issuers: Option<String>,
-        person: Option<(IssuerId, [u8; 32])>,
-    ) {
+    /// Adds the row of an agent: of the token's client with the question, of another agent without.
+    fn push(&mut self, place: i64, agent: AgentId, question: Option<&StatusQuestion>) {
+        let chain = question.and_then(|question| question.chain.as_ref());
+        let person = chain.and_then(|chain| chain.person);
         self.places.push(place);
         self.agents.push(agent.0);
-        self.token_ids.push(token_ids);
-        self.issuers.push(issuers);
+        self.token_ids.push(question.and_then(StatusQuestion::token_ids));
+        self.issuers.push(question.and_then(|question| question.issuers.clone()));
         self.issuer_ids.push(person.map(|(issuer, _)| issuer.0));
         self.digests.push(person.map(|(_, digest)| digest.to_vec()));
     }

@@ -109,9 +109,8 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
                 parsed.map_err(|_| inconsistent("default_resource holds an invalid value"))
             })
             .transpose()?,
-        may_act: MayAct::of_listed(
-            column::<Option<Vec<Uuid>>>(row, "may_act")?.map(|ids| ids.into_iter().map(AgentId).collect()),
-        ),
+        may_act: MayAct::of_names(&column::<Vec<&str>>(row, "may_act")?)
+            .ok_or_else(|| inconsistent("may_act holds an invalid value"))?,
         redelegation: column(row, "redelegation")?,
         dpop: parsed(row, "dpop", |text| named(&ProofRequirement::ALL, text))?,
         deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
@@ -121,11 +120,6 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
         generation: number(row, "generation")?,
         revision: number(row, "revision")?,
     })
-}
-
-/// Converts the agents that may act to their column; null for every agent.
-pub fn ids(may_act: &MayAct) -> Option<Vec<Uuid>> {
-    may_act.listed().map(|agents| agents.iter().map(|agent| agent.0).collect())
 }
 
 /// Reads an organization from the columns [`ORGANIZATION`].

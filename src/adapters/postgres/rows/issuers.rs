@@ -8,7 +8,7 @@ use super::jwks;
 use crate::pool::failure::inconsistent;
 use domain::claim_rules::ClaimRules;
 use domain::federation::FederatedIdentity;
-use domain::id::{AgentId, IssuerId, OrganizationId};
+use domain::id::{IssuerId, OrganizationId};
 use domain::issuer::{
     IssuerGeneration, IssuerStatus, IssuerUrl, KeySource, KeysUrl, Subjects, TrustedIssuer,
 };
@@ -126,11 +126,9 @@ fn key_source(stored: &Value) -> Option<KeySource> {
 }
 
 fn subjects_json(subjects: &Subjects) -> Value {
-    let may_act: Option<Vec<String>> =
-        subjects.may_act.listed().map(|agents| agents.iter().map(ToString::to_string).collect());
     json!({
         "audiences": subjects.audiences,
-        "mayAct": may_act,
+        "mayAct": subjects.may_act.names(),
         "scopes": subjects.scopes.as_str(),
         "maxAgeSeconds": subjects.max_age_seconds,
         "redelegation": subjects.redelegation,
@@ -143,16 +141,18 @@ fn subjects(stored: &Value) -> Option<Subjects> {
     };
     Some(Subjects {
         audiences: texts(&stored["audiences"])?,
-        may_act: match &stored["mayAct"] {
-            Value::Null => MayAct::All,
-            agents => {
-                MayAct::Only(texts(agents)?.iter().map(|id| AgentId::parse(id)).collect::<Option<_>>()?)
-            }
-        },
+        may_act: may_act(&stored["mayAct"])?,
         scopes: Scopes::of_token(stored["scopes"].as_str()?),
         max_age_seconds: stored["maxAgeSeconds"].as_u64()?.try_into().ok()?,
         redelegation: stored["redelegation"].as_bool()?,
     })
+}
+
+/// Reads the agents that may act for people. An earlier version of this service wrote null for every agent.
+fn may_act(stored: &Value) -> Option<MayAct> {
+    let Some(names) = stored.as_array() else { return stored.is_null().then_some(MayAct::All) };
+    let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
+    MayAct::of_names(&names?)
 }
 
 /// Converts the issuers that a token rests on to the parameter of the SQL function `issuers_hold`; `None` if there are

@@ -37,7 +37,7 @@ pub struct RegistrationColumns<'a> {
     capabilities: Vec<&'a str>,
     owners: Vec<&'a str>,
     default_resources: Vec<Option<&'a str>>,
-    may_act: Vec<Option<String>>,
+    may_act: Vec<String>,
     redelegation: Vec<bool>,
     dpop: Vec<&'static str>,
     environments: Vec<&'static str>,
@@ -66,11 +66,7 @@ impl<'a> RegistrationColumns<'a> {
             columns.capabilities.push(agent.capabilities.as_str());
             columns.owners.push(agent.owner.as_str());
             columns.default_resources.push(agent.default_resource.as_ref().map(ResourceIndicator::as_str));
-            let may_act = agent.may_act.listed();
-            columns.may_act.push(may_act.map(|agents| {
-                let ids: Vec<String> = agents.iter().map(ToString::to_string).collect();
-                ids.join(" ")
-            }));
+            columns.may_act.push(agent.may_act.names().join(" "));
             columns.redelegation.push(agent.redelegation);
             columns.dpop.push(name_of(&ProofRequirement::ALL, &agent.dpop));
             columns.environments.push(name_of(&DeploymentEnv::ALL, &agent.deployment_env));

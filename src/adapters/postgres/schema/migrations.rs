@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 23] = [
+const MIGRATIONS: [(&str, &str); 27] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -40,8 +40,12 @@ const MIGRATIONS: [(&str, &str); 23] = [
     ("V0019__more_capabilities", include_str!("../../../../migrations/0019_more_capabilities.sql")),
     ("V0020__issuer_scopes", include_str!("../../../../migrations/0020_issuer_scopes.sql")),
     ("V0021__may_act", include_str!("../../../../migrations/0021_may_act.sql")),
-    ("V0022__delegation", include_str!("../../../../migrations/0022_delegation.sql")),
-    ("V0023__proofs", include_str!("../../../../migrations/0023_proofs.sql")),
+    ("V0022__subjects_generation", include_str!("../../../../migrations/0022_subjects_generation.sql")),
+    ("V0023__person_generations", include_str!("../../../../migrations/0023_person_generations.sql")),
+    ("V0024__person_revocations", include_str!("../../../../migrations/0024_person_revocations.sql")),
+    ("V0025__exchanged_tokens", include_str!("../../../../migrations/0025_exchanged_tokens.sql")),
+    ("V0026__proofs", include_str!("../../../../migrations/0026_proofs.sql")),
+    ("V0027__proof_replay", include_str!("../../../../migrations/0027_proof_replay.sql")),
 ];
 
 /// Latest schema version that this program knows.
@@ -100,7 +104,7 @@ const GRANTS: [&str; 11] = [
         subjects, status, updated_at, generation, subjects_generation, revision) ON trusted_issuers TO {role}",
     "GRANT INSERT, UPDATE, DELETE ON credentials, credential_uses, token_revocations, assertion_replay, issuer_replay, proof_replay,
         monthly_tokens, outbox, audit_tallies TO {role}",
-    "GRANT INSERT, UPDATE (generation) ON person_generations TO {role}",
+    "GRANT INSERT, DELETE, UPDATE (generation) ON person_generations TO {role}",
     "GRANT EXECUTE ON FUNCTION make_audit_partitions, remove_past_audit_events TO {role}",
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
 ];

@@ -59,7 +59,7 @@ registered AS (
         dpop)
     SELECT agent_id, organization_id, email, agent_type, version, string_to_array(capabilities, ' '), owner,
         default_resource, deployment_env, status, created_at, updated_at, generation, revision,
-        string_to_array(may_act, ' ')::uuid[], redelegation, dpop
+        string_to_array(may_act, ' '), redelegation, dpop
     FROM seated WHERE most IS NULL OR present + seat <= most
     -- In the order in which every transaction locks the rows of agent_counts.
     ORDER BY organization_id, agent_type, status

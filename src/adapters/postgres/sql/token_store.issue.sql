@@ -118,7 +118,8 @@ held AS MATERIALIZED (
                     AND (r.revision IS NULL OR issuer.revision = r.revision
                         AND date_trunc('milliseconds', issuer.updated_at) = r.changed_at)) IS NOT TRUE
             )
-            -- Neither is locked: a token whose ancestor or person is revoked meanwhile is inactive from the beginning.
+            -- Neither is locked: a token whose ancestor or person is revoked while this statement runs is stored, and is
+            -- inactive from the beginning.
             AND NOT EXISTS (SELECT FROM ancestors JOIN token_revocations USING (token_id)
                 WHERE ancestors.place = asked.place)
             AND NOT EXISTS (

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::breaker::Breaker;
 use domain::audit::AuditEvent;
+use domain::id::OrganizationId;
 use domain::token::{Claims, TokenStatus};
 use ports::revocation_cache::RevocationCache;
 use ports::store_error::StoreError;
@@ -44,6 +45,14 @@ impl TokenStore for FallbackTokenStore {
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         self.store.revoke(revocation, event).await
+    }
+
+    async fn statuses(
+        &self,
+        organization: OrganizationId,
+        claims: &[Claims],
+    ) -> Result<Vec<Option<TokenStatus>>, StoreError> {
+        self.store.statuses(organization, claims).await
     }
 
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
