@@ -116,6 +116,23 @@ async fn authlib_accepts_the_metadata_and_authenticates_by_every_method() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn authlib_exchanges_tokens() {
+    on_every_issuer("authlib_exchange.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oauth4webapi_and_openid_client_exchange_tokens_and_prove_possession() {
+    let folder = TempDir::new_in(installed("node")).expect("scripts/test installs the products");
+    let script = folder.path().join("delegation.js");
+    std::fs::copy(sources("node").join("delegation.js"), &script).expect("copied");
+    for path in ["", "/agents"] {
+        let mut command = product("python/bin/node");
+        command.arg(&script);
+        World::start(path).await.run_command(command).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pyoidc_discovers_the_service_and_gets_a_token() {
     on_every_issuer("pyoidc_client.py").await;
 }
