@@ -8,6 +8,7 @@ mod audit_log;
 mod authority;
 mod background;
 mod credential_store;
+mod delegation;
 mod dependencies;
 mod fixtures;
 mod forgeries;
