@@ -236,7 +236,238 @@ impl DelegationRule {
 mod tests {
     use uuid::Uuid;
 
+    use super::super::agent::Agent;
+    use super::super::issuer::tests::{issuer, subjects};
+    use super::super::issuer::{Subjects, TrustedIssuer};
+    use super::super::may_act::MayAct;
+    use super::super::organization::tests::organization;
+    use super::super::token::{Audience, PersonStatus};
     use super::*;
+
+    /// Returns an agent with an ID of this number and its own generation, for which these may act.
+    fn agent(number: u64, may_act: MayAct) -> Agent {
+        let id = AgentId(Uuid::from_u128(number.into()));
+        Agent {
+            id,
+            organization: organization().id,
+            generation: 10 * number,
+            may_act,
+            ..super::super::agent::tests::agent()
+        }
+    }
+
+    fn only(agents: &[&Agent]) -> MayAct {
+        MayAct::Only(agents.iter().map(|agent| agent.id).collect())
+    }
+
+    fn token(number: u128) -> TokenId {
+        TokenId(Uuid::from_u128(number))
+    }
+
+    /// Returns the claims of a token of this agent.
+    fn claims(id: TokenId, agent: &Agent, delegation: Option<Delegation>) -> Claims {
+        Claims {
+            agent: agent.id,
+            organization: agent.organization,
+            audience: Audience::Issuer,
+            scopes: agent.capabilities.clone(),
+            id,
+            issued_at: 0,
+            expires_at: 60,
+            generation: agent.generation,
+            issuers: Vec::new(),
+            delegation: delegation.map(Box::new),
+        }
+    }
+
+    /// Returns the status of a token of the first agent, with the others in its chain.
+    fn status(agents: &[&Agent]) -> TokenStatus {
+        let agents: Vec<_> = agents.iter().map(|agent| Arc::new(Agent::clone(agent))).collect();
+        TokenStatus {
+            agent: agents[0].clone(),
+            organization: organization().into(),
+            is_revoked: false,
+            issuers_hold: true,
+            other_agents: agents[1..].to_vec(),
+            person: None,
+        }
+    }
+
+    fn generations(agents: &[&Agent]) -> BTreeMap<AgentId, u64> {
+        agents.iter().map(|agent| (agent.id, agent.generation)).collect()
+    }
+
+    fn alice() -> Person {
+        Person {
+            issuer: issuer().id,
+            iss: "https://ci.example.com".into(),
+            sub: "alice".into(),
+            generation: 3,
+        }
+    }
+
+    #[test]
+    fn an_agent_acts_for_another_only_if_that_lists_it() {
+        let (worker, other) = (agent(2, MayAct::NONE), agent(3, MayAct::NONE));
+        for (may_act, is_allowed) in [
+            (MayAct::NONE, false),
+            (only(&[&other]), false),
+            (only(&[&other, &worker]), true),
+            (MayAct::All, true),
+        ] {
+            let boss = agent(1, may_act.clone());
+            let own = claims(token(1), &boss, None);
+            let expected = Delegation {
+                subject: Subject::Agent(boss.id),
+                actors: vec![worker.id],
+                parents: vec![token(1)],
+                agents: generations(&[&boss]),
+            };
+            let outcome = Delegation::of_exchange(&own, &status(&[&boss]), worker.id, 1);
+            let expected = if is_allowed { Ok(expected) } else { Err(DelegationRule::MayAct) };
+            assert_eq!(outcome, expected, "{may_act:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_narrows_its_token_without_permission_and_stays_the_same_party() {
+        let boss = agent(1, MayAct::NONE);
+        let own = claims(token(1), &boss, None);
+        let narrowed = Delegation::of_exchange(&own, &status(&[&boss]), boss.id, 1).expect("allowed");
+        let subject = Subject::Agent(boss.id);
+        let expected =
+            Delegation { subject, actors: vec![], parents: vec![token(1)], agents: BTreeMap::new() };
+        assert_eq!((narrowed.depth(), narrowed.root()), (0, Some(token(1))));
+        assert_eq!(narrowed, expected);
+
+        // The holder lists no agent, the subject forbids redelegation, and the chain is as long as it may be.
+        let worker = agent(2, MayAct::NONE);
+        let delegation = Delegation {
+            subject: Subject::Agent(boss.id),
+            actors: vec![worker.id],
+            parents: vec![token(1)],
+            agents: generations(&[&boss]),
+        };
+        let delegated = claims(token(2), &worker, Some(delegation.clone()));
+        let narrowed = Delegation::of_exchange(&delegated, &status(&[&worker, &boss]), worker.id, 1);
+        assert_eq!(narrowed, Ok(Delegation { parents: vec![token(2), token(1)], ..delegation }));
+    }
+
+    #[test]
+    fn a_token_that_was_narrowed_is_still_its_own_clients_and_no_redelegation() {
+        let worker = agent(2, MayAct::NONE);
+        let boss = agent(1, only(&[&worker]));
+        let narrowed = Delegation::of_exchange(&claims(token(1), &boss, None), &status(&[&boss]), boss.id, 1);
+        let narrowed = claims(token(2), &boss, Some(narrowed.expect("allowed")));
+        let expected = Delegation {
+            subject: Subject::Agent(boss.id),
+            actors: vec![worker.id],
+            parents: vec![token(2), token(1)],
+            agents: generations(&[&boss]),
+        };
+        assert_eq!(Delegation::of_exchange(&narrowed, &status(&[&boss]), worker.id, 1), Ok(expected));
+    }
+
+    #[test]
+    fn authority_is_passed_on_if_the_holder_lists_the_actor_and_the_subject_allows_it() {
+        let last = agent(3, MayAct::NONE);
+        for (of_boss, of_worker, boss_allows, worker_allows, refusal) in [
+            // The subject's own list does not count.
+            (MayAct::All, MayAct::NONE, true, true, Some(DelegationRule::MayAct)),
+            (MayAct::All, MayAct::NONE, false, true, Some(DelegationRule::MayAct)),
+            (MayAct::All, only(&[&last]), false, true, Some(DelegationRule::Redelegation)),
+            (MayAct::NONE, only(&[&last]), true, false, None),
+            (MayAct::NONE, MayAct::All, true, false, None),
+        ] {
+            let boss = Agent { redelegation: boss_allows, ..agent(1, of_boss) };
+            let worker = Agent { redelegation: worker_allows, ..agent(2, of_worker) };
+            let held = Delegation {
+                subject: Subject::Agent(boss.id),
+                actors: vec![worker.id],
+                parents: vec![token(1)],
+                agents: generations(&[&boss]),
+            };
+            let held = claims(token(2), &worker, Some(held));
+            let outcome = Delegation::of_exchange(&held, &status(&[&worker, &boss]), last.id, 2);
+            let expected = Delegation {
+                subject: Subject::Agent(boss.id),
+                actors: vec![last.id, worker.id],
+                parents: vec![token(2), token(1)],
+                agents: generations(&[&boss, &worker]),
+            };
+            assert_eq!(outcome, refusal.map_or(Ok(expected), Err));
+            let too_deep = Delegation::of_exchange(&held, &status(&[&worker, &boss]), last.id, 1);
+            assert_eq!(too_deep, Err(refusal.unwrap_or(DelegationRule::Depth)));
+        }
+    }
+
+    #[test]
+    fn authority_of_a_person_is_passed_on_if_the_issuer_allows_it() {
+        let first = Agent { redelegation: true, ..agent(1, MayAct::All) };
+        let second = agent(2, MayAct::NONE);
+        let held = Delegation::of_person(alice(), first.id);
+        assert_eq!((held.depth(), held.root()), (1, None));
+        let held = claims(token(1), &first, Some(held));
+        let of = |subjects: Option<Subjects>| {
+            let issuer = TrustedIssuer { subjects, ..issuer() };
+            let person = Some(PersonStatus { issuer: issuer.into(), generation: 3 });
+            TokenStatus { person, ..status(&[&first]) }
+        };
+        let exchange = |status: &TokenStatus| Delegation::of_exchange(&held, status, second.id, 2);
+        for status in [status(&[&first]), of(None), of(Some(Subjects { redelegation: false, ..subjects() }))]
+        {
+            assert_eq!(exchange(&status), Err(DelegationRule::Redelegation));
+        }
+        let expected = Delegation {
+            subject: Subject::Person(alice()),
+            actors: vec![second.id, first.id],
+            parents: vec![token(1)],
+            agents: generations(&[&first]),
+        };
+        assert_eq!(exchange(&of(Some(Subjects { redelegation: true, ..subjects() }))), Ok(expected));
+    }
+
+    #[test]
+    fn going_back_and_forth_between_two_agents_makes_a_chain_longer() {
+        let [one, other] = [1, 2].map(|number| Agent { redelegation: true, ..agent(number, MayAct::All) });
+        for max_depth in DEPTHS {
+            let mut held = claims(token(0), &one, None);
+            let mut actors = Vec::new();
+            for depth in 0.. {
+                let (holder, actor) = if depth % 2 == 0 { (&one, &other) } else { (&other, &one) };
+                let outcome = Delegation::of_exchange(&held, &status(&[holder, actor]), actor.id, max_depth);
+                if depth == max_depth {
+                    assert_eq!(outcome, Err(DelegationRule::Depth));
+                    break;
+                }
+                let delegation = outcome.expect("not yet too deep");
+                actors.insert(0, actor.id);
+                assert_eq!((&delegation.actors, delegation.depth()), (&actors, depth + 1));
+                let expected = if depth == 0 { generations(&[&one]) } else { generations(&[&one, &other]) };
+                assert_eq!(delegation.agents, expected, "an actor that comes back is among them");
+                assert_eq!(delegation.subject, Subject::Agent(one.id));
+                assert_eq!(delegation.root(), Some(token(0)));
+                held = claims(token(u128::from(depth) + 1), actor, Some(delegation));
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_has_at_most_sixteen_ancestors_by_whichever_exchange() {
+        let boss = Agent { redelegation: true, ..agent(1, MayAct::All) };
+        let mut held = claims(token(0), &boss, None);
+        let refused = Err(DelegationRule::Parents);
+        for number in 1..=MAX_PARENTS as u128 {
+            let delegation =
+                Delegation::of_exchange(&held, &status(&[&boss]), boss.id, 5).expect("not too many");
+            let parents: Vec<_> = (0..number).rev().map(token).collect();
+            assert_eq!(delegation.parents, parents, "the nearest first");
+            held = claims(token(number), &boss, Some(delegation));
+        }
+        assert_eq!(Delegation::of_exchange(&held, &status(&[&boss]), boss.id, 5), refused);
+        let worker = agent(2, MayAct::NONE);
+        assert_eq!(Delegation::of_exchange(&held, &status(&[&boss]), worker.id, 5), refused);
+    }
 
     #[test]
     fn the_sub_of_a_person_names_the_issuer_and_is_never_that_of_an_agent() {

@@ -338,7 +338,7 @@ pub(super) mod tests {
         }
     }
 
-    fn subjects() -> Subjects {
+    pub fn subjects() -> Subjects {
         Subjects {
             audiences: vec!["app".to_owned()],
             may_act: MayAct::All,

@@ -309,8 +309,11 @@ mod tests {
     use super::super::agent::AgentStatus;
     use super::super::agent::tests::agent;
     use super::super::generation::generation_after;
+    use super::super::issuer::tests::{issuer, subjects};
+    use super::super::may_act::MayAct;
     use super::super::organization::OrganizationStatus;
     use super::super::organization::tests::organization;
+    use super::super::scope::ManagementScope;
     use super::*;
 
     fn token_status() -> TokenStatus {
@@ -366,6 +369,150 @@ mod tests {
         let status = OrganizationStatus::Suspended;
         let organization = Organization { status, ..Organization::clone(&token_status().organization) };
         assert!(!TokenStatus { organization: organization.into(), ..token_status() }.is_active(&claims()));
+    }
+
+    /// Returns a token in whose chain are two other agents and its client, for a person, with its status.
+    fn delegated() -> (Claims, TokenStatus) {
+        let status = token_status();
+        let others = [11, 12].map(|number| Agent {
+            id: AgentId(Uuid::from_u128(number)),
+            generation: u64::try_from(number).expect("small"),
+            ..Agent::clone(&status.agent)
+        });
+        let issuer = TrustedIssuer { subjects: Some(subjects()), subjects_generation: 20, ..issuer() };
+        let person = Person {
+            issuer: issuer.id,
+            iss: "https://ci.example.com".into(),
+            sub: "alice".into(),
+            generation: 21,
+        };
+        let all = others.iter().chain([&*status.agent]);
+        let delegation = Delegation {
+            subject: Subject::Person(person),
+            actors: vec![status.agent.id],
+            parents: vec![TokenId(Uuid::from_u128(8))],
+            agents: all.map(|agent| (agent.id, generation_of(agent, &status.organization))).collect(),
+        };
+        let claims = Claims { delegation: Some(Box::new(delegation)), ..claims() };
+        let person = Some(PersonStatus { issuer: issuer.into(), generation: 1 });
+        (claims, TokenStatus { other_agents: others.map(Arc::new).to_vec(), person, ..status })
+    }
+
+    #[test]
+    fn a_delegated_token_is_active_only_while_every_agent_of_its_chain_is_as_it_was() {
+        let (claims, status) = delegated();
+        assert!(status.is_active(&claims));
+        let reversed = status.other_agents.iter().rev().cloned().collect();
+        assert!(TokenStatus { other_agents: reversed, ..status.clone() }.is_active(&claims));
+        for place in 0..2 {
+            let with = |change: &dyn Fn(&mut Agent)| {
+                let mut status = status.clone();
+                change(Arc::make_mut(&mut status.other_agents[place]));
+                status
+            };
+            assert!(with(&|agent| agent.revision += 1).is_active(&claims), "another change");
+            for changed in [
+                with(&|agent| agent.generation += 1),
+                with(&|agent| agent.generation -= 1),
+                with(&|agent| agent.status = AgentStatus::Suspended),
+                with(&|agent| agent.status = AgentStatus::Decommissioned),
+                with(&|agent| agent.organization = OrganizationId(Uuid::from_u128(77))),
+                with(&|agent| agent.id = AgentId(Uuid::from_u128(77))),
+            ] {
+                assert!(!changed.is_active(&claims), "{:?}", changed.other_agents);
+            }
+            let mut missing = status.clone();
+            missing.other_agents.remove(place);
+            assert!(!missing.is_active(&claims));
+        }
+        assert!(!TokenStatus { is_revoked: true, ..status.clone() }.is_active(&claims));
+        assert!(!TokenStatus { issuers_hold: false, ..status }.is_active(&claims));
+    }
+
+    #[test]
+    fn a_client_that_is_in_its_chain_twice_must_be_as_it_was_both_times() {
+        let (claims, status) = delegated();
+        let mut delegation = Delegation::clone(claims.delegation.as_deref().expect("delegated"));
+        for (generation, is_active) in [(6, false), (7, true), (8, false)] {
+            delegation.agents.insert(claims.agent, generation);
+            let claims = Claims { delegation: Some(Box::new(delegation.clone())), ..claims.clone() };
+            assert_eq!(status.is_active(&claims), is_active, "{generation}");
+        }
+    }
+
+    #[test]
+    fn a_token_for_a_person_is_active_only_while_the_person_is_as_it_was() {
+        let (claims, status) = delegated();
+        let known = status.person.clone().expect("known");
+        let with = |person: Option<PersonStatus>| TokenStatus { person, ..status.clone() };
+        let of = |change: &dyn Fn(&mut TrustedIssuer)| {
+            let mut issuer = TrustedIssuer::clone(&known.issuer);
+            change(&mut issuer);
+            with(Some(PersonStatus { issuer: issuer.into(), ..known.clone() }))
+        };
+        assert!(of(&|issuer| issuer.revision += 1).is_active(&claims), "another change");
+        let more = Subjects { may_act: MayAct::NONE, redelegation: false, ..subjects() };
+        assert!(of(&|issuer| issuer.subjects = Some(more.clone())).is_active(&claims));
+        for changed in [
+            with(None),
+            with(Some(PersonStatus { generation: 0, ..known.clone() })),
+            with(Some(PersonStatus { generation: 2, ..known.clone() })),
+            of(&|issuer| issuer.subjects_generation += 1),
+            of(&|issuer| issuer.subjects = None),
+            of(&|issuer| issuer.id = IssuerId(Uuid::from_u128(77))),
+            of(&|issuer| issuer.organization = OrganizationId(Uuid::from_u128(77))),
+        ] {
+            assert!(!changed.is_active(&claims), "{:?}", changed.person);
+        }
+    }
+
+    #[test]
+    fn a_scope_counts_while_every_party_of_the_chain_has_it() {
+        let scopes = |values: &[&str]| Scopes::capabilities(values).expect("valid");
+        let (claims, mut status) = delegated();
+        let all = scopes(&["a:b", "c:d", "e:f"]);
+        let claims = Claims { scopes: all.clone(), ..claims };
+        let mut parties = vec![all.clone(); 4];
+        let effective = |parties: &[Scopes], status: &mut TokenStatus| {
+            Arc::make_mut(&mut status.agent).capabilities = parties[0].clone();
+            for (other, capabilities) in status.other_agents.iter_mut().zip(&parties[1..]) {
+                Arc::make_mut(other).capabilities = capabilities.clone();
+            }
+            let known = status.person.as_mut().expect("known");
+            let subjects = Some(Subjects { scopes: parties[3].clone(), ..subjects() });
+            known.issuer = TrustedIssuer { subjects, ..issuer() }.into();
+            status.effective_scopes(&claims)
+        };
+        assert_eq!(effective(&parties, &mut status).as_str(), "a:b c:d e:f");
+        for place in 0..parties.len() {
+            parties[place] = scopes(&["e:f", "g:h", "a:b"]);
+            assert_eq!(effective(&parties, &mut status).as_str(), "a:b e:f", "{place}");
+            parties[place] = all.clone();
+        }
+        for (place, values) in [["a:b", "c:d"], ["c:d", "e:f"], ["a:b", "e:f"]].iter().enumerate() {
+            parties[place] = scopes(values);
+        }
+        assert_eq!(effective(&parties, &mut status).as_str(), "", "what no party lacks");
+        parties.fill(all);
+        effective(&parties, &mut status);
+        let without = TokenStatus { person: None, ..status.clone() };
+        assert_eq!(without.effective_scopes(&claims).as_str(), "", "the issuer is gone");
+        let agents_only = Claims { delegation: None, ..claims.clone() };
+        assert_eq!(without.effective_scopes(&agents_only).as_str(), "a:b c:d e:f");
+    }
+
+    #[test]
+    fn the_management_scopes_of_a_token_are_those_of_every_agent_of_its_chain() {
+        let (_, mut status) = delegated();
+        let capabilities = [["agents:read"], ["tokens:read"], ["a:b"]];
+        let capabilities = capabilities.map(|values| Scopes::capabilities(&values).expect("valid"));
+        let [own, first, second] = capabilities;
+        Arc::make_mut(&mut status.agent).capabilities = own;
+        Arc::make_mut(&mut status.other_agents[0]).capabilities = first;
+        Arc::make_mut(&mut status.other_agents[1]).capabilities = second;
+        let management = status.management();
+        let expected = [ManagementScope::AgentsRead, ManagementScope::TokensRead];
+        assert_eq!(management, ManagementScopes::from_iter(expected));
     }
 
     #[test]
