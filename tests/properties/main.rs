@@ -3,4 +3,5 @@
 //! `PROPTEST_CASES` sets the number of cases. Each failure reports the shortest order found.
 
 mod bytes;
+mod delegation;
 mod tenancy;
