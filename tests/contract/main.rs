@@ -17,6 +17,7 @@ mod introspection;
 mod issuer_scopes;
 mod issuer_store;
 mod known_secrets;
+mod late_changes;
 mod lost_connections;
 mod organization_store;
 mod outbox;
