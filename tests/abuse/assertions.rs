@@ -15,13 +15,13 @@ const REQUEST: Expected = Refused(400, "invalid_request");
 const TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
 
 /// An agent with its own key.
-struct Signer {
-    agent: String,
+pub struct Signer {
+    pub agent: String,
     key: Ed25519KeyPair,
 }
 
 impl Signer {
-    async fn of(fixtures: &Fixtures) -> Self {
+    pub async fn of(fixtures: &Fixtures) -> Self {
         let agent = fixtures.client(&["files:read"], None).await.id;
         let key = Ed25519KeyPair::generate().expect("a key");
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": part_of(key.public_key().as_ref()) });
@@ -51,7 +51,7 @@ impl Signer {
         format!("{message}.{signature}")
     }
 
-    fn assertion(&self, but: &Value) -> String {
+    pub fn assertion(&self, but: &Value) -> String {
         self.sign(&json!({ "alg": "EdDSA" }), &self.claims(but))
     }
 }

@@ -13,15 +13,15 @@ use crate::fixtures::{Fixtures, part, part_of};
 use crate::wire::{Expected, FORM, Row, request, try_all};
 
 const CLIENT: Expected = Refused(401, "invalid_client");
-const TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+pub const TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
 const SPIFFE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-spiffe";
 
 /// A trusted issuer, and an agent with a credential of it.
-struct Federation {
-    issuer: String,
-    id: String,
-    key: Ed25519KeyPair,
-    agent: String,
+pub struct Federation {
+    pub issuer: String,
+    pub id: String,
+    pub key: Ed25519KeyPair,
+    pub agent: String,
 }
 
 impl Federation {
@@ -30,7 +30,7 @@ impl Federation {
         Self::trusting(fixtures, issuer, json!({})).await
     }
 
-    async fn trusting(fixtures: &Fixtures, issuer: String, fields: Value) -> Self {
+    pub async fn trusting(fixtures: &Fixtures, issuer: String, fields: Value) -> Self {
         let key = Ed25519KeyPair::generate().expect("a key");
         let mut body = json!({ "name": "CI", "issuer": issuer, "keys": pinned(&[jwk(&key, "1")]) });
         body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
@@ -47,7 +47,7 @@ impl Federation {
 
     /// Returns the claims of a valid assertion, changed by `but`.
     /// A `null` in `but` removes the claim.
-    fn claims(&self, but: &Value) -> Value {
+    pub fn claims(&self, but: &Value) -> Value {
         let now = NOON.as_seconds();
         let mut claims =
             json!({ "iss": self.issuer, "sub": "job", "aud": ISSUER, "iat": now, "exp": now + 600 });
@@ -60,12 +60,12 @@ impl Federation {
         claims
     }
 
-    fn sign(&self, header: &Value, claims: &str) -> String {
+    pub fn sign(&self, header: &Value, claims: &str) -> String {
         let message = format!("{}.{}", part(header), part_of(claims.as_bytes()));
         format!("{message}.{}", part_of(self.key.sign(message.as_bytes()).as_ref()))
     }
 
-    fn assertion(&self, but: &Value) -> String {
+    pub fn assertion(&self, but: &Value) -> String {
         self.sign(&json!({ "alg": "EdDSA", "kid": "1" }), &self.claims(but).to_string())
     }
 
@@ -78,7 +78,7 @@ impl Federation {
     }
 }
 
-fn jwk(key: &Ed25519KeyPair, id: &str) -> Value {
+pub fn jwk(key: &Ed25519KeyPair, id: &str) -> Value {
     json!({ "kty": "OKP", "crv": "Ed25519", "x": part_of(key.public_key().as_ref()), "kid": id })
 }
 
@@ -86,7 +86,7 @@ fn pinned(keys: &[Value]) -> Value {
     json!({ "type": "jwks", "jwks": { "keys": keys } })
 }
 
-fn sent(client: Option<&str>, kind: &str, assertion: &str) -> Vec<u8> {
+pub fn sent(client: Option<&str>, kind: &str, assertion: &str) -> Vec<u8> {
     let client = client.map_or(String::new(), |client| format!("&client_id={client}"));
     let body = format!(
         "grant_type=client_credentials{client}&client_assertion_type={kind}&client_assertion={assertion}"

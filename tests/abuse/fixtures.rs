@@ -25,16 +25,22 @@ pub struct Fixtures {
 
 impl Fixtures {
     pub async fn in_memory() -> Self {
-        Self::start(Wiring::Memory).await
+        Self::in_memory_with(&[]).await
+    }
+
+    /// Starts one instance in memory with these flags of the command line.
+    pub async fn in_memory_with(flags: &[&str]) -> Self {
+        Self::start(Wiring::Memory, flags).await
     }
 
     /// Starts two instances on PostgreSQL and Redis.
     pub async fn on_stores() -> Self {
-        Self::start(Wiring::TwoInstances).await
+        Self::start(Wiring::TwoInstances, &[]).await
     }
 
-    async fn start(wiring: Wiring) -> Self {
-        let mut config = settings(&["--issuer-url", ISSUER, "--address-requests-per-minute", "1000000"]);
+    async fn start(wiring: Wiring, flags: &[&str]) -> Self {
+        let fixed = ["--issuer-url", ISSUER, "--address-requests-per-minute", "1000000"];
+        let mut config = settings(&[&fixed, flags].concat());
         config.keys.private = Some(KEY.as_str().into());
         let server = TestServer::start_from(wiring, config).await;
         let admin = server.unlimited_admin_token().await;

@@ -7,6 +7,7 @@
 mod assertions;
 mod bearer;
 mod client_authentication;
+mod delegation;
 mod federation;
 mod fixtures;
 mod form;
