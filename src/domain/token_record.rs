@@ -170,8 +170,9 @@ mod tests {
 
     use super::super::agent::tests::agent;
     use super::super::audit::{Origin, Outcome};
-    use super::super::delegation::Person;
+    use super::super::delegation::{MAX_PARENTS, MAX_SUBJECT_CHARS, Person};
     use super::super::id::EventId;
+    use super::super::resource_indicator::MAX_RESOURCE_BYTES;
     use super::*;
 
     fn claims() -> Claims {
@@ -238,6 +239,40 @@ mod tests {
             assert_eq!(record.root, parents.last().copied().unwrap_or(claims.id));
             assert_eq!(record.scope.as_deref(), Some(claims.scopes.as_str()));
         }
+    }
+
+    #[test]
+    fn the_event_of_the_largest_token_has_all_that_its_status_depends_on() {
+        let id = |number: usize| Uuid::from_u128((u128::MAX << 8) + number as u128);
+        let generation = 2 * 1_800_000_000_000;
+        let issuers = (0..6).map(|number| IssuerGeneration { issuer: IssuerId(id(number)), generation });
+        let sub = "\u{1f916}".repeat(MAX_SUBJECT_CHARS);
+        let person = Person { issuer: IssuerId(id(0)), iss: "".into(), sub: sub.into(), generation };
+        let parents: Vec<_> = (0..MAX_PARENTS).map(|number| TokenId(id(number))).collect();
+        let delegation = Delegation {
+            subject: Subject::Person(person),
+            actors: Vec::new(),
+            parents: parents.clone(),
+            agents: (0..5).map(|number| (AgentId(id(number)), generation)).collect(),
+        };
+        let uri = "https://api.example.com/".to_owned();
+        let uri = uri.clone() + &"a".repeat(MAX_RESOURCE_BYTES - uri.len());
+        let claims = Claims {
+            issuers: issuers.collect(),
+            generation,
+            expires_at: 100 + i64::from(*TTL_SECONDS.end()),
+            audience: Audience::Resource(uri.into()),
+            delegation: Some(Box::new(delegation)),
+            ..claims()
+        };
+        let record = TokenRecord::of_event(&event(&claims)).expect("the event of a token");
+        // Scopes and resource are left out if there is no room for them.
+        let read = Claims {
+            scopes: claims.scopes.clone(),
+            audience: claims.audience.clone(),
+            ..record.claims(parents)
+        };
+        assert_eq!(read, claims);
     }
 
     #[test]
