@@ -8,6 +8,7 @@
 //! * `-- compare`: in comparison with other servers;
 //! * `-- cold`: with no secrets cached yet;
 //! * `-- federation`: with agents that authenticate by a trusted issuer;
+//! * `-- delegation`: with tokens that act for others or are bound to a key;
 //! * `-- growth`: while one dimension after another grows.
 //!
 //! CPU time is that of the service's process alone, unless stated otherwise. Figures that depend on the machine are
@@ -18,6 +19,7 @@
 mod client;
 mod cold;
 mod compare;
+mod delegation;
 mod federation;
 mod growth;
 mod load;
@@ -60,9 +62,11 @@ fn main() -> ExitCode {
         Some("targets") => targets::measure(),
         Some("cold") => cold::measure(),
         Some("federation") => federation::measure(),
+        Some("delegation") => delegation::measure(),
         Some("growth") => growth::measure(),
         Some(other) => {
-            Err(format!("{other} is not one of stores, targets, compare, cold, federation, growth").into())
+            let known = "stores, targets, compare, cold, federation, delegation, growth";
+            Err(format!("{other} is not one of {known}").into())
         }
     };
     match measured {

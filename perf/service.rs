@@ -34,6 +34,11 @@ impl Service {
 
     /// Starts the service with this signing key on these stores, with a first administrator.
     pub fn start_on(key: &str, database: &str, redis: &str) -> Outcome<Self> {
+        Self::start_on_set(key, database, redis, &[])
+    }
+
+    /// Same as [`start_on`](Self::start_on), with these settings.
+    pub fn start_on_set(key: &str, database: &str, redis: &str, settings: &[(&str, &str)]) -> Outcome<Self> {
         let output = Command::new(PROGRAM)
             .arg("bootstrap")
             .env_clear()
@@ -46,7 +51,8 @@ impl Service {
             value.map(|value| value.trim().to_owned()).ok_or("no administrator was created")
         };
         let (client_id, client_secret) = (value("client_id:")?, value("client_secret:")?);
-        Ok(Self { client_id, client_secret, ..Self::restart_on(key, database, redis)? })
+        let stores = [("DATABASE_URL", database), ("REDIS_URL", redis)];
+        Ok(Self { client_id, client_secret, ..Self::start_all(key, &stores, settings)? })
     }
 
     /// Starts the service with this signing key on stores that have an administrator.

@@ -276,6 +276,7 @@ mod tests {
             expires_at: 60,
             generation: agent.generation,
             issuers: Vec::new(),
+            key: None,
             delegation: delegation.map(Box::new),
         }
     }

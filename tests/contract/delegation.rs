@@ -662,6 +662,7 @@ async fn the_deletion_of_an_issuer_removes_the_generations_of_its_persons(stores
     stores.issuers.delete(&issuer, unchecked(&deleted)).await.expect("deleted");
     assert_eq!(stores.generation_of(&issuer, "alice").await, None, "the issuer is not trusted any more");
     assert_eq!(stores.count(AuditAction::IssuerDeleted).await, 1);
+    stores.retention.purge(NOON).await.expect("purged");
     let again = TrustedIssuer { issuer: issuer.issuer.clone(), ..issuer };
     stores.trust(again.clone()).await;
     assert_eq!(stores.generation_of(&again, "alice").await, Some(0));

@@ -12,7 +12,7 @@ use agentidp::app::token::{IssuedToken, TokenError, TokenRequest};
 use agentidp::domain::agent::{Agent, AgentChange};
 use agentidp::domain::audit::{AuditAction, AuditEvent, Origin};
 use agentidp::domain::credential::{Credential, CredentialKind, StoredSecret};
-use agentidp::domain::id::TokenId;
+use agentidp::domain::id::{OrganizationId, TokenId};
 use agentidp::domain::issuer::{IssuerChange, IssuerStatus, KeySource, Subjects, TrustedIssuer};
 use agentidp::domain::issuer_key::{IssuerKey, KeyUse};
 use agentidp::domain::jwk::KeyType;
@@ -69,6 +69,14 @@ impl TokenStore for Late {
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
         self.store.revoke(revocation, event).await
+    }
+
+    async fn statuses(
+        &self,
+        organization: OrganizationId,
+        claims: &[Claims],
+    ) -> Result<Vec<Option<TokenStatus>>, StoreError> {
+        self.store.statuses(organization, claims).await
     }
 
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {

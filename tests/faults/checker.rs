@@ -5,6 +5,8 @@
 //! * A token that no revocation can have reached is not reported inactive.
 //! * No token is issued to an agent while it or its organization is suspended.
 //!
+//! A token that was exchanged from another one is revoked by every revocation that reached that one.
+//!
 //! A revocation without an answer may have taken effect. It does not allow a token to become active again,
 //! and it excuses an inactive token for as long as the service may still have been working on the revocation.
 
@@ -96,7 +98,26 @@ struct Life<'a> {
     token: &'a Token,
     issued: &'a Line,
     asked: Vec<&'a Line>,
-    kills: Vec<&'a Changes>,
+    kills: Vec<Kills<'a>>,
+}
+
+/// The revocations of one subject of a token, or of one of its ancestors.
+struct Kills<'a> {
+    changes: &'a Changes,
+    /// The issuance of the token, or of the ancestor: later revocations apply.
+    since: &'a Line,
+}
+
+impl Kills<'_> {
+    /// Returns when the first of the revocations had certainly taken effect.
+    fn done(&self) -> Option<Duration> {
+        self.changes.done_after(self.since.end)
+    }
+
+    /// Returns whether a revocation may have taken effect until `end`.
+    fn may_be_until(&self, end: Duration) -> bool {
+        self.changes.may_be_between(self.since.start, end)
+    }
 }
 
 /// Returns all revocations and suspensions, by subject.
@@ -115,10 +136,21 @@ fn lives<'a>(lines: &'a [Line], kills: &'a HashMap<&Subject, Changes>) -> impl I
             asked.entry(token).or_default().push(line);
         }
     }
+    let tokens = lines.iter().filter_map(|line| match &line.answer {
+        Answer::Issued(token) => Some((token.id.as_str(), (token, line))),
+        _ => None,
+    });
+    let tokens: HashMap<&str, (&Token, &Line)> = tokens.collect();
     lines.iter().filter_map(move |issued| {
         let Answer::Issued(token) = &issued.answer else { return None };
         let asked = asked.remove(token.id.as_str()).unwrap_or_default();
-        let kills = token.subjects().iter().filter_map(|subject| kills.get(subject)).collect();
+        let parent = |(token, _): &(&Token, &Line)| tokens.get(token.parent.as_deref()?).copied();
+        let kills = std::iter::successors(Some((token, issued)), parent)
+            .flat_map(|(token, since)| {
+                let changes = token.subjects().into_iter().filter_map(|subject| kills.get(&subject));
+                changes.map(move |changes| Kills { changes, since }).collect::<Vec<_>>()
+            })
+            .collect();
         Some(Life { token, issued, asked, kills })
     })
 }
@@ -160,9 +192,11 @@ pub fn active_after_kills(lines: &[Line]) -> Vec<String> {
 impl Life<'_> {
     /// Returns the violations of the first rule.
     fn alive_after_its_kill(&self) -> Vec<String> {
-        let killed = self.kills.iter().filter_map(|kills| kills.done_after(self.issued.end)).min();
+        let killed = self.kills.iter().filter_map(Kills::done).min();
         let Some(killed) = killed else { return Vec::new() };
-        let later = self.asked.iter().filter(|line| line.start > killed);
+        // A token that was exchanged from a revoked one is revoked from the beginning.
+        let lines = std::iter::once(&self.issued).chain(&self.asked);
+        let later = lines.filter(|line| line.start > killed);
         later
             .filter(|line| matches!(line.answer, Answer::Yes | Answer::Issued(_)))
             .map(|line| format!("{} is active after its kill at {killed:?}: {line:?}", self.token.id))
@@ -171,7 +205,7 @@ impl Life<'_> {
 
     /// Returns the violations of the second and third rule.
     fn contradictions(&self) -> Vec<String> {
-        let Self { token, issued, asked, kills } = self;
+        let Self { token, asked, kills, .. } = self;
         let mut violations = Vec::new();
         let no = asked.iter().filter(|line| matches!(line.answer, Answer::No));
         let first_no = no.map(|line| line.end).min();
@@ -183,7 +217,7 @@ impl Life<'_> {
                     }
                 }
                 Answer::No => {
-                    if !kills.iter().any(|kills| kills.may_be_between(issued.start, line.end)) {
+                    if !kills.iter().any(|kills| kills.may_be_until(line.end)) {
                         violations.push(format!("{} is inactive without a kill: {line:?}", token.id));
                     }
                 }
@@ -201,8 +235,11 @@ pub fn prove() {
         agent: "a".into(),
         organization: "o".into(),
         issuer: None,
+        person: None,
+        parent: None,
         text: String::new(),
     };
+    let child = Token { id: "c".into(), agent: "b".into(), parent: Some("t".into()), ..token.clone() };
     let line = |start: u64, end: u64, operation: Operation, answer: Answer| Line {
         instance: 0,
         operation,
@@ -215,6 +252,11 @@ pub fn prove() {
         let operation = Operation::Issue { agent: "a".into() };
         line(start, end, operation, Answer::Issued(token.clone()))
     };
+    let exchange = |start, end| {
+        let operation = Operation::Issue { agent: "b".into() };
+        line(start, end, operation, Answer::Issued(child.clone()))
+    };
+    let ask_child = |start, end, answer| line(start, end, Operation::Ask { token: "c".into() }, answer);
     let ask = |start, end, answer| line(start, end, Operation::Ask { token: "t".into() }, answer);
     let agent = || Subject::Agent("a".into());
     let organization = || Subject::Organization("o".into());
@@ -234,6 +276,18 @@ pub fn prove() {
         ("inactive by an older kill", vec![kill(0, 1, yes()), issue(2, 3), ask(4, 5, no())]),
         ("issued while suspended", vec![suspend(0, 1, yes()), issue(2, 3)]),
         (
+            "active after its kill: that of the agent that is acted for",
+            vec![issue(0, 1), exchange(2, 3), kill(4, 5, yes()), ask_child(6, 7, yes())],
+        ),
+        (
+            "active after its kill: exchanged after the agent that is acted for was stopped",
+            vec![issue(0, 1), kill(2, 3, yes()), exchange(4, 5)],
+        ),
+        (
+            "exchanged, and inactive without a kill",
+            vec![issue(0, 1), exchange(2, 3), ask_child(4, 5, no()), ask(6, 7, yes())],
+        ),
+        (
             "issued while suspended again",
             vec![suspend(0, 1, yes()), reactivate(2, 3, yes()), suspend(4, 5, yes()), issue(6, 7)],
         ),
@@ -250,6 +304,20 @@ pub fn prove() {
         (
             "active while it is killed",
             vec![issue(0, 1), kill(2, 5, yes()), ask(3, 4, yes()), ask(6, 7, no())],
+        ),
+        (
+            "exchanged while the agent that is acted for was stopped",
+            vec![issue(0, 1), kill(2, 5, yes()), exchange(3, 4), ask_child(6, 7, no())],
+        ),
+        (
+            "only the actor is stopped",
+            vec![
+                issue(0, 1),
+                exchange(2, 3),
+                line(4, 5, Operation::Kill(Subject::Agent("b".into())), Answer::Yes),
+                ask_child(6, 7, no()),
+                ask(6, 7, yes()),
+            ],
         ),
         ("a refused kill", vec![issue(0, 1), kill(2, 3, no()), ask(4, 5, yes())]),
         ("a kill without an answer", vec![issue(0, 1), kill(2, 3, unknown()), ask(4, 5, no())]),

@@ -202,6 +202,7 @@ impl Instance {
             format!("postgres://{role}:{PASSWORD}@127.0.0.1:{}/agentidp?sslmode=disable", postgres.port)
         };
         let mut environment = vec![
+            ("MAX_DELEGATION_DEPTH", "5".to_owned()),
             ("HOST", address.ip().to_string()),
             ("PORT", address.port().to_string()),
             ("METRICS_ADDR", "off".to_owned()),

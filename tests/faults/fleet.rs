@@ -39,6 +39,8 @@ pub struct Fleet {
     /// The scopes of the administrators. They request them by name, because an older version that does not know the
     /// latest management scopes grants by default only those that it takes for other capabilities.
     scope: String,
+    /// Whether the service knows token exchange.
+    exchanges: bool,
     /// Every secret that an agent has had.
     handed: Mutex<Vec<String>>,
     is_over: AtomicBool,
@@ -63,10 +65,14 @@ impl Fleet {
         for organization in &organizations {
             issuers.extend(TrustedIssuer::of(cluster, &admin, organization).await);
         }
-        let (mut agents, mut handed) = (Vec::new(), Vec::new());
+        let (mut agents, mut handed, mut exchanges) = (Vec::new(), Vec::new(), false);
         for place in 0..AGENTS {
             let organization = organizations[place % organizations.len()].clone();
-            let client = cluster.calm.client(&admin, Some(&organization), &["agents:read"]).await;
+            let capabilities = ["agents:read", "files:read"];
+            let client = cluster.calm.client(&admin, Some(&organization), &capabilities).await;
+            let act = json!({ "mayAct": ["*"], "redelegation": true });
+            let answer = cluster.calm.patch(&admin, &format!("/api/v1/agents/{}", client.id), act).await;
+            exchanges = answer.status == StatusCode::OK;
             let credential = client.credential.clone();
             if let Some(issuer) = issuers.get(place % organizations.len()) {
                 issuer.vouch_for(cluster, &admin, &client.id).await;
@@ -90,6 +96,7 @@ impl Fleet {
             issuers,
             administrators,
             scope: scopes.join(" "),
+            exchanges,
             handed: Mutex::new(handed),
             is_over: AtomicBool::new(false),
         })
@@ -167,6 +174,10 @@ impl TrustedIssuer {
         let body = json!({
             "name": "Fleet", "issuer": url, "audiences": ["fleet"], "organizationId": organization,
             "keys": { "type": "jwks", "jwks": keys },
+            "subjects": {
+                "audiences": [PEOPLE], "mayAct": ["*"], "scopes": ["files:read"], "maxAgeSeconds": 600,
+                "redelegation": true,
+            },
         });
         let answer = cluster.calm.post(admin, "/api/v1/issuers", body).await;
         if answer.status == StatusCode::NOT_FOUND {
@@ -185,19 +196,33 @@ impl TrustedIssuer {
     }
 
     fn ask_token(&self, cluster: &Cluster, instance: usize, agent: &str) -> RequestBuilder {
-        let now = SystemClock.now().as_seconds();
-        let claims = json!({ "iss": self.url, "sub": agent, "aud": "fleet", "exp": now + 600 });
-        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let message = format!("{}.{}", part(&json!({ "alg": "EdDSA" })), part(&claims));
-        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()).as_ref());
+        let assertion = self.jwt(agent, "fleet");
         cluster.http.post(cluster.url(instance, "/api/v1/token")).form(&[
             ("grant_type", "client_credentials"),
             ("client_id", agent),
             ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-            ("client_assertion", &format!("{message}.{signature}")),
+            ("client_assertion", &assertion),
+            ("scope", SCOPE),
         ])
     }
+
+    /// Returns a JWT of this subject for this audience.
+    fn jwt(&self, sub: &str, audience: &str) -> String {
+        let now = SystemClock.now().as_seconds();
+        let claims = json!({ "iss": self.url, "sub": sub, "aud": audience, "iat": now, "exp": now + 600 });
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let message = format!("{}.{}", part(&json!({ "alg": "EdDSA" })), part(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()).as_ref());
+        format!("{message}.{signature}")
+    }
 }
+
+/// Scopes that agents request. Only the latter can be passed on.
+const SCOPE: &str = "agents:read files:read";
+/// Audience of the tokens of people.
+const PEOPLE: &str = "people";
+/// Number of people of each issuer.
+const PERSONS: usize = 3;
 
 struct Worker<'a> {
     fleet: &'a Fleet,
@@ -214,7 +239,9 @@ impl Worker<'_> {
         let agent = self.fleet.agent(place).client.id.clone();
         let of_agent = format!("/api/v1/agents/{agent}");
         match self.rng.below(operations) {
-            0..300 => self.issue(place).await,
+            0..150 => self.issue(place).await,
+            150..300 if self.fleet.exchanges => self.exchange(place).await,
+            150..300 => self.issue(place).await,
             300..700 => self.introspect(place, &admin).await,
             700..900 => self.bear(place).await,
             900..940 => self.revoke_one(place, &admin).await,
@@ -231,6 +258,7 @@ impl Worker<'_> {
                 self.patch(Operation::Suspend(Subject::Agent(agent)), &of_agent, "suspended", &admin).await;
             }
             950 if !self.fleet.issuers.is_empty() => self.turn_issuer(true, &admin).await,
+            954..957 if self.fleet.exchanges => self.revoke_person(&admin).await,
             951..954 if !self.fleet.issuers.is_empty() => self.turn_issuer(false, &admin).await,
             950..970 => {
                 self.patch(Operation::Reactivate(Subject::Agent(agent)), &of_agent, "active", &admin).await;
@@ -305,20 +333,33 @@ impl Worker<'_> {
         let issuer = self.fleet.issuers.get(place % self.fleet.organizations.len());
         let issuer = issuer.filter(|_| self.rng.below(2) == 0);
         let request = match issuer {
-            None => self.fleet.cluster.ask_token(instance, &client),
+            None => self.ask(instance, &client, &[("grant_type", "client_credentials"), ("scope", SCOPE)]),
             Some(issuer) => issuer.ask_token(&self.fleet.cluster, instance, &client.id),
         };
+        let token = Token {
+            id: String::new(),
+            agent: client.id.clone(),
+            organization,
+            issuer: issuer.map(|issuer| issuer.id.clone()),
+            person: None,
+            parent: None,
+            text: String::new(),
+        };
         let (status, body) = answer(request).await;
-        let issued = match body["access_token"].as_str() {
+        let issued = self.issued(place, status, &body, token);
+        self.note(Operation::Issue { agent: client.id }, instance, start, status, issued);
+    }
+
+    fn ask(&self, instance: usize, client: &Client, form: &[(&str, &str)]) -> RequestBuilder {
+        let request = self.fleet.cluster.http.post(self.fleet.cluster.url(instance, "/api/v1/token"));
+        request.basic_auth(&client.id, Some(&client.secret)).form(form)
+    }
+
+    /// Keeps the token that the answer has, if it has one.
+    fn issued(&self, place: usize, status: u16, body: &Value, token: Token) -> Answer {
+        match body["access_token"].as_str() {
             Some(text) => {
-                let id = id_of(text);
-                let token = Token {
-                    id,
-                    agent: client.id.clone(),
-                    organization: organization.clone(),
-                    issuer: issuer.map(|issuer| issuer.id.clone()),
-                    text: text.into(),
-                };
+                let token = Token { id: id_of(text), text: text.into(), ..token };
                 let mut agent = self.fleet.agent(place);
                 if agent.tokens.len() == TOKENS {
                     agent.tokens.pop_front();
@@ -328,8 +369,55 @@ impl Worker<'_> {
             }
             None if status >= 500 || status == 0 => Answer::Unknown,
             None => Answer::No,
+        }
+    }
+
+    /// Lets the agent act for a person, or exchange a token of an agent of its organization: one of its own as well.
+    async fn exchange(&mut self, place: usize) {
+        let (client, organization) = {
+            let agent = self.fleet.agent(place);
+            (agent.client.clone(), agent.organization.clone())
         };
+        let organizations = self.fleet.organizations.len();
+        let other = place % organizations + organizations * self.rng.below(AGENTS / organizations);
+        let issuer = &self.fleet.issuers[place % organizations];
+        let person = self.rng.below(PERSONS).to_string();
+        let parent = if self.rng.below(4) == 0 { None } else { self.token(other) };
+        let (kind, subject_token) = match &parent {
+            None => ("jwt", issuer.jwt(&person, PEOPLE)),
+            Some(token) => ("access_token", token.text.clone()),
+        };
+        let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token_type", &kind),
+            ("subject_token", &subject_token),
+        ];
+        let token = Token {
+            id: String::new(),
+            agent: client.id.clone(),
+            organization,
+            issuer: None,
+            person: parent.is_none().then(|| (issuer.id.clone(), person)),
+            parent: parent.map(|parent| parent.id),
+            text: String::new(),
+        };
+        let instance = self.instance();
+        let start = self.fleet.cluster.history.now();
+        let (status, body) = answer(self.ask(instance, &client, &form)).await;
+        let issued = self.issued(place, status, &body, token);
         self.note(Operation::Issue { agent: client.id }, instance, start, status, issued);
+    }
+
+    async fn revoke_person(&mut self, admin: &str) {
+        let issuer = self.fleet.issuers[self.rng.below(self.fleet.issuers.len())].id.clone();
+        let person = self.rng.below(PERSONS).to_string();
+        let path = format!("/api/v1/issuers/{issuer}/subjects/revoke");
+        let body = json!({ "subject": person });
+        let request = |cluster: &Cluster, instance| {
+            cluster.http.post(cluster.url(instance, &path)).bearer_auth(admin).json(&body)
+        };
+        self.change(Operation::Kill(Subject::Person(issuer, person)), request).await;
     }
 
     /// Returns one of the latest tokens of the agent.
@@ -363,7 +451,8 @@ impl Worker<'_> {
         let start = self.fleet.cluster.history.now();
         let (status, _) = answer(request).await;
         let said = match status {
-            200 => Answer::Yes,
+            // A token that was exchanged has no scope for this call.
+            200 | 403 => Answer::Yes,
             401 => Answer::No,
             _ => Answer::Unknown,
         };
@@ -372,9 +461,16 @@ impl Worker<'_> {
 
     async fn revoke_one(&mut self, place: usize, admin: &str) {
         let Some(token) = self.token(place) else { return };
-        let request = |cluster: &Cluster, instance| {
-            let request = cluster.http.post(cluster.url(instance, "/api/v1/token/revoke")).bearer_auth(admin);
-            request.form(&[("token", &token.text)])
+        let is_by_id = self.fleet.exchanges && self.rng.below(2) == 0;
+        let request = |cluster: &Cluster, instance| match is_by_id {
+            true => {
+                let path = format!("/api/v1/tokens/{}/revoke", token.id);
+                cluster.http.post(cluster.url(instance, &path)).bearer_auth(admin)
+            }
+            false => {
+                let url = cluster.url(instance, "/api/v1/token/revoke");
+                cluster.http.post(url).bearer_auth(admin).form(&[("token", &token.text)])
+            }
         };
         self.change(Operation::Kill(Subject::Token(token.id.clone())), request).await;
     }

@@ -14,6 +14,8 @@ pub enum Subject {
     Agent(String),
     Organization(String),
     Issuer(String),
+    /// A person of a trusted issuer.
+    Person(String, String),
 }
 
 /// A token, and what it depends on.
@@ -24,19 +26,25 @@ pub struct Token {
     pub organization: String,
     /// The trusted issuer that it rests on; `None` if its agent authenticated by a secret.
     pub issuer: Option<String>,
+    /// The trusted issuer and the `sub` of a person, in the first token that acts for that person.
+    pub person: Option<(String, String)>,
+    /// The token that it was exchanged from, on all of whose subjects it depends too.
+    pub parent: Option<String>,
     /// The token as it is sent.
     pub text: String,
 }
 
 impl Token {
-    /// Returns the subjects whose revocation revokes this token.
+    /// Returns the subjects whose revocation revokes this token, apart from those of its parent.
     pub fn subjects(&self) -> Vec<Subject> {
         let always = [
             Subject::Token(self.id.clone()),
             Subject::Agent(self.agent.clone()),
             Subject::Organization(self.organization.clone()),
         ];
-        always.into_iter().chain(self.issuer.clone().map(Subject::Issuer)).collect()
+        let issuers = self.issuer.iter().chain(self.person.as_ref().map(|(issuer, _)| issuer));
+        let person = self.person.clone().map(|(issuer, sub)| Subject::Person(issuer, sub));
+        always.into_iter().chain(issuers.cloned().map(Subject::Issuer)).chain(person).collect()
     }
 }
 

@@ -171,7 +171,7 @@ const FULL: &str = "
     CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$;
     CREATE TRIGGER is_full BEFORE INSERT ON audit_events FOR EACH ROW
-    WHEN (NEW.action = 'token.issued') EXECUTE FUNCTION is_full()";
+    WHEN (NEW.action IN ('token.issued', 'token.exchanged')) EXECUTE FUNCTION is_full()";
 
 /// Runs statements that lock whole tables. PostgreSQL may end them, or the service's, to resolve a deadlock.
 async fn change_tables(superuser: &Client, sql: &str) {

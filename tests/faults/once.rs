@@ -132,7 +132,7 @@ pub async fn quota(setting: &Setting) -> Report {
         }
     }
     let counts = "SELECT (SELECT sum(tokens)::bigint FROM monthly_tokens WHERE agent_id = $1::text::uuid),
-        (SELECT count(*) FROM audit_events WHERE agent_id = $1::text::uuid AND action = 'token.issued')";
+        (SELECT count(*) FROM audit_events WHERE agent_id = $1::text::uuid AND action IN ('token.issued', 'token.exchanged'))";
     let row = cluster.stores.superuser().await.query_one(counts, &[&client.id]).await.expect("an answer");
     let (counted, events): (i64, i64) = (row.get(0), row.get(1));
     let quota = i64::try_from(QUOTA).expect("few");

@@ -230,6 +230,8 @@ impl Worker {
                 let text = issued.token.expose().to_owned();
                 let token = Token {
                     issuer: None,
+                    person: None,
+                    parent: None,
                     id: id_of(&text),
                     agent: self.world.agent.to_string(),
                     organization: self.world.organization.to_string(),

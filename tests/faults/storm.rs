@@ -122,7 +122,7 @@ async fn settle(cluster: &Cluster, history: &History, report: &mut Report) {
     let missing = superuser
         .query(
             "SELECT id FROM unnest($1::text[]) AS recorded (id) WHERE NOT EXISTS (
-                SELECT FROM audit_events WHERE action = 'token.issued' AND resource_id = recorded.id::uuid)",
+                SELECT FROM audit_events WHERE action IN ('token.issued', 'token.exchanged') AND resource_id = recorded.id::uuid)",
             &[&issued],
         )
         .await
@@ -136,7 +136,7 @@ async fn settle(cluster: &Cluster, history: &History, report: &mut Report) {
         }
     }
     let spare = "SELECT count(*) FROM audit_events JOIN agents USING (agent_id)
-        WHERE action = 'token.issued' AND NOT capabilities @> ARRAY['admin:orgs']";
+        WHERE action IN ('token.issued', 'token.exchanged') AND NOT capabilities @> ARRAY['admin:orgs']";
     let events: i64 = superuser.query_one(spare, &[]).await.expect("an answer").get(0);
     report.figure("tokens without event", missing.len());
     report.figure("events without token", events - i64::try_from(issued.len()).expect("few"));
@@ -160,7 +160,7 @@ const WHOLE: [&str; 4] = [
      WHERE revision <> events",
     "SELECT format('agent %s was counted %s tokens, and has %s events', m.agent_id, tokens, events)
      FROM monthly_tokens m, LATERAL (SELECT count(*) AS events FROM audit_events e
-        WHERE action = 'token.issued' AND e.agent_id = m.agent_id) AS recorded
+        WHERE action IN ('token.issued', 'token.exchanged') AND e.agent_id = m.agent_id) AS recorded
      WHERE tokens <> events",
 ];
 

@@ -123,7 +123,6 @@ impl IssuerStore for Memory {
         }
         state.stored_issuer(issuer)?;
         state.issuers.remove(&issuer.id);
-        state.person_generations.retain(|(of, _), _| *of != issuer.id);
         let generation = generation_after(issuer.generation, write.at);
         state.notify(RevocationNotice::of_issuer(&TrustedIssuer { generation, ..issuer.clone() }, write.at));
         state.record_all(issuer.organization, write.events);
