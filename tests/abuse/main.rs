@@ -8,6 +8,7 @@ mod assertions;
 mod bearer;
 mod client_authentication;
 mod delegation;
+mod dpop;
 mod federation;
 mod fixtures;
 mod form;

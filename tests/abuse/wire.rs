@@ -120,7 +120,8 @@ fn holds_everywhere(answer: &Answer) -> Result<(), &'static str> {
         return Err("it may be stored");
     }
     let challenge = answer.header("www-authenticate").unwrap_or_default();
-    if answer.status == 401 && !is_oauth && !challenge.starts_with("Bearer") {
+    if answer.status == 401 && !is_oauth && !challenge.starts_with("Bearer") && !challenge.starts_with("DPoP")
+    {
         return Err("it does not say how to authenticate");
     }
     Ok(())

@@ -19,6 +19,7 @@ scenarios!(every_wiring [
     a_persons_token_with_a_jti_is_exchanged_once_anywhere,
 ]);
 scenarios!(stateless [
+    the_request_of_rfc_8693_section_2_3_gets_its_answer,
     the_form_of_an_exchange_is_checked,
     each_check_of_a_persons_token_fails_by_its_name,
     a_token_is_narrowed_by_its_client_without_losing_its_actors,
@@ -207,6 +208,34 @@ async fn an_agent_acts_for_a_person_of_a_trusted_issuer(wiring: Wiring) {
         assert_eq!(event["metadata"]["root"], jti(&token));
         assert!(event["metadata"].get("parent").is_none());
     }
+}
+
+/// The form is that of the RFC, apart from the values of the tokens.
+async fn the_request_of_rfc_8693_section_2_3_gets_its_answer(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.unlimited_admin_token().await;
+    let organization =
+        server.organization(&admin, json!({ "resources": ["https://backend.example.com/api"] })).await;
+    let user = server.client(&admin, Some(&organization), &["api:read"]).await;
+    let frontend = server.client(&admin, Some(&organization), &["api:read"]).await;
+    allow(&server, &admin, &user, &[&frontend], false).await;
+    let token = server.token(&user, &[]).await;
+    let form = format!(
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange\
+         &resource=https%3A%2F%2Fbackend.example.com%2Fapi&subject_token={token}\
+         &subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token"
+    );
+    let request = server.request(Method::POST, "/api/v1/token").body(form);
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let answer = server.send(request.basic_auth(&frontend.id, Some(&frontend.secret))).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let body = answer.json();
+    assert_eq!(body["issued_token_type"], "urn:ietf:params:oauth:token-type:access_token");
+    assert_eq!((&body["token_type"], body["expires_in"].is_i64()), (&json!("Bearer"), true));
+    let claims = payload(body["access_token"].as_str().expect("a token"));
+    assert_eq!(claims["aud"], "https://backend.example.com/api");
+    assert_eq!((&claims["sub"], &claims["act"]), (&json!(user.id), &json!({ "sub": frontend.id })));
 }
 
 async fn the_form_of_an_exchange_is_checked(wiring: Wiring) {

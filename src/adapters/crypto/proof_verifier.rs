@@ -117,6 +117,7 @@ fn public_key(jwk: &Map<String, Value>) -> Option<PublicKey> {
 
 #[cfg(test)]
 mod tests {
+    use domain::proof::ProvenRequest;
     use serde_json::json;
 
     use super::*;
@@ -131,6 +132,22 @@ mod tests {
         assert_eq!((proof.method.as_str(), proof.url.as_str()), ("POST", "https://server.example.com/token"));
         assert_eq!((proof.id.as_str(), proof.issued_at.as_seconds()), ("-BwC3ESc6acc2lTc", 1_562_262_616));
         assert_eq!(proof.token_hash, None);
+    }
+
+    /// The proof of RFC 9449, figure 13, which comes with the access token of figure 12.
+    const WITH_A_TOKEN: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzbVFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
+
+    #[test]
+    fn the_proof_of_rfc_9449_section_7_1_is_for_its_request_and_its_token() {
+        let proof = JwtProofVerifier::default().verify(WITH_A_TOKEN).expect("valid");
+        let request = ProvenRequest {
+            method: "GET",
+            url: "https://resource.example.org/protectedresource",
+            token: Some("Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"),
+        };
+        let at = Timestamp::from_millis(1_562_262_618_000);
+        assert_eq!(proof.check(request, at), Ok(()));
+        assert!(proof.check(ProvenRequest { token: Some("another"), ..request }, at).is_err());
     }
 
     #[test]
