@@ -67,7 +67,7 @@ impl Proof {
         if self.method != request.method {
             return Err("htm must be the method of the request");
         }
-        if without_query(&self.url) != without_query(request.url) {
+        if !is_same_url(&self.url, request.url) {
             return Err(
                 "htu must be the URL of the request, without query and fragment, under the issuer's URL",
             );
@@ -96,9 +96,10 @@ impl Proof {
     }
 }
 
-/// Returns a URL in the normal form of RFC 3986, without query and fragment.
-fn without_query(url: &str) -> String {
-    normal_form(url.split(['?', '#']).next().unwrap_or_default())
+/// Returns whether two URLs are the same in the normal form of RFC 3986, without query and fragment.
+fn is_same_url(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|url| url.split(['?', '#']).next().unwrap_or_default());
+    one == other || normal_form(one) == normal_form(other)
 }
 
 #[cfg(test)]

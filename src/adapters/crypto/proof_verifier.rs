@@ -17,67 +17,76 @@ use ports::proof_verifier::ProofVerifier;
 
 /// Maximum length of a proof, in bytes.
 const MAX_PROOF_BYTES: usize = 8 * 1024;
-/// Maximum number of parsed keys cached. One takes at most about 5 KB.
-const MAX_PARSED: u64 = 4_096;
+/// Maximum number of keys cached. One takes at most about 13 KB, with its header.
+const MAX_KEYS: u64 = 2_048;
+/// Description of a text that is no proof.
+const FORM: &str = "it must be a JWT signed by the key in its header, at most 8 KB";
 /// Members of a JWK that are secret (RFC 7518 section 6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// Verifies proofs by the keys in their headers.
 pub struct JwtProofVerifier {
-    /// Cache of parsed keys, since a client uses one for many proofs.
-    parsed: Cache<(PublicKey, SignatureAlgorithm), Arc<VerifyingKey>>,
+    /// The keys of headers, each for its algorithm, since a client sends the same header with all of its proofs.
+    keys: Cache<Box<str>, Arc<VerifyingKey>>,
 }
 
 impl Default for JwtProofVerifier {
     fn default() -> Self {
-        Self { parsed: Cache::new(MAX_PARSED) }
+        Self { keys: Cache::new(MAX_KEYS) }
     }
 }
 
 impl JwtProofVerifier {
-    fn key(&self, key: PublicKey, algorithm: SignatureAlgorithm) -> Option<Arc<VerifyingKey>> {
-        let name = (key, algorithm);
-        if let Some(parsed) = self.parsed.get(&name) {
-            return Some(parsed);
+    /// Returns the key of an encoded header.
+    fn key(&self, header: &str) -> Result<Arc<VerifyingKey>, &'static str> {
+        if let Some(key) = self.keys.get(header) {
+            return Ok(key);
         }
-        let parsed = Arc::new(VerifyingKey::for_algorithm(name.0.clone(), algorithm).ok()?);
-        self.parsed.insert(name, parsed.clone());
-        Some(parsed)
+        let key = Arc::new(key_of(&object(header)?)?);
+        self.keys.insert(header.into(), key.clone());
+        Ok(key)
     }
 }
 
 impl ProofVerifier for JwtProofVerifier {
     fn verify(&self, proof: &str) -> Result<Proof, &'static str> {
-        const FORM: &str = "it must be a JWT signed by the key in its header, at most 8 KB";
         if proof.len() > MAX_PROOF_BYTES {
             return Err(FORM);
         }
         let (message, signature) = proof.rsplit_once('.').ok_or(FORM)?;
         let (header, payload) = message.split_once('.').ok_or(FORM)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| FORM);
-        let header = parse_object(&decode(header)?).ok_or(FORM)?;
-        if header.get("typ").and_then(Value::as_str) != Some("dpop+jwt") {
-            return Err("typ must be dpop+jwt");
-        }
-        if ["crit", "b64"].iter().any(|name| header.contains_key(*name)) {
-            return Err("its header must have neither crit nor b64");
-        }
-        let name = header.get("alg").and_then(Value::as_str);
-        let algorithm = name
-            .filter(|name| PROOF_ALGORITHMS.contains(name) || *name == "Ed25519")
-            .and_then(SignatureAlgorithm::parse)
-            .ok_or("alg must be ES256, EdDSA, RS256 or PS256")?;
-        let key = header.get("jwk").and_then(Value::as_object).ok_or("jwk must be the public key")?;
-        if PRIVATE_MEMBERS.iter().any(|name| key.contains_key(*name)) {
-            return Err("jwk must not have a private part: the key is no longer secret, so make another");
-        }
-        let key = public_key(key).filter(|key| algorithm.fits(key)).and_then(|key| self.key(key, algorithm));
-        let key = key.ok_or("jwk must be a P-256, Ed25519 or RSA key of 2048 to 4096 bits that fits alg")?;
-        if !key.has_signed(message.as_bytes(), &decode(signature)?) {
+        let key = self.key(header)?;
+        if !key.has_signed(message.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).map_err(|_| FORM)?) {
             return Err("the key in jwk must have signed it");
         }
-        claims(&parse_object(&decode(payload)?).ok_or(FORM)?, Thumbprint(key.id.as_str().into()))
+        claims(&object(payload)?, Thumbprint(key.id.as_str().into()))
     }
+}
+
+/// Returns one encoded part of a proof as an object.
+fn object(part: &str) -> Result<Map<String, Value>, &'static str> {
+    URL_SAFE_NO_PAD.decode(part).ok().and_then(|json| parse_object(&json)).ok_or(FORM)
+}
+
+/// Returns the key of a header, for the algorithm that it names.
+fn key_of(header: &Map<String, Value>) -> Result<VerifyingKey, &'static str> {
+    if header.get("typ").and_then(Value::as_str) != Some("dpop+jwt") {
+        return Err("typ must be dpop+jwt");
+    }
+    if ["crit", "b64"].iter().any(|name| header.contains_key(*name)) {
+        return Err("its header must have neither crit nor b64");
+    }
+    let name = header.get("alg").and_then(Value::as_str);
+    let algorithm = name
+        .filter(|name| PROOF_ALGORITHMS.contains(name) || *name == "Ed25519")
+        .and_then(SignatureAlgorithm::parse)
+        .ok_or("alg must be ES256, EdDSA, RS256 or PS256")?;
+    let key = header.get("jwk").and_then(Value::as_object).ok_or("jwk must be the public key")?;
+    if PRIVATE_MEMBERS.iter().any(|name| key.contains_key(*name)) {
+        return Err("jwk must not have a private part: the key is no longer secret, so make another");
+    }
+    let key = public_key(key).and_then(|key| VerifyingKey::for_algorithm(key, algorithm).ok());
+    key.ok_or("jwk must be a P-256, Ed25519 or RSA key of 2048 to 4096 bits that fits alg")
 }
 
 /// Returns the claims of a proof by this key.

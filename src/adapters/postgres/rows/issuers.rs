@@ -128,7 +128,7 @@ fn key_source(stored: &Value) -> Option<KeySource> {
 fn subjects_json(subjects: &Subjects) -> Value {
     json!({
         "audiences": subjects.audiences,
-        "mayAct": subjects.may_act.names(),
+        "mayAct": subjects.may_act.listed().map(|_| subjects.may_act.names()),
         "scopes": subjects.scopes.as_str(),
         "maxAgeSeconds": subjects.max_age_seconds,
         "redelegation": subjects.redelegation,
@@ -141,14 +141,14 @@ fn subjects(stored: &Value) -> Option<Subjects> {
     };
     Some(Subjects {
         audiences: texts(&stored["audiences"])?,
-        may_act: may_act(&stored["mayAct"])?,
+        may_act: may_act(stored.get("mayAct")?)?,
         scopes: Scopes::of_token(stored["scopes"].as_str()?),
         max_age_seconds: stored["maxAgeSeconds"].as_u64()?.try_into().ok()?,
         redelegation: stored["redelegation"].as_bool()?,
     })
 }
 
-/// Reads the agents that may act for people. An earlier version of this service wrote null for every agent.
+/// Reads the agents that may act for people: null for every agent, as the first version that knew people wrote it.
 fn may_act(stored: &Value) -> Option<MayAct> {
     let Some(names) = stored.as_array() else { return stored.is_null().then_some(MayAct::All) };
     let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
@@ -175,4 +175,39 @@ pub fn federated_identity(row: &Row) -> Result<Option<FederatedIdentity>, StoreE
         subject: column(row, "subject")?,
         claims: ClaimRules::of_stored(claims),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::AgentId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn people_are_written_as_the_first_version_that_knew_them_reads_them() {
+        let with = |may_act| Subjects {
+            audiences: vec!["app".to_owned()],
+            may_act,
+            scopes: Scopes::of_token("a:b"),
+            max_age_seconds: 60,
+            redelegation: false,
+        };
+        let agent = AgentId(Uuid::from_u128(1));
+        for (may_act, written) in
+            [(MayAct::All, Value::Null), (MayAct::Only(vec![agent]), json!([agent.to_string()]))]
+        {
+            let stored = subjects_json(&with(may_act.clone()));
+            assert_eq!(stored["mayAct"], written);
+            assert_eq!(subjects(&stored), Some(with(may_act)));
+        }
+        for refused in [json!(["*", agent.to_string()]), json!("*"), json!([1])] {
+            let mut stored = subjects_json(&with(MayAct::All));
+            stored["mayAct"] = refused.clone();
+            assert_eq!(subjects(&stored), None, "{refused}");
+        }
+        let mut stored = subjects_json(&with(MayAct::All));
+        stored.as_object_mut().expect("an object").remove("mayAct");
+        assert_eq!(subjects(&stored), None);
+    }
 }
