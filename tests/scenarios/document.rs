@@ -25,6 +25,29 @@ fn the_checked_in_document_is_that_of_the_code() {
 }
 
 #[test]
+fn no_schema_has_what_generators_of_clients_refuse() {
+    fn check(name: &str, schema: &Value, is_combined: bool) {
+        let refers_to_itself = schema["$ref"].as_str().is_some_and(|to| to.rsplit('/').next() == Some(name));
+        assert!(!(is_combined && refers_to_itself), "{name} refers to itself within allOf");
+        for (key, value) in schema.as_object().into_iter().flatten() {
+            // A member with a default counts as one that every request has.
+            assert!(key != "default", "{name} has a default: {value}");
+            let is_combined = is_combined || key == "allOf";
+            match value {
+                Value::Array(values) => values.iter().for_each(|one| check(name, one, is_combined)),
+                one => check(name, one, is_combined),
+            }
+        }
+    }
+    let document = openapi("");
+    let schemas = document["components"]["schemas"].as_object().expect("schemas");
+    assert!(schemas.len() > 20);
+    for (name, schema) in schemas {
+        check(name, schema, false);
+    }
+}
+
+#[test]
 fn every_operation_says_what_it_does_needs_and_answers() {
     let document = openapi("");
     for (method, path, operation) in operations() {

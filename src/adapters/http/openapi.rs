@@ -127,6 +127,7 @@ fn complete(mut document: Value) -> Value {
     }
     let schemas = &mut document["components"]["schemas"];
     for name in input_schemas(&paths, schemas) {
+        describe_defaults(&mut schemas[&name]);
         if schemas[&name]["type"] == "object" {
             schemas[&name]["additionalProperties"] = json!(false);
         }
@@ -164,6 +165,21 @@ fn input_schemas(paths: &Value, schemas: &Value) -> BTreeSet<String> {
         }
     }
     names
+}
+
+/// Moves the defaults in a schema of an input to the descriptions.
+///
+/// Generators of clients take a member with a default for one that is always there, in requests too.
+fn describe_defaults(schema: &mut Value) {
+    for (_, member) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(default) = member.as_object_mut().and_then(|member| member.shift_remove("default")) {
+            let description = member["description"].as_str().unwrap_or_default();
+            member["description"] = json!(format!("{description}; by default `{default}`"));
+        }
+        if member.get("properties").is_some() {
+            describe_defaults(member);
+        }
+    }
 }
 
 /// Returns the document as served under this base path.

@@ -91,7 +91,8 @@ struct ConfirmationBody {
 #[oai(skip_serializing_if_is_none)]
 struct Actor {
     sub: String,
-    /// The agent that acted before
+    // The agent that acted before. With a description it would refer to itself within `allOf`, which generators of clients
+    // refuse.
     act: Option<Box<Actor>>,
 }
 
