@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// A crate of the workspace, and the crates of ours that it may depend on. The root package may depend on all.
-const TABLE: [(&str, &[&str]); 11] = [
+const TABLE: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("ports", &["domain"]),
     ("app", &["domain", "ports"]),
     ("adapters/memory", &["domain", "ports"]),
-    ("adapters/postgres", &["domain", "ports", "shares"]),
+    ("adapters/postgres", &["domain", "ports", "shares", "stored_json"]),
     ("adapters/redis", &["domain", "ports"]),
     ("adapters/crypto", &["domain", "ports", "shares"]),
     ("adapters/issuers", &["domain", "ports", "shares"]),
     ("adapters/system", &["domain", "ports"]),
     ("adapters/http", &["domain", "app"]),
     ("adapters/shares", &[]),
+    ("adapters/stored_json", &["domain"]),
 ];
 
 /// Packages that the domain may not depend on, because it waits for nothing and reads neither clock nor random numbers.
@@ -68,8 +69,9 @@ fn forbidden(folder: &str, manifest: &str) -> Vec<String> {
     let (_, allowed) = row.unwrap_or_else(|| panic!("{folder} has no row in the table"));
     let is_forbidden = |name: &String| {
         let name = name.strip_prefix("agentidp-").unwrap_or(name);
+        let folder_of = name.replace('-', "_");
         name == "agentidp"
-            || ours.contains(&name) && !allowed.contains(&name)
+            || ours.contains(&&*folder_of) && !allowed.contains(&&*folder_of)
             || folder == "domain" && IMPURE.contains(&name)
     };
     dependencies(manifest).into_iter().filter(is_forbidden).collect()

@@ -1,6 +1,7 @@
 //! Adapters: each folder implements ports with one technology, or drives the use cases.
 //!
-//! Adapters do not depend on each other, but on `shares`, which divides resources between organizations; [`wiring`](crate::wiring) selects and connects them.
+//! Adapters do not depend on each other, but on `shares`, which divides resources between organizations, and on
+//! `stored_json`, by which durable stores keep values alike; [`wiring`](crate::wiring) selects and connects them.
 
 pub use crypto;
 pub use http;

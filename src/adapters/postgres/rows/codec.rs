@@ -11,7 +11,6 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::issuers::federated_identity;
-use super::jwks::{jwk, public_key};
 use crate::pool::failure::inconsistent;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
@@ -26,6 +25,7 @@ use domain::scope::Scopes;
 use domain::secret::{Fingerprint, SecretDigest, SecretHash};
 use domain::time::Timestamp;
 use ports::store_error::StoreError;
+use stored_json::jwk::{jwk, public_key};
 
 /// Columns that [`agent`] reads.
 pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \

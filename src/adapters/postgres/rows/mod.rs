@@ -4,6 +4,5 @@ pub mod codec;
 pub mod dependencies;
 pub mod events;
 pub mod issuers;
-pub mod jwks;
 pub mod registrations;
 pub mod where_clause;
