@@ -30,7 +30,7 @@ fn no_schema_has_what_generators_of_clients_refuse() {
         let refers_to_itself = schema["$ref"].as_str().is_some_and(|to| to.rsplit('/').next() == Some(name));
         assert!(!(is_combined && refers_to_itself), "{name} refers to itself within allOf");
         for (key, value) in schema.as_object().into_iter().flatten() {
-            // A member with a default counts as one that every request has.
+            // Generators take a member with a default for a required one.
             assert!(key != "default", "{name} has a default: {value}");
             let is_combined = is_combined || key == "allOf";
             match value {
