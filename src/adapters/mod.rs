@@ -9,4 +9,5 @@ pub use issuers;
 pub use memory;
 pub use postgres;
 pub use redis;
+pub use sqlite;
 pub use system;

@@ -10,7 +10,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     an_agent_reads_back_as_it_was_stored,
     a_stored_agent_has_its_event_and_a_refused_one_has_none,
     an_address_is_taken_once_however_many_race,

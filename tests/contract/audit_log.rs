@@ -14,7 +14,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     an_event_reads_back_as_it_was_stored,
     a_tally_of_many_instances_is_one_event_beside_the_first_few_in_full,
     a_tally_that_counted_nothing_is_no_event,

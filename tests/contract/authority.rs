@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     nothing_is_changed_for_who_was_stopped,
     what_a_kill_leaves_alone_changes_on,
     nothing_changes_after_the_answer_to_a_kill,

@@ -14,7 +14,7 @@ use testing::{NOON, PlainHasher, plain_core, plain_ports, presented};
 
 use crate::fixtures::*;
 
-contract!([memory, postgres][the_tasks_of_shutdown_publish_what_clients_were_issued]);
+contract!([memory, postgres, sqlite][the_tasks_of_shutdown_publish_what_clients_were_issued]);
 
 /// Mirror that refuses what it is given until it is let go.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     a_credential_reads_back_as_it_was_stored,
     the_limit_of_live_credentials_holds_however_many_race,
     a_credential_that_expired_makes_room_and_does_not_come_back_beyond_the_limit,

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres, fallback, fallback_postgres] [
+contract!([memory, postgres, sqlite, fallback, fallback_postgres] [
     the_status_of_a_token_has_every_agent_of_its_chain,
     the_status_of_a_token_has_its_revoked_ancestors,
     the_status_of_a_token_has_its_person,
@@ -45,7 +45,7 @@ contract!([memory, postgres, fallback, fallback_postgres] [
 mod issuers_and_events {
     use super::*;
 
-    contract!([memory, postgres] [
+    contract!([memory, postgres, sqlite] [
         a_revocation_raises_the_generation_of_one_person_only,
         the_person_of_an_unknown_issuer_is_not_revoked,
         revocations_of_a_person_at_once_lose_none,

@@ -9,7 +9,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres, fallback, fallback_postgres] [
+contract!([memory, postgres, sqlite, fallback, fallback_postgres] [
     a_token_may_depend_on_many_agents_of_many_organizations,
     nothing_is_issued_once_something_that_it_depends_on_has_changed,
     no_token_is_issued_after_the_answer_to_a_kill_of_what_it_depends_on,

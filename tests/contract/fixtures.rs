@@ -10,6 +10,7 @@ use agentidp::adapters::redis::{
     FallbackRateLimiter, FallbackTokenStore, Redis, RedisRateLimiter, RedisRevocationCache, RedisSettings,
     RedisUsageMirror,
 };
+use agentidp::adapters::sqlite::Sqlite;
 use agentidp::app::Stores as Ports;
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::{
@@ -33,6 +34,7 @@ use agentidp::ports::audit_log::AuditQuery;
 use agentidp::ports::credential_store::{CredentialUpdate, UpdateCredentialError};
 use agentidp::ports::token_store::TokenIssue;
 use agentidp::ports::write::Write;
+use tempfile::TempDir;
 use testing::{Database, ManualClock, NOON, OWNER, SERVES, redis_url};
 use uuid::Uuid;
 
@@ -59,6 +61,8 @@ pub struct Stores {
     ports: Ports,
     /// Database of the stores, if they have one; dropped with them.
     database: Option<Arc<Database>>,
+    /// Folder of the stores, if they are in a file.
+    _folder: Option<Arc<TempDir>>,
     pub clock: Arc<ManualClock>,
 }
 
@@ -133,11 +137,19 @@ pub async fn postgres() -> Stores {
     Stores { ports, database: Some(database), ..stores }
 }
 
+pub async fn sqlite() -> Stores {
+    let folder = TempDir::new().expect("a folder");
+    let sqlite = Arc::new(Sqlite::open(&folder.path().join("agentidp.db")).expect("a new file"));
+    let stores = memory().await;
+    let ports = Ports::of(&sqlite, stores.ports.limiter);
+    Stores { ports, _folder: Some(Arc::new(folder)), ..stores }
+}
+
 pub async fn memory() -> Stores {
     let clock = Arc::new(ManualClock::default());
     let limiter = Arc::new(MemoryRateLimiter::new(clock.clone()));
     let ports = Ports::of(&Arc::new(Memory::default()), limiter);
-    Stores { ports, database: None, clock }
+    Stores { ports, database: None, _folder: None, clock }
 }
 
 /// Returns an ID that was never returned before.

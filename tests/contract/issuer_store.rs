@@ -29,7 +29,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     an_issuer_reads_back_as_it_was_written,
     an_issuer_is_trusted_once_an_organization_however_many_race,
     an_organization_trusts_so_many_issuers_however_many_race,
@@ -47,7 +47,7 @@ contract!([memory, postgres] [
 mod tokens {
     use super::*;
 
-    contract!([memory, postgres, fallback, fallback_postgres] [
+    contract!([memory, postgres, sqlite, fallback, fallback_postgres] [
         a_token_rests_on_its_issuer,
         nothing_is_issued_once_the_issuer_has_changed,
         no_token_is_issued_after_the_answer_to_a_suspension,

@@ -16,7 +16,9 @@ use testing::{plain_core, plain_ports, presented};
 
 use crate::fixtures::*;
 
-contract!([memory, postgres][a_secret_is_hashed_once_for_each_signing_key_however_many_instances_start]);
+contract!(
+    [memory, postgres, sqlite][a_secret_is_hashed_once_for_each_signing_key_however_many_instances_start]
+);
 
 /// The hasher of an instance that has just started, which notes the results of its comparisons.
 struct NewHasher {

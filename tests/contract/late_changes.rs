@@ -34,7 +34,7 @@ use testing::{NOON, PlainHasher, plain_core, plain_ports, presented};
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     an_exchange_is_decided_again_after_a_change_of_an_agent_of_the_chain,
     an_exchange_is_decided_again_after_a_change_of_the_issuer_or_the_person,
     the_token_of_a_person_is_judged_again_after_a_change_of_the_issuer,

@@ -8,7 +8,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     an_organization_reads_back_by_id_and_by_slug,
     a_slug_is_taken_once_however_many_race,
     another_organization_is_not_found,

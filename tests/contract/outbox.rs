@@ -11,7 +11,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     every_kill_puts_a_notice_in,
     what_kills_nothing_puts_none_in,
     a_notice_stays_until_it_is_taken_out_or_past,

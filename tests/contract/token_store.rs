@@ -15,7 +15,7 @@ use testing::{NOON, OWNER};
 
 use crate::fixtures::*;
 
-contract!([memory, postgres, fallback, fallback_postgres] [
+contract!([memory, postgres, sqlite, fallback, fallback_postgres] [
     an_issued_token_has_its_event_and_notes_the_use,
     nothing_is_issued_to_what_is_no_longer_allowed,
     nothing_is_issued_to_a_secret_that_was_rotated_since,

@@ -5,7 +5,7 @@ use testing::NOON;
 
 use crate::fixtures::*;
 
-contract!([memory, postgres] [
+contract!([memory, postgres, sqlite] [
     usage_counts_the_organizations_own_agents_and_tokens_busiest_first,
     monthly_usage_is_that_of_each_client_and_month,
 ]);

@@ -1,0 +1,125 @@
+//! One connection to the file.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags, Params, Row};
+
+use super::failure::{failed, inconsistent};
+use ports::store_error::StoreError;
+
+/// How long a statement waits for a lock that another program holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of prepared statements of a connection.
+const MAX_STATEMENTS: usize = 256;
+
+/// A connection to the file, used by one thread.
+pub struct Database {
+    connection: Connection,
+    is_purging: Arc<AtomicBool>,
+}
+
+impl Database {
+    /// Opens a connection, and creates the file if it does not exist.
+    ///
+    /// A commit is complete only when the change is on the disk.
+    pub fn open(path: &Path) -> Result<Self, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(MAX_STATEMENTS);
+        connection.execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = ON; \
+             PRAGMA journal_size_limit = 67108864",
+        )?;
+        let is_purging = Arc::new(AtomicBool::new(false));
+        let answer = is_purging.clone();
+        connection.create_scalar_function(
+            "agentidp_retention",
+            0,
+            FunctionFlags::SQLITE_UTF8,
+            move |_| Ok(answer.load(Ordering::Relaxed)),
+        )?;
+        Ok(Self { connection, is_purging })
+    }
+
+    /// Returns the connection itself.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs a change during which events may be removed from the audit log.
+    pub fn purging<T>(&self, purge: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.is_purging.store(true, Ordering::Relaxed);
+        let result = purge();
+        self.is_purging.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// Calls `read` with each row of a query, until it breaks off.
+    pub fn each(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        mut read: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        let mut rows = statement.query(parameters).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            if read(row)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns all rows of a query.
+    pub fn all<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut all = Vec::new();
+        self.each(sql, parameters, |row| {
+            all.push(read(row)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(all)
+    }
+
+    /// Returns the first row of a query; `None` if it has none.
+    pub fn first<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut first = None;
+        self.each(sql, parameters, |row| {
+            first = Some(read(row)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(first)
+    }
+
+    /// Returns the one value of a query that always has one.
+    pub fn value<T: FromSql>(&self, sql: &str, parameters: impl Params) -> Result<T, StoreError> {
+        let value = self.first(sql, parameters, |row| row.get(0).map_err(failed))?;
+        value.ok_or_else(|| inconsistent("a query without an answer"))
+    }
+
+    /// Runs a statement, and returns how many rows it changed.
+    pub fn execute(&self, sql: &str, parameters: impl Params) -> Result<usize, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        statement.execute(parameters).map_err(failed)
+    }
+}

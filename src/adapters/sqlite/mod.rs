@@ -1,0 +1,33 @@
+//! SQLite, the durable store of a single instance: one file instead of two servers.
+//!
+//! Each port has one file, with its statements next to the methods that use them, and `rows` maps rows to values of the
+//! domain. All changes are made by one thread, in groups (`writer`), while others read (`readers`). Since changes are
+//! made one after the other, a change decides by what it reads, and no row needs a lock. `schema` opens the file and has
+//! the migrations.
+
+#![warn(missing_docs)]
+
+mod agent_store;
+mod audit_log;
+mod authority;
+mod credential_store;
+mod database;
+mod failure;
+mod file_lock;
+mod filter;
+mod issuer_store;
+mod key_file;
+mod organization_store;
+mod outbox;
+mod readers;
+mod retention;
+mod rows;
+mod schema;
+mod store;
+mod token_store;
+mod usage_store;
+mod writer;
+
+pub use key_file::{KeyFileError, signing_key};
+pub use schema::OpenError;
+pub use store::Sqlite;

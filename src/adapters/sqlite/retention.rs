@@ -1,0 +1,150 @@
+//! Removal of what is past its time, in SQLite.
+
+use async_trait::async_trait;
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::database::Database;
+use super::rows::column::{column, instant};
+use super::rows::organizations::{limit_column, limit_of, organization};
+use super::store::Sqlite;
+use domain::id::OrganizationId;
+use domain::organization::Organization;
+use domain::plan::{Limit, Plan};
+use domain::time::{CLOCK_SLACK_SECONDS, Timestamp};
+use ports::retention::{GRACE_DAYS, Retention};
+use ports::store_error::StoreError;
+
+/// Maximum number of rows removed in one change, so that others do not wait long for theirs.
+const PURGE_BATCH: u32 = 1_000;
+
+/// Tables whose rows expire, each with the condition that expired rows meet at `?1`.
+const REMEMBERED: [(&str, &str); 4] = [
+    ("token_revocations", "remembered_until <= ?1"),
+    ("assertion_replay", "remembered_until <= ?1"),
+    ("outbox", "remembered_until <= ?1"),
+    (
+        "person_generations",
+        "?1 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM trusted_issuers i WHERE i.issuer_id = person_generations.issuer_id)",
+    ),
+];
+
+#[async_trait]
+impl Retention for Sqlite {
+    async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let owners =
+            self.look_up(|database| database.all("SELECT * FROM organizations", (), organization)).await?;
+        let mut removed = 0;
+        for owner in owners {
+            let kept =
+                self.look_up(move |database| database.keeping(&owner, now).map(|kept| (owner.id, kept)));
+            let (id, kept) = kept.await?;
+            removed += self.purge_events(Some(id), kept, now).await?;
+        }
+        let strays = Plan::Free.limits().audit_retention_days;
+        removed += self.purge_events(None, strays, now).await?;
+        let late = now.plus_seconds(-CLOCK_SLACK_SECONDS);
+        for (table, is_past) in REMEMBERED {
+            self.purge_in_steps(table, is_past, late.as_millis()).await?;
+        }
+        let month = late.month().to_string();
+        self.change(move |database| {
+            database.execute("DELETE FROM monthly_tokens WHERE month < ?1", [month]).map(drop)
+        })
+        .await
+        .map(|()| removed)
+    }
+}
+
+impl Sqlite {
+    /// Removes the events of an organization that are past its retention and the grace. Returns how many.
+    async fn purge_events(
+        &self,
+        organization: Option<OrganizationId>,
+        kept: Limit,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        const PURGE: &str = "\
+DELETE FROM audit_events WHERE event_id IN (
+    SELECT event_id FROM audit_events WHERE organization_id IS ?1 AND occurred_at < ?2 ORDER BY occurred_at LIMIT ?3)";
+        let Limit::AtMost(days) = kept else { return Ok(0) };
+        let end = now.minus_days(days.saturating_add(GRACE_DAYS)).as_millis();
+        let organization: Option<Uuid> = organization.map(|id| id.0);
+        let mut removed = 0;
+        loop {
+            let step = self.change(move |database| {
+                let parameters = params![organization, end, PURGE_BATCH];
+                database.purging(|| database.execute(PURGE, parameters))
+            });
+            let count = step.await?;
+            removed += count as u64;
+            if count < PURGE_BATCH as usize {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn purge_in_steps(
+        &self,
+        table: &'static str,
+        is_past: &'static str,
+        late: i64,
+    ) -> Result<(), StoreError> {
+        let key = match table {
+            "token_revocations" => "token_id",
+            "outbox" => "notice_id",
+            "person_generations" => "(issuer_id, digest)",
+            _ => "(signer, digest)",
+        };
+        let columns = key.trim_matches(['(', ')']);
+        let sql = format!(
+            "DELETE FROM {table} WHERE {key} IN (SELECT {columns} FROM {table} WHERE {is_past} LIMIT ?2)"
+        );
+        loop {
+            let sql = sql.clone();
+            let step = self.change(move |database| database.execute(&sql, params![late, PURGE_BATCH]));
+            if step.await? < PURGE_BATCH as usize {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Database {
+    /// Returns for how many days the events of an organization are kept now, before the grace.
+    fn keeping(&self, organization: &Organization, now: Timestamp) -> Result<Limit, StoreError> {
+        let keeps = organization.audit_keeping();
+        let fall = self.retention_fall(organization.id, now)?;
+        Ok(fall.map_or(keeps, |kept| kept.or_more(keeps)))
+    }
+
+    /// Returns for how many days events were kept before a shortened retention that does not count yet.
+    fn retention_fall(
+        &self,
+        organization: OrganizationId,
+        now: Timestamp,
+    ) -> Result<Option<Limit>, StoreError> {
+        let sql = "SELECT days, kept_until FROM audit_retention_falls WHERE organization_id = ?1";
+        let fall = self.first(sql, [organization.0], |row| {
+            let days: i64 = column(row, "days")?;
+            Ok((limit_of(days).unwrap_or(Limit::Unlimited), instant(row, "kept_until")?))
+        })?;
+        Ok(fall.filter(|(_, until)| *until > now).map(|(kept, _)| kept))
+    }
+
+    /// Records that events of an organization were kept for `kept` days until now.
+    pub fn retention_fell(
+        &self,
+        organization: OrganizationId,
+        kept: Limit,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const PUT: &str = "\
+INSERT INTO audit_retention_falls (organization_id, days, kept_until) VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET days = ?2, kept_until = ?3";
+        let before = self.retention_fall(organization, now)?;
+        let kept = before.map_or(kept, |longer| longer.or_more(kept));
+        let until = now.plus_seconds(i64::from(GRACE_DAYS) * 86_400);
+        self.execute(PUT, params![organization.0, limit_column(kept), until.as_millis()]).map(drop)
+    }
+}

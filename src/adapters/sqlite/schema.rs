@@ -1,0 +1,165 @@
+//! Tables of the file: who made them, their version, and how they are brought up to date.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use super::database::Database;
+use super::file_lock::{FileLock, LockError};
+
+/// The migrations, in their order. The number of those applied is the file's `user_version`.
+const MIGRATIONS: [&str; 7] = [
+    include_str!("../../../migrations/sqlite/0001_organizations.sql"),
+    include_str!("../../../migrations/sqlite/0002_agents.sql"),
+    include_str!("../../../migrations/sqlite/0003_trusted_issuers.sql"),
+    include_str!("../../../migrations/sqlite/0004_credentials.sql"),
+    include_str!("../../../migrations/sqlite/0005_audit_events.sql"),
+    include_str!("../../../migrations/sqlite/0006_tokens.sql"),
+    include_str!("../../../migrations/sqlite/0007_outbox.sql"),
+];
+
+/// The file's `application_id`: `aIdP` in ASCII.
+const APPLICATION_ID: i64 = 0x6149_6450;
+
+/// File systems that are on another machine, by their magic numbers (statfs(2)): AFS, Ceph, CIFS, Coda, NCP, NFS, SMB.
+///
+/// Write-ahead logging needs memory that all users of the file share.
+const REMOTE_FILE_SYSTEMS: [u64; 8] =
+    [0x5346_414F, 0x00C3_6400, 0xFF53_4D42, 0x7375_7245, 0x0000_564C, 0x0000_6969, 0x0000_517B, 0xFE53_4D42];
+
+/// Error of opening a file. Its text is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another instance serves the file.
+    #[error("{path}: another instance has it open. One file serves one instance: stop the other one")]
+    InUse {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// The file is on another machine, or its file system does not lock.
+    #[error(
+        "{path} is on a file system of another machine, or on one that does not lock files. Use a local disk"
+    )]
+    NotLocal {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// The file is not one of ours.
+    #[error(
+        "{path} is a file of another program. Name a file that does not exist yet, or one that agentidp made"
+    )]
+    Foreign {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// The tables are newer than this version knows.
+    #[error(
+        "{path} has tables of version {found}, and this version of agentidp knows {known}. Use a newer one"
+    )]
+    Newer {
+        /// Path of the file.
+        path: PathBuf,
+        /// Version of the tables.
+        found: usize,
+        /// Latest version that is known.
+        known: usize,
+    },
+    /// The file, or the folder that it is in, cannot be written.
+    #[error("{path}: {reason}. The file and its folder must be writable")]
+    Unwritable {
+        /// Path of the file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Anything else that SQLite reports.
+    #[error("{path}: {reason}")]
+    Failed {
+        /// Path of the file.
+        path: PathBuf,
+        /// SQLite's reason.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    fn of(path: &Path, error: &rusqlite::Error) -> Self {
+        let (path, reason) = (path.to_owned(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::Foreign { path },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::Unwritable { path, reason }
+            }
+            _ => Self::Failed { path, reason },
+        }
+    }
+}
+
+/// Takes the lock of the file, creates it if it does not exist, and brings its tables up to date.
+///
+/// Returns [`OpenError`] if it cannot serve. A file that is not ours is left as it is.
+pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
+    let owned = || path.to_owned();
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // Failing to ask is the business of the attempts that follow.
+    if let Ok(found) = rustix::fs::statfs(folder)
+        && is_remote(u64::try_from(found.f_type).unwrap_or_default())
+    {
+        return Err(OpenError::NotLocal { path: owned() });
+    }
+    refuse_foreign(path)?;
+    let lock = FileLock::take(path).map_err(|error| match error {
+        LockError::Taken => OpenError::InUse { path: owned() },
+        LockError::Unreliable => OpenError::NotLocal { path: owned() },
+        LockError::Io(error) => OpenError::Unwritable { path: owned(), reason: error.to_string() },
+    })?;
+    let database = Database::open(path).map_err(|error| OpenError::of(path, &error))?;
+    migrate(&database, path)?;
+    Ok((database, lock))
+}
+
+fn is_remote(file_system: u64) -> bool {
+    // The magic numbers have 32 bits.
+    REMOTE_FILE_SYSTEMS.contains(&(file_system & 0xFFFF_FFFF))
+}
+
+/// Refuses a file that does not begin like one of SQLite, before anything is created next to it.
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    use std::io::Read as _;
+    const HEADER: &[u8] = b"SQLite format 3\0";
+    let Ok(file) = std::fs::File::open(path) else { return Ok(()) };
+    let mut start = Vec::new();
+    let is_read = file.take(HEADER.len() as u64).read_to_end(&mut start).is_ok();
+    if is_read && !start.is_empty() && start != HEADER {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Applies the migrations that are missing, each in a transaction of its own.
+fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
+    let connection = database.connection();
+    let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, i64>(0)).map_err(failed);
+    let is_empty = number("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)")? == 1;
+    let maker = number("PRAGMA application_id")?;
+    if maker != APPLICATION_ID && !(is_empty && maker == 0) {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let found = usize::try_from(number("PRAGMA user_version")?).unwrap_or(usize::MAX);
+    let known = MIGRATIONS.len();
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(failed)?;
+    for (migration, version) in MIGRATIONS.iter().zip(1..).skip(found) {
+        let sql = format!(
+            "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {migration} PRAGMA user_version = {version}; COMMIT"
+        );
+        connection.execute_batch(&sql).map_err(failed)?;
+    }
+    Ok(())
+}
