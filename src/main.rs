@@ -13,7 +13,7 @@ use agentidp::cli::{
 };
 use agentidp::config::{ConfigError, KeyConfig, Secrets};
 use agentidp::ports::error_chain::error_chain;
-use agentidp::wiring::{self, Service, StartError};
+use agentidp::wiring::{self, Service, StartError, StoreKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing_subscriber::EnvFilter;
@@ -89,8 +89,10 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
             return Ok(());
         }
     };
-    if service.administrator.is_some() {
-        tracing::warn!("using in-memory storage; all data is lost on exit; set DATABASE_URL to keep it");
+    if !service.store.is_durable() {
+        tracing::warn!(
+            "using in-memory storage; all data is lost on exit; --data FILE or DATABASE_URL keeps it"
+        );
     }
     if config.issuer.is_none() && service.address.ip().is_unspecified() {
         tracing::warn!(
@@ -197,10 +199,12 @@ async fn migrate(stores: &StoreArgs) -> Result<(), StartError> {
 /// Returns the welcome text, with the next steps for new users.
 fn welcome(service: &Service) -> String {
     let Some(administrator) = &service.administrator else {
+        let next = match service.store {
+            StoreKind::Server => "The first administrator is made by: agentidp bootstrap\n\n",
+            StoreKind::Memory | StoreKind::File => "",
+        };
         return format!(
-            "\nAgentIdP serves {}\n\n\
-             The first administrator is made by: agentidp bootstrap\n\n\
-             Explore the API: http://{}/docs\n\n",
+            "\nAgentIdP serves {}\n\n{next}Explore the API: http://{}/docs\n\n",
             service.issuer, service.address
         );
     };

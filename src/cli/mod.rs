@@ -98,7 +98,11 @@ impl From<KeyTypeName> for KeyType {
 /// Locations and connection settings of the stores.
 #[derive(Args, Debug, Clone)]
 pub struct StoreArgs {
-    /// PostgreSQL URL; if omitted, all data is kept in memory
+    /// File that keeps all data of a single instance; made at the first start, with the signing key and the first
+    /// administrator. Same as `DATABASE_URL=sqlite:FILE`
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// PostgreSQL URL, or `sqlite:` and the path of a file; if omitted, all data is kept in memory
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
     pub database_url: Option<SecretString>,
     /// File that contains `DATABASE_URL`
@@ -143,13 +147,26 @@ impl StoreArgs {
         let (owner, owner_file) =
             (self.migration_database_url.as_ref(), self.migration_database_url_file.as_ref());
         Ok(StoreConfig {
-            database: secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())?,
+            database: self.database()?,
             migration_database: secret("MIGRATION_DATABASE_URL", owner, owner_file)?,
             redis: None,
             redis_key_prefix: self.redis_key_prefix.clone(),
             pool_max: self.db_pool_max,
             wait: Duration::from_secs(self.store_wait_seconds.into()),
         })
+    }
+
+    /// Returns the URL of the store that keeps the data.
+    fn database(&self) -> Result<Option<SecretString>, ConfigError> {
+        let url = secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())?;
+        match (&self.data, url) {
+            (Some(_), Some(_)) => Err(ConfigError::new("--data and DATABASE_URL are both set; set one")),
+            (Some(path), None) => match path.to_str() {
+                Some(path) => Ok(Some(format!("sqlite:{path}").into())),
+                None => Err(ConfigError::new("--data must be valid UTF-8")),
+            },
+            (None, url) => Ok(url),
+        }
     }
 }
 
@@ -336,10 +353,10 @@ impl ServeArgs {
     ///
     /// What cannot be read does not keep the others from being replaced.
     pub fn secrets(&self) -> Secrets {
-        let StoreArgs { database_url, database_url_file, redis_url, redis_url_file, .. } = &self.stores;
+        let StoreArgs { redis_url, redis_url_file, .. } = &self.stores;
         Secrets {
             keys: self.keys(),
-            database: secret("DATABASE_URL", database_url.as_ref(), database_url_file.as_ref()),
+            database: self.stores.database(),
             redis: secret("REDIS_URL", redis_url.as_ref(), redis_url_file.as_ref()),
         }
     }

@@ -4,15 +4,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 
 use super::start_error::StartError;
 use crate::app::Stores;
 use crate::config::{ConfigError, Secrets};
 use crate::ports::rate_limiter::RateLimiter;
 
+/// Where a service keeps its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In memory: all data is lost on exit.
+    Memory,
+    /// In a file of this instance alone.
+    File,
+    /// In a database server that several instances may share.
+    Server,
+}
+
+impl StoreKind {
+    /// Returns whether stored data outlives the process.
+    pub const fn is_durable(self) -> bool {
+        !matches!(self, Self::Memory)
+    }
+}
+
 /// A kind of store that keeps its data.
 #[async_trait]
 pub(super) trait Backend: Send + Sync {
+    /// Returns where the data is kept.
+    fn kind(&self) -> StoreKind;
+
+    /// Returns the signing key that is kept with the data, and makes it at the first start.
+    ///
+    /// `None` if the store keeps none.
+    fn signing_key(
+        &self,
+        make: &dyn Fn() -> Result<SecretString, StartError>,
+    ) -> Result<Option<SecretString>, StartError>;
+
     /// Brings the tables up to date. Waits up to `wait` for the store.
     async fn migrate(&self, wait: Duration) -> Result<(), StartError>;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::clock_source::ClockSource;
-use super::open_stores::{OpenStores, by_scheme};
+use super::open_stores::{OpenStores, by_scheme, configured};
 use super::service::{core, fetched_keys, hasher, key_error};
 use super::start_error::StartError;
 use crate::adapters::crypto::{HmacCursorSeal, JwtSigner, KeySet, generate_pem};
@@ -42,7 +42,7 @@ pub async fn bootstrap(
     if config.database.is_none() {
         return Err(needs_database("bootstrap", "in memory, `serve` creates the first administrator").into());
     }
-    let stores = OpenStores::open(config, &machine_time()).await?;
+    let stores = OpenStores::open(configured(config)?.as_deref(), config, &machine_time()).await?;
     let app = app_without_key(&stores, bcrypt_cost)?;
     let outcome = match recover {
         true => app.bootstrap.another_administrator().await,

@@ -8,9 +8,11 @@ mod open_stores;
 mod postgres;
 mod redis;
 mod service;
+mod sqlite;
 mod start_error;
 mod store_wait;
 
+pub use backend::StoreKind;
 pub use command::{bootstrap, migrate_tables};
 pub use service::Service;
 pub use start_error::StartError;

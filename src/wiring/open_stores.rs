@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::backend::{Backend, Connections};
+use super::backend::{Backend, Connections, StoreKind};
 use super::clock_source::ClockSource;
 use super::postgres::PostgresBackend;
 use super::redis;
+use super::sqlite::SqliteBackend;
 use super::start_error::StartError;
 use crate::adapters::memory::{Memory, MemoryRateLimiter};
 use crate::app::Stores;
@@ -21,12 +22,25 @@ pub(super) fn by_scheme(
     url: &SecretString,
     config: &StoreConfig,
 ) -> Result<Box<dyn Backend>, ConfigError> {
-    match url.expose_secret().split_once("://").map(|(scheme, _)| scheme) {
-        Some("postgres" | "postgresql") => Ok(Box::new(PostgresBackend::new(name, url, config)?)),
+    match url.expose_secret().split_once(':') {
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+            Ok(Box::new(PostgresBackend::new(name, url, config)?))
+        }
+        Some(("sqlite", path)) => Ok(Box::new(SqliteBackend::new(name, path, config)?)),
         _ => Err(ConfigError::new(format!(
-            "{name} must be a URL that begins with postgres:// or postgresql://"
+            "{name} must be a URL that begins with postgres:// or postgresql://, or sqlite: and a path"
         ))),
     }
+}
+
+/// Returns the configured backend; `None` if all data is kept in memory.
+pub(super) fn configured(config: &StoreConfig) -> Result<Option<Box<dyn Backend>>, ConfigError> {
+    let backend = config.database.as_ref().map(|url| by_scheme("DATABASE_URL", url, config)).transpose()?;
+    if backend.is_none() && config.migration_database.is_some() {
+        let reason = "MIGRATION_DATABASE_URL: set DATABASE_URL too, for the serving role";
+        return Err(ConfigError::new(reason));
+    }
+    Ok(backend)
 }
 
 /// The open stores of one service.
@@ -34,33 +48,31 @@ pub(super) fn by_scheme(
 pub(super) struct OpenStores {
     /// The stores as ports.
     pub stores: Stores,
-    /// Whether stored data outlives the process.
-    pub are_durable: bool,
+    /// Where the data is kept.
+    pub kind: StoreKind,
     connections: Vec<Arc<dyn Connections>>,
 }
 
 impl OpenStores {
-    /// Opens the configured stores, with tables that are up to date.
+    /// Opens the stores of the configured backend, with tables that are up to date.
     ///
     /// Waits for the database if it is unavailable. Redis is not waited for.
-    pub(super) async fn open(config: &StoreConfig, clock_source: &ClockSource) -> Result<Self, StartError> {
-        let backend =
-            config.database.as_ref().map(|url| by_scheme("DATABASE_URL", url, config)).transpose()?;
-        if backend.is_none() && config.migration_database.is_some() {
-            let reason = "MIGRATION_DATABASE_URL: set DATABASE_URL too, for the serving role";
-            return Err(ConfigError::new(reason).into());
-        }
+    pub(super) async fn open(
+        backend: Option<&dyn Backend>,
+        config: &StoreConfig,
+        clock_source: &ClockSource,
+    ) -> Result<Self, StartError> {
         let redis = config.redis.as_ref().map(|url| redis::settings(url, config)).transpose()?;
         let limiter = Arc::new(MemoryRateLimiter::new(clock_source.clock().clone()));
-        let mut open = match &backend {
+        let mut open = match backend {
             None => {
                 let stores = Stores::of(&Arc::new(Memory::default()), limiter);
-                Self { stores, are_durable: false, connections: Vec::new() }
+                Self { stores, kind: StoreKind::Memory, connections: Vec::new() }
             }
             Some(backend) => {
                 backend.migrate(config.wait).await?;
                 let (stores, connections) = backend.open(limiter).await?;
-                Self { stores, are_durable: true, connections: vec![connections] }
+                Self { stores, kind: backend.kind(), connections: vec![connections] }
             }
         };
         if let Some(settings) = redis {

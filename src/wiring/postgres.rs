@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-use super::backend::{Backend, Connections};
+use super::backend::{Backend, Connections, StoreKind};
 use super::start_error::StartError;
 use super::store_wait::wait_for;
 use crate::adapters::postgres::{
@@ -42,6 +42,17 @@ impl PostgresBackend {
 
 #[async_trait]
 impl Backend for PostgresBackend {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Server
+    }
+
+    fn signing_key(
+        &self,
+        _: &dyn Fn() -> Result<SecretString, StartError>,
+    ) -> Result<Option<SecretString>, StartError> {
+        Ok(None)
+    }
+
     async fn migrate(&self, wait: Duration) -> Result<(), StartError> {
         let first = self.owner.as_ref().unwrap_or(&self.database);
         wait_for(wait, || postgres::check_connection(first), postgres::is_permanent).await?;

@@ -9,9 +9,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
+use super::backend::StoreKind;
 use super::background;
 use super::clock_source::ClockSource;
-use super::open_stores::OpenStores;
+use super::open_stores::{OpenStores, configured};
 use super::start_error::StartError;
 use super::store_wait::wait_for;
 use crate::adapters::crypto::{
@@ -49,10 +50,12 @@ pub struct Service {
     pub address: SocketAddr,
     /// Issuer identifier.
     pub issuer: Arc<str>,
-    /// First administrator, created at this start; `None` unless all data is in memory.
+    /// First administrator, created at this start; `None` if there was one, or if several instances may share the data.
     pub administrator: Option<Administrator>,
+    /// Where the data is kept.
+    pub store: StoreKind,
     drain: Duration,
-    /// Signing key generated at this start; `None` if one is configured.
+    /// Signing key generated at this start, or kept with the data; `None` if one is configured.
     made_key: Option<SecretString>,
     /// Configuration of the keys in use.
     keys: Mutex<KeyConfig>,
@@ -92,10 +95,11 @@ impl Service {
         clock_source: ClockSource,
         shutdown: &Arc<Shutdown>,
     ) -> Result<Self, StartError> {
-        let made = match &config.keys.private {
-            Some(_) => None,
-            None if config.stores.database.is_some() => return Err(needs_key().into()),
-            None => Some(generate_pem(KeyType::Rsa).map_err(|error| key_error("a key", error))?.into()),
+        let backend = configured(&config.stores)?;
+        let made = match (&config.keys.private, &backend) {
+            (Some(_), _) => None,
+            (None, Some(backend)) => Some(backend.signing_key(&new_key)?.ok_or_else(needs_key)?),
+            (None, None) => Some(new_key()?),
         };
         let keys = load_keys(&config.keys, made.as_ref())?;
         let listener = bind("HOST and PORT", config.listen).await?;
@@ -118,7 +122,7 @@ impl Service {
         if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
             tokio::spawn(serve_metrics(listener, counts, shutdown.clone()));
         }
-        let stores = OpenStores::open(&config.stores, &clock_source).await?;
+        let stores = OpenStores::open(backend.as_deref(), &config.stores, &clock_source).await?;
         let token_endpoint = format!("{}/api/v1/token", issuer.trim_end_matches('/'));
         let settings = Settings {
             issuer: issuer.clone(),
@@ -134,7 +138,7 @@ impl Service {
         let app =
             core(&stores, &clock_source, signer.clone(), hasher.clone(), cursors, issuer_keys, &settings);
         let app = Arc::new(app);
-        if stores.are_durable {
+        if stores.kind.is_durable() {
             make_default_organization(&app, &config.stores).await?;
         }
         let http = HttpConfig {
@@ -145,15 +149,20 @@ impl Service {
         background::spawn(&app, shutdown);
         // Created last, because its hash takes longer than all other steps, and its secret is unknown to clients
         // until then.
-        let administrator = match stores.are_durable {
-            true => None,
-            false => Some(app.bootstrap.first_administrator().await?),
+        let administrator = match stores.kind {
+            StoreKind::Server => None,
+            StoreKind::Memory => Some(app.bootstrap.first_administrator().await?),
+            StoreKind::File => match app.bootstrap.first_administrator().await {
+                Err(BootstrapError::AlreadyDone) => None,
+                outcome => Some(outcome?),
+            },
         };
         Ok(Self {
             app,
             address,
             issuer,
             administrator,
+            store: stores.kind,
             drain: config.drain,
             made_key: made,
             keys: Mutex::new(config.keys.clone()),
@@ -279,6 +288,10 @@ fn load_keys(keys: &KeyConfig, made: Option<&SecretString>) -> Result<KeySet, St
         KeySetError::Private(error) => key_error("JWT_PRIVATE_KEY", error),
         KeySetError::Public(error) => key_error("JWT_VERIFY_KEYS", error),
     })
+}
+
+fn new_key() -> Result<SecretString, StartError> {
+    Ok(generate_pem(KeyType::Rsa).map_err(|error| key_error("a key", error))?.into())
 }
 
 fn needs_key() -> ConfigError {

@@ -1,6 +1,7 @@
 //! Errors of startup and shutdown.
 
 use crate::adapters::postgres::MigrationError;
+use crate::adapters::sqlite::{KeyFileError, OpenError};
 use crate::adapters::system::TooLittle;
 use crate::app::bootstrap::BootstrapError;
 use crate::config::ConfigError;
@@ -12,6 +13,12 @@ pub enum StartError {
     /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The file that keeps the data cannot be served.
+    #[error(transparent)]
+    File(#[from] OpenError),
+    /// The signing key next to the file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The operating system returned an error.
     #[error(transparent)]
     Io(std::io::Error),

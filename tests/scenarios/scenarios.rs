@@ -5,6 +5,7 @@
 macro_rules! scenarios {
     (every_wiring $scenarios:tt) => {
         scenarios!(@ memory Memory $scenarios);
+        scenarios!(@ sqlite Sqlite $scenarios);
         scenarios!(@ postgres Postgres $scenarios);
         scenarios!(@ postgres_and_redis PostgresAndRedis $scenarios);
         scenarios!(@ two_instances TwoInstances $scenarios);

@@ -12,6 +12,7 @@ use agentidp::wiring::Service;
 use clap::Parser as _;
 use reqwest::StatusCode;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::databases::{Database, SERVES, redis_url};
 use crate::manual_clock::ManualClock;
@@ -25,6 +26,8 @@ pub static RSA_PEM: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::Rs
 pub enum Wiring {
     /// All data in memory.
     Memory,
+    /// All data in an SQLite file.
+    Sqlite,
     /// PostgreSQL alone.
     Postgres,
     /// PostgreSQL and Redis.
@@ -43,6 +46,8 @@ pub struct TestServer {
     pub clock: Arc<ManualClock>,
     /// Database of the service, if it was created for it.
     pub database: Option<Database>,
+    /// Folder of the service's file, if it has one; removed with it.
+    _folder: Option<TempDir>,
 }
 
 impl Deref for TestServer {
@@ -76,16 +81,20 @@ impl TestServer {
     /// Starts a service with these settings on new stores.
     pub async fn start_from(wiring: Wiring, mut config: Config) -> Self {
         let database = match wiring {
-            Wiring::Memory => None,
+            Wiring::Memory | Wiring::Sqlite => None,
             _ => Some(Database::migrated().await),
         };
+        let folder = (wiring == Wiring::Sqlite).then(|| tempfile::tempdir().expect("a folder"));
         config.stores.pool_max = 4;
-        config.stores.database = database.as_ref().map(|database| database.url(SERVES).into());
+        config.stores.database = match &folder {
+            Some(folder) => Some(format!("sqlite:{}", folder.path().join("agentidp.db").display()).into()),
+            None => database.as_ref().map(|database| database.url(SERVES).into()),
+        };
         if matches!(wiring, Wiring::PostgresAndRedis | Wiring::TwoInstances) {
             config.stores.redis = Some(redis_url().into());
         }
         let server = Self::launch(config, wiring == Wiring::TwoInstances).await;
-        Self { database, ..server }
+        Self { database, _folder: folder, ..server }
     }
 
     /// Starts a service on the stores that the settings name.
@@ -111,7 +120,7 @@ impl TestServer {
         let urls = [Some(&service), other.as_ref()];
         let urls = urls.into_iter().flatten().map(|service| format!("http://{}", service.address));
         let client = TestClient::new(reqwest::Client::new(), urls.collect(), administrator);
-        Self { service, other, client, clock, database: None }
+        Self { service, other, client, clock, database: None, _folder: None }
     }
 
     /// Moves the clock forward.
