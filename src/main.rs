@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<(), StartError> {
         Some(Command::Serve(args)) => serve(&args),
         Some(Command::Bootstrap(args)) => bootstrap(&args),
         Some(Command::Migrate(stores)) => migrate(&stores),
+        Some(Command::Backup { folder, stores }) => backup(&stores, folder),
         Some(Command::Keys { command: KeysCommand::Generate { kind } }) => {
             let pem =
                 generate_pem(kind.into()).map_err(|error| ConfigError::new(format!("the key {error}")))?;
@@ -194,6 +196,14 @@ async fn migrate(stores: &StoreArgs) -> Result<(), StartError> {
     start_log(LogFormat::Text);
     wiring::migrate_tables(&stores.resolve_database()?).await?;
     print("the tables are up to date\n")
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn backup(stores: &StoreArgs, folder: PathBuf) -> Result<(), StartError> {
+    start_log(LogFormat::Text);
+    let text = format!("the backup is in {}\n", folder.display());
+    wiring::backup(&stores.resolve_database()?, folder).await?;
+    print(&text)
 }
 
 /// Returns the welcome text, with the next steps for new users.

@@ -55,6 +55,14 @@ pub enum Command {
     },
     /// Bring the database tables up to date
     Migrate(StoreArgs),
+    /// Copy the file of `--data` and its signing key to a folder, while it is served
+    Backup {
+        /// Folder for this backup alone; an earlier backup in it is replaced
+        folder: PathBuf,
+        /// Locations and connection settings of the stores.
+        #[command(flatten)]
+        stores: Box<StoreArgs>,
+    },
     /// Print the OpenAPI document
     Openapi {
         /// Output format

@@ -1,10 +1,14 @@
 //! One-shot commands: `migrate`, `bootstrap`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
 
 use super::clock_source::ClockSource;
 use super::open_stores::{OpenStores, by_scheme, configured};
 use super::service::{core, fetched_keys, hasher, key_error};
+use super::sqlite::SqliteBackend;
 use super::start_error::StartError;
 use crate::adapters::crypto::{HmacCursorSeal, JwtSigner, KeySet, generate_pem};
 use crate::adapters::issuers::IssuerKeySettings;
@@ -29,6 +33,17 @@ pub async fn migrate_tables(config: &StoreConfig) -> Result<(), StartError> {
         }
     };
     by_scheme(name, url, config)?.migrate(config.wait).await
+}
+
+/// Copies the file that keeps the data, and its key, to a folder, while it is served.
+pub async fn backup(config: &StoreConfig, folder: PathBuf) -> Result<(), StartError> {
+    let path = config.database.as_ref().and_then(|url| url.expose_secret().strip_prefix("sqlite:"));
+    let Some(path) = path else {
+        let reason =
+            "backup copies the file that --data names; for PostgreSQL use pg_dump or a physical backup";
+        return Err(ConfigError::new(reason).into());
+    };
+    SqliteBackend::new("--data", path, config)?.backup(folder).await
 }
 
 /// Creates the organization `default` and its first administrator; another administrator if `recover`.

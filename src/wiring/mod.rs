@@ -13,6 +13,6 @@ mod start_error;
 mod store_wait;
 
 pub use backend::StoreKind;
-pub use command::{bootstrap, migrate_tables};
+pub use command::{backup, bootstrap, migrate_tables};
 pub use service::Service;
 pub use start_error::StartError;

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::backend::{Backend, Connections, StoreKind};
 use super::start_error::StartError;
-use crate::adapters::sqlite::{OpenError, Sqlite, signing_key};
+use crate::adapters::sqlite::{self, OpenError, Sqlite, signing_key};
 use crate::app::Stores;
 use crate::config::{ConfigError, Secrets, StoreConfig};
 use crate::ports::rate_limiter::RateLimiter;
@@ -41,6 +41,13 @@ impl SqliteBackend {
             );
         }
         Ok(Self { path: PathBuf::from(path) })
+    }
+
+    /// Copies the file and its key to a folder.
+    pub(super) async fn backup(self, folder: PathBuf) -> Result<(), StartError> {
+        let path = self.path.clone();
+        let made = tokio::task::spawn_blocking(move || sqlite::backup(&self.path, &folder)).await;
+        Ok(made.map_err(|error| OpenError::Failed { path, reason: error.to_string() })??)
     }
 
     async fn opened(&self) -> Result<Sqlite, StartError> {

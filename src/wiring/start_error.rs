@@ -1,7 +1,7 @@
 //! Errors of startup and shutdown.
 
 use crate::adapters::postgres::MigrationError;
-use crate::adapters::sqlite::{KeyFileError, OpenError};
+use crate::adapters::sqlite::{BackupError, KeyFileError, OpenError};
 use crate::adapters::system::TooLittle;
 use crate::app::bootstrap::BootstrapError;
 use crate::config::ConfigError;
@@ -16,6 +16,9 @@ pub enum StartError {
     /// The file that keeps the data cannot be served.
     #[error(transparent)]
     File(#[from] OpenError),
+    /// No backup of the file was made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The signing key next to the file cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),

@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 pub const LONG: Duration = Duration::from_secs(120);
 
-fn program(arguments: &[&str]) -> Command {
+pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
     command.args(arguments).env_clear().kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -66,6 +66,11 @@ pub async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running 
 }
 
 impl Running {
+    /// Ends the program as the system would, without any chance to finish.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it runs");
+    }
+
     async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await;

@@ -9,6 +9,7 @@ mod changes;
 mod client_assertions;
 mod command_line;
 mod credentials;
+mod data_file;
 mod delegation;
 mod discovery;
 mod document;

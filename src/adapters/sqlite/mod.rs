@@ -10,6 +10,7 @@
 mod agent_store;
 mod audit_log;
 mod authority;
+mod backup;
 mod credential_store;
 mod database;
 mod failure;
@@ -28,6 +29,7 @@ mod token_store;
 mod usage_store;
 mod writer;
 
+pub use backup::{BackupError, backup};
 pub use key_file::{KeyFileError, signing_key};
 pub use schema::OpenError;
 pub use store::Sqlite;

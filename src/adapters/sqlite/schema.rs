@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 
 use super::database::Database;
 use super::file_lock::{FileLock, LockError};
@@ -139,21 +139,34 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+fn number(connection: &Connection, path: &Path, sql: &str) -> Result<i64, OpenError> {
+    connection.query_row(sql, (), |row| row.get(0)).map_err(|error| OpenError::of(path, &error))
+}
+
+/// Returns the version of the tables.
+///
+/// Returns [`OpenError`] if another program made the file, or a version that is newer than this one.
+pub fn check_maker(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
+    if number(connection, path, "PRAGMA application_id")? != APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let found = usize::try_from(number(connection, path, "PRAGMA user_version")?).unwrap_or(usize::MAX);
+    let known = MIGRATIONS.len();
+    match found > known {
+        true => Err(OpenError::Newer { path: path.to_owned(), found, known }),
+        false => Ok(found),
+    }
+}
+
 /// Applies the migrations that are missing, each in a transaction of its own.
 fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let connection = database.connection();
-    let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, i64>(0)).map_err(failed);
-    let is_empty = number("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)")? == 1;
-    let maker = number("PRAGMA application_id")?;
-    if maker != APPLICATION_ID && !(is_empty && maker == 0) {
-        return Err(OpenError::Foreign { path: path.to_owned() });
-    }
-    let found = usize::try_from(number("PRAGMA user_version")?).unwrap_or(usize::MAX);
-    let known = MIGRATIONS.len();
-    if found > known {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known });
-    }
+    let found = match number(connection, path, "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)")? {
+        // An empty file that another program has marked has a maker all the same.
+        1 if number(connection, path, "PRAGMA application_id")? == 0 => 0,
+        _ => check_maker(connection, path)?,
+    };
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(failed)?;
     for (migration, version) in MIGRATIONS.iter().zip(1..).skip(found) {
         let sql = format!(
