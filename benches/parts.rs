@@ -128,5 +128,5 @@ fn claims() -> Claims {
 }
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread().build().expect("a runtime")
+    Builder::new_current_thread().enable_time().build().expect("a runtime")
 }

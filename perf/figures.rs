@@ -4,6 +4,7 @@
 //! in memory. An argument selects another measurement:
 //!
 //! * `-- stores`: on a private PostgreSQL and Redis;
+//! * `-- file`: on one SQLite file, and on PostgreSQL and Redis;
 //! * `-- targets`: in short turns;
 //! * `-- compare`: in comparison with other servers;
 //! * `-- cold`: with no secrets cached yet;
@@ -21,6 +22,7 @@ mod cold;
 mod compare;
 mod delegation;
 mod federation;
+mod file;
 mod growth;
 mod load;
 mod measure;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let measured = match words.iter().find(|word| *word != "--bench").map(String::as_str) {
         None => memory::measure(),
         Some("stores") => stores::measure(),
+        Some("file") => file::measure(),
         Some("compare") => compare::measure(),
         Some("targets") => targets::measure(),
         Some("cold") => cold::measure(),
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
         Some("delegation") => delegation::measure(),
         Some("growth") => growth::measure(),
         Some(other) => {
-            let known = "stores, targets, compare, cold, federation, delegation, growth";
+            let known = "stores, file, targets, compare, cold, federation, delegation, growth";
             Err(format!("{other} is not one of {known}").into())
         }
     };
