@@ -10,7 +10,7 @@ use agentidp::adapters::crypto::generate_pem;
 use agentidp::adapters::http::{openapi, yaml};
 use agentidp::adapters::system::{check_limits, keep_memory_private};
 use agentidp::cli::{
-    BootstrapArgs, Cli, Command, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
+    BootstrapArgs, Cli, Command, CopyArgs, DocumentFormat, KeysCommand, LogFormat, ServeArgs, StoreArgs,
 };
 use agentidp::config::{ConfigError, KeyConfig, Secrets};
 use agentidp::ports::error_chain::error_chain;
@@ -53,6 +53,7 @@ fn run(cli: Cli) -> Result<(), StartError> {
         Some(Command::Serve(args)) => serve(&args),
         Some(Command::Bootstrap(args)) => bootstrap(&args),
         Some(Command::Migrate(stores)) => migrate(&stores),
+        Some(Command::Copy(args)) => copy(&args),
         Some(Command::Backup { folder, stores }) => backup(&stores, folder),
         Some(Command::Keys { command: KeysCommand::Generate { kind } }) => {
             let pem =
@@ -204,6 +205,15 @@ async fn backup(stores: &StoreArgs, folder: PathBuf) -> Result<(), StartError> {
     let text = format!("the backup is in {}\n", folder.display());
     wiring::backup(&stores.resolve_database()?, folder).await?;
     print(&text)
+}
+
+#[tokio::main]
+async fn copy(args: &CopyArgs) -> Result<(), StartError> {
+    start_log(LogFormat::Text);
+    let rows = wiring::copy(&args.from, &args.target()?).await?;
+    print(&format!(
+        "{rows} rows were copied and compared; serve them with the key of the file: JWT_PRIVATE_KEY_FILE\n"
+    ))
 }
 
 /// Returns the welcome text, with the next steps for new users.

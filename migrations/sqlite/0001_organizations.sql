@@ -20,10 +20,10 @@ CREATE TABLE organizations (
 
 CREATE INDEX organizations_created_at_idx ON organizations (created_at, organization_id);
 
--- Organizations whose retention was made shorter. Until kept_until their events are kept for as many days as before, 0
--- for ever.
+-- Organizations whose retention was made shorter. Until kept_until their events are kept for as many days as before; null:
+-- forever.
 CREATE TABLE audit_retention_falls (
     organization_id BLOB NOT NULL PRIMARY KEY REFERENCES organizations,
-    days INTEGER NOT NULL CHECK (days >= 0),
+    days INTEGER CHECK (days > 0),
     kept_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

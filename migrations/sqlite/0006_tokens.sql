@@ -8,12 +8,13 @@ CREATE TABLE token_revocations (
 CREATE INDEX token_revocations_remembered_until_idx ON token_revocations (remembered_until);
 
 -- Assertions and proofs that were used, by the SHA-256 of their jti, until their exp. The signer is an agent or a trusted
--- issuer; a proof has none, because its digest is that of the key and the jti.
+-- issuer; that of a proof is nil, because its digest is that of the key and the jti.
 CREATE TABLE assertion_replay (
-    signer BLOB NOT NULL,
+    signer_kind TEXT NOT NULL CHECK (signer_kind IN ('client', 'issuer', 'key')),
+    signer BLOB NOT NULL CHECK (length(signer) = 16),
     digest BLOB NOT NULL CHECK (length(digest) = 32),
     remembered_until INTEGER NOT NULL,
-    PRIMARY KEY (signer, digest)
+    PRIMARY KEY (signer_kind, signer, digest)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX assertion_replay_remembered_until_idx ON assertion_replay (remembered_until);

@@ -63,6 +63,8 @@ pub enum Command {
         #[command(flatten)]
         stores: Box<StoreArgs>,
     },
+    /// Copy all data of a file that is not served to an empty PostgreSQL database, and compare each row
+    Copy(CopyArgs),
     /// Print the OpenAPI document
     Openapi {
         /// Output format
@@ -175,6 +177,32 @@ impl StoreArgs {
             },
             (None, url) => Ok(url),
         }
+    }
+}
+
+/// Arguments of `copy`.
+#[derive(Args, Debug, Clone)]
+pub struct CopyArgs {
+    /// `sqlite:` and the path of the file
+    #[arg(long)]
+    pub from: String,
+    /// PostgreSQL URL with the role that shall own the tables
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
+    pub to: Option<SecretString>,
+    /// File that contains this URL
+    #[arg(long, env = "DATABASE_URL_FILE")]
+    pub to_file: Option<PathBuf>,
+}
+
+impl CopyArgs {
+    /// Returns the PostgreSQL URL.
+    ///
+    /// Returns [`ConfigError`] if the URL and its file are both set or both missing, or if the file is unreadable.
+    pub fn target(&self) -> Result<SecretString, ConfigError> {
+        let target = secret("DATABASE_URL", self.to.as_ref(), self.to_file.as_ref())?;
+        target.ok_or_else(|| {
+            ConfigError::new("copy needs --to, or DATABASE_URL: the URL of an empty PostgreSQL database")
+        })
     }
 }
 

@@ -4,6 +4,7 @@ mod backend;
 mod background;
 mod clock_source;
 mod command;
+mod copy;
 mod open_stores;
 mod postgres;
 mod redis;
@@ -14,5 +15,6 @@ mod store_wait;
 
 pub use backend::StoreKind;
 pub use command::{backup, bootstrap, migrate_tables};
+pub use copy::{CopyError, copy};
 pub use service::Service;
 pub use start_error::StartError;

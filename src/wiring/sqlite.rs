@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::backend::{Backend, Connections, StoreKind};
 use super::start_error::StartError;
-use crate::adapters::sqlite::{self, OpenError, Sqlite, signing_key};
+use crate::adapters::sqlite::{self, Sqlite, signing_key};
 use crate::app::Stores;
 use crate::config::{ConfigError, Secrets, StoreConfig};
 use crate::ports::rate_limiter::RateLimiter;
@@ -45,17 +45,14 @@ impl SqliteBackend {
 
     /// Copies the file and its key to a folder.
     pub(super) async fn backup(self, folder: PathBuf) -> Result<(), StartError> {
-        let path = self.path.clone();
         let made = tokio::task::spawn_blocking(move || sqlite::backup(&self.path, &folder)).await;
-        Ok(made.map_err(|error| OpenError::Failed { path, reason: error.to_string() })??)
+        Ok(made.map_err(|error| StartError::Io(std::io::Error::other(error)))??)
     }
 
     async fn opened(&self) -> Result<Sqlite, StartError> {
         let path = self.path.clone();
         let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await;
-        let opened = opened
-            .map_err(|error| OpenError::Failed { path: self.path.clone(), reason: error.to_string() })?;
-        Ok(opened?)
+        Ok(opened.map_err(|error| StartError::Io(std::io::Error::other(error)))??)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Errors of startup and shutdown.
 
+use super::copy::CopyError;
 use crate::adapters::postgres::MigrationError;
 use crate::adapters::sqlite::{BackupError, KeyFileError, OpenError};
 use crate::adapters::system::TooLittle;
@@ -16,6 +17,9 @@ pub enum StartError {
     /// The file that keeps the data cannot be served.
     #[error(transparent)]
     File(#[from] OpenError),
+    /// The data was not copied.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// No backup of the file was made.
     #[error(transparent)]
     Backup(#[from] BackupError),

@@ -14,26 +14,26 @@ use tokio::sync::Mutex;
 use crate::command_line::{LONG, Running, program, serve};
 
 /// Issuer of all starts, each of which listens on another port.
-const ISSUER: &str = "https://agentidp.example";
+pub const ISSUER: &str = "https://agentidp.example";
 
 /// A folder with the path of a data file in it.
-struct Data {
+pub struct Data {
     folder: TempDir,
-    path: String,
+    pub path: String,
 }
 
 impl Data {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
         let path = folder.path().join("agentidp.db").to_str().expect("text").to_owned();
         Self { folder, path }
     }
 
-    async fn serve(&self) -> Running {
+    pub async fn serve(&self) -> Running {
         serve(&["--data", &self.path, "--issuer-url", ISSUER], &[]).await
     }
 
-    fn put_key(&self) {
+    pub fn put_key(&self) {
         let made: Result<String, KeyFileError> =
             signing_key(&self.folder.path().join("new.db"), || Ok(testing::RSA_PEM.clone()));
         made.expect("a key");
@@ -42,7 +42,7 @@ impl Data {
     }
 
     /// Runs statements on the file as another program would.
-    fn sqlite3(&self, sql: &str) -> String {
+    pub fn sqlite3(&self, sql: &str) -> String {
         let output = Command::new("sqlite3").args([&self.path, sql]).output().expect("sqlite3 is installed");
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8(text).expect("text").trim().to_owned()

@@ -8,6 +8,7 @@ mod audit;
 mod changes;
 mod client_assertions;
 mod command_line;
+mod copy;
 mod credentials;
 mod data_file;
 mod delegation;

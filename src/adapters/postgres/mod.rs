@@ -12,6 +12,7 @@ mod agent_store;
 mod audit_log;
 mod batch;
 mod credential_store;
+mod import;
 mod issuer_store;
 mod organization_store;
 mod outbox;
@@ -25,6 +26,7 @@ mod token_store;
 mod transaction;
 mod usage_store;
 
+pub use import::{Import, ImportError};
 pub use pool::connect::{check_connection, is_permanent};
 pub use pool::settings::{PgSettings, SettingsError};
 pub use schema::migrations::{

@@ -13,6 +13,7 @@ mod authority;
 mod backup;
 mod credential_store;
 mod database;
+mod export;
 mod failure;
 mod file_lock;
 mod filter;
@@ -30,6 +31,7 @@ mod usage_store;
 mod writer;
 
 pub use backup::{BackupError, backup};
+pub use export::Export;
 pub use key_file::{KeyFileError, signing_key};
 pub use schema::OpenError;
 pub use store::Sqlite;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::rows::column::{column, instant};
-use super::rows::organizations::{limit_column, limit_of, organization};
+use super::rows::organizations::organization;
 use super::store::Sqlite;
 use domain::id::OrganizationId;
 use domain::organization::Organization;
@@ -94,7 +94,7 @@ DELETE FROM audit_events WHERE event_id IN (
             "token_revocations" => "token_id",
             "outbox" => "notice_id",
             "person_generations" => "(issuer_id, digest)",
-            _ => "(signer, digest)",
+            _ => "(signer_kind, signer, digest)",
         };
         let columns = key.trim_matches(['(', ')']);
         let sql = format!(
@@ -126,8 +126,8 @@ impl Database {
     ) -> Result<Option<Limit>, StoreError> {
         let sql = "SELECT days, kept_until FROM audit_retention_falls WHERE organization_id = ?1";
         let fall = self.first(sql, [organization.0], |row| {
-            let days: i64 = column(row, "days")?;
-            Ok((limit_of(days).unwrap_or(Limit::Unlimited), instant(row, "kept_until")?))
+            let days: Option<u32> = column(row, "days")?;
+            Ok((days.map_or(Limit::Unlimited, Limit::AtMost), instant(row, "kept_until")?))
         })?;
         Ok(fall.filter(|(_, until)| *until > now).map(|(kept, _)| kept))
     }
@@ -145,6 +145,10 @@ ON CONFLICT DO UPDATE SET days = ?2, kept_until = ?3";
         let before = self.retention_fall(organization, now)?;
         let kept = before.map_or(kept, |longer| longer.or_more(kept));
         let until = now.plus_seconds(i64::from(GRACE_DAYS) * 86_400);
-        self.execute(PUT, params![organization.0, limit_column(kept), until.as_millis()]).map(drop)
+        let days = match kept {
+            Limit::Unlimited => None,
+            Limit::AtMost(days) => Some(days),
+        };
+        self.execute(PUT, params![organization.0, days, until.as_millis()]).map(drop)
     }
 }

@@ -55,10 +55,9 @@ ON CONFLICT DO UPDATE SET tokens = tokens + 1";
     }
 
     async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        const IS_SPENT: &str =
-            "SELECT EXISTS (SELECT 1 FROM assertion_replay WHERE signer = ?1 AND digest = ?2)";
-        let (signer, digest) = (id_of(assertion.signer), assertion.digest);
-        self.look_up(move |database| database.value(IS_SPENT, params![signer, digest])).await
+        const IS_SPENT: &str = "SELECT EXISTS (SELECT 1 FROM assertion_replay WHERE signer_kind = ?1 AND signer = ?2 AND digest = ?3)";
+        let ((kind, signer), digest) = (columns_of(assertion.signer), assertion.digest);
+        self.look_up(move |database| database.value(IS_SPENT, params![kind, signer, digest])).await
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
@@ -98,12 +97,12 @@ ON CONFLICT DO UPDATE SET remembered_until = MAX(remembered_until, ?3)";
     }
 }
 
-/// Returns the ID of a signer; nil for a proof of possession, whose digest includes the key.
-fn id_of(signer: Signer) -> Uuid {
+/// Returns the kind and the ID of a signer.
+fn columns_of(signer: Signer) -> (&'static str, Uuid) {
     match signer {
-        Signer::Client(agent) => agent.0,
-        Signer::Issuer(issuer) => issuer.0,
-        Signer::Key => Uuid::nil(),
+        Signer::Client(agent) => ("client", agent.0),
+        Signer::Issuer(issuer) => ("issuer", issuer.0),
+        Signer::Key => ("key", Uuid::nil()),
     }
 }
 
@@ -111,8 +110,10 @@ impl Database {
     /// Marks an assertion as used; `false` if it was used before.
     fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
         const SPEND: &str = "\
-INSERT INTO assertion_replay (signer, digest, remembered_until) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-        let parameters = params![id_of(assertion.signer), assertion.digest, assertion.until.as_millis()];
+INSERT INTO assertion_replay (signer_kind, signer, digest, remembered_until) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT DO NOTHING";
+        let (kind, signer) = columns_of(assertion.signer);
+        let parameters = params![kind, signer, assertion.digest, assertion.until.as_millis()];
         Ok(self.execute(SPEND, parameters)? == 1)
     }
 

@@ -1,4 +1,4 @@
-//! Values of the domain that durable stores keep as JSON in one column.
+//! Values of the domain that durable stores keep as JSON in one column, and whole tables as JSON.
 //!
 //! All of them have one form, so that data can move from one store to another.
 
@@ -6,3 +6,4 @@
 
 pub mod issuer;
 pub mod jwk;
+pub mod tables;

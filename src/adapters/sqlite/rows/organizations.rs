@@ -42,7 +42,7 @@ pub fn organization(row: &Row<'_>) -> Result<Arc<Organization>, StoreError> {
 }
 
 /// Converts a stored number to a limit: 0 for unlimited.
-pub fn limit_of(stored: i64) -> Option<Limit> {
+fn limit_of(stored: i64) -> Option<Limit> {
     match stored {
         0 => Some(Limit::Unlimited),
         most => u32::try_from(most).ok().map(Limit::AtMost),
@@ -50,7 +50,7 @@ pub fn limit_of(stored: i64) -> Option<Limit> {
 }
 
 /// Converts a limit to its number: 0 for unlimited.
-pub fn limit_column(limit: Limit) -> u32 {
+fn limit_column(limit: Limit) -> u32 {
     match limit {
         Limit::Unlimited => 0,
         Limit::AtMost(most) => most,
