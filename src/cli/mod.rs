@@ -3,30 +3,22 @@
 //! Every setting is a flag and an environment variable of the same name. Every secret can also be read from
 //! the file that `NAME_FILE` names. An invalid setting stops the startup and is reported in one line.
 
+mod serve;
+mod stores;
 mod values;
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
+pub use self::serve::ServeArgs;
+pub use self::stores::StoreArgs;
 pub use self::values::{List, MetricsAddress};
-use self::values::{
-    host, issuer, key_prefix, metrics_address, network, origin, private_network, secret_text,
-};
-use crate::adapters::issuers::{IssuerKeySettings, PrivateNetwork};
-use crate::config::{
-    AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
-    DEFAULT_DELEGATION_DEPTH, DEFAULT_IDLE_TIMEOUT_SECONDS, DEFAULT_POOL_MAX, DEFAULT_STORE_WAIT_SECONDS,
-    DEFAULT_TOKEN_TTL_SECONDS, KeyConfig, Secrets, StoreConfig,
-};
-use crate::domain::delegation::DEPTHS;
+use self::values::{secret, secret_text};
+use crate::config::{ConfigError, DEFAULT_BCRYPT_COST};
 use crate::domain::jwk::KeyType;
-use crate::domain::token::TTL_SECONDS;
 
 /// An OAuth 2.0 identity provider for AI agents.
 #[derive(Parser, Debug)]
@@ -105,81 +97,6 @@ impl From<KeyTypeName> for KeyType {
     }
 }
 
-/// Locations and connection settings of the stores.
-#[derive(Args, Debug, Clone)]
-pub struct StoreArgs {
-    /// File that keeps all data of a single instance; made at the first start, with the signing key and the first
-    /// administrator. Same as `DATABASE_URL=sqlite:FILE`
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
-    /// PostgreSQL URL, or `sqlite:` and the path of a file; if omitted, all data is kept in memory
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
-    pub database_url: Option<SecretString>,
-    /// File that contains `DATABASE_URL`
-    #[arg(long, env = "DATABASE_URL_FILE")]
-    pub database_url_file: Option<PathBuf>,
-    /// PostgreSQL URL for the role that owns the tables
-    #[arg(long, env = "MIGRATION_DATABASE_URL", hide_env_values = true, value_parser = secret_text)]
-    pub migration_database_url: Option<SecretString>,
-    /// File that contains `MIGRATION_DATABASE_URL`
-    #[arg(long, env = "MIGRATION_DATABASE_URL_FILE")]
-    pub migration_database_url_file: Option<PathBuf>,
-    /// Redis URL
-    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = secret_text)]
-    pub redis_url: Option<SecretString>,
-    /// File that contains `REDIS_URL`
-    #[arg(long, env = "REDIS_URL_FILE")]
-    pub redis_url_file: Option<PathBuf>,
-    /// Prefix of every key in Redis, for services that share one; letters, digits and `: . _ -`, at most 64
-    #[arg(long, env = "REDIS_KEY_PREFIX", default_value = "", hide_default_value = true, value_parser = key_prefix)]
-    pub redis_key_prefix: String,
-    /// Size of the connection pool, in addition to four dedicated connections and up to six for revocations and locks
-    #[arg(long, env = "DB_POOL_MAX", default_value_t = DEFAULT_POOL_MAX, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub db_pool_max: u32,
-    /// Seconds to wait at startup for PostgreSQL to be reachable and writable; Redis is not waited for
-    #[arg(long, env = "STORE_WAIT_SECONDS", default_value_t = DEFAULT_STORE_WAIT_SECONDS, value_parser = clap::value_parser!(u32).range(0..=3600))]
-    pub store_wait_seconds: u32,
-}
-
-impl StoreArgs {
-    /// Returns the settings of the stores.
-    ///
-    /// Returns [`ConfigError`] if a URL and its file are both set, or if a file is unreadable or empty.
-    pub fn resolve(&self) -> Result<StoreConfig, ConfigError> {
-        let redis = secret("REDIS_URL", self.redis_url.as_ref(), self.redis_url_file.as_ref())?;
-        Ok(StoreConfig { redis, ..self.resolve_database()? })
-    }
-
-    /// Returns the settings of the database alone, for commands that do without Redis.
-    ///
-    /// Returns [`ConfigError`] as [`resolve`](Self::resolve) does, but for the settings of Redis, which are not read.
-    pub fn resolve_database(&self) -> Result<StoreConfig, ConfigError> {
-        let (owner, owner_file) =
-            (self.migration_database_url.as_ref(), self.migration_database_url_file.as_ref());
-        Ok(StoreConfig {
-            database: self.database()?,
-            migration_database: secret("MIGRATION_DATABASE_URL", owner, owner_file)?,
-            redis: None,
-            redis_key_prefix: self.redis_key_prefix.clone(),
-            pool_max: self.db_pool_max,
-            wait: Duration::from_secs(self.store_wait_seconds.into()),
-        })
-    }
-
-    /// Returns the URL of the store that keeps the data.
-    fn database(&self) -> Result<Option<SecretString>, ConfigError> {
-        let url = secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())?;
-        match (&self.data, url) {
-            (Some(_), Some(_)) => Err(ConfigError::new("--data and DATABASE_URL are both set; set one")),
-            (Some(path), None) => match path.to_str() {
-                Some(path) => Ok(Some(format!("sqlite:{path}").into())),
-                None => Err(ConfigError::new("--data must be valid UTF-8")),
-            },
-            (None, url) => Ok(url),
-        }
-    }
-}
-
 /// Arguments of `copy`.
 #[derive(Args, Debug, Clone)]
 pub struct CopyArgs {
@@ -218,85 +135,6 @@ pub struct BootstrapArgs {
     /// Locations and connection settings of the stores.
     #[command(flatten)]
     pub stores: StoreArgs,
-}
-
-/// Arguments of `serve`.
-#[derive(Args, Debug, Clone)]
-pub struct ServeArgs {
-    /// Port to listen on; 0 for any free port
-    #[arg(long, env = "PORT", default_value_t = 3000)]
-    pub port: u16,
-    /// Address to listen on, or `localhost`
-    #[arg(long, env = "HOST", default_value = "127.0.0.1", value_parser = host)]
-    pub host: IpAddr,
-    /// Address of the Prometheus endpoint, or `off`
-    #[arg(long, env = "METRICS_ADDR", default_value = "127.0.0.1:9464", value_parser = metrics_address)]
-    pub metrics_addr: MetricsAddress,
-    /// Locations and connection settings of the stores.
-    #[command(flatten)]
-    pub stores: StoreArgs,
-    /// Public URL of this service, used as the issuer of its tokens [default: http://HOST:PORT]
-    #[arg(long, env = "ISSUER_URL", value_parser = issuer)]
-    pub issuer_url: Option<String>,
-    /// Private key that signs tokens, in PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; if omitted, one is
-    /// generated at startup (in-memory storage only)
-    #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true,
-          value_parser = secret_text)]
-    pub jwt_private_key: Option<SecretString>,
-    /// File that contains `JWT_PRIVATE_KEY`
-    #[arg(long, env = "JWT_PRIVATE_KEY_FILE")]
-    pub jwt_private_key_file: Option<PathBuf>,
-    /// Additional public keys to publish and accept, in PEM: the next key and retired keys
-    #[arg(long, env = "JWT_VERIFY_KEYS", hide_env_values = true, allow_hyphen_values = true,
-          value_parser = secret_text)]
-    pub jwt_verify_keys: Option<SecretString>,
-    /// File that contains `JWT_VERIFY_KEYS`
-    #[arg(long, env = "JWT_VERIFY_KEYS_FILE")]
-    pub jwt_verify_keys_file: Option<PathBuf>,
-    /// Lifetime of a token, in seconds
-    #[arg(long, env = "TOKEN_TTL_SECONDS", default_value_t = DEFAULT_TOKEN_TTL_SECONDS,
-          value_parser = clap::value_parser!(u32).range(i64::from(*TTL_SECONDS.start())..=i64::from(*TTL_SECONDS.end())))]
-    pub token_ttl_seconds: u32,
-    /// Greatest number of agents that act for one subject, each for the one before it
-    #[arg(long, env = "MAX_DELEGATION_DEPTH", default_value_t = DEFAULT_DELEGATION_DEPTH,
-          value_parser = clap::value_parser!(u32).range(i64::from(*DEPTHS.start())..=i64::from(*DEPTHS.end())))]
-    pub max_delegation_depth: u32,
-    /// bcrypt cost factor
-    #[arg(long, env = "BCRYPT_COST", default_value_t = DEFAULT_BCRYPT_COST, value_parser = clap::value_parser!(u32).range(4..=14))]
-    pub bcrypt_cost: u32,
-    /// Comma-separated origins whose scripts may call this API [default: none]
-    #[arg(long, env = "CORS_ORIGIN", default_value = "", hide_default_value = true,
-          value_parser = |text: &str| List::parse(text, origin))]
-    pub cors_origin: List<String>,
-    /// Comma-separated CIDRs of proxies whose `X-Forwarded-For` header is trusted [default: none]
-    #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true,
-          value_parser = |text: &str| List::parse(text, network))]
-    pub trusted_proxies: List<IpNet>,
-    /// Unauthenticated requests allowed per client address and minute
-    #[arg(long, env = "ADDRESS_REQUESTS_PER_MINUTE", default_value_t = DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub address_requests_per_minute: u32,
-    /// Accepted `aud` of client assertions: the issuer only, or the token endpoint URL too
-    #[arg(long, env = "CLIENT_ASSERTION_AUDIENCE", value_enum, default_value_t = AssertionAudience::Issuer)]
-    pub client_assertion_audience: AssertionAudience,
-    /// Comma-separated `CIDR` or `CIDR:port` of private networks from which keys of trusted issuers may be fetched
-    /// [default: none]
-    #[arg(long, env = "ISSUER_PRIVATE_NETWORKS", default_value = "", hide_default_value = true,
-          value_parser = |text: &str| List::parse(text, private_network))]
-    pub issuer_private_networks: List<PrivateNetwork>,
-    /// File of certificates, in PEM, that trusted issuers may have in addition to those of the system
-    #[arg(long, env = "ISSUER_CA_FILE")]
-    pub issuer_ca_file: Option<PathBuf>,
-    /// Log format
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-    /// Seconds that a connection may be idle between two requests; must exceed the idle time-out of the load balancer
-    #[arg(long, env = "IDLE_TIMEOUT_SECONDS", default_value_t = DEFAULT_IDLE_TIMEOUT_SECONDS,
-          value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub idle_timeout_seconds: u32,
-    /// Seconds to keep serving, reported as not ready, after SIGTERM
-    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3600))]
-    pub drain_seconds: u32,
 }
 
 /// Log format.
@@ -353,88 +191,6 @@ impl Cli {
             || std::env::args().any(|word| word == "--log-format=json")
             || words.nth(1).is_some_and(|format| format == "json")
     }
-}
-
-impl ServeArgs {
-    /// Returns the settings of the service.
-    ///
-    /// Returns [`ConfigError`] if a secret and its file are both set, or if a file is unreadable or empty.
-    pub fn resolve(&self) -> Result<Config, ConfigError> {
-        Ok(Config {
-            listen: SocketAddr::new(self.host, self.port),
-            metrics: match self.metrics_addr {
-                MetricsAddress::Off => None,
-                MetricsAddress::At(address) => Some(address),
-            },
-            issuer: self.issuer_url.clone(),
-            stores: self.stores.resolve()?,
-            keys: self.keys()?,
-            token_ttl_seconds: self.token_ttl_seconds,
-            max_delegation_depth: self.max_delegation_depth,
-            bcrypt_cost: self.bcrypt_cost,
-            cors_origins: self.cors_origin.0.clone(),
-            trusted_proxies: self.trusted_proxies.0.clone(),
-            address_requests_per_minute: self.address_requests_per_minute,
-            client_assertion_audience: self.client_assertion_audience,
-            issuer_keys: IssuerKeySettings {
-                private_networks: self.issuer_private_networks.0.clone(),
-                ca_file: self.issuer_ca_file.clone(),
-            },
-            idle_timeout: Duration::from_secs(self.idle_timeout_seconds.into()),
-            drain: Duration::from_secs(self.drain_seconds.into()),
-        })
-    }
-
-    /// Reads the secrets again that may be replaced while the service runs.
-    ///
-    /// What cannot be read does not keep the others from being replaced.
-    pub fn secrets(&self) -> Secrets {
-        let StoreArgs { redis_url, redis_url_file, .. } = &self.stores;
-        Secrets {
-            keys: self.keys(),
-            database: self.stores.database(),
-            redis: secret("REDIS_URL", redis_url.as_ref(), redis_url_file.as_ref()),
-        }
-    }
-
-    fn keys(&self) -> Result<KeyConfig, ConfigError> {
-        let private =
-            secret("JWT_PRIVATE_KEY", self.jwt_private_key.as_ref(), self.jwt_private_key_file.as_ref())?;
-        let public =
-            secret("JWT_VERIFY_KEYS", self.jwt_verify_keys.as_ref(), self.jwt_verify_keys_file.as_ref())?;
-        Ok(KeyConfig {
-            private: private.map(|pem| unescaped(pem.expose_secret()).into()),
-            public: public.map(|keys| unescaped(keys.expose_secret())).unwrap_or_default(),
-        })
-    }
-}
-
-/// Returns the secret from its value or from its file.
-///
-/// Returns [`ConfigError`] if both are set, or if the file is unreadable or empty.
-fn secret(
-    name: &str,
-    value: Option<&SecretString>,
-    file: Option<&PathBuf>,
-) -> Result<Option<SecretString>, ConfigError> {
-    match (value, file) {
-        (Some(_), Some(_)) => Err(ConfigError::new(format!("{name} and {name}_FILE are both set; set one"))),
-        (Some(value), None) => Ok(Some(value.clone())),
-        (None, Some(path)) => match std::fs::read_to_string(path) {
-            // An empty file is still being written or was truncated, because no key and no password is empty.
-            Ok(text) if text.trim().is_empty() => {
-                Err(ConfigError::new(format!("{name}_FILE: {} is empty", path.display())))
-            }
-            Ok(text) => Ok(Some(text.trim_end().into())),
-            Err(error) => Err(ConfigError::new(format!("{name}_FILE: {}: {error}", path.display()))),
-        },
-        (None, None) => Ok(None),
-    }
-}
-
-/// Replaces each escaped `\n` by a line end, because environment variables often contain PEM in that form.
-fn unescaped(pem: &str) -> String {
-    pem.replace("\\n", "\n")
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Values of settings: how each is written, and the error if it is written otherwise.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::adapters::issuers::{PrivateNetwork, PrivateNetworkError};
+use crate::config::ConfigError;
 
 /// Comma-separated values. An empty text is an empty list, because compose files pass unset variables that
 /// way.
@@ -31,6 +33,29 @@ pub enum MetricsAddress {
 /// Takes a secret as it is.
 pub(super) fn secret_text(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(text.into())
+}
+
+/// Returns the secret from its value or from its file.
+///
+/// Returns [`ConfigError`] if both are set, or if the file is unreadable or empty.
+pub(super) fn secret(
+    name: &str,
+    value: Option<&SecretString>,
+    file: Option<&PathBuf>,
+) -> Result<Option<SecretString>, ConfigError> {
+    match (value, file) {
+        (Some(_), Some(_)) => Err(ConfigError::new(format!("{name} and {name}_FILE are both set; set one"))),
+        (Some(value), None) => Ok(Some(value.clone())),
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            // An empty file is still being written or was truncated, because no key and no password is empty.
+            Ok(text) if text.trim().is_empty() => {
+                Err(ConfigError::new(format!("{name}_FILE: {} is empty", path.display())))
+            }
+            Ok(text) => Ok(Some(text.trim_end().into())),
+            Err(error) => Err(ConfigError::new(format!("{name}_FILE: {}: {error}", path.display()))),
+        },
+        (None, None) => Ok(None),
+    }
 }
 
 /// Parses the address to listen on.
