@@ -1,5 +1,6 @@
 //! One file that keeps all data: its first start, what cannot be served, and its backup.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -200,6 +201,39 @@ async fn what_cannot_be_served_is_named_in_one_line() {
 }
 
 #[tokio::test]
+async fn a_file_is_private_and_has_one_lock_and_one_key_by_whatever_name() {
+    let data = Data::new();
+    let link = data.folder.path().join("link.db");
+    std::os::unix::fs::symlink("agentidp.db", &link).expect("linked");
+    let link = link.to_str().expect("text");
+    let running = serve(&["--data", link, "--issuer-url", ISSUER], &[]).await;
+    let own = token(&running.address, &credentials(&running), "agents:read").await;
+    assert!(refusal(&["--data", &data.path], 1).await.contains("another instance has it open"));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(data.folder.path()).expect("a folder") {
+        let entry = entry.expect("readable");
+        let name = entry.file_name().into_string().expect("text");
+        let mode = entry.metadata().expect("readable").permissions().mode() & 0o777;
+        let is_private = mode == 0o600 || matches!(&*name, "link.db" | "agentidp.db.lock");
+        assert!(is_private, "{name} has mode {mode:o}");
+        names.push(name);
+    }
+    names.sort();
+    let expected = [
+        "agentidp.db",
+        "agentidp.db-shm",
+        "agentidp.db-wal",
+        "agentidp.db.key",
+        "agentidp.db.lock",
+        "link.db",
+    ];
+    assert_eq!(names, expected);
+    running.kill().await;
+    let again = data.serve().await;
+    get(&again.address, &own, "agents").await;
+}
+
+#[tokio::test]
 async fn a_file_serves_one_instance_and_needs_its_key() {
     let data = Data::new();
     let first = data.serve().await;
@@ -208,6 +242,9 @@ async fn a_file_serves_one_instance_and_needs_its_key() {
     let address = first.address.clone();
     let own = token(&address, &credentials(&first), "agents:read").await;
     get(&address, &own, "agents").await;
+    let ready = reqwest::get(format!("{address}/health/ready")).await.expect("an answer");
+    let ready: Value = ready.json().await.expect("JSON");
+    assert_eq!(ready["components"]["sqlite"], "ok", "{ready}");
     first.kill().await;
     std::fs::remove_file(format!("{}.key", data.path)).expect("it has a key");
     let line = refusal(&["--data", &data.path], 1).await;

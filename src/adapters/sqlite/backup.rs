@@ -8,7 +8,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::file_lock::with_suffix;
+use super::file_lock::{resolved, with_suffix};
 use super::schema::{OpenError, check_maker};
 
 /// Error of [`backup`]. Its text is one line that says what to do.
@@ -64,6 +64,7 @@ pub enum BackupError {
 /// The copy is the file as of one moment, whatever is written meanwhile. An earlier backup in the folder is replaced at
 /// once, or not at all. Returns [`BackupError`] if that is not possible.
 pub fn backup(database: &Path, folder: &Path) -> Result<(), BackupError> {
+    let database = &*resolved(database);
     // Without a slash at the end, which would make what is next to the folder a part of it.
     let folder: &Path = &folder.components().collect::<PathBuf>();
     let key = with_suffix(database, ".key");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::functions::FunctionFlags;
+use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, Params, Row};
 
@@ -31,23 +31,20 @@ impl Database {
     pub fn open(path: &Path) -> Result<Self, rusqlite::Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(MAX_STATEMENTS);
         connection.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = ON; \
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
              PRAGMA journal_size_limit = 67108864",
         )?;
         let is_purging = Arc::new(AtomicBool::new(false));
         let answer = is_purging.clone();
-        connection.create_scalar_function(
-            "agentidp_retention",
-            0,
-            FunctionFlags::SQLITE_UTF8,
-            move |_| Ok(answer.load(Ordering::Relaxed)),
-        )?;
+        // A trigger calls it.
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+        let is_retention = move |_: &mut Context<'_>| Ok(answer.load(Ordering::Relaxed));
+        connection.create_scalar_function("agentidp_retention", 0, flags, is_retention)?;
         Ok(Self { connection, is_purging })
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::failure::inconsistent;
-use super::file_lock::FileLock;
+use super::file_lock::{FileLock, resolved};
 use super::rows::column::column;
 use super::schema::{self, OpenError};
 use ports::store_error::StoreError;
@@ -25,13 +25,13 @@ pub struct Export {
 impl Export {
     /// Opens a file, and brings its tables up to date. Blocks the thread.
     ///
-    /// Returns [`OpenError`] if an instance serves the file, if there is none, or if it is not one of ours.
+    /// Returns [`OpenError`] if an instance serves the file, if no file has this path, or if it is not one of ours.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         if !path.exists() {
             let reason = "there is no such file".to_owned();
             return Err(OpenError::Failed { path: path.to_owned(), reason });
         }
-        let (database, lock) = schema::open(path)?;
+        let (database, lock) = schema::open(&resolved(path))?;
         Ok(Self { database, _lock: lock })
     }
 

@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Maximum number of symbolic links that lead to a file, as in Linux.
+const MAX_LINKS: usize = 40;
+
 /// A lock that ends with the process that holds it, however that ends.
 ///
 /// It is on a file of its own, because closing the database a second time within a process would give SQLite's own locks
@@ -44,6 +47,30 @@ impl FileLock {
             Err(TryLockError::WouldBlock) => Ok(Self { _held: lock }),
             _ => Err(LockError::Unreliable),
         }
+    }
+}
+
+/// Returns the path with all symbolic links resolved, so that a file has one name, one lock and one key.
+///
+/// A link may point to a file that does not exist yet.
+pub fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match path.read_link() {
+            Ok(target) => path = folder(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    match (folder(&path).canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 

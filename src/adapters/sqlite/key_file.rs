@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::file_lock::with_suffix;
+use super::file_lock::{resolved, with_suffix};
 
 /// Error of [`signing_key`]. Its text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,7 @@ pub fn signing_key<E>(database: &Path, make: impl FnOnce() -> Result<String, E>)
 where
     E: From<KeyFileError>,
 {
+    let database = &*resolved(database);
     let path = with_suffix(database, ".key");
     let failed = |reason| KeyFileError::Io { path: path.clone(), reason };
     match fs::read_to_string(&path) {

@@ -18,13 +18,14 @@ use ports::store_error::StoreError;
 /// Maximum number of rows removed in one change, so that others do not wait long for theirs.
 const PURGE_BATCH: u32 = 1_000;
 
-/// Tables whose rows expire, each with the condition that expired rows meet at `?1`.
-const REMEMBERED: [(&str, &str); 4] = [
-    ("token_revocations", "remembered_until <= ?1"),
-    ("assertion_replay", "remembered_until <= ?1"),
-    ("outbox", "remembered_until <= ?1"),
+/// Tables whose rows expire, each with its key and the condition that expired rows meet at `?1`.
+const REMEMBERED: [(&str, &str, &str); 4] = [
+    ("token_revocations", "token_id", "remembered_until <= ?1"),
+    ("assertion_replay", "signer_kind, signer, digest", "remembered_until <= ?1"),
+    ("outbox", "notice_id", "remembered_until <= ?1"),
     (
         "person_generations",
+        "issuer_id, digest",
         "?1 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM trusted_issuers i WHERE i.issuer_id = person_generations.issuer_id)",
     ),
 ];
@@ -44,8 +45,11 @@ impl Retention for Sqlite {
         let strays = Plan::Free.limits().audit_retention_days;
         removed += self.purge_events(None, strays, now).await?;
         let late = now.plus_seconds(-CLOCK_SLACK_SECONDS);
-        for (table, is_past) in REMEMBERED {
-            self.purge_in_steps(table, is_past, late.as_millis()).await?;
+        for (table, key, is_past) in REMEMBERED {
+            let sql = format!(
+                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {is_past} LIMIT ?2)"
+            );
+            self.purge_in_steps(&sql, late.as_millis()).await?;
         }
         let month = late.month().to_string();
         self.change(move |database| {
@@ -84,24 +88,9 @@ DELETE FROM audit_events WHERE event_id IN (
         }
     }
 
-    async fn purge_in_steps(
-        &self,
-        table: &'static str,
-        is_past: &'static str,
-        late: i64,
-    ) -> Result<(), StoreError> {
-        let key = match table {
-            "token_revocations" => "token_id",
-            "outbox" => "notice_id",
-            "person_generations" => "(issuer_id, digest)",
-            _ => "(signer_kind, signer, digest)",
-        };
-        let columns = key.trim_matches(['(', ')']);
-        let sql = format!(
-            "DELETE FROM {table} WHERE {key} IN (SELECT {columns} FROM {table} WHERE {is_past} LIMIT ?2)"
-        );
+    async fn purge_in_steps(&self, sql: &str, late: i64) -> Result<(), StoreError> {
         loop {
-            let sql = sql.clone();
+            let sql = sql.to_owned();
             let step = self.change(move |database| database.execute(&sql, params![late, PURGE_BATCH]));
             if step.await? < PURGE_BATCH as usize {
                 return Ok(());

@@ -1,5 +1,7 @@
 //! Tables of the file: who made them, their version, and how they are brought up to date.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
@@ -97,15 +99,12 @@ impl OpenError {
 
 /// Takes the lock of the file, creates it if it does not exist, and brings its tables up to date.
 ///
-/// Returns [`OpenError`] if it cannot serve. A file that is not ours is left as it is.
+/// The path is a resolved one. Returns [`OpenError`] if it cannot serve. A file that is not ours is left as it is.
 pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
     let owned = || path.to_owned();
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // Failing to ask is the business of the attempts that follow.
-    if let Ok(found) = rustix::fs::statfs(folder)
+    // A failure to ask shows in the statements that follow.
+    if let Some(folder) = path.parent()
+        && let Ok(found) = rustix::fs::statfs(folder)
         && is_remote(u64::try_from(found.f_type).unwrap_or_default())
     {
         return Err(OpenError::NotLocal { path: owned() });
@@ -116,9 +115,15 @@ pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
         LockError::Unreliable => OpenError::NotLocal { path: owned() },
         LockError::Io(error) => OpenError::Unwritable { path: owned(), reason: error.to_string() },
     })?;
+    create(path).map_err(|error| OpenError::Unwritable { path: owned(), reason: error.to_string() })?;
     let database = Database::open(path).map_err(|error| OpenError::of(path, &error))?;
     migrate(&database, path)?;
     Ok((database, lock))
+}
+
+/// Creates the file if it does not exist, readable for its owner alone. SQLite gives the files next to it the same mode.
+fn create(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
 fn is_remote(file_system: u64) -> bool {
@@ -175,4 +180,43 @@ fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
         connection.execute_batch(&sql).map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_of_other_machines_are_known() {
+        for remote in [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0xFFFF_FFFF_FF53_4D42] {
+            assert!(is_remote(remote), "{remote:x}");
+        }
+        // ext4, tmpfs, XFS, Btrfs, overlayfs.
+        for local in [0xEF53, 0x0102_1994, 0x5846_5342, 0x9123_683E, 0x794C_7630] {
+            assert!(!is_remote(local), "{local:x}");
+        }
+    }
+
+    #[test]
+    fn each_version_of_the_tables_becomes_the_latest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tables = |path: &Path| {
+            let (database, _lock) = open(path).expect("it opens");
+            let read = |row: &rusqlite::Row<'_>| Ok(row.get::<_, String>(0).expect("SQL"));
+            let sql = "SELECT COALESCE(sql, name) FROM sqlite_schema ORDER BY 1";
+            database.all(sql, (), read).expect("tables")
+        };
+        let latest = tables(&folder.path().join("new.db"));
+        for version in 1..=MIGRATIONS.len() {
+            let path = folder.path().join(format!("{version}.db"));
+            let old = Database::open(&path).expect("a file");
+            for migration in &MIGRATIONS[..version] {
+                old.connection().execute_batch(migration).expect("it applies");
+            }
+            let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}");
+            old.connection().execute_batch(&marks).expect("marked");
+            drop(old);
+            assert_eq!(tables(&path), latest, "from {version}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use shares::{Place, Shares};
 
 use super::database::Database;
-use super::failure::STORE;
+use super::file_lock::resolved;
 use super::readers::Readers;
 use super::schema::{self, OpenError};
 use super::writer::Writer;
@@ -38,6 +38,7 @@ impl Sqlite {
     ///
     /// The file is served by this store alone until it is closed. Returns [`OpenError`] if that is not possible.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let path = &*resolved(path);
         let failed = |reason: String| OpenError::Failed { path: path.to_owned(), reason };
         let reader = || {
             let database = Database::open(path).map_err(|error| failed(error.to_string()))?;
@@ -131,7 +132,7 @@ impl Sqlite {
 #[async_trait]
 impl StoreHealth for Sqlite {
     fn name(&self) -> &'static str {
-        STORE
+        "sqlite"
     }
 
     fn is_essential(&self) -> bool {

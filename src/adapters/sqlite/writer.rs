@@ -159,6 +159,15 @@ fn run(database: &Database, queue: &Receiver<Option<Box<dyn Job>>>) {
     }
 }
 
+/// Returns whether the error of a commit says that nothing is stored: the mark of a commit is written last.
+fn is_certain(error: &rusqlite::Error) -> bool {
+    let is_unwritten = |error: &rusqlite::ffi::Error| {
+        matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DiskFull | ErrorCode::OutOfMemory)
+            || error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE
+    };
+    error.sqlite_error().is_some_and(is_unwritten)
+}
+
 /// Makes the changes of a group in one transaction.
 fn store(database: &Database, group: &mut [Box<dyn Job>]) -> Result<(), GroupFailure> {
     let connection = database.connection();
@@ -182,14 +191,8 @@ fn store(database: &Database, group: &mut [Box<dyn Job>]) -> Result<(), GroupFai
         Ok(())
     };
     let stored = make().and_then(|()| {
-        run("COMMIT").map_err(|error| GroupFailure {
-            // Only these errors come before anything of the commit is written.
-            is_in_doubt: !matches!(
-                error.sqlite_error_code(),
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull | ErrorCode::OutOfMemory)
-            ),
-            ..GroupFailure::of(error)
-        })
+        run("COMMIT")
+            .map_err(|error| GroupFailure { is_in_doubt: !is_certain(&error), ..GroupFailure::of(error) })
     });
     if stored.is_err()
         && !connection.is_autocommit()
@@ -198,4 +201,183 @@ fn store(database: &Database, group: &mut [Box<dyn Job>]) -> Result<(), GroupFai
         tracing::error!(error = &error as &dyn std::error::Error, "cannot roll back");
     }
     stored
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A file with an empty table, and the thread that changes it.
+    struct Place {
+        folder: TempDir,
+        writer: Arc<Writer>,
+        thread: JoinHandle<()>,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = TempDir::new().expect("a folder");
+            let path = folder.path().join("data.db");
+            let database = Database::open(&path).expect("a file");
+            let sql = "PRAGMA journal_mode = wal; CREATE TABLE numbers (number INTEGER, filling BLOB)";
+            database.connection().execute_batch(sql).expect("a table");
+            let (writer, thread) =
+                Writer::start(database, FileLock::take(&path).expect("free")).expect("a thread");
+            Self { folder, writer: Arc::new(writer), thread }
+        }
+
+        /// Begins a change that ends only when the sender is used or dropped.
+        fn hold(&self) -> mpsc::Sender<()> {
+            let (sender, receiver) = mpsc::channel();
+            let writer = self.writer.clone();
+            let (has_begun, begun) = mpsc::channel();
+            tokio::spawn(async move {
+                writer
+                    .change(move |database| {
+                        has_begun.send(()).expect("awaited");
+                        let _ = receiver.recv();
+                        insert(database, 0, 1)
+                    })
+                    .await
+            });
+            while begun.try_recv().is_err() {
+                std::thread::yield_now();
+            }
+            sender
+        }
+
+        /// Ends the thread, and returns the numbers that are stored.
+        fn stored(self) -> Vec<i64> {
+            self.writer.end();
+            self.thread.join().expect("no panic");
+            let database = Database::open(&self.folder.path().join("data.db")).expect("a file");
+            let read = |row: &rusqlite::Row<'_>| row.get(0).map_err(failed);
+            database.all("SELECT number FROM numbers ORDER BY number", (), read).expect("numbers")
+        }
+    }
+
+    fn insert(database: &Database, number: i64, bytes: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO numbers VALUES (?1, zeroblob(?2))";
+        database.execute(sql, [number, bytes]).map(drop)
+    }
+
+    type Change = Box<dyn FnOnce(&Database) -> Result<(), StoreError> + Send>;
+
+    /// Queues changes of one group, and returns their results in order.
+    async fn group(place: &Place, changes: Vec<Change>) -> Vec<Result<(), StoreError>> {
+        let held = place.hold();
+        let waiting: Vec<_> = changes
+            .into_iter()
+            .map(|change| {
+                let writer = place.writer.clone();
+                tokio::spawn(async move { writer.change(change).await })
+            })
+            .collect();
+        while place.writer.jobs.len() < waiting.len() {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        let mut results = Vec::new();
+        for one in waiting {
+            results.push(one.await.expect("no panic"));
+        }
+        results
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_refused_change_leaves_nothing_and_the_others_of_its_group_are_stored() {
+        let place = Place::new();
+        let results = group(
+            &place,
+            vec![
+                Box::new(|database| insert(database, 1, 1)),
+                Box::new(|database| {
+                    insert(database, 2, 1)?;
+                    Err(unavailable("refused"))
+                }),
+                Box::new(|database| insert(database, 3, 1)),
+            ],
+        )
+        .await;
+        assert!(matches!(results[..], [Ok(()), Err(_), Ok(())]), "{results:?}");
+        assert_eq!(place.stored(), [0, 1, 3]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_full_disk_stores_nothing_of_a_group_and_is_over_once_there_is_room() {
+        let place = Place::new();
+        let limit = |pages: i64| {
+            move |database: &Database| {
+                let sql = format!("PRAGMA max_page_count = {pages}");
+                database.value::<i64>(&sql, ()).map(drop)
+            }
+        };
+        place.writer.change(limit(20)).await.expect("a limit");
+        let results = group(
+            &place,
+            vec![
+                Box::new(|database| insert(database, 1, 1)),
+                Box::new(|database| insert(database, 2, 1_000_000)),
+                Box::new(|database| insert(database, 3, 1)),
+            ],
+        )
+        .await;
+        let is_unavailable = |result: &Result<(), _>| matches!(result, Err(StoreError::Unavailable { .. }));
+        assert!(is_unavailable(&results[1]), "{results:?}");
+        // SQLite may roll back the one statement or all of the transaction.
+        let others: Vec<i64> = [(0, 1), (2, 3)]
+            .into_iter()
+            .filter(|(place, _)| results[*place].is_ok())
+            .map(|(_, number)| number)
+            .collect();
+        assert!(results.iter().all(|result| result.is_ok() || is_unavailable(result)), "{results:?}");
+        place.writer.change(limit(1_000_000)).await.expect("a limit");
+        place.writer.change(|database| insert(database, 4, 1_000_000)).await.expect("there is room");
+        assert_eq!(place.stored(), [&[0], &others[..], &[4]].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_does_not_begin_in_time_is_not_made_and_one_that_does_not_end_is_in_doubt() {
+        let place = Place::new();
+        let (sender, receiver) = mpsc::channel::<()>();
+        let writer = place.writer.clone();
+        let begun = tokio::spawn(async move {
+            writer
+                .change(move |database| {
+                    let _ = receiver.recv();
+                    insert(database, 1, 1)
+                })
+                .await
+        });
+        tokio::task::yield_now().await;
+        // The clock stands still while something runs, and goes on by itself once everything waits.
+        while !place.writer.jobs.is_empty() {
+            std::thread::yield_now();
+        }
+        let late = place.writer.change(|database| insert(database, 2, 1)).await;
+        assert!(matches!(late, Err(StoreError::Unavailable { .. })), "{late:?}");
+        let begun = begun.await.expect("no panic");
+        assert!(matches!(begun, Err(StoreError::InDoubt { .. })), "{begun:?}");
+        drop(sender);
+        assert_eq!(place.stored(), [1]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_change_of_a_caller_that_is_gone_is_made_whole_or_not_at_all() {
+        let place = Place::new();
+        let held = place.hold();
+        let writer = place.writer.clone();
+        let gone = tokio::spawn(async move { writer.change(|database| insert(database, 1, 1)).await });
+        while place.writer.jobs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        gone.abort();
+        assert!(gone.await.is_err());
+        drop(held);
+        assert_eq!(place.stored(), [0]);
+    }
 }
