@@ -38,6 +38,8 @@ static KEY: LazyLock<String> = LazyLock::new(|| generate_pem(KeyType::P256).expe
 /// The stores and the instances that use them.
 pub struct Cluster {
     pub stores: Stores,
+    /// The file that the only instance uses instead of the stores.
+    pub file: Option<PathBuf>,
     pub instances: Vec<Instance>,
     pub http: reqwest::Client,
     /// Calls the first instance while no fault is active.
@@ -102,7 +104,26 @@ impl Cluster {
             instance.start();
             all.push(instance);
         }
-        Self::of(stores, all, Vec::new(), folder).await
+        Self::with(stores, all, None, folder).await
+    }
+
+    /// Starts one process on a file in `folder`. The stores have no part in it.
+    pub async fn start_on_file(folder: &Path) -> Self {
+        let stores = Stores::start().await;
+        let mut instance = Instance::new(&stores, PROGRAM.as_ref(), &[], folder, 0).await;
+        instance.environment.retain(|(name, _)| !matches!(*name, "MIGRATION_DATABASE_URL" | "REDIS_URL"));
+        let file = folder.join("agentidp.db");
+        for suffix in ["", "-wal", "-shm"] {
+            // The data of an earlier run does not belong to this one.
+            let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+        }
+        instance.environment.push(("DATABASE_URL", format!("sqlite:{}", file.display())));
+        // Only while nothing serves the file.
+        let administrator = bootstrap(&instance).await;
+        instance.start();
+        let mut cluster = Self::with(stores, vec![instance], Some(administrator), folder).await;
+        cluster.file = Some(file);
+        cluster
     }
 
     /// Starts a process of an older version.
@@ -112,7 +133,9 @@ impl Cluster {
         let first = Instance::new(&stores, older, &[], folder, 0).await;
         let next = Instance::new(&stores, PROGRAM.as_ref(), &[], folder, 1).await;
         first.start();
-        Self::of(stores, vec![first], vec![next], folder).await
+        let mut cluster = Self::with(stores, vec![first], None, folder).await;
+        cluster.instances.push(next);
+        cluster
     }
 
     /// Starts one instance per clock, within this process.
@@ -124,22 +147,30 @@ impl Cluster {
             instance.start_within(clock.clone()).await;
             all.push(instance);
         }
-        Self::of(stores, all, Vec::new(), folder).await
+        Self::with(stores, all, None, folder).await
     }
 
-    async fn of(stores: Stores, mut all: Vec<Instance>, later: Vec<Instance>, folder: &Path) -> Self {
+    /// Waits until the instances are ready. Creates an administrator if none is given.
+    async fn with(
+        stores: Stores,
+        instances: Vec<Instance>,
+        administrator: Option<Client>,
+        folder: &Path,
+    ) -> Self {
         let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build().expect("a client");
         let history = History::begin();
-        for (number, instance) in all.iter().enumerate() {
+        for (number, instance) in instances.iter().enumerate() {
             until_whole(&http, instance).await;
             history.other("start", number, Duration::ZERO, 200);
         }
-        let administrator = bootstrap(&all[0]).await;
-        let open = AtomicUsize::new(all.len());
-        let calm = TestClient::new(http.clone(), vec![all[0].url.clone()], administrator);
+        let administrator = match administrator {
+            Some(administrator) => administrator,
+            None => bootstrap(&instances[0]).await,
+        };
+        let open = AtomicUsize::new(instances.len());
+        let calm = TestClient::new(http.clone(), vec![instances[0].url.clone()], administrator);
         calm.unlimited_admin_token().await;
-        all.extend(later);
-        Self { stores, instances: all, http, calm, open, history, folder: folder.to_owned() }
+        Self { stores, file: None, instances, http, calm, open, history, folder: folder.to_owned() }
     }
 
     pub fn url(&self, instance: usize, path: &str) -> String {
@@ -229,7 +260,9 @@ impl Instance {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let log = std::fs::File::options().create(true).append(true).open(&self.log).expect("a log");
-        let mut command = Command::new(&self.program);
+        // With a limit of file sizes, a write is to fail like on a full disk, and not to end the process.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(&self.program);
         command.args(arguments).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
@@ -257,6 +290,13 @@ impl Instance {
             Some(Process::Own(mut child)) => child.kill().await.expect("killed"),
             _ => panic!("it has no process of its own"),
         }
+    }
+
+    /// Limits the size of all files that the process writes to, in bytes.
+    pub async fn limit_files(&self, limit: &str) {
+        let arguments = [format!("--pid={}", self.id()), format!("--fsize={limit}:unlimited")];
+        let status = Command::new("prlimit").args(arguments).status().await.expect("prlimit runs");
+        assert!(status.success());
     }
 
     /// Makes the instance shut down, and waits until it has ended.

@@ -70,11 +70,12 @@ type Running<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
 /// A run without a short time runs only if it is named or `--seconds` is given.
 type Run = (&'static str, Option<u64>, for<'a> fn(&'a Setting) -> Running<'a>);
 
-const RUNS: [Run; 18] = [
+const RUNS: [Run; 19] = [
     ("orders-nobody-thought-of", Some(5), |setting| Box::pin(simulation::run(setting))),
     ("redis-fails", Some(32), |setting| Box::pin(storm::redis(setting))),
     ("postgres-fails", Some(40), |setting| Box::pin(storm::postgres(setting))),
     ("instances-are-killed", Some(20), |setting| Box::pin(storm::instances(setting))),
+    ("file-fails", Some(16), |setting| Box::pin(storm::file(setting))),
     ("all-or-nothing", Some(0), |setting| Box::pin(atomic::run(setting))),
     ("assertions-work-once", Some(10), |setting| Box::pin(once::assertions(setting))),
     ("quota-is-exact", Some(0), |setting| Box::pin(once::quota(setting))),

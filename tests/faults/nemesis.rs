@@ -41,6 +41,8 @@ pub enum Fault {
     Slow,
     /// One instance is killed and started again.
     InstanceKilled,
+    /// The one instance can write no file, repeatedly.
+    FileFull,
 }
 
 impl Fault {
@@ -161,6 +163,14 @@ impl Fault {
                 let instance = &cluster.instances[one];
                 instance.kill().await;
                 instance.start();
+            }
+            Self::FileFull => {
+                blows(ends, async || {
+                    cluster.instances[one].limit_files("1").await;
+                    wait(BLOWS).await;
+                    cluster.instances[one].limit_files("unlimited").await;
+                })
+                .await;
             }
         }
     }

@@ -47,6 +47,12 @@ impl Stores {
         self.0.folder.join("redis.sock")
     }
 
+    /// Returns the URL of the database for that role, bypassing all proxies.
+    pub fn url(&self, role: &str) -> String {
+        let folder = self.0.folder.to_str().expect("text").replace('/', "%2F");
+        format!("postgres://{role}@{folder}/agentidp")
+    }
+
     /// Opens a connection as the superuser, bypassing all proxies.
     pub async fn superuser(&self) -> Client {
         self.client("postgres", "agentidp").await

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentidp::wiring::copy;
+use testing::OWNER;
+
 use crate::checker;
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
@@ -33,11 +36,33 @@ pub async fn instances(setting: &Setting) -> Report {
     storm(setting, 2, &vec![Fault::InstanceKilled; usize::try_from(kills).expect("few")]).await
 }
 
+/// Kills the one instance that serves a file, and lets it write nothing for a while, under load.
+///
+/// The file is then copied to PostgreSQL, where it is checked.
+pub async fn file(setting: &Setting) -> Report {
+    let blows = (setting.time.as_secs() / 4).clamp(2, 100);
+    let faults = [Fault::InstanceKilled, Fault::FileFull].repeat(usize::try_from(blows).expect("few"));
+    let cluster = Arc::new(Cluster::start_on_file(&setting.folder).await);
+    let mut report = storm_on(&cluster, setting, &faults).await;
+    cluster.instances[0].end().await;
+    let file = cluster.file.as_ref().expect("it has one");
+    let copied = copy(&format!("sqlite:{}", file.display()), &cluster.stores.url(OWNER).into()).await;
+    report.figure("rows copied", copied.expect("copied"));
+    settle(&cluster, &cluster.history, &mut report).await;
+    report
+}
+
 async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report {
-    let mut rng = Rng::new(setting.seed);
     let cluster = Arc::new(Cluster::start(instances, &[], &setting.folder).await);
     cluster.stores.redis("SAVE");
-    let fleet = Fleet::gather(&cluster).await;
+    let mut report = storm_on(&cluster, setting, faults).await;
+    settle(&cluster, &cluster.history, &mut report).await;
+    report
+}
+
+async fn storm_on(cluster: &Arc<Cluster>, setting: &Setting, faults: &[Fault]) -> Report {
+    let mut rng = Rng::new(setting.seed);
+    let fleet = Fleet::gather(cluster).await;
     let mut report = Report::default();
     let workers = fleet.work(&mut rng);
     let each = setting.time / u32::try_from(faults.len()).expect("few");
@@ -46,10 +71,10 @@ async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report 
     for fault in faults {
         wait(CALM.min(each / 2)).await;
         let begun = cluster.history.now();
-        fault.strike(&cluster, each.saturating_sub(CALM).max(each / 2), &mut rng).await;
+        fault.strike(cluster, each.saturating_sub(CALM).max(each / 2), &mut rng).await;
         spans.push((*fault, begun, cluster.history.now()));
         let mut longest = Duration::ZERO;
-        for number in 0..instances {
+        for number in 0..cluster.instances.len() {
             longest = longest.max(cluster.until_whole(number).await);
         }
         returns.push(longest);
@@ -59,7 +84,6 @@ async fn storm(setting: &Setting, instances: usize, faults: &[Fault]) -> Report 
     report_on(&mut report, &cluster.history, &spans);
     let back = share_of(&mut returns);
     report.figure("whole again after (p50/max)", back);
-    settle(&cluster, &cluster.history, &mut report).await;
     report
 }
 
