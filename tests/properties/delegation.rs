@@ -20,6 +20,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testing::{Client, TestServer, Wiring, unique};
 
+use crate::cases;
+
 /// Number of agents.
 const AGENTS: usize = 5;
 /// Scopes of agents, tokens and persons; sets of them are bits. The last is a management scope.
@@ -31,8 +33,9 @@ const PERSONS: [&str; 2] = ["alice", "bob"];
 const MAX_DEPTH: u64 = 3;
 const MAX_PARENTS: usize = 16;
 const TTL_SECONDS: i64 = 3_600;
-/// Number of cases, unless `PROPTEST_CASES` sets another.
+/// Number of cases in memory, and on a file, where each change waits for the disk.
 const CASES: u32 = 32;
+const CASES_ON_A_FILE: u32 = 10;
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -143,14 +146,23 @@ fn actions() -> impl Strategy<Value = Action> {
 
 #[test]
 fn a_token_never_has_more_or_lasts_longer_than_any_party_of_its_chain() {
+    try_orders(Wiring::Memory, cases(CASES));
+}
+
+#[test]
+fn a_token_never_has_more_or_lasts_longer_than_any_party_of_its_chain_on_a_file() {
+    try_orders(Wiring::Sqlite, cases(CASES_ON_A_FILE));
+}
+
+fn try_orders(wiring: Wiring, cases: u32) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = runtime.block_on(async {
         let flags = ["--address-requests-per-minute", "1000000", "--max-delegation-depth", "3"];
-        let server = TestServer::start_with(Wiring::Memory, &flags).await;
+        let server = TestServer::start_with(wiring, &flags).await;
         server.unlimited_admin_token().await;
         server
     });
-    let config = Config { failure_persistence: None, ..Config::with_cases(cases()) };
+    let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&vec(actions(), 1..50), |actions| {
         runtime.block_on(async {
@@ -165,12 +177,6 @@ fn a_token_never_has_more_or_lasts_longer_than_any_party_of_its_chain() {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
-}
-
-fn cases() -> u32 {
-    let config = Config::default();
-    // 256 is the library's general default, which is too many for a service that is called over HTTP.
-    if config.cases == 256 { CASES } else { config.cases }
 }
 
 /// An agent as the model knows it.

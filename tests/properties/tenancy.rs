@@ -18,10 +18,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testing::{Client, MANAGEMENT_SCOPES, TestServer, UNKNOWN_ID, Wiring, new_agent};
 
+use crate::cases;
+
 /// Number of scopes that a crew may begin with: all but `admin:orgs`, which reaches across tenants.
 const CREW_SCOPES: usize = 5;
-/// Number of cases, unless `PROPTEST_CASES` sets another.
+/// Number of cases in memory, and on a file, where each change waits for the disk.
 const CASES: u32 = 48;
+const CASES_ON_A_FILE: u32 = 12;
 
 /// An action that a crew attempts. Numbers select among the existing tokens, agents and secrets.
 #[derive(Clone, Debug)]
@@ -72,9 +75,18 @@ struct Attacked {
 
 #[test]
 fn no_tenant_sees_another_and_nobody_rises() {
+    try_orders(Wiring::Memory, cases(CASES));
+}
+
+#[test]
+fn no_tenant_sees_another_and_nobody_rises_on_a_file() {
+    try_orders(Wiring::Sqlite, cases(CASES_ON_A_FILE));
+}
+
+fn try_orders(wiring: Wiring, cases: u32) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let attacked = Arc::new(runtime.block_on(Attacked::start()));
-    let config = Config { failure_persistence: None, ..Config::with_cases(cases()) };
+    let attacked = Arc::new(runtime.block_on(Attacked::start(wiring)));
+    let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
     let mut runner = TestRunner::new(config);
     let crew = || btree_set(0..CREW_SCOPES, 1..4);
     let order = ((crew(), crew()), vec(actions(), 1..30));
@@ -92,16 +104,9 @@ fn no_tenant_sees_another_and_nobody_rises() {
     }
 }
 
-fn cases() -> u32 {
-    let config = Config::default();
-    // 256 is the library's general default, which is too many for a service that is called over HTTP.
-    if config.cases == 256 { CASES } else { config.cases }
-}
-
 impl Attacked {
-    async fn start() -> Self {
-        let server =
-            TestServer::start_with(Wiring::Memory, &["--address-requests-per-minute", "1000000"]).await;
+    async fn start(wiring: Wiring) -> Self {
+        let server = TestServer::start_with(wiring, &["--address-requests-per-minute", "1000000"]).await;
         let admin = server.unlimited_admin_token().await;
         Self { server, admin }
     }
