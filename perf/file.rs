@@ -12,7 +12,7 @@ use crate::client::{Client, health};
 use crate::load::{Connection, Load, Until};
 use crate::measure::{LOAD, Round, Signer, Spread, ratios, row, table};
 use crate::private_stores::PrivateStores;
-use crate::service::{Service, call, new_key};
+use crate::service::{Service, call, migrate, new_key};
 use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP, setting};
 
 /// Default number of agents in the full file.
@@ -37,7 +37,7 @@ pub fn measure() -> Outcome<()> {
     let (agents, events): (usize, usize) =
         (setting("AGENTS", AGENTS).parse()?, setting("EVENTS", EVENTS).parse()?);
     let full = folder.path().join("full.db");
-    drop(on_file(&key, "", &full)?);
+    migrate(&url_of(&full))?;
     fill(&full, agents, events)?;
     let size = std::fs::metadata(&full)?.len();
     let sides = [
@@ -121,8 +121,11 @@ pub fn measure() -> Outcome<()> {
 }
 
 fn on_file(key: &str, name: &'static str, path: &Path) -> Outcome<Side> {
-    let url = format!("sqlite:{}", path.display());
-    Ok(Side { name, service: Service::start_on(key, &url, "")?, stores: Vec::new() })
+    Ok(Side { name, service: Service::start_on(key, &url_of(path), "")?, stores: Vec::new() })
+}
+
+fn url_of(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
 }
 
 /// Fills a file that no service has open.

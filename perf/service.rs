@@ -142,6 +142,13 @@ pub fn call(address: SocketAddr, request: &[u8], status: u16) -> Outcome<Vec<u8>
     Err(format!("expected {status}, was answered {} {body}", answer.status).into())
 }
 
+/// Creates the tables of a database.
+pub fn migrate(database: &str) -> Outcome<()> {
+    let status =
+        Command::new(PROGRAM).arg("migrate").env_clear().env("DATABASE_URL", database).output()?.status;
+    if status.success() { Ok(()) } else { Err("no tables were created".into()) }
+}
+
 /// Generates a signing key of this type, as PEM.
 pub fn new_key(kind: &str) -> Outcome<String> {
     let output =
