@@ -65,6 +65,33 @@ async fn the_steps_register_use_introspect_and_kill_an_agent_as_often_as_they_ar
 }
 
 #[tokio::test]
+async fn the_data_of_a_newcomer_survives_kill_9() {
+    let start = block("sh", "cargo run --release -- ");
+    let arguments: Vec<&str> =
+        start.trim_start_matches("cargo run --release -- ").split_whitespace().collect();
+    let ["--data", name] = arguments[..] else { panic!("{start}") };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(name).to_str().expect("text").to_owned();
+    let arguments = ["--data", &path, "--issuer-url", ADDRESS];
+    let running = serve(&arguments, &[]).await;
+    let steps = format!("{}\necho; echo $AGENT $ADMIN", first_agent());
+    let text = shell(&running, &steps, &[]).await;
+    let (agent, admin) = text.lines().last().and_then(|line| line.split_once(' ')).expect("both");
+    let (agent, admin) = (agent.to_owned(), admin.to_owned());
+    assert_eq!(block("sh", "pkill"), "pkill -9 -x agentidp\n");
+    running.kill().await;
+    let mut again = serve(&arguments, &[]).await;
+    assert!(again.curl.is_empty(), "the administrator is not made again");
+    again.curl = "'none:none'".to_owned();
+    let url = format!("{}/api/v1", again.address);
+    let environment = [("URL", url), ("AGENT", agent.clone()), ("ADMIN", admin)];
+    let text = shell(&again, block("sh", "curl -s $URL/agents/$AGENT"), &environment).await;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains(&agent) && lines[0].contains("summarizer-"), "{text}");
+    assert!(lines[1].contains("token.issued") && lines[1].contains(&agent), "{text}");
+}
+
+#[tokio::test]
 async fn an_api_accepts_these_tokens_by_ten_lines_of_python_typescript_and_rust() {
     let running = serve(&["--issuer-url", ADDRESS], &[]).await;
     let steps = format!("{}\n{}\necho; echo $AGENT $TOKEN", first_agent(), own_api());
