@@ -8,7 +8,7 @@
 //! adapter. Each part is a crate of its own; this one wires them together and re-exports those that a program needs.
 //!
 //! ```text
-//! adapters::http ──▶ app ──▶ ports ◀── adapters::{memory, postgres, redis, crypto, system}
+//! adapters::http ──▶ app ──▶ ports ◀── adapters::{memory, sqlite, postgres, redis, crypto, system}
 //!                     │        │
 //!                     └────────┴──▶ domain
 //! ```
