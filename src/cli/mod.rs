@@ -1,4 +1,4 @@
-//! Command-line flags and environment variables, and the [`Config`] that they make.
+//! Command-line flags and environment variables, and the [`Config`](crate::config::Config) that they make.
 //!
 //! Every setting is a flag and an environment variable of the same name. Every secret can also be read from
 //! the file that `NAME_FILE` names. An invalid setting stops the startup and is reported in one line.
