@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::database::Database;
+use super::facts::{Facts as _, NotKept};
 use super::filter::Filter;
 use super::rows::agents::agent;
 use super::store::Sqlite;
@@ -53,7 +54,10 @@ impl AgentStore for Sqlite {
     }
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
-        let agent = self.look_up(move |database| database.agent(id)).await?;
+        let agent = match self.rows().agent(id) {
+            Ok(agent) => agent,
+            Err(NotKept) => self.look_up(move |database| database.agent(id)).await?,
+        };
         Ok(agent.filter(|agent| within.contains(agent.organization)))
     }
 

@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{params, params_from_iter};
 
 use super::database::Database;
+use super::facts::Facts as _;
 use super::filter::Filter;
 use super::rows::column::{number, signed};
 use super::rows::events::event;

@@ -3,7 +3,8 @@
 use rusqlite::params;
 
 use super::database::Database;
-use domain::id::{AgentId, TokenId};
+use super::facts::Facts as _;
+use domain::id::AgentId;
 use domain::time::Timestamp;
 use ports::store_error::StoreError;
 use ports::write::Write;
@@ -11,19 +12,10 @@ use ports::write::Write;
 impl Database {
     /// Returns whether the authority for a write still holds.
     pub fn allows(&self, write: Write<'_>) -> Result<bool, StoreError> {
-        let Some(authority) = write.authority else { return Ok(true) };
-        let Some(agent) = self.agent(authority.agent)? else { return Ok(false) };
-        let Some(organization) = self.organization(agent.organization)? else { return Ok(false) };
-        let is_revoked = match authority.token {
-            Some(token) => self.is_revoked(token)?,
-            None => false,
-        };
-        Ok(authority.holds(&agent, &organization, is_revoked, self.issuers_hold(&authority.issuers)?))
-    }
-
-    /// Returns whether this one token was revoked.
-    pub fn is_revoked(&self, token: TokenId) -> Result<bool, StoreError> {
-        self.value("SELECT EXISTS (SELECT 1 FROM token_revocations WHERE token_id = ?1)", [token.0])
+        match write.authority {
+            Some(authority) => self.holds(authority),
+            None => Ok(true),
+        }
     }
 
     /// Returns whether this agent, or any, can administer at that time.

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use rusqlite::params;
 
 use super::database::Database;
+use super::facts::Facts as _;
 use super::filter::Filter;
+use super::row_cache::RowKey;
 use super::rows::column::signed;
 use super::rows::credentials::credential;
 use super::store::Sqlite;
@@ -141,25 +143,27 @@ impl CredentialStore for Sqlite {
         kind: PresentedKind,
         _: Freshness,
     ) -> Result<Option<RegisteredClient>, StoreError> {
+        if let Ok(Some(client)) = self.rows().client(agent, &kind)
+            && (!client.candidates.is_empty() || matches!(kind, PresentedKind::None))
+        {
+            return Ok(Some(client));
+        }
         self.look_up(move |database| {
-            let Some(agent) = database.agent(agent)? else { return Ok(None) };
-            let Some(organization) = database.organization(agent.organization)? else { return Ok(None) };
-            let issuer = match &kind {
-                PresentedKind::Federated(issuer) => database.issuer_of(organization.id, issuer)?,
-                _ => None,
-            };
-            let id = agent.id.0;
-            let candidates = match (&kind, &issuer) {
-                (PresentedKind::Secret(fingerprint), _) => {
-                    database.all(OF_SECRET, params![id, fingerprint.0], credential)?
+            let Some(mut client) = database.client(agent, &kind)? else { return Ok(None) };
+            match &kind {
+                PresentedKind::Secret(fingerprint) if client.candidates.is_empty() => {
+                    client.candidates =
+                        database.all(OF_SECRET, params![agent.0, fingerprint.0], credential)?;
                 }
-                (PresentedKind::Key, _) => database.all(KEYS, [id], credential)?,
-                (PresentedKind::Federated(_), Some(issuer)) => {
-                    database.all(IDENTITIES, [id, issuer.id.0], credential)?
+                PresentedKind::Federated(iss) => {
+                    client.issuer = database.issuer_of(client.organization.id, iss)?;
+                    if let Some(issuer) = &client.issuer {
+                        client.candidates = database.all(IDENTITIES, [agent.0, issuer.id.0], credential)?;
+                    }
                 }
-                _ => Vec::new(),
-            };
-            Ok(Some(RegisteredClient { agent, organization, candidates, issuer, is_current: true }))
+                _ => {}
+            }
+            Ok(Some(client))
         })
         .await
     }
@@ -175,6 +179,7 @@ impl CredentialStore for Sqlite {
 UPDATE credentials SET secret_digest = ?4
 WHERE credential_id = ?2 AND agent_id = ?1 AND fingerprint = ?3 AND revoked_at IS NULL";
         self.change(move |database| {
+            database.cached_rows().mark_changed(RowKey::Credentials(agent));
             database.execute(SET_DIGEST, params![agent.0, id.0, fingerprint.0, digest.0]).map(drop)
         })
         .await
@@ -187,9 +192,6 @@ WHERE credential_id = ?2 AND agent_id = ?1 AND fingerprint = ?3 AND revoked_at I
 
 const OF_SECRET: &str = "\
 SELECT * FROM credentials WHERE agent_id = ?1 AND (fingerprint = ?2 OR previous_fingerprint = ?2)
-ORDER BY created_at, credential_id";
-const KEYS: &str = "\
-SELECT * FROM credentials WHERE agent_id = ?1 AND public_key IS NOT NULL AND revoked_at IS NULL
 ORDER BY created_at, credential_id";
 const IDENTITIES: &str = "\
 SELECT * FROM credentials WHERE agent_id = ?1 AND issuer_id = ?2 AND revoked_at IS NULL
@@ -215,6 +217,7 @@ WHERE agent_id = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at
         const REVOKE: &str = "\
 UPDATE credentials SET revoked_at = ?2, secret_digest = NULL, revision = revision + 1
 WHERE agent_id = ?1 AND revoked_at IS NULL";
+        self.cached_rows().mark_changed(RowKey::Credentials(agent));
         self.execute(REVOKE, params![agent.0, now.as_millis()]).map(drop)
     }
 

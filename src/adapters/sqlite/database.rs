@@ -11,6 +11,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, Params, Row};
 
 use super::failure::{failed, inconsistent};
+use super::row_cache::{CachedRows, RowCache};
 use ports::store_error::StoreError;
 
 /// How long a statement waits for a lock that another program holds.
@@ -21,6 +22,7 @@ const MAX_STATEMENTS: usize = 256;
 /// A connection to the file, used by one thread.
 pub struct Database {
     connection: Connection,
+    cached_rows: CachedRows,
     is_purging: Arc<AtomicBool>,
 }
 
@@ -45,7 +47,17 @@ impl Database {
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
         let is_retention = move |_: &mut Context<'_>| Ok(answer.load(Ordering::Relaxed));
         connection.create_scalar_function("agentidp_retention", 0, flags, is_retention)?;
-        Ok(Self { connection, is_purging })
+        Ok(Self { connection, cached_rows: CachedRows::of(Arc::default()), is_purging })
+    }
+
+    /// Shares rows with other connections.
+    pub fn sharing(self, cache: &Arc<RowCache>) -> Self {
+        Self { cached_rows: CachedRows::of(cache.clone()), ..self }
+    }
+
+    /// Returns the rows that need not be read again.
+    pub const fn cached_rows(&self) -> &CachedRows {
+        &self.cached_rows
     }
 
     /// Returns the connection itself.

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use rusqlite::params;
 
 use super::database::Database;
+use super::facts::{Facts as _, NotKept};
 use super::filter::Filter;
+use super::row_cache::RowKey;
 use super::rows::column::{parsed, signed};
 use super::rows::credentials::credential;
 use super::rows::issuers::issuer;
@@ -54,7 +56,10 @@ impl IssuerStore for Sqlite {
     }
 
     async fn find(&self, within: Tenancy, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError> {
-        let issuer = self.look_up(move |database| database.issuer(id)).await?;
+        let issuer = match self.rows().issuer(id) {
+            Ok(issuer) => issuer,
+            Err(NotKept) => self.look_up(move |database| database.issuer(id)).await?,
+        };
         Ok(issuer.filter(|issuer| within.contains(issuer.organization)))
     }
 
@@ -67,7 +72,7 @@ impl IssuerStore for Sqlite {
         let (iss, digest) = (iss.to_owned(), *digest);
         self.look_up(move |database| {
             let Some(issuer) = database.issuer_of(organization, &iss)? else { return Ok(None) };
-            let generation = database.person_generation(issuer.id, &digest)?;
+            let generation = database.person_generation((issuer.id, digest))?;
             Ok(Some(PersonStatus { issuer, generation }))
         })
         .await
@@ -131,6 +136,7 @@ impl IssuerStore for Sqlite {
                 return Err(ChangeIssuerError::InUse);
             }
             database.refuse_changed(&issuer)?;
+            database.cached_rows().mark_changed(RowKey::Issuer(issuer.id));
             database.execute("DELETE FROM trusted_issuers WHERE issuer_id = ?1", [issuer.id.0])?;
             let generation = generation_after(issuer.generation, write.at);
             let last = TrustedIssuer { generation, ..issuer };
@@ -155,7 +161,8 @@ ON CONFLICT DO UPDATE SET generation = ?3";
                 return Err(ChangeIssuerError::LostRace);
             }
             let digest = digest_of(&sub);
-            let generation = generation_after(database.person_generation(issuer, &digest)?, write.at);
+            let generation = generation_after(database.person_generation((issuer, digest))?, write.at);
+            database.cached_rows().mark_changed(RowKey::Person((issuer, digest)));
             database.execute(PUT, params![issuer.0, digest, signed(generation)])?;
             let notice = RevocationNotice::of_person(PersonId::of(issuer, &sub), generation, write.at);
             database.notify(&notice)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::database::Database;
+use super::facts::{Facts as _, NotKept};
 use super::filter::Filter;
 use super::rows::organizations::organization;
 use super::store::Sqlite;
@@ -43,7 +44,10 @@ impl OrganizationStore for Sqlite {
         if !within.contains(id) {
             return Ok(None);
         }
-        self.look_up(move |database| database.organization(id)).await
+        match self.rows().organization(id) {
+            Ok(organization) => Ok(organization),
+            Err(NotKept) => self.look_up(move |database| database.organization(id)).await,
+        }
     }
 
     async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError> {

@@ -79,6 +79,7 @@ fn of_one_moment<T>(
 ) -> Result<T, StoreError> {
     let run = |sql: &str| database.connection().prepare_cached(sql)?.execute(()).map(drop);
     run("BEGIN").map_err(failed)?;
+    database.cached_rows().begin_reading();
     let result = read(database);
     run("COMMIT").map_err(failed)?;
     result

@@ -1,7 +1,7 @@
 //! The open file, as one store.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use shares::{Place, Shares};
 use super::database::Database;
 use super::file_lock::resolved;
 use super::readers::Readers;
+use super::row_cache::RowCache;
 use super::schema::{self, OpenError};
 use super::writer::Writer;
 use domain::tenancy::Tenancy;
@@ -26,6 +27,7 @@ const LISTS_EACH: usize = 1;
 
 /// All stores of one service, in one file.
 pub struct Sqlite {
+    rows: Arc<RowCache>,
     writer: Writer,
     lookups: Readers,
     lists: Readers,
@@ -40,8 +42,9 @@ impl Sqlite {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let path = &*resolved(path);
         let failed = |reason: String| OpenError::Failed { path: path.to_owned(), reason };
+        let rows = Arc::<RowCache>::default();
         let reader = || {
-            let database = Database::open(path).map_err(|error| failed(error.to_string()))?;
+            let database = Database::open(path).map_err(|error| failed(error.to_string()))?.sharing(&rows);
             let is_reader = database.connection().pragma_update(None, "query_only", true);
             is_reader.map_err(|error| failed(error.to_string()))?;
             Ok(database)
@@ -50,14 +53,14 @@ impl Sqlite {
         let lookups: Vec<_> = (0..LOOKUPS).map(|_| reader()).collect::<Result<_, _>>()?;
         let lists: Vec<_> = (0..LISTS).map(|_| reader()).collect::<Result<_, _>>()?;
         let start = || -> std::io::Result<Self> {
-            let (writer, thread) = Writer::start(database, lock)?;
+            let (writer, thread) = Writer::start(database.sharing(&rows), lock)?;
             let mut threads = vec![thread];
             let (lookups, more) = Readers::start("sqlite-lookups", lookups)?;
             threads.extend(more);
             let (lists, more) = Readers::start("sqlite-lists", lists)?;
             threads.extend(more);
             let (shares, threads) = (Shares::of(LISTS_EACH), Mutex::new(threads));
-            Ok(Self { writer, lookups, lists, shares, threads })
+            Ok(Self { rows: rows.clone(), writer, lookups, lists, shares, threads })
         };
         start().map_err(|error| failed(error.to_string()))
     }
@@ -72,6 +75,11 @@ impl Sqlite {
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::error!("a thread of SQLite ended with a panic");
         }
+    }
+
+    /// Returns the rows that need no thread to look them up.
+    pub(crate) fn rows(&self) -> &RowCache {
+        &self.rows
     }
 
     /// Looks up what a request needs.

@@ -7,14 +7,15 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::database::Database;
+use super::facts::Facts as _;
+use super::row_cache::RowKey;
 use super::store::Sqlite;
 use domain::audit::AuditEvent;
-use domain::delegation::digest_of;
 use domain::id::OrganizationId;
 use domain::organization::Organization;
 use domain::plan::Limit;
 use domain::tenancy::Tenancy;
-use domain::token::{Claims, PersonStatus, RevocationNotice, RevocationTarget, TokenStatus};
+use domain::token::{Claims, RevocationNotice, RevocationTarget, TokenStatus};
 use ports::store_error::StoreError;
 use ports::token_store::{
     Dependency, IssueError, IssuerDependency, Revocation, Signer, SpentAssertion, TokenIssue, TokenStore,
@@ -68,6 +69,7 @@ ON CONFLICT DO UPDATE SET remembered_until = MAX(remembered_until, ?3)";
         self.change(move |database| {
             let is_known = database.is_revoked(revocation.token)?;
             let Revocation { token, organization, until } = revocation;
+            database.cached_rows().mark_changed(RowKey::Revocation(token));
             database.execute(REVOKE, params![token.0, organization.0, until.as_millis()])?;
             if !is_known {
                 database.notify(&RevocationNotice { target: RevocationTarget::Token(token), until })?;
@@ -79,6 +81,9 @@ ON CONFLICT DO UPDATE SET remembered_until = MAX(remembered_until, ?3)";
     }
 
     async fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
+        if let Ok(status) = self.rows().status(claims) {
+            return Ok(status);
+        }
         let claims = claims.clone();
         self.look_up(move |database| database.status(&claims)).await
     }
@@ -141,7 +146,7 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
             }
         }
         if let Some(person) = issue.person
-            && self.person_generation(person.issuer, &person.digest)? != person.generation
+            && self.person_generation((person.issuer, person.digest))? != person.generation
         {
             return Ok(None);
         }
@@ -151,7 +156,8 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
             }
         }
         let now = issue.event.at;
-        let credential = self.credential(issue.agent, issue.credential)?;
+        let credentials = self.credentials(issue.agent)?;
+        let credential = credentials.iter().find(|credential| credential.id == issue.credential);
         let is_live = credential.is_some_and(|credential| match issue.secret {
             Some(fingerprint) => credential.secret_for(fingerprint, now).is_some(),
             None => credential.is_live(now),
@@ -184,28 +190,5 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
                 && issuer.generation == dependency.generation
                 && dependency.decided_by.is_none_or(|seen| seen == (issuer.revision, issuer.updated_at))
         }))
-    }
-
-    fn status(&self, claims: &Claims) -> Result<Option<TokenStatus>, StoreError> {
-        let Some(agent) = self.agent(claims.agent)? else { return Ok(None) };
-        let Some(organization) = self.organization(agent.organization)? else { return Ok(None) };
-        let mut is_revoked = self.is_revoked(claims.id)?;
-        for parent in claims.parents() {
-            is_revoked = is_revoked || self.is_revoked(*parent)?;
-        }
-        let others = claims.other_agents().filter_map(|id| self.agent(id).transpose());
-        let other_agents = others.collect::<Result<_, _>>()?;
-        let person = match claims.person() {
-            Some(person) => match self.issuer(person.issuer)? {
-                Some(issuer) => {
-                    let generation = self.person_generation(person.issuer, &digest_of(&person.sub))?;
-                    Some(PersonStatus { issuer, generation })
-                }
-                None => None,
-            },
-            None => None,
-        };
-        let issuers_hold = self.issuers_hold(&claims.issuers)?;
-        Ok(Some(TokenStatus { agent, organization, is_revoked, issuers_hold, other_agents, person }))
     }
 }

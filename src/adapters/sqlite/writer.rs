@@ -191,8 +191,8 @@ fn store(database: &Database, group: &mut [Box<dyn Job>]) -> Result<(), GroupFai
         Ok(())
     };
     let stored = make().and_then(|()| {
-        run("COMMIT")
-            .map_err(|error| GroupFailure { is_in_doubt: !is_certain(&error), ..GroupFailure::of(error) })
+        let commit = database.cached_rows().store(|| run("COMMIT"));
+        commit.map_err(|error| GroupFailure { is_in_doubt: !is_certain(&error), ..GroupFailure::of(error) })
     });
     if stored.is_err()
         && !connection.is_autocommit()

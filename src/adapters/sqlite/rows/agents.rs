@@ -6,6 +6,7 @@ use rusqlite::{Row, named_params};
 
 use super::column::{column, instant, json_of, named, number, parsed, parsed_if_any, signed, texts};
 use crate::database::Database;
+use crate::row_cache::RowKey;
 use crate::rows::column::invalid;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::id::{AgentId, OrganizationId};
@@ -43,11 +44,6 @@ pub fn agent(row: &Row<'_>) -> Result<Arc<Agent>, StoreError> {
 }
 
 impl Database {
-    /// Returns the agent with this ID; `None` if it is unknown.
-    pub fn agent(&self, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
-        self.first("SELECT * FROM agents WHERE agent_id = ?1", [id.0], agent)
-    }
-
     /// Stores an agent in place of the one with its ID, if there is one.
     pub fn put_agent(&self, agent: &Agent) -> Result<(), StoreError> {
         const PUT: &str = "\
@@ -79,6 +75,7 @@ ON CONFLICT (agent_id) DO UPDATE SET agent_type = :agent_type, version = :versio
             ":generation": signed(agent.generation),
             ":revision": signed(agent.revision),
         };
+        self.cached_rows().mark_changed(RowKey::Agent(agent.id));
         self.execute(PUT, parameters).map(drop)
     }
 }

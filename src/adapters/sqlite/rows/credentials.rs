@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::column::{bytes, column, instant, number, optional_id, optional_instant, parsed_if_any, signed};
 use crate::database::Database;
 use crate::failure::inconsistent;
+use crate::row_cache::RowKey;
 use domain::claim_rules::ClaimRules;
 use domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
 use domain::federation::FederatedIdentity;
@@ -84,7 +85,10 @@ impl Database {
         const TOUCH: &str = "\
 UPDATE credentials SET last_used_at = ?3
 WHERE credential_id = ?1 AND agent_id = ?2 AND (last_used_at IS NULL OR last_used_at < ?3)";
-        self.execute(TOUCH, params![id.0, agent.0, minute.as_millis()]).map(drop)
+        if self.execute(TOUCH, params![id.0, agent.0, minute.as_millis()])? > 0 {
+            self.cached_rows().mark_changed(RowKey::Credentials(agent));
+        }
+        Ok(())
     }
 
     /// Stores a credential in place of the one with its ID, if there is one. The last use stays.
@@ -131,6 +135,7 @@ ON CONFLICT (credential_id) DO UPDATE SET fingerprint = :fingerprint, secret_has
             ":last_used_at": credential.last_used_at.map(millis),
             ":revision": signed(credential.revision),
         };
+        self.cached_rows().mark_changed(RowKey::Credentials(credential.agent));
         self.execute(PUT, parameters).map(drop)
     }
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::column::{column, instant, invalid, json_of, named, number, parsed, parsed_if_any, signed, texts};
 use crate::database::Database;
+use crate::row_cache::RowKey;
 use domain::id::{IssuerId, OrganizationId};
-use domain::issuer::{IssuerGeneration, IssuerStatus, IssuerUrl, TrustedIssuer};
+use domain::issuer::{IssuerStatus, IssuerUrl, TrustedIssuer};
 use domain::names::name_of;
 use domain::organization::Name;
 use domain::signature_algorithm::SignatureAlgorithm;
@@ -42,11 +43,6 @@ pub fn issuer(row: &Row<'_>) -> Result<Arc<TrustedIssuer>, StoreError> {
 }
 
 impl Database {
-    /// Returns the trusted issuer with this ID; `None` if it is unknown.
-    pub fn issuer(&self, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError> {
-        self.first("SELECT * FROM trusted_issuers WHERE issuer_id = ?1", [id.0], issuer)
-    }
-
     /// Returns the trusted issuer of an organization that has this `iss`; `None` if it trusts no such issuer.
     pub fn issuer_of(
         &self,
@@ -55,24 +51,6 @@ impl Database {
     ) -> Result<Option<Arc<TrustedIssuer>>, StoreError> {
         let sql = "SELECT * FROM trusted_issuers WHERE organization_id = ?1 AND issuer = ?2";
         self.first(sql, params![organization.0, iss], issuer)
-    }
-
-    /// Returns whether each issuer is there, active and of this generation.
-    pub fn issuers_hold(&self, issuers: &[IssuerGeneration]) -> Result<bool, StoreError> {
-        for rests_on in issuers {
-            let issuer = self.issuer(rests_on.issuer)?;
-            if !issuer.is_some_and(|issuer| issuer.is_active() && issuer.generation == rests_on.generation) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Returns the generation of the person whose `sub` has this SHA-256: 0 for a person whose tokens were never revoked.
-    pub fn person_generation(&self, issuer: IssuerId, digest: &[u8; 32]) -> Result<u64, StoreError> {
-        let sql = "SELECT generation FROM person_generations WHERE issuer_id = ?1 AND digest = ?2";
-        let generation = self.first(sql, params![issuer.0, digest], |row| number(row, "generation"))?;
-        Ok(generation.unwrap_or_default())
     }
 
     /// Stores a trusted issuer in place of the one with its ID, if there is one.
@@ -107,6 +85,7 @@ ON CONFLICT (issuer_id) DO UPDATE SET name = :name, keys = :keys, audiences = :a
             ":subjects_generation": signed(issuer.subjects_generation),
             ":revision": signed(issuer.revision),
         };
+        self.cached_rows().mark_changed(RowKey::Issuer(issuer.id));
         self.execute(PUT, parameters).map(drop)
     }
 }

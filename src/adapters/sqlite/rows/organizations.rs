@@ -6,6 +6,7 @@ use rusqlite::{Row, named_params};
 
 use super::column::{column, instant, invalid, json_of, named, number, parsed, signed, texts};
 use crate::database::Database;
+use crate::row_cache::RowKey;
 use domain::id::OrganizationId;
 use domain::names::name_of;
 use domain::organization::{Name, Organization, OrganizationStatus, Slug};
@@ -58,11 +59,6 @@ fn limit_column(limit: Limit) -> u32 {
 }
 
 impl Database {
-    /// Returns the organization with this ID; `None` if it is unknown.
-    pub fn organization(&self, id: OrganizationId) -> Result<Option<Arc<Organization>>, StoreError> {
-        self.first("SELECT * FROM organizations WHERE organization_id = ?1", [id.0], organization)
-    }
-
     /// Stores an organization in place of the one with its ID, if there is one.
     pub fn put_organization(&self, organization: &Organization) -> Result<(), StoreError> {
         const PUT: &str = "\
@@ -91,6 +87,7 @@ ON CONFLICT (organization_id) DO UPDATE SET name = :name, plan = :plan, status =
             ":generation": signed(organization.generation),
             ":revision": signed(organization.revision),
         };
+        self.cached_rows().mark_changed(RowKey::Organization(organization.id));
         self.execute(PUT, parameters).map(drop)
     }
 }
