@@ -25,7 +25,7 @@ impl Database {
     pub fn has_administrator(&self, agent: Option<AgentId>, at: Timestamp) -> Result<bool, StoreError> {
         const HAS_ADMINISTRATOR: &str = "\
 SELECT EXISTS (
-    SELECT 1 FROM agents a
+    SELECT 1 FROM agents a INDEXED BY agents_administrators_idx
     JOIN organizations o ON o.organization_id = a.organization_id
     JOIN credentials c ON c.agent_id = a.agent_id
     LEFT JOIN trusted_issuers i ON i.issuer_id = c.issuer_id

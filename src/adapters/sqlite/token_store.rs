@@ -11,6 +11,7 @@ use super::facts::Facts as _;
 use super::row_cache::RowKey;
 use super::store::Sqlite;
 use domain::audit::AuditEvent;
+use domain::credential::Credential;
 use domain::id::OrganizationId;
 use domain::organization::Organization;
 use domain::plan::Limit;
@@ -29,7 +30,7 @@ INSERT INTO monthly_tokens (agent_id, month, organization_id, tokens) VALUES (?1
 ON CONFLICT DO UPDATE SET tokens = tokens + 1";
         self.change(move |database| {
             let now = issue.event.at;
-            let Some(organization) = database.organization_if_allowed(&issue)? else {
+            let Some((organization, credential)) = database.parties_if_allowed(&issue)? else {
                 return Err(IssueError::NoLongerAllowed);
             };
             for assertion in &issue.assertions {
@@ -44,7 +45,10 @@ ON CONFLICT DO UPDATE SET tokens = tokens + 1";
                 return Err(IssueError::QuotaReached(limit));
             }
             database.execute(COUNT, params![issue.agent.0, month, organization.id.0])?;
-            database.touch(issue.agent, issue.credential, now.to_the_minute())?;
+            let minute = now.to_the_minute();
+            if credential.last_used_at.is_none_or(|last| last < minute) {
+                database.touch(issue.agent, issue.credential, minute)?;
+            }
             Ok(database.record(Some(organization.id), &issue.event)?)
         })
         .await
@@ -129,8 +133,11 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
         self.value::<i64>(TOKENS, params![client, month]).map(i64::unsigned_abs)
     }
 
-    /// Returns the client's organization if everything is still so as a token depends on.
-    fn organization_if_allowed(&self, issue: &TokenIssue) -> Result<Option<Arc<Organization>>, StoreError> {
+    /// Returns the client's organization and credential if everything is still so as a token depends on.
+    fn parties_if_allowed(
+        &self,
+        issue: &TokenIssue,
+    ) -> Result<Option<(Arc<Organization>, Arc<Credential>)>, StoreError> {
         let TokenIssue { agent, revision, changed_at, .. } = *issue;
         let Some(organization) = self.organization_at(Dependency { agent, revision, changed_at })? else {
             return Ok(None);
@@ -158,11 +165,11 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
         let now = issue.event.at;
         let credentials = self.credentials(issue.agent)?;
         let credential = credentials.iter().find(|credential| credential.id == issue.credential);
-        let is_live = credential.is_some_and(|credential| match issue.secret {
+        let is_live = |credential: &&Arc<Credential>| match issue.secret {
             Some(fingerprint) => credential.secret_for(fingerprint, now).is_some(),
             None => credential.is_live(now),
-        });
-        Ok(is_live.then_some(organization))
+        };
+        Ok(credential.filter(is_live).map(|credential| (organization, credential.clone())))
     }
 
     /// Returns the organization of an agent, if both are active and of the revision that a token depends on.
