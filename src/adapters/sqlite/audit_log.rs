@@ -85,6 +85,9 @@ ORDER BY occurred_at, event_id LIMIT ?4";
     }
 }
 
+const EVENTS: &str = "SELECT * FROM audit_events";
+const NEWEST_FIRST: &str = " ORDER BY occurred_at DESC, event_id DESC";
+
 /// From when on the events of each organization are shown.
 struct Horizons<'a> {
     database: &'a Database,
@@ -148,8 +151,7 @@ UPDATE audit_tallies SET in_full = in_full + ?2, counted = counted + ?3 WHERE ta
     fn events(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
         let mut horizons = Horizons::at(self, query.now);
         let filter = conditions(query, &mut horizons)?;
-        let sql =
-            format!("SELECT * FROM audit_events{} ORDER BY occurred_at DESC, event_id DESC", filter.clause());
+        let sql = format!("{EVENTS}{}{NEWEST_FIRST}", filter.clause());
         let mut events = Vec::new();
         if query.limit == 0 {
             return Ok(events);
@@ -210,4 +212,56 @@ fn conditions(query: &AuditQuery, horizons: &mut Horizons<'_>) -> Result<Filter,
         wanted.add_value(Value::Blob(after.id.0.as_bytes().to_vec()));
     }
     Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use domain::audit::{AuditFilter, Position};
+    use domain::id::AgentId;
+
+    const ID: Uuid = Uuid::from_u128(1);
+
+    prop_compose! {
+        fn queries()(within in any::<bool>(), actor in any::<bool>(), resource in any::<bool>(), after in any::<bool>(),
+            from in any::<bool>(), to in any::<bool>(),
+            action in proptest::option::of(proptest::sample::select(&AuditAction::ALL[..])),
+            outcome in proptest::option::of(proptest::sample::select(&Outcome::ALL[..])),
+            kind in proptest::option::of(proptest::sample::select(&ResourceType::ALL[..]))) -> AuditQuery {
+            let at = Timestamp::from_millis(1);
+            AuditQuery {
+                within: if within { Tenancy::Only(OrganizationId(ID)) } else { Tenancy::All },
+                filter: AuditFilter {
+                    actor: actor.then_some(AgentId(ID)),
+                    action: action.map(|(_, action)| action),
+                    outcome: outcome.map(|(_, outcome)| outcome),
+                    resource_type: kind.map(|(_, kind)| kind),
+                    resource_id: resource.then_some(ID),
+                    from: from.then_some(at),
+                    to: to.then_some(at),
+                },
+                after: after.then_some(Position { at, id: EventId(ID) }),
+                limit: 100,
+                now: at,
+            }
+        }
+    }
+
+    #[test]
+    fn no_list_of_events_is_sorted_or_read_without_an_index() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (database, _lock) = crate::schema::open(&folder.path().join("data.db")).expect("it opens");
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(query in queries())| {
+            let filter = conditions(&query, &mut Horizons::at(&database, query.now)).expect("conditions");
+            let sql = format!("EXPLAIN QUERY PLAN {EVENTS}{}{NEWEST_FIRST}", filter.clause());
+            let read = |row: &rusqlite::Row<'_>| Ok(row.get::<_, String>("detail").expect("text"));
+            let plan = database.all(&sql, params_from_iter(filter.values()), read).expect("a plan");
+            let has_index = plan.len() == 1 && plan[0].contains(" USING INDEX audit_events_");
+            prop_assert!(has_index, "{} {plan:?}", filter.clause());
+        });
+    }
 }

@@ -30,7 +30,10 @@ INSERT INTO monthly_tokens (agent_id, month, organization_id, tokens) VALUES (?1
 ON CONFLICT DO UPDATE SET tokens = tokens + 1";
         self.change(move |database| {
             let now = issue.event.at;
-            let Some((organization, credential)) = database.parties_if_allowed(&issue)? else {
+            let Some(organization) = database.organization_if_allowed(&issue)? else {
+                return Err(IssueError::NoLongerAllowed);
+            };
+            let Some(credential) = database.live_credential(&issue)? else {
                 return Err(IssueError::NoLongerAllowed);
             };
             for assertion in &issue.assertions {
@@ -133,11 +136,8 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
         self.value::<i64>(TOKENS, params![client, month]).map(i64::unsigned_abs)
     }
 
-    /// Returns the client's organization and credential if everything is still so as a token depends on.
-    fn parties_if_allowed(
-        &self,
-        issue: &TokenIssue,
-    ) -> Result<Option<(Arc<Organization>, Arc<Credential>)>, StoreError> {
+    /// Returns the client's organization if all parties and ancestors are still so as a token depends on.
+    fn organization_if_allowed(&self, issue: &TokenIssue) -> Result<Option<Arc<Organization>>, StoreError> {
         let TokenIssue { agent, revision, changed_at, .. } = *issue;
         let Some(organization) = self.organization_at(Dependency { agent, revision, changed_at })? else {
             return Ok(None);
@@ -162,6 +162,11 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
                 return Ok(None);
             }
         }
+        Ok(Some(organization))
+    }
+
+    /// Returns the client's credential if it is live and still has the secret that was presented.
+    fn live_credential(&self, issue: &TokenIssue) -> Result<Option<Arc<Credential>>, StoreError> {
         let now = issue.event.at;
         let credentials = self.credentials(issue.agent)?;
         let credential = credentials.iter().find(|credential| credential.id == issue.credential);
@@ -169,7 +174,7 @@ SELECT COALESCE((SELECT tokens FROM monthly_tokens WHERE agent_id = ?1 AND month
             Some(fingerprint) => credential.secret_for(fingerprint, now).is_some(),
             None => credential.is_live(now),
         };
-        Ok(credential.filter(is_live).map(|credential| (organization, credential.clone())))
+        Ok(credential.filter(is_live).cloned())
     }
 
     /// Returns the organization of an agent, if both are active and of the revision that a token depends on.
