@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::client::{Client, health};
 use crate::load::{Connection, Load, Until};
-use crate::measure::{LOAD, Round, Signer, Spread, ratios, row, table};
+use crate::measure::{LOAD, Round, Spread, ratios, row, table};
 use crate::private_stores::PrivateStores;
 use crate::service::{Service, call, migrate, new_key};
 use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP, setting};
@@ -52,13 +52,12 @@ pub fn measure() -> Outcome<()> {
     let idle = sides[0].service.processes(&[]).resident()?;
 
     let mut loads = Vec::new();
-    let mut tokens = Vec::new();
     for side in &sides {
         let client = Client::without_limits(&side.service)?;
         for place in 0..PAGE {
             call(side.service.address, &client.creation(place).request, 201)?;
         }
-        tokens = client.tokens(TOKENS)?;
+        let tokens = client.tokens(TOKENS)?;
         let list = |name, path| Load { name, exchanges: vec![client.list(path)] };
         loads.push(vec![
             Load { name: "POST /api/v1/token", exchanges: vec![client.token()] },
@@ -69,13 +68,9 @@ pub fn measure() -> Outcome<()> {
             list("GET /api/v1/audit?action=", "/api/v1/audit?action=agent.created"),
         ]);
     }
-    let signer = Signer::new(&key, &tokens[0])?;
-
-    let mut signatures = Vec::new();
     let mut results: Vec<Vec<Vec<Round>>> =
         loads.iter().map(|loads| loads.iter().map(|_| Vec::new()).collect()).collect();
     for _ in 0..ROUNDS {
-        signatures.push(signer.cost(WARM_UP)?);
         for place in 0..loads[0].len() {
             for (side, (loads, results)) in sides.iter().zip(loads.iter().zip(&mut results)) {
                 results[place].push(side.round(&loads[place], CONNECTIONS)?);
@@ -97,15 +92,12 @@ pub fn measure() -> Outcome<()> {
     let many = slowest.iter().map(|(name, round)| (*name, std::slice::from_ref(round)));
     println!("On the empty file:\n");
     table(MANY_CONNECTIONS, many);
-    println!("\nOne bare RSA-2048 signature: {:.4} ms.\n", Spread::of(signatures.iter().copied()));
+    println!();
     println!("| Figure | Measured | Limit | |");
     println!("|---|---|---|---|");
     let cost = |side: usize, place: usize| -> Vec<f64> {
         results[side][place].iter().map(|round| round.cost + round.cost_of_stores).collect()
     };
-    row("CPU of a token / CPU of a bare signature", &ratios(&cost(0, 0), &signatures), 2, Some(1.3));
-    let introspection = ratios(&cost(0, 1), &cost(0, 2));
-    row("CPU of an introspection / CPU of `/health`", &introspection, 2, Some(2.5));
     for (place, load) in loads[0].iter().enumerate() {
         let name = format!("CPU with the file / with PostgreSQL and Redis, `{}`", load.name);
         row(&name, &ratios(&cost(0, place), &cost(2, place)), 2, None);

@@ -26,7 +26,7 @@ struct Targets {
     read: f64,
 }
 
-/// Measures the service in memory and on its stores, and prints a table.
+/// Measures the service in memory, on a file and on its stores, and prints a table.
 pub fn measure() -> Outcome<()> {
     let turns: usize = setting("TURNS", "20").parse()?;
     let stores = PrivateStores::start()?;
@@ -34,6 +34,10 @@ pub fn measure() -> Outcome<()> {
     println!("| figure, at {CONNECTIONS} connections | measured | target | |\n|---|---|---|---|");
     let in_memory = Subject::new(Service::start(&key)?, &[])?;
     in_memory.measure("in memory", &key, turns, &Targets { token: 1.1, read: 2.0 })?;
+    let folder = tempfile::tempdir()?;
+    let file = format!("sqlite:{}", folder.path().join("agentidp.db").display());
+    let on_file = Subject::new(Service::start_on(&key, &file, "")?, &[])?;
+    on_file.measure("one file", &key, turns, &Targets { token: 1.3, read: 2.5 })?;
     let service = Service::start_on(&key, &stores.database("targets")?, &stores.redis(1)?)?;
     let on_stores = Subject::new(service, &stores.pids)?;
     on_stores.measure("PostgreSQL and Redis", &key, turns, &Targets { token: 1.35, read: 3.0 })?;
