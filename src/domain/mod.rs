@@ -28,6 +28,7 @@ pub mod resource_indicator;
 pub mod scope;
 pub mod secret;
 pub mod signature_algorithm;
+pub mod size;
 pub mod tenancy;
 pub mod time;
 pub mod token;

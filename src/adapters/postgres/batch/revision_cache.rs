@@ -15,17 +15,15 @@ use crate::rows::codec::{self, AGENT, ORGANIZATION, column, instant, number};
 use crate::rows::issuers::{self, ISSUER};
 use domain::agent::Agent;
 use domain::client::RegisteredClient;
-use domain::issuer::{KeySource, TrustedIssuer};
+use domain::issuer::TrustedIssuer;
 use domain::organization::Organization;
+use domain::size::{CREDENTIAL_SIZE, agent_size, issuer_size, organization_size};
 use ports::store_error::StoreError;
 
 /// Maximum size in bytes of a cache of agents, of organizations, or of clients.
 ///
 /// Enough for about 50,000 agents of the usual size, or 6,000 of the largest.
 const MAX_KEPT_BYTES: u64 = 32 * 1024 * 1024;
-/// Approximate size of a large credential or key, such as an RSA key of 4096 bits, in bytes.
-const MAX_CREDENTIAL_BYTES: usize = 1_024;
-
 /// Cache of agents, organizations and trusted issuers, each valid until its revision changes.
 #[derive(Clone)]
 pub struct RevisionCache {
@@ -52,42 +50,14 @@ fn bounded<T: Send + Sync + 'static>(bytes: fn(&T) -> usize) -> Cache<Uuid, Arc<
     Cache::builder().max_capacity(MAX_KEPT_BYTES).weigher(weigh).build()
 }
 
-/// Returns the approximate size of an agent, in bytes.
-fn bytes_of_agent(agent: &Agent) -> usize {
-    let texts =
-        [agent.email.as_str(), agent.version.as_str(), agent.capabilities.as_str(), agent.owner.as_str()];
-    let default_resource = agent.default_resource.as_ref().map_or(0, |resource| resource.as_str().len());
-    let may_act = agent.may_act.listed().map_or(0, size_of_val);
-    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>() + default_resource + may_act
-}
-
-/// Returns the approximate size of an organization, in bytes.
-fn bytes_of_organization(organization: &Organization) -> usize {
-    let resources = organization.resources.iter().map(|uri| size_of_val(uri) + uri.as_str().len());
-    size_of::<Organization>() + organization.name.as_str().len() + resources.sum::<usize>()
-}
-
-/// Returns the approximate size of a trusted issuer, in bytes.
-fn bytes_of_issuer(issuer: &TrustedIssuer) -> usize {
-    let keys = match &issuer.keys {
-        KeySource::Jwks(keys) => keys.len() * MAX_CREDENTIAL_BYTES,
-        _ => issuer.issuer.as_str().len(),
-    };
-    let subjects = issuer.subjects.as_ref().map_or(0, |subjects| {
-        subjects.scopes.as_str().len() + subjects.may_act.listed().map_or(0, size_of_val)
-    });
-    let audiences = issuer.audiences.iter().map(|audience| size_of_val(audience) + audience.len());
-    size_of::<TrustedIssuer>() + issuer.issuer.as_str().len() + keys + subjects + audiences.sum::<usize>()
-}
-
 /// Returns the approximate size of a client, in bytes, with its agent and organization: other caches may have dropped
 /// them.
 fn bytes_of_client(client: &RegisteredClient) -> usize {
-    let credentials = client.candidates.len() * MAX_CREDENTIAL_BYTES;
-    let issuer = client.issuer.as_ref().map_or(0, |issuer| bytes_of_issuer(issuer));
+    let credentials = client.candidates.len() * CREDENTIAL_SIZE;
+    let issuer = client.issuer.as_ref().map_or(0, |issuer| issuer_size(issuer));
     size_of::<RegisteredClient>()
-        + bytes_of_agent(&client.agent)
-        + bytes_of_organization(&client.organization)
+        + agent_size(&client.agent)
+        + organization_size(&client.organization)
         + credentials
         + issuer
 }
@@ -102,9 +72,9 @@ pub struct Found {
 impl RevisionCache {
     pub fn new() -> Self {
         Self {
-            agents: bounded(bytes_of_agent),
-            organizations: bounded(bytes_of_organization),
-            issuers: bounded(bytes_of_issuer),
+            agents: bounded(agent_size),
+            organizations: bounded(organization_size),
+            issuers: bounded(issuer_size),
         }
     }
 
