@@ -3,11 +3,11 @@
 -- Tenants. They own agents, credentials and audit events. A limit replaces that of the plan; 0 is unlimited.
 CREATE TABLE organizations (
     organization_id BLOB NOT NULL PRIMARY KEY CHECK (length(organization_id) = 16),
-    slug TEXT NOT NULL UNIQUE,
-    name TEXT NOT NULL,
+    slug TEXT NOT NULL UNIQUE CHECK (length(slug) BETWEEN 2 AND 50 AND slug NOT GLOB '*[^a-z0-9-]*'),
+    name TEXT NOT NULL CHECK (length(name) BETWEEN 2 AND 100),
     plan TEXT NOT NULL CHECK (plan IN ('free', 'pro', 'enterprise')),
     status TEXT NOT NULL CHECK (status IN ('active', 'suspended')),
-    resources TEXT NOT NULL CHECK (json_type(resources) = 'array'),
+    resources TEXT NOT NULL CHECK (json_type(resources) = 'array' AND json_array_length(resources) <= 50),
     max_agents INTEGER CHECK (max_agents >= 0),
     max_tokens_per_month INTEGER CHECK (max_tokens_per_month >= 0),
     requests_per_minute INTEGER CHECK (requests_per_minute >= 0),

@@ -3,11 +3,12 @@
 CREATE TABLE agents (
     agent_id BLOB NOT NULL PRIMARY KEY CHECK (length(agent_id) = 16),
     organization_id BLOB NOT NULL REFERENCES organizations,
-    email TEXT NOT NULL,
-    agent_type TEXT NOT NULL,
-    version TEXT NOT NULL,
+    email TEXT NOT NULL CHECK (length(CAST(email AS BLOB)) <= 255),
+    agent_type TEXT NOT NULL CHECK (agent_type IN
+        ('screener', 'classifier', 'orchestrator', 'extractor', 'summarizer', 'router', 'monitor', 'custom')),
+    version TEXT NOT NULL CHECK (length(CAST(version AS BLOB)) <= 64),
     capabilities TEXT NOT NULL CHECK (capabilities <> ''),
-    owner TEXT NOT NULL,
+    owner TEXT NOT NULL CHECK (length(owner) BETWEEN 1 AND 128),
     default_resource TEXT,
     may_act TEXT NOT NULL CHECK (json_type(may_act) = 'array'),
     redelegation INTEGER NOT NULL CHECK (redelegation IN (0, 1)),
@@ -51,6 +52,8 @@ CREATE TRIGGER agents_update_count AFTER UPDATE OF agent_type, status ON agents
 WHEN (OLD.agent_type, OLD.status) <> (NEW.agent_type, NEW.status) BEGIN
     UPDATE agent_counts SET agents = agents - 1
     WHERE (organization_id, agent_type, status) = (OLD.organization_id, OLD.agent_type, OLD.status);
+    DELETE FROM agent_counts WHERE agents = 0
+        AND (organization_id, agent_type, status) = (OLD.organization_id, OLD.agent_type, OLD.status);
     INSERT INTO agent_counts VALUES (NEW.organization_id, NEW.agent_type, NEW.status, 1)
     ON CONFLICT DO UPDATE SET agents = agents + 1;
 END;

@@ -29,6 +29,6 @@ CREATE INDEX trusted_issuers_created_at_idx ON trusted_issuers (created_at, issu
 CREATE TABLE person_generations (
     issuer_id BLOB NOT NULL,
     digest BLOB NOT NULL CHECK (length(digest) = 32),
-    generation INTEGER NOT NULL CHECK (generation >= 0),
+    generation INTEGER NOT NULL CHECK (generation > 0),
     PRIMARY KEY (issuer_id, digest)
 ) STRICT, WITHOUT ROWID;

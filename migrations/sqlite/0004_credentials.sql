@@ -19,6 +19,7 @@ CREATE TABLE credentials (
     last_used_at INTEGER,
     revision INTEGER NOT NULL CHECK (revision >= 0),
     CHECK ((public_key IS NOT NULL) + (issuer_id IS NOT NULL) + (secret_hash IS NOT NULL) = 1),
+    CHECK ((issuer_id IS NULL) = (claims IS NULL) AND (subject IS NULL OR issuer_id IS NOT NULL)),
     CHECK ((secret_hash IS NULL) = (fingerprint IS NULL)),
     CHECK ((previous_hash IS NULL) = (previous_fingerprint IS NULL)
         AND (previous_hash IS NULL) = (previous_until IS NULL)

@@ -9,11 +9,11 @@ CREATE TABLE audit_events (
     resource_type TEXT,
     resource_id BLOB,
     ip_address TEXT,
-    user_agent TEXT,
+    user_agent TEXT CHECK (length(CAST(user_agent AS BLOB)) <= 512),
     metadata TEXT NOT NULL CHECK (json_type(metadata) = 'object'),
     occurred_at INTEGER NOT NULL,
     CHECK ((resource_type IS NULL) = (resource_id IS NULL))
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX audit_events_occurred_at_idx ON audit_events (occurred_at, event_id);
 CREATE INDEX audit_events_organization_id_idx ON audit_events (organization_id, occurred_at, event_id);
@@ -33,6 +33,11 @@ CREATE INDEX audit_events_organization_id_resource_type_idx
 CREATE INDEX audit_events_root_idx ON audit_events (metadata ->> '$.root', occurred_at, event_id)
     WHERE action = 'token.exchanged';
 
+-- REPLACE would not fire the trigger of a deletion.
+CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
+WHEN EXISTS (SELECT 1 FROM audit_events WHERE event_id = NEW.event_id) BEGIN
+    SELECT RAISE(ABORT, 'audit_events is append-only: there is an event with this ID');
+END;
 CREATE TRIGGER audit_events_no_update BEFORE UPDATE ON audit_events BEGIN
     SELECT RAISE(ABORT, 'audit_events is append-only: UPDATE is refused');
 END;

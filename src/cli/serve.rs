@@ -40,7 +40,7 @@ pub struct ServeArgs {
     #[arg(long, env = "ISSUER_URL", value_parser = issuer)]
     pub issuer_url: Option<String>,
     /// Private key that signs tokens, in PEM: RSA of 2048 to 4096 bits, P-256 or Ed25519; if omitted, one is
-    /// generated at startup (in-memory storage only)
+    /// generated at startup, or taken from FILE.key with a file; PostgreSQL needs it
     #[arg(long, env = "JWT_PRIVATE_KEY", hide_env_values = true, allow_hyphen_values = true,
           value_parser = secret_text)]
     pub jwt_private_key: Option<SecretString>,

@@ -76,7 +76,7 @@ impl StoreArgs {
         match (&self.data, url) {
             (Some(_), Some(_)) => Err(ConfigError::new("--data and DATABASE_URL are both set; set one")),
             (Some(path), None) => match path.to_str() {
-                Some(path) => Ok(Some(format!("sqlite:{path}").into())),
+                Some(path) => Ok(Some(format!("sqlite://{path}").into())),
                 None => Err(ConfigError::new("--data must be valid UTF-8")),
             },
             (None, url) => Ok(url),

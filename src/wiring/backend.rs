@@ -35,6 +35,16 @@ pub(super) trait Backend: Send + Sync {
     /// Returns where the data is kept.
     fn kind(&self) -> StoreKind;
 
+    /// Returns an error if the store cannot be opened, as far as that is known without a change.
+    fn check(&self) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    /// Returns whether opening the store would create it.
+    fn is_new(&self) -> bool {
+        false
+    }
+
     /// Returns the signing key that is kept with the data, and makes it at the first start.
     ///
     /// `None` if the store keeps none.

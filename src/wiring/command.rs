@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
+use super::backend::Backend;
 use super::clock_source::ClockSource;
 use super::open_stores::{OpenStores, by_scheme, configured};
-use super::service::{core, fetched_keys, hasher, key_error};
+use super::service::{core, fetched_keys, hasher, key_error, new_key};
 use super::sqlite::SqliteBackend;
 use super::start_error::StartError;
 use crate::adapters::crypto::{HmacCursorSeal, JwtSigner, KeySet, generate_pem};
@@ -32,7 +33,9 @@ pub async fn migrate_tables(config: &StoreConfig) -> Result<(), StartError> {
             return Err(needs_database("migrate", "in memory there is nothing to migrate").into());
         }
     };
-    by_scheme(name, url, config)?.migrate(config.wait).await
+    let backend = by_scheme(name, url, config)?;
+    keep_key(&*backend)?;
+    backend.migrate(config.wait).await
 }
 
 /// Copies the file that keeps the data, and its key, to a folder, while it is served.
@@ -57,7 +60,16 @@ pub async fn bootstrap(
     if config.database.is_none() {
         return Err(needs_database("bootstrap", "in memory, `serve` creates the first administrator").into());
     }
-    let stores = OpenStores::open(configured(config)?.as_deref(), config, &machine_time()).await?;
+    let backend = configured(config)?;
+    if let Some(backend) = &backend {
+        if recover && backend.is_new() {
+            return Err(
+                ConfigError::new("--recover: there is no such file, and so nothing to recover").into()
+            );
+        }
+        keep_key(&**backend)?;
+    }
+    let stores = OpenStores::open(backend.as_deref(), config, &machine_time()).await?;
     let app = app_without_key(&stores, bcrypt_cost)?;
     let outcome = match recover {
         true => app.bootstrap.another_administrator().await,
@@ -65,6 +77,12 @@ pub async fn bootstrap(
     };
     stores.close().await;
     Ok(outcome?)
+}
+
+/// Makes the signing key of a new store that keeps one, because data without its key would not be served.
+fn keep_key(backend: &dyn Backend) -> Result<(), StartError> {
+    backend.check()?;
+    backend.signing_key(&new_key).map(drop)
 }
 
 /// Creates the use cases with a temporary signing key, for commands that publish no signature.
@@ -91,5 +109,5 @@ fn machine_time() -> ClockSource {
 }
 
 fn needs_database(command: &str, instead: &str) -> ConfigError {
-    ConfigError::new(format!("{command} needs a database: set DATABASE_URL; {instead}"))
+    ConfigError::new(format!("{command} needs a database: use --data or set DATABASE_URL; {instead}"))
 }

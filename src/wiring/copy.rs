@@ -10,6 +10,7 @@ use stored_json::tables::{TABLES, Table};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::sqlite::path_of;
 use super::start_error::StartError;
 use crate::adapters::postgres::{Import, ImportError, PgSettings, migrate};
 use crate::adapters::sqlite::Export;
@@ -46,8 +47,7 @@ pub enum CopyError {
 ///
 /// Returns the number of rows. If anything fails, nothing is copied.
 pub async fn copy(from: &str, to: &SecretString) -> Result<u64, StartError> {
-    let path = from.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
-    let Some(path) = path.filter(|path| !path.is_empty()) else {
+    let Some(path) = from.strip_prefix("sqlite:").map(path_of).filter(|path| !path.is_empty()) else {
         return Err(ConfigError::new("--from must be sqlite: and the path of a file").into());
     };
     if !to.expose_secret().starts_with("postgres") {
@@ -57,6 +57,7 @@ pub async fn copy(from: &str, to: &SecretString) -> Result<u64, StartError> {
     }
     let settings = PgSettings::parse(to).map_err(|error| ConfigError::new(format!("--to {error}")))?;
     let source = Source::open(path.into()).await?;
+    Import::check_empty(&settings).await.map_err(CopyError::from)?;
     migrate(&settings, None).await?;
     let mut import = Import::begin(&settings).await.map_err(CopyError::from)?;
     for table in TABLES.iter().filter(|table| !table.is_derived()) {

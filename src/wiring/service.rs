@@ -96,6 +96,9 @@ impl Service {
         shutdown: &Arc<Shutdown>,
     ) -> Result<Self, StartError> {
         let backend = configured(&config.stores)?;
+        if let Some(backend) = &backend {
+            backend.check()?;
+        }
         let made = match (&config.keys.private, &backend) {
             (Some(_), _) => None,
             (None, Some(backend)) => Some(backend.signing_key(&new_key)?.ok_or_else(needs_key)?),
@@ -290,7 +293,7 @@ fn load_keys(keys: &KeyConfig, made: Option<&SecretString>) -> Result<KeySet, St
     })
 }
 
-fn new_key() -> Result<SecretString, StartError> {
+pub(super) fn new_key() -> Result<SecretString, StartError> {
     Ok(generate_pem(KeyType::Rsa).map_err(|error| key_error("a key", error))?.into())
 }
 

@@ -8,11 +8,18 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::backend::{Backend, Connections, StoreKind};
+use super::service::key_error;
 use super::start_error::StartError;
+use crate::adapters::crypto::{KeySet, KeySetError};
 use crate::adapters::sqlite::{self, Sqlite, signing_key};
 use crate::app::Stores;
 use crate::config::{ConfigError, Secrets, StoreConfig};
 use crate::ports::rate_limiter::RateLimiter;
+
+/// Returns the path in what follows `sqlite:`. As other programs write it, `sqlite:///path` is `/path`.
+pub(super) fn path_of(rest: &str) -> &str {
+    rest.strip_prefix("//").unwrap_or(rest)
+}
 
 /// A file, and the key next to it.
 pub(super) struct SqliteBackend {
@@ -23,8 +30,7 @@ impl SqliteBackend {
     /// Parses what follows `sqlite:` in the setting `name`.
     pub(super) fn new(name: &str, path: &str, config: &StoreConfig) -> Result<Self, ConfigError> {
         let wrong = |reason: &str| Err(ConfigError::new(reason.to_owned()));
-        // As other programs write it: sqlite:///path is /path.
-        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = path_of(path);
         if path.is_empty() || path.contains(['?', '#']) || path == ":memory:" {
             return Err(ConfigError::new(format!(
                 "{name} must name a file after sqlite:, without parameters, such as sqlite:agentidp.db; without {name}, \
@@ -67,7 +73,21 @@ impl Backend for SqliteBackend {
         make: &dyn Fn() -> Result<SecretString, StartError>,
     ) -> Result<Option<SecretString>, StartError> {
         let make = || make().map(|pem| pem.expose_secret().to_owned());
-        signing_key(&self.path, make).map(|pem| Some(pem.into()))
+        let pem = signing_key(&self.path, make)?;
+        KeySet::from_pem(&pem, "").map_err(|error| match error {
+            KeySetError::Private(error) | KeySetError::Public(error) => {
+                key_error(&format!("{}.key", self.path.display()), error)
+            }
+        })?;
+        Ok(Some(pem.into()))
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        Ok(sqlite::check(&self.path)?)
+    }
+
+    fn is_new(&self) -> bool {
+        !self.path.exists()
     }
 
     async fn migrate(&self, _: Duration) -> Result<(), StartError> {

@@ -40,6 +40,12 @@ async fn file_in_use() -> Left {
     let suspended = server.client(&admin, Some(&own), &["files:read"]).await;
     let of_suspended = server.token(&suspended, &[]).await;
     server.patch(&admin, &format!("/api/v1/agents/{}", suspended.id), json!({ "status": "suspended" })).await;
+    // The only one of its type becomes one of another.
+    let change = json!({ "agentType": "router" });
+    assert_eq!(
+        server.patch(&admin, &format!("/api/v1/agents/{}", client.id), change).await.status,
+        StatusCode::OK
+    );
 
     let mut trusted = trusted_issuer();
     trusted["organizationId"] = json!(own);
@@ -70,6 +76,10 @@ async fn file_in_use() -> Left {
         format!("INSERT INTO assertion_replay VALUES ('client', x'{agent}', x'{digest}', 1768480000000)"),
         format!("INSERT INTO assertion_replay VALUES ('issuer', x'{issuer}', x'{digest}', 1768480000001)"),
         format!("INSERT INTO assertion_replay VALUES ('key', x'{}', x'{digest}', -1)", "0".repeat(32)),
+        // Older than any event that an instance stores.
+        "INSERT INTO audit_events SELECT randomblob(16), organization_id, agent_id, action, outcome, resource_type, \
+         resource_id, ip_address, user_agent, metadata, 1 FROM audit_events LIMIT 1"
+            .to_owned(),
         "INSERT INTO audit_retention_falls SELECT organization_id, NULL, 1768480000002 FROM organizations"
             .to_owned(),
         format!(
@@ -120,7 +130,14 @@ async fn tokens_stay_active_and_revoked_ones_revoked_after_a_copy() {
         (server.agent(&admin, None, &["a:b"]).await, server.events(&admin, "&action=agent.created").await);
     assert!(b.len() > 3 && b.iter().any(|event| event["resource"]["id"] == json!(a)), "it goes on");
 
+    let version = "SELECT max(version)::bigint FROM refinery_schema_history";
+    let delete = format!("DELETE FROM refinery_schema_history WHERE version = ({version})");
+    let owner = database.client(OWNER).await;
+    owner.batch_execute(&delete).await.expect("it looks older");
+    let before: i64 = owner.query_one(version, &[]).await.expect("a version").get(0);
     let refused = wiring::copy(&from, &url.into()).await;
+    let after: i64 = owner.query_one(version, &[]).await.expect("a version").get(0);
+    assert_eq!(before, after, "tables with data are not migrated");
     assert!(
         matches!(&refused, Err(StartError::Copy(CopyError::Target(ImportError::NotEmpty(_))))),
         "{refused:?}"
@@ -177,10 +194,10 @@ async fn a_copy_that_fails_leaves_an_empty_database_and_the_file_as_it_was() {
     let database = Database::empty().await;
     let url = || database.url(OWNER).into();
     let from = format!("sqlite:{}", left.data.path);
-    // An event of a time for which there can be no partition.
-    let late = "INSERT INTO audit_events SELECT randomblob(16), organization_id, agent_id, action, outcome, resource_type, \
-        resource_id, ip_address, user_agent, metadata, 1 FROM audit_events LIMIT 1";
-    assert_eq!(left.data.sqlite3(late), "");
+    // An event of an action that PostgreSQL refuses.
+    let odd = "INSERT INTO audit_events SELECT randomblob(16), organization_id, agent_id, 'X', outcome, resource_type, \
+        resource_id, ip_address, user_agent, metadata, occurred_at FROM audit_events LIMIT 1";
+    assert_eq!(left.data.sqlite3(odd), "");
     let before = std::fs::read(&left.data.path).expect("a file");
     assert!(matches!(wiring::copy(&from, &url()).await, Err(StartError::Copy(CopyError::Store(_)))));
     assert!(before == std::fs::read(&left.data.path).expect("a file"));

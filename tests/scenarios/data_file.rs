@@ -172,12 +172,19 @@ async fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
         assert!(line.contains(words) && line.contains(&data.path), "{line}");
         assert!(before == std::fs::read(&data.path).expect("a file"), "{sql}");
     }
-    let data = Data::new();
-    std::fs::write(&data.path, "minutes of a meeting").expect("written");
-    data.put_key();
-    let before = content(data.folder.path());
-    assert!(refusal(&["--data", &data.path], 1).await.contains("is a file of another program"));
-    assert!(before == content(data.folder.path()));
+    for has_key in [true, false] {
+        let (text, other) = (Data::new(), Data::new());
+        std::fs::write(&text.path, "minutes of a meeting").expect("written");
+        other.sqlite3("CREATE TABLE other (id)");
+        for data in [text, other] {
+            if has_key {
+                data.put_key();
+            }
+            let before = content(data.folder.path());
+            assert!(refusal(&["--data", &data.path], 1).await.contains("is a file of another program"));
+            assert!(before == content(data.folder.path()), "nothing is made next to it");
+        }
+    }
 }
 
 #[tokio::test]
@@ -193,6 +200,7 @@ async fn what_cannot_be_served_is_named_in_one_line() {
         (&["--database-url", "sqlite:a.db?mode=ro"], 2, "must name a file"),
         (&["--data", "/nowhere/agentidp.db"], 1, "/nowhere/agentidp.db"),
         (&["--data", "/proc/agentidp.db"], 1, "/proc/agentidp.db"),
+        (&["--data", "/tmp"], 1, "/tmp: it is a folder"),
     ] {
         let line = refusal(arguments, code).await;
         assert!(line.contains(words), "{arguments:?}: {line}");
@@ -214,7 +222,7 @@ async fn a_file_is_private_and_has_one_lock_and_one_key_by_whatever_name() {
         let entry = entry.expect("readable");
         let name = entry.file_name().into_string().expect("text");
         let mode = entry.metadata().expect("readable").permissions().mode() & 0o777;
-        let is_private = mode == 0o600 || matches!(&*name, "link.db" | "agentidp.db.lock");
+        let is_private = mode == 0o600 || name == "link.db";
         assert!(is_private, "{name} has mode {mode:o}");
         names.push(name);
     }
@@ -245,11 +253,37 @@ async fn a_file_serves_one_instance_and_needs_its_key() {
     let ready = reqwest::get(format!("{address}/health/ready")).await.expect("an answer");
     let ready: Value = ready.json().await.expect("JSON");
     assert_eq!(ready["components"]["sqlite"], "ok", "{ready}");
+    let port = address.rsplit(':').next().expect("a port");
+    let again = program(&["--data", &data.path, "--port", port, "--metrics-addr", "off"]).output();
+    let again = again.await.expect("it runs");
+    assert_eq!(again.status.code(), Some(1), "whatever port it is to listen on");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("another instance has it open"));
     first.kill().await;
+    let key = std::fs::read(format!("{}.key", data.path)).expect("it has a key");
+    std::fs::write(format!("{}.key", data.path), &key[..100]).expect("written");
+    let line = refusal(&["--data", &data.path], 2).await;
+    assert!(line.contains("agentidp.db.key is not"), "{line}");
     std::fs::remove_file(format!("{}.key", data.path)).expect("it has a key");
     let line = refusal(&["--data", &data.path], 1).await;
     assert!(line.contains("agentidp.db.key is missing") && line.contains("JWT_PRIVATE_KEY"), "{line}");
     serve(&["--data", &data.path], &[("JWT_PRIVATE_KEY", &testing::RSA_PEM)]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_another_command_made_can_be_served() {
+    for command in [&["migrate"][..], &["bootstrap"]] {
+        let data = Data::new();
+        let made = program(&[command, &["--data", &data.path]].concat()).output().await.expect("it runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let running = data.serve().await;
+        assert_eq!(running.curl.is_empty(), command == ["bootstrap"], "one first administrator");
+    }
+    let missing = Data::new();
+    let recovery =
+        program(&["bootstrap", "--recover", "--data", &missing.path]).output().await.expect("it runs");
+    assert_eq!(recovery.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&recovery.stderr).contains("no such file"));
+    assert!(content(missing.folder.path()).is_empty(), "nothing was made");
 }
 
 #[tokio::test]
@@ -258,7 +292,12 @@ async fn the_audit_log_is_append_only_for_other_programs_too() {
     data.serve().await.kill().await;
     assert_ne!(data.sqlite3("SELECT count(*) FROM audit_events"), "0");
     let before = data.sqlite3("SELECT hex(event_id) FROM audit_events ORDER BY 1");
-    for sql in ["UPDATE audit_events SET outcome = 'failure'", "DELETE FROM audit_events"] {
+    for sql in [
+        "UPDATE audit_events SET outcome = 'failure'",
+        "DELETE FROM audit_events",
+        "INSERT OR REPLACE INTO audit_events SELECT * FROM audit_events",
+        "REPLACE INTO audit_events SELECT * FROM audit_events",
+    ] {
         let refused = data.sqlite3(sql);
         assert!(refused.contains("append-only") || refused.contains("agentidp_retention"), "{refused}");
     }
@@ -289,7 +328,20 @@ async fn a_backup_is_made_while_the_file_is_served_and_can_be_served_in_its_plac
     backup(&data, &folder, 0).await;
     let after = register(&running.address, &first).await.expect("registered");
     backup(&data, &folder.join(""), 0).await;
-    assert_eq!(std::fs::read_dir(place.path()).expect("readable").count(), 1, "nothing is left over");
+    // One that was killed has left this.
+    let unfinished = place.path().join("backup.unfinished");
+    std::fs::create_dir(&unfinished).expect("made");
+    std::fs::write(unfinished.join("agentidp.db"), "half").expect("written");
+    let link = place.path().join("latest");
+    std::os::unix::fs::symlink(&folder, &link).expect("linked");
+    backup(&data, &link, 0).await;
+    assert!(link.is_symlink(), "the folder is replaced that it points to");
+    assert_eq!(std::fs::read_dir(place.path()).expect("readable").count(), 2, "nothing is left over");
+    let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    for (name, _) in content(&folder) {
+        assert_eq!(mode(&folder.join(&name)), 0o600, "{name:?}");
+    }
     running.kill().await;
     writer.await.expect("no panic");
     let copy = folder.join("agentidp.db");

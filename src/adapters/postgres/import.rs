@@ -32,6 +32,23 @@ pub enum ImportError {
 }
 
 impl Import {
+    /// Refuses a database with rows in any of these tables, as far as they exist. Nothing is changed.
+    ///
+    /// Returns [`ImportError::NotEmpty`] if a table has rows.
+    pub async fn check_empty(settings: &PgSettings) -> Result<(), ImportError> {
+        let client = Connector(settings.without_timeouts()).open_in_time().await?;
+        for table in &TABLES {
+            let exists = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table.name]).await;
+            if exists.map_err(failed)?.get(0) {
+                let sql = format!("SELECT EXISTS (SELECT FROM {})", table.name);
+                if client.query_one(&sql, &[]).await.map_err(failed)?.get(0) {
+                    return Err(ImportError::NotEmpty(table.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Begins. The tables exist and are up to date, and the role owns them.
     ///
     /// Returns [`ImportError::NotEmpty`] if a table has rows.
@@ -109,8 +126,11 @@ impl Import {
             Err(error) if is_server_error(&error) => Err(failed(error)),
             Err(error) => Err(in_doubt(error)),
             Ok(()) => {
-                // The plans of the first requests would be those of empty tables.
-                self.client.batch_execute("ANALYZE").await.map_err(failed)
+                // The plans of the first requests would be those of empty tables, until PostgreSQL looks by itself.
+                if let Err(error) = self.client.batch_execute("ANALYZE").await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "ANALYZE failed");
+                }
+                Ok(())
             }
         }
     }
@@ -126,7 +146,9 @@ impl Import {
             let at = event["occurred_at"].as_i64().ok_or_else(|| inconsistent("an event without a time"))?;
             let at = Timestamp::from_millis(at);
             if self.months.insert(at.month().to_string()) {
-                let sql = "SELECT make_audit_partitions($1, 1)";
+                // The other function refuses months that are long past.
+                let sql =
+                    "SELECT make_audit_partition(date_trunc('month', $1::timestamptz AT TIME ZONE 'UTC'))";
                 self.client.execute(sql, &[&SqlTimestamp(at)]).await.map_err(failed)?;
             }
         }

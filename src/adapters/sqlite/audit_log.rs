@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::types::Value;
-use rusqlite::{params, params_from_iter};
+use rusqlite::{Row, params, params_from_iter};
 
 use super::database::Database;
 use super::facts::Facts as _;
 use super::filter::Filter;
-use super::rows::column::{number, signed};
+use super::rows::column::{column, number, signed};
 use super::rows::events::event;
 use super::store::Sqlite;
 use domain::audit::{AuditAction, AuditEvent, MAX_SAMPLES, Outcome, ResourceType, Tally};
@@ -23,6 +23,9 @@ use domain::time::Timestamp;
 use ports::audit_log::{AuditLog, AuditQuery};
 use ports::store_error::StoreError;
 
+/// Maximum number of tallies that become events in one change, so that others do not wait long for theirs.
+const MAX_SETTLED: u32 = 500;
+
 #[async_trait]
 impl AuditLog for Sqlite {
     async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
@@ -32,18 +35,25 @@ impl AuditLog for Sqlite {
 
     async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
         const ENDED: &str =
-            "SELECT * FROM audit_tallies WHERE minute < ?1 AND counted > 0 ORDER BY tally_key";
-        const REMOVE: &str = "DELETE FROM audit_tallies WHERE minute < ?1";
+            "SELECT * FROM audit_tallies WHERE minute < ?1 ORDER BY minute, tally_key LIMIT ?2";
+        const REMOVE: &str = "DELETE FROM audit_tallies WHERE tally_key = ?1";
         let end = end.as_millis();
-        self.change(move |database| {
-            let ended = database.all(ENDED, [end], |row| Ok((event(row)?, number(row, "counted")?)))?;
-            for (event, counted) in ended {
-                let metadata = event.metadata.clone().with("count", counted);
-                database.record(event.organization, &AuditEvent { metadata, ..(*event).clone() })?;
+        let settle_some = move |database: &Database| {
+            let read = |row: &Row<'_>| {
+                Ok((column::<String>(row, "tally_key")?, event(row)?, number(row, "counted")?))
+            };
+            let ended = database.all(ENDED, params![end, MAX_SETTLED], read)?;
+            for (key, event, counted) in &ended {
+                if *counted > 0 {
+                    let metadata = event.metadata.clone().with("count", *counted);
+                    database.record(event.organization, &AuditEvent { metadata, ..(**event).clone() })?;
+                }
+                database.execute(REMOVE, [key])?;
             }
-            database.execute(REMOVE, [end]).map(drop)
-        })
-        .await
+            Ok::<_, StoreError>(ended.len())
+        };
+        while self.change(settle_some).await? == MAX_SETTLED as usize {}
+        Ok(())
     }
 
     async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
@@ -179,7 +189,7 @@ fn conditions(query: &AuditQuery, horizons: &mut Horizons<'_>) -> Result<Filter,
         wanted.add_id("resource_id = ?", id);
     }
     if let Some(organization) = within.organization() {
-        // The sign keeps SQLite from the index of the organization where another one finds fewer events.
+        // The unary plus keeps SQLite from the index of the organization where another one finds fewer events.
         let is_narrow = filter.actor.is_some() || filter.resource_id.is_some();
         wanted.add_id(if is_narrow { "+organization_id = ?" } else { "organization_id = ?" }, organization.0);
         if let Some(horizon) = horizons.of(Some(organization))? {

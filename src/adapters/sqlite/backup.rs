@@ -1,7 +1,8 @@
 //! A copy of the file and its key, made while it is served.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -10,6 +11,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::file_lock::{resolved, with_suffix};
 use super::schema::{OpenError, check_maker};
+
+/// What follows the name of a folder that is being made.
+const UNFINISHED: &str = ".unfinished";
 
 /// Error of [`backup`]. Its text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +30,20 @@ pub enum BackupError {
         found: String,
     },
     /// The backup cannot take the place of the one before.
-    #[error("{folder} cannot be replaced as a whole: {reason}. Name a folder within it")]
+    #[error(
+        "{folder} cannot be replaced as a whole: {reason}. Name a new folder on this file system, or one within {folder}"
+    )]
     Fixed {
         /// The folder.
         folder: PathBuf,
         /// The system's reason.
         reason: io::Error,
+    },
+    /// Another program holds a lock.
+    #[error("{path} is locked by another program; try again")]
+    Locked {
+        /// Path of the original.
+        path: PathBuf,
     },
     /// The copy differs from what was to be copied.
     #[error("the copy of {path} is damaged: {reason}")]
@@ -66,20 +78,26 @@ pub enum BackupError {
 pub fn backup(database: &Path, folder: &Path) -> Result<(), BackupError> {
     let database = &*resolved(database);
     // Without a slash at the end, which would make what is next to the folder a part of it.
-    let folder: &Path = &folder.components().collect::<PathBuf>();
+    let folder: &Path = &resolved(&folder.components().collect::<PathBuf>());
     let key = with_suffix(database, ".key");
     let name = database.file_name().unwrap_or_default();
     refuse_others(folder, [name, key.file_name().unwrap_or_default()])?;
-    let unfinished = with_suffix(folder, &format!(".{}", std::process::id()));
-    fs::create_dir(&unfinished).map_err(failed_at(&unfinished))?;
+    let unfinished = with_suffix(folder, UNFINISHED);
+    // What a backup has left that was killed.
+    remove(&unfinished)?;
+    DirBuilder::new().mode(0o700).create(&unfinished).map_err(failed_at(&unfinished))?;
     let made = copy(database, &unfinished.join(name))
         .and_then(|()| copy_key(&key, &unfinished))
         .and_then(|()| replace(folder, &unfinished));
-    let removed = match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed_at(&unfinished)(error)),
-        _ => Ok(()),
-    };
+    let removed = remove(&unfinished);
     made.and(removed)
+}
+
+fn remove(folder: &Path) -> Result<(), BackupError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed_at(folder)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn failed_at(path: &Path) -> impl Fn(io::Error) -> BackupError {
@@ -108,10 +126,12 @@ fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
     let source = Connection::open_with_flags(from, flags).map_err(failed)?;
     source.pragma_update(None, "query_only", true).map_err(failed)?;
     check_maker(&source, from)?;
+    let new = OpenOptions::new().create_new(true).write(true).mode(0o600).open(to);
+    drop(new.map_err(failed_at(to))?);
     let mut target = Connection::open(to).map_err(failed)?;
     let step = Backup::new(&source, &mut target).and_then(|backup| backup.step(-1)).map_err(failed)?;
     if step != StepResult::Done {
-        return Err(BackupError::Damaged { path: from.to_owned(), reason: "it was locked".to_owned() });
+        return Err(BackupError::Locked { path: from.to_owned() });
     }
     let found: String = target.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(failed)?;
     if found != "ok" {
@@ -136,9 +156,13 @@ fn copy_key(key: &Path, folder: &Path) -> Result<(), BackupError> {
 
 /// Puts a finished backup in the place of the folder, and what was there in its own place.
 fn replace(folder: &Path, finished: &Path) -> Result<(), BackupError> {
-    let flags = if folder.exists() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-    renameat_with(CWD, finished, CWD, folder, flags)
-        .map_err(|error| BackupError::Fixed { folder: folder.to_owned(), reason: error.into() })?;
+    let is_first = !folder.exists() || fs::read_dir(folder).is_ok_and(|mut files| files.next().is_none());
+    let replaced = match is_first {
+        // Not every file system, and no network file system, can exchange folders.
+        true => fs::rename(finished, folder),
+        false => renameat_with(CWD, finished, CWD, folder, RenameFlags::EXCHANGE).map_err(io::Error::from),
+    };
+    replaced.map_err(|reason| BackupError::Fixed { folder: folder.to_owned(), reason })?;
     let parent = match folder.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

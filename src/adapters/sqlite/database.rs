@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::functions::{Context, FunctionFlags};
@@ -19,11 +19,16 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of prepared statements of a connection.
 const MAX_STATEMENTS: usize = 256;
 
+/// Number of steps of SQLite's machine, each well under a microsecond, after which it looks whether its caller still waits.
+const STEPS: i32 = 10_000;
+
 /// A connection to the file, used by one thread.
 pub struct Database {
     connection: Connection,
     cached_rows: CachedRows,
     is_purging: Arc<AtomicBool>,
+    /// Whether the caller has given up for whom something is read; `None` if it is to be read in any case.
+    has_given_up: Arc<Mutex<Option<Arc<AtomicBool>>>>,
 }
 
 impl Database {
@@ -34,7 +39,14 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        let has_given_up = Arc::<Mutex<Option<Arc<AtomicBool>>>>::default();
+        let caller = has_given_up.clone();
+        let is_to_end = move || {
+            let caller = caller.lock().unwrap_or_else(PoisonError::into_inner);
+            caller.as_ref().is_some_and(|has_given_up| has_given_up.load(Ordering::Relaxed))
+        };
+        connection.progress_handler(STEPS, Some(is_to_end))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(MAX_STATEMENTS);
         connection.execute_batch(
@@ -47,7 +59,7 @@ impl Database {
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
         let is_retention = move |_: &mut Context<'_>| Ok(answer.load(Ordering::Relaxed));
         connection.create_scalar_function("agentidp_retention", 0, flags, is_retention)?;
-        Ok(Self { connection, cached_rows: CachedRows::of(Arc::default()), is_purging })
+        Ok(Self { connection, cached_rows: CachedRows::of(Arc::default()), is_purging, has_given_up })
     }
 
     /// Shares rows with other connections.
@@ -63,6 +75,15 @@ impl Database {
     /// Returns the connection itself.
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Reads for a caller. Once it has given up, SQLite breaks off.
+    pub fn reading_for<T>(&self, has_given_up: Arc<AtomicBool>, read: impl FnOnce() -> T) -> T {
+        let caller = || self.has_given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        *caller() = Some(has_given_up);
+        let result = read();
+        *caller() = None;
+        result
     }
 
     /// Runs a change during which events may be removed from the audit log.

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Maximum number of symbolic links that lead to a file, as in Linux.
@@ -9,8 +10,8 @@ const MAX_LINKS: usize = 40;
 
 /// A lock that ends with the process that holds it, however that ends.
 ///
-/// It is on a file of its own, because closing the database a second time within a process would give SQLite's own locks
-/// free.
+/// It is on a file of its own, because closing the database a second time within a process would release SQLite's own
+/// locks.
 pub struct FileLock {
     _held: File,
 }
@@ -30,12 +31,19 @@ pub enum LockError {
 }
 
 impl FileLock {
+    /// Returns whether the lock of a database file is taken, without taking it.
+    pub fn is_taken(database: &Path) -> bool {
+        let lock = File::open(with_suffix(database, ".lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Takes the lock of a database file: that on the file with `.lock` after its name.
     ///
     /// Returns [`LockError`] if it is taken, or if nothing can be relied upon.
     pub fn take(database: &Path) -> Result<Self, LockError> {
         let path = with_suffix(database, ".lock");
-        let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        // Anybody who can open the file could take the lock.
+        let open = || OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let lock = open()?;
         match lock.try_lock() {
             Ok(()) => {}

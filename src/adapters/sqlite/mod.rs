@@ -35,5 +35,5 @@ mod writer;
 pub use backup::{BackupError, backup};
 pub use export::Export;
 pub use key_file::{KeyFileError, signing_key};
-pub use schema::OpenError;
+pub use schema::{OpenError, check};
 pub use store::Sqlite;

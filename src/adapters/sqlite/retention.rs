@@ -5,8 +5,8 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::database::Database;
+use super::facts::Facts as _;
 use super::rows::column::{column, instant};
-use super::rows::organizations::organization;
 use super::store::Sqlite;
 use domain::id::OrganizationId;
 use domain::organization::Organization;
@@ -18,88 +18,83 @@ use ports::store_error::StoreError;
 /// Maximum number of rows removed in one change, so that others do not wait long for theirs.
 const PURGE_BATCH: u32 = 1_000;
 
-/// Tables whose rows expire, each with its key and the condition that expired rows meet at `?1`.
-const REMEMBERED: [(&str, &str, &str); 4] = [
+/// Tables whose rows expire, each with its key and the condition that expired rows meet at `?1`, which is in the month
+/// `?2`.
+///
+/// No question depends on such a row any more, so the rows that are kept in memory stay.
+const REMEMBERED: [(&str, &str, &str); 5] = [
     ("token_revocations", "token_id", "remembered_until <= ?1"),
     ("assertion_replay", "signer_kind, signer, digest", "remembered_until <= ?1"),
     ("outbox", "notice_id", "remembered_until <= ?1"),
+    ("monthly_tokens", "agent_id, month", "month < ?2"),
     (
         "person_generations",
         "issuer_id, digest",
-        "?1 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM trusted_issuers i WHERE i.issuer_id = person_generations.issuer_id)",
+        "NOT EXISTS (SELECT 1 FROM trusted_issuers i WHERE i.issuer_id = person_generations.issuer_id)",
     ),
 ];
 
 #[async_trait]
 impl Retention for Sqlite {
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let owners =
-            self.look_up(|database| database.all("SELECT * FROM organizations", (), organization)).await?;
+        const OWNERS: &str = "SELECT organization_id FROM organizations";
+        let owners = self.look_up(|database| {
+            database.all(OWNERS, (), |row| Ok(OrganizationId(column(row, "organization_id")?)))
+        });
         let mut removed = 0;
-        for owner in owners {
-            let kept =
-                self.look_up(move |database| database.keeping(&owner, now).map(|kept| (owner.id, kept)));
-            let (id, kept) = kept.await?;
-            removed += self.purge_events(Some(id), kept, now).await?;
+        for owner in owners.await?.into_iter().map(Some).chain([None]) {
+            removed += self.purge_in_steps(move |database| database.purge_events(owner, now)).await?;
         }
-        let strays = Plan::Free.limits().audit_retention_days;
-        removed += self.purge_events(None, strays, now).await?;
         let late = now.plus_seconds(-CLOCK_SLACK_SECONDS);
         for (table, key, is_past) in REMEMBERED {
             let sql = format!(
-                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {is_past} LIMIT ?2)"
+                "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {is_past} LIMIT ?3)"
             );
-            self.purge_in_steps(&sql, late.as_millis()).await?;
+            self.purge_in_steps(move |database| {
+                database.execute(&sql, params![late.as_millis(), late.month().to_string(), PURGE_BATCH])
+            })
+            .await?;
         }
-        let month = late.month().to_string();
-        self.change(move |database| {
-            database.execute("DELETE FROM monthly_tokens WHERE month < ?1", [month]).map(drop)
-        })
-        .await
-        .map(|()| removed)
+        Ok(removed)
     }
 }
 
 impl Sqlite {
-    /// Removes the events of an organization that are past its retention and the grace. Returns how many.
-    async fn purge_events(
+    /// Makes a change until it removes fewer than [`PURGE_BATCH`] rows. Returns how many were removed.
+    async fn purge_in_steps(
         &self,
-        organization: Option<OrganizationId>,
-        kept: Limit,
-        now: Timestamp,
+        purge: impl Fn(&Database) -> Result<usize, StoreError> + Clone + Send + 'static,
     ) -> Result<u64, StoreError> {
-        const PURGE: &str = "\
-DELETE FROM audit_events WHERE event_id IN (
-    SELECT event_id FROM audit_events WHERE organization_id IS ?1 AND occurred_at < ?2 ORDER BY occurred_at LIMIT ?3)";
-        let Limit::AtMost(days) = kept else { return Ok(0) };
-        let end = now.minus_days(days.saturating_add(GRACE_DAYS)).as_millis();
-        let organization: Option<Uuid> = organization.map(|id| id.0);
         let mut removed = 0;
         loop {
-            let step = self.change(move |database| {
-                let parameters = params![organization, end, PURGE_BATCH];
-                database.purging(|| database.execute(PURGE, parameters))
-            });
-            let count = step.await?;
+            let count = self.change(purge.clone()).await?;
             removed += count as u64;
             if count < PURGE_BATCH as usize {
                 return Ok(removed);
             }
         }
     }
-
-    async fn purge_in_steps(&self, sql: &str, late: i64) -> Result<(), StoreError> {
-        loop {
-            let sql = sql.to_owned();
-            let step = self.change(move |database| database.execute(&sql, params![late, PURGE_BATCH]));
-            if step.await? < PURGE_BATCH as usize {
-                return Ok(());
-            }
-        }
-    }
 }
 
 impl Database {
+    /// Removes events of an organization, or of none, that are past its present retention and the grace. Returns how many.
+    fn purge_events(&self, owner: Option<OrganizationId>, now: Timestamp) -> Result<usize, StoreError> {
+        const PURGE: &str = "\
+DELETE FROM audit_events WHERE event_id IN (
+    SELECT event_id FROM audit_events WHERE organization_id IS ?1 AND occurred_at < ?2 ORDER BY occurred_at LIMIT ?3)";
+        let kept = match owner {
+            None => Plan::Free.limits().audit_retention_days,
+            Some(id) => match self.organization(id)? {
+                Some(organization) => self.keeping(&organization, now)?,
+                None => return Ok(0),
+            },
+        };
+        let Limit::AtMost(days) = kept else { return Ok(0) };
+        let end = now.minus_days(days.saturating_add(GRACE_DAYS)).as_millis();
+        let owner: Option<Uuid> = owner.map(|id| id.0);
+        self.purging(|| self.execute(PURGE, params![owner, end, PURGE_BATCH]))
+    }
+
     /// Returns for how many days the events of an organization are kept now, before the grace.
     fn keeping(&self, organization: &Organization, now: Timestamp) -> Result<Limit, StoreError> {
         let keeps = organization.audit_keeping();

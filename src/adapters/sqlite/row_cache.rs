@@ -16,10 +16,13 @@ use domain::credential::Credential;
 use domain::id::{AgentId, IssuerId, OrganizationId, TokenId};
 use domain::issuer::TrustedIssuer;
 use domain::organization::Organization;
+use domain::size::{CREDENTIAL_SIZE, agent_size, issuer_size, organization_size};
 use ports::store_error::StoreError;
 
-/// Maximum number of agents, of their credentials, of organizations and of issuers. An agent takes about a kilobyte.
-const MAX_ROWS: u64 = 10_000;
+/// Maximum size in bytes of a cache of agents, of their credentials, of organizations or of issuers.
+///
+/// Enough for about 25,000 agents of the usual size, or 3,000 of the largest.
+const MAX_KEPT_BYTES: u64 = 16 * 1024 * 1024;
 /// Maximum number of tokens of which it is known whether they were revoked, and of people. Each takes about 100 bytes.
 const MAX_SMALL_ROWS: u64 = 50_000;
 
@@ -66,15 +69,25 @@ pub struct RowCache {
 impl Default for RowCache {
     fn default() -> Self {
         Self {
-            agents: Cache::new(MAX_ROWS),
-            credentials: Cache::new(MAX_ROWS),
-            organizations: Cache::new(MAX_ROWS),
-            issuers: Cache::new(MAX_ROWS),
+            agents: bounded(|agent: &Arc<Agent>| agent_size(agent)),
+            credentials: bounded(|credentials: &Credentials| (1 + credentials.len()) * CREDENTIAL_SIZE),
+            organizations: bounded(|organization: &Arc<Organization>| organization_size(organization)),
+            issuers: bounded(|issuer: &Arc<TrustedIssuer>| issuer_size(issuer)),
             people: Cache::new(MAX_SMALL_ROWS),
             revocations: Cache::new(MAX_SMALL_ROWS),
             changes: Mutex::new(0),
         }
     }
+}
+
+/// Creates a cache of at most [`MAX_KEPT_BYTES`], as counted by `size`.
+fn bounded<K, V>(size: fn(&V) -> usize) -> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let weigh = move |_: &K, kept: &V| u32::try_from(size(kept)).unwrap_or(u32::MAX);
+    Cache::builder().max_capacity(MAX_KEPT_BYTES).weigher(weigh).build()
 }
 
 impl RowCache {

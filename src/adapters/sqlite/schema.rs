@@ -4,10 +4,10 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::database::Database;
-use super::file_lock::{FileLock, LockError};
+use super::file_lock::{FileLock, LockError, resolved, with_suffix};
 
 /// The migrations, in their order. The number of those applied is the file's `user_version`.
 const MIGRATIONS: [&str; 7] = [
@@ -23,11 +23,25 @@ const MIGRATIONS: [&str; 7] = [
 /// The file's `application_id`: `aIdP` in ASCII.
 const APPLICATION_ID: i64 = 0x6149_6450;
 
-/// File systems that are on another machine, by their magic numbers (statfs(2)): AFS, Ceph, CIFS, Coda, NCP, NFS, SMB.
+/// File systems that are on another machine, by their magic numbers (statfs(2)): 9P, AFS, Ceph, CIFS, Coda, GPFS, Lustre,
+/// NCP, NFS, SMB.
 ///
 /// Write-ahead logging needs memory that all users of the file share.
-const REMOTE_FILE_SYSTEMS: [u64; 8] =
-    [0x5346_414F, 0x00C3_6400, 0xFF53_4D42, 0x7375_7245, 0x0000_564C, 0x0000_6969, 0x0000_517B, 0xFE53_4D42];
+const REMOTE_FILE_SYSTEMS: [u64; 11] = [
+    0x0102_1997,
+    0x5346_414F,
+    0x00C3_6400,
+    0xFF53_4D42,
+    0x7375_7245,
+    0x4750_4653,
+    0x0BD0_0BD0,
+    0x0000_564C,
+    0x0000_6969,
+    0x0000_517B,
+    0xFE53_4D42,
+];
+/// File systems that a program of the user provides (FUSE): it may be on another machine.
+const USER_FILE_SYSTEM: u64 = 0x6573_5546;
 
 /// Error of opening a file. Its text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -102,13 +116,7 @@ impl OpenError {
 /// The path is a resolved one. Returns [`OpenError`] if it cannot serve. A file that is not ours is left as it is.
 pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
     let owned = || path.to_owned();
-    // A failure to ask shows in the statements that follow.
-    if let Some(folder) = path.parent()
-        && let Ok(found) = rustix::fs::statfs(folder)
-        && is_remote(u64::try_from(found.f_type).unwrap_or_default())
-    {
-        return Err(OpenError::NotLocal { path: owned() });
-    }
+    refuse_remote(path)?;
     refuse_foreign(path)?;
     let lock = FileLock::take(path).map_err(|error| match error {
         LockError::Taken => OpenError::InUse { path: owned() },
@@ -121,27 +129,68 @@ pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
     Ok((database, lock))
 }
 
+/// Refuses what [`open`] would refuse, as far as that is known without a change. The path need not be a resolved one.
+pub fn check(path: &Path) -> Result<(), OpenError> {
+    let path = &*resolved(path);
+    refuse_remote(path)?;
+    refuse_foreign(path)?;
+    match FileLock::is_taken(path) {
+        true => Err(OpenError::InUse { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a file on another machine. A failure to ask shows in what follows.
+fn refuse_remote(path: &Path) -> Result<(), OpenError> {
+    let Some(Ok(found)) = path.parent().map(rustix::fs::statfs) else { return Ok(()) };
+    // The magic numbers have 32 bits.
+    let file_system = u64::try_from(found.f_type).unwrap_or_default() & 0xFFFF_FFFF;
+    if file_system == USER_FILE_SYSTEM {
+        tracing::warn!("{} may be on another machine (FUSE); only a local disk is safe", path.display());
+    }
+    match REMOTE_FILE_SYSTEMS.contains(&file_system) {
+        true => Err(OpenError::NotLocal { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
 /// Creates the file if it does not exist, readable for its owner alone. SQLite gives the files next to it the same mode.
 fn create(path: &Path) -> std::io::Result<()> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
-fn is_remote(file_system: u64) -> bool {
-    // The magic numbers have 32 bits.
-    REMOTE_FILE_SYSTEMS.contains(&(file_system & 0xFFFF_FFFF))
-}
-
-/// Refuses a file that does not begin like one of SQLite, before anything is created next to it.
+/// Refuses a folder and a file that another program made, before anything is created next to it.
 fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
     use std::io::Read as _;
     const HEADER: &[u8] = b"SQLite format 3\0";
+    if path.is_dir() {
+        return Err(OpenError::Failed { path: path.to_owned(), reason: "it is a folder".to_owned() });
+    }
     let Ok(file) = std::fs::File::open(path) else { return Ok(()) };
     let mut start = Vec::new();
     let is_read = file.take(HEADER.len() as u64).read_to_end(&mut start).is_ok();
     if is_read && !start.is_empty() && start != HEADER {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
-    Ok(())
+    // While there is a log, the file alone does not say everything.
+    if start != HEADER || with_suffix(path, "-wal").exists() {
+        return Ok(());
+    }
+    let encoded = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // Without `immutable`, SQLite would create a log.
+    let connection = Connection::open_with_flags(format!("file:{encoded}?immutable=1"), flags);
+    version(&connection.map_err(|error| OpenError::of(path, &error))?, path).map(drop)
+}
+
+/// Returns the version of the tables: 0 for a file without any.
+fn version(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
+    match number(connection, path, "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)")? {
+        // An empty file that another program has marked has a maker all the same.
+        1 if number(connection, path, "PRAGMA application_id")? == 0 => Ok(0),
+        _ => check_maker(connection, path),
+    }
 }
 
 fn number(connection: &Connection, path: &Path, sql: &str) -> Result<i64, OpenError> {
@@ -167,11 +216,7 @@ pub fn check_maker(connection: &Connection, path: &Path) -> Result<usize, OpenEr
 fn migrate(database: &Database, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let connection = database.connection();
-    let found = match number(connection, path, "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)")? {
-        // An empty file that another program has marked has a maker all the same.
-        1 if number(connection, path, "PRAGMA application_id")? == 0 => 0,
-        _ => check_maker(connection, path)?,
-    };
+    let found = version(connection, path)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(failed)?;
     for (migration, version) in MIGRATIONS.iter().zip(1..).skip(found) {
         let sql = format!(
@@ -187,13 +232,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_systems_of_other_machines_are_known() {
-        for remote in [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0xFFFF_FFFF_FF53_4D42] {
-            assert!(is_remote(remote), "{remote:x}");
-        }
+    fn a_disk_of_this_machine_is_not_refused() {
         // ext4, tmpfs, XFS, Btrfs, overlayfs.
         for local in [0xEF53, 0x0102_1994, 0x5846_5342, 0x9123_683E, 0x794C_7630] {
-            assert!(!is_remote(local), "{local:x}");
+            assert!(!REMOTE_FILE_SYSTEMS.contains(&local), "{local:x}");
         }
     }
 

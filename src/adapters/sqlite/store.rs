@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use shares::{Place, Shares};
+use tokio::time::timeout;
 
 use super::database::Database;
+use super::failure::unavailable;
 use super::file_lock::resolved;
 use super::readers::Readers;
 use super::row_cache::RowCache;
 use super::schema::{self, OpenError};
-use super::writer::Writer;
+use super::writer::{Refusal, Writer};
 use domain::tenancy::Tenancy;
 use ports::store_error::StoreError;
 use ports::store_health::StoreHealth;
@@ -22,6 +25,8 @@ use ports::write::{CallerRevoked, Write};
 const LOOKUPS: usize = 2;
 /// Number of threads that answer lists, which may take long.
 const LISTS: usize = 3;
+/// How long a list waits for another one of the same organization.
+const SHARE_WAIT: Duration = Duration::from_secs(2);
 /// Number of lists that one organization can ask for at a time.
 const LISTS_EACH: usize = 1;
 
@@ -96,9 +101,17 @@ impl Sqlite {
         within: Tenancy,
         read: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _place: Option<Place> = match within.organization() {
-            Some(organization) => Some(self.shares.enter(organization.0).await),
+        let place: Option<Place> = match within.organization() {
+            Some(organization) => match timeout(SHARE_WAIT, self.shares.enter(organization.0)).await {
+                Ok(place) => Some(place),
+                Err(_) => return Err(unavailable("the organization has too many lists in progress")),
+            },
             None => None,
+        };
+        let read = move |database: &Database| {
+            // The place is free again once the list has been read, even if the caller has given up.
+            let _place = place;
+            read(database)
         };
         self.lists.read(read).await
     }
@@ -112,7 +125,19 @@ impl Sqlite {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.writer.change(change).await
+        self.writer.change(Refusal::AtAnyTime, change).await
+    }
+
+    /// Same as [`change`](Self::change), of a change that is refused only before it writes anything.
+    pub(crate) async fn decide_and_change<T, E>(
+        &self,
+        change: impl FnOnce(&Database) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.writer.change(Refusal::BeforeWriting, change).await
     }
 
     /// Makes a change on behalf of a caller, if the caller's authority still holds.

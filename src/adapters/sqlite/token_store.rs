@@ -28,7 +28,7 @@ impl TokenStore for Sqlite {
         const COUNT: &str = "\
 INSERT INTO monthly_tokens (agent_id, month, organization_id, tokens) VALUES (?1, ?2, ?3, 1)
 ON CONFLICT DO UPDATE SET tokens = tokens + 1";
-        self.change(move |database| {
+        self.decide_and_change(move |database| {
             let now = issue.event.at;
             let Some(organization) = database.organization_if_allowed(&issue)? else {
                 return Err(IssueError::NoLongerAllowed);
@@ -36,8 +36,9 @@ ON CONFLICT DO UPDATE SET tokens = tokens + 1";
             let Some(credential) = database.live_credential(&issue)? else {
                 return Err(IssueError::NoLongerAllowed);
             };
-            for assertion in &issue.assertions {
-                if !database.spend(assertion)? {
+            for (place, assertion) in issue.assertions.iter().enumerate() {
+                let is_repeated = issue.assertions[..place].iter().any(|other| other.is_same(assertion));
+                if is_repeated || database.is_spent(assertion)? {
                     return Err(IssueError::AssertionSpent);
                 }
             }
@@ -46,6 +47,9 @@ ON CONFLICT DO UPDATE SET tokens = tokens + 1";
                 && database.tokens(issue.agent.0, &month)? >= u64::from(limit)
             {
                 return Err(IssueError::QuotaReached(limit));
+            }
+            for assertion in &issue.assertions {
+                database.spend(assertion)?;
             }
             database.execute(COUNT, params![issue.agent.0, month, organization.id.0])?;
             let minute = now.to_the_minute();
@@ -63,9 +67,8 @@ ON CONFLICT DO UPDATE SET tokens = tokens + 1";
     }
 
     async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
-        const IS_SPENT: &str = "SELECT EXISTS (SELECT 1 FROM assertion_replay WHERE signer_kind = ?1 AND signer = ?2 AND digest = ?3)";
-        let ((kind, signer), digest) = (columns_of(assertion.signer), assertion.digest);
-        self.look_up(move |database| database.value(IS_SPENT, params![kind, signer, digest])).await
+        let assertion = assertion.clone();
+        self.look_up(move |database| database.is_spent(&assertion)).await
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
@@ -127,6 +130,14 @@ ON CONFLICT DO NOTHING";
         let (kind, signer) = columns_of(assertion.signer);
         let parameters = params![kind, signer, assertion.digest, assertion.until.as_millis()];
         Ok(self.execute(SPEND, parameters)? == 1)
+    }
+
+    /// Returns whether an assertion was used before.
+    fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
+        const IS_SPENT: &str = "\
+SELECT EXISTS (SELECT 1 FROM assertion_replay WHERE signer_kind = ?1 AND signer = ?2 AND digest = ?3)";
+        let (kind, signer) = columns_of(assertion.signer);
+        self.value(IS_SPENT, params![kind, signer, assertion.digest])
     }
 
     /// Returns how many tokens a client was issued in a month.

@@ -3,12 +3,13 @@
 //! All changes that wait are made in one transaction, so that they share one write to the disk. Each has a savepoint of its
 //! own: a refused change leaves nothing behind, and the others are stored all the same.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
@@ -20,6 +21,8 @@ use ports::store_error::StoreError;
 
 /// Maximum number of changes in one transaction.
 const MAX_GROUP: usize = 256;
+/// Maximum number of changes that wait.
+const MAX_WAITING: usize = 10_000;
 /// How long a caller waits for its change.
 const DEADLINE: Duration = Duration::from_millis(2_500);
 
@@ -32,7 +35,7 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread. It ends with the writer, and then releases the file.
     pub fn start(database: Database, lock: FileLock) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (jobs, queue) = crossbeam_channel::unbounded();
+        let (jobs, queue) = crossbeam_channel::bounded(MAX_WAITING);
         let thread = std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             run(&database, &queue);
             drop(database);
@@ -47,6 +50,7 @@ impl Writer {
     /// is stored or none of it.
     pub async fn change<T, E>(
         &self,
+        refusal: Refusal,
         change: impl FnOnce(&Database) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -55,12 +59,17 @@ impl Writer {
     {
         let (answer, response) = oneshot::channel();
         let has_begun = Arc::new(AtomicBool::new(false));
-        let task = Task { change: Some(change), result: None, answer, has_begun: has_begun.clone() };
-        if self.jobs.send(Some(Box::new(task))).is_err() {
-            return Err(unavailable("the writer has ended").into());
+        let task = Task { change: Some(change), refusal, result: None, answer, has_begun: has_begun.clone() };
+        match self.jobs.try_send(Some(Box::new(task))) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(unavailable("too many changes wait").into()),
+            Err(TrySendError::Disconnected(_)) => return Err(unavailable("the writer has ended").into()),
         }
         match tokio::time::timeout(DEADLINE, response).await {
             Ok(Ok(result)) => result,
+            Ok(Err(_)) if !has_begun.load(Ordering::Acquire) => {
+                Err(unavailable("the writer has ended").into())
+            }
             Ok(Err(_)) => Err(in_doubt("the writer has ended").into()),
             Err(_) if has_begun.swap(true, Ordering::AcqRel) => {
                 Err(in_doubt("the disk did not confirm the change in time").into())
@@ -73,13 +82,25 @@ impl Writer {
 impl Writer {
     /// Ends the thread once all changes are made that wait now.
     pub fn end(&self) {
-        // A thread that has ended needs no message.
-        let _ = self.jobs.send(None);
+        // A thread that has ended needs no message, and one that hangs takes none.
+        let _ = self.jobs.send_timeout(None, DEADLINE);
     }
+}
+
+/// When a change returns an error, unless SQLite failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Perhaps after it has written something. The change has a savepoint.
+    AtAnyTime,
+    /// Only before it writes anything. If SQLite fails within the change, its whole group is not stored.
+    BeforeWriting,
 }
 
 /// A change that waits.
 trait Job: Send {
+    /// Returns when the change may be refused.
+    fn refusal(&self) -> Refusal;
+
     /// Returns whether the change is still wanted. From then on it is made.
     fn begin(&self) -> bool;
 
@@ -92,6 +113,7 @@ trait Job: Send {
 
 struct Task<F, T, E> {
     change: Option<F>,
+    refusal: Refusal,
     result: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
     /// Set by the writer that begins, or by the caller that gives up.
@@ -104,19 +126,27 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
+    fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
     fn begin(&self) -> bool {
         !self.answer.is_closed() && !self.has_begun.swap(true, Ordering::AcqRel)
     }
 
     fn run(&mut self, database: &Database) -> bool {
-        self.result = self.change.take().map(|change| change(database));
+        let change = self.change.take();
+        // A change that panics is not made, and the thread goes on with the others.
+        let made = catch_unwind(AssertUnwindSafe(|| change.map(|change| change(database))));
+        self.result = made.unwrap_or_default();
         matches!(self.result, Some(Ok(_)))
     }
 
     fn end(self: Box<Self>, stored: Result<(), &GroupFailure>) {
         let result = match (stored, self.result) {
-            (Err(failure), None | Some(Ok(_))) => Err(E::from(failure.as_error())),
-            (_, Some(result)) => result,
+            // A refusal may rest on another change of the group, and that was not stored.
+            (Err(failure), _) => Err(E::from(failure.as_error())),
+            (Ok(()), Some(result)) => result,
             (Ok(()), None) => Err(E::from(unavailable("the change was not made"))),
         };
         // A caller that does not wait needs no answer.
@@ -162,7 +192,7 @@ fn run(database: &Database, queue: &Receiver<Option<Box<dyn Job>>>) {
 /// Returns whether the error of a commit says that nothing is stored: the mark of a commit is written last.
 fn is_certain(error: &rusqlite::Error) -> bool {
     let is_unwritten = |error: &rusqlite::ffi::Error| {
-        matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DiskFull | ErrorCode::OutOfMemory)
+        matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DiskFull)
             || error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE
     };
     error.sqlite_error().is_some_and(is_unwritten)
@@ -176,17 +206,26 @@ fn store(database: &Database, group: &mut [Box<dyn Job>]) -> Result<(), GroupFai
     let make = || {
         run("BEGIN IMMEDIATE").map_err(GroupFailure::of)?;
         for job in group {
-            run("SAVEPOINT change").map_err(GroupFailure::of)?;
+            let has_savepoint = job.refusal() == Refusal::AtAnyTime;
+            if has_savepoint {
+                run("SAVEPOINT change").map_err(GroupFailure::of)?;
+            }
+            let rows_before = connection.total_changes();
             let is_kept = job.run(database);
             // SQLite rolls back the whole transaction if, for example, a statement finds the disk full.
             if connection.is_autocommit() {
                 let reason = "a statement failed, and SQLite rolled back the whole group".to_owned();
                 return Err(GroupFailure { is_in_doubt: false, reason });
             }
-            if !is_kept {
-                run("ROLLBACK TO change").map_err(GroupFailure::of)?;
+            if has_savepoint {
+                if !is_kept {
+                    run("ROLLBACK TO change").map_err(GroupFailure::of)?;
+                }
+                run("RELEASE change").map_err(GroupFailure::of)?;
+            } else if !is_kept && connection.total_changes() != rows_before {
+                let reason = "a change without a savepoint failed after it had written".to_owned();
+                return Err(GroupFailure { is_in_doubt: false, reason });
             }
-            run("RELEASE change").map_err(GroupFailure::of)?;
         }
         Ok(())
     };
@@ -210,6 +249,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::failure::inconsistent;
 
     /// A file with an empty table, and the thread that changes it.
     struct Place {
@@ -237,7 +277,7 @@ mod tests {
             let (has_begun, begun) = mpsc::channel();
             tokio::spawn(async move {
                 writer
-                    .change(move |database| {
+                    .change(Refusal::AtAnyTime, move |database| {
                         has_begun.send(()).expect("awaited");
                         let _ = receiver.recv();
                         insert(database, 0, 1)
@@ -274,7 +314,7 @@ mod tests {
             .into_iter()
             .map(|change| {
                 let writer = place.writer.clone();
-                tokio::spawn(async move { writer.change(change).await })
+                tokio::spawn(async move { writer.change(Refusal::AtAnyTime, change).await })
             })
             .collect();
         while place.writer.jobs.len() < waiting.len() {
@@ -316,7 +356,7 @@ mod tests {
                 database.value::<i64>(&sql, ()).map(drop)
             }
         };
-        place.writer.change(limit(20)).await.expect("a limit");
+        place.writer.change(Refusal::AtAnyTime, limit(20)).await.expect("a limit");
         let results = group(
             &place,
             vec![
@@ -335,8 +375,12 @@ mod tests {
             .map(|(_, number)| number)
             .collect();
         assert!(results.iter().all(|result| result.is_ok() || is_unavailable(result)), "{results:?}");
-        place.writer.change(limit(1_000_000)).await.expect("a limit");
-        place.writer.change(|database| insert(database, 4, 1_000_000)).await.expect("there is room");
+        place.writer.change(Refusal::AtAnyTime, limit(1_000_000)).await.expect("a limit");
+        place
+            .writer
+            .change(Refusal::AtAnyTime, |database| insert(database, 4, 1_000_000))
+            .await
+            .expect("there is room");
         assert_eq!(place.stored(), [&[0], &others[..], &[4]].concat());
     }
 
@@ -347,7 +391,7 @@ mod tests {
         let writer = place.writer.clone();
         let begun = tokio::spawn(async move {
             writer
-                .change(move |database| {
+                .change(Refusal::AtAnyTime, move |database| {
                     let _ = receiver.recv();
                     insert(database, 1, 1)
                 })
@@ -358,7 +402,7 @@ mod tests {
         while !place.writer.jobs.is_empty() {
             std::thread::yield_now();
         }
-        let late = place.writer.change(|database| insert(database, 2, 1)).await;
+        let late = place.writer.change(Refusal::AtAnyTime, |database| insert(database, 2, 1)).await;
         assert!(matches!(late, Err(StoreError::Unavailable { .. })), "{late:?}");
         let begun = begun.await.expect("no panic");
         assert!(matches!(begun, Err(StoreError::InDoubt { .. })), "{begun:?}");
@@ -371,13 +415,100 @@ mod tests {
         let place = Place::new();
         let held = place.hold();
         let writer = place.writer.clone();
-        let gone = tokio::spawn(async move { writer.change(|database| insert(database, 1, 1)).await });
+        let gone = tokio::spawn(async move {
+            writer.change(Refusal::AtAnyTime, |database| insert(database, 1, 1)).await
+        });
         while place.writer.jobs.is_empty() {
             tokio::task::yield_now().await;
         }
         gone.abort();
         assert!(gone.await.is_err());
         drop(held);
+        assert_eq!(place.stored(), [0]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_refusal_that_rests_on_a_change_that_was_not_stored_is_not_given() {
+        let place = Place::new();
+        let results = group(
+            &place,
+            vec![
+                Box::new(|database| insert(database, 1, 1)),
+                Box::new(|database| match database.value::<i64>("SELECT max(number) FROM numbers", ())? {
+                    1 => Err(inconsistent("the number is taken")),
+                    _ => Ok(()),
+                }),
+                Box::new(|database| {
+                    let sql = "ROLLBACK";
+                    database.execute(sql, ()).map(drop)
+                }),
+            ],
+        )
+        .await;
+        assert!(
+            results.iter().all(|result| matches!(result, Err(StoreError::Unavailable { .. }))),
+            "{results:?}"
+        );
+        assert_eq!(place.stored(), [0]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_change_that_panics_is_not_made_and_the_others_are() {
+        let place = Place::new();
+        let results = group(
+            &place,
+            vec![
+                Box::new(|database| insert(database, 1, 1)),
+                Box::new(|database| {
+                    insert(database, 2, 1)?;
+                    panic!("as a test")
+                }),
+                Box::new(|database| insert(database, 3, 1)),
+            ],
+        )
+        .await;
+        assert!(matches!(results[..], [Ok(()), Err(_), Ok(())]), "{results:?}");
+        assert_eq!(place.stored(), [0, 1, 3]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_change_that_decides_first_needs_no_savepoint() {
+        let place = Place::new();
+        let refused =
+            place.writer.change(Refusal::BeforeWriting, |_| Err::<(), _>(inconsistent("refused"))).await;
+        assert!(matches!(refused, Err(StoreError::Inconsistent { .. })), "{refused:?}");
+        let broken = place.writer.change(Refusal::BeforeWriting, |database| {
+            insert(database, 1, 1)?;
+            Err::<(), _>(inconsistent("too late"))
+        });
+        let broken = broken.await;
+        assert!(matches!(broken, Err(StoreError::Unavailable { .. })), "{broken:?}");
+        place.writer.change(Refusal::BeforeWriting, |database| insert(database, 2, 1)).await.expect("stored");
+        assert_eq!(place.stored(), [2]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_change_that_finds_no_place_is_refused_at_once() {
+        let place = Place::new();
+        let held = place.hold();
+        let waiting: Vec<_> = (0..MAX_WAITING)
+            .map(|_| {
+                let writer = place.writer.clone();
+                tokio::spawn(
+                    async move { writer.change(Refusal::AtAnyTime, |_| Ok::<_, StoreError>(())).await },
+                )
+            })
+            .collect();
+        while place.writer.jobs.len() < MAX_WAITING {
+            tokio::task::yield_now().await;
+        }
+        let refused = place.writer.change(Refusal::AtAnyTime, |database| insert(database, 1, 1)).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+        drop(held);
+        for one in waiting {
+            // Those at the end may have waited too long on a slow machine.
+            let _ = one.await.expect("no panic");
+        }
         assert_eq!(place.stored(), [0]);
     }
 }

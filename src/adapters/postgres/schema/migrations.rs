@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 27] = [
+const MIGRATIONS: [(&str, &str); 28] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -46,6 +46,7 @@ const MIGRATIONS: [(&str, &str); 27] = [
     ("V0025__exchanged_tokens", include_str!("../../../../migrations/0025_exchanged_tokens.sql")),
     ("V0026__proofs", include_str!("../../../../migrations/0026_proofs.sql")),
     ("V0027__proof_replay", include_str!("../../../../migrations/0027_proof_replay.sql")),
+    ("V0028__audit_partition", include_str!("../../../../migrations/0028_audit_partition.sql")),
 ];
 
 /// Latest schema version that this program knows.
