@@ -12,7 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::file_lock::{resolved, with_suffix};
 use super::schema::{OpenError, check_maker};
 
-/// What follows the name of a folder that is being made.
+/// Suffix of a folder that is being made.
 const UNFINISHED: &str = ".unfinished";
 
 /// Error of [`backup`]. Its text is one line that says what to do.
@@ -83,7 +83,7 @@ pub fn backup(database: &Path, folder: &Path) -> Result<(), BackupError> {
     let name = database.file_name().unwrap_or_default();
     refuse_others(folder, [name, key.file_name().unwrap_or_default()])?;
     let unfinished = with_suffix(folder, UNFINISHED);
-    // What a backup has left that was killed.
+    // A backup that was killed has left it.
     remove(&unfinished)?;
     DirBuilder::new().mode(0o700).create(&unfinished).map_err(failed_at(&unfinished))?;
     let made = copy(database, &unfinished.join(name))

@@ -27,7 +27,7 @@ pub struct Database {
     connection: Connection,
     cached_rows: CachedRows,
     is_purging: Arc<AtomicBool>,
-    /// Whether the caller has given up for whom something is read; `None` if it is to be read in any case.
+    /// Whether the caller of the current look-up has given up; `None` if nothing is looked up for a caller.
     has_given_up: Arc<Mutex<Option<Arc<AtomicBool>>>>,
 }
 

@@ -42,7 +42,7 @@ impl FileLock {
     /// Returns [`LockError`] if it is taken, or if nothing can be relied upon.
     pub fn take(database: &Path) -> Result<Self, LockError> {
         let path = with_suffix(database, ".lock");
-        // Anybody who can open the file could take the lock.
+        // A user who can open the file could take the lock.
         let open = || OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let lock = open()?;
         match lock.try_lock() {

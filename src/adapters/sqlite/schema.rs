@@ -129,7 +129,7 @@ pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
     Ok((database, lock))
 }
 
-/// Refuses what [`open`] would refuse, as far as that is known without a change. The path need not be a resolved one.
+/// Refuses what [`Sqlite::open`](crate::Sqlite::open) would refuse, as far as that is known without a change.
 pub fn check(path: &Path) -> Result<(), OpenError> {
     let path = &*resolved(path);
     refuse_remote(path)?;
