@@ -2,6 +2,7 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY src src
 # Not compiled, but cargo reads the manifest of each crate of the workspace.
 COPY tests/support tests/support

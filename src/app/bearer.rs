@@ -8,7 +8,7 @@ use super::ports::Ports;
 use super::proofs::{InvalidProof, Proofs};
 use super::request_context::{AdmissionError, RequestContext};
 use super::settings::Settings;
-use domain::token::{Audience, Claims};
+use domain::token::{Audience, Claims, TokenStatus};
 use ports::clock::Clock;
 use ports::rate_limiter::{ProofUse, RateKey, RateLimiter};
 use ports::store_error::StoreError;
@@ -86,6 +86,28 @@ impl Bearer {
         token: Option<PresentedToken<'_>>,
         lookup: impl Future<Output = T>,
     ) -> Result<(Caller, T), BearerError> {
+        let is_own = |audience: &Audience| *audience == Audience::Issuer;
+        let (claims, status, found) = self.judge(context, token, is_own, lookup).await?;
+        let caller = Caller {
+            generation: claims.generation,
+            scopes: status.effective_scopes(&claims).management(),
+            agent: status.agent,
+            origin: context.origin.clone(),
+            token: Some(claims.id),
+            issuers: claims.issuers.clone(),
+        };
+        Ok((caller, found))
+    }
+
+    /// Checks an access token whose audience is wanted, and applies the rate limit of its client, as
+    /// [`authenticate_with`](Self::authenticate_with) does.
+    pub(super) async fn judge<T>(
+        &self,
+        context: &RequestContext,
+        token: Option<PresentedToken<'_>>,
+        is_wanted: impl Fn(&Audience) -> bool,
+        lookup: impl Future<Output = T>,
+    ) -> Result<(Arc<Claims>, TokenStatus, T), BearerError> {
         let Some(token) = token else {
             self.auth_failures.count(context).await?;
             return Err(BearerError::Missing);
@@ -108,12 +130,12 @@ impl Bearer {
         };
         let (status, found) = tokio::join!(self.tokens.status(&claims), lookup);
         let status = match status? {
-            Some(status) if status.is_active(&claims) && claims.audience == Audience::Issuer => status,
+            Some(status) if status.is_active(&claims) && is_wanted(&claims.audience) => status,
             other => {
                 let reason = match other {
                     None => AuthFailureReason::UnknownClient,
                     Some(status) if status.is_revoked => AuthFailureReason::Revoked,
-                    Some(_) if claims.audience != Audience::Issuer => AuthFailureReason::Audience,
+                    Some(_) if !is_wanted(&claims.audience) => AuthFailureReason::Audience,
                     Some(_) => AuthFailureReason::Inactive,
                 };
                 return Err(self.refused(context, claimed, reason, invalid()).await);
@@ -129,15 +151,7 @@ impl Bearer {
             }
             admitted => admitted?,
         }
-        let caller = Caller {
-            generation: claims.generation,
-            scopes: status.effective_scopes(&claims).management(),
-            agent: status.agent,
-            origin: context.origin.clone(),
-            token: Some(claims.id),
-            issuers: claims.issuers.clone(),
-        };
-        Ok((caller, found))
+        Ok((claims, status, found))
     }
 
     /// Checks that a token comes with the scheme and, if it is bound to a key, with the proof that it needs.

@@ -18,6 +18,7 @@ pub mod client_auth;
 pub mod credentials;
 pub mod events;
 mod foreign_jwt;
+pub mod forward_auth;
 pub mod introspection;
 pub mod issuers;
 pub mod keys;

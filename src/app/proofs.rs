@@ -14,10 +14,19 @@ use ports::proof_verifier::ProofVerifier;
 pub struct PresentedProof {
     /// The header `DPoP`; `None` if it was sent more than once, or is not text.
     pub header: Option<String>,
-    /// Method of the request.
+    /// Method of the request that the proof is for.
     pub method: String,
-    /// Path of the request, without the path of the issuer and without a query.
-    pub path: String,
+    /// Where that request goes.
+    pub target: ProofTarget,
+}
+
+/// Where a request goes for which a proof is presented, without a query.
+#[derive(Clone, Debug)]
+pub enum ProofTarget {
+    /// To this service: the path, without that of the issuer.
+    Path(String),
+    /// To another service, as a trusted proxy says: the URL.
+    Url(String),
 }
 
 /// Verifies the proofs of requests.
@@ -44,7 +53,10 @@ impl Proofs {
         let Some(presented) = &context.proof else { return Ok(None) };
         let header = presented.header.as_deref().ok_or(InvalidProof("the header must be sent once"))?;
         let proof = self.verifier.verify(header).map_err(InvalidProof)?;
-        let url = format!("{}{}", self.issuer.trim_end_matches('/'), presented.path);
+        let url = match &presented.target {
+            ProofTarget::Path(path) => format!("{}{path}", self.issuer.trim_end_matches('/')),
+            ProofTarget::Url(url) => url.clone(),
+        };
         let request = ProvenRequest { method: &presented.method, url: &url, token };
         proof.check(request, self.clock.now()).map_err(InvalidProof)?;
         Ok(Some(proof))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::ports::Ports;
 use super::settings::Settings;
 use super::{
-    agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, introspection,
-    issuers, keys, organizations, outbox_relay, readiness, retention, revocation, token, token_tree, usage,
-    usage_mirror,
+    agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, forward_auth,
+    introspection, issuers, keys, organizations, outbox_relay, readiness, retention, revocation, token,
+    token_tree, usage, usage_mirror,
 };
 use ports::clock::Clock;
 use ports::ids::Ids;
@@ -33,6 +33,8 @@ pub struct App {
     pub revocation: revocation::Revocations,
     /// Bearer token authentication (RFC 6750).
     pub bearer: bearer::Bearer,
+    /// Forward authentication for proxies.
+    pub forward_auth: forward_auth::ForwardAuth,
     /// Client authentication.
     pub clients: client_auth::ClientAuth,
     /// Rate limiting and auditing of failed authentication.
@@ -74,6 +76,7 @@ impl App {
         let usage_publisher =
             usage_mirror::UsagePublisher::new(stores.usage.clone(), stores.usage_mirror.clone());
         let clients = client_auth::ClientAuth::new(ports, &auth_failures, settings);
+        let bearer = bearer::Bearer::new(ports, auth_failures.clone(), settings);
         Self {
             agents: agents::Agents::new(ports),
             organizations: organizations::Organizations::new(ports),
@@ -83,7 +86,8 @@ impl App {
             token_trees: token_tree::TokenTrees::new(ports),
             introspection: introspection::Introspection::new(ports, audit_buffer.clone(), settings),
             revocation: revocation::Revocations::new(ports),
-            bearer: bearer::Bearer::new(ports, auth_failures.clone(), settings),
+            forward_auth: forward_auth::ForwardAuth::new(bearer.clone(), settings),
+            bearer,
             audit: audit::Audit::new(ports),
             retention: retention::Retention::new(ports),
             usage: usage::UsageReports::new(ports),

@@ -264,6 +264,11 @@ impl RequestedScope {
         };
         if text.split(' ').all(is_value) { Ok(Self(text.into())) } else { Err(ScopeError::Malformed) }
     }
+
+    /// Returns the parameter as it was sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// An error in one capability, or in their list.

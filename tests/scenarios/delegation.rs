@@ -48,11 +48,16 @@ pub async fn ask(
 }
 
 /// Exchanges a token of this service.
-async fn exchange(server: &TestServer, actor: &Client, token: &str, parameters: &[(&str, &str)]) -> String {
+pub async fn exchange(
+    server: &TestServer,
+    actor: &Client,
+    token: &str,
+    parameters: &[(&str, &str)],
+) -> String {
     token_of(&ask(server, actor, (ACCESS_TOKEN, token), parameters).await)
 }
 
-fn token_of(answer: &Answer) -> String {
+pub fn token_of(answer: &Answer) -> String {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     answer.json()["access_token"].as_str().expect("a token").to_owned()
 }
@@ -65,7 +70,13 @@ fn assert_refused(answer: &Answer, reason: &str) {
 }
 
 /// Lets these agents act for an agent.
-async fn allow(server: &TestServer, admin: &str, subject: &Client, actors: &[&Client], redelegation: bool) {
+pub async fn allow(
+    server: &TestServer,
+    admin: &str,
+    subject: &Client,
+    actors: &[&Client],
+    redelegation: bool,
+) {
     let ids: Vec<&str> = actors.iter().map(|actor| actor.id.as_str()).collect();
     let change = json!({ "mayAct": ids, "redelegation": redelegation });
     let answer = server.patch(admin, &format!("/api/v1/agents/{}", subject.id), change).await;
@@ -90,7 +101,7 @@ fn act(actors: &[&Client]) -> Value {
 }
 
 /// An issuer whose people every agent may act for.
-struct People {
+pub struct People {
     platform: Platform,
 }
 
@@ -108,7 +119,7 @@ impl People {
         subjects
     }
 
-    async fn new(server: &TestServer, admin: &str, fields: Value) -> Self {
+    pub async fn new(server: &TestServer, admin: &str, fields: Value) -> Self {
         let mut all = json!({ "subjects": Self::subjects(&json!({})) });
         for (name, value) in fields.as_object().expect("fields") {
             all[name] = value.clone();
@@ -124,7 +135,7 @@ impl People {
         })
     }
 
-    fn token(&self, sub: &str) -> String {
+    pub fn token(&self, sub: &str) -> String {
         self.platform.sign(&self.claims(sub))
     }
 }

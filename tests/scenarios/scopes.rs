@@ -60,7 +60,7 @@ fn subject() -> Option<Value> {
 
 /// One row per operation.
 /// The `token` of the form is not a token, which both endpoints accept without an error.
-const TABLE: [Row; 36] = [
+const TABLE: [Row; 37] = [
     row("registerAgent", "agents:write", 201, agent),
     row("listAgents", "agents:read", 200, nothing),
     row("getAgent", "agents:read", 200, nothing),
@@ -90,6 +90,8 @@ const TABLE: [Row; 36] = [
     row("getTokenTree", "audit:read", 200, nothing),
     // Any caller may revoke its own tokens, and learns nothing about any other value.
     Row { operation: "revokeToken", scope: Some(""), with: 200, body: nothing },
+    // It judges the caller's own token.
+    Row { operation: "judgeRequest", scope: Some(""), with: 200, body: nothing },
     open("issueToken", 400),
     open("authorize", 400),
     open("getJwks", 200),

@@ -3,6 +3,8 @@
 //! A use case says *what* it refuses; this module maps the refusal to a code, a status and headers. The
 //! [`pipeline`](super::pipeline) writes the body, because it knows the request ID.
 
+use std::borrow::Cow;
+
 use poem::http::{HeaderValue, StatusCode, header};
 use poem_openapi::{ApiResponse, registry::MetaResponses, registry::Registry};
 use serde_json::{Value, json};
@@ -86,7 +88,7 @@ impl FieldError {
 pub struct ApiError {
     pub status: StatusCode,
     pub body: ErrorBody,
-    challenge: Option<&'static str>,
+    challenge: Option<Cow<'static, str>>,
     retry_after_seconds: Option<i64>,
     /// The underlying cause, logged with the request ID and never sent to the caller.
     pub cause: Option<Box<str>>,
@@ -147,8 +149,8 @@ impl ApiError {
         }
     }
 
-    pub fn with_challenge(mut self, challenge: &'static str) -> Self {
-        self.challenge = Some(challenge);
+    pub fn with_challenge(mut self, challenge: impl Into<Cow<'static, str>>) -> Self {
+        self.challenge = Some(challenge.into());
         self
     }
 
@@ -220,8 +222,10 @@ impl ApiError {
     }
 
     pub fn headers(&self, into: &mut poem::http::HeaderMap) {
-        if let Some(challenge) = self.challenge {
-            into.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if let Some(challenge) = &self.challenge
+            && let Ok(challenge) = HeaderValue::from_str(challenge)
+        {
+            into.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(seconds) = self.retry_after_seconds {
             into.insert(header::RETRY_AFTER, seconds.into());

@@ -10,7 +10,7 @@ use super::error::Code;
 use super::extract::QUERY;
 use super::json::JSON;
 use super::oauth::authorization::{CLIENT, OAUTH2, TOKEN_URL};
-use super::oauth::{discovery, introspection, revocation, token};
+use super::oauth::{discovery, forward_auth, introspection, revocation, token};
 use super::operation::{ANY, Operation};
 
 macro_rules! apis {
@@ -28,6 +28,7 @@ apis![
     token::TokenApi,
     introspection::IntrospectionApi,
     revocation::RevocationApi,
+    forward_auth::ForwardAuthApi,
     audit::AuditApi,
     usage::UsageApi,
     organizations::OrganizationsApi,

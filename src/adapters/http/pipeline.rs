@@ -20,6 +20,7 @@ use super::middleware::body::BodyReader;
 use super::middleware::cors;
 use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
 use super::middleware::failure_log::FailureLog;
+use super::middleware::forwarded;
 use super::router::{Route, Router, Routes};
 use app::App;
 use app::shutdown::Shutdown;
@@ -81,15 +82,22 @@ impl HttpApi {
     }
 
     /// Answers a request from this peer.
-    pub async fn respond(&self, request: Request, peer: IpAddr) -> Response {
+    pub async fn respond(&self, mut request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let HttpConfig { trusted_proxies, cors_origins } = &self.config;
-        let (method, path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
-        let head = RequestHead { method: &method, path: &path, headers: request.headers() };
+        let (method, mut path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
+        let asks = forwarded::asks(&path);
+        let is_forwarded = asks && forwarded::is_trusted(peer, trusted_proxies);
+        if asks {
+            forwarded::FORWARD_AUTH.clone_into(&mut path);
+        }
+        let head = RequestHead { method: &method, path: &path, headers: request.headers(), is_forwarded };
         let context = HttpContext::new(&self.app, &self.shutdown, head, peer, trusted_proxies);
         let context = Arc::new(context);
         let origin = cors::allowed_origin(request.headers(), &path, cors_origins);
-        let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
+        // A preflight of the request that a proxy asks about is not ours to answer.
+        let is_preflight =
+            origin.is_some() && !asks && cors::is_preflight(request.method(), request.headers());
 
         let route = self.routes.of_path(&path);
         // At `info`, writing the span down would cost a tenth of what the cheapest request costs.
@@ -98,7 +106,12 @@ impl HttpApi {
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
         } else {
-            match self.run(request, &context).instrument(span).await {
+            let normalized = if asks { forwarded::normalize(&mut request, is_forwarded) } else { Ok(()) };
+            let answered = match normalized {
+                Ok(()) => self.run(request, &context).instrument(span).await,
+                Err(error) => Err(error),
+            };
+            match answered {
                 Ok(response) => self.normalize_error(response, route, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
                     self.write_error(&error.into_oauth(), &context)

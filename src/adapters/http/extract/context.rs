@@ -9,8 +9,9 @@ use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::{FromRequest, Request, RequestBody, Result};
 
 use crate::error::ApiError;
+use crate::middleware::forwarded::{self, is_trusted};
 use app::App;
-use app::proofs::PresentedProof;
+use app::proofs::{PresentedProof, ProofTarget};
 use app::request_context::RequestContext;
 use app::shutdown::Shutdown;
 use domain::audit::{MAX_USER_AGENT_BYTES, Origin};
@@ -66,6 +67,8 @@ pub struct RequestHead<'a> {
     /// The path without that of the issuer.
     pub path: &'a str,
     pub headers: &'a HeaderMap,
+    /// Whether a trusted proxy asks about the request that the headers `X-Forwarded-*` describe.
+    pub is_forwarded: bool,
 }
 
 impl RequestHead<'_> {
@@ -73,13 +76,18 @@ impl RequestHead<'_> {
     fn proof(self) -> Option<PresentedProof> {
         let mut values = self.headers.get_all("dpop").iter();
         let first = values.next()?;
+        let own = || (self.method.as_str().to_owned(), ProofTarget::Path(self.path.to_owned()));
+        let (method, target) = match self.is_forwarded {
+            true => forwarded::original(self.headers).unwrap_or_else(own),
+            false => own(),
+        };
         Some(PresentedProof {
             header: match values.next() {
                 None => first.to_str().ok().map(str::to_owned),
                 Some(_) => None,
             },
-            method: self.method.as_str().to_owned(),
-            path: self.path.to_owned(),
+            method,
+            target,
         })
     }
 }
@@ -124,12 +132,11 @@ fn readable(bytes: &[u8]) -> String {
 /// each hop is a trusted proxy, and an entry that is not an address ends the walk. No other header is used,
 /// and no header from a peer that is not trusted.
 fn client_address(headers: &HeaderMap, peer: IpAddr, proxies: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
     let lines: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
     let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
     for hop in hops {
-        if !is_trusted(client) {
+        if !is_trusted(client, proxies) {
             break;
         }
         let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| address_of(hop.trim())) else {

@@ -5,4 +5,5 @@ pub mod body;
 pub mod cors;
 pub mod detach_on_drop;
 pub mod failure_log;
+pub mod forwarded;
 pub mod metrics;

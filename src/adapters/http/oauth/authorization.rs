@@ -9,6 +9,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthSco
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::challenge::bearer_challenge;
 use super::form::{Form, FormFields};
 use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
 use crate::extract::context::HttpContext;
@@ -88,14 +89,45 @@ impl<'a> ApiExtractor<'a> for Bearer {
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let context = HttpContext::of(request)?;
-        let authorization = Authorization::of(request.headers());
-        let token = match &authorization {
-            // Two headers are treated as one invalid token.
+        let authorization = TokenAuthorization(Authorization::of(request.headers()));
+        let caller = context.app.bearer.authenticate(&context.request, authorization.token()).await;
+        Ok(Self(caller.map_err(ApiError::from)?))
+    }
+}
+
+/// An access token, before it is decided what it is good for.
+pub struct TokenAuthorization(Authorization);
+
+impl<'a> ApiExtractor<'a> for TokenAuthorization {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Bearer::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![OAUTH2]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        Ok(Self(Authorization::of(request.headers())))
+    }
+}
+
+impl TokenAuthorization {
+    /// Returns the access token; `None` if the request has none. Two headers are treated as one invalid token.
+    pub fn token(&self) -> Option<PresentedToken<'_>> {
+        match &self.0 {
             Authorization::Several => Some(PresentedToken::bearer("")),
             authorization => authorization.token(),
-        };
-        let caller = context.app.bearer.authenticate(&context.request, token).await;
-        Ok(Self(caller.map_err(ApiError::from)?))
+        }
     }
 }
 
@@ -345,16 +377,12 @@ impl From<BearerError> for ApiError {
     fn from(error: BearerError) -> Self {
         use BearerError as E;
         let message = error.to_string();
+        let challenge = bearer_challenge(&error, None);
         match error {
-            E::Missing => Self::new(Code::Unauthorized, message)
-                .with_challenge(r#"Bearer, DPoP algs="ES256 EdDSA RS256 PS256""#),
-            E::Invalid => {
-                Self::new(Code::Unauthorized, message).with_challenge(r#"Bearer error="invalid_token""#)
+            E::Missing | E::Invalid | E::InvalidBound | E::InvalidProof(_) => {
+                let answer = Self::new(Code::Unauthorized, message);
+                challenge.into_iter().fold(answer, Self::with_challenge)
             }
-            E::InvalidBound => Self::new(Code::Unauthorized, message)
-                .with_challenge(r#"DPoP error="invalid_token", algs="ES256 EdDSA RS256 PS256""#),
-            E::InvalidProof(_) => Self::new(Code::Unauthorized, message)
-                .with_challenge(r#"DPoP error="invalid_dpop_proof", algs="ES256 EdDSA RS256 PS256""#),
             E::RateLimited => rate_limited(),
             E::Store(failure) => failure.into(),
         }

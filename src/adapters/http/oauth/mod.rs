@@ -2,9 +2,11 @@
 
 pub mod authorization;
 pub mod discovery;
+pub mod forward_auth;
 pub mod introspection;
 pub mod jwk;
 pub mod revocation;
 pub mod token;
 
+mod challenge;
 mod form;
