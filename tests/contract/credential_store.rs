@@ -32,6 +32,7 @@ contract!([memory, postgres, sqlite] [
     a_digest_is_that_of_the_current_secret_until_its_rotation_or_revocation,
     a_use_is_noted_and_never_moves_back,
     a_rotation_does_not_forget_a_use,
+    the_credentials_of_an_agent_end_with_it,
     a_list_is_newest_first_and_filtered,
 ]);
 
@@ -40,6 +41,13 @@ fn fingerprint(credential: &Credential) -> Fingerprint {
         CredentialKind::Secret { current, .. } => current.fingerprint,
         _ => panic!("it has none"),
     }
+}
+
+/// Returns the client as it is found by the secret of this credential.
+async fn client_with(stores: &Stores, credential: &Credential) -> RegisteredClient {
+    let kind = PresentedKind::Secret(fingerprint(credential));
+    let found = stores.credentials.find_client(credential.agent, kind, Freshness::Current).await;
+    found.expect("an answer").expect("known")
 }
 
 fn other_secret() -> StoredSecret {
@@ -347,6 +355,11 @@ async fn a_use_is_noted_and_never_moves_back(stores: Stores) {
             stores.credentials.find(agent.id, credential.id).await.expect("an answer").expect("stored");
         assert_eq!(found.last_used_at, Some(NOON.plus_seconds(60 * expected)));
         assert_eq!(found.revision, credential.revision, "a use is no change");
+        let client = client_with(&stores, &credential).await;
+        assert_eq!(
+            client.candidates[0].last_used_at, found.last_used_at,
+            "for who asks about the client too"
+        );
     }
 }
 
@@ -359,6 +372,18 @@ async fn a_rotation_does_not_forget_a_use(stores: Stores) {
     stores.credentials.update(&agent, &update(&before, &after), unchecked(&rotated)).await.expect("changed");
     let found = stores.credentials.find(agent.id, before.id).await.expect("an answer").expect("stored");
     assert_eq!(found.last_used_at, Some(NOON));
+}
+
+async fn the_credentials_of_an_agent_end_with_it(stores: Stores) {
+    let agent = stores.agent().await;
+    let credential = stores.credential(&agent).await;
+    assert!(client_with(&stores, &credential).await.candidates[0].is_live(NOON));
+    let after = agent.decommissioned(NOON).expect("not decommissioned");
+    let events = [event(AuditAction::AgentDecommissioned, agent.id)];
+    stores.agents.update(&agent, &after, unchecked(&events)).await.expect("changed");
+    let client = client_with(&stores, &credential).await;
+    assert!(client.candidates.iter().all(|credential| credential.revoked_at.is_some()));
+    assert_eq!(client.candidates.len(), 1, "it is found, so that a refusal can name its reason");
 }
 
 async fn a_list_is_newest_first_and_filtered(stores: Stores) {
