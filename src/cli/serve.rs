@@ -69,7 +69,8 @@ pub struct ServeArgs {
     #[arg(long, env = "CORS_ORIGIN", default_value = "", hide_default_value = true,
           value_parser = |text: &str| List::parse(text, origin))]
     pub cors_origin: List<String>,
-    /// Comma-separated CIDRs of proxies whose `X-Forwarded-For` header is trusted [default: none]
+    /// Comma-separated CIDRs of proxies that are believed what they say in `X-Forwarded-*` and `X-Auth-Require-*` [default:
+    /// none]
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true,
           value_parser = |text: &str| List::parse(text, network))]
     pub trusted_proxies: List<IpNet>,

@@ -68,9 +68,7 @@ impl Proof {
             return Err("htm must be the method of the request");
         }
         if !is_same_url(&self.url, request.url) {
-            return Err(
-                "htu must be the URL of the request, without query and fragment, under the issuer's URL",
-            );
+            return Err("htu must be the URL of the request, without query and fragment, as clients know it");
         }
         if (now.as_seconds() - self.issued_at.as_seconds()).abs() > MAX_SKEW_SECONDS {
             return Err(

@@ -16,6 +16,8 @@ scenarios!(stateless [
     any_method_and_any_suffix_is_judged,
     what_a_trusted_proxy_requires_replaces_the_query,
     nobody_else_says_what_is_required_or_what_was_requested,
+    a_description_of_the_request_that_is_incomplete_or_odd_matches_no_proof,
+    the_path_of_the_issuer_may_begin_like_that_of_the_api,
     a_requirement_with_a_fault_lets_nothing_pass,
     the_headers_say_who_acts_for_whom,
     a_judged_request_counts_against_the_rate_of_its_client,
@@ -117,11 +119,7 @@ async fn a_request_passes_by_an_active_token_for_the_resource_with_all_scopes(wi
 async fn a_bound_token_passes_with_a_proof_for_the_request_that_a_trusted_proxy_describes(wiring: Wiring) {
     let scene = Scene::new(wiring, &TRUSTING).await;
     let key = ProofKey::es256();
-    let form = [("grant_type", "client_credentials"), ("resource", API), ("scope", "files:read")];
-    let proof = key.proof(&scene.server.issuer(), "POST", "/api/v1/token", None);
-    let request = scene.server.request(Method::POST, "/api/v1/token").form(&form).header("DPoP", proof);
-    let request = request.basic_auth(&scene.client.id, Some(&scene.client.secret));
-    let token = token_of(&scene.server.send(request).await);
+    let token = bound_token(&scene, &key).await;
     let host = "https://api.example.com";
     let made = || key.proof(host, "PUT", "/v1/files/a", Some(&token));
     let asked = |query: &[(&str, &str)], proof: &str, scheme: &str, uri: &str, method: &str| {
@@ -233,7 +231,102 @@ async fn nobody_else_says_what_is_required_or_what_was_requested(wiring: Wiring)
         .header("X-Auth-Require-Resource", API)
         .header("X-Auth-Require-Scope", "files:read")
         .header("X-Forwarded-For", "192.0.2.1");
-    scene.server.send(request).await.assert_error(403, "FORBIDDEN");
+    scene.server.send(request).await.assert_error(400, "VALIDATION_ERROR");
+    // Perhaps the query is that of a client, and the proxy was to be trusted.
+    let request = scene.request(&token, &[("resource", API)]).header("X-Auth-Require-Scope", "files:read");
+    scene.server.send(request).await.assert_error(400, "VALIDATION_ERROR");
+    let key = ProofKey::es256();
+    let bound = bound_token(&scene, &key).await;
+    let proof = key.proof("https://api.example.com", "PUT", "/v1/files/a", Some(&bound));
+    let request =
+        describe(scene.server.request(Method::GET, &with_query(&[("resource", API)])), &bound, &proof);
+    assert_eq!(scene.server.send(request).await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Requests a token that is bound to the key.
+async fn bound_token(scene: &Scene, key: &ProofKey) -> String {
+    let form = [("grant_type", "client_credentials"), ("resource", API), ("scope", "files:read")];
+    let proof = key.proof(&scene.server.issuer(), "POST", "/api/v1/token", None);
+    let request = scene.server.request(Method::POST, "/api/v1/token").form(&form).header("DPoP", proof);
+    let request = request.basic_auth(&scene.client.id, Some(&scene.client.secret));
+    token_of(&scene.server.send(request).await)
+}
+
+/// Adds a bound token with its proof, and the description of `PUT https://api.example.com/v1/files/a`.
+fn describe(request: RequestBuilder, token: &str, proof: &str) -> RequestBuilder {
+    request
+        .header("Authorization", format!("DPoP {token}"))
+        .header("DPoP", proof)
+        .header("X-Forwarded-Method", "PUT")
+        .header("X-Forwarded-Proto", "https")
+        .header("X-Forwarded-Host", "api.example.com")
+        .header("X-Forwarded-Uri", "/v1/files/a")
+}
+
+async fn a_description_of_the_request_that_is_incomplete_or_odd_matches_no_proof(wiring: Wiring) {
+    let scene = Scene::new(wiring, &TRUSTING).await;
+    let key = ProofKey::es256();
+    let token = bound_token(&scene, &key).await;
+    let issuer = scene.server.issuer();
+    let url = scene.server.url(&with_query(&[("resource", API)]));
+    let full = [
+        ("X-Forwarded-Method", "GET"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "api.example.com"),
+        ("X-Forwarded-Uri", "/v1/files/a"),
+    ];
+    let replaced = |name: &str, value: Option<&'static str>| -> Vec<(&str, &str)> {
+        full.iter()
+            .filter_map(
+                |(one, is)| if *one == name { value.map(|value| (*one, value)) } else { Some((*one, *is)) },
+            )
+            .collect()
+    };
+    // A proof for this endpoint, and one for each URL that the description could be read as.
+    for (base, path, description, status) in [
+        ("https://api.example.com", "/v1/files/a", full.to_vec(), 200),
+        (&*issuer, PATH, Vec::new(), 200),
+        (&*issuer, PATH, replaced("X-Forwarded-Host", None), 401),
+        (&*issuer, PATH, replaced("X-Forwarded-Proto", None), 401),
+        (&*issuer, PATH, replaced("X-Forwarded-Uri", None), 401),
+        (&*issuer, PATH, replaced("X-Forwarded-Method", None), 401),
+        ("https://api.example.com", "/", replaced("X-Forwarded-Host", Some("api.example.com?")), 401),
+        ("https://api.example.com", "/", replaced("X-Forwarded-Host", Some("api.example.com#")), 401),
+        ("https://api.example.com", "/x", replaced("X-Forwarded-Host", Some("api.example.com/x?")), 401),
+        (
+            "https://evil.example.com",
+            "/v1/files/a",
+            replaced("X-Forwarded-Host", Some("a@evil.example.com")),
+            401,
+        ),
+        ("https://evil.example.com", "/v1/files/a", full.to_vec(), 401),
+        ("gopher://api.example.com", "/v1/files/a", replaced("X-Forwarded-Proto", Some("gopher")), 401),
+    ] {
+        let proof = key.proof(base, "GET", path, Some(&token));
+        let mut request = reqwest::Client::new().get(&url).header("DPoP", proof);
+        request = request.header("Authorization", format!("DPoP {token}"));
+        for (name, value) in &description {
+            request = request.header(*name, *value);
+        }
+        assert_eq!(reqwest_answer(request).await, status, "{base}{path} {description:?}");
+    }
+}
+
+async fn the_path_of_the_issuer_may_begin_like_that_of_the_api(wiring: Wiring) {
+    for prefix in ["/api", "/api/v1", "/a"] {
+        let issuer = format!("http://id.example.com{prefix}");
+        let server = TestServer::start_with(wiring, &["--issuer-url", &issuer]).await;
+        let administrator = server.administrator();
+        let request = reqwest::Client::new().post(server.url(&format!("{prefix}/api/v1/token")));
+        let request = request.basic_auth(&administrator.id, Some(&administrator.secret));
+        let answer = request.form(&[("grant_type", "client_credentials")]).send().await.expect("an answer");
+        let answer: Value = answer.json().await.expect("JSON");
+        let token = answer["access_token"].as_str().expect("a token").to_owned();
+        for path in [format!("{prefix}{PATH}"), format!("{prefix}{PATH}/a/b")] {
+            let request = reqwest::Client::new().get(server.url(&path)).bearer_auth(&token);
+            assert_eq!(reqwest_answer(request).await, 200, "{path}");
+        }
+    }
 }
 
 async fn a_requirement_with_a_fault_lets_nothing_pass(wiring: Wiring) {

@@ -184,11 +184,19 @@ async fn only_what_may_pass_reaches_the_api(product: Product, has_tls: bool, pre
         ("X-Auth-Require-Scope", "files:write"),
         ("X-Auth-Require-Resource", "https://other.example.com"),
         ("X-Forwarded-For", "192.0.2.1"),
+        ("X_Auth_Agent_Id", "forged"),
+        ("X-Auth_Actors", "forged"),
+        ("Connection", "close, X-Auth-Agent-Id, X-Auth-Subject"),
+        ("Upgrade", "h2c"),
     ];
     let (status, _, body) = proxy.get(&reads, &forged).await;
     assert_eq!(status, 200, "{body}");
     let own = body.lines().filter(|line| line.starts_with("x-auth-") && line.contains("forged")).count();
     assert_eq!(own, usize::from(product == Product::Nginx), "only the one that nothing defines: {body}");
+    assert!(body.contains(&format!("x-auth-agent-id: {id}\r\n")), "{body}");
+    for part in ["x_auth", "x-auth_", "upgrade", "connection: close, x-auth"] {
+        assert!(!body.contains(part), "{part}: {body}");
+    }
     for headers in [&[][..], &forged] {
         let (status, head, _) = proxy.get(&writes, headers).await;
         assert_eq!(status, 403, "{head}");
@@ -208,13 +216,22 @@ async fn only_what_may_pass_reaches_the_api(product: Product, has_tls: bool, pre
     let request = server.request(Method::POST, "/api/v1/token").form(&form).header("DPoP", proof);
     let bound = token_of(&server.send(request.basic_auth(&client.id, Some(&client.secret))).await);
     let scheme = format!("DPoP {bound}");
-    let proof = key.proof(&proxy.url, "GET", "/files/a", Some(&bound));
-    let stolen = key.proof(&proxy.url, "GET", "/files/b", Some(&bound));
-    for (path, proof, expected) in
-        [("/files/a?x=y", &proof, 200), ("/files/a", &proof, 401), ("/files/a", &stolen, 401)]
-    {
-        let described =
-            [("Authorization", scheme.as_str()), ("DPoP", proof), ("X-Forwarded-Uri", "/files/b")];
+    let host = API.replace("https", if has_tls { "https" } else { "http" });
+    let proof = key.proof(&host, "GET", "/files/a", Some(&bound));
+    let stolen = key.proof(&host, "GET", "/files/b", Some(&bound));
+    let elsewhere = key.proof("http://evil.example.com", "GET", "/files/a", Some(&bound));
+    for (path, proof, expected) in [
+        ("/files/a?x=y", &proof, 200),
+        ("/files/a", &proof, 401),
+        ("/files/a", &stolen, 401),
+        ("/files/a", &elsewhere, 401),
+    ] {
+        let described = [
+            ("Authorization", scheme.as_str()),
+            ("DPoP", proof),
+            ("X-Forwarded-Uri", "/files/b"),
+            ("X-Forwarded-Host", "evil.example.com"),
+        ];
         assert_eq!(proxy.send("GET", path, &described).await.0, expected, "{path}");
     }
 

@@ -40,7 +40,7 @@ pub const OAUTH_PATHS: [&str; 3] = ["/api/v1/token", "/api/v1/token/introspect",
 /// Settings of the HTTP API, chosen by the operator.
 #[derive(Clone, Debug, Default)]
 pub struct HttpConfig {
-    /// Networks of the proxies whose `X-Forwarded-For` is trusted.
+    /// Networks of the proxies that are believed what they say about a request in `X-Forwarded-*` and `X-Auth-Require-*`.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins that may send cross-origin requests.
     pub cors_origins: Vec<String>,
@@ -82,7 +82,7 @@ impl HttpApi {
     }
 
     /// Answers a request from this peer.
-    pub async fn respond(&self, mut request: Request, peer: IpAddr) -> Response {
+    pub async fn respond(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
         let HttpConfig { trusted_proxies, cors_origins } = &self.config;
         let (method, mut path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
@@ -94,10 +94,9 @@ impl HttpApi {
         let head = RequestHead { method: &method, path: &path, headers: request.headers(), is_forwarded };
         let context = HttpContext::new(&self.app, &self.shutdown, head, peer, trusted_proxies);
         let context = Arc::new(context);
-        let origin = cors::allowed_origin(request.headers(), &path, cors_origins);
-        // A preflight of the request that a proxy asks about is not ours to answer.
-        let is_preflight =
-            origin.is_some() && !asks && cors::is_preflight(request.method(), request.headers());
+        // The request that a proxy asks about is not one to this API.
+        let origin = cors::allowed_origin(request.headers(), &path, cors_origins).filter(|_| !asks);
+        let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
 
         let route = self.routes.of_path(&path);
         // At `info`, writing the span down would cost a tenth of what the cheapest request costs.
@@ -106,12 +105,8 @@ impl HttpApi {
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
         } else {
-            let normalized = if asks { forwarded::normalize(&mut request, is_forwarded) } else { Ok(()) };
-            let answered = match normalized {
-                Ok(()) => self.run(request, &context).instrument(span).await,
-                Err(error) => Err(error),
-            };
-            match answered {
+            let asks_trusted = asks.then_some(is_forwarded);
+            match self.run(request, &context, asks_trusted).instrument(span).await {
                 Ok(response) => self.normalize_error(response, route, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
                     self.write_error(&error.into_oauth(), &context)
@@ -139,9 +134,18 @@ impl HttpApi {
     /// Reads the body and runs the request.
     ///
     /// The request continues if the caller disconnects, so that a change is made completely or not at all.
-    async fn run(&self, mut request: Request, context: &Arc<HttpContext>) -> Result<Response, ApiError> {
+    ///
+    /// `asks_trusted` is `None` unless the request asks about another one, and then whether the peer is a trusted proxy.
+    async fn run(
+        &self,
+        mut request: Request,
+        context: &Arc<HttpContext>,
+        asks_trusted: Option<bool>,
+    ) -> Result<Response, ApiError> {
         let local = self.local_path(request.uri().path());
-        if local != request.uri().path() {
+        if let Some(is_trusted) = asks_trusted {
+            forwarded::normalize(&mut request, is_trusted)?;
+        } else if local != request.uri().path() {
             *request.uri_mut() = with_path(request.uri(), local)?;
         }
         // The router loses a parameter that is not UTF-8 when decoded. Escaped once more, the parameter is an ID that

@@ -115,8 +115,13 @@ impl From<&AllowedRequest> for ForwardAuthResponse {
     }
 }
 
+/// Encodes a value. Spaces at its ends, which a header would lose, are encoded too.
 fn encoded(value: &str) -> String {
-    utf8_percent_encode(value, ENCODED).to_string()
+    let encoded = utf8_percent_encode(value, ENCODED).to_string();
+    let inner = encoded.trim_matches(' ');
+    let first = encoded.len() - encoded.trim_start_matches(' ').len();
+    let last = encoded.len() - first - inner.len();
+    format!("{}{inner}{}", "%20".repeat(first), "%20".repeat(last))
 }
 
 /// Returns the error as clients of the resource understand it (RFC 6750 section 3, RFC 9728 section 5.1).
@@ -184,6 +189,8 @@ mod tests {
         let value = encoded(text);
         assert!(value.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{value}");
         assert_eq!(percent_encoding::percent_decode_str(&value).decode_utf8().expect("UTF-8"), text);
-        assert_eq!(encoded("a:b c:d"), "a:b c:d");
+        for (text, value) in [("a:b c:d", "a:b c:d"), ("  a ", "%20%20a%20"), ("", ""), (" ", "%20")] {
+            assert_eq!(encoded(text), value);
+        }
     }
 }
