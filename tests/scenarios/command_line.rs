@@ -98,7 +98,7 @@ async fn wrong_settings_stop_the_start_with_one_clear_line() {
         (&["--jwt-verify-keys", "-----BEGIN x"], "JWT_VERIFY_KEYS"),
         (&["--jwt-verify-keys", "garbage"], "JWT_VERIFY_KEYS"),
         (&["--redis-url", "http://h"], "REDIS_URL"),
-        (&["--database-url", "mysql://h/d", "--jwt-private-key", "x"], "JWT_PRIVATE_KEY"),
+        (&["--database-url", "mysql://h/d", "--jwt-private-key", "x"], "DATABASE_URL"),
         (&["--database-url", "postgres://h/d"], "JWT_PRIVATE_KEY is needed"),
         (&["--migration-database-url", "postgres://h/d"], "DATABASE_URL"),
         (
