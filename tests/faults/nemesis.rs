@@ -43,6 +43,8 @@ pub enum Fault {
     InstanceKilled,
     /// The one instance can write no file, repeatedly.
     FileFull,
+    /// No write to the file ends: another program holds its lock.
+    FileHeld,
 }
 
 impl Fault {
@@ -171,6 +173,15 @@ impl Fault {
                     cluster.instances[one].limit_files("unlimited").await;
                 })
                 .await;
+            }
+            Self::FileHeld => {
+                let file = cluster.file.as_ref().expect("it has one");
+                let holder = rusqlite::Connection::open(file).expect("a file");
+                holder.busy_timeout(Duration::from_secs(10)).expect("set");
+                holder.execute_batch("BEGIN IMMEDIATE").expect("held");
+                // Longer than a change may wait.
+                wait(time.max(Duration::from_secs(3))).await;
+                holder.execute_batch("ROLLBACK").expect("given back");
             }
         }
     }

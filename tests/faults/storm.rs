@@ -36,12 +36,13 @@ pub async fn instances(setting: &Setting) -> Report {
     storm(setting, 2, &vec![Fault::InstanceKilled; usize::try_from(kills).expect("few")]).await
 }
 
-/// Kills the one instance that serves a file, and lets it write nothing for a while, under load.
+/// Kills the one instance that serves a file, and lets it write nothing for a while, or never end a write, under load.
 ///
 /// The file is then copied to PostgreSQL, where it is checked.
 pub async fn file(setting: &Setting) -> Report {
-    let blows = (setting.time.as_secs() / 4).clamp(2, 100);
-    let faults = [Fault::InstanceKilled, Fault::FileFull].repeat(usize::try_from(blows).expect("few"));
+    let blows = (setting.time.as_secs() / 6).clamp(2, 100);
+    let faults = [Fault::InstanceKilled, Fault::FileFull, Fault::FileHeld];
+    let faults = faults.repeat(usize::try_from(blows).expect("few"));
     let cluster = Arc::new(Cluster::start_on_file(&setting.folder).await);
     let mut report = storm_on(&cluster, setting, &faults).await;
     cluster.instances[0].end().await;

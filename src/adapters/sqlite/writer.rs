@@ -1,7 +1,8 @@
 //! The one thread that changes the file.
 //!
 //! All changes that wait are made in one transaction, so that they share one write to the disk. Each has a savepoint of its
-//! own: a refused change leaves nothing behind, and the others are stored all the same.
+//! own unless it is refused only before it writes: a refused change leaves nothing behind, and the others are stored all the
+//! same.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
