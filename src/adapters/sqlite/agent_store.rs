@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::database::Database;
-use super::facts::{Facts as _, NotKept};
+use super::facts::Facts as _;
 use super::filter::Filter;
 use super::rows::agents::agent;
 use super::store::Sqlite;
@@ -54,10 +54,7 @@ impl AgentStore for Sqlite {
     }
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
-        let agent = match self.rows().agent(id) {
-            Ok(agent) => agent,
-            Err(NotKept) => self.look_up(move |database| database.agent(id)).await?,
-        };
+        let agent = self.kept_or_looked_up(self.rows().agent(id), move |database| database.agent(id)).await?;
         Ok(agent.filter(|agent| within.contains(agent.organization)))
     }
 

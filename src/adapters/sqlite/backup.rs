@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::file_lock::{resolved, with_suffix};
+use super::file_lock::{folder_of, resolved, with_suffix};
 use super::schema::{OpenError, check_maker};
 
 /// Suffix of a folder that is being made.
@@ -163,9 +163,6 @@ fn replace(folder: &Path, finished: &Path) -> Result<(), BackupError> {
         false => renameat_with(CWD, finished, CWD, folder, RenameFlags::EXCHANGE).map_err(io::Error::from),
     };
     replaced.map_err(|reason| BackupError::Fixed { folder: folder.to_owned(), reason })?;
-    let parent = match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = folder_of(folder);
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed_at(parent))
 }

@@ -65,17 +65,18 @@ pub fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         match path.read_link() {
-            Ok(target) => path = folder(&path).join(target),
+            Ok(target) => path = folder_of(&path).join(target),
             Err(_) => break,
         }
     }
-    match (folder(&path).canonicalize(), path.file_name()) {
+    match (folder_of(&path).canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         _ => path,
     }
 }
 
-fn folder(path: &Path) -> &Path {
+/// Returns the folder that a file or folder is in.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::params;
 
 use super::database::Database;
-use super::facts::{Facts as _, NotKept};
+use super::facts::Facts as _;
 use super::filter::Filter;
 use super::row_cache::RowKey;
 use super::rows::column::{parsed, signed};
@@ -56,10 +56,8 @@ impl IssuerStore for Sqlite {
     }
 
     async fn find(&self, within: Tenancy, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError> {
-        let issuer = match self.rows().issuer(id) {
-            Ok(issuer) => issuer,
-            Err(NotKept) => self.look_up(move |database| database.issuer(id)).await?,
-        };
+        let issuer =
+            self.kept_or_looked_up(self.rows().issuer(id), move |database| database.issuer(id)).await?;
         Ok(issuer.filter(|issuer| within.contains(issuer.organization)))
     }
 

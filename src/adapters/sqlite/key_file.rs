@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::file_lock::{resolved, with_suffix};
+use super::file_lock::{folder_of, resolved, with_suffix};
 
 /// Error of [`signing_key`]. Its text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +73,7 @@ fn store(path: &Path, pem: &str) -> io::Result<()> {
     });
     let removed = fs::remove_file(&unfinished);
     linked.and(removed)?;
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
+    File::open(folder_of(path))?.sync_all()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod issuer_store;
 mod key_file;
 mod organization_store;
 mod outbox;
+mod queue;
 mod readers;
 mod retention;
 mod row_cache;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::database::Database;
-use super::facts::{Facts as _, NotKept};
+use super::facts::Facts as _;
 use super::filter::Filter;
 use super::rows::organizations::organization;
 use super::store::Sqlite;
@@ -44,10 +44,7 @@ impl OrganizationStore for Sqlite {
         if !within.contains(id) {
             return Ok(None);
         }
-        match self.rows().organization(id) {
-            Ok(organization) => Ok(organization),
-            Err(NotKept) => self.look_up(move |database| database.organization(id)).await,
-        }
+        self.kept_or_looked_up(self.rows().organization(id), move |database| database.organization(id)).await
     }
 
     async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError> {

@@ -4,24 +4,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::failure::{failed, inconsistent, unavailable};
+use super::queue::{DEADLINE, Queue};
 use ports::store_error::StoreError;
-
-/// Maximum number of questions that wait.
-const MAX_WAITING: usize = 10_000;
-/// How long a caller waits for its answer.
-const DEADLINE: Duration = Duration::from_millis(2_500);
 
 /// Answers questions. Each sees every change that was stored before it was asked.
 pub struct Readers {
-    /// Questions; `None` ends a thread.
-    jobs: Sender<Option<Job>>,
+    jobs: Queue<Job>,
     threads: usize,
 }
 
@@ -33,9 +26,9 @@ impl Readers {
         name: &str,
         connections: impl IntoIterator<Item = Database>,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let (jobs, queue) = crossbeam_channel::bounded(MAX_WAITING);
+        let (jobs, queue) = Queue::<Job>::new();
         let start = |database: Database| {
-            let queue: Receiver<Option<Job>> = queue.clone();
+            let queue = queue.clone();
             let thread = std::thread::Builder::new().name(name.to_owned());
             thread.spawn(move || {
                 while let Ok(Some(job)) = queue.recv() {
@@ -50,8 +43,7 @@ impl Readers {
     /// Ends the threads once all questions are answered that wait now.
     pub fn end(&self) {
         for _ in 0..self.threads {
-            // A thread that has ended needs no message, and one that hangs takes none.
-            let _ = self.jobs.send_timeout(None, DEADLINE);
+            self.jobs.end();
         }
     }
 
@@ -69,11 +61,7 @@ impl Readers {
                 let _ = answer.send(of_one_moment(database, has_given_up, read));
             }
         });
-        match self.jobs.try_send(Some(job)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(unavailable("too many questions wait")),
-            Err(TrySendError::Disconnected(_)) => return Err(unavailable("the readers have ended")),
-        }
+        self.jobs.add(job)?;
         match tokio::time::timeout(DEADLINE, response).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(unavailable("a reader has ended")),

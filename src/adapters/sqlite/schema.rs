@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::database::Database;
-use super::file_lock::{FileLock, LockError, resolved, with_suffix};
+use super::file_lock::{FileLock, LockError, folder_of, resolved, with_suffix};
 
 /// The migrations, in their order. The number of those applied is the file's `user_version`.
 const MIGRATIONS: [&str; 7] = [
@@ -118,6 +118,9 @@ pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
     let owned = || path.to_owned();
     refuse_remote(path)?;
     refuse_foreign(path)?;
+    if file_system(path) == USER_FILE_SYSTEM {
+        tracing::warn!("{} may be on another machine (FUSE); only a local disk is safe", path.display());
+    }
     let lock = FileLock::take(path).map_err(|error| match error {
         LockError::Taken => OpenError::InUse { path: owned() },
         LockError::Unreliable => OpenError::NotLocal { path: owned() },
@@ -140,18 +143,23 @@ pub fn check(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses a file on another machine. A failure to ask shows in what follows.
+/// Refuses a file on another machine.
 fn refuse_remote(path: &Path) -> Result<(), OpenError> {
-    let Some(Ok(found)) = path.parent().map(rustix::fs::statfs) else { return Ok(()) };
-    // The magic numbers have 32 bits.
-    let file_system = u64::try_from(found.f_type).unwrap_or_default() & 0xFFFF_FFFF;
-    if file_system == USER_FILE_SYSTEM {
-        tracing::warn!("{} may be on another machine (FUSE); only a local disk is safe", path.display());
-    }
-    match REMOTE_FILE_SYSTEMS.contains(&file_system) {
+    match is_remote(file_system(path)) {
         true => Err(OpenError::NotLocal { path: path.to_owned() }),
         false => Ok(()),
     }
+}
+
+/// Returns the magic number of a file's file system; 0 if the system refuses to say it, which shows in what follows.
+fn file_system(path: &Path) -> u64 {
+    let found = rustix::fs::statfs(folder_of(path)).ok().map(|found| found.f_type);
+    found.and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
+}
+
+fn is_remote(file_system: u64) -> bool {
+    // The magic numbers have 32 bits.
+    REMOTE_FILE_SYSTEMS.contains(&(file_system & 0xFFFF_FFFF))
 }
 
 /// Creates the file if it does not exist, readable for its owner alone. SQLite gives the files next to it the same mode.
@@ -232,10 +240,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_of_this_machine_is_not_refused() {
+    fn file_systems_of_other_machines_are_known() {
+        for remote in [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0xFFFF_FFFF_FF53_4D42] {
+            assert!(is_remote(remote), "{remote:x}");
+        }
         // ext4, tmpfs, XFS, Btrfs, overlayfs.
         for local in [0xEF53, 0x0102_1994, 0x5846_5342, 0x9123_683E, 0x794C_7630] {
-            assert!(!REMOTE_FILE_SYSTEMS.contains(&local), "{local:x}");
+            assert!(!is_remote(local), "{local:x}");
         }
     }
 

@@ -10,6 +10,7 @@ use shares::{Place, Shares};
 use tokio::time::timeout;
 
 use super::database::Database;
+use super::facts::NotKept;
 use super::failure::unavailable;
 use super::file_lock::resolved;
 use super::readers::Readers;
@@ -87,6 +88,23 @@ impl Sqlite {
         &self.rows
     }
 
+    /// Returns what is kept of a row, or looks it up.
+    pub(crate) async fn kept_or_looked_up<T: Send + 'static>(
+        &self,
+        kept: Result<T, NotKept>,
+        read: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match kept {
+            Ok(found) => Ok(found),
+            Err(NotKept) => self.look_up(read).await,
+        }
+    }
+
+    /// Returns the thread that makes all changes.
+    pub(crate) const fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
     /// Looks up what a request needs.
     pub(crate) async fn look_up<T: Send + 'static>(
         &self,
@@ -126,18 +144,6 @@ impl Sqlite {
         E: From<StoreError> + Send + 'static,
     {
         self.writer.change(Refusal::AtAnyTime, change).await
-    }
-
-    /// Same as [`change`](Self::change), of a change that is refused only before it writes anything.
-    pub(crate) async fn decide_and_change<T, E>(
-        &self,
-        change: impl FnOnce(&Database) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        self.writer.change(Refusal::BeforeWriting, change).await
     }
 
     /// Makes a change on behalf of a caller, if the caller's authority still holds.

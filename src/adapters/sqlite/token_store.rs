@@ -10,6 +10,7 @@ use super::database::Database;
 use super::facts::Facts as _;
 use super::row_cache::RowKey;
 use super::store::Sqlite;
+use super::writer::Refusal;
 use domain::audit::AuditEvent;
 use domain::credential::Credential;
 use domain::id::OrganizationId;
@@ -28,37 +29,38 @@ impl TokenStore for Sqlite {
         const COUNT: &str = "\
 INSERT INTO monthly_tokens (agent_id, month, organization_id, tokens) VALUES (?1, ?2, ?3, 1)
 ON CONFLICT DO UPDATE SET tokens = tokens + 1";
-        self.decide_and_change(move |database| {
-            let now = issue.event.at;
-            let Some(organization) = database.organization_if_allowed(&issue)? else {
-                return Err(IssueError::NoLongerAllowed);
-            };
-            let Some(credential) = database.live_credential(&issue)? else {
-                return Err(IssueError::NoLongerAllowed);
-            };
-            for (place, assertion) in issue.assertions.iter().enumerate() {
-                let is_repeated = issue.assertions[..place].iter().any(|other| other.is_same(assertion));
-                if is_repeated || database.is_spent(assertion)? {
-                    return Err(IssueError::AssertionSpent);
+        self.writer()
+            .change(Refusal::BeforeWriting, move |database| {
+                let now = issue.event.at;
+                let Some(organization) = database.organization_if_allowed(&issue)? else {
+                    return Err(IssueError::NoLongerAllowed);
+                };
+                let Some(credential) = database.live_credential(&issue)? else {
+                    return Err(IssueError::NoLongerAllowed);
+                };
+                for (place, assertion) in issue.assertions.iter().enumerate() {
+                    let is_repeated = issue.assertions[..place].iter().any(|other| other.is_same(assertion));
+                    if is_repeated || database.is_spent(assertion)? {
+                        return Err(IssueError::AssertionSpent);
+                    }
                 }
-            }
-            let month = now.month().to_string();
-            if let Limit::AtMost(limit) = organization.limits().max_tokens_per_month
-                && database.tokens(issue.agent.0, &month)? >= u64::from(limit)
-            {
-                return Err(IssueError::QuotaReached(limit));
-            }
-            for assertion in &issue.assertions {
-                database.spend(assertion)?;
-            }
-            database.execute(COUNT, params![issue.agent.0, month, organization.id.0])?;
-            let minute = now.to_the_minute();
-            if credential.last_used_at.is_none_or(|last| last < minute) {
-                database.touch(issue.agent, issue.credential, minute)?;
-            }
-            Ok(database.record(Some(organization.id), &issue.event)?)
-        })
-        .await
+                let month = now.month().to_string();
+                if let Limit::AtMost(limit) = organization.limits().max_tokens_per_month
+                    && database.tokens(issue.agent.0, &month)? >= u64::from(limit)
+                {
+                    return Err(IssueError::QuotaReached(limit));
+                }
+                for assertion in &issue.assertions {
+                    database.spend(assertion)?;
+                }
+                database.execute(COUNT, params![issue.agent.0, month, organization.id.0])?;
+                let minute = now.to_the_minute();
+                if credential.last_used_at.is_none_or(|last| last < minute) {
+                    database.touch(issue.agent, issue.credential, minute)?;
+                }
+                Ok(database.record(Some(organization.id), &issue.event)?)
+            })
+            .await
     }
 
     async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {

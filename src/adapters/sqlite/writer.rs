@@ -8,35 +8,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::Receiver;
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::failure::{failed, in_doubt, unavailable};
 use super::file_lock::FileLock;
+use super::queue::{DEADLINE, Queue};
 use ports::error_chain::error_chain;
 use ports::store_error::StoreError;
 
 /// Maximum number of changes in one transaction.
 const MAX_GROUP: usize = 256;
-/// Maximum number of changes that wait.
-const MAX_WAITING: usize = 10_000;
-/// How long a caller waits for its change.
-const DEADLINE: Duration = Duration::from_millis(2_500);
 
 /// Makes changes, one after the other, in groups.
 pub struct Writer {
-    /// Changes; `None` ends the thread.
-    jobs: Sender<Option<Box<dyn Job>>>,
+    jobs: Queue<Box<dyn Job>>,
 }
 
 impl Writer {
     /// Starts the thread. It ends with the writer, and then releases the file.
     pub fn start(database: Database, lock: FileLock) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (jobs, queue) = crossbeam_channel::bounded(MAX_WAITING);
+        let (jobs, queue) = Queue::new();
         let thread = std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             run(&database, &queue);
             drop(database);
@@ -61,11 +56,7 @@ impl Writer {
         let (answer, response) = oneshot::channel();
         let has_begun = Arc::new(AtomicBool::new(false));
         let task = Task { change: Some(change), refusal, result: None, answer, has_begun: has_begun.clone() };
-        match self.jobs.try_send(Some(Box::new(task))) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(unavailable("too many changes wait").into()),
-            Err(TrySendError::Disconnected(_)) => return Err(unavailable("the writer has ended").into()),
-        }
+        self.jobs.add(Box::new(task))?;
         match tokio::time::timeout(DEADLINE, response).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) if !has_begun.load(Ordering::Acquire) => {
@@ -78,13 +69,10 @@ impl Writer {
             Err(_) => Err(unavailable("the change did not begin in time").into()),
         }
     }
-}
 
-impl Writer {
     /// Ends the thread once all changes are made that wait now.
     pub fn end(&self) {
-        // A thread that has ended needs no message, and one that hangs takes none.
-        let _ = self.jobs.send_timeout(None, DEADLINE);
+        self.jobs.end();
     }
 }
 
@@ -251,6 +239,7 @@ mod tests {
 
     use super::*;
     use crate::failure::inconsistent;
+    use crate::queue::MAX_WAITING;
 
     /// A file with an empty table, and the thread that changes it.
     struct Place {
@@ -329,23 +318,32 @@ mod tests {
         results
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn a_refused_change_leaves_nothing_and_the_others_of_its_group_are_stored() {
+    /// Makes a change, which inserts 2 and fails, between two that insert 1 and 3.
+    async fn only_the_others_are_stored(fail: Change) {
         let place = Place::new();
-        let results = group(
-            &place,
-            vec![
-                Box::new(|database| insert(database, 1, 1)),
-                Box::new(|database| {
-                    insert(database, 2, 1)?;
-                    Err(unavailable("refused"))
-                }),
-                Box::new(|database| insert(database, 3, 1)),
-            ],
-        )
-        .await;
+        let others = [1, 3].map(|number| -> Change { Box::new(move |database| insert(database, number, 1)) });
+        let [first, last] = others;
+        let results = group(&place, vec![first, fail, last]).await;
         assert!(matches!(results[..], [Ok(()), Err(_), Ok(())]), "{results:?}");
         assert_eq!(place.stored(), [0, 1, 3]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_refused_change_leaves_nothing_and_the_others_of_its_group_are_stored() {
+        only_the_others_are_stored(Box::new(|database| {
+            insert(database, 2, 1)?;
+            Err(unavailable("refused"))
+        }))
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_change_that_panics_is_not_made_and_the_others_are() {
+        only_the_others_are_stored(Box::new(|database| {
+            insert(database, 2, 1)?;
+            panic!("as a test")
+        }))
+        .await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -400,7 +398,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         // The clock stands still while something runs, and goes on by itself once everything waits.
-        while !place.writer.jobs.is_empty() {
+        while place.writer.jobs.len() > 0 {
             std::thread::yield_now();
         }
         let late = place.writer.change(Refusal::AtAnyTime, |database| insert(database, 2, 1)).await;
@@ -419,7 +417,7 @@ mod tests {
         let gone = tokio::spawn(async move {
             writer.change(Refusal::AtAnyTime, |database| insert(database, 1, 1)).await
         });
-        while place.writer.jobs.is_empty() {
+        while place.writer.jobs.len() == 0 {
             tokio::task::yield_now().await;
         }
         gone.abort();
@@ -451,25 +449,6 @@ mod tests {
             "{results:?}"
         );
         assert_eq!(place.stored(), [0]);
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn a_change_that_panics_is_not_made_and_the_others_are() {
-        let place = Place::new();
-        let results = group(
-            &place,
-            vec![
-                Box::new(|database| insert(database, 1, 1)),
-                Box::new(|database| {
-                    insert(database, 2, 1)?;
-                    panic!("as a test")
-                }),
-                Box::new(|database| insert(database, 3, 1)),
-            ],
-        )
-        .await;
-        assert!(matches!(results[..], [Ok(()), Err(_), Ok(())]), "{results:?}");
-        assert_eq!(place.stored(), [0, 1, 3]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
