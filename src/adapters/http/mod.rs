@@ -9,6 +9,7 @@
 mod api;
 mod error;
 mod extract;
+mod head;
 mod json;
 mod middleware;
 mod oauth;

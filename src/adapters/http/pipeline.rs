@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
-use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, Span, debug_span};
 
 use super::error::{ApiError, Code};
 use super::extract::context::{HttpContext, RequestHead};
+use super::head::uri_of;
 use super::json::JSON;
 use super::middleware::answers::{Answers, Reader};
 use super::middleware::body::BodyReader;
 use super::middleware::cors;
 use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
 use super::middleware::failure_log::FailureLog;
-use super::middleware::forwarded;
+use super::middleware::forwarded::{FORWARD_AUTH, Question};
 use super::router::{Route, Router, Routes};
 use app::App;
 use app::shutdown::Shutdown;
@@ -86,16 +87,16 @@ impl HttpApi {
         let began = Instant::now();
         let HttpConfig { trusted_proxies, cors_origins } = &self.config;
         let (method, mut path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
-        let asks = forwarded::asks(&path);
-        let is_forwarded = asks && forwarded::is_trusted(peer, trusted_proxies);
-        if asks {
-            forwarded::FORWARD_AUTH.clone_into(&mut path);
+        let question = Question::of(&path, peer, trusted_proxies);
+        if question.is_some() {
+            FORWARD_AUTH.clone_into(&mut path);
         }
-        let head = RequestHead { method: &method, path: &path, headers: request.headers(), is_forwarded };
+        let head = RequestHead { method: &method, path: &path, headers: request.headers(), question };
         let context = HttpContext::new(&self.app, &self.shutdown, head, peer, trusted_proxies);
         let context = Arc::new(context);
         // The request that a proxy asks about is not one to this API.
-        let origin = cors::allowed_origin(request.headers(), &path, cors_origins).filter(|_| !asks);
+        let origin =
+            cors::allowed_origin(request.headers(), &path, cors_origins).filter(|_| question.is_none());
         let is_preflight = origin.is_some() && cors::is_preflight(request.method(), request.headers());
 
         let route = self.routes.of_path(&path);
@@ -105,8 +106,7 @@ impl HttpApi {
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
         } else {
-            let asks_trusted = asks.then_some(is_forwarded);
-            match self.run(request, &context, asks_trusted).instrument(span).await {
+            match self.run(request, &context, question).instrument(span).await {
                 Ok(response) => self.normalize_error(response, route, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
                     self.write_error(&error.into_oauth(), &context)
@@ -134,25 +134,23 @@ impl HttpApi {
     /// Reads the body and runs the request.
     ///
     /// The request continues if the caller disconnects, so that a change is made completely or not at all.
-    ///
-    /// `asks_trusted` is `None` unless the request asks about another one, and then whether the peer is a trusted proxy.
     async fn run(
         &self,
         mut request: Request,
         context: &Arc<HttpContext>,
-        asks_trusted: Option<bool>,
+        question: Option<Question>,
     ) -> Result<Response, ApiError> {
         let local = self.local_path(request.uri().path());
-        if let Some(is_trusted) = asks_trusted {
-            forwarded::normalize(&mut request, is_trusted)?;
+        if let Some(question) = question {
+            question.normalize(&mut request)?;
         } else if local != request.uri().path() {
-            *request.uri_mut() = with_path(request.uri(), local)?;
+            *request.uri_mut() = uri_of(local, request.uri().query())?;
         }
         // The router loses a parameter that is not UTF-8 when decoded. Escaped once more, the parameter is an ID that
         // matches nothing.
         if percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().is_err() {
             let path = request.uri().path().replace('%', "%25");
-            *request.uri_mut() = with_path(request.uri(), &path)?;
+            *request.uri_mut() = uri_of(&path, request.uri().query())?;
         }
         let body = request.take_body();
         let mut room = None;
@@ -315,11 +313,6 @@ async fn within_deadline(
                 .caused_by("the request missed its deadline"))
         }
     }
-}
-
-fn with_path(uri: &Uri, path: &str) -> Result<Uri, ApiError> {
-    let query = uri.query().map_or(String::new(), |query| format!("?{query}"));
-    format!("{path}{query}").parse().map_err(|_| ApiError::internal("cannot build a path"))
 }
 
 /// Returns the path of an issuer URL, without a trailing slash.

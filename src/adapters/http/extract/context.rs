@@ -9,7 +9,8 @@ use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::{FromRequest, Request, RequestBody, Result};
 
 use crate::error::ApiError;
-use crate::middleware::forwarded::{self, is_trusted};
+use crate::head::sent_once;
+use crate::middleware::forwarded::{Question, is_trusted};
 use app::App;
 use app::proofs::{PresentedProof, ProofTarget};
 use app::request_context::RequestContext;
@@ -67,28 +68,20 @@ pub struct RequestHead<'a> {
     /// The path without that of the issuer.
     pub path: &'a str,
     pub headers: &'a HeaderMap,
-    /// Whether a trusted proxy asks about the request that the headers `X-Forwarded-*` describe.
-    pub is_forwarded: bool,
+    /// The question of a proxy that the request is; `None` for any other.
+    pub question: Option<Question>,
 }
 
 impl RequestHead<'_> {
     /// Returns the proof of possession that comes with the request; `None` without the header `DPoP`.
     fn proof(self) -> Option<PresentedProof> {
-        let mut values = self.headers.get_all("dpop").iter();
-        let first = values.next()?;
+        if !self.headers.contains_key("dpop") {
+            return None;
+        }
+        let asked_about = self.question.and_then(|question| question.original(self.headers));
         let own = || (self.method.as_str().to_owned(), ProofTarget::Path(self.path.to_owned()));
-        let (method, target) = match self.is_forwarded {
-            true => forwarded::original(self.headers).unwrap_or_else(own),
-            false => own(),
-        };
-        Some(PresentedProof {
-            header: match values.next() {
-                None => first.to_str().ok().map(str::to_owned),
-                Some(_) => None,
-            },
-            method,
-            target,
-        })
+        let (method, target) = asked_about.unwrap_or_else(own);
+        Some(PresentedProof { header: sent_once(self.headers, "dpop").map(str::to_owned), method, target })
     }
 }
 
@@ -111,8 +104,7 @@ impl<'a> FromRequest<'a> for Ctx {
 
 /// Returns the caller's own request ID; `None` unless it is sent once, as 1 to 64 safe characters.
 pub fn given_id(headers: &HeaderMap) -> Option<String> {
-    let mut values = headers.get_all("x-request-id").iter();
-    let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let only = sent_once(headers, "x-request-id")?;
     let fits = (1..=64).contains(&only.len())
         && only.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     fits.then(|| only.to_owned())

@@ -9,7 +9,6 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthSco
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::challenge::bearer_challenge;
 use super::form::{Form, FormFields};
 use crate::error::{ApiError, Code, TEMPORARILY_UNAVAILABLE, rate_limited};
 use crate::extract::context::HttpContext;
@@ -95,31 +94,38 @@ impl<'a> ApiExtractor<'a> for Bearer {
     }
 }
 
+/// Makes a type around [`Authorization`] an extractor, for operations that take any of these security schemes.
+macro_rules! extractor {
+    ($type:ident, $($name:ident: $scheme:ident),+) => {
+        impl<'a> ApiExtractor<'a> for $type {
+            const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+            type ParamType = ();
+            type ParamRawType = ();
+
+            fn register(registry: &mut Registry) {
+                $(registry.create_security_scheme($name, $scheme());)+
+            }
+
+            fn security_schemes() -> Vec<&'static str> {
+                vec![$($name),+]
+            }
+
+            async fn from_request(
+                request: &'a Request,
+                _: &mut RequestBody,
+                _: ExtractParamOptions<()>,
+            ) -> Result<Self> {
+                Ok(Self(Authorization::of(request.headers())))
+            }
+        }
+    };
+}
+
 /// An access token, before it is decided what it is good for.
 pub struct TokenAuthorization(Authorization);
 
-impl<'a> ApiExtractor<'a> for TokenAuthorization {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        Bearer::register(registry);
-    }
-
-    fn security_schemes() -> Vec<&'static str> {
-        vec![OAUTH2]
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _: &mut RequestBody,
-        _: ExtractParamOptions<()>,
-    ) -> Result<Self> {
-        Ok(Self(Authorization::of(request.headers())))
-    }
-}
+extractor!(TokenAuthorization, OAUTH2: oauth2_scheme);
 
 impl TokenAuthorization {
     /// Returns the access token; `None` if the request has none. Two headers are treated as one invalid token.
@@ -134,28 +140,7 @@ impl TokenAuthorization {
 /// Client authentication, as the token endpoint accepts it.
 pub struct ClientAuthorization(Authorization);
 
-impl<'a> ApiExtractor<'a> for ClientAuthorization {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        registry.create_security_scheme(CLIENT, client_scheme());
-    }
-
-    fn security_schemes() -> Vec<&'static str> {
-        vec![CLIENT]
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _: &mut RequestBody,
-        _: ExtractParamOptions<()>,
-    ) -> Result<Self> {
-        Ok(Self(Authorization::of(request.headers())))
-    }
-}
+extractor!(ClientAuthorization, CLIENT: client_scheme);
 
 impl ClientAuthorization {
     /// Returns whether the client used Basic, because a refusal must then name it.
@@ -172,29 +157,7 @@ impl ClientAuthorization {
 /// A bearer token or client authentication, as introspection and revocation accept them.
 pub struct EitherAuthorization(Authorization);
 
-impl<'a> ApiExtractor<'a> for EitherAuthorization {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        Bearer::register(registry);
-        ClientAuthorization::register(registry);
-    }
-
-    fn security_schemes() -> Vec<&'static str> {
-        vec![OAUTH2, CLIENT]
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _: &mut RequestBody,
-        _: ExtractParamOptions<()>,
-    ) -> Result<Self> {
-        Ok(Self(Authorization::of(request.headers())))
-    }
-}
+extractor!(EitherAuthorization, OAUTH2: oauth2_scheme, CLIENT: client_scheme);
 
 impl EitherAuthorization {
     /// Authenticates the caller by its bearer token or as a client, but not by both.
@@ -370,22 +333,6 @@ impl From<Forbidden> for ApiError {
         Self::new(Code::Forbidden, refusal.to_string())
             .with_details(json!({ "missingScopes": missing }))
             .with_challenge(r#"Bearer error="insufficient_scope""#)
-    }
-}
-
-impl From<BearerError> for ApiError {
-    fn from(error: BearerError) -> Self {
-        use BearerError as E;
-        let message = error.to_string();
-        let challenge = bearer_challenge(&error, None);
-        match error {
-            E::Missing | E::Invalid | E::InvalidBound | E::InvalidProof(_) => {
-                let answer = Self::new(Code::Unauthorized, message);
-                challenge.into_iter().fold(answer, Self::with_challenge)
-            }
-            E::RateLimited => rate_limited(),
-            E::Store(failure) => failure.into(),
-        }
     }
 }
 

@@ -1,22 +1,38 @@
-//! Challenges of access tokens.
+//! Refusals of access tokens, with their challenges.
 
+use crate::error::{ApiError, Code, rate_limited};
 use app::bearer::BearerError;
+use domain::proof::PROOF_ALGORITHMS;
 
-/// Returns the challenge to a caller without a valid access token (RFC 6750 section 3, RFC 9449 section 7.1); `None` if
-/// the caller is refused for another reason.
+impl From<BearerError> for ApiError {
+    fn from(error: BearerError) -> Self {
+        refused(error, None)
+    }
+}
+
+/// Returns the refusal of a caller without a valid access token (RFC 6750 section 3, RFC 9449 section 7.1).
 ///
 /// `parameter` is added to each scheme of the challenge.
-pub fn bearer_challenge(error: &BearerError, parameter: Option<&str>) -> Option<String> {
-    const ALGORITHMS: &str = r#"algs="ES256 EdDSA RS256 PS256""#;
-    let scheme = |name: &str, parameters: &[&str]| {
-        let parameters: Vec<&str> = parameters.iter().copied().chain(parameter).collect();
-        format!("{name} {}", parameters.join(", ")).trim_end().to_owned()
+pub fn refused(error: BearerError, parameter: Option<&str>) -> ApiError {
+    let message = error.to_string();
+    let algorithms = &*format!(r#"algs="{}""#, PROOF_ALGORITHMS.join(" "));
+    let challenge = match error {
+        BearerError::Missing => {
+            [challenge("Bearer", &[], parameter), challenge("DPoP", &[algorithms], parameter)].join(", ")
+        }
+        BearerError::Invalid => challenge("Bearer", &[r#"error="invalid_token""#], parameter),
+        BearerError::InvalidBound => challenge("DPoP", &[r#"error="invalid_token""#, algorithms], parameter),
+        BearerError::InvalidProof(_) => {
+            challenge("DPoP", &[r#"error="invalid_dpop_proof""#, algorithms], parameter)
+        }
+        BearerError::RateLimited => return rate_limited(),
+        BearerError::Store(failure) => return failure.into(),
     };
-    match error {
-        BearerError::Missing => Some([scheme("Bearer", &[]), scheme("DPoP", &[ALGORITHMS])].join(", ")),
-        BearerError::Invalid => Some(scheme("Bearer", &[r#"error="invalid_token""#])),
-        BearerError::InvalidBound => Some(scheme("DPoP", &[r#"error="invalid_token""#, ALGORITHMS])),
-        BearerError::InvalidProof(_) => Some(scheme("DPoP", &[r#"error="invalid_dpop_proof""#, ALGORITHMS])),
-        BearerError::RateLimited | BearerError::Store(_) => None,
-    }
+    ApiError::new(Code::Unauthorized, message).with_challenge(challenge)
+}
+
+/// Returns the challenge of one scheme.
+pub fn challenge(scheme: &str, parameters: &[&str], last: Option<&str>) -> String {
+    let parameters: Vec<&str> = parameters.iter().copied().chain(last).collect();
+    format!("{scheme} {}", parameters.join(", ")).trim_end().to_owned()
 }

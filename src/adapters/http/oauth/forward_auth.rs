@@ -5,7 +5,7 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use super::authorization::TokenAuthorization;
-use super::challenge::bearer_challenge;
+use super::challenge::{challenge, refused};
 use crate::error::{ApiError, Code};
 use crate::extract::context::Ctx;
 use crate::extract::wire::inline;
@@ -129,21 +129,13 @@ fn explain(error: ForwardAuthError, resource: &str) -> ApiError {
     let metadata = metadata_url(resource).map(|url| format!(r#"resource_metadata="{url}""#));
     let message = error.to_string();
     match error {
-        ForwardAuthError::Bearer(error) => {
-            let challenge = bearer_challenge(&error, metadata.as_deref());
-            let answer = ApiError::from(error);
-            match challenge {
-                Some(challenge) => answer.with_challenge(challenge),
-                None => answer,
-            }
-        }
+        ForwardAuthError::Bearer(error) => refused(error, metadata.as_deref()),
         ForwardAuthError::InsufficientScope { required, is_bound } => {
             let scheme = if is_bound { "DPoP" } else { "Bearer" };
             let scope = format!(r#"scope="{}""#, required.as_str());
-            let parameters = [Some(r#"error="insufficient_scope""#.to_owned()), Some(scope), metadata];
-            let parameters: Vec<String> = parameters.into_iter().flatten().collect();
-            ApiError::new(Code::Forbidden, message)
-                .with_challenge(format!("{scheme} {}", parameters.join(", ")))
+            let parameters = [r#"error="insufficient_scope""#, &*scope];
+            let challenge = challenge(scheme, &parameters, metadata.as_deref());
+            ApiError::new(Code::Forbidden, message).with_challenge(challenge)
         }
     }
 }
