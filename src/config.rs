@@ -4,6 +4,7 @@
 //! embeds the service makes one itself, within the bounds that are named here.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -57,7 +58,7 @@ impl Config {
             metrics: None,
             issuer: None,
             stores: StoreConfig::in_memory(),
-            keys: KeyConfig { private: None, public: String::new() },
+            keys: KeyConfig { private: None, private_file: None, public: String::new(), public_file: None },
             token_ttl_seconds: DEFAULT_TOKEN_TTL_SECONDS,
             max_delegation_depth: DEFAULT_DELEGATION_DEPTH,
             bcrypt_cost: DEFAULT_BCRYPT_COST,
@@ -134,15 +135,24 @@ impl StoreConfig {
 pub struct KeyConfig {
     /// The signing key; `None` if one is generated at startup, which only a service in memory may do.
     pub private: Option<SecretString>,
+    /// File of the signing key; `None` if it was not read from a file.
+    pub private_file: Option<PathBuf>,
     /// Additional public keys to publish and accept; empty if there are none.
     pub public: String,
+    /// File of the additional keys; `None` if they were not read from a file.
+    pub public_file: Option<PathBuf>,
 }
 
 impl KeyConfig {
     /// Returns whether these are the same keys, written in the same way.
     pub fn is_same(&self, other: &Self) -> bool {
+        self.has_same_private(other) && self.public == other.public
+    }
+
+    /// Returns whether both have the same signing key, written in the same way.
+    pub fn has_same_private(&self, other: &Self) -> bool {
         let private = |keys: &Self| keys.private.as_ref().map(|pem| pem.expose_secret().to_owned());
-        private(self) == private(other) && self.public == other.public
+        private(self) == private(other)
     }
 }
 

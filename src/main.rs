@@ -1,7 +1,7 @@
 //! The program: parses arguments, runs a command, returns an exit code.
 
 use std::error::Error;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,10 +14,9 @@ use agentidp::cli::{
 };
 use agentidp::config::{ConfigError, KeyConfig, Secrets};
 use agentidp::ports::error_chain::error_chain;
-use agentidp::wiring::{self, Service, StartError, StoreKind};
+use agentidp::wiring::{self, Service, StartError, StoreKind, Telemetry, log_to_stderr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -80,7 +79,7 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
 }
 
 async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
-    start_log(args.log_format);
+    let telemetry = Telemetry::start(args.log_format);
     keep_memory_private();
     let config = args.resolve()?;
     let mut end = EndSignals::listen().map_err(StartError::Io)?;
@@ -92,6 +91,7 @@ async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
             return Ok(());
         }
     };
+    service.read_at_scrape(telemetry.report());
     if !service.store.is_durable() {
         tracing::warn!(
             "using in-memory storage; all data is lost on exit; --data FILE or DATABASE_URL keeps it"
@@ -185,7 +185,7 @@ impl SecretFiles<'_> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn bootstrap(args: &BootstrapArgs) -> Result<(), StartError> {
-    start_log(LogFormat::Text);
+    log_to_stderr();
     let administrator =
         wiring::bootstrap(&args.stores.resolve_database()?, args.bcrypt_cost, args.recover).await?;
     let (id, secret) = (administrator.client_id, administrator.client_secret.expose());
@@ -194,14 +194,14 @@ async fn bootstrap(args: &BootstrapArgs) -> Result<(), StartError> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn migrate(stores: &StoreArgs) -> Result<(), StartError> {
-    start_log(LogFormat::Text);
+    log_to_stderr();
     wiring::migrate_tables(&stores.resolve_database()?).await?;
     print("the tables are up to date\n")
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn backup(stores: &StoreArgs, folder: PathBuf) -> Result<(), StartError> {
-    start_log(LogFormat::Text);
+    log_to_stderr();
     let text = format!("the backup is in {}\n", folder.display());
     wiring::backup(&stores.resolve_database()?, folder).await?;
     print(&text)
@@ -209,7 +209,7 @@ async fn backup(stores: &StoreArgs, folder: PathBuf) -> Result<(), StartError> {
 
 #[tokio::main]
 async fn copy(args: &CopyArgs) -> Result<(), StartError> {
-    start_log(LogFormat::Text);
+    log_to_stderr();
     let rows = wiring::copy(&args.from, &args.target()?).await?;
     print(&format!(
         "{rows} rows were copied and compared; serve them with the key of the file: JWT_PRIVATE_KEY_FILE\n"
@@ -282,22 +282,6 @@ fn first_paragraph(message: &str) -> String {
     let paragraph = message.split("\n\n").next().unwrap_or(message);
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{}; --help lists all settings", line.trim_start_matches("error: "))
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => {
-            log.json().flatten_event(true).init();
-            std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
-        }
-    }
 }
 
 /// Signals that end the service.

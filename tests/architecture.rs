@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// A crate of the workspace, and the crates of ours that it may depend on. The root package may depend on all.
-const TABLE: [(&str, &[&str]); 13] = [
+const TABLE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("ports", &["domain"]),
     ("app", &["domain", "ports"]),
     ("adapters/memory", &["domain", "ports"]),
-    ("adapters/postgres", &["domain", "ports", "shares", "stored_json"]),
-    ("adapters/redis", &["domain", "ports"]),
-    ("adapters/sqlite", &["domain", "ports", "shares", "stored_json"]),
+    ("adapters/postgres", &["domain", "ports", "instruments", "shares", "stored_json"]),
+    ("adapters/redis", &["domain", "ports", "instruments"]),
+    ("adapters/sqlite", &["domain", "ports", "instruments", "shares", "stored_json"]),
     ("adapters/crypto", &["domain", "ports", "shares"]),
     ("adapters/issuers", &["domain", "ports", "shares"]),
     ("adapters/system", &["domain", "ports"]),
     ("adapters/http", &["domain", "app"]),
+    ("adapters/instruments", &[]),
     ("adapters/shares", &[]),
     ("adapters/stored_json", &["domain"]),
 ];

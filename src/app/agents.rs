@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::metrics::{RevocationCounts, RevocationKind};
 use super::ports::Ports;
 use domain::agent::{
     Agent, AgentChange, AgentFilter, AgentStatus, AgentType, Decommissioned, DeploymentEnv, Email, Owner,
@@ -38,6 +39,7 @@ pub struct Agents {
     events: Events,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
+    revocations: RevocationCounts,
 }
 
 /// An agent to be registered.
@@ -75,6 +77,7 @@ impl Agents {
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
             clock: ports.clock.clone(),
+            revocations: RevocationCounts::new(),
         }
     }
 
@@ -211,7 +214,14 @@ impl Agents {
             }
             let write = Write { authority: Some(&caller.authority()), events: &events, at };
             match self.store.update(&before, &after, write).await {
-                Ok(()) => return Ok(after),
+                Ok(()) => {
+                    self.revocations.count_if_raised(
+                        RevocationKind::Agent,
+                        before.generation,
+                        after.generation,
+                    );
+                    return Ok(after);
+                }
                 Err(UpdateAgentError::LostRace) => {}
                 Err(UpdateAgentError::LastAdministrator) => return Err(AgentsError::LastAdministrator),
                 Err(UpdateAgentError::CallerRevoked(error)) => return Err(error.into()),

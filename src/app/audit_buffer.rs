@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::audit_key::Key;
+use super::metrics::dropped_events;
 use domain::audit::{AuditEvent, MAX_SAMPLES, Metadata, Origin, Resource, Tally};
 use domain::id::{AgentId, EventId, OrganizationId};
 use domain::rate::network_of;
@@ -339,7 +340,7 @@ fn events_of(tally: &Tally) -> u64 {
 }
 
 fn dropped(events: u64) {
-    metrics::counter!("agentidp_audit_dropped_total").increment(events);
+    dropped_events().increment(events);
 }
 
 #[cfg(test)]

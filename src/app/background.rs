@@ -9,6 +9,10 @@ use super::{App, StoreError};
 
 /// Interval of tasks that write or publish buffered data.
 const FLUSH: Duration = Duration::from_secs(1);
+/// Interval at which the stores are checked for the metrics.
+const CHECK: Duration = Duration::from_secs(10);
+/// Interval at which the stores are counted for the metrics.
+const COUNT: Duration = Duration::from_secs(60);
 /// Interval of tasks that remove expired data.
 const PURGE: Duration = Duration::from_secs(3600);
 
@@ -54,6 +58,24 @@ pub fn tasks(app: &Arc<App>) -> Vec<Task> {
         task(PURGE, Interrupt, "cannot remove expired rows", app, |app| async move {
             app.retention.purge().await
         }),
+        task(CHECK, Interrupt, "cannot check the stores", app, |app| async move {
+            if let Some(monitoring) = &app.monitoring {
+                monitoring.report_health().await;
+            }
+            Ok(())
+        }),
+        task(
+            COUNT,
+            Interrupt,
+            "cannot count agents and credentials for the metrics",
+            app,
+            |app| async move {
+                match &app.monitoring {
+                    Some(monitoring) => monitoring.report_inventory().await,
+                    None => Ok(()),
+                }
+            },
+        ),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::metrics::{RevocationCounts, RevocationKind};
 use super::ports::Ports;
 use domain::agent::{Agent, Decommissioned};
 use domain::audit::{AuditAction, Metadata};
@@ -44,6 +45,7 @@ pub struct Credentials {
     events: Events,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
+    revocations: RevocationCounts,
 }
 
 /// A credential to be created.
@@ -97,6 +99,7 @@ impl Credentials {
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
             clock: ports.clock.clone(),
+            revocations: RevocationCounts::new(),
         }
     }
 
@@ -208,7 +211,12 @@ impl Credentials {
             let write =
                 Write { authority: Some(&caller.authority()), events: std::slice::from_ref(&event), at };
             match self.store.update(&target, &change, write).await {
-                Ok(()) => return Ok(MadeCredential { credential: after, secret: Some(secret) }),
+                Ok(()) => {
+                    if killed.is_some() {
+                        self.revocations.count(RevocationKind::Agent);
+                    }
+                    return Ok(MadeCredential { credential: after, secret: Some(secret) });
+                }
                 Err(UpdateCredentialError::LostRaceForAgent) => {
                     target = self.writable(caller, agent).await?;
                     target.ensure_not_decommissioned()?;
@@ -244,7 +252,10 @@ impl Credentials {
             let write =
                 Write { authority: Some(&caller.authority()), events: std::slice::from_ref(&event), at };
             match self.store.update(&target, &change, write).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.revocations.count(RevocationKind::Credential);
+                    return Ok(());
+                }
                 Err(UpdateCredentialError::LostRaceForAgent | UpdateCredentialError::LostRace) => {}
                 Err(refused) => return Err(refused.into()),
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::audit_buffer::AuditBuffer;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::metrics::Introspections;
 use super::ports::Ports;
 use super::settings::Settings;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
@@ -24,6 +25,7 @@ pub struct Introspection {
     events: Events,
     clock: Arc<dyn Clock>,
     issuer: Arc<str>,
+    counts: Introspections,
 }
 
 /// Result of [`Introspection::look_up`].
@@ -59,6 +61,7 @@ impl Introspection {
             events: Events::new(ports.ids.clone()),
             clock: ports.clock.clone(),
             issuer: settings.issuer.clone(),
+            counts: Introspections::new(),
         }
     }
 
@@ -93,6 +96,7 @@ impl Introspection {
         let found = looked_up?.filter(|(claims, status)| {
             status.is_active(claims) && caller.tenancy().contains(status.organization.id)
         });
+        self.counts.count(found.is_some());
         let Some((claims, status)) = found else { return Ok(None) };
         let now = self.clock.now();
         self.buffer.introspected(caller.agent(), claims.agent, now, || {

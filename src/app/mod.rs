@@ -22,6 +22,8 @@ pub mod forward_auth;
 pub mod introspection;
 pub mod issuers;
 pub mod keys;
+mod metrics;
+pub mod monitoring;
 pub mod organizations;
 pub mod outbox_relay;
 mod ports;

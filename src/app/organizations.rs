@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::agents::REVOCATION_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::metrics::{RevocationCounts, RevocationKind};
 use super::ports::Ports;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::OrganizationId;
@@ -27,6 +28,7 @@ pub struct Organizations {
     events: Events,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
+    revocations: RevocationCounts,
 }
 
 /// An organization to be created.
@@ -51,6 +53,7 @@ impl Organizations {
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
             clock: ports.clock.clone(),
+            revocations: RevocationCounts::new(),
         }
     }
 
@@ -123,7 +126,11 @@ impl Organizations {
             let events = self.events_of_change(caller, &before, &after, at);
             let write = Write { authority: Some(&caller.authority()), events: &events, at };
             match self.store.update(&before, &after, write).await {
-                Ok(()) => return Ok(after),
+                Ok(()) => {
+                    let kind = RevocationKind::Organization;
+                    self.revocations.count_if_raised(kind, before.generation, after.generation);
+                    return Ok(after);
+                }
                 Err(UpdateOrganizationError::LostRace) => {}
                 Err(refused) => return Err(refused.into()),
             }

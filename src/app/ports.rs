@@ -9,6 +9,7 @@ use ports::clock::Clock;
 use ports::credential_store::CredentialStore;
 use ports::cursor_seal::CursorSeal;
 use ports::ids::Ids;
+use ports::inventory_store::InventoryStore;
 use ports::issuer_keys::IssuerKeys;
 use ports::issuer_store::IssuerStore;
 use ports::organization_store::OrganizationStore;
@@ -69,6 +70,8 @@ pub struct Stores {
     pub retention: Arc<dyn Retention>,
     /// Usage counts.
     pub usage: Arc<dyn UsageStore>,
+    /// Counts for operators.
+    pub inventory: Arc<dyn InventoryStore>,
     /// Transactional outbox.
     pub outbox: Arc<dyn Outbox>,
     /// Cache in which instances share revocations; `None` if no such cache is configured.
@@ -95,6 +98,7 @@ impl Stores {
             + AuditLog
             + Retention
             + UsageStore
+            + InventoryStore
             + Outbox
             + StoreHealth
             + 'static,
@@ -108,6 +112,7 @@ impl Stores {
             audit: store.clone(),
             retention: store.clone(),
             usage: store.clone(),
+            inventory: store.clone(),
             outbox: store.clone(),
             revocation_cache: None,
             usage_mirror: None,

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::metrics::rate_limit_rejections;
 use super::proofs::PresentedProof;
 use domain::audit::Origin;
 use domain::id::OrganizationId;
@@ -83,7 +84,10 @@ impl RequestContext {
         match is_replay {
             true => Err(AdmissionError::ProofUsed),
             false if rate.admitted => Ok(()),
-            false => Err(AdmissionError::RateLimited),
+            false => {
+                rate_limit_rejections(&key).increment(1);
+                Err(AdmissionError::RateLimited)
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::metrics::{RevocationCounts, RevocationKind};
 use super::ports::Ports;
 use domain::audit::{AuditAction, Metadata};
 use domain::scope::ManagementScope;
@@ -21,6 +22,7 @@ pub struct Revocations {
     signer: Arc<dyn TokenSigner>,
     events: Events,
     clock: Arc<dyn Clock>,
+    counts: RevocationCounts,
 }
 
 impl Revocations {
@@ -30,6 +32,7 @@ impl Revocations {
             signer: ports.signer.clone(),
             events: Events::new(ports.ids.clone()),
             clock: ports.clock.clone(),
+            counts: RevocationCounts::new(),
         }
     }
 
@@ -61,7 +64,9 @@ impl Revocations {
             organization: claims.organization,
             until: ends_at.plus_seconds(REVOCATION_MARGIN_SECONDS),
         };
-        Ok(self.store.revoke(&revocation, &event).await?)
+        self.store.revoke(&revocation, &event).await?;
+        self.counts.count(RevocationKind::Token);
+        Ok(())
     }
 }
 

@@ -16,4 +16,6 @@ pub struct Settings {
     pub max_delegation_depth: u32,
     /// Unauthenticated requests allowed per client address and minute.
     pub address_requests_per_minute: u32,
+    /// Whether metrics are reported to anything.
+    pub has_metrics: bool,
 }

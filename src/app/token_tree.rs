@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::metrics::{RevocationCounts, RevocationKind};
 use super::ports::Ports;
 use super::revocation::ensure_may_revoke;
 use domain::audit::{AuditAction, AuditFilter, Metadata, ResourceType};
@@ -31,6 +32,7 @@ pub struct TokenTrees {
     tokens: Arc<dyn TokenStore>,
     events: Events,
     clock: Arc<dyn Clock>,
+    counts: RevocationCounts,
 }
 
 /// A tree of tokens: one, and all that were exchanged from it.
@@ -51,6 +53,7 @@ impl TokenTrees {
             tokens: ports.stores.tokens.clone(),
             events: Events::new(ports.ids.clone()),
             clock: ports.clock.clone(),
+            counts: RevocationCounts::new(),
         }
     }
 
@@ -76,7 +79,9 @@ impl TokenTrees {
             organization: record.organization,
             until: record.expires_at.plus_seconds(REVOCATION_MARGIN_SECONDS),
         };
-        Ok(self.tokens.revoke(&revocation, &event).await?)
+        self.tokens.revoke(&revocation, &event).await?;
+        self.counts.count(RevocationKind::Token);
+        Ok(())
     }
 
     /// Returns the whole tree that a token belongs to.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::metrics::register;
 use super::ports::Ports;
 use super::settings::Settings;
 use super::{
     agents, audit, audit_buffer, auth_failures, bearer, bootstrap, client_auth, credentials, forward_auth,
-    introspection, issuers, keys, organizations, outbox_relay, readiness, retention, revocation, token,
-    token_tree, usage, usage_mirror,
+    introspection, issuers, keys, monitoring, organizations, outbox_relay, readiness, retention, revocation,
+    token, token_tree, usage, usage_mirror,
 };
 use ports::clock::Clock;
 use ports::ids::Ids;
@@ -59,6 +60,8 @@ pub struct App {
     pub issuer: Arc<str>,
     /// Readiness of the stores.
     pub readiness: Arc<readiness::Readiness>,
+    /// Gauges for operators; `None` if metrics are off.
+    pub monitoring: Option<monitoring::Monitoring>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -66,6 +69,7 @@ pub struct App {
 impl App {
     /// Creates the use cases on these ports.
     pub fn new(ports: &Ports, settings: &Settings) -> Self {
+        register();
         let stores = &ports.stores;
         let audit_buffer = Arc::new(audit_buffer::AuditBuffer::new(
             stores.audit.clone(),
@@ -76,6 +80,7 @@ impl App {
         let usage_publisher =
             usage_mirror::UsagePublisher::new(stores.usage.clone(), stores.usage_mirror.clone());
         let clients = client_auth::ClientAuth::new(ports, &auth_failures, settings);
+        let readiness = Arc::new(readiness::Readiness::new(stores.health.clone()));
         let bearer = bearer::Bearer::new(ports, auth_failures.clone(), settings);
         Self {
             agents: agents::Agents::new(ports),
@@ -95,7 +100,8 @@ impl App {
             bootstrap: bootstrap::Bootstrap::new(ports),
             outbox_relay: outbox_relay::OutboxRelay::new(ports),
             issuer: settings.issuer.clone(),
-            readiness: Arc::new(readiness::Readiness::new(stores.health.clone())),
+            monitoring: settings.has_metrics.then(|| monitoring::Monitoring::new(ports, &readiness)),
+            readiness,
             usage_publisher,
             clients,
             auth_failures,

@@ -150,7 +150,9 @@ impl ServeArgs {
             secret("JWT_VERIFY_KEYS", self.jwt_verify_keys.as_ref(), self.jwt_verify_keys_file.as_ref())?;
         Ok(KeyConfig {
             private: private.map(|pem| unescaped(pem.expose_secret()).into()),
+            private_file: self.jwt_private_key_file.clone(),
             public: public.map(|keys| unescaped(keys.expose_secret())).unwrap_or_default(),
+            public_file: self.jwt_verify_keys_file.clone(),
         })
     }
 }

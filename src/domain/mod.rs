@@ -14,6 +14,7 @@ pub mod delegation;
 pub mod federation;
 pub mod generation;
 pub mod id;
+pub mod inventory;
 pub mod issuer;
 pub mod issuer_key;
 pub mod jwk;

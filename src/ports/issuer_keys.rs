@@ -36,6 +36,10 @@ pub trait IssuerKeys: Send + Sync {
 
     /// Returns how the last attempt of this instance to fetch the keys went. Fetches nothing.
     fn status(&self, issuer: &IssuerUrl, source: &KeySource) -> KeysStatus;
+
+    /// Returns how many sources this instance could not fetch keys from the last time it tried. Until it can, the last keys
+    /// are used, if there are any.
+    fn stale(&self) -> usize;
 }
 
 /// How an attempt to fetch keys went.

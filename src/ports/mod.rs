@@ -31,6 +31,7 @@ pub mod credential_store;
 pub mod cursor_seal;
 pub mod error_chain;
 pub mod ids;
+pub mod inventory_store;
 pub mod issuer_keys;
 pub mod issuer_store;
 pub mod message_sink;

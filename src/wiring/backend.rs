@@ -1,5 +1,6 @@
 //! The operations of a kind of store at start and shutdown.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,11 @@ pub(super) trait Backend: Send + Sync {
         make: &dyn Fn() -> Result<SecretString, StartError>,
     ) -> Result<Option<SecretString>, StartError>;
 
+    /// Returns the file of the signing key that is kept with the data; `None` if the store keeps none.
+    fn signing_key_file(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Brings the tables up to date. Waits up to `wait` for the store.
     async fn migrate(&self, wait: Duration) -> Result<(), StartError>;
 
@@ -71,6 +77,9 @@ pub(super) trait Connections: Send + Sync {
     ///
     /// Returns [`ConfigError`] if its URL is malformed, or if more than the password has changed.
     fn reload(&self, secrets: &Secrets) -> Result<bool, ConfigError>;
+
+    /// Reports the state of the connections as metrics. Does not block.
+    fn report(&self) {}
 
     /// Closes all connections.
     async fn close(&self);

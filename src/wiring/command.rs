@@ -99,6 +99,7 @@ fn app_without_key(stores: &OpenStores, bcrypt_cost: u32) -> Result<App, StartEr
         token_ttl_seconds: DEFAULT_TOKEN_TTL_SECONDS,
         max_delegation_depth: DEFAULT_DELEGATION_DEPTH,
         address_requests_per_minute: DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
+        has_metrics: false,
     };
     let issuer_keys = fetched_keys(&IssuerKeySettings::default(), &machine_time())?;
     Ok(core(stores, &machine_time(), signer, hasher, cursors, issuer_keys, &settings))

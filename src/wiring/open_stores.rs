@@ -91,6 +91,11 @@ impl OpenStores {
         self.connections.iter().map(|connections| (connections.secret(), connections.reload(secrets)))
     }
 
+    /// Reports the state of all connections as metrics.
+    pub(super) fn report(&self) {
+        self.connections.iter().for_each(|connections| connections.report());
+    }
+
     /// Closes all connections.
     pub(super) async fn close(&self) {
         for connections in &self.connections {

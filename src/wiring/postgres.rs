@@ -92,6 +92,10 @@ impl Connections for Postgres {
         Self::reload(self, url).map_err(|error| ConfigError::new(format!("DATABASE_URL {error}")))
     }
 
+    fn report(&self) {
+        self.report_connections();
+    }
+
     async fn close(&self) {
         Self::close(self).await;
     }

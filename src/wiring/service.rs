@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
@@ -12,6 +11,8 @@ use tokio::time::{Instant, timeout};
 use super::backend::StoreKind;
 use super::background;
 use super::clock_source::ClockSource;
+use super::key_ages::KeyAges;
+use super::metrics::Metrics;
 use super::open_stores::{OpenStores, configured};
 use super::start_error::StartError;
 use super::store_wait::wait_for;
@@ -29,9 +30,6 @@ use crate::config::{AssertionAudience, Config, ConfigError, KeyConfig, Secrets, 
 use crate::domain::jwk::KeyType;
 use crate::ports::clock::Clock;
 use crate::ports::ids::Ids as _;
-
-/// Upper bounds of the request duration histogram, in seconds.
-const LATENCY_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
 
 /// Maximum time that a shutdown waits for buffered data to be written.
 const LONGEST_FLUSH: Duration = Duration::from_secs(6);
@@ -59,10 +57,13 @@ pub struct Service {
     made_key: Option<SecretString>,
     /// Configuration of the keys in use.
     keys: Mutex<KeyConfig>,
+    key_ages: Arc<KeyAges>,
+    clock: Arc<dyn Clock>,
     signer: Arc<JwtSigner>,
     hasher: Arc<BcryptHasher>,
     stores: OpenStores,
     shutdown: Arc<Shutdown>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Service {
@@ -111,7 +112,7 @@ impl Service {
             None => None,
             Some(address) => Some(bind("METRICS_ADDR", address).await?),
         };
-        let counts = if metrics_listener.is_some() { start_counting() } else { None };
+        let metrics = metrics_listener.as_ref().and_then(|_| Metrics::install()).map(Arc::new);
         let issuer: Arc<str> = match &config.issuer {
             Some(url) => url.as_str().into(),
             None => format!("http://{address}").into(),
@@ -122,8 +123,8 @@ impl Service {
         let front = Arc::new(Front::new(|| SystemIds.next().to_string()));
         let pooled = usize::try_from(config.stores.pool_max).unwrap_or(usize::MAX / 2);
         shutdown.tasks().spawn(serve(listener, front.clone(), shutdown.clone(), config.idle_timeout, pooled));
-        if let (Some(listener), Some(counts)) = (metrics_listener, counts) {
-            tokio::spawn(serve_metrics(listener, counts, shutdown.clone()));
+        if let (Some(listener), Some(metrics)) = (metrics_listener, &metrics) {
+            tokio::spawn(serve_metrics(listener, metrics.clone(), shutdown.clone()));
         }
         let stores = OpenStores::open(backend.as_deref(), &config.stores, &clock_source).await?;
         let token_endpoint = format!("{}/api/v1/token", issuer.trim_end_matches('/'));
@@ -136,7 +137,18 @@ impl Service {
             token_ttl_seconds: config.token_ttl_seconds,
             max_delegation_depth: config.max_delegation_depth,
             address_requests_per_minute: config.address_requests_per_minute,
+            has_metrics: metrics.is_some(),
         };
+        let clock = clock_source.clock().clone();
+        let kept_key = backend.as_ref().and_then(|backend| backend.signing_key_file());
+        let key_ages = Arc::new(KeyAges::new(&config.keys, kept_key, clock.now()));
+        if let Some(metrics) = &metrics {
+            let (stores, key_ages, clock) = (stores.clone(), key_ages.clone(), clock.clone());
+            metrics.read_at_scrape(move || {
+                stores.report();
+                key_ages.report(clock.now());
+            });
+        }
         let issuer_keys = fetched_keys(&config.issuer_keys, &clock_source)?;
         let app =
             core(&stores, &clock_source, signer.clone(), hasher.clone(), cursors, issuer_keys, &settings);
@@ -169,11 +181,21 @@ impl Service {
             drain: config.drain,
             made_key: made,
             keys: Mutex::new(config.keys.clone()),
+            key_ages,
+            clock,
             signer,
             hasher,
             stores,
             shutdown: shutdown.clone(),
+            metrics,
         })
+    }
+
+    /// Adds gauges that `read` sets each time the metrics are scraped. It must not block.
+    pub fn read_at_scrape(&self, read: impl Fn() + Send + 'static) {
+        if let Some(metrics) = &self.metrics {
+            metrics.read_at_scrape(read);
+        }
     }
 
     /// Returns the configuration of the keys in use.
@@ -199,6 +221,7 @@ impl Service {
         let keys = load_keys(config, self.made_key.as_ref())?;
         self.hasher.reload(&keys.derive(SECRET_DIGEST));
         self.signer.reload(keys);
+        self.key_ages.reload(&in_use, config, self.clock.now());
         *in_use = config.clone();
         Ok(true)
     }
@@ -235,14 +258,6 @@ async fn make_default_organization(app: &App, stores: &StoreConfig) -> Result<()
     };
     wait_for(stores.wait, made, |error| !matches!(error, StoreError::Unavailable { .. })).await??;
     Ok(())
-}
-
-/// Installs the metrics recorder.
-///
-/// `None` if another service in this process has installed one before, which then reports both.
-fn start_counting() -> Option<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS).expect("there are buckets");
-    builder.install_recorder().ok()
 }
 
 /// Creates the use cases on these stores.

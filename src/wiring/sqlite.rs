@@ -82,6 +82,10 @@ impl Backend for SqliteBackend {
         Ok(Some(pem.into()))
     }
 
+    fn signing_key_file(&self) -> Option<PathBuf> {
+        Some(sqlite::key_path(&self.path))
+    }
+
     fn check(&self) -> Result<(), StartError> {
         Ok(sqlite::check(&self.path)?)
     }

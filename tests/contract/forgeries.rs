@@ -102,6 +102,7 @@ impl Target {
             token_ttl_seconds: 60,
             max_delegation_depth: 3,
             address_requests_per_minute: 2,
+            has_metrics: false,
         };
         let app = App::new(&Ports { assertions: verifier.clone(), ..ports }, &settings);
         Self { app, verifier, agent, keys }

@@ -14,6 +14,7 @@ mod fixtures;
 mod forgeries;
 mod held_rows;
 mod introspection;
+mod inventory_store;
 mod issuer_scopes;
 mod issuer_store;
 mod known_secrets;

@@ -187,10 +187,9 @@ async fn a_wrong_secret_costs_no_bcrypt() {
     let count = async || {
         let text = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
         let text = text.expect("text");
-        let counts = text.lines().filter(|line| line.starts_with("agentidp_bcrypt_total"));
-        counts
-            .map(|line| line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0))
-            .sum::<u64>()
+        let count =
+            text.lines().find_map(|line| line.strip_prefix("agentidp_bcrypt_duration_seconds_count "));
+        count.and_then(|count| count.parse::<u64>().ok()).expect("a count")
     };
     assert_eq!(count().await, 1, "the first administrator's secret");
     let id =
@@ -207,10 +206,10 @@ async fn a_wrong_secret_costs_no_bcrypt() {
     let reading = reqwest::get(format!("http://{metrics}/metrics")).await.expect("an answer").text().await;
     let text = reading.expect("text");
     for line in [
-        r#"agentidp_http_requests_total{class="4xx",path="/api/v1/token"} 2"#,
-        r#"agentidp_http_requests_total{class="4xx",path="other"} 1"#,
-        r#"agentidp_http_requests_total{class="2xx",path="/api/v1/agents/{agentId}"} 0"#,
-        r#"agentidp_http_request_seconds_count{path="/api/v1/token"} 2"#,
+        r#"agentidp_http_requests_total{method="POST",path="/api/v1/token",status="401"} 2"#,
+        r#"agentidp_http_requests_total{method="GET",path="other",status="404"} 1"#,
+        r#"agentidp_http_requests_total{method="GET",path="/api/v1/agents/{agentId}",status="200"} 0"#,
+        r#"agentidp_http_request_duration_seconds_count{method="POST",path="/api/v1/token"} 2"#,
     ] {
         assert!(text.lines().any(|one| one == line), "{line} is missing in {text}");
     }

@@ -33,4 +33,8 @@ impl IssuerKeys for PinnedKeys {
     fn status(&self, _: &IssuerUrl, _: &KeySource) -> KeysStatus {
         KeysStatus { state: KeysState::Unknown, checked_at: None, error: None }
     }
+
+    fn stale(&self) -> usize {
+        0
+    }
 }

@@ -71,6 +71,7 @@ pub fn plain_core(ports: &Ports) -> App {
         token_ttl_seconds: 86_400,
         max_delegation_depth: 3,
         address_requests_per_minute: u32::MAX,
+        has_metrics: false,
     };
     App::new(ports, &settings)
 }

@@ -12,10 +12,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::iter::successors;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use metrics::{Histogram, histogram};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,8 @@ struct Loaded {
     header: String,
     /// The same for a token that was obtained by exchange or is bound to a key.
     header_of_more: String,
+    /// Durations of signatures by this algorithm.
+    signing_seconds: Histogram,
     remembered: Cache<[u8; 32], Arc<Claims>>,
 }
 
@@ -184,7 +188,9 @@ impl Loaded {
             URL_SAFE_NO_PAD.encode(header) + "."
         };
         let (header, header_of_more) = (header(""), header(&format!(r#","ver":{VERSION_OF_MORE}"#)));
-        Self { keys, header, header_of_more, remembered: remembered() }
+        let algorithm = key.public.algorithm();
+        let signing_seconds = histogram!("agentidp_signing_duration_seconds", "alg" => algorithm);
+        Self { keys, header, header_of_more, signing_seconds, remembered: remembered() }
     }
 }
 
@@ -229,7 +235,9 @@ impl TokenSigner for JwtSigner {
         let mut token = String::with_capacity(header.len() + json.len() * 4 / 3 + 352);
         token.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&json, &mut token);
+        let began = Instant::now();
         let signature = loaded.keys.signing.sign(token.as_bytes()).ok_or(SignError)?;
+        loaded.signing_seconds.record(began.elapsed());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
         Ok(AccessToken::new(token))

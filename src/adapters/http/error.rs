@@ -221,6 +221,14 @@ impl ApiError {
         }
     }
 
+    /// Returns OAuth's name of the error; without one, this API's code in lower case.
+    pub fn name(&self) -> String {
+        match &self.body {
+            ErrorBody::OAuth { error, .. } | ErrorBody::Api { oauth: Some(error), .. } => (*error).to_owned(),
+            ErrorBody::Api { code, oauth: None, .. } => code.as_str().to_lowercase(),
+        }
+    }
+
     pub fn headers(&self, into: &mut poem::http::HeaderMap) {
         if let Some(challenge) = &self.challenge
             && let Ok(challenge) = HeaderValue::from_str(challenge)

@@ -21,4 +21,4 @@ mod server;
 
 pub use self::openapi::{openapi, yaml};
 pub use self::pipeline::{HttpApi, HttpConfig};
-pub use self::server::{Front, serve, serve_metrics};
+pub use self::server::{Front, Scrape, serve, serve_metrics};

@@ -22,6 +22,7 @@ use super::middleware::cors;
 use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
 use super::middleware::failure_log::FailureLog;
 use super::middleware::forwarded::{FORWARD_AUTH, Question};
+use super::middleware::metrics::TokenRefusals;
 use super::router::{Route, Router, Routes};
 use app::App;
 use app::shutdown::Shutdown;
@@ -36,7 +37,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const REFUSAL_QUANTUM: Duration = Duration::from_millis(5);
 
 /// Paths of the OAuth endpoints, whose clients may know only OAuth's error format.
-pub const OAUTH_PATHS: [&str; 3] = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"];
+pub const OAUTH_PATHS: [&str; 3] = [TOKEN_PATH, "/api/v1/token/introspect", "/api/v1/token/revoke"];
+/// Path of the token endpoint.
+const TOKEN_PATH: &str = "/api/v1/token";
 
 /// Settings of the HTTP API, chosen by the operator.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +60,7 @@ pub struct HttpApi {
     bodies: BodyReader,
     answers: Answers,
     failures: FailureLog,
+    token_refusals: TokenRefusals,
     config: HttpConfig,
     /// Path of the issuer URL, under which the service is also reachable; empty if the URL has no path.
     issuer_path: String,
@@ -77,6 +81,7 @@ impl HttpApi {
             bodies: BodyReader::default(),
             answers: Answers::default(),
             failures: FailureLog::default(),
+            token_refusals: TokenRefusals::new(),
             config,
             issuer_path,
         }
@@ -109,13 +114,13 @@ impl HttpApi {
             match self.run(request, &context, question).instrument(span).await {
                 Ok(response) => self.normalize_error(response, route, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
-                    self.write_error(&error.into_oauth(), &context)
+                    self.write_error(&error.into_oauth(), route, &context)
                 }
-                Err(error) => self.write_error(&error, &context),
+                Err(error) => self.write_error(&error, route, &context),
             }
         };
         if matches!(method, Method::GET | Method::HEAD) {
-            response = self.held(response, &context);
+            response = self.held(response, route, &context);
         }
         Self::add_headers(&path, &context, response.headers_mut());
         self.prefix_location(response.headers_mut());
@@ -126,7 +131,7 @@ impl HttpApi {
             cors::allow(&origin, is_preflight, response.headers_mut());
         }
         let (status, took) = (response.status(), began.elapsed());
-        route.metrics.answered(status, took);
+        route.metrics.answered(&method, status, took);
         tracing::debug!(request_id = context.request.id, %method, path, status = status.as_u16(), ?took, "answered");
         response
     }
@@ -217,7 +222,7 @@ impl HttpApi {
     /// Converts an error to this API's format, whether a handler or the framework produced it.
     fn normalize_error(&self, response: Response, route: &Route, context: &HttpContext) -> Response {
         if let Some(error) = response.data::<ApiError>() {
-            return self.write_error(error, context);
+            return self.write_error(error, route, context);
         }
         let has_body_of_ours =
             response.headers().get(header::CONTENT_TYPE).is_some_and(|media| media == JSON);
@@ -226,7 +231,8 @@ impl HttpApi {
             StatusCode::METHOD_NOT_ALLOWED => {
                 let allowed = route.methods.join(", ");
                 let message = format!("method not allowed; this path supports {allowed}");
-                let mut response = self.write_error(&ApiError::new(Code::MethodNotAllowed, message), context);
+                let error = ApiError::new(Code::MethodNotAllowed, message);
+                let mut response = self.write_error(&error, route, context);
                 if let Ok(allowed) = HeaderValue::from_str(&allowed) {
                     response.headers_mut().insert(header::ALLOW, allowed);
                 }
@@ -234,11 +240,11 @@ impl HttpApi {
             }
             status if status.is_client_error() => {
                 let message = "no such endpoint; see GET /docs";
-                self.write_error(&ApiError::new(Code::NotFound, message), context)
+                self.write_error(&ApiError::new(Code::NotFound, message), route, context)
             }
             status => {
                 let cause = format!("the framework returned {status}");
-                self.write_error(&ApiError::internal(&cause), context)
+                self.write_error(&ApiError::internal(&cause), route, context)
             }
         }
     }
@@ -246,17 +252,21 @@ impl HttpApi {
     /// Counts the response to a read request until the client has read it.
     ///
     /// Responses to other requests are always sent, because their change is already made.
-    fn held(&self, response: Response, context: &HttpContext) -> Response {
+    fn held(&self, response: Response, route: &Route, context: &HttpContext) -> Response {
         let request = &context.request;
         let network = || request.origin.address.map_or(IpAddr::from([0; 4]), network_of);
         let reader = request.organization().map_or_else(|| Reader::Network(network()), Reader::Organization);
         self.answers.hold(response, reader).unwrap_or_else(|| {
             let message = "too many responses are still unread; read them, then retry";
-            self.write_error(&ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1), context)
+            let error = ApiError::new(Code::ServiceUnavailable, message).with_retry_after(1);
+            self.write_error(&error, route, context)
         })
     }
 
-    fn write_error(&self, error: &ApiError, context: &HttpContext) -> Response {
+    fn write_error(&self, error: &ApiError, route: &Route, context: &HttpContext) -> Response {
+        if route.template == TOKEN_PATH {
+            self.token_refusals.count(error);
+        }
         if let Some(cause) = &error.cause {
             self.failures.record(&context.request.id, error.status, cause);
         }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use hyper::body::Bytes;
 use poem::endpoint::{BoxEndpoint, make_sync};
-use poem::http::header;
+use poem::http::{Method, StatusCode, header};
 use poem::{EndpointExt as _, IntoEndpoint as _, Response, get};
 use serde_json::{Map, Value};
 
 use super::json::JSON;
-use super::middleware::metrics::RouteMetrics;
+use super::middleware::metrics::{RouteMetrics, UNKNOWN_PATH};
 use super::openapi;
 
 /// Content security policy of Swagger UI: nothing may be loaded from other origins.
@@ -104,12 +104,18 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(template: &str, methods: Vec<String>) -> Self {
+    /// Creates the route of a path template, whose methods return these statuses.
+    fn new(template: &str, methods: &[(Method, Vec<StatusCode>)]) -> Self {
+        let mut names: Vec<_> = methods.iter().map(|(method, _)| method.to_string()).collect();
+        if names.iter().any(|name| name == "GET") {
+            names.push("HEAD".to_owned());
+        }
+        names.sort();
         Self {
             template: template.to_owned(),
             literals: literals(template),
-            methods,
-            metrics: RouteMetrics::new(template),
+            methods: names,
+            metrics: RouteMetrics::new(template, methods),
         }
     }
 
@@ -141,12 +147,12 @@ fn literals(template: &str) -> Vec<String> {
 impl Routes {
     fn of<'a>(document: &Value, pages: impl Iterator<Item = &'a str>) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
-        let operations = paths.map(|(path, item)| Route::new(path, methods(item.as_object())));
-        let page = |path| Route::new(path, vec!["GET".to_owned(), "HEAD".to_owned()]);
+        let operations = paths.map(|(path, item)| Route::new(path, &methods(item.as_object())));
+        let page = |path| Route::new(path, &[(Method::GET, vec![StatusCode::OK])]);
         let (templates, fixed): (Vec<_>, Vec<_>) =
             operations.chain(pages.map(page)).partition(|route| route.literals.len() > 1);
         let fixed = fixed.into_iter().map(|route| (route.template.clone(), route)).collect();
-        Self { fixed, templates, unknown: Route::new("other", Vec::new()) }
+        Self { fixed, templates, unknown: Route::new(UNKNOWN_PATH, &[]) }
     }
 
     /// Returns the route of this path.
@@ -156,14 +162,14 @@ impl Routes {
     }
 }
 
-fn methods(item: Option<&Map<String, Value>>) -> Vec<String> {
-    let mut methods: Vec<String> =
-        item.into_iter().flat_map(Map::keys).map(|name| name.to_uppercase()).collect();
-    if methods.iter().any(|method| method == "GET") {
-        methods.push("HEAD".to_owned());
-    }
-    methods.sort();
-    methods
+/// Returns the methods of a path in the document, with the statuses of their responses.
+fn methods(item: Option<&Map<String, Value>>) -> Vec<(Method, Vec<StatusCode>)> {
+    let methods = item.into_iter().flatten().filter_map(|(name, operation)| {
+        let method = name.to_uppercase().parse().ok()?;
+        let responses = operation["responses"].as_object().into_iter().flatten();
+        Some((method, responses.filter_map(|(status, _)| status.parse().ok()).collect()))
+    });
+    methods.collect()
 }
 
 #[cfg(test)]
@@ -172,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_path_has_the_template_whose_parameters_hold_no_slash() {
-        let route = Route::new("/agents/{agentId}/credentials/{credentialId}", Vec::new());
+        let route = Route::new("/agents/{agentId}/credentials/{credentialId}", &[]);
         for path in ["/agents/a/credentials/b", "/agents//credentials/", "/agents/a/credentials/b%2Fc"] {
             assert!(route.matches(path), "{path}");
         }
@@ -186,7 +192,7 @@ mod tests {
         ] {
             assert!(!route.matches(path), "{path}");
         }
-        let (one, other) = (Route::new("/a/{b}", Vec::new()), Route::new("/a/{b}/c", Vec::new()));
+        let (one, other) = (Route::new("/a/{b}", &[]), Route::new("/a/{b}/c", &[]));
         assert!(one.matches("/a/x") && !one.matches("/a/x/c") && other.matches("/a/x/c"));
     }
 }

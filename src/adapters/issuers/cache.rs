@@ -54,6 +54,13 @@ impl KeyCache {
         self.0.get_with_by_ref(location, Arc::default)
     }
 
+    /// Returns how many locations could not be fetched at the last attempt.
+    pub(crate) fn failing(&self) -> usize {
+        let has_failed =
+            |entry: &Entry| entry.lock().outcome().is_some_and(|outcome| outcome.error.is_some());
+        self.0.iter().filter(|(_, entry)| has_failed(entry)).count()
+    }
+
     /// Weighs a location again, after its keys were fetched.
     pub(crate) fn reweigh(&self, location: Location, entry: Arc<Entry>) {
         self.0.insert(location, entry);

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use domain::id::OrganizationId;
 use domain::issuer::{IssuerUrl, KeySource, MAX_ISSUERS};
 use domain::issuer_key::IssuerKey;
+use metrics::{Counter, counter};
 use ports::clock::Clock;
 use ports::error_chain::error_chain;
 use ports::issuer_keys::{IssuerKeys, KeysState, KeysStatus, KeysUnavailable};
@@ -57,6 +58,8 @@ impl FetchedIssuerKeys {
     ) -> Result<Self, IssuerKeysError> {
         let allowed = AllowedAddresses::new(&settings.private_networks);
         let fetcher = Arc::new(Fetcher { allowed, resolver, tls: settings.tls()? });
+        // Reported as 0 before the first fetch.
+        [OK, FAILED].map(fetches).iter().for_each(|counter| counter.increment(0));
         Ok(Self { fetcher, attempts: Shares::of(MAX_ATTEMPTS), cache: KeyCache::new(), clock })
     }
 
@@ -81,6 +84,7 @@ impl FetchedIssuerKeys {
                 tracing::debug!(url, error = error_chain(&error), "the keys of an issuer cannot be fetched");
                 error.sentence()
             });
+            fetches(if result.is_ok() { OK } else { FAILED }).increment(1);
             entry.lock().record(clock.now(), result);
             cache.reweigh(location, entry);
             drop(running);
@@ -146,6 +150,18 @@ impl IssuerKeys for FetchedIssuerKeys {
         let state = if error.is_some() { KeysState::Failing } else { KeysState::Ok };
         KeysStatus { state, checked_at: Some(outcome.at), error }
     }
+
+    fn stale(&self) -> usize {
+        self.cache.failing()
+    }
+}
+
+const OK: &str = "ok";
+const FAILED: &str = "failed";
+
+/// Attempts to fetch keys, by their result.
+fn fetches(result: &'static str) -> Counter {
+    counter!("agentidp_issuer_fetches_total", "result" => result)
 }
 
 const UNKNOWN: KeysStatus = KeysStatus { state: KeysState::Unknown, checked_at: None, error: None };

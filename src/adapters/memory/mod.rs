@@ -8,6 +8,7 @@
 mod agent_store;
 mod audit_log;
 mod credential_store;
+mod inventory_store;
 mod issuer_store;
 mod organization_store;
 mod outbox;

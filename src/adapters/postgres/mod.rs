@@ -13,6 +13,7 @@ mod audit_log;
 mod batch;
 mod credential_store;
 mod import;
+mod inventory_store;
 mod issuer_store;
 mod organization_store;
 mod outbox;

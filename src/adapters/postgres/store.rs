@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
+use instruments::name_of_statement;
+use metrics::gauge;
 use moka::sync::Cache;
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,7 +24,7 @@ use super::pool::connect::Connector;
 use super::pool::connection_pool::ConnectionPool;
 use super::pool::failure::{Timeout, in_doubt, is_read_only, is_server_error, unavailable};
 use super::pool::settings::{PgSettings, SettingsError};
-use super::pool::statement::{Parameter, QueryError, STATEMENT};
+use super::pool::statement::{Parameter, QUERIES, QueryError, STATEMENT};
 use super::rows::codec::number;
 use super::rows::registrations::{Outcome, Registration};
 use domain::id::OrganizationId;
@@ -99,6 +101,15 @@ impl Postgres {
     /// Returns [`SettingsError`] if the URL is malformed, or differs in more than the password.
     pub fn reload(&self, url: &SecretString) -> Result<bool, SettingsError> {
         self.settings.replace_password(&PgSettings::parse(url)?)
+    }
+
+    /// Reports the state of the connections of both pools as metrics.
+    pub fn report_connections(&self) {
+        let pools = [self.pool.in_use_and_idle(), self.revocation_pool.in_use_and_idle()];
+        let (in_use, idle) = pools.iter().fold((0, 0), |sum, pool| (sum.0 + pool.0, sum.1 + pool.1));
+        for (state, connections) in [("in_use", in_use), ("idle", idle)] {
+            gauge!("agentidp_db_connections", "state" => state).set(connections as f64);
+        }
     }
 
     /// Drains and closes the batchers, then closes the pools.
@@ -199,7 +210,8 @@ impl Postgres {
     /// Returns the rows, without a retry. A connection that gave no answer is discarded.
     async fn ask(&self, ask: &Query<'_>, ends: Instant) -> Result<Vec<Row>, QueryError> {
         let connection = self.pool.get(ends).await.map_err(QueryError::NotSent)?;
-        let lost = match timeout_at(ends.min(Instant::now() + STATEMENT), ask.of(&connection)).await {
+        let query = QUERIES.of(name_of_statement(ask.sql()), ask.of(&connection));
+        let lost = match timeout_at(ends.min(Instant::now() + STATEMENT), query).await {
             Ok(Ok(rows)) => return Ok(rows),
             Ok(Err(error)) if is_read_only(&error) => {
                 self.forget(connection);
@@ -230,6 +242,12 @@ enum Query<'a> {
 }
 
 impl Query<'_> {
+    const fn sql(&self) -> &str {
+        match self {
+            Self::Prepared(sql, _) | Self::Planned(sql, _) => sql,
+        }
+    }
+
     async fn of(&self, connection: &Object) -> Result<Vec<Row>, Error> {
         match self {
             Self::Prepared(sql, parameters) => {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use deadpool_postgres::Object;
+use instruments::name_of_statement;
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_postgres::{Error, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::pool::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
-use super::pool::statement::{Parameter, STATEMENT};
+use super::pool::statement::{Parameter, QUERIES, STATEMENT};
 use super::rows::codec::{SqlTimestamp, column, signed};
 use super::rows::events::{EventColumns, INSERT_EVENTS};
 use super::rows::issuers::rests_on;
@@ -163,7 +164,8 @@ impl Postgres {
         let begin = async || {
             let connection = Some(self.connection_for(is_revocation, ends).await?);
             let mut change = Transaction { store: self, connection, place: None, transaction: None, ends };
-            let outcome = timeout_at(ends, change.connection()?.simple_query(sql)).await;
+            let outcome =
+                timeout_at(ends, QUERIES.of("change.begin", change.connection()?.simple_query(sql))).await;
             let rows = change.judge(outcome)?.into_iter().filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => Some(row),
                 _ => None,
@@ -186,7 +188,7 @@ impl Transaction<'_> {
             let statement = connection.prepare_cached(sql).await?;
             connection.query(&statement, parameters).await
         };
-        let outcome = timeout_at(self.ends, ask).await;
+        let outcome = timeout_at(self.ends, QUERIES.of(name_of_statement(sql), ask)).await;
         self.judge(outcome)
     }
 
@@ -197,7 +199,7 @@ impl Transaction<'_> {
             let statement = connection.prepare_cached(sql).await?;
             connection.execute(&statement, parameters).await
         };
-        let outcome = timeout_at(self.ends, ask).await;
+        let outcome = timeout_at(self.ends, QUERIES.of(name_of_statement(sql), ask)).await;
         self.judge(outcome)
     }
 
@@ -293,7 +295,8 @@ impl Transaction<'_> {
         let Some(connection) = self.connection.take() else {
             return Err(unavailable("the transaction has ended"));
         };
-        match timeout(STATEMENT, connection.batch_execute("COMMIT")).await {
+        let commit = QUERIES.of("change.commit", connection.batch_execute("COMMIT"));
+        match timeout(STATEMENT, commit).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if is_server_error(&error) => Err(failed(error)),
             Ok(Err(error)) => {

@@ -1,17 +1,22 @@
 //! The connection to Redis, with limits on everything it does.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use fred::clients::{Client, WithOptions};
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike as _;
 use fred::types::Builder;
 use fred::types::config::{Options, ReconnectPolicy};
+use instruments::Durations;
 use secrecy::SecretString;
 use tokio::time::timeout;
 
 use super::settings::{COMMAND, CONNECT, RedisSettings, RedisSettingsError};
 use ports::store_error::{Cause, StoreError};
+
+/// Durations of commands by name, from sending them to the answer.
+pub(super) static COMMANDS: LazyLock<Durations> =
+    LazyLock::new(|| Durations::new("agentidp_redis_command_duration_seconds", "command"));
 
 /// Delay before a lost connection is retried, in milliseconds.
 const REST_MILLIS: u32 = 250;

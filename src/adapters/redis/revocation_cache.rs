@@ -7,7 +7,7 @@ use fred::interfaces::KeysInterface as _;
 use fred::types::Expiration;
 use futures_util::future::try_join_all;
 
-use super::client::{Redis, unavailable};
+use super::client::{COMMANDS, Redis, unavailable};
 use super::raised_number::RaisedNumbers;
 use domain::id::{AgentId, IssuerId, OrganizationId, PersonId};
 use domain::token::{Claims, RevocationNotice, RevocationTarget};
@@ -41,7 +41,7 @@ impl RevocationCache for RedisRevocationCache {
                     None,
                     false,
                 );
-                set.await.map_err(unavailable)
+                COMMANDS.of("set", set).await.map_err(unavailable)
             }
             RevocationTarget::Agent(AgentId(id), generation)
             | RevocationTarget::Organization(OrganizationId(id), generation)
@@ -53,7 +53,9 @@ impl RevocationCache for RedisRevocationCache {
     }
 
     async fn is_revoked(&self, claims: &Claims) -> Result<bool, StoreError> {
-        let get = |name: String| self.redis.commands.get::<Option<String>, _>(self.redis.key(&name));
+        let get = |name: String| {
+            COMMANDS.of("get", self.redis.commands.get::<Option<String>, _>(self.redis.key(&name)))
+        };
         // An unknown or malformed generation counts as 0: generations only rise, so the true sum is at least this.
         let known = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0_u64);
         let generations = |ids: Vec<String>| try_join_all(ids.into_iter().map(|id| get(format!("gen:{id}"))));

@@ -4,7 +4,7 @@ use fred::interfaces::ClientLike as _;
 use fred::types::{ClusterHash, CustomCommand, FromValue};
 use fred::util::redis_keyslot;
 
-use super::client::{Redis, unavailable};
+use super::client::{COMMANDS, Redis, unavailable};
 use ports::store_error::StoreError;
 
 /// A Lua script that uses one key, or several in one slot of a Cluster.
@@ -31,10 +31,13 @@ impl Script {
             head.into_iter().chain(keys.iter().cloned()).chain(arguments.iter().cloned()).collect::<Vec<_>>()
         };
         let key = keys.first().map_or("", String::as_str);
-        match redis.commands.custom(command("EVALSHA", key), with(&self.hash)).await {
+        let call = COMMANDS.of("evalsha", redis.commands.custom(command("EVALSHA", key), with(&self.hash)));
+        match call.await {
             // Redis was emptied or replaced. The script did not run, so nothing counts twice.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                redis.commands.custom(command("EVAL", key), with(self.source)).await.map_err(unavailable)
+                let call =
+                    COMMANDS.of("eval", redis.commands.custom(command("EVAL", key), with(self.source)));
+                call.await.map_err(unavailable)
             }
             outcome => outcome.map_err(unavailable),
         }

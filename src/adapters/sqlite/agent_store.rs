@@ -31,7 +31,7 @@ impl AgentStore for Sqlite {
         write: Write<'_>,
     ) -> Result<(), InsertAgentError> {
         let (agent, credential) = (agent.clone(), credential.cloned());
-        self.write(write, move |database, write| {
+        self.write("agent_store.insert", write, move |database, write| {
             let organization = database.organization(agent.organization)?;
             let Some(organization) = organization.filter(|found| within.contains(found.id)) else {
                 return Err(InsertAgentError::NoSuchOrganization);
@@ -54,7 +54,9 @@ impl AgentStore for Sqlite {
     }
 
     async fn find(&self, within: Tenancy, id: AgentId) -> Result<Option<Arc<Agent>>, StoreError> {
-        let agent = self.kept_or_looked_up(self.rows().agent(id), move |database| database.agent(id)).await?;
+        let agent = self
+            .kept_or_looked_up("agent_store.find", self.rows().agent(id), move |database| database.agent(id))
+            .await?;
         Ok(agent.filter(|agent| within.contains(agent.organization)))
     }
 
@@ -62,7 +64,7 @@ impl AgentStore for Sqlite {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        self.list_within(within, move |database| {
+        self.list_within("agent_store.find_all", within, move |database| {
             let found = ids.iter().filter_map(|id| database.agent(*id).transpose());
             let is_within = |agent: &Result<Arc<Agent>, _>| {
                 agent.as_ref().map_or(true, |agent| within.contains(agent.organization))
@@ -97,7 +99,7 @@ impl AgentStore for Sqlite {
             wanted.add("owner = ?", Owner::as_str(owner).to_owned());
         }
         let is_counted = filter.email.is_none() && filter.owner.is_none();
-        self.list_within(within, move |database| {
+        self.list_within("agent_store.list", within, move |database| {
             let total = match is_counted {
                 true => database.count("SELECT COALESCE(sum(agents), 0) FROM agent_counts", &counted)?,
                 false => database.count("SELECT count(*) FROM agents", &wanted)?,
@@ -110,7 +112,7 @@ impl AgentStore for Sqlite {
 
     async fn update(&self, before: &Agent, after: &Agent, write: Write<'_>) -> Result<(), UpdateAgentError> {
         let (before, after) = (before.clone(), after.clone());
-        self.write(write, move |database, write| {
+        self.write("agent_store.update", write, move |database, write| {
             let now = after.updated_at;
             if !database.is_still(&before)? {
                 return Err(UpdateAgentError::LostRace);

@@ -30,7 +30,10 @@ const MAX_SETTLED: u32 = 500;
 impl AuditLog for Sqlite {
     async fn tally(&self, tallies: &[Tally]) -> Result<(), StoreError> {
         let tallies = tallies.to_vec();
-        self.change(move |database| tallies.iter().try_for_each(|tally| database.tally(tally))).await
+        self.change("audit_log.tally", move |database| {
+            tallies.iter().try_for_each(|tally| database.tally(tally))
+        })
+        .await
     }
 
     async fn settle(&self, end: Timestamp) -> Result<(), StoreError> {
@@ -52,13 +55,13 @@ impl AuditLog for Sqlite {
             }
             Ok::<_, StoreError>(ended.len())
         };
-        while self.change(settle_some).await? == MAX_SETTLED as usize {}
+        while self.change("audit_log.settle", settle_some).await? == MAX_SETTLED as usize {}
         Ok(())
     }
 
     async fn list(&self, query: &AuditQuery) -> Result<Vec<Arc<AuditEvent>>, StoreError> {
         let query = query.clone();
-        self.list_within(query.within, move |database| database.events(&query)).await
+        self.list_within("audit_log.list", query.within, move |database| database.events(&query)).await
     }
 
     async fn exchanged_from(
@@ -72,7 +75,7 @@ impl AuditLog for Sqlite {
 SELECT * FROM audit_events
 WHERE action = 'token.exchanged' AND metadata ->> '$.root' = ?1 AND organization_id = ?2 AND occurred_at >= ?3
 ORDER BY occurred_at, event_id LIMIT ?4";
-        self.list_within(Tenancy::Only(organization), move |database| {
+        self.list_within("audit_log.exchanged_from", Tenancy::Only(organization), move |database| {
             let horizon = Horizons::at(database, now).of(Some(organization))?;
             let from = horizon.map_or(i64::MIN, Timestamp::as_millis);
             database.all(EXCHANGED, params![root.to_string(), organization.0, from, limit], event)
@@ -86,7 +89,7 @@ ORDER BY occurred_at, event_id LIMIT ?4";
         id: EventId,
         now: Timestamp,
     ) -> Result<Option<Arc<AuditEvent>>, StoreError> {
-        self.look_up(move |database| {
+        self.look_up("audit_log.find", move |database| {
             let found = database.first("SELECT * FROM audit_events WHERE event_id = ?1", [id.0], event)?;
             let Some(event) = found.filter(|event| event.is_within(within)) else { return Ok(None) };
             Ok(Horizons::at(database, now).show(&event)?.then_some(event))

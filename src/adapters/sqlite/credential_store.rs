@@ -34,7 +34,9 @@ impl CredentialStore for Sqlite {
         max_live: u32,
         now: Timestamp,
     ) -> Result<(), InsertCredentialError> {
-        let live = self.look_up(move |database| database.live_credentials(agent, now)).await?;
+        let live = self
+            .look_up("credential_store.check_capacity", move |database| database.live_credentials(agent, now))
+            .await?;
         if live < max_live.into() { Ok(()) } else { Err(InsertCredentialError::LimitReached(max_live)) }
     }
 
@@ -46,7 +48,7 @@ impl CredentialStore for Sqlite {
         write: Write<'_>,
     ) -> Result<(), InsertCredentialError> {
         let (agent, credential) = (agent.clone(), credential.clone());
-        self.write(write, move |database, write| {
+        self.write("credential_store.insert", write, move |database, write| {
             if !database.is_still(&agent)? {
                 return Err(InsertCredentialError::LostRace);
             }
@@ -71,7 +73,7 @@ impl CredentialStore for Sqlite {
     }
 
     async fn find(&self, agent: AgentId, id: CredentialId) -> Result<Option<Arc<Credential>>, StoreError> {
-        self.look_up(move |database| database.credential(agent, id)).await
+        self.look_up("credential_store.find", move |database| database.credential(agent, id)).await
     }
 
     async fn list(
@@ -87,7 +89,7 @@ impl CredentialStore for Sqlite {
             Some(CredentialStatus::Active) => wanted.add_fixed("revoked_at IS NULL"),
             Some(CredentialStatus::Revoked) => wanted.add_fixed("revoked_at IS NOT NULL"),
         }
-        self.list_within(Tenancy::All, move |database| {
+        self.list_within("credential_store.list", Tenancy::All, move |database| {
             let total = database.count("SELECT count(*) FROM credentials", &wanted)?;
             let items = database.page("credentials", "credential_id", &wanted, page, credential)?;
             Ok(Page { items, total })
@@ -103,7 +105,7 @@ impl CredentialStore for Sqlite {
     ) -> Result<(), UpdateCredentialError> {
         let (agent, before, after) = (agent.clone(), change.before.clone(), change.after.clone());
         let (max_live, agent_after) = (change.max_live, change.agent_after.cloned());
-        self.write(write, move |database, write| {
+        self.write("credential_store.update", write, move |database, write| {
             let now = write.at;
             if !database.is_still(&agent)? {
                 return Err(UpdateCredentialError::LostRaceForAgent);
@@ -148,7 +150,7 @@ impl CredentialStore for Sqlite {
         {
             return Ok(Some(client));
         }
-        self.look_up(move |database| {
+        self.look_up("credential_store.find_client", move |database| {
             let Some(mut client) = database.client(agent, &kind)? else { return Ok(None) };
             match &kind {
                 PresentedKind::Secret(fingerprint) if client.candidates.is_empty() => {
@@ -178,7 +180,7 @@ impl CredentialStore for Sqlite {
         const SET_DIGEST: &str = "\
 UPDATE credentials SET secret_digest = ?4
 WHERE credential_id = ?2 AND agent_id = ?1 AND fingerprint = ?3 AND revoked_at IS NULL";
-        self.change(move |database| {
+        self.change("credential_store.set_digest", move |database| {
             database.cached_rows().mark_changed(RowKey::Credentials(agent));
             database.execute(SET_DIGEST, params![agent.0, id.0, fingerprint.0, digest.0]).map(drop)
         })
@@ -186,7 +188,7 @@ WHERE credential_id = ?2 AND agent_id = ?1 AND fingerprint = ?3 AND revoked_at I
     }
 
     async fn touch(&self, agent: AgentId, id: CredentialId, minute: Timestamp) -> Result<(), StoreError> {
-        self.change(move |database| database.touch(agent, id, minute)).await
+        self.change("credential_store.touch", move |database| database.touch(agent, id, minute)).await
     }
 }
 

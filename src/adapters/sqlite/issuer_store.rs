@@ -37,7 +37,7 @@ impl IssuerStore for Sqlite {
         write: Write<'_>,
     ) -> Result<(), InsertIssuerError> {
         let issuer = issuer.clone();
-        self.write(write, move |database, write| {
+        self.write("issuer_store.insert", write, move |database, write| {
             let organization = issuer.organization;
             if !within.contains(organization) || database.organization(organization)?.is_none() {
                 return Err(InsertIssuerError::NoSuchOrganization);
@@ -56,8 +56,11 @@ impl IssuerStore for Sqlite {
     }
 
     async fn find(&self, within: Tenancy, id: IssuerId) -> Result<Option<Arc<TrustedIssuer>>, StoreError> {
-        let issuer =
-            self.kept_or_looked_up(self.rows().issuer(id), move |database| database.issuer(id)).await?;
+        let issuer = self
+            .kept_or_looked_up("issuer_store.find", self.rows().issuer(id), move |database| {
+                database.issuer(id)
+            })
+            .await?;
         Ok(issuer.filter(|issuer| within.contains(issuer.organization)))
     }
 
@@ -68,7 +71,7 @@ impl IssuerStore for Sqlite {
         digest: &[u8; 32],
     ) -> Result<Option<PersonStatus>, StoreError> {
         let (iss, digest) = (iss.to_owned(), *digest);
-        self.look_up(move |database| {
+        self.look_up("issuer_store.find_for_person", move |database| {
             let Some(issuer) = database.issuer_of(organization, &iss)? else { return Ok(None) };
             let generation = database.person_generation((issuer.id, digest))?;
             Ok(Some(PersonStatus { issuer, generation }))
@@ -89,7 +92,7 @@ impl IssuerStore for Sqlite {
         if let Some(status) = status {
             wanted.add("status = ?", name_of(&IssuerStatus::ALL, &status).to_owned());
         }
-        self.list_within(within, move |database| {
+        self.list_within("issuer_store.list", within, move |database| {
             let total = database.count("SELECT count(*) FROM trusted_issuers", &wanted)?;
             let items = database.page("trusted_issuers", "issuer_id", &wanted, page, issuer)?;
             Ok(Page { items, total })
@@ -104,7 +107,7 @@ impl IssuerStore for Sqlite {
         write: Write<'_>,
     ) -> Result<(), ChangeIssuerError> {
         let (before, after) = (before.clone(), after.clone());
-        self.write(write, move |database, write| {
+        self.write("issuer_store.update", write, move |database, write| {
             let now = write.at;
             if !before.differs_in_name_only(&after) {
                 database.refuse_missing_scopes(before.id, write)?;
@@ -129,7 +132,7 @@ impl IssuerStore for Sqlite {
 
     async fn delete(&self, issuer: &TrustedIssuer, write: Write<'_>) -> Result<(), ChangeIssuerError> {
         let issuer = issuer.clone();
-        self.write(write, move |database, write| {
+        self.write("issuer_store.delete", write, move |database, write| {
             if database.is_in_use(issuer.id, write.at)? {
                 return Err(ChangeIssuerError::InUse);
             }
@@ -154,7 +157,7 @@ impl IssuerStore for Sqlite {
 INSERT INTO person_generations (issuer_id, digest, generation) VALUES (?1, ?2, ?3)
 ON CONFLICT DO UPDATE SET generation = ?3";
         let (issuer, organization, sub) = (issuer.id, issuer.organization, sub.to_owned());
-        self.write(write, move |database, write| {
+        self.write("issuer_store.revoke_person", write, move |database, write| {
             if database.issuer(issuer)?.is_none() {
                 return Err(ChangeIssuerError::LostRace);
             }
@@ -170,7 +173,7 @@ ON CONFLICT DO UPDATE SET generation = ?3";
     }
 
     async fn is_in_use(&self, id: IssuerId, now: Timestamp) -> Result<bool, StoreError> {
-        self.look_up(move |database| database.is_in_use(id, now)).await
+        self.look_up("issuer_store.is_in_use", move |database| database.is_in_use(id, now)).await
     }
 
     async fn credentials_of(
@@ -185,7 +188,7 @@ WHERE issuer_id = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_a
     AND (subject IS NULL OR subject = ?3)
 ORDER BY created_at DESC, credential_id DESC LIMIT ?4";
         let (id, subject) = (issuer.id.0, subject.map(str::to_owned));
-        self.list_within(Tenancy::Only(issuer.organization), move |database| {
+        self.list_within("issuer_store.credentials_of", Tenancy::Only(issuer.organization), move |database| {
             let most = signed(MAX_MATCHES as u64);
             database.all(MATCHES, params![id, now.as_millis(), subject, most], credential)
         })

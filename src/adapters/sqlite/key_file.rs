@@ -26,6 +26,11 @@ pub enum KeyFileError {
     },
 }
 
+/// Returns the path of the signing key of a database file.
+pub fn key_path(database: &Path) -> PathBuf {
+    with_suffix(&resolved(database), ".key")
+}
+
 /// Returns the signing key of a database file, in PEM: the content of the file with `.key` after its name.
 ///
 /// If there is neither a key nor data, stores the one that `make` returns, readable for the owner alone. The key is on the
@@ -35,7 +40,7 @@ where
     E: From<KeyFileError>,
 {
     let database = &*resolved(database);
-    let path = with_suffix(database, ".key");
+    let path = key_path(database);
     let failed = |reason| KeyFileError::Io { path: path.clone(), reason };
     match fs::read_to_string(&path) {
         Ok(pem) => {

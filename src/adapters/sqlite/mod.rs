@@ -18,6 +18,7 @@ mod facts;
 mod failure;
 mod file_lock;
 mod filter;
+mod inventory_store;
 mod issuer_store;
 mod key_file;
 mod organization_store;
@@ -35,6 +36,6 @@ mod writer;
 
 pub use backup::{BackupError, backup};
 pub use export::Export;
-pub use key_file::{KeyFileError, signing_key};
+pub use key_file::{KeyFileError, key_path, signing_key};
 pub use schema::{OpenError, check};
 pub use store::Sqlite;

@@ -26,7 +26,7 @@ impl OrganizationStore for Sqlite {
         write: Write<'_>,
     ) -> Result<(), InsertOrganizationError> {
         let organization = organization.clone();
-        self.write(write, move |database, write| {
+        self.write("organization_store.insert", write, move |database, write| {
             if database.organization_by_slug(&organization.slug)?.is_some() {
                 return Err(InsertOrganizationError::SlugTaken);
             }
@@ -44,16 +44,20 @@ impl OrganizationStore for Sqlite {
         if !within.contains(id) {
             return Ok(None);
         }
-        self.kept_or_looked_up(self.rows().organization(id), move |database| database.organization(id)).await
+        self.kept_or_looked_up("organization_store.find", self.rows().organization(id), move |database| {
+            database.organization(id)
+        })
+        .await
     }
 
     async fn find_by_slug(&self, slug: &Slug) -> Result<Option<Arc<Organization>>, StoreError> {
         let slug = slug.clone();
-        self.look_up(move |database| database.organization_by_slug(&slug)).await
+        self.look_up("organization_store.find_by_slug", move |database| database.organization_by_slug(&slug))
+            .await
     }
 
     async fn list(&self, page: PageRequest) -> Result<Page<Arc<Organization>>, StoreError> {
-        self.list_within(Tenancy::All, move |database| {
+        self.list_within("organization_store.list", Tenancy::All, move |database| {
             let every = Filter::default();
             let total = database.count("SELECT count(*) FROM organizations", &every)?;
             let items = database.page("organizations", "organization_id", &every, page, organization)?;
@@ -69,7 +73,7 @@ impl OrganizationStore for Sqlite {
         write: Write<'_>,
     ) -> Result<(), UpdateOrganizationError> {
         let (before, after) = (before.clone(), after.clone());
-        self.write(write, move |database, write| {
+        self.write("organization_store.update", write, move |database, write| {
             let now = after.updated_at;
             let stored = database.organization(before.id)?;
             if stored.is_none_or(|stored| stored.revision != before.revision) {

@@ -17,7 +17,7 @@ use ports::store_error::StoreError;
 impl Outbox for Sqlite {
     async fn pending(&self, topic: Topic, limit: u32) -> Result<Vec<Pending>, StoreError> {
         let sql = "SELECT * FROM outbox WHERE topic = ?1 ORDER BY notice_id LIMIT ?2";
-        self.look_up(move |database| {
+        self.look_up("outbox.pending", move |database| {
             let name = name_of(&Topic::ALL, &topic);
             database.all(sql, params![name, limit], |row| pending(topic, row))
         })
@@ -26,7 +26,7 @@ impl Outbox for Sqlite {
 
     async fn remove(&self, sequences: &[Sequence]) -> Result<(), StoreError> {
         let sequences = sequences.to_vec();
-        self.change(move |database| {
+        self.change("outbox.remove", move |database| {
             sequences.iter().try_for_each(|sequence| {
                 database.execute("DELETE FROM outbox WHERE notice_id = ?1", [sequence.0]).map(drop)
             })

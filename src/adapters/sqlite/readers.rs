@@ -21,17 +21,18 @@ pub struct Readers {
 type Job = Box<dyn FnOnce(&Database) + Send>;
 
 impl Readers {
-    /// Starts a thread for each connection. They end with the readers.
+    /// Starts a thread for each connection, named after their operation. They end with the readers.
     pub fn start(
         name: &str,
         connections: impl IntoIterator<Item = Database>,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let (jobs, queue) = Queue::<Job>::new();
+        let (jobs, queue) = Queue::<Job>::new(name);
         let start = |database: Database| {
-            let queue = queue.clone();
-            let thread = std::thread::Builder::new().name(name.to_owned());
+            let (queue, metrics) = (queue.clone(), jobs.metrics().clone());
+            let thread = std::thread::Builder::new().name(format!("sqlite-{name}"));
             thread.spawn(move || {
                 while let Ok(Some(job)) = queue.recv() {
+                    metrics.left(1);
                     job(&database);
                 }
             })

@@ -38,7 +38,7 @@ const REMEMBERED: [(&str, &str, &str); 5] = [
 impl Retention for Sqlite {
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
         const OWNERS: &str = "SELECT organization_id FROM organizations";
-        let owners = self.look_up(|database| {
+        let owners = self.look_up("retention.purge", |database| {
             database.all(OWNERS, (), |row| Ok(OrganizationId(column(row, "organization_id")?)))
         });
         let mut removed = 0;
@@ -67,7 +67,7 @@ impl Sqlite {
     ) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
-            let count = self.change(purge.clone()).await?;
+            let count = self.change("retention.purge_in_steps", purge.clone()).await?;
             removed += count as u64;
             if count < PURGE_BATCH as usize {
                 return Ok(removed);

@@ -1,11 +1,12 @@
 //! The open file, as one store.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use instruments::Durations;
 use shares::{Place, Shares};
 use tokio::time::timeout;
 
@@ -30,6 +31,10 @@ const LISTS: usize = 3;
 const SHARE_WAIT: Duration = Duration::from_secs(2);
 /// Number of lists that one organization can ask for at a time.
 const LISTS_EACH: usize = 1;
+
+/// Durations of operations by name, with the time that they wait for a thread.
+static QUERIES: LazyLock<Durations> =
+    LazyLock::new(|| Durations::new("agentidp_db_query_duration_seconds", "operation"));
 
 /// All stores of one service, in one file.
 pub struct Sqlite {
@@ -61,9 +66,9 @@ impl Sqlite {
         let start = || -> std::io::Result<Self> {
             let (writer, thread) = Writer::start(database.sharing(&rows), lock)?;
             let mut threads = vec![thread];
-            let (lookups, more) = Readers::start("sqlite-lookups", lookups)?;
+            let (lookups, more) = Readers::start("look_up", lookups)?;
             threads.extend(more);
-            let (lists, more) = Readers::start("sqlite-lists", lists)?;
+            let (lists, more) = Readers::start("list", lists)?;
             threads.extend(more);
             let (shares, threads) = (Shares::of(LISTS_EACH), Mutex::new(threads));
             Ok(Self { rows: rows.clone(), writer, lookups, lists, shares, threads })
@@ -91,31 +96,29 @@ impl Sqlite {
     /// Returns what is kept of a row, or looks it up.
     pub(crate) async fn kept_or_looked_up<T: Send + 'static>(
         &self,
+        operation: &'static str,
         kept: Result<T, NotKept>,
         read: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         match kept {
             Ok(found) => Ok(found),
-            Err(NotKept) => self.look_up(read).await,
+            Err(NotKept) => self.look_up(operation, read).await,
         }
-    }
-
-    /// Returns the thread that makes all changes.
-    pub(crate) const fn writer(&self) -> &Writer {
-        &self.writer
     }
 
     /// Looks up what a request needs.
     pub(crate) async fn look_up<T: Send + 'static>(
         &self,
+        operation: &'static str,
         read: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.lookups.read(read).await
+        QUERIES.of(operation, self.lookups.read(read)).await
     }
 
     /// Reads what may take long, in the share of one organization.
     pub(crate) async fn list_within<T: Send + 'static>(
         &self,
+        operation: &'static str,
         within: Tenancy,
         read: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -131,24 +134,40 @@ impl Sqlite {
             let _place = place;
             read(database)
         };
-        self.lists.read(read).await
+        QUERIES.of(operation, self.lists.read(read)).await
     }
 
     /// Makes a change that is not on behalf of a caller.
     pub(crate) async fn change<T, E>(
         &self,
+        operation: &'static str,
         change: impl FnOnce(&Database) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.writer.change(Refusal::AtAnyTime, change).await
+        self.change_unless_refused(operation, Refusal::AtAnyTime, change).await
+    }
+
+    /// Makes a change that may be refused at that time.
+    pub(crate) async fn change_unless_refused<T, E>(
+        &self,
+        operation: &'static str,
+        refusal: Refusal,
+        change: impl FnOnce(&Database) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        QUERIES.of(operation, self.writer.change(refusal, change)).await
     }
 
     /// Makes a change on behalf of a caller, if the caller's authority still holds.
     pub(crate) async fn write<T, E>(
         &self,
+        operation: &'static str,
         write: Write<'_>,
         change: impl FnOnce(&Database, Write<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
@@ -157,7 +176,7 @@ impl Sqlite {
         E: From<StoreError> + From<CallerRevoked> + Send + 'static,
     {
         let (authority, events, at) = (write.authority.cloned(), write.events.to_vec(), write.at);
-        self.change(move |database| {
+        self.change(operation, move |database| {
             let write = Write { authority: authority.as_ref(), events: &events, at };
             if !database.allows(write)? {
                 return Err(CallerRevoked.into());
@@ -179,8 +198,10 @@ impl StoreHealth for Sqlite {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.look_up(|database| database.value::<i64>("SELECT count(*) FROM sqlite_schema", ()).map(drop))
-            .await?;
-        self.change(|_| Ok(())).await
+        self.look_up("store_health.check", |database| {
+            database.value::<i64>("SELECT count(*) FROM sqlite_schema", ()).map(drop)
+        })
+        .await?;
+        self.change("store_health.check", |_| Ok(())).await
     }
 }

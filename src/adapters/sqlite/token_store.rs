@@ -29,48 +29,47 @@ impl TokenStore for Sqlite {
         const COUNT: &str = "\
 INSERT INTO monthly_tokens (agent_id, month, organization_id, tokens) VALUES (?1, ?2, ?3, 1)
 ON CONFLICT DO UPDATE SET tokens = tokens + 1";
-        self.writer()
-            .change(Refusal::BeforeWriting, move |database| {
-                let now = issue.event.at;
-                let Some(organization) = database.organization_if_allowed(&issue)? else {
-                    return Err(IssueError::NoLongerAllowed);
-                };
-                let Some(credential) = database.live_credential(&issue)? else {
-                    return Err(IssueError::NoLongerAllowed);
-                };
-                for (place, assertion) in issue.assertions.iter().enumerate() {
-                    let is_repeated = issue.assertions[..place].iter().any(|other| other.is_same(assertion));
-                    if is_repeated || database.is_spent(assertion)? {
-                        return Err(IssueError::AssertionSpent);
-                    }
+        self.change_unless_refused("token_store.issue", Refusal::BeforeWriting, move |database| {
+            let now = issue.event.at;
+            let Some(organization) = database.organization_if_allowed(&issue)? else {
+                return Err(IssueError::NoLongerAllowed);
+            };
+            let Some(credential) = database.live_credential(&issue)? else {
+                return Err(IssueError::NoLongerAllowed);
+            };
+            for (place, assertion) in issue.assertions.iter().enumerate() {
+                let is_repeated = issue.assertions[..place].iter().any(|other| other.is_same(assertion));
+                if is_repeated || database.is_spent(assertion)? {
+                    return Err(IssueError::AssertionSpent);
                 }
-                let month = now.month().to_string();
-                if let Limit::AtMost(limit) = organization.limits().max_tokens_per_month
-                    && database.tokens(issue.agent.0, &month)? >= u64::from(limit)
-                {
-                    return Err(IssueError::QuotaReached(limit));
-                }
-                for assertion in &issue.assertions {
-                    database.spend(assertion)?;
-                }
-                database.execute(COUNT, params![issue.agent.0, month, organization.id.0])?;
-                let minute = now.to_the_minute();
-                if credential.last_used_at.is_none_or(|last| last < minute) {
-                    database.touch(issue.agent, issue.credential, minute)?;
-                }
-                Ok(database.record(Some(organization.id), &issue.event)?)
-            })
-            .await
+            }
+            let month = now.month().to_string();
+            if let Limit::AtMost(limit) = organization.limits().max_tokens_per_month
+                && database.tokens(issue.agent.0, &month)? >= u64::from(limit)
+            {
+                return Err(IssueError::QuotaReached(limit));
+            }
+            for assertion in &issue.assertions {
+                database.spend(assertion)?;
+            }
+            database.execute(COUNT, params![issue.agent.0, month, organization.id.0])?;
+            let minute = now.to_the_minute();
+            if credential.last_used_at.is_none_or(|last| last < minute) {
+                database.touch(issue.agent, issue.credential, minute)?;
+            }
+            Ok(database.record(Some(organization.id), &issue.event)?)
+        })
+        .await
     }
 
     async fn spend(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
         let assertion = assertion.clone();
-        self.change(move |database| database.spend(&assertion)).await
+        self.change("token_store.spend", move |database| database.spend(&assertion)).await
     }
 
     async fn is_spent(&self, assertion: &SpentAssertion) -> Result<bool, StoreError> {
         let assertion = assertion.clone();
-        self.look_up(move |database| database.is_spent(&assertion)).await
+        self.look_up("token_store.is_spent", move |database| database.is_spent(&assertion)).await
     }
 
     async fn revoke(&self, revocation: &Revocation, event: &AuditEvent) -> Result<(), StoreError> {
@@ -78,7 +77,7 @@ ON CONFLICT DO UPDATE SET tokens = tokens + 1";
 INSERT INTO token_revocations (token_id, organization_id, remembered_until) VALUES (?1, ?2, ?3)
 ON CONFLICT DO UPDATE SET remembered_until = MAX(remembered_until, ?3)";
         let (revocation, event) = (*revocation, event.clone());
-        self.change(move |database| {
+        self.change("token_store.revoke", move |database| {
             let is_known = database.is_revoked(revocation.token)?;
             let Revocation { token, organization, until } = revocation;
             database.cached_rows().mark_changed(RowKey::Revocation(token));
@@ -97,7 +96,7 @@ ON CONFLICT DO UPDATE SET remembered_until = MAX(remembered_until, ?3)";
             return Ok(status);
         }
         let claims = claims.clone();
-        self.look_up(move |database| database.status(&claims)).await
+        self.look_up("token_store.status", move |database| database.status(&claims)).await
     }
 
     async fn statuses(
@@ -107,7 +106,7 @@ ON CONFLICT DO UPDATE SET remembered_until = MAX(remembered_until, ?3)";
     ) -> Result<Vec<Option<TokenStatus>>, StoreError> {
         let claims = claims.to_vec();
         let within = Tenancy::Only(organization);
-        self.list_within(within, move |database| {
+        self.list_within("token_store.statuses", within, move |database| {
             claims.iter().map(|claims| database.status(claims)).collect()
         })
         .await

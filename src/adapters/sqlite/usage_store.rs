@@ -22,7 +22,7 @@ SELECT agent_id, tokens FROM monthly_tokens
 WHERE organization_id = ?1 AND month = ?2 AND (?3 IS NULL OR agent_id = ?3)
 ORDER BY tokens DESC, agent_id LIMIT ?4";
         let query = *query;
-        self.list_within(Tenancy::Only(query.organization), move |database| {
+        self.list_within("usage_store.usage", Tenancy::Only(query.organization), move |database| {
             let (organization, month) = (query.organization.0, query.month.to_string());
             let client = query.client.map(|client| client.0);
             let parameters = params![organization, month, client, query.clients];
@@ -38,7 +38,7 @@ ORDER BY tokens DESC, agent_id LIMIT ?4";
 
     async fn monthly(&self, clients: &[(AgentId, Month)]) -> Result<Vec<MonthlyUsage>, StoreError> {
         let clients = clients.to_vec();
-        self.list_within(Tenancy::All, move |database| {
+        self.list_within("usage_store.monthly", Tenancy::All, move |database| {
             let mut usage = Vec::new();
             for (client, month) in clients {
                 let tokens = database.tokens(client.0, &month.to_string())?;

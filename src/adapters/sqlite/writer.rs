@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
+use instruments::QueueMetrics;
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
@@ -31,9 +32,10 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread. It ends with the writer, and then releases the file.
     pub fn start(database: Database, lock: FileLock) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (jobs, queue) = Queue::new();
+        let (jobs, queue) = Queue::new("change");
+        let metrics = jobs.metrics().clone();
         let thread = std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
-            run(&database, &queue);
+            run(&database, &queue, &metrics);
             drop(database);
             drop(lock);
         })?;
@@ -159,15 +161,17 @@ impl GroupFailure {
     }
 }
 
-fn run(database: &Database, queue: &Receiver<Option<Box<dyn Job>>>) {
+fn run(database: &Database, queue: &Receiver<Option<Box<dyn Job>>>, metrics: &QueueMetrics) {
     while let Ok(Some(first)) = queue.recv() {
         let mut is_last = false;
         let others = queue.try_iter().take(MAX_GROUP).take_while(|job| {
             is_last = job.is_none();
             !is_last
         });
-        let jobs = std::iter::once(first).chain(others.flatten());
-        let mut group: Vec<_> = jobs.filter(|job| job.begin()).collect();
+        let jobs: Vec<_> = std::iter::once(first).chain(others.flatten()).collect();
+        metrics.left(jobs.len());
+        let mut group: Vec<_> = jobs.into_iter().filter(|job| job.begin()).collect();
+        metrics.batch(group.len());
         let stored = store(database, &mut group);
         for job in group {
             job.end(stored.as_ref().copied());

@@ -168,6 +168,11 @@ impl ClientAuth {
         self.authenticators.iter().flat_map(|authenticator| authenticator.methods()).copied()
     }
 
+    /// Returns the names of all methods in audit events.
+    pub(super) fn audit_names(&self) -> Vec<&'static str> {
+        self.authenticators.iter().map(|authenticator| authenticator.audit_name()).collect()
+    }
+
     /// Authenticates the client that presents these credentials. An assertion is not spent yet.
     ///
     /// With [`Freshness::Recent`] the client may be as it was shortly before. It is never refused by that.

@@ -1,12 +1,14 @@
 //! Use cases of trusted issuers: create, find, list, change, suspend, delete, explain, revoke the tokens of a person.
 
 mod explain;
+mod faults;
 
 use std::sync::Arc;
 
 use super::agents::REVOCATION_ATTEMPTS;
 use super::caller::{Caller, Forbidden};
 use super::events::Events;
+use super::metrics::{RevocationCounts, RevocationKind};
 use super::ports::Ports;
 use super::settings::Settings;
 use domain::audit::{AuditAction, AuditEvent, Metadata};
@@ -20,6 +22,7 @@ use domain::scope::ManagementScope;
 use domain::signature_algorithm::SignatureAlgorithm;
 use domain::time::Timestamp;
 pub use explain::Explanation;
+use faults::{Fault, fault_of_subjects, refuse};
 use ports::assertion_verifier::AssertionVerifier;
 use ports::clock::Clock;
 use ports::credential_store::CredentialStore;
@@ -42,6 +45,7 @@ pub struct Issuers {
     events: Events,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
+    revocations: RevocationCounts,
     own_issuer: Arc<str>,
 }
 
@@ -90,6 +94,7 @@ impl Issuers {
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
             clock: ports.clock.clone(),
+            revocations: RevocationCounts::new(),
             own_issuer: settings.issuer.clone(),
         }
     }
@@ -202,8 +207,16 @@ impl Issuers {
             let events = self.events_of_change(caller, &before, &after, at);
             let write = Write { authority: Some(&caller.authority()), events: &events, at };
             match self.store.update(&before, &after, write).await {
-                Ok(()) if after.keys == before.keys => return Ok(self.shown(Arc::new(after))),
-                Ok(()) => return Ok(self.fetched(after).await),
+                Ok(()) => {
+                    let kind = RevocationKind::Issuer;
+                    self.revocations.count_if_raised(kind, before.generation, after.generation);
+                    let has_new_keys = after.keys != before.keys;
+                    return Ok(if has_new_keys {
+                        self.fetched(after).await
+                    } else {
+                        self.shown(Arc::new(after))
+                    });
+                }
                 Err(ChangeIssuerError::LostRace) => {}
                 Err(refused) => return Err(refused.into()),
             }
@@ -223,7 +236,10 @@ impl Issuers {
             let event = self.events.success(caller.event(AuditAction::IssuerDeleted, id, metadata), at);
             let write = Write { authority: Some(&caller.authority()), events: &[event], at };
             match self.store.delete(&issuer, write).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.revocations.count(RevocationKind::Issuer);
+                    return Ok(());
+                }
                 Err(ChangeIssuerError::LostRace) => {}
                 Err(refused) => return Err(refused.into()),
             }
@@ -244,10 +260,12 @@ impl Issuers {
         let metadata = Metadata::default().with("subject", subject);
         let event = self.events.success(caller.event(AuditAction::SubjectRevoked, id, metadata), at);
         let write = Write { authority: Some(&caller.authority()), events: &[event], at };
-        match self.store.revoke_person(&issuer, subject, write).await {
-            Err(ChangeIssuerError::LostRace) => Err(IssuersError::NoSuchIssuer),
-            outcome => Ok(outcome?),
-        }
+        self.store.revoke_person(&issuer, subject, write).await.map_err(|error| match error {
+            ChangeIssuerError::LostRace => IssuersError::NoSuchIssuer,
+            refused => refused.into(),
+        })?;
+        self.revocations.count(RevocationKind::Subject);
+        Ok(())
     }
 
     async fn lookup(&self, caller: &Caller, id: IssuerId) -> Result<Arc<TrustedIssuer>, IssuersError> {
@@ -321,23 +339,6 @@ impl Issuers {
         });
         self.events.of_change(caller, after.id, (AuditAction::IssuerUpdated, &named), status, at)
     }
-}
-
-/// Path of a field, and the text that follows it in the error.
-type Fault = (String, &'static str);
-
-/// Returns why people of the issuer cannot be distinguished from its workloads. An overlap is a fault of `field`.
-fn fault_of_subjects(issuer: &TrustedIssuer, field: &str) -> Option<Fault> {
-    if issuer.subjects.is_some() && issuer.issuer.trust_domain().is_some() {
-        return Some(("subjects".to_owned(), "must be null for a spiffe:// issuer"));
-    }
-    let what = "must have no entry in common with the audiences of the other kind of token";
-    issuer.shared_audience().map(|_| (field.to_owned(), what))
-}
-
-/// Returns [`IssuersError::Invalid`] if there are any faults.
-fn refuse(faults: Vec<Fault>) -> Result<(), IssuersError> {
-    if faults.is_empty() { Ok(()) } else { Err(IssuersError::Invalid(faults)) }
 }
 
 /// Error returned by the use cases of trusted issuers.

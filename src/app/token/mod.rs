@@ -10,6 +10,7 @@ mod token_exchange;
 
 use std::sync::Arc;
 
+use metrics::Counter;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Ports, Settings};
@@ -21,6 +22,7 @@ use super::client_auth::{
     AuthenticatedClient, ClientAuth, ClientAuthError, FormParameter, PresentedCredentials,
 };
 use super::events::{EventDetails, Events};
+use super::metrics::{IssuedTokens, quota_rejections};
 use super::proofs::{InvalidProof, Proofs};
 use super::request_context::{AdmissionError, RequestContext};
 use super::usage_mirror::UsagePublisher;
@@ -50,6 +52,8 @@ pub struct Tokens {
     auth_failures: AuthFailures,
     proofs: Proofs,
     usage: UsagePublisher,
+    issued: IssuedTokens,
+    quota_rejections: Counter,
     events: Events,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
@@ -131,6 +135,8 @@ impl Tokens {
             auth_failures: auth_failures.clone(),
             proofs: Proofs::new(ports, settings),
             usage: usage.clone(),
+            issued: IssuedTokens::new(grant_types(), &clients.audit_names()),
+            quota_rejections: quota_rejections(),
             events: Events::new(ports.ids.clone()),
             ids: ports.ids.clone(),
             clock: ports.clock.clone(),
@@ -199,6 +205,7 @@ impl Tokens {
             match self.store.issue(issue).await {
                 Ok(()) => {
                     self.usage.note(claims.agent, month);
+                    self.issued.count(grant.grant_type(), client.method);
                     return Ok(IssuedToken {
                         token: self.signer.sign(&claims)?,
                         expires_in_seconds: claims.expires_at - claims.issued_at,
@@ -210,7 +217,10 @@ impl Tokens {
                 Err(IssueError::NoLongerAllowed) => {
                     client = self.clients.authenticate_again(context, presented).await?;
                 }
-                Err(IssueError::QuotaReached(limit)) => return Err(TokenError::QuotaReached(limit)),
+                Err(IssueError::QuotaReached(limit)) => {
+                    self.quota_rejections.increment(1);
+                    return Err(TokenError::QuotaReached(limit));
+                }
                 Err(IssueError::AssertionSpent) => {
                     if let Some(proof) = &proof
                         && self.store.is_spent(&spent_by(proof)).await?

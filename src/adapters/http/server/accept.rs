@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use metrics::gauge;
 use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::connection_deadline::{ConnectionDeadline, TimedStream};
 use super::front::Front;
+use crate::middleware::metrics::answered_without_route;
 use app::shutdown::Shutdown;
 
 /// Maximum number of open connections. Further connections wait in the listener's queue.
@@ -44,6 +46,8 @@ pub async fn serve(
     pooled: usize,
 ) {
     let places = Arc::new(Semaphore::new(places(most_files(), OTHER_FILES + pooled)));
+    let open = gauge!("agentidp_http_connections");
+    open.set(0);
     loop {
         let accepted = tokio::select! {
             () = shutdown.closing() => return,
@@ -59,9 +63,11 @@ pub async fn serve(
                 continue;
             }
         };
-        let (front, closing) = (front.clone(), shutdown.clone());
+        let (front, closing, open) = (front.clone(), shutdown.clone(), open.clone());
+        open.increment(1);
         shutdown.tasks().spawn(async move {
             serve_connection(stream, peer, front, closing, idle).await;
+            open.decrement(1);
             drop(place);
         });
     }
@@ -136,6 +142,7 @@ async fn serve_connection(
                 let mut refusal = hyper::Response::new(poem::Body::empty().into());
                 *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                answered_without_route(request.method(), refusal.status());
                 handled.response_sent();
                 return Ok(refusal);
             }

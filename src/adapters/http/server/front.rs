@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::given_id;
 use crate::json::JSON;
+use crate::middleware::metrics::answered_without_route;
 use crate::pipeline::{HttpApi, OAUTH_PATHS};
 
 /// Answers requests from the moment that the service listens.
@@ -33,14 +34,16 @@ impl Front {
 
     /// Answers a request from this peer.
     pub async fn handle(&self, request: Request, peer: IpAddr) -> Response {
-        if let Some(refusal) = refuse_host(request.headers(), request.version()) {
-            let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
-            return answer_error(&refusal, &id);
-        }
-        match self.api.get() {
-            Some(api) => api.respond(request, peer).await,
-            None => self.starting(&request),
-        }
+        let refusal = match (refuse_host(request.headers(), request.version()), self.api.get()) {
+            (None, Some(api)) => return api.respond(request, peer).await,
+            (None, None) => self.starting(&request),
+            (Some(error), _) => {
+                let id = given_id(request.headers()).unwrap_or_else(self.new_request_id);
+                answer_error(&error, &id)
+            }
+        };
+        answered_without_route(request.method(), refusal.status());
+        refusal
     }
 
     fn starting(&self, request: &Request) -> Response {

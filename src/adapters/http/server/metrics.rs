@@ -8,7 +8,6 @@ use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -23,15 +22,24 @@ const SCRAPERS: usize = 16;
 /// Interval at which durations are moved into their buckets. Until then, each one takes memory.
 const UPKEEP: Duration = Duration::from_secs(2);
 
+/// Metrics that can be scraped.
+pub trait Scrape: Send + Sync + 'static {
+    /// Returns the metrics of now in Prometheus' text format.
+    fn text(&self) -> String;
+
+    /// Releases memory that recorded durations take. Called every few seconds.
+    fn run_upkeep(&self);
+}
+
 /// Serves the metrics in Prometheus format under `/metrics`, until `shutdown` is closing.
-pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Arc<Shutdown>) {
+pub async fn serve(listener: TcpListener, metrics: Arc<impl Scrape>, shutdown: Arc<Shutdown>) {
     let places = Arc::new(Semaphore::new(SCRAPERS));
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
         let accepted = tokio::select! {
             () = shutdown.closing() => return,
             _ = upkeep.tick() => {
-                counts.run_upkeep();
+                metrics.run_upkeep();
                 continue;
             }
             accepted = listener.accept() => accepted,
@@ -40,12 +48,12 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Ar
             // Most likely no file descriptor is free, and nothing signals when one is.
             tokio::select! {
                 () = shutdown.closing() => return,
-                _ = upkeep.tick() => counts.run_upkeep(),
+                _ = upkeep.tick() => metrics.run_upkeep(),
             }
             continue;
         };
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let counts = counts.clone();
+        let metrics = metrics.clone();
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
@@ -53,7 +61,7 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Ar
             .serve_connection(
                 TokioIo::new(stream),
                 service_fn(move |request| {
-                    let answer = answer(&request, &counts);
+                    let answer = answer(&request, &*metrics);
                     async move { Ok::<_, std::convert::Infallible>(answer) }
                 }),
             );
@@ -69,10 +77,10 @@ pub async fn serve(listener: TcpListener, counts: PrometheusHandle, shutdown: Ar
     }
 }
 
-fn answer<B>(request: &Request<B>, counts: &PrometheusHandle) -> Response<Full<Bytes>> {
+fn answer<B>(request: &Request<B>, metrics: &impl Scrape) -> Response<Full<Bytes>> {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let (status, body) = match request.uri().path() {
-        "/metrics" if is_read => (StatusCode::OK, counts.render()),
+        "/metrics" if is_read => (StatusCode::OK, metrics.text()),
         _ => (StatusCode::NOT_FOUND, "GET /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));

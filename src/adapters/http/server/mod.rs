@@ -7,4 +7,4 @@ mod metrics;
 
 pub use accept::serve;
 pub use front::Front;
-pub use metrics::serve as serve_metrics;
+pub use metrics::{Scrape, serve as serve_metrics};

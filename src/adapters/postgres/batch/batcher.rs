@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use instruments::{QueueMetrics, name_of_statement};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -18,7 +19,7 @@ use crate::pool::connect::Connector;
 use crate::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
 use crate::pool::settings::CONNECT_TIMEOUT;
 use crate::pool::shortage::is_shortage;
-use crate::pool::statement::{Parameter, QueryError, STATEMENT};
+use crate::pool::statement::{Parameter, QUERIES, QueryError, STATEMENT};
 use ports::store_error::StoreError;
 
 /// Maximum number of requests queued in a batcher. Further requests are refused as unavailable.
@@ -92,6 +93,7 @@ pub type Pending<Q, A> = (Q, oneshot::Sender<A>);
 /// Handle that submits questions to a batcher's task.
 pub struct Batcher<Q, A> {
     queue: mpsc::Sender<(Pending<Q, A>, Span)>,
+    metrics: QueueMetrics,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
@@ -111,6 +113,8 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
         let mut connection = BatchConnection::new(connector, statements);
         let end = batchers.end.clone();
+        let metrics = QueueMetrics::new(name_of_statement(statements.usual));
+        let counts = metrics.clone();
         batchers.tasks.spawn(async move {
             let mut received = Vec::new();
             loop {
@@ -122,12 +126,14 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
                 if ended {
                     return;
                 }
+                counts.left(received.len());
+                counts.batch(received.len());
                 let span = batch_span(statements.usual, received.iter().map(|(_, span)| span));
                 let batch = received.drain(..).map(|(pending, _)| pending).collect();
                 worker.serve(&mut connection, batch).instrument(span).await;
             }
         });
-        Self { queue }
+        Self { queue, metrics }
     }
 
     /// Submits a question and returns its answer.
@@ -135,9 +141,12 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Returns [`StoreError::Unavailable`] if the queue is full or the batcher has ended.
     pub async fn ask(&self, question: Q) -> Result<A, StoreError> {
         let (sender, answer) = oneshot::channel();
-        self.queue
-            .try_send(((question, sender), Span::current()))
-            .map_err(|_| unavailable("too many requests wait, or the store is closed"))?;
+        // Counted first, because the batcher may take the question at once.
+        self.metrics.joined();
+        self.queue.try_send(((question, sender), Span::current())).map_err(|_| {
+            self.metrics.left(1);
+            unavailable("too many requests wait, or the store is closed")
+        })?;
         answer.await.map_err(|_| unavailable("the store is closed"))
     }
 }
@@ -146,8 +155,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 ///
 /// The statement is named by its first line.
 pub fn batch_span<'a>(sql: &str, requests: impl ExactSizeIterator<Item = &'a Span>) -> Span {
-    let name = || sql.lines().next().unwrap_or_default().trim_start_matches("-- ");
-    let span = debug_span!("batch", statement = name(), size = requests.len());
+    let span = debug_span!("batch", statement = name_of_statement(sql), size = requests.len());
     for request in requests {
         span.follows_from(request);
     }
@@ -191,15 +199,20 @@ impl BatchConnection {
 
     /// Runs the batcher's usual statement once and returns its rows.
     pub async fn run(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
+        let sql = self.statements.usual;
         let Session { client, usual, .. } = self.connected().await.map_err(QueryError::NotSent)?;
-        let outcome = timeout(STATEMENT, client.query(usual, parameters)).await;
+        let query = QUERIES.of(name_of_statement(sql), client.query(usual, parameters));
+        let outcome = timeout(STATEMENT, query).await;
         self.judge(outcome)
     }
 
     /// Runs the batcher's full statement once and returns its rows.
     pub async fn run_full(&mut self, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, QueryError> {
+        let sql = self.statements.full.unwrap_or(self.statements.usual);
         let Session { client, usual, full } = self.connected().await.map_err(QueryError::NotSent)?;
-        let outcome = timeout(STATEMENT, client.query(full.as_ref().unwrap_or(usual), parameters)).await;
+        let query =
+            QUERIES.of(name_of_statement(sql), client.query(full.as_ref().unwrap_or(usual), parameters));
+        let outcome = timeout(STATEMENT, query).await;
         self.judge(outcome)
     }
 
@@ -230,7 +243,8 @@ impl BatchConnection {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
         let Session { client, .. } = self.connected().await?;
-        let outcome = timeout(STATEMENT, client.query(sql, parameters)).await;
+        let query = QUERIES.of(name_of_statement(sql), client.query(sql, parameters));
+        let outcome = timeout(STATEMENT, query).await;
         Ok(self.judge(outcome)?)
     }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use instruments::QueueMetrics;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, Span};
@@ -27,6 +28,7 @@ pub struct Groups<Q, A> {
     name: &'static str,
     waiting: Mutex<Queue<Q, A>>,
     turn: tokio::sync::Mutex<()>,
+    metrics: QueueMetrics,
 }
 
 /// Requests in the order of their arrival, each with its number.
@@ -38,7 +40,8 @@ struct Queue<Q, A> {
 impl<Q, A> Groups<Q, A> {
     pub fn new(name: &'static str) -> Self {
         let waiting = Mutex::new(Queue { requests: VecDeque::new(), next: 0 });
-        Self { name, waiting, turn: tokio::sync::Mutex::default() }
+        let turn = tokio::sync::Mutex::default();
+        Self { name, waiting, turn, metrics: QueueMetrics::new(name) }
     }
 
     /// Returns the answer to a question, which `serve` answers for it or for a group that it is part of.
@@ -69,6 +72,7 @@ impl<Q, A> Groups<Q, A> {
             let group = group.into_iter().map(|(_, pending, _)| pending);
             let group: Vec<_> = group.filter(|(_, reply)| !reply.is_closed()).collect();
             if !group.is_empty() {
+                self.metrics.batch(group.len());
                 serve(group).instrument(span).await;
             }
         }
@@ -82,12 +86,14 @@ impl<Q, A> Groups<Q, A> {
         let number = queue.next;
         queue.next += 1;
         queue.requests.push_back((number, pending, Span::current()));
+        self.metrics.joined();
         Ok(number)
     }
 
     fn next_group(&self) -> Vec<(u64, Pending<Q, A>, Span)> {
         let mut queue = self.lock();
         let size = queue.requests.len().min(MAX_GROUP);
+        self.metrics.left(size);
         queue.requests.drain(..size).collect()
     }
 
@@ -97,6 +103,7 @@ impl<Q, A> Groups<Q, A> {
         match queue.requests.iter().position(|(waiting, ..)| *waiting == number) {
             Some(place) => {
                 queue.requests.remove(place);
+                self.metrics.left(1);
                 unavailable("it waited too long for its group")
             }
             None => in_doubt("its group takes too long"),

@@ -84,6 +84,12 @@ impl ConnectionPool {
         }
     }
 
+    /// Returns how many connections requests use, and how many are open and free.
+    pub fn in_use_and_idle(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size.saturating_sub(status.available), status.available)
+    }
+
     /// Closes all connections that no request uses, because they lead to a server that is of no use any more.
     pub fn forget(&self) {
         self.pool.retain(|_, _| false);

@@ -58,7 +58,7 @@ pub fn optional_instant(row: &Row, name: &str) -> Result<Option<Timestamp>, Stor
 }
 
 /// Reads a text column of a row and parses its value.
-fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+pub fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
     parse(column(row, name)?).ok_or_else(|| inconsistent(format!("{name} holds an invalid value")))
 }
 

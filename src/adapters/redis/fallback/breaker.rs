@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use metrics::{Counter, counter};
 use tokio::time::Instant;
 
 /// Time without attempts after a failure.
@@ -16,7 +17,9 @@ pub(super) struct Breaker {
 
 impl Breaker {
     /// Creates a closed breaker for the store with this name.
-    pub(super) const fn new(store: &'static str) -> Self {
+    pub(super) fn new(store: &'static str) -> Self {
+        // Reported as 0 before the first failure.
+        failures(store).increment(0);
         Self { store, retry_at: Mutex::new(None) }
     }
 
@@ -51,11 +54,15 @@ impl Breaker {
             let mut retry_at = self.retry_at.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *retry_at, until)
         };
-        metrics::counter!("agentidp_store_failures_total", "store" => self.store).increment(1);
+        failures(self.store).increment(1);
         if before.is_none() {
             tracing::warn!(error, "{} is unavailable; continuing without it", self.store);
         }
     }
+}
+
+fn failures(store: &'static str) -> Counter {
+    counter!("agentidp_store_failures_total", "store" => store)
 }
 
 #[cfg(test)]

@@ -1,0 +1,135 @@
+//! Instruments of metrics that several adapters use.
+
+#![warn(missing_docs)]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use metrics::{Gauge, Histogram, gauge, histogram};
+
+/// Durations of operations: one histogram, with the name of the operation as its label.
+///
+/// A name is registered when it is first used. Names must come from the program, not from its callers, because each one
+/// takes memory.
+pub struct Durations {
+    metric: &'static str,
+    label: &'static str,
+    by_name: RwLock<HashMap<String, Histogram>>,
+}
+
+impl Durations {
+    /// Creates the instrument. `metric` ends in `_seconds`.
+    pub fn new(metric: &'static str, label: &'static str) -> Self {
+        Self { metric, label, by_name: RwLock::default() }
+    }
+
+    /// Records that an operation took this long.
+    pub fn record(&self, name: &str, took: Duration) {
+        let known = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(histogram) = known.get(name) {
+            return histogram.record(took);
+        }
+        drop(known);
+        let mut known = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let histogram = || histogram!(self.metric, self.label => name.to_owned());
+        known.entry(name.to_owned()).or_insert_with(histogram).record(took);
+    }
+
+    /// Runs an operation, and records how long it took, whatever its outcome.
+    ///
+    /// Nothing is recorded if the operation is dropped before its end.
+    pub async fn of<T>(&self, name: &str, operation: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let outcome = operation.await;
+        self.record(name, began.elapsed());
+        outcome
+    }
+}
+
+/// Returns the name of an SQL statement: its first line, which is a comment.
+pub fn name_of_statement(sql: &str) -> &str {
+    sql.lines().next().unwrap_or_default().trim_start_matches("-- ")
+}
+
+/// A queue whose requests are done in batches.
+#[derive(Clone)]
+pub struct QueueMetrics {
+    depth: Gauge,
+    batch_size: Histogram,
+}
+
+impl QueueMetrics {
+    /// Registers the metrics of the queue of this operation.
+    pub fn new(operation: &str) -> Self {
+        let operation = operation.to_owned();
+        let depth = gauge!("agentidp_db_queue_depth", "operation" => operation.clone());
+        depth.set(0);
+        Self { depth, batch_size: histogram!("agentidp_db_batch_size", "operation" => operation) }
+    }
+
+    /// Notes that a request has joined the queue.
+    pub fn joined(&self) {
+        self.depth.increment(1);
+    }
+
+    /// Notes that this many requests have left the queue.
+    pub fn left(&self, requests: usize) {
+        self.depth.decrement(requests as f64);
+    }
+
+    /// Notes that this many requests are done as one batch.
+    pub fn batch(&self, requests: usize) {
+        self.batch_size.record(requests as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn each_operation_has_a_count_of_its_own() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let rendered = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let durations = Durations::new("query_seconds", "operation");
+            for name in ["find", "find", "list"] {
+                durations.record(name, Duration::from_millis(1));
+            }
+        });
+        let text = rendered.render();
+        for line in
+            [r#"query_seconds_count{operation="find"} 2"#, r#"query_seconds_count{operation="list"} 1"#]
+        {
+            assert!(text.lines().any(|one| one == line), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_queue_is_as_deep_as_requests_have_joined_and_not_left() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let rendered = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let queue = QueueMetrics::new("find");
+            (0..5).for_each(|_| queue.joined());
+            queue.left(3);
+            queue.batch(3);
+        });
+        let text = rendered.render();
+        for line in [
+            r#"agentidp_db_queue_depth{operation="find"} 2"#,
+            r#"agentidp_db_batch_size_sum{operation="find"} 3"#,
+        ] {
+            assert!(text.lines().any(|one| one == line), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_named_by_its_first_line() {
+        assert_eq!(name_of_statement("-- agent_store.find\nSELECT 1"), "agent_store.find");
+    }
+}
