@@ -130,6 +130,15 @@ impl StoreConfig {
     }
 }
 
+/// Where traces are sent (OpenTelemetry).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceConfig {
+    /// URL to which traces are posted, with its path.
+    pub endpoint: String,
+    /// `service.name` of the traces.
+    pub service: String,
+}
+
 /// Keys with which tokens are signed and verified, in PEM.
 #[derive(Clone, Debug)]
 pub struct KeyConfig {

@@ -71,15 +71,15 @@ fn run(cli: Cli) -> Result<(), StartError> {
 
 fn serve(args: &ServeArgs) -> Result<(), StartError> {
     check_limits()?;
+    let telemetry = Telemetry::start(args.log_format, args.traces().as_ref())?;
     let runtime = tokio::runtime::Runtime::new().map_err(StartError::Io)?;
-    let outcome = runtime.block_on(serve_until_signal(args));
+    let outcome = runtime.block_on(serve_until_signal(args, &telemetry));
     // A DNS lookup in progress cannot be interrupted, so the exit waits for one second at most.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn serve_until_signal(args: &ServeArgs) -> Result<(), StartError> {
-    let telemetry = Telemetry::start(args.log_format);
+async fn serve_until_signal(args: &ServeArgs, telemetry: &Telemetry) -> Result<(), StartError> {
     keep_memory_private();
     let config = args.resolve()?;
     let mut end = EndSignals::listen().map_err(StartError::Io)?;

@@ -141,7 +141,7 @@ impl Bearer {
                 return Err(self.refused(context, claimed, reason, invalid()).await);
             }
         };
-        context.set_organization(claims.organization);
+        context.set_client(claims.agent, claims.organization);
         let limit = status.organization.limits().requests_per_minute;
         let key = RateKey::Client(claims.agent);
         match context.admit_once(&*self.limiter, key, limit, proof.as_ref()).await {

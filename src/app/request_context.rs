@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::metrics::rate_limit_rejections;
 use super::proofs::PresentedProof;
 use domain::audit::Origin;
-use domain::id::OrganizationId;
+use domain::id::{AgentId, OrganizationId};
 use domain::plan::Limit;
 use domain::rate::RateDecision;
 use ports::rate_limiter::{Admission, ProofUse, RateKey, RateLimiter};
@@ -22,12 +22,20 @@ pub struct RequestContext {
     pub proof: Option<PresentedProof>,
     rate: Mutex<Option<RateDecision>>,
     organization: OnceLock<OrganizationId>,
+    client: OnceLock<AgentId>,
 }
 
 impl RequestContext {
     /// Creates the context of the request with this ID from this origin.
     pub const fn new(id: String, origin: Origin) -> Self {
-        Self { id, origin, proof: None, rate: Mutex::new(None), organization: OnceLock::new() }
+        Self {
+            id,
+            origin,
+            proof: None,
+            rate: Mutex::new(None),
+            organization: OnceLock::new(),
+            client: OnceLock::new(),
+        }
     }
 
     /// Adds the proof of possession that comes with the request, if there is one.
@@ -41,9 +49,15 @@ impl RequestContext {
         self.organization.get().copied()
     }
 
-    /// Records the organization of the caller.
-    pub(super) fn set_organization(&self, organization: OrganizationId) {
-        // A caller has one organization, which never changes.
+    /// Returns the client that makes the request, once it is authenticated.
+    pub fn client(&self) -> Option<AgentId> {
+        self.client.get().copied()
+    }
+
+    /// Records the client that makes the request, and its organization.
+    pub(super) fn set_client(&self, client: AgentId, organization: OrganizationId) {
+        // A request has one client, which never changes.
+        let _ = self.client.set(client);
         let _ = self.organization.set(organization);
     }
 

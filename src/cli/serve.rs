@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::values::{
-    List, MetricsAddress, host, issuer, metrics_address, network, origin, private_network, secret,
+    List, MetricsAddress, collector, host, issuer, metrics_address, network, origin, private_network, secret,
     secret_text,
 };
 use super::{LogFormat, StoreArgs};
@@ -17,6 +17,7 @@ use crate::adapters::issuers::{IssuerKeySettings, PrivateNetwork};
 use crate::config::{
     AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
     DEFAULT_DELEGATION_DEPTH, DEFAULT_IDLE_TIMEOUT_SECONDS, DEFAULT_TOKEN_TTL_SECONDS, KeyConfig, Secrets,
+    TraceConfig,
 };
 use crate::domain::delegation::DEPTHS;
 use crate::domain::token::TTL_SECONDS;
@@ -92,6 +93,16 @@ pub struct ServeArgs {
     /// Log format
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// URL of an OpenTelemetry collector to which traces are sent by OTLP over HTTP; `/v1/traces` is added to it. The other
+    /// standard variables `OTEL_*` are read too [default: no traces]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector)]
+    pub otel_exporter_otlp_endpoint: Option<String>,
+    /// URL of the collector for traces, used as it is
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_parser = collector)]
+    pub otel_exporter_otlp_traces_endpoint: Option<String>,
+    /// Name of this service in traces
+    #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "agentidp")]
+    pub otel_service_name: String,
     /// Seconds that a connection may be idle between two requests; must exceed the idle time-out of the load balancer
     #[arg(long, env = "IDLE_TIMEOUT_SECONDS", default_value_t = DEFAULT_IDLE_TIMEOUT_SECONDS,
           value_parser = clap::value_parser!(u32).range(1..=3600))]
@@ -129,6 +140,14 @@ impl ServeArgs {
             idle_timeout: Duration::from_secs(self.idle_timeout_seconds.into()),
             drain: Duration::from_secs(self.drain_seconds.into()),
         })
+    }
+
+    /// Returns where traces are sent; `None` if they are off.
+    pub fn traces(&self) -> Option<TraceConfig> {
+        let all = self.otel_exporter_otlp_endpoint.as_ref();
+        let all = all.map(|url| format!("{}/v1/traces", url.trim_end_matches('/')));
+        let endpoint = self.otel_exporter_otlp_traces_endpoint.clone().or(all)?;
+        Some(TraceConfig { endpoint, service: self.otel_service_name.clone() })
     }
 
     /// Reads the secrets again that may be replaced while the service runs.

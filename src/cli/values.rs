@@ -99,6 +99,17 @@ pub(super) fn private_network(text: &str) -> Result<PrivateNetwork, String> {
     text.parse().map_err(|error: PrivateNetworkError| error.to_string())
 }
 
+/// Parses the URL of a collector.
+pub(super) fn collector(text: &str) -> Result<String, String> {
+    let uri = fluent_uri::Uri::parse(text).map_err(|_| "must be a URL".to_owned())?;
+    match uri.scheme().as_str() {
+        "http" | "https" if uri.authority().is_some_and(|authority| !authority.host().is_empty()) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("must begin with http:// or https:// and a host, such as http://127.0.0.1:4318".to_owned()),
+    }
+}
+
 /// Parses an issuer URL (RFC 8414 section 2).
 ///
 /// The URL is absolute, `http` or `https`, without user, query or fragment.

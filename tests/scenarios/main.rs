@@ -32,7 +32,6 @@ mod refusals;
 mod revocation;
 mod scenarios;
 mod scopes;
-mod spans;
 mod standby;
 mod store_tls;
 mod stores;

@@ -20,6 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use metrics::{Histogram, histogram};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
+use tracing::debug_span;
 
 use super::keys::KeySet;
 use domain::delegation::{Delegation, Subject};
@@ -236,7 +237,8 @@ impl TokenSigner for JwtSigner {
         token.push_str(header);
         URL_SAFE_NO_PAD.encode_string(&json, &mut token);
         let began = Instant::now();
-        let signature = loaded.keys.signing.sign(token.as_bytes()).ok_or(SignError)?;
+        let sign = || loaded.keys.signing.sign(token.as_bytes()).ok_or(SignError);
+        let signature = debug_span!("sign").in_scope(sign)?;
         loaded.signing_seconds.record(began.elapsed());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&signature, &mut token);

@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use instruments::join_trace;
 use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
+use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug_span};
 
 use super::error::{ApiError, Code};
 use super::extract::context::{HttpContext, RequestHead};
-use super::head::uri_of;
+use super::head::{sent_once, uri_of};
 use super::json::JSON;
 use super::middleware::answers::{Answers, Reader};
 use super::middleware::body::BodyReader;
@@ -106,12 +108,22 @@ impl HttpApi {
 
         let route = self.routes.of_path(&path);
         // At `info`, writing the span down would cost a tenth of what the cheapest request costs.
-        let span = debug_span!("request", request_id = context.request.id, %method, path = route.template);
+        let span = debug_span!(
+            "request",
+            otel.kind = "server",
+            otel.name = format_args!("{method} {}", route.template),
+            request_id = context.request.id,
+            http.request.method = %method,
+            http.route = route.template,
+            http.response.status_code = Empty,
+            otel.status_code = Empty,
+        );
+        let trace_id = join_trace(&span, sent_once(request.headers(), "traceparent"));
 
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
         } else {
-            match self.run(request, &context, question).instrument(span).await {
+            match self.run(request, &context, question).instrument(span.clone()).await {
                 Ok(response) => self.normalize_error(response, route, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
                     self.write_error(&error.into_oauth(), route, &context)
@@ -132,7 +144,11 @@ impl HttpApi {
         }
         let (status, took) = (response.status(), began.elapsed());
         route.metrics.answered(&method, status, took);
-        tracing::debug!(request_id = context.request.id, %method, path, status = status.as_u16(), ?took, "answered");
+        span.record("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+        log_request(&context, trace_id.as_deref(), &method, route, status, took);
         response
     }
 
@@ -290,6 +306,36 @@ impl HttpApi {
                 headers.insert(header::RETRY_AFTER, rate.retry_after.into());
             }
         }
+    }
+}
+
+/// Writes the one line that the log has of every request. Those of health probes are at `debug`, because there are many.
+fn log_request(
+    context: &HttpContext,
+    trace_id: Option<&str>,
+    method: &Method,
+    route: &Route,
+    status: StatusCode,
+    took: Duration,
+) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                request_id = context.request.id,
+                trace_id,
+                client_id = context.request.client().map(display),
+                organization_id = context.request.organization().map(display),
+                %method,
+                route = route.template,
+                status = status.as_u16(),
+                duration_ms = took.as_micros() as f64 / 1e3,
+                "answered"
+            )
+        };
+    }
+    match route.template.starts_with("/health") {
+        true => line!(debug),
+        false => line!(info),
     }
 }
 

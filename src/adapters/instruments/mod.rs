@@ -1,6 +1,8 @@
-//! Instruments of metrics that several adapters use.
+//! Instruments of metrics and traces that several adapters use.
 
 #![warn(missing_docs)]
+
+mod trace_context;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,6 +10,8 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram, gauge, histogram};
+pub use trace_context::{join_trace, traceparent};
+use tracing::{Instrument as _, Span, debug_span};
 
 /// Durations of operations: one histogram, with the name of the operation as its label.
 ///
@@ -37,12 +41,13 @@ impl Durations {
         known.entry(name.to_owned()).or_insert_with(histogram).record(took);
     }
 
-    /// Runs an operation, and records how long it took, whatever its outcome.
+    /// Runs an operation in a span of its own, and records how long it took, whatever its outcome.
     ///
     /// Nothing is recorded if the operation is dropped before its end.
     pub async fn of<T>(&self, name: &str, operation: impl Future<Output = T>) -> T {
+        let span = debug_span!("operation", otel.name = name, otel.kind = "client");
         let began = Instant::now();
-        let outcome = operation.await;
+        let outcome = operation.instrument(span).await;
         self.record(name, began.elapsed());
         outcome
     }
@@ -51,6 +56,21 @@ impl Durations {
 /// Returns the name of an SQL statement: its first line, which is a comment.
 pub fn name_of_statement(sql: &str) -> &str {
     sql.lines().next().unwrap_or_default().trim_start_matches("-- ")
+}
+
+/// Returns the span of a batch of requests with these spans.
+///
+/// It is part of the first one's trace. It and the spans of all requests name each other, so that the trace of every request
+/// leads to the batch.
+pub fn batch_span<'a>(name: &str, requests: impl ExactSizeIterator<Item = &'a Span> + Clone) -> Span {
+    let parent = requests.clone().next().and_then(Span::id);
+    let size = requests.len();
+    let span = debug_span!(parent: parent, "batch", otel.name = format_args!("batch {name}"), statement = name, size);
+    for request in requests {
+        span.follows_from(request);
+        request.follows_from(&span);
+    }
+    span
 }
 
 /// A queue whose requests are done in batches.

@@ -14,6 +14,7 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use instruments::traceparent;
 use serde_json::Value;
 use shares::Place;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -121,7 +122,11 @@ async fn exchange(
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD_BYTES);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(FetchError::Http)?;
-    let request = Request::get(hyper::Uri::from(target.path.clone()))
+    let mut request = Request::get(hyper::Uri::from(target.path.clone()));
+    if let Some(trace) = traceparent() {
+        request = request.header("traceparent", trace);
+    }
+    let request = request
         .header(HOST, target.authority.as_str())
         .header(ACCEPT, "application/json, */*;q=0.1")
         // Some servers refuse requests without it.

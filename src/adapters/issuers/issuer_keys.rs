@@ -12,6 +12,7 @@ use ports::clock::Clock;
 use ports::error_chain::error_chain;
 use ports::issuer_keys::{IssuerKeys, KeysState, KeysStatus, KeysUnavailable};
 use shares::Shares;
+use tracing::{Instrument as _, debug_span};
 
 use super::address::AllowedAddresses;
 use super::cache::{Entry, KeyCache, Refresh, State};
@@ -76,7 +77,8 @@ impl FetchedIssuerKeys {
         let Some(running) = state.begin(self.clock.now()) else { return };
         let (fetcher, cache, clock) = (self.fetcher.clone(), self.cache.clone(), self.clock.clone());
         let (location, entry) = (location.clone(), entry.clone());
-        tokio::spawn(async move {
+        let span = debug_span!("fetch", otel.kind = "client");
+        let attempt = async move {
             let result = tokio::time::timeout(ATTEMPT, location.fetch(&fetcher, &place)).await;
             let result = result.unwrap_or(Err(FetchError::TimeOut)).map_err(|error| {
                 // The query of a URL may contain a secret.
@@ -88,7 +90,8 @@ impl FetchedIssuerKeys {
             entry.lock().record(clock.now(), result);
             cache.reweigh(location, entry);
             drop(running);
-        });
+        };
+        tokio::spawn(attempt.instrument(span));
     }
 }
 

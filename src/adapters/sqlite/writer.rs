@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
-use instruments::QueueMetrics;
+use instruments::{QueueMetrics, batch_span};
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
+use tracing::{Span, debug_span};
 
 use super::database::Database;
 use super::failure::{failed, in_doubt, unavailable};
@@ -57,7 +58,9 @@ impl Writer {
     {
         let (answer, response) = oneshot::channel();
         let has_begun = Arc::new(AtomicBool::new(false));
-        let task = Task { change: Some(change), refusal, result: None, answer, has_begun: has_begun.clone() };
+        let span = Span::current();
+        let task =
+            Task { span, change: Some(change), refusal, result: None, answer, has_begun: has_begun.clone() };
         self.jobs.add(Box::new(task))?;
         match tokio::time::timeout(DEADLINE, response).await {
             Ok(Ok(result)) => result,
@@ -89,6 +92,9 @@ pub enum Refusal {
 
 /// A change that waits.
 trait Job: Send {
+    /// Returns the span of the request that wants the change.
+    fn span(&self) -> &Span;
+
     /// Returns when the change may be refused.
     fn refusal(&self) -> Refusal;
 
@@ -103,6 +109,7 @@ trait Job: Send {
 }
 
 struct Task<F, T, E> {
+    span: Span,
     change: Option<F>,
     refusal: Refusal,
     result: Option<Result<T, E>>,
@@ -117,6 +124,10 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
+    fn span(&self) -> &Span {
+        &self.span
+    }
+
     fn refusal(&self) -> Refusal {
         self.refusal
     }
@@ -172,7 +183,8 @@ fn run(database: &Database, queue: &Receiver<Option<Box<dyn Job>>>, metrics: &Qu
         metrics.left(jobs.len());
         let mut group: Vec<_> = jobs.into_iter().filter(|job| job.begin()).collect();
         metrics.batch(group.len());
-        let stored = store(database, &mut group);
+        let span = batch_span("change", group.iter().map(|job| job.span()));
+        let stored = span.in_scope(|| store(database, &mut group));
         for job in group {
             job.end(stored.as_ref().copied());
         }
@@ -223,7 +235,7 @@ fn store(database: &Database, group: &mut [Box<dyn Job>]) -> Result<(), GroupFai
         Ok(())
     };
     let stored = make().and_then(|()| {
-        let commit = database.cached_rows().store(|| run("COMMIT"));
+        let commit = debug_span!("commit").in_scope(|| database.cached_rows().store(|| run("COMMIT")));
         commit.map_err(|error| GroupFailure { is_in_doubt: !is_certain(&error), ..GroupFailure::of(error) })
     });
     if stored.is_err()

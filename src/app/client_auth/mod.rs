@@ -319,7 +319,7 @@ impl ClientAuth {
         context: &RequestContext,
         client: &AuthenticatedClient,
     ) -> Result<(), AdmissionError> {
-        context.set_organization(client.organization.id);
+        context.set_client(client.agent.id, client.organization.id);
         let limit = client.organization.limits().requests_per_minute;
         context.admit(&*self.limiter, RateKey::Client(client.agent.id), limit).await
     }

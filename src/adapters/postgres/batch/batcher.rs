@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use instruments::{QueueMetrics, name_of_statement};
+use instruments::{QueueMetrics, batch_span, name_of_statement};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -92,6 +92,7 @@ pub type Pending<Q, A> = (Q, oneshot::Sender<A>);
 
 /// Handle that submits questions to a batcher's task.
 pub struct Batcher<Q, A> {
+    name: &'static str,
     queue: mpsc::Sender<(Pending<Q, A>, Span)>,
     metrics: QueueMetrics,
 }
@@ -113,7 +114,8 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         let (queue, mut waiting) = mpsc::channel(MAX_WAITING);
         let mut connection = BatchConnection::new(connector, statements);
         let end = batchers.end.clone();
-        let metrics = QueueMetrics::new(name_of_statement(statements.usual));
+        let name = name_of_statement(statements.usual);
+        let metrics = QueueMetrics::new(name);
         let counts = metrics.clone();
         batchers.tasks.spawn(async move {
             let mut received = Vec::new();
@@ -128,12 +130,12 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
                 }
                 counts.left(received.len());
                 counts.batch(received.len());
-                let span = batch_span(statements.usual, received.iter().map(|(_, span)| span));
+                let span = batch_span(name, received.iter().map(|(_, span)| span));
                 let batch = received.drain(..).map(|(pending, _)| pending).collect();
                 worker.serve(&mut connection, batch).instrument(span).await;
             }
         });
-        Self { queue, metrics }
+        Self { name, queue, metrics }
     }
 
     /// Submits a question and returns its answer.
@@ -141,25 +143,15 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Returns [`StoreError::Unavailable`] if the queue is full or the batcher has ended.
     pub async fn ask(&self, question: Q) -> Result<A, StoreError> {
         let (sender, answer) = oneshot::channel();
+        let span = debug_span!("operation", otel.name = self.name);
         // Counted first, because the batcher may take the question at once.
         self.metrics.joined();
-        self.queue.try_send(((question, sender), Span::current())).map_err(|_| {
+        self.queue.try_send(((question, sender), span.clone())).map_err(|_| {
             self.metrics.left(1);
             unavailable("too many requests wait, or the store is closed")
         })?;
-        answer.await.map_err(|_| unavailable("the store is closed"))
+        answer.instrument(span).await.map_err(|_| unavailable("the store is closed"))
     }
-}
-
-/// Returns the span of a batch, which follows from the spans of its requests.
-///
-/// The statement is named by its first line.
-pub fn batch_span<'a>(sql: &str, requests: impl ExactSizeIterator<Item = &'a Span>) -> Span {
-    let span = debug_span!("batch", statement = name_of_statement(sql), size = requests.len());
-    for request in requests {
-        span.follows_from(request);
-    }
-    span
 }
 
 /// Processing of a batch.

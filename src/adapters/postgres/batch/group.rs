@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use instruments::QueueMetrics;
+use instruments::{QueueMetrics, batch_span};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, Span};
 
-use super::batcher::{Pending, batch_span};
+use super::batcher::Pending;
 use crate::pool::failure::{in_doubt, unavailable};
 use ports::store_error::StoreError;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use regex::Regex;
 use serde_json::Value;
 use testing::{Client, Database, RSA_PEM, SERVES, TestClient, free_address};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(120);
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
     command.args(arguments).env_clear().kill_on_drop(true).env("BCRYPT_COST", "4");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -37,7 +37,9 @@ pub struct Program {
     pub client: TestClient,
     /// Address of the metrics.
     pub metrics: SocketAddr,
-    _process: Child,
+    process: Child,
+    /// The rest of standard output, which the program need not write to.
+    _output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Program {
@@ -49,8 +51,8 @@ impl Program {
         command.env("METRICS_ADDR", metrics.to_string()).env("LOG_FORMAT", "json").env("RUST_LOG", "warn");
         command.env("JWT_PRIVATE_KEY", RSA_PEM.as_str()).envs(environment.iter().copied());
         let mut process = command.spawn().expect("it runs");
-        let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let line = tokio::time::timeout(LONG, lines.next_line()).await.expect("in time").expect("text");
+        let mut output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let line = tokio::time::timeout(LONG, output.next_line()).await.expect("in time").expect("text");
         let ready: Value = serde_json::from_str(&line.expect("it is ready")).expect("JSON");
         let administrator = match (&ready["clientId"], &ready["clientSecret"]) {
             (Value::String(id), Value::String(secret)) => {
@@ -60,7 +62,16 @@ impl Program {
         };
         let urls = vec![format!("http://{address}")];
         let client = TestClient::new(reqwest::Client::new(), urls, administrator);
-        Self { client, metrics, _process: process }
+        Self { client, metrics, process, _output: output }
+    }
+
+    /// Ends the program in order, and returns the lines of its log, which `RUST_LOG` and a pipe have let through.
+    pub async fn end(self) -> Vec<Value> {
+        let id = self.process.id().expect("it runs").to_string();
+        assert!(Command::new("kill").arg(&id).status().await.expect("kill runs").success());
+        let output = tokio::time::timeout(LONG, self.process.wait_with_output()).await.expect("in time");
+        let log = String::from_utf8(output.expect("it ends").stderr).expect("text");
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
     }
 
     /// Returns the metrics of now.

@@ -1,0 +1,7 @@
+//! The metrics, the log and the traces of the program, one process each.
+
+mod log;
+mod names;
+mod program;
+mod prometheus;
+mod traces;
