@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use metrics_process::Collector;
 
 use crate::adapters::http::Scrape;
+use crate::adapters::system::{PROCESS_METRICS, report_process};
 
 /// Upper bounds of the buckets of durations, in seconds.
 const DURATIONS: [f64; 14] =
@@ -85,7 +85,6 @@ type Reading = Box<dyn Fn() + Send>;
 /// The metrics of this process.
 pub(super) struct Metrics {
     recorded: PrometheusHandle,
-    process: Collector,
     /// Gauges that are read at each scrape.
     readings: Mutex<Vec<Reading>>,
 }
@@ -109,9 +108,13 @@ impl Metrics {
             }
         }
         gauge!("agentidp_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-        let process = Collector::default();
-        process.describe();
-        Some(Self { recorded, process, readings: Mutex::default() })
+        for (name, is_counter, description) in PROCESS_METRICS {
+            match is_counter {
+                true => describe_counter!(name, description),
+                false => describe_gauge!(name, description),
+            }
+        }
+        Some(Self { recorded, readings: Mutex::default() })
     }
 
     /// Adds gauges that `read` sets at each scrape. It must not block.
@@ -122,7 +125,7 @@ impl Metrics {
 
 impl Scrape for Metrics {
     fn text(&self) -> String {
-        self.process.collect();
+        report_process();
         self.readings.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|read| read());
         self.recorded.render()
     }
