@@ -12,6 +12,7 @@ use domain::agent::{
 };
 use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::{AgentId, OrganizationId};
+use domain::managed_by::ManagedBy;
 use domain::may_act::MayAct;
 use domain::page::{Page, PageRequest};
 use domain::proof::ProofRequirement;
@@ -67,6 +68,8 @@ pub struct NewAgent {
     pub dpop: ProofRequirement,
     /// Environment that the agent runs in.
     pub deployment_env: DeploymentEnv,
+    /// Tool or team that manages it.
+    pub managed_by: Option<ManagedBy>,
 }
 
 impl Agents {
@@ -333,6 +336,7 @@ impl NewAgent {
             redelegation: self.redelegation,
             dpop: self.dpop,
             deployment_env: self.deployment_env,
+            managed_by: self.managed_by,
             status: AgentStatus::Active,
             created_at: at,
             updated_at: at,

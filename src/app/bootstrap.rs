@@ -158,6 +158,7 @@ impl Bootstrap {
             redelegation: false,
             dpop: ProofRequirement::Optional,
             deployment_env: DeploymentEnv::Production,
+            managed_by: None,
         };
         let agent = new.into_agent(id, organization.id, at);
         let secret = self.ports.secrets.client_secret();

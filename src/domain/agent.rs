@@ -5,6 +5,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::generation::generation_after;
 use super::id::{AgentId, OrganizationId};
+use super::managed_by::ManagedBy;
 use super::may_act::MayAct;
 use super::proof::ProofRequirement;
 use super::resource_indicator::ResourceIndicator;
@@ -45,6 +46,8 @@ pub struct Agent {
     pub dpop: ProofRequirement,
     /// Environment in which the agent runs.
     pub deployment_env: DeploymentEnv,
+    /// Tool or team that manages the agent; `None` if none was named. Never changes.
+    pub managed_by: Option<ManagedBy>,
     /// Position in the life cycle.
     pub status: AgentStatus,
     /// Instant of registration.
@@ -348,6 +351,7 @@ pub(super) mod tests {
             redelegation: false,
             dpop: ProofRequirement::Optional,
             deployment_env: DeploymentEnv::Development,
+            managed_by: None,
             status: AgentStatus::Active,
             created_at: at,
             updated_at: at,

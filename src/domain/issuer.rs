@@ -8,6 +8,7 @@ use fluent_uri::Uri;
 use super::generation::generation_after;
 use super::id::{IssuerId, OrganizationId};
 use super::issuer_key::IssuerKey;
+use super::managed_by::ManagedBy;
 use super::may_act::MayAct;
 use super::organization::Name;
 use super::scope::Scopes;
@@ -59,6 +60,8 @@ pub struct TrustedIssuer {
     pub subject_optional: bool,
     /// People of the issuer that agents may act for; `None` if they cannot be acted for.
     pub subjects: Option<Subjects>,
+    /// Tool or team that manages the issuer; `None` if none was named. Never changes.
+    pub managed_by: Option<ManagedBy>,
     /// Whether agents may authenticate by it.
     pub status: IssuerStatus,
     /// Instant of creation.
@@ -329,6 +332,7 @@ pub(super) mod tests {
             require_jti: false,
             subject_optional: false,
             subjects: None,
+            managed_by: None,
             status: IssuerStatus::Active,
             created_at: at,
             updated_at: at,

@@ -18,6 +18,7 @@ pub mod inventory;
 pub mod issuer;
 pub mod issuer_key;
 pub mod jwk;
+pub mod managed_by;
 pub mod may_act;
 pub mod names;
 pub mod organization;

@@ -13,7 +13,9 @@ pub fn agent_size(agent: &Agent) -> usize {
         [agent.email.as_str(), agent.version.as_str(), agent.capabilities.as_str(), agent.owner.as_str()];
     let default_resource = agent.default_resource.as_ref().map_or(0, |resource| resource.as_str().len());
     let may_act = agent.may_act.listed().map_or(0, size_of_val);
-    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>() + default_resource + may_act
+    let managed_by = agent.managed_by.as_ref().map_or(0, |name| name.as_str().len());
+    let optional = default_resource + may_act + managed_by;
+    size_of::<Agent>() + texts.iter().map(|text| text.len()).sum::<usize>() + optional
 }
 
 /// Returns the approximate size of an organization, in bytes.

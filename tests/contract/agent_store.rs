@@ -1,6 +1,7 @@
 use agentidp::domain::agent::{Agent, AgentChange, AgentFilter, AgentStatus};
 use agentidp::domain::audit::AuditAction;
 use agentidp::domain::credential::CredentialStatus;
+use agentidp::domain::managed_by::ManagedBy;
 use agentidp::domain::may_act::MayAct;
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::plan::LimitOverrides;
@@ -31,7 +32,8 @@ contract!([memory, postgres, sqlite] [
 async fn an_agent_reads_back_as_it_was_stored(stores: Stores) {
     let other = stores.agent().await;
     for may_act in [MayAct::NONE, MayAct::All, MayAct::Only(vec![other.id])] {
-        let agent = Agent { may_act, redelegation: true, ..agent(other.organization) };
+        let managed_by = Some(ManagedBy::parse("caf\u{e9} \u{1F980}").expect("valid"));
+        let agent = Agent { may_act, redelegation: true, managed_by, ..agent(other.organization) };
         let agent = stores.add(agent).await;
         let find = || stores.agents.find(Tenancy::All, agent.id);
         assert_eq!(find().await.expect("an answer").as_deref(), Some(&agent));

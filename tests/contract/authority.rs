@@ -241,6 +241,7 @@ async fn no_secret_is_made_for_who_was_killed_while_it_was_hashed(stores: Stores
         redelegation: model.redelegation,
         dpop: model.dpop,
         deployment_env: model.deployment_env,
+        managed_by: model.managed_by.clone(),
     };
     let thief = app.agents.register(&admin, new).await.expect("registered").id;
     let secret = NewCredential { kind: NewCredentialKind::Secret, expires_at: None };

@@ -10,6 +10,7 @@ use agentidp::domain::issuer::{
     IssuerChange, IssuerGeneration, IssuerStatus, KeySource, KeysUrl, MAX_ISSUERS, Subjects, TrustedIssuer,
 };
 use agentidp::domain::issuer_key::{IssuerKey, KeyUse};
+use agentidp::domain::managed_by::ManagedBy;
 use agentidp::domain::may_act::MayAct;
 use agentidp::domain::organization::Name;
 use agentidp::domain::page::PageRequest;
@@ -91,6 +92,7 @@ async fn an_issuer_reads_back_as_it_was_written(stores: Stores) {
             require_jti: true,
             subject_optional: true,
             subjects: Some(subjects),
+            managed_by: Some(ManagedBy::parse("terraform").expect("valid")),
             generation: 7,
             subjects_generation: 5,
             revision: 3,

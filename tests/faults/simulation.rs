@@ -162,6 +162,7 @@ fn new_agent(organization: OrganizationId) -> NewAgent {
         redelegation: false,
         dpop: ProofRequirement::Optional,
         deployment_env: DeploymentEnv::Development,
+        managed_by: None,
     }
 }
 

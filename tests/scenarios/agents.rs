@@ -11,6 +11,7 @@ scenarios!(every_wiring [
     the_event_of_a_change_names_the_fields_that_it_changed_and_no_others,
     an_agent_names_the_agents_that_may_act_for_it,
     what_may_not_be_changed_is_refused,
+    an_agent_and_an_issuer_keep_the_name_of_what_manages_them,
     leaving_active_kills_tokens_for_good,
     the_kill_switch_kills_what_there_is_and_nothing_that_comes,
     a_decommissioned_agent_stays_and_takes_no_change,
@@ -191,6 +192,28 @@ async fn an_agent_names_the_agents_that_may_act_for_it(wiring: Wiring) {
         let stored = server.get(&admin, &path).await.json();
         assert_eq!((&stored["mayAct"], &stored["redelegation"]), (&may_act, &json!(redelegation)));
     }
+}
+
+async fn an_agent_and_an_issuer_keep_the_name_of_what_manages_them(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let issuer = json!({
+        "name": "CI", "issuer": "https://ci.example.com", "keys": { "type": "jwks_uri", "uri": "https://ci.example.com/keys" },
+    });
+    for (path, id, mut body) in
+        [("/api/v1/agents", "agentId", new_agent(&["files:read"])), ("/api/v1/issuers", "issuerId", issuer)]
+    {
+        body["managedBy"] = json!("");
+        assert_eq!(server.post(&admin, path, body.clone()).await.faults(), ["managedBy"]);
+        body["managedBy"] = json!("a".repeat(64));
+        let made = server.post(&admin, path, body.clone()).await.json();
+        assert_eq!(made["managedBy"], body["managedBy"]);
+        let own = format!("{path}/{}", made[id].as_str().expect("an ID"));
+        assert_eq!(server.get(&admin, &own).await.json()["managedBy"], body["managedBy"]);
+        assert_eq!(server.patch(&admin, &own, json!({ "managedBy": "b" })).await.faults(), ["managedBy"]);
+    }
+    let unmanaged = server.post(&admin, "/api/v1/agents", new_agent(&["files:read"])).await.json();
+    assert_eq!(unmanaged.get("managedBy"), None);
 }
 
 async fn what_may_not_be_changed_is_refused(wiring: Wiring) {

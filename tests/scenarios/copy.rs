@@ -49,6 +49,7 @@ async fn file_in_use() -> Left {
 
     let mut trusted = trusted_issuer();
     trusted["organizationId"] = json!(own);
+    trusted["managedBy"] = json!("tool \u{1F980}");
     trusted["subjects"] =
         json!({ "audiences": ["app"], "mayAct": ["*"], "scopes": ["files:read"], "maxAgeSeconds": 60 });
     let issuer = server.post(&admin, "/api/v1/issuers", trusted).await.json();

@@ -16,6 +16,7 @@ use domain::delegation::digest_of;
 use domain::generation::generation_after;
 use domain::id::{IssuerId, OrganizationId, PersonId};
 use domain::issuer::{IssuerStatus, MAX_ISSUERS, TrustedIssuer};
+use domain::managed_by::ManagedBy;
 use domain::names::name_of;
 use domain::page::{Page, PageRequest};
 use domain::scope::{ManagementScope, ManagementScopes, Scopes};
@@ -36,8 +37,8 @@ const INSERT: &str = "\
 -- issuer_store.insert
 INSERT INTO trusted_issuers (issuer_id, organization_id, issuer, created_at, name, keys, audiences, algorithms,
     max_lifetime_seconds, require_jti, subject_optional, subjects, status, updated_at, generation, subjects_generation,
-    revision)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    revision, managed_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 
 const UPDATE: &str = "\
 -- issuer_store.update
@@ -96,7 +97,8 @@ impl IssuerStore for Postgres {
             return Err(InsertIssuerError::LimitReached(MAX_ISSUERS));
         }
         let columns = ChangingColumns::of(issuer);
-        let parameters: [Parameter<'_>; 17] = [
+        let managed_by = issuer.managed_by.as_ref().map(ManagedBy::as_str);
+        let parameters: [Parameter<'_>; 18] = [
             &issuer.id.0,
             &issuer.organization.0,
             &issuer.issuer.as_str(),
@@ -114,6 +116,7 @@ impl IssuerStore for Postgres {
             &signed(issuer.generation),
             &signed(issuer.subjects_generation),
             &signed(issuer.revision),
+            &managed_by,
         ];
         change.execute(INSERT, &parameters).await?;
         change.record(issuer.organization, write.events).await?;

@@ -15,6 +15,7 @@ use domain::audit::{AuditAction, AuditEvent, Metadata};
 use domain::id::{IssuerId, OrganizationId};
 use domain::issuer::{IssuerChange, IssuerStatus, IssuerUrl, KeySource, Subjects, TrustedIssuer};
 use domain::issuer_key::IssuerKey;
+use domain::managed_by::ManagedBy;
 use domain::organization::Name;
 use domain::page::{Page, PageRequest};
 use domain::resource_indicator::normal_form;
@@ -72,6 +73,8 @@ pub struct NewIssuer {
     pub subject_optional: bool,
     /// People that agents may act for.
     pub subjects: Option<Subjects>,
+    /// Tool or team that manages it.
+    pub managed_by: Option<ManagedBy>,
 }
 
 /// A trusted issuer, and how this instance last fetched its keys.
@@ -119,6 +122,7 @@ impl Issuers {
             require_jti: new.require_jti,
             subject_optional: new.subject_optional,
             subjects: new.subjects,
+            managed_by: new.managed_by,
             status: IssuerStatus::Active,
             created_at: at,
             updated_at: at,

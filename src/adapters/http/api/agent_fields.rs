@@ -5,6 +5,7 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use crate::extract::values::{NO_CONTROLS, list_of_strings, text_field};
 use crate::extract::{Field, Fields};
 use domain::agent::{Email, Owner, Version};
+use domain::managed_by::ManagedBy;
 use domain::scope::Scopes;
 
 text_field!(Email, MetaSchema { max_length: Some(255), ..MetaSchema::new_with_format("string", "email") });
@@ -17,6 +18,16 @@ text_field!(
     MetaSchema {
         min_length: Some(1),
         max_length: Some(128),
+        pattern: Some(NO_CONTROLS.to_owned()),
+        ..MetaSchema::new("string")
+    }
+);
+
+text_field!(
+    ManagedBy,
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(64),
         pattern: Some(NO_CONTROLS.to_owned()),
         ..MetaSchema::new("string")
     }

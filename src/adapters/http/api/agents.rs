@@ -19,6 +19,7 @@ use domain::agent::{
     Agent, AgentChange, AgentFilter, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
 };
 use domain::id::{AgentId, OrganizationId};
+use domain::managed_by::ManagedBy;
 use domain::page::{Page, PageRequest};
 use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
@@ -156,6 +157,8 @@ input! {
         /// Whether its tokens must be bound to a key by proofs of possession (DPoP, RFC 9449); by default `optional`
         optional "dpop" dpop: ProofRequirement,
         required "deploymentEnv" deployment_env: DeploymentEnv,
+        /// Tool or team that manages the agent, such as the name given to `agentidp apply`; never changes
+        optional "managedBy" managed_by: ManagedBy,
     }
 }
 
@@ -175,6 +178,7 @@ impl Input for CreateAgentRequest {
             redelegation: self.redelegation,
             dpop: self.dpop.unwrap_or(ProofRequirement::Optional),
             deployment_env: self.deployment_env,
+            managed_by: self.managed_by,
         }
     }
 }
@@ -284,6 +288,8 @@ struct AgentBody {
     redelegation: bool,
     dpop: EnumName<ProofRequirement>,
     deployment_env: EnumName<DeploymentEnv>,
+    /// Tool or team that manages the agent
+    managed_by: Option<String>,
     status: EnumName<AgentStatus>,
     created_at: Instant,
     updated_at: Instant,
@@ -304,6 +310,7 @@ impl From<&Agent> for AgentBody {
             redelegation: agent.redelegation,
             dpop: EnumName(agent.dpop),
             deployment_env: EnumName(agent.deployment_env),
+            managed_by: agent.managed_by.as_ref().map(|name| name.as_str().to_owned()),
             status: EnumName(agent.status),
             created_at: Instant(agent.created_at),
             updated_at: Instant(agent.updated_at),

@@ -28,6 +28,9 @@ pub struct IssuerBody {
     require_jti: bool,
     subject_optional: bool,
     subjects: Option<IssuerSubjectsBody>,
+    /// Tool or team that manages the issuer
+    #[oai(skip_serializing_if_is_none)]
+    managed_by: Option<String>,
     status: EnumName<IssuerStatus>,
     keys_status: KeysStatusBody,
     created_at: Instant,
@@ -171,6 +174,7 @@ impl From<&ShownIssuer> for IssuerBody {
             require_jti: issuer.require_jti,
             subject_optional: issuer.subject_optional,
             subjects: issuer.subjects.as_ref().map(Into::into),
+            managed_by: issuer.managed_by.as_ref().map(|name| name.as_str().to_owned()),
             status: EnumName(issuer.status),
             keys_status: (*keys).into(),
             created_at: Instant(issuer.created_at),

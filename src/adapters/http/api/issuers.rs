@@ -22,6 +22,7 @@ use domain::issuer::{
     DEFAULT_ALGORITHMS, DEFAULT_LIFETIME_SECONDS, IssuerChange, IssuerStatus, IssuerUrl, KeySource,
     LIFETIME_SECONDS, Subjects,
 };
+use domain::managed_by::ManagedBy;
 use domain::organization::Name;
 use domain::page::PageRequest;
 use domain::signature_algorithm::SignatureAlgorithm;
@@ -201,6 +202,8 @@ input! {
         defaulted "subjectOptional" subject_optional: bool = false,
         /// People that agents may act for; null if there are none
         optional "subjects" subjects: Option<Subjects>,
+        /// Tool or team that manages the issuer, such as the name given to `agentidp apply`; never changes
+        optional "managedBy" managed_by: ManagedBy,
     }
 }
 
@@ -219,6 +222,7 @@ impl Input for CreateIssuerRequest {
             require_jti: self.require_jti,
             subject_optional: self.subject_optional,
             subjects: self.subjects.flatten(),
+            managed_by: self.managed_by,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::pool::failure::inconsistent;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::credential::{Credential, CredentialKind, PreviousSecret, StoredSecret};
 use domain::id::{AgentId, CredentialId, OrganizationId};
+use domain::managed_by::ManagedBy;
 use domain::may_act::MayAct;
 use domain::organization::{Name, Organization, OrganizationStatus, Slug};
 use domain::page::Page;
@@ -29,7 +30,7 @@ use stored_json::jwk::{jwk, public_key};
 
 /// Columns that [`agent`] reads.
 pub const AGENT: &str = "agent_id, organization_id, email, agent_type, version, capabilities, owner, \
-    default_resource, may_act, redelegation, dpop, deployment_env, status, created_at, updated_at, generation, revision";
+    default_resource, may_act, redelegation, dpop, deployment_env, managed_by, status, created_at, updated_at, generation, revision";
 /// Columns that [`organization`] reads.
 pub const ORGANIZATION: &str = "organization_id, name, slug, plan, status, resources, max_agents, \
     max_tokens_per_month, requests_per_minute, audit_retention_days, created_at, updated_at, generation, revision";
@@ -60,6 +61,13 @@ pub fn optional_instant(row: &Row, name: &str) -> Result<Option<Timestamp>, Stor
 /// Reads a text column of a row and parses its value.
 pub fn parsed<T>(row: &Row, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
     parse(column(row, name)?).ok_or_else(|| inconsistent(format!("{name} holds an invalid value")))
+}
+
+/// Reads the name of the tool or team that manages something.
+pub fn managed_by(row: &Row) -> Result<Option<ManagedBy>, StoreError> {
+    let parse =
+        |text: &str| ManagedBy::parse(text).map_err(|_| inconsistent("managed_by holds an invalid value"));
+    column::<Option<&str>>(row, "managed_by")?.map(parse).transpose()
 }
 
 /// Reads a column that holds a number that is never negative.
@@ -114,6 +122,7 @@ pub fn agent(row: &Row) -> Result<Agent, StoreError> {
         redelegation: column(row, "redelegation")?,
         dpop: parsed(row, "dpop", |text| named(&ProofRequirement::ALL, text))?,
         deployment_env: parsed(row, "deployment_env", |text| named(&DeploymentEnv::ALL, text))?,
+        managed_by: managed_by(row)?,
         status: parsed(row, "status", |text| named(&AgentStatus::ALL, text))?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,

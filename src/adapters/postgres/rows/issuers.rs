@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tokio_postgres::Row;
 
-use super::codec::{column, instant, named, number};
+use super::codec::{column, instant, managed_by, named, number};
 use crate::pool::failure::inconsistent;
 use domain::claim_rules::ClaimRules;
 use domain::federation::FederatedIdentity;
@@ -17,7 +17,7 @@ use stored_json::issuer::{key_source, key_source_json, subjects, subjects_json};
 
 /// Columns that [`issuer`] reads.
 pub const ISSUER: &str = "issuer_id, organization_id, name, issuer, keys, audiences, algorithms, max_lifetime_seconds, \
-    require_jti, subject_optional, subjects, status, created_at, updated_at, generation, subjects_generation, \
+    require_jti, subject_optional, subjects, managed_by, status, created_at, updated_at, generation, subjects_generation, \
     revision";
 
 /// Reads a trusted issuer from the columns [`ISSUER`].
@@ -41,6 +41,7 @@ pub fn issuer(row: &Row) -> Result<TrustedIssuer, StoreError> {
             None => None,
             Some(stored) => Some(subjects(&stored).ok_or_else(|| invalid("subjects"))?),
         },
+        managed_by: managed_by(row)?,
         status: named(&IssuerStatus::ALL, column(row, "status")?).ok_or_else(|| invalid("status"))?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,

@@ -8,6 +8,7 @@ use super::issuers::rests_on;
 use crate::pool::statement::Parameter;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use domain::audit::{AuditEvent, Authority};
+use domain::managed_by::ManagedBy;
 use domain::names::name_of;
 use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
@@ -40,6 +41,7 @@ pub struct RegistrationColumns<'a> {
     may_act: Vec<String>,
     redelegation: Vec<bool>,
     dpop: Vec<&'static str>,
+    managed_by: Vec<Option<&'a str>>,
     environments: Vec<&'static str>,
     statuses: Vec<&'static str>,
     created: Vec<SqlTimestamp>,
@@ -69,6 +71,7 @@ impl<'a> RegistrationColumns<'a> {
             columns.may_act.push(agent.may_act.names().join(" "));
             columns.redelegation.push(agent.redelegation);
             columns.dpop.push(name_of(&ProofRequirement::ALL, &agent.dpop));
+            columns.managed_by.push(agent.managed_by.as_ref().map(ManagedBy::as_str));
             columns.environments.push(name_of(&DeploymentEnv::ALL, &agent.deployment_env));
             columns.statuses.push(name_of(&AgentStatus::ALL, &agent.status));
             columns.created.push(SqlTimestamp(agent.created_at));
@@ -89,7 +92,7 @@ impl<'a> RegistrationColumns<'a> {
     }
 
     /// Returns the parameters in the order of the statement.
-    pub fn parameters(&self) -> [Parameter<'_>; 22] {
+    pub fn parameters(&self) -> [Parameter<'_>; 23] {
         [
             &self.ids,
             &self.organizations,
@@ -113,6 +116,7 @@ impl<'a> RegistrationColumns<'a> {
             &self.may_act,
             &self.redelegation,
             &self.dpop,
+            &self.managed_by,
         ]
     }
 }

@@ -4,16 +4,18 @@ WITH asked AS MATERIALIZED (
     SELECT *
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::uuid[],
-        $16::bigint[], $17::text[], $18::uuid[], $19::text[], $20::text[], $21::boolean[], $22::text[]) WITH ORDINALITY
+        $16::bigint[], $17::text[], $18::uuid[], $19::text[], $20::text[], $21::boolean[], $22::text[], $23::text[])
+        WITH ORDINALITY
         AS asked (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
         deployment_env, status, created_at, updated_at, generation, revision, caller_id,
-        caller_generation, caller_scopes, caller_token, caller_issuers, may_act, redelegation, dpop, place)
+        caller_generation, caller_scopes, caller_token, caller_issuers, may_act, redelegation, dpop, managed_by,
+        place)
 ),
 -- One for each agent, or none at all.
 event AS MATERIALIZED (
     SELECT *
-    FROM unnest($23::uuid[], $24::uuid[], $25::text[], $26::text[], $27::text[], $28::uuid[], $29::inet[], $30::text[],
-        $31::text[], $32::timestamptz[]) WITH ORDINALITY
+    FROM unnest($24::uuid[], $25::uuid[], $26::text[], $27::text[], $28::text[], $29::uuid[], $30::inet[], $31::text[],
+        $32::text[], $33::timestamptz[]) WITH ORDINALITY
         AS event (event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent, metadata,
         occurred_at, place)
 ),
@@ -56,10 +58,10 @@ seated AS MATERIALIZED (
 registered AS (
     INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
         deployment_env, status, created_at, updated_at, generation, revision, may_act, redelegation,
-        dpop)
+        dpop, managed_by)
     SELECT agent_id, organization_id, email, agent_type, version, string_to_array(capabilities, ' '), owner,
         default_resource, deployment_env, status, created_at, updated_at, generation, revision,
-        string_to_array(may_act, ' '), redelegation, dpop
+        string_to_array(may_act, ' '), redelegation, dpop, managed_by
     FROM seated WHERE most IS NULL OR present + seat <= most
     -- In the order in which every transaction locks the rows of agent_counts.
     ORDER BY organization_id, agent_type, status

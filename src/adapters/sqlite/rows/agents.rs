@@ -10,6 +10,7 @@ use crate::row_cache::RowKey;
 use crate::rows::column::invalid;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::id::{AgentId, OrganizationId};
+use domain::managed_by::ManagedBy;
 use domain::may_act::MayAct;
 use domain::names::name_of;
 use domain::proof::ProofRequirement;
@@ -35,6 +36,7 @@ pub fn agent(row: &Row<'_>) -> Result<Arc<Agent>, StoreError> {
         redelegation: column(row, "redelegation")?,
         dpop: named(row, "dpop", &ProofRequirement::ALL)?,
         deployment_env: named(row, "deployment_env", &DeploymentEnv::ALL)?,
+        managed_by: parsed_if_any(row, "managed_by", |text| ManagedBy::parse(text).ok())?,
         status: named(row, "status", &AgentStatus::ALL)?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
@@ -48,9 +50,9 @@ impl Database {
     pub fn put_agent(&self, agent: &Agent) -> Result<(), StoreError> {
         const PUT: &str = "\
 INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource, may_act,
-    redelegation, dpop, deployment_env, status, created_at, updated_at, generation, revision)
+    redelegation, dpop, deployment_env, managed_by, status, created_at, updated_at, generation, revision)
 VALUES (:agent_id, :organization_id, :email, :agent_type, :version, :capabilities, :owner, :default_resource, :may_act,
-    :redelegation, :dpop, :deployment_env, :status, :created_at, :updated_at, :generation, :revision)
+    :redelegation, :dpop, :deployment_env, :managed_by, :status, :created_at, :updated_at, :generation, :revision)
 ON CONFLICT (agent_id) DO UPDATE SET agent_type = :agent_type, version = :version, capabilities = :capabilities,
     owner = :owner, default_resource = :default_resource, may_act = :may_act, redelegation = :redelegation,
     dpop = :dpop, deployment_env = :deployment_env, status = :status, updated_at = :updated_at,
@@ -69,6 +71,7 @@ ON CONFLICT (agent_id) DO UPDATE SET agent_type = :agent_type, version = :versio
             ":redelegation": agent.redelegation,
             ":dpop": name_of(&ProofRequirement::ALL, &agent.dpop),
             ":deployment_env": name_of(&DeploymentEnv::ALL, &agent.deployment_env),
+            ":managed_by": agent.managed_by.as_ref().map(ManagedBy::as_str),
             ":status": name_of(&AgentStatus::ALL, &agent.status),
             ":created_at": agent.created_at.as_millis(),
             ":updated_at": agent.updated_at.as_millis(),

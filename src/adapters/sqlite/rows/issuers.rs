@@ -10,6 +10,7 @@ use crate::database::Database;
 use crate::row_cache::RowKey;
 use domain::id::{IssuerId, OrganizationId};
 use domain::issuer::{IssuerStatus, IssuerUrl, TrustedIssuer};
+use domain::managed_by::ManagedBy;
 use domain::names::name_of;
 use domain::organization::Name;
 use domain::signature_algorithm::SignatureAlgorithm;
@@ -33,6 +34,7 @@ pub fn issuer(row: &Row<'_>) -> Result<Arc<TrustedIssuer>, StoreError> {
         require_jti: column(row, "require_jti")?,
         subject_optional: column(row, "subject_optional")?,
         subjects: parsed_if_any(row, "subjects", |text| subjects(&json(text)?))?,
+        managed_by: parsed_if_any(row, "managed_by", |text| ManagedBy::parse(text).ok())?,
         status: named(row, "status", &IssuerStatus::ALL)?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
@@ -57,9 +59,11 @@ impl Database {
     pub fn put_issuer(&self, issuer: &TrustedIssuer) -> Result<(), StoreError> {
         const PUT: &str = "\
 INSERT INTO trusted_issuers (issuer_id, organization_id, name, issuer, keys, audiences, algorithms, max_lifetime_seconds,
-    require_jti, subject_optional, subjects, status, created_at, updated_at, generation, subjects_generation, revision)
+    require_jti, subject_optional, subjects, managed_by, status, created_at, updated_at, generation,
+    subjects_generation, revision)
 VALUES (:issuer_id, :organization_id, :name, :issuer, :keys, :audiences, :algorithms, :max_lifetime_seconds,
-    :require_jti, :subject_optional, :subjects, :status, :created_at, :updated_at, :generation, :subjects_generation,
+    :require_jti, :subject_optional, :subjects, :managed_by, :status, :created_at, :updated_at, :generation,
+    :subjects_generation,
     :revision)
 ON CONFLICT (issuer_id) DO UPDATE SET name = :name, keys = :keys, audiences = :audiences, algorithms = :algorithms,
     max_lifetime_seconds = :max_lifetime_seconds, require_jti = :require_jti, subject_optional = :subject_optional,
@@ -78,6 +82,7 @@ ON CONFLICT (issuer_id) DO UPDATE SET name = :name, keys = :keys, audiences = :a
             ":require_jti": issuer.require_jti,
             ":subject_optional": issuer.subject_optional,
             ":subjects": issuer.subjects.as_ref().map(|subjects| subjects_json(subjects).to_string()),
+            ":managed_by": issuer.managed_by.as_ref().map(ManagedBy::as_str),
             ":status": name_of(&IssuerStatus::ALL, &issuer.status),
             ":created_at": issuer.created_at.as_millis(),
             ":updated_at": issuer.updated_at.as_millis(),
