@@ -1,26 +1,24 @@
 //! `/api/v1/agents`.
 
 use poem_openapi::param::Path;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{ApiResponse, OpenApi};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::actors::{Actors, NO_ACTORS};
+use super::agent_body::{AgentBody, AgentPage};
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
-use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
+use crate::extract::wire::{NoContent, PathId, WireEnum};
 use crate::extract::{Input, JsonBody, Query, input};
 use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
 use app::agents::AgentsError;
-use domain::agent::{
-    Agent, AgentChange, AgentFilter, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version,
-};
+use domain::agent::{AgentChange, AgentFilter, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use domain::id::{AgentId, OrganizationId};
 use domain::managed_by::ManagedBy;
-use domain::page::{Page, PageRequest};
+use domain::page::PageRequest;
 use domain::proof::ProofRequirement;
 use domain::resource_indicator::ResourceIndicator;
 use domain::scope::Scopes;
@@ -268,74 +266,6 @@ impl Input for AgentsQuery {
         let Self { page, limit, email, owner, agent_type, status, organization } = self;
         let filter = AgentFilter { email, owner, agent_type, status };
         AgentsRequest { organization, filter, page: page_of(page, limit) }
-    }
-}
-
-/// An agent
-#[derive(Object)]
-#[oai(rename = "Agent", rename_all = "camelCase", skip_serializing_if_is_none)]
-struct AgentBody {
-    agent_id: Uuid,
-    organization_id: Uuid,
-    email: String,
-    agent_type: EnumName<AgentType>,
-    version: String,
-    capabilities: Vec<String>,
-    owner: String,
-    default_resource: Option<String>,
-    /// Agents that may act for this one: `["*"]` for every agent of the organization
-    may_act: Vec<String>,
-    redelegation: bool,
-    dpop: EnumName<ProofRequirement>,
-    deployment_env: EnumName<DeploymentEnv>,
-    /// Tool or team that manages the agent
-    managed_by: Option<String>,
-    status: EnumName<AgentStatus>,
-    created_at: Instant,
-    updated_at: Instant,
-}
-
-impl From<&Agent> for AgentBody {
-    fn from(agent: &Agent) -> Self {
-        Self {
-            agent_id: agent.id.0,
-            organization_id: agent.organization.0,
-            email: agent.email.as_str().to_owned(),
-            agent_type: EnumName(agent.agent_type),
-            version: agent.version.as_str().to_owned(),
-            capabilities: agent.capabilities.iter().map(str::to_owned).collect(),
-            owner: agent.owner.as_str().to_owned(),
-            default_resource: agent.default_resource.as_ref().map(|resource| resource.as_str().to_owned()),
-            may_act: agent.may_act.names(),
-            redelegation: agent.redelegation,
-            dpop: EnumName(agent.dpop),
-            deployment_env: EnumName(agent.deployment_env),
-            managed_by: agent.managed_by.as_ref().map(|name| name.as_str().to_owned()),
-            status: EnumName(agent.status),
-            created_at: Instant(agent.created_at),
-            updated_at: Instant(agent.updated_at),
-        }
-    }
-}
-
-/// A page of agents
-#[derive(Object)]
-struct AgentPage {
-    data: Vec<AgentBody>,
-    /// Number of agents on all pages
-    total: u64,
-    page: u32,
-    limit: u32,
-}
-
-impl AgentPage {
-    fn of(listing: &Page<std::sync::Arc<Agent>>, page: PageRequest) -> Self {
-        Self {
-            data: listing.items.iter().map(|agent| (&**agent).into()).collect(),
-            total: listing.total,
-            page: page.number,
-            limit: page.limit,
-        }
     }
 }
 

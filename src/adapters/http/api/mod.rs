@@ -9,6 +9,7 @@ pub mod organizations;
 pub mod usage;
 
 mod actors;
+mod agent_body;
 mod agent_fields;
 mod explanation;
 mod issuer_body;
