@@ -36,7 +36,10 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    match run(cli) {
+    if let Some(Command::Client(invocation)) = &cli.command {
+        return ExitCode::from(invocation.run(Cli::program()));
+    }
+    match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Config(error)) => wrong(&error.to_string()),
         Err(error) => {
@@ -46,17 +49,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), StartError> {
-    match cli.command {
-        None => serve(&cli.serve),
-        Some(Command::Serve(args)) => serve(&args),
-        Some(Command::Bootstrap(args)) => bootstrap(&args),
-        Some(Command::Migrate(stores)) => migrate(&stores),
-        Some(Command::Copy(args)) => copy(&args),
-        Some(Command::Backup { folder, stores }) => backup(&stores, folder),
+fn run(cli: &Cli) -> Result<(), StartError> {
+    match &cli.command {
+        // The client is run by its own exit codes.
+        None | Some(Command::Client(_)) => serve(&cli.serve),
+        Some(Command::Serve(args)) => serve(args),
+        Some(Command::Bootstrap(args)) => bootstrap(args),
+        Some(Command::Migrate(stores)) => migrate(stores),
+        Some(Command::Copy(args)) => copy(args),
+        Some(Command::Backup { folder, stores }) => backup(stores, folder.clone()),
         Some(Command::Keys { command: KeysCommand::Generate { kind } }) => {
             let pem =
-                generate_pem(kind.into()).map_err(|error| ConfigError::new(format!("the key {error}")))?;
+                generate_pem((*kind).into()).map_err(|error| ConfigError::new(format!("the key {error}")))?;
             print(&pem)
         }
         Some(Command::Openapi { format }) => {

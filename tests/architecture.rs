@@ -22,6 +22,7 @@ const TABLE: [(&str, &[&str]); 14] = [
     ("adapters/instruments", &[]),
     ("adapters/shares", &[]),
     ("adapters/stored_json", &["domain"]),
+    ("client", &[]),
 ];
 
 /// Packages that the domain may not depend on, because it waits for nothing and reads neither clock nor random numbers.

@@ -63,6 +63,9 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = DocumentFormat::Yaml)]
         format: DocumentFormat,
     },
+    /// A command of the client of a running service
+    #[command(flatten)]
+    Client(client::Invocation),
 }
 
 /// Operations on signing keys.
@@ -182,6 +185,11 @@ impl Cli {
             command = command.mut_args(|arg| arg.env(Resettable::Reset));
         }
         Self::from_arg_matches(&command.try_get_matches()?)
+    }
+
+    /// Returns the whole command line, as completions and the manual page describe it.
+    pub fn program() -> clap::Command {
+        Self::command()
     }
 
     /// Returns whether the log is JSON, even if the arguments cannot be parsed.

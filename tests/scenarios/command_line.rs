@@ -46,7 +46,8 @@ pub struct Running {
 }
 
 pub async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-    let mut command = program(&[arguments, &["--port", "0", "--bcrypt-cost", "4"]].concat());
+    let port: &[&str] = if arguments.contains(&"--port") { &[] } else { &["--port", "0"] };
+    let mut command = program(&[arguments, port, &["--bcrypt-cost", "4"]].concat());
     command.env("METRICS_ADDR", "off").envs(environment.iter().copied()).stderr(Stdio::null());
     let mut child = command.spawn().expect("it runs");
     let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();

@@ -6,6 +6,7 @@
 mod agents;
 mod audit;
 mod changes;
+mod client;
 mod client_assertions;
 mod command_line;
 mod copy;

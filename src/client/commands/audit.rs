@@ -1,0 +1,243 @@
+//! `agentidp audit tail` and `agentidp audit export`.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, Command};
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde_json::Value;
+
+use crate::connection::{Connection, Request};
+use crate::failure::{Exit, Failure};
+use crate::output::{cell, format, note, print};
+use crate::system::wait;
+use crate::{identity, organization, output, pages};
+
+/// Interval between two questions for new events.
+const EVERY: Duration = Duration::from_secs(1);
+/// The most events that `tail` remembers as seen.
+const REMEMBERED: usize = 10_000;
+/// The most events of a page.
+const PAGE: u32 = 200;
+
+/// Adds the commands to those of the table.
+pub fn with_commands(command: Command) -> Command {
+    let full = |command| identity::with_flags(organization::with_flag(command));
+    command
+        .subcommand(output::with_flag(
+            full(
+                Command::new("tail")
+                    .about("Follow the audit log; it continues after a restart of the service"),
+            ),
+            false,
+        ))
+        .subcommand(full(
+            Command::new("export")
+                .about("Write the audit log to a file, oldest first; repeated, it adds newer events")
+                .arg(
+                    Arg::new("file")
+                        .long("output")
+                        .value_name("FILE")
+                        .required(true)
+                        .value_parser(clap::value_parser!(PathBuf))
+                        .help("File with one event a line (JSONL)"),
+                ),
+        ))
+}
+
+async fn connected(matches: &ArgMatches) -> Result<(Connection, Request), Failure> {
+    let (url, identity) = identity::of(matches)?;
+    let connection = Connection::new(&url, identity)?.patient();
+    connection.require(["audit:read"]);
+    let organization = organization::of(&connection, matches).await?;
+    let query = organization.map(|id| ("organizationId".to_owned(), id)).into_iter().collect();
+    Ok((connection, Request { query, ..Request::get("/api/v1/audit") }))
+}
+
+fn id(event: &Value) -> &str {
+    event["eventId"].as_str().unwrap_or_default()
+}
+
+/// Follows the audit log until the program is ended.
+///
+/// The service lists events newest first, and an event may appear after a newer one. Each round therefore reads back to
+/// events that were seen long before, and prints those that are new.
+pub async fn tail(matches: &ArgMatches) -> Result<(), Failure> {
+    let (connection, request) = connected(matches).await?;
+    let format = format(matches);
+    let mut seen = Seen::default();
+    let first = page(&connection, &request, None).await?;
+    for event in events(&first) {
+        seen.insert(id(event));
+    }
+    note("following the audit log; end with Ctrl-C");
+    let mut is_away = false;
+    loop {
+        match unseen(&connection, &request, &seen).await {
+            Ok(new) => {
+                if is_away {
+                    note("connected again");
+                }
+                is_away = false;
+                for event in new.iter().rev() {
+                    seen.insert(id(event));
+                    print(&line(format, event))?;
+                }
+            }
+            // A service that is restarting refuses with 503, or does not answer.
+            Err(failure)
+                if failure.exit == Exit::Unreachable
+                    || failure.message.starts_with("SERVICE_UNAVAILABLE") =>
+            {
+                if !is_away {
+                    note(&format!("{}; trying again", failure.message));
+                }
+                is_away = true;
+            }
+            Err(failure) => return Err(failure),
+        }
+        wait(EVERY).await;
+    }
+}
+
+/// Returns the events that were not seen, newest first.
+async fn unseen(connection: &Connection, request: &Request, seen: &Seen) -> Result<Vec<Value>, Failure> {
+    let mut new = Vec::new();
+    let mut cursor = None;
+    loop {
+        let body = page(connection, request, cursor.as_deref()).await?;
+        let all = events(&body);
+        let known = all.iter().filter(|event| seen.has(id(event))).count();
+        new.extend(all.iter().filter(|event| !seen.has(id(event))).cloned());
+        cursor = body["nextCursor"].as_str().map(str::to_owned);
+        // A page with something known is where the round before began, unless events were committed late.
+        if known > 0 || cursor.is_none() || new.len() > REMEMBERED {
+            return Ok(new);
+        }
+    }
+}
+
+async fn page(connection: &Connection, request: &Request, cursor: Option<&str>) -> Result<Value, Failure> {
+    let mut request = request.clone();
+    request.query.push(("limit".to_owned(), PAGE.to_string()));
+    request.query.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor.to_owned())));
+    connection.call(&request).await.map(|answer| answer.body)
+}
+
+fn events(body: &Value) -> &[Value] {
+    body["data"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn line(format: &str, event: &Value) -> String {
+    match format {
+        "json" => format!("{event}\n"),
+        "yaml" => format!("---\n{}", output::yaml(event)),
+        "name" => format!("{}\n", id(event)),
+        _ => {
+            let part = |name: &str| cell(&event[name]);
+            let resource = &event["resource"];
+            format!(
+                "{}  {:<24} {:<8} {} {} {}\n",
+                part("timestamp"),
+                part("action"),
+                part("outcome"),
+                part("agentId"),
+                cell(&resource["type"]),
+                cell(&resource["id"]),
+            )
+        }
+    }
+}
+
+/// The events that were seen last.
+#[derive(Default)]
+struct Seen {
+    order: VecDeque<String>,
+    ids: HashSet<String>,
+}
+
+impl Seen {
+    fn has(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn insert(&mut self, id: &str) {
+        if self.ids.insert(id.to_owned()) {
+            self.order.push_back(id.to_owned());
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+}
+
+/// Writes all events to a file, oldest first. Events that the file has are not written again.
+pub async fn export(matches: &ArgMatches) -> Result<(), Failure> {
+    let Some(path) = matches.get_one::<PathBuf>("file") else {
+        return Err(Failure::misused("--output is needed"));
+    };
+    let known = known(path)?;
+    let (connection, mut request) = connected(matches).await?;
+    let bar = ProgressBar::new_spinner().with_message("events read");
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Some(from) = &known.last {
+        request.query.push(("fromDate".to_owned(), from.clone()));
+    }
+    let mut events = pages::all(&connection, &request, PAGE).await?;
+    events.retain(|event| !known.at_last.contains(id(event)));
+    events.reverse();
+    bar.set_length(events.len() as u64);
+    let wrong =
+        |error: std::io::Error| Failure::misused(format!("{} cannot be written: {error}", path.display()));
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?;
+    file.set_len(known.length).map_err(wrong)?;
+    for event in &events {
+        writeln!(file, "{event}").map_err(wrong)?;
+        bar.inc(1);
+    }
+    file.sync_all().map_err(wrong)?;
+    bar.finish_and_clear();
+    note(&format!("{} events were added to {}", events.len(), path.display()));
+    Ok(())
+}
+
+/// The end of an earlier export.
+#[derive(Default)]
+struct Known {
+    /// Instant of the last event.
+    last: Option<String>,
+    /// IDs of the events of that instant.
+    at_last: HashSet<String>,
+    /// Length of the file without a last line that was not written completely.
+    length: u64,
+}
+
+fn known(path: &Path) -> Result<Known, Failure> {
+    let mut known = Known::default();
+    let Ok(file) = File::open(path) else { return Ok(known) };
+    let mut file = BufReader::new(file);
+    let mut line = String::new();
+    let wrong = |what: String| Failure::misused(format!("{}: {what}", path.display()));
+    while file.read_line(&mut line).map_err(|error| wrong(error.to_string()))? > 0 {
+        if line.ends_with('\n') {
+            let event: Value = serde_json::from_str(&line)
+                .map_err(|_| wrong("this file is no export of the audit log; choose another".to_owned()))?;
+            let at = event["timestamp"].as_str().map(str::to_owned);
+            if at != known.last {
+                known.at_last.clear();
+            }
+            known.last = at;
+            known.at_last.insert(id(&event).to_owned());
+            known.length += line.len() as u64;
+        }
+        line.clear();
+    }
+    Ok(known)
+}

@@ -1,0 +1,179 @@
+//! Commands on resources, built from the table and from the OpenAPI document.
+
+use clap::{Arg, ArgMatches, Command};
+use reqwest::Method;
+use serde_json::{Map, Value};
+
+use crate::connection::{Connection, Request};
+use crate::document::{Operation, operation};
+use crate::failure::Failure;
+use crate::flags::{HANDLED, flag, kebab, object};
+use crate::output::{Columns, format, note, show};
+use crate::table::{Resource, Verb};
+use crate::{confirm, identity, organization, output, pages};
+
+/// The most entries of a page of agents, and of a page of audit events.
+const PAGE: (u32, u32) = (100, 200);
+
+/// Returns the command of a resource.
+pub fn command(resource: &'static Resource) -> Command {
+    if let [verb @ Verb { name: "", .. }] = resource.verbs {
+        return verb_command(resource, verb, Command::new(resource.name).about(resource.about));
+    }
+    let verbs = resource.verbs.iter().map(|verb| {
+        let about = match verb.sets {
+            Some((_, "active")) => "Make active again what was suspended".to_owned(),
+            Some(_) => "Suspend it, which revokes tokens that rest on it for good".to_owned(),
+            None => operation(verb.operation).summary.to_owned(),
+        };
+        verb_command(resource, verb, Command::new(verb.name).about(about))
+    });
+    Command::new(resource.name).about(resource.about).subcommand_required(true).subcommands(verbs)
+}
+
+fn verb_command(resource: &Resource, verb: &Verb, command: Command) -> Command {
+    let operation = operation(verb.operation);
+    let mut command = command;
+    if !operation.description.is_empty() && verb.sets.is_none() {
+        command = command.after_help(operation.description.replace('`', "'"));
+    }
+    for parameter in &operation.path_parameters {
+        let help = match *parameter {
+            "agentId" => "ID or email address of the agent",
+            "organizationId" => "ID or slug of the organization",
+            _ => "ID",
+        };
+        let name = kebab(parameter).to_uppercase();
+        command = command.arg(Arg::new(*parameter).required(true).value_name(name).help(help));
+    }
+    let given = operation.query.iter().chain(operation.body.iter().flatten());
+    let given = given.filter(|field| !HANDLED.contains(&field.name) && verb.sets.is_none());
+    command = command.args(given.map(flag));
+    if verb.asks.is_some() {
+        command = confirm::with_flag(command);
+    }
+    if resource.name != "orgs" {
+        command = organization::with_flag(command);
+    }
+    output::with_flag(identity::with_flags(command), resource.name == "credentials")
+}
+
+/// Runs a command of a resource.
+pub async fn run(resource: &'static Resource, matches: &ArgMatches) -> Result<(), Failure> {
+    let (verb, matches) = match matches.subcommand() {
+        Some((name, matches)) => (resource.verbs.iter().find(|verb| verb.name == name), matches),
+        None => (resource.verbs.first(), matches),
+    };
+    let verb = verb.ok_or_else(|| Failure::misused("no such command"))?;
+    let operation = operation(verb.operation);
+    if let Some(consequence) = verb.asks {
+        let ids = operation.path_parameters.iter().filter_map(|id| matches.get_one::<String>(id));
+        let ids = ids.cloned().collect::<Vec<_>>().join(" ");
+        confirm::confirm(matches, &format!("{} {} {ids} {consequence}", resource.name, verb.name))?;
+    }
+    let body = match verb.sets {
+        Some((field, value)) => Some(Map::from_iter([(field.to_owned(), Value::from(value))])),
+        None => operation.body.as_ref().map(|fields| object(fields, matches)).transpose()?,
+    };
+    if verb.name == "update" && body.as_ref().is_some_and(Map::is_empty) {
+        return Err(Failure::misused("nothing to update; --help lists the fields"));
+    }
+    let query = object(&operation.query, matches)?;
+    let (url, identity) = identity::of(matches)?;
+    let connection = Connection::new(&url, identity)?;
+    connection.require(operation.scopes.iter().copied());
+    let request = request(&connection, &operation, matches, body, query).await?;
+    let format = format(matches);
+    let columns = Columns { id: resource.id, table: resource.columns, wide: resource.wide };
+    if verb.name == "list" {
+        let size = if resource.name == "audit" { PAGE.1 } else { PAGE.0 };
+        let all = pages::all(&connection, &request, size).await?;
+        return show(format, &Value::from(all), columns);
+    }
+    let answer = connection.call(&request).await?.body;
+    if format == "secret" && answer["clientSecret"].is_null() {
+        return Err(Failure::misused("-o secret: this credential has no secret"));
+    }
+    match answer {
+        Value::Null => {
+            note("done");
+            Ok(())
+        }
+        answer => show(format, &answer, columns),
+    }
+}
+
+async fn request(
+    connection: &Connection,
+    operation: &Operation,
+    matches: &ArgMatches,
+    body: Option<Map<String, Value>>,
+    query: Map<String, Value>,
+) -> Result<Request, Failure> {
+    let organization = organization::of(connection, matches).await?;
+    let mut path = operation.path.to_owned();
+    for parameter in &operation.path_parameters {
+        let given = matches.get_one::<String>(parameter).map(String::as_str).unwrap_or_default();
+        let id = match *parameter {
+            "agentId" if given.contains('@') => agent_id(connection, given, organization.as_deref()).await?,
+            "organizationId" => organization::id_of(connection, given).await?,
+            _ => given.to_owned(),
+        };
+        path = path.replace(&format!("{{{parameter}}}"), &segment(&id));
+    }
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut query: Vec<_> = query.into_iter().map(|(name, value)| (name, text(value))).collect();
+    let mut body = body;
+    if let Some(id) = organization {
+        if operation.query.iter().any(|field| field.name == "organizationId") {
+            query.push(("organizationId".to_owned(), id));
+        } else if operation.body.iter().flatten().any(|field| field.name == "organizationId") {
+            body.get_or_insert_default().insert("organizationId".to_owned(), id.into());
+        } else if operation.query.iter().any(|field| field.name == "clientId") && query.is_empty() {
+            // The API names an organization by one of its agents here.
+            let of_it = vec![("organizationId".to_owned(), id), ("limit".to_owned(), "1".to_owned())];
+            let found =
+                connection.call(&Request { query: of_it, ..Request::get("/api/v1/agents") }).await?.body;
+            let agent = found["data"][0]["agentId"].as_str().map(str::to_owned);
+            let agent =
+                agent.ok_or_else(|| Failure::refused("the organization has no agents, and so no usage"))?;
+            query.push(("clientId".to_owned(), agent));
+        }
+    }
+    let method = Method::from_bytes(operation.method.as_bytes()).ok();
+    Ok(Request { method, path, query, body: body.map(Value::Object), form: None })
+}
+
+/// Returns the ID of the agent with this address.
+async fn agent_id(
+    connection: &Connection,
+    email: &str,
+    organization: Option<&str>,
+) -> Result<String, Failure> {
+    connection.require(["agents:read"]);
+    let mut query = vec![("email".to_owned(), email.to_owned())];
+    query.extend(organization.map(|id| ("organizationId".to_owned(), id.to_owned())));
+    let found = connection.call(&Request { query, ..Request::get("/api/v1/agents") }).await?.body;
+    let found = found["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match found {
+        [one] => Ok(one["agentId"].as_str().unwrap_or_default().to_owned()),
+        [] => Err(Failure::refused(format!("AGENT_NOT_FOUND: no agent has the address {email:?}"))),
+        _ => {
+            Err(Failure::misused(format!("{email} is an agent in several organizations; add --organization")))
+        }
+    }
+}
+
+/// Returns a text as one segment of a path.
+pub fn segment(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    let encoded = text.bytes().map(|byte| match is_plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    // A segment of dots only would be resolved as a path.
+    match text.trim_matches('.') {
+        "" => "-".to_owned(),
+        _ => encoded.collect(),
+    }
+}

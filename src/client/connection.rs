@@ -1,0 +1,319 @@
+//! A connection to the service: requests with a token of the least scopes, and their answers.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+
+use crate::assertion;
+use crate::failure::{Exit, Failure};
+use crate::identity::Identity;
+use crate::system::wait;
+
+/// Time limit for connecting.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Time limit for a request.
+const REQUEST: Duration = Duration::from_secs(60);
+
+/// A service, and the caller's identity there.
+pub struct Connection {
+    client: Client,
+    base: String,
+    identity: Option<Identity>,
+    scopes: Mutex<BTreeSet<String>>,
+    token: Mutex<Option<String>>,
+    /// Whether a request that exceeds the rate limit waits and is repeated.
+    is_patient: bool,
+}
+
+/// An answer of the service.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status of HTTP.
+    pub status: StatusCode,
+    /// The body; null if it is empty.
+    pub body: Value,
+    retry_after: Option<u64>,
+    request_id: Option<String>,
+}
+
+/// A request of the API.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Method; GET if `None`.
+    pub method: Option<Method>,
+    /// Path below the URL of the service, percent-encoded.
+    pub path: String,
+    /// Parameters of the query.
+    pub query: Vec<(String, String)>,
+    /// Body as JSON.
+    pub body: Option<Value>,
+    /// Body as a form.
+    pub form: Option<Vec<(&'static str, String)>>,
+}
+
+impl Request {
+    /// Returns a request to read what is at this path.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+
+    /// Returns a request to post to this path.
+    pub fn post(path: impl Into<String>) -> Self {
+        Self { method: Some(Method::POST), ..Self::get(path) }
+    }
+}
+
+impl Connection {
+    /// Returns a connection to the service at this URL.
+    pub fn new(url: &str, identity: Option<Identity>) -> Result<Self, Failure> {
+        let wrong =
+            || Failure::misused(format!("--url: {url:?} must be a URL such as https://id.example.com"));
+        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
+        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() || !parsed.username().is_empty()
+        {
+            return Err(wrong());
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Failure::unreachable(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(REQUEST)
+            .user_agent(concat!("agentidp/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::unreachable(error.to_string()))?;
+        Ok(Self {
+            client,
+            base: url.trim_end_matches('/').to_owned(),
+            identity,
+            scopes: Mutex::default(),
+            token: Mutex::default(),
+            is_patient: false,
+        })
+    }
+
+    /// Waits whenever a request exceeds the rate limit.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
+    }
+
+    /// Adds scopes to those that the token is requested with.
+    pub fn require<'a>(&self, scopes: impl IntoIterator<Item = &'a str>) {
+        let mut known = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.len();
+        known.extend(scopes.into_iter().map(str::to_owned));
+        if known.len() > before {
+            self.forget_token();
+        }
+    }
+
+    fn known_scopes(&self) -> BTreeSet<String> {
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget_token(&self) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Sends a request with a token. Returns [`Failure`] if the answer is not a success.
+    ///
+    /// A change that needs more scopes than its operation, because of the agent that it is about, is tried once more with
+    /// those too. So is a request whose token has expired.
+    pub async fn call(&self, request: &Request) -> Result<Answer, Failure> {
+        let mut is_repeated = false;
+        loop {
+            let token = self.token().await?;
+            let answer = self.send(request, Some(&token)).await?;
+            let can_get_another = !matches!(self.identity, Some(Identity::Token(_)));
+            if answer.status == StatusCode::TOO_MANY_REQUESTS && self.is_patient {
+                wait(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 60))).await;
+                continue;
+            }
+            if answer.status.is_success() || is_repeated || !can_get_another {
+                return answer.accepted();
+            }
+            let missing = answer.body["details"]["missingScopes"].as_array();
+            let missing: Vec<&str> = missing.into_iter().flatten().filter_map(Value::as_str).collect();
+            match answer.status {
+                StatusCode::FORBIDDEN if !missing.is_empty() => {
+                    let before = self.known_scopes();
+                    self.require(missing);
+                    if self.token().await.is_err() {
+                        // The caller does not have them: the first refusal says more than that of the token endpoint.
+                        *self.scopes.lock().unwrap_or_else(PoisonError::into_inner) = before;
+                        self.forget_token();
+                        return answer.accepted();
+                    }
+                }
+                StatusCode::UNAUTHORIZED => self.forget_token(),
+                _ => return answer.accepted(),
+            }
+            is_repeated = true;
+        }
+    }
+
+    /// Sends a request, with a token if one is given, and returns whatever is answered.
+    pub async fn send(&self, request: &Request, token: Option<&str>) -> Result<Answer, Failure> {
+        let method = request.method.clone().unwrap_or(Method::GET);
+        let mut sent = self.client.request(method, format!("{}{}", self.base, request.path));
+        sent = sent.query(&request.query);
+        if let Some(token) = token {
+            sent = sent.bearer_auth(token);
+        }
+        if let Some(body) = &request.body {
+            sent = sent.json(body);
+        }
+        if let Some(form) = &request.form {
+            sent = sent.form(form);
+        }
+        self.answer(sent).await
+    }
+
+    async fn answer(&self, sent: reqwest::RequestBuilder) -> Result<Answer, Failure> {
+        let answer = sent.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok());
+        let request_id = header("x-request-id").map(str::to_owned);
+        let text = answer.text().await.map_err(|error| self.unreachable(&error))?;
+        let body = match text.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_str(&text).map_err(|_| {
+                Failure::unreachable(format!(
+                    "{} answered with status {} and something other than JSON; is this the URL of AgentIdP?",
+                    self.base,
+                    status.as_u16()
+                ))
+            })?,
+        };
+        Ok(Answer { status, body, retry_after, request_id })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let mut reasons = Vec::new();
+        let mut next = error.source();
+        while let Some(reason) = next {
+            reasons.push(reason.to_string());
+            next = reason.source();
+        }
+        let reason = match (error.is_timeout(), reasons.last()) {
+            (true, _) => "it did not answer in time".to_owned(),
+            (false, Some(reason)) => reason.clone(),
+            (false, None) => "the request failed".to_owned(),
+        };
+        let advice = match reason.contains("certificate") {
+            true => "; SSL_CERT_FILE names the certificates of a private authority",
+            false => "",
+        };
+        Failure::unreachable(format!("{} cannot be reached: {reason}{advice}", self.base))
+    }
+
+    /// Returns a token with the scopes that are required.
+    pub async fn token(&self) -> Result<String, Failure> {
+        if let Some(token) = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(token);
+        }
+        let scope = self.known_scopes().into_iter().collect::<Vec<_>>().join(" ");
+        let token = match &self.identity {
+            Some(Identity::Token(token)) => token.clone(),
+            _ => {
+                let body = self.issue("client_credentials", vec![("scope", scope)]).await?;
+                body["access_token"].as_str().unwrap_or_default().to_owned()
+            }
+        };
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        Ok(token)
+    }
+
+    /// Sends a request to the token endpoint, and returns the answer.
+    pub async fn issue(
+        &self,
+        grant: &str,
+        parameters: Vec<(&'static str, String)>,
+    ) -> Result<Value, Failure> {
+        loop {
+            let mut form = vec![("grant_type", grant.to_owned())];
+            form.extend(parameters.iter().filter(|(_, value)| !value.is_empty()).cloned());
+            form.extend(self.authentication().await?);
+            let request = Request { form: Some(form), ..Request::post("/api/v1/token") };
+            let answer = self.send(&request, None).await?;
+            if answer.status == StatusCode::TOO_MANY_REQUESTS && self.is_patient {
+                wait(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 60))).await;
+                continue;
+            }
+            return answer.accepted().map(|answer| answer.body);
+        }
+    }
+
+    /// Returns the parameters by which the client authenticates.
+    pub async fn authentication(&self) -> Result<Vec<(&'static str, String)>, Failure> {
+        match &self.identity {
+            Some(Identity::Secret { client_id, secret }) => {
+                Ok(vec![("client_id", client_id.clone()), ("client_secret", secret.clone())])
+            }
+            Some(Identity::Key { client_id, file }) => {
+                let metadata = Request::get("/.well-known/oauth-authorization-server");
+                let metadata = self.send(&metadata, None).await?.accepted()?.body;
+                let issuer = metadata["issuer"].as_str().ok_or_else(|| {
+                    Failure::unreachable(format!("the metadata of {} names no issuer", self.base))
+                })?;
+                const KIND: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+                Ok(vec![
+                    ("client_assertion_type", KIND.to_owned()),
+                    ("client_assertion", assertion::sign(file, client_id, issuer)?),
+                ])
+            }
+            Some(Identity::Token(_)) => Err(Failure::misused(
+                "this needs a client that authenticates: set AGENTIDP_CLIENT_ID and its secret, not only AGENTIDP_TOKEN",
+            )),
+            None => Err(Failure::misused(
+                "no identity: set AGENTIDP_CLIENT_ID and AGENTIDP_CLIENT_SECRET, or run: agentidp login",
+            )),
+        }
+    }
+}
+
+impl Answer {
+    /// Returns the answer if it is a success, and the refusal otherwise.
+    pub fn accepted(self) -> Result<Self, Failure> {
+        if self.status.is_success() { Ok(self) } else { Err(self.refusal()) }
+    }
+
+    fn refusal(&self) -> Failure {
+        let text = |name: &str| self.body[name].as_str();
+        let code = text("code").or(text("error")).unwrap_or("UNEXPECTED_ANSWER");
+        let message = text("message").or(text("error_description")).unwrap_or("no reason was given");
+        let mut lines = vec![format!("{code}: {message}")];
+        for fault in self.body["details"]["errors"].as_array().into_iter().flatten() {
+            let part = |name: &str| fault[name].as_str().unwrap_or_default();
+            lines.push(format!("  {}: {}", part("field"), part("message")));
+        }
+        let missing = self.body["details"]["missingScopes"].as_array();
+        let missing: Vec<&str> = missing.into_iter().flatten().filter_map(Value::as_str).collect();
+        if !missing.is_empty() {
+            lines.push(format!("  missing scopes: {}", missing.join(" ")));
+        }
+        if let Some(seconds) = self.retry_after {
+            lines.push(format!("  try again in {seconds} s"));
+        }
+        if self.status.is_server_error()
+            && let Some(id) = &self.request_id
+        {
+            lines.push(format!("  request ID: {id}"));
+        }
+        Failure { exit: Exit::Refused, message: lines.join("\n") }
+    }
+}

@@ -1,0 +1,121 @@
+//! Fields of the API as flags of the command line.
+
+use std::io::Read as _;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgMatches};
+use serde_json::{Map, Value};
+
+use crate::document::{Field, Kind};
+use crate::failure::Failure;
+
+/// Fields that have a flag of another name, or none: paging is done by the command, and an organization has its own flag.
+pub const HANDLED: [&str; 4] = ["organizationId", "page", "limit", "cursor"];
+
+/// Returns a name of the API in kebab case.
+pub fn kebab(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            text.push('-');
+        }
+        text.push(if letter == '_' { '-' } else { letter.to_ascii_lowercase() });
+    }
+    text
+}
+
+/// Returns the flag of a field.
+pub fn flag(field: &Field) -> Arg {
+    let mut help = field.description.replace('`', "'");
+    let mut add = |text: &str| {
+        help = if help.is_empty() { text.to_owned() } else { format!("{help} ({text})") };
+    };
+    match field.kind {
+        Kind::List => add("with commas between the values"),
+        Kind::Json => add("JSON, or @FILE"),
+        _ => {}
+    }
+    if field.is_nullable && !field.description.contains("ull ") {
+        add("null removes it");
+    }
+    let arg = Arg::new(field.name).long(kebab(field.name)).required(field.is_required);
+    let arg = match field.kind {
+        Kind::Text if field.choices.is_empty() => arg.value_name("TEXT"),
+        Kind::Text => arg.value_parser(PossibleValuesParser::new(field.choices.clone())).value_name("NAME"),
+        Kind::Number => arg.value_parser(clap::value_parser!(i64)).value_name("NUMBER"),
+        Kind::Flag => arg
+            .value_parser(clap::value_parser!(bool))
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("BOOL"),
+        Kind::List => arg.value_name("LIST"),
+        Kind::Json => arg.value_name("JSON"),
+    };
+    if help.is_empty() { arg } else { arg.help(help) }
+}
+
+/// Returns the value of a field that the command line gives; `None` if it gives no value.
+///
+/// Returns [`Failure`] if a JSON value is not JSON, or if a file cannot be read.
+pub fn value(field: &Field, matches: &ArgMatches) -> Result<Option<Value>, Failure> {
+    Ok(match field.kind {
+        Kind::Number => matches.get_one::<i64>(field.name).map(|number| Value::from(*number)),
+        Kind::Flag => matches.get_one::<bool>(field.name).map(|flag| Value::from(*flag)),
+        _ => match matches.get_one::<String>(field.name) {
+            None => None,
+            Some(text) if text == "null" && field.is_nullable => Some(Value::Null),
+            Some(text) => Some(parsed(field, text)?),
+        },
+    })
+}
+
+fn parsed(field: &Field, text: &str) -> Result<Value, Failure> {
+    let name = kebab(field.name);
+    match field.kind {
+        Kind::List => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            Ok(words.map(Value::from).collect())
+        }
+        Kind::Json => {
+            let text = match text.strip_prefix('@') {
+                Some(path) => std::fs::read_to_string(path)
+                    .map_err(|error| Failure::misused(format!("--{name}: {path} cannot be read: {error}")))?,
+                None => text.to_owned(),
+            };
+            serde_json::from_str(&text).map_err(|error| {
+                Failure::misused(format!(
+                    "--{name} must be JSON, or @ and the path of a file with JSON: {error}"
+                ))
+            })
+        }
+        _ => Ok(Value::from(argument(text)?)),
+    }
+}
+
+/// Returns an argument, which is read from standard input if it is `-`.
+pub fn argument(text: &str) -> Result<String, Failure> {
+    if text != "-" {
+        return Ok(text.to_owned());
+    }
+    let mut read = String::new();
+    std::io::stdin()
+        .read_to_string(&mut read)
+        .map_err(|error| Failure::misused(format!("standard input cannot be read: {error}")))?;
+    Ok(read.trim().to_owned())
+}
+
+/// Returns the fields that the command line gives, as an object.
+pub fn object(fields: &[Field], matches: &ArgMatches) -> Result<Map<String, Value>, Failure> {
+    let mut object = Map::new();
+    for field in fields.iter().filter(|field| !HANDLED.contains(&field.name)) {
+        // A flag that the command sets itself is not one of its arguments.
+        if matches.try_contains_id(field.name).is_err() {
+            continue;
+        }
+        if let Some(value) = value(field, matches)? {
+            object.insert(field.name.to_owned(), value);
+        }
+    }
+    Ok(object)
+}

@@ -1,0 +1,125 @@
+//! The caller's identity: from the environment, else from a profile.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::failure::Failure;
+use crate::profile::{self, DEFAULT, Profile};
+use crate::system::variable;
+
+/// URL of the service if no other is given.
+const DEFAULT_URL: &str = "http://127.0.0.1:3000";
+
+/// How the caller proves its identity.
+#[derive(Clone)]
+pub enum Identity {
+    /// A token that the caller already has.
+    Token(String),
+    /// A client secret.
+    Secret {
+        /// `client_id` of the caller.
+        client_id: String,
+        /// Its secret.
+        secret: String,
+    },
+    /// A private key.
+    Key {
+        /// `client_id` of the caller.
+        client_id: String,
+        /// File of the key.
+        file: PathBuf,
+    },
+}
+
+/// Adds the flags that name a service and an identity.
+pub fn with_flags(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("url")
+                .long("url")
+                .value_name("URL")
+                .env("AGENTIDP_URL")
+                .help("URL of the service; by default that of the profile, else http://127.0.0.1:3000. SSL_CERT_FILE names the certificates of a private authority"),
+        )
+        .arg(
+            Arg::new("profile")
+                .long("profile")
+                .value_name("NAME")
+                .help("Profile made by `agentidp login`, which is then used instead of the environment"),
+        )
+        .arg(
+            Arg::new("private-key")
+                .long("private-key")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Private key (PEM) of the client AGENTIDP_CLIENT_ID, instead of a secret"),
+        )
+}
+
+/// Returns the URL of the service, and the caller's identity if there is one.
+pub fn of(matches: &ArgMatches) -> Result<(String, Option<Identity>), Failure> {
+    let named = matches.get_one::<String>("profile");
+    let from_environment = match named {
+        Some(_) => None,
+        None => environment(matches)?,
+    };
+    // A broken file of profiles matters only to a command that needs it.
+    let profile = match (&from_environment, named) {
+        (Some(_), _) => None,
+        (None, Some(name)) => Some(profile::find(name)?.ok_or_else(|| {
+            Failure::misused(format!("there is no profile {name:?}; agentidp profiles lists them"))
+        })?),
+        (None, None) => profile::find(DEFAULT)?,
+    };
+    let given = matches.get_one::<String>("url").cloned();
+    let url = given.or_else(|| profile.as_ref().map(|profile| profile.url.clone()));
+    let identity = from_environment.or_else(|| profile.as_ref().and_then(of_profile));
+    Ok((url.unwrap_or_else(|| DEFAULT_URL.to_owned()), identity))
+}
+
+/// Returns the identity of a profile.
+pub fn of_profile(profile: &Profile) -> Option<Identity> {
+    let client_id = profile.client_id.clone();
+    match (&profile.client_secret, &profile.private_key) {
+        (Some(secret), _) => Some(Identity::Secret { client_id, secret: secret.clone() }),
+        (None, Some(file)) => Some(Identity::Key { client_id, file: file.clone() }),
+        (None, None) => None,
+    }
+}
+
+/// Returns the identity that the environment names; `None` if it names no identity.
+///
+/// Returns [`Failure`] if it names only a part of one, or two.
+pub fn environment(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
+    let file = matches.get_one::<PathBuf>("private-key").cloned();
+    let secret = match (variable("AGENTIDP_CLIENT_SECRET"), variable("AGENTIDP_CLIENT_SECRET_FILE")) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::misused(
+                "AGENTIDP_CLIENT_SECRET and AGENTIDP_CLIENT_SECRET_FILE are both set; unset one",
+            ));
+        }
+        (Some(secret), None) => Some(secret),
+        (None, Some(path)) => {
+            let read = std::fs::read_to_string(&path);
+            let secret = read.map_err(|error| {
+                Failure::misused(format!("AGENTIDP_CLIENT_SECRET_FILE: {path} cannot be read: {error}"))
+            })?;
+            Some(secret.trim().to_owned())
+        }
+        (None, None) => None,
+    };
+    match (variable("AGENTIDP_CLIENT_ID"), secret, file, variable("AGENTIDP_TOKEN")) {
+        (Some(client_id), _, Some(file), _) => Ok(Some(Identity::Key { client_id, file })),
+        (Some(client_id), Some(secret), None, _) => Ok(Some(Identity::Secret { client_id, secret })),
+        (None, Some(_), _, _) => {
+            Err(Failure::misused("a client secret is set, but AGENTIDP_CLIENT_ID is not"))
+        }
+        (None, None, Some(_), _) => Err(Failure::misused("--private-key needs AGENTIDP_CLIENT_ID")),
+        (_, None, None, Some(token)) => Ok(Some(Identity::Token(token))),
+        (Some(_), None, None, None) => Err(Failure::misused(
+            "AGENTIDP_CLIENT_ID is set; set AGENTIDP_CLIENT_SECRET, AGENTIDP_CLIENT_SECRET_FILE or --private-key too",
+        )),
+        (None, None, None, None) => Ok(None),
+    }
+}

@@ -1,0 +1,196 @@
+use testing::{TestServer, Wiring};
+
+use super::{User, start};
+
+const MANIFEST: &str = r#"kind: Organization
+slug: acme
+name: Acme
+plan: pro
+resources: [https://api.example.com]
+---
+kind: Agent
+organization: acme
+email: one@example.com
+agentType: custom
+version: 1.0.0
+capabilities: [files:read]
+owner: team
+deploymentEnv: staging
+mayAct: [two@example.com]
+---
+kind: Agent
+organization: acme
+email: two@example.com
+agentType: router
+version: 1.0.0
+capabilities: [files:read, files:write]
+owner: team
+deploymentEnv: staging
+---
+kind: TrustedIssuer
+organization: acme
+name: CI
+issuer: https://ci.example.com
+keys: { type: jwks_uri, uri: https://ci.example.com/keys }
+---
+kind: FederatedCredential
+organization: acme
+agent: one@example.com
+issuer: https://ci.example.com
+subject: "job:deploy"
+claims: { ref: main }
+---
+{"kind": "PublicKey", "organization": "acme", "agent": "two@example.com", "publicKey": {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}}
+"#;
+
+#[tokio::test]
+async fn a_manifest_is_applied_once_and_exported_as_it_was_applied() {
+    let (_server, user) = start().await;
+    user.file("all.yaml", MANIFEST);
+    let planned = user.run(&["apply", "-f", "all.yaml", "--dry-run"]).await;
+    assert!(planned.code == 4 && planned.out.ends_with("6 added, 0 changed, 0 gone\n"), "{planned:?}");
+    assert_eq!(user.json(&["orgs", "list", "--slug", "acme"]).await.as_array().map(Vec::len), Some(0));
+    let applied = user.done(&["apply", "-f", "all.yaml"]).await;
+    assert_eq!(applied, planned.out);
+    assert_eq!(user.done(&["apply", "-f", "all.yaml"]).await, "nothing to change\n");
+    let exported = user.done(&["export", "--organization", "acme"]).await;
+    user.file("exported.yaml", &exported);
+    assert_eq!(user.done(&["apply", "-f", "exported.yaml", "--dry-run"]).await, "nothing to change\n");
+    let (_other, elsewhere) = start().await;
+    let copied = elsewhere.run_with(&["apply", "-f", "-"], &exported).await;
+    assert_eq!(copied.code, 0, "{}", copied.err);
+    assert_eq!(elsewhere.done(&["export", "--organization", "acme"]).await.len(), exported.len());
+    let managed = user.json(&["agents", "get", "one@example.com", "--organization", "acme"]).await;
+    assert_eq!(managed["managedBy"], "default");
+}
+
+#[tokio::test]
+async fn a_difference_is_shown_field_by_field() {
+    let (_server, user) = start().await;
+    user.file("all.yaml", MANIFEST);
+    user.done(&["apply", "-f", "all.yaml"]).await;
+    user.file(
+        "all.yaml",
+        &MANIFEST.replace("plan: pro", "plan: enterprise").replace("owner: team", "owner: others"),
+    );
+    let changed = user.done(&["apply", "-f", "all.yaml"]).await;
+    for line in [
+        "~ Organization acme",
+        "    plan: pro -> enterprise",
+        "    owner: team -> others",
+        "0 added, 3 changed, 0 gone",
+    ] {
+        assert!(changed.lines().any(|found| found == line), "{changed}");
+    }
+}
+
+#[tokio::test]
+async fn all_faults_of_manifests_are_named_with_file_and_line() {
+    let (_server, user) = start().await;
+    user.file(
+        "faults.yaml",
+        "kind: Agent\nemail: a@example.com\nagentTyp: custom\nversion: 1.0\ncapabilities: a:b\nowner: me\n\
+         deploymentEnv: prod\n---\nkind: Agnet\n---\nkind: PublicKey\nagent: none@example.com\npublicKey: 1\n",
+    );
+    user.file("syntax.yaml", "kind: Agent\nemail: [a\nowner: }\n");
+    let ran = user.run(&["apply", "-f", "faults.yaml", "syntax.yaml"]).await;
+    assert_eq!(ran.code, 2);
+    for words in [
+        "faults.yaml:3: Agent has no field \"agentTyp\"; did you mean \"agentType\"?",
+        "faults.yaml:4: version must be a text; put it in quotes",
+        "faults.yaml:5: capabilities must be a list of texts",
+        "faults.yaml:7: deploymentEnv must be one of: development, staging, production",
+        "faults.yaml:1: Agent needs the field \"agentType\"",
+        "faults.yaml:9: there is no kind \"Agnet\"; did you mean \"Agent\"?",
+        "faults.yaml:13: publicKey must be an object",
+        "syntax.yaml:3: not YAML",
+    ] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+    user.file(
+        "reference.yaml",
+        &MANIFEST.replace("agent: one@", "agent: none@").replace("slug: acme", "slug: other"),
+    );
+    let ran = user.run(&["apply", "-f", "reference.yaml"]).await;
+    assert!(
+        ran.code == 2 && ran.err.contains("reference.yaml:32: agent: the organization has no Agent"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("there is no organization \"acme\""), "{}", ran.err);
+    assert!(user.run(&["apply", "-f", "missing.yaml"]).await.err.contains("missing.yaml"));
+}
+
+#[tokio::test]
+async fn agents_of_the_name_that_are_no_longer_listed_are_suspended_or_decommissioned() {
+    let (_server, user) = start().await;
+    user.file("all.yaml", MANIFEST);
+    user.done(&["apply", "-f", "all.yaml"]).await;
+    let documents: Vec<&str> = MANIFEST.split("---\n").collect();
+    user.file(
+        "less.yaml",
+        &format!("{}---\n{}", documents[0], documents[1].replace("mayAct: [two@example.com]\n", "")),
+    );
+    let other = user.done(&["apply", "-f", "less.yaml", "--prune", "--name", "other"]).await;
+    assert_eq!(other, "nothing to change\n", "agents of another name stay");
+    assert_eq!(user.run(&["apply", "-f", "less.yaml", "--prune", "--dry-run"]).await.code, 4);
+    user.done(&["apply", "-f", "less.yaml", "--prune"]).await;
+    let two = ["agents", "get", "two@example.com", "--organization", "acme"];
+    assert_eq!(user.json(&two).await["status"], "suspended");
+    user.done(&["apply", "-f", "all.yaml", "--prune"]).await;
+    assert_eq!(user.json(&two).await["status"], "active", "it is listed again");
+    let unconfirmed = user.run(&["apply", "-f", "less.yaml", "--prune=decommission"]).await;
+    assert!(unconfirmed.code == 2 && unconfirmed.err.contains("--yes"), "{}", unconfirmed.err);
+    assert_eq!(user.json(&two).await["status"], "active");
+    user.done(&["apply", "-f", "less.yaml", "--prune=decommission", "--yes"]).await;
+    assert_eq!(user.json(&two).await["status"], "decommissioned");
+}
+
+#[tokio::test]
+async fn half_an_apply_says_what_was_done_and_another_run_continues() {
+    let (_server, user) = start().await;
+    let limited = MANIFEST.replace("plan: pro", "limits: { maxAgents: 1 }");
+    user.file("all.yaml", &limited);
+    let half = user.run(&["apply", "-f", "all.yaml"]).await;
+    assert_eq!(half.code, 1, "{}", half.err);
+    for words in [
+        "done      create Organization acme",
+        "not done  create ",
+        "FREE_TIER_LIMIT_EXCEEDED",
+        "run the command again",
+    ] {
+        assert!(half.err.contains(words), "{words}: {}", half.err);
+    }
+    user.file("all.yaml", &limited.replace("maxAgents: 1", "maxAgents: 2"));
+    user.done(&["apply", "-f", "all.yaml"]).await;
+    assert_eq!(user.done(&["apply", "-f", "all.yaml"]).await, "nothing to change\n");
+}
+
+#[tokio::test]
+async fn five_hundred_agents_are_applied_within_the_rate_of_the_service() {
+    let server = TestServer::start(Wiring::Memory).await;
+    server.unlimited_admin_token().await;
+    let user = User::administrator(&server);
+    let agents = (0..500).map(|number| {
+        format!(
+            "---\nkind: Agent\nemail: a{number}@example.com\nagentType: custom\nversion: 1.0.0\ncapabilities: [a:b]\n\
+             owner: me\ndeploymentEnv: staging\n"
+        )
+    });
+    user.file("many.yaml", &agents.collect::<String>());
+    let applied = user.done(&["apply", "-f", "many.yaml"]).await;
+    assert!(applied.ends_with("500 added, 0 changed, 0 gone\n"));
+    assert_eq!(user.done(&["apply", "-f", "many.yaml"]).await, "nothing to change\n");
+}
+
+#[tokio::test]
+async fn the_schema_of_manifests_names_every_kind_and_its_fields() {
+    let user = User::new(Vec::new());
+    let schema = user.json(&["apply", "--schema"]).await;
+    let kinds = schema["oneOf"].as_array().expect("a list");
+    let titles: Vec<&str> = kinds.iter().filter_map(|kind| kind["title"].as_str()).collect();
+    assert_eq!(titles, ["Organization", "TrustedIssuer", "Agent", "FederatedCredential", "PublicKey"]);
+    assert!(
+        kinds[2]["properties"]["capabilities"].is_object() && kinds[2]["properties"]["managedBy"].is_null()
+    );
+}

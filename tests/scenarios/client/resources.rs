@@ -1,0 +1,184 @@
+use serde_json::json;
+
+use super::start;
+
+#[tokio::test]
+async fn an_agent_is_registered_changed_suspended_and_decommissioned() {
+    let (_server, user) = start().await;
+    let agent = user.agent("a@example.com").await;
+    assert_eq!(agent["capabilities"], json!(["files:read", "files:write"]));
+    let id = agent["agentId"].as_str().expect("an ID");
+    let changed = user.json(&["agents", "update", id, "--owner", "others", "--dpop", "required"]).await;
+    assert_eq!((&changed["owner"], &changed["dpop"]), (&json!("others"), &json!("required")));
+    let suspended = user.json(&["agents", "suspend", "a@example.com", "--yes"]).await;
+    assert_eq!(suspended["status"], "suspended");
+    assert_eq!(user.json(&["agents", "reactivate", id]).await["status"], "active");
+    user.done(&["agents", "kill", id, "--yes"]).await;
+    user.done(&["agents", "decommission", id, "--yes"]).await;
+    assert_eq!(user.json(&["agents", "get", id]).await["status"], "decommissioned");
+    let again = user.run(&["agents", "decommission", id, "--yes"]).await;
+    assert_eq!(again.code, 1);
+    assert!(again.err.contains("AGENT_ALREADY_DECOMMISSIONED"), "{}", again.err);
+}
+
+#[tokio::test]
+async fn destructive_commands_do_nothing_off_a_terminal_without_yes() {
+    let (_server, user) = start().await;
+    let agent = user.agent("a@example.com").await;
+    let id = agent["agentId"].as_str().expect("an ID");
+    for command in [
+        &["agents", "kill", id][..],
+        &["agents", "suspend", id],
+        &["agents", "decommission", id],
+        &["credentials", "revoke", id, id],
+        &["orgs", "suspend", "default"],
+        &["issuers", "suspend", id],
+        &["issuers", "delete", id],
+    ] {
+        let ran = user.run(command).await;
+        assert_eq!(ran.code, 2, "{command:?}");
+        assert!(ran.err.contains("--yes"), "{}", ran.err);
+    }
+    assert_eq!(user.json(&["agents", "get", id]).await["status"], "active");
+}
+
+#[tokio::test]
+async fn a_list_has_everything_in_every_format() {
+    let (server, user) = start().await;
+    let admin = server.unlimited_admin_token().await;
+    for _ in 0..105 {
+        server.agent(&admin, None, &["files:read"]).await;
+    }
+    let list = user.json(&["agents", "list", "--agent-type", "custom"]).await;
+    let names = user.done(&["agents", "list", "-o", "name"]).await;
+    assert!(list.as_array().is_some_and(|all| all.len() <= names.lines().count()));
+    assert!(names.lines().count() > 105);
+    let table = user.done(&["agents", "list", "-o", "table"]).await;
+    assert!(table.starts_with("AGENTID ") && table.lines().count() > 106, "{table}");
+    assert!(!table.contains('\u{1b}'));
+    let yaml = user.done(&["agents", "list", "-o", "yaml"]).await;
+    assert!(yaml.starts_with("- agentId: "));
+}
+
+#[tokio::test]
+async fn a_name_from_the_api_cannot_control_the_terminal() {
+    let (_server, user) = start().await;
+    user.agent("a@example.com").await;
+    user.done(&["agents", "update", "a@example.com", "--owner", "\u{202e}evil\u{2066}"]).await;
+    let table = user.done(&["agents", "list", "-o", "table"]).await;
+    assert!(table.contains("\\u{202e}evil\\u{2066}") && !table.contains('\u{202e}'), "{table}");
+}
+
+#[tokio::test]
+async fn a_secret_is_printed_once_and_alone_to_be_piped() {
+    let (_server, user) = start().await;
+    user.agent("a@example.com").await;
+    let secret = user.done(&["credentials", "create", "a@example.com", "-o", "secret"]).await;
+    assert!(secret.starts_with("aidp_sk_") && secret.lines().count() == 1, "{secret}");
+    let list = user.json(&["credentials", "list", "a@example.com"]).await;
+    assert!(list[0].get("clientSecret").is_none());
+    let id = list[0]["credentialId"].as_str().expect("an ID");
+    let rotated = user.done(&["credentials", "rotate", "a@example.com", id, "-o", "secret"]).await;
+    assert!(rotated.starts_with("aidp_sk_") && rotated != secret);
+    user.done(&["credentials", "revoke", "a@example.com", id, "--yes"]).await;
+    assert_eq!(user.json(&["credentials", "list", "a@example.com"]).await[0]["status"], "revoked");
+}
+
+#[tokio::test]
+async fn another_organization_is_named_by_its_slug_or_its_id() {
+    let (_server, user) = start().await;
+    let limits = r#"{"maxAgents": 7}"#;
+    let made = user.json(&["orgs", "create", "--name", "Acme", "--slug", "acme", "--limits", limits]).await;
+    assert_eq!(made["limits"], json!({ "maxAgents": 7 }));
+    let id = made["organizationId"].as_str().expect("an ID");
+    for organization in ["acme", id] {
+        let email = format!("{}@example.com", organization.len());
+        let agent = user
+            .json(&[
+                "agents",
+                "create",
+                "--organization",
+                organization,
+                "--email",
+                &email,
+                "--agent-type",
+                "router",
+                "--version",
+                "1.0.0",
+                "--capabilities",
+                "a:b",
+                "--owner",
+                "me",
+                "--deployment-env",
+                "staging",
+            ])
+            .await;
+        assert_eq!(agent["organizationId"], id);
+    }
+    let count = async |arguments: &[&str]| user.json(arguments).await.as_array().map(Vec::len);
+    assert_eq!(count(&["agents", "list", "--organization", "acme"]).await, Some(2));
+    assert_eq!(count(&["agents", "list"]).await, Some(1), "only the caller's own");
+    assert_eq!(user.json(&["usage", "--organization", "acme"]).await["organizationId"], id);
+    let unknown = user.run(&["agents", "list", "--organization", "unknown"]).await;
+    assert!(unknown.code == 1 && unknown.err.contains("unknown"), "{}", unknown.err);
+    assert_eq!(user.json(&["orgs", "suspend", "acme", "--yes"]).await["status"], "suspended");
+}
+
+#[tokio::test]
+async fn an_issuer_is_trusted_changed_and_deleted() {
+    let (_server, user) = start().await;
+    let keys = r#"{"type": "jwks_uri", "uri": "https://ci.example.com/keys"}"#;
+    user.file("keys.json", keys);
+    let issuer =
+        ["issuers", "create", "--name", "CI", "--issuer", "https://ci.example.com", "--keys", "@keys.json"];
+    let made = user.json(&issuer).await;
+    let id = made["issuerId"].as_str().expect("an ID");
+    let subjects = r#"{"audiences": ["app"], "mayAct": ["*"], "scopes": ["a:b"], "maxAgeSeconds": 60}"#;
+    let changed = user.json(&["issuers", "update", id, "--subjects", subjects]).await;
+    assert_eq!(changed["subjects"]["maxAgeSeconds"], 60);
+    let changed = user.json(&["issuers", "update", id, "--subjects", "null"]).await;
+    assert_eq!(changed["subjects"], json!(null));
+    let wrong = user.run(&["issuers", "update", id, "--keys", "{"]).await;
+    assert!(wrong.code == 2 && wrong.err.contains("--keys"), "{}", wrong.err);
+    let explained = user.run_with(&["issuers", "explain", id, "--assertion", "-"], "not.a.jwt").await;
+    assert_eq!(explained.code, 0, "{}", explained.err);
+    user.done(&["issuers", "suspend", id, "--yes"]).await;
+    user.done(&["issuers", "delete", id, "--yes"]).await;
+}
+
+#[tokio::test]
+async fn a_refusal_names_every_fault_and_the_missing_scopes() {
+    let (server, user) = start().await;
+    let ran = user
+        .run(&[
+            "agents",
+            "create",
+            "--email",
+            "a",
+            "--agent-type",
+            "custom",
+            "--version",
+            "1",
+            "--capabilities",
+            "a:b",
+            "--owner",
+            "me",
+            "--deployment-env",
+            "staging",
+        ])
+        .await;
+    assert_eq!(ran.code, 1);
+    for word in ["VALIDATION_ERROR", "email: ", "version: "] {
+        assert!(ran.err.contains(word), "{}", ran.err);
+    }
+    // The management scopes of the new agent must be those of the caller too.
+    let admin = server.admin_token().await;
+    let powerful = server.agent(&admin, None, &["tokens:read"]).await;
+    user.done(&["agents", "update", &powerful, "--owner", "others"]).await;
+    let weak = server.client(&admin, None, &["agents:read", "agents:write"]).await;
+    let mut other = super::User::administrator(&server);
+    other.environment[1].1 = weak.id;
+    other.environment[2].1 = weak.secret;
+    let refused = other.run(&["agents", "update", &powerful, "--owner", "me"]).await;
+    assert!(refused.code == 1 && refused.err.contains("tokens:read"), "{}", refused.err);
+}
