@@ -1,6 +1,6 @@
 //! The command line as a client of a running service.
 //!
-//! A command on a resource is a row of [`table::RESOURCES`]; its flags come from the OpenAPI document. Any other command
+//! A command on a resource is a row of `table::RESOURCES`; its flags come from the OpenAPI document. Any other command
 //! is a file in `commands`.
 
 mod apply;
@@ -9,7 +9,7 @@ mod commands;
 mod confirm;
 mod connection;
 mod document;
-pub mod failure;
+mod failure;
 mod flags;
 mod identity;
 mod organization;

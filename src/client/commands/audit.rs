@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::connection::{Connection, Request};
 use crate::failure::{Exit, Failure};
 use crate::output::{cell, format, note, print};
 use crate::system::wait;
-use crate::{identity, organization, output, pages};
+use crate::{identity, organization, output};
 
 /// Interval between two questions for new events.
 const EVERY: Duration = Duration::from_secs(1);
@@ -22,6 +23,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 10_000;
 /// The most events of a page.
 const PAGE: u32 = 200;
+/// Number of events from which a part of an export is divided.
+const PART: usize = 4_000;
 
 /// Adds the commands to those of the table.
 pub fn with_commands(command: Command) -> Command {
@@ -177,35 +180,83 @@ impl Seen {
 }
 
 /// Writes all events to a file, oldest first. Events that the file has are not written again.
+///
+/// The service lists events newest first. The time is therefore divided until a part has few events, and the parts are
+/// written in their order, so that an interrupted export continues at the part that it had reached.
 pub async fn export(matches: &ArgMatches) -> Result<(), Failure> {
     let Some(path) = matches.get_one::<PathBuf>("file") else {
         return Err(Failure::misused("--output is needed"));
     };
     let known = known(path)?;
-    let (connection, mut request) = connected(matches).await?;
-    let bar = ProgressBar::new_spinner().with_message("events read");
+    let (connection, request) = connected(matches).await?;
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {pos} events, {per_sec}").expect("a template"));
     if !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    if let Some(from) = &known.last {
-        request.query.push(("fromDate".to_owned(), from.clone()));
-    }
-    let mut events = pages::all(&connection, &request, PAGE).await?;
-    events.retain(|event| !known.at_last.contains(id(event)));
-    events.reverse();
-    bar.set_length(events.len() as u64);
     let wrong =
         |error: std::io::Error| Failure::misused(format!("{} cannot be written: {error}", path.display()));
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?;
     file.set_len(known.length).map_err(wrong)?;
-    for event in &events {
-        writeln!(file, "{event}").map_err(wrong)?;
-        bar.inc(1);
+    let newest = page(&connection, &request, None).await?;
+    let end = events(&newest).first().and_then(instant).map_or(0, |at| at + 1);
+    let begin = known
+        .last
+        .as_deref()
+        .and_then(|at| at.parse::<Timestamp>().ok())
+        .map_or(0, Timestamp::as_millisecond);
+    let mut count = 0;
+    let mut parts = vec![(begin, end)];
+    while let Some((from, to)) = parts.pop().filter(|(from, to)| from < to) {
+        let middle = from + (to - from) / 2;
+        let most = if middle == from { usize::MAX } else { PART };
+        let Some(found) = part(&connection, &request, from, to, most).await? else {
+            parts.extend([(middle, to), (from, middle)]);
+            continue;
+        };
+        let mut text = String::new();
+        for event in found.iter().rev().filter(|event| !known.at_last.contains(id(event))) {
+            text += &format!("{event}\n");
+            count += 1;
+            bar.inc(1);
+        }
+        file.write_all(text.as_bytes()).map_err(wrong)?;
     }
     file.sync_all().map_err(wrong)?;
     bar.finish_and_clear();
-    note(&format!("{} events were added to {}", events.len(), path.display()));
+    note(&format!("{count} events were added to {}", path.display()));
     Ok(())
+}
+
+fn instant(event: &Value) -> Option<i64> {
+    event["timestamp"].as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+}
+
+/// Returns the events from one millisecond to another, newest first; `None` if there are more than `most`.
+async fn part(
+    connection: &Connection,
+    request: &Request,
+    from: i64,
+    to: i64,
+    most: usize,
+) -> Result<Option<Vec<Value>>, Failure> {
+    let mut request = request.clone();
+    for (name, millis) in [("fromDate", from), ("toDate", to)] {
+        let at = Timestamp::from_millisecond(millis).map_err(|error| Failure::refused(error.to_string()))?;
+        request.query.push((name.to_owned(), format!("{at:.3}")));
+    }
+    let mut found = Vec::new();
+    let mut cursor = None;
+    loop {
+        let body = page(connection, &request, cursor.as_deref()).await?;
+        found.extend_from_slice(events(&body));
+        cursor = body["nextCursor"].as_str().map(str::to_owned);
+        match cursor {
+            None => return Ok(Some(found)),
+            Some(_) if found.len() >= most => return Ok(None),
+            Some(_) => {}
+        }
+    }
 }
 
 /// The end of an earlier export.

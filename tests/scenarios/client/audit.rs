@@ -45,13 +45,13 @@ async fn an_export_is_oldest_first_and_a_second_one_adds_only_newer_events() {
 async fn following_continues_after_a_restart_and_prints_no_event_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("agentidp.db").display().to_string();
-    let port = testing::free_address().port().to_string();
-    let url = format!("http://127.0.0.1:{port}");
-    let running = serve(&["--data", &data, "--port", &port], &[]).await;
+    let address = testing::free_address();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let running = serve(&["--data", &data, "--host", &host, "--port", &port], &[]).await;
     let words = running.curl.split('\'').nth(1).expect("an identity").to_owned();
     let (id, secret) = words.split_once(':').expect("two parts");
     let user = User::new(vec![
-        ("AGENTIDP_URL", url),
+        ("AGENTIDP_URL", format!("http://{address}")),
         ("AGENTIDP_CLIENT_ID", id.to_owned()),
         ("AGENTIDP_CLIENT_SECRET", secret.to_owned()),
     ]);
@@ -80,7 +80,7 @@ async fn following_continues_after_a_restart_and_prints_no_event_twice() {
     running.kill().await;
     let away = tokio::time::timeout(LONG, err.next_line()).await.expect("in time").expect("text");
     assert!(away.is_some_and(|line| line.contains("trying again")));
-    let _running = serve(&["--data", &data, "--port", &port], &[]).await;
+    let _running = serve(&["--data", &data, "--host", &host, "--port", &port], &[]).await;
     until("b@example.com", &user).await;
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "{seen:?}");
 }

@@ -1,6 +1,9 @@
+use std::process::Stdio;
+
 use testing::free_address;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
 use super::{User, start};
 use crate::command_line::serve;
@@ -58,6 +61,50 @@ async fn an_answer_that_is_not_json_is_named_in_one_line() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_does_not_verify_is_refused_unless_its_authority_is_named() {
+    let mut user = User::new(vec![("AGENTIDP_TOKEN", "a.b.c".to_owned())]);
+    let address = free_address();
+    let make = format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=service \
+         -addext subjectAltName=IP:{} -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out certificate.pem",
+        address.ip()
+    );
+    let made = Command::new("sh").args(["-c", &make]).current_dir(user.folder.path()).output().await;
+    assert!(made.expect("openssl runs").status.success());
+    let mut server = Command::new("openssl")
+        .args([
+            "s_server",
+            "-accept",
+            &address.to_string(),
+            "-cert",
+            "certificate.pem",
+            "-key",
+            "key.pem",
+            "-www",
+        ])
+        .current_dir(user.folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("openssl runs");
+    let mut lines = BufReader::new(server.stdout.take().expect("a pipe")).lines();
+    while lines.next_line().await.expect("text").is_some_and(|line| line != "ACCEPT") {}
+    user.environment.push(("AGENTIDP_URL", format!("https://{address}")));
+    let ran = user.run(&["agents", "list"]).await;
+    assert!(
+        ran.code == 3 && ran.err.contains("certificate") && ran.err.contains("SSL_CERT_FILE"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    user.environment.push(("SSL_CERT_FILE", "certificate.pem".to_owned()));
+    let ran = user.run(&["agents", "list"]).await;
+    assert!(ran.code == 3 && ran.err.contains("other than JSON"), "it connects: {}", ran.err);
+}
+
+#[tokio::test]
 async fn completions_and_the_manual_name_every_command() {
     let user = User::new(Vec::new());
     let manual = user.done(&["man"]).await;
@@ -82,9 +129,8 @@ async fn the_steps_of_the_guide_can_be_pasted() {
     assert!(blocks.len() > 6);
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_agentidp"));
     let folder = user.folder.path().display();
-    let path = std::env::var("PATH").expect("a path");
     let script = format!(
-        "export PATH={}:{path} XDG_CONFIG_HOME={folder}; cd {folder}; set -o pipefail\n{}",
+        "export PATH={}:$PATH XDG_CONFIG_HOME={folder}; cd {folder}; set -o pipefail\n{}",
         program.parent().expect("a folder").display(),
         blocks.concat()
     );
