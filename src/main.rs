@@ -36,11 +36,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    if let Some(Command::Client(invocation)) = &cli.command {
-        return ExitCode::from(invocation.run(Cli::program()));
-    }
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(StartError::Config(error)) => wrong(&error.to_string()),
         Err(error) => {
             complain(&error_chain(&error));
@@ -49,10 +46,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<(), StartError> {
-    match &cli.command {
-        // The client is run by its own exit codes.
-        None | Some(Command::Client(_)) => serve(&cli.serve),
+fn run(cli: &Cli) -> Result<ExitCode, StartError> {
+    let done = match &cli.command {
+        Some(Command::Client(invocation)) => return Ok(ExitCode::from(invocation.run(Cli::program()))),
+        None => serve(&cli.serve),
         Some(Command::Serve(args)) => serve(args),
         Some(Command::Bootstrap(args)) => bootstrap(args),
         Some(Command::Migrate(stores)) => migrate(stores),
@@ -70,7 +67,8 @@ fn run(cli: &Cli) -> Result<(), StartError> {
                 DocumentFormat::Json => print(&format!("{document:#}\n")),
             }
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn serve(args: &ServeArgs) -> Result<(), StartError> {

@@ -108,7 +108,10 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         }
         "revoke" => {
             organization::of(&connection, matches).await?;
-            connection.require(["agents:write"]);
+            // Any client may revoke its own tokens; a refusal names the scope for those of others.
+            if is_id(&token) {
+                connection.require(["agents:write"]);
+            }
             let request = match is_id(&token) {
                 true => Request::post(format!("/api/v1/tokens/{token}/revoke")),
                 false => {

@@ -77,3 +77,16 @@ async fn a_private_key_of_any_type_authenticates() {
     let wrong = keyed.run(&["agents", "list", "--private-key", "none.pem"]).await;
     assert!(wrong.code == 2 && wrong.err.contains("none.pem"), "{}", wrong.err);
 }
+
+#[tokio::test]
+async fn an_agent_without_management_scopes_revokes_its_own_token() {
+    let (server, mut user) = start().await;
+    let admin = server.admin_token().await;
+    let agent = server.client(&admin, None, &["files:read"]).await;
+    user.environment[1].1 = agent.id;
+    user.environment[2].1 = agent.secret;
+    let token = user.done(&["token", "get"]).await;
+    let ran = user.run_with(&["token", "revoke", "-"], &token).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(!server.is_active(token.trim()).await);
+}
