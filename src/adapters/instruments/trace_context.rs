@@ -11,16 +11,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// are off.
 pub fn join_trace(span: &Span, traceparent: Option<&str>) -> Option<String> {
     let given = traceparent.and_then(parse);
-    if span.is_disabled() {
-        return given.map(|given| given.trace_id().to_string());
-    }
-    if let Some(given) = given {
-        // A span that has just been created can always join a trace.
+    if let Some(given) = given.clone() {
+        // A span that is not traced joins nothing.
         let _ = span.set_parent(Context::new().with_remote_span_context(given));
     }
-    let context = span.context();
-    let own = context.span().span_context().clone();
-    own.is_valid().then(|| own.trace_id().to_string())
+    let is_traced = |context: &SpanContext| context.is_valid();
+    let own = Some(span.context().span().span_context().clone()).filter(is_traced);
+    own.or(given).map(|context| context.trace_id().to_string())
 }
 
 /// Returns the header `traceparent` of a request that is sent now; `None` if traces are off.
