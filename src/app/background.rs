@@ -41,7 +41,7 @@ pub enum AtShutdown {
 /// Returns all background tasks of the core.
 pub fn tasks(app: &Arc<App>) -> Vec<Task> {
     use AtShutdown::{Interrupt, RunOnce};
-    vec![
+    let mut tasks = vec![
         task(FLUSH, RunOnce, "cannot write buffered audit events", app, |app| async move {
             app.audit_buffer.flush().await
         }),
@@ -58,39 +58,33 @@ pub fn tasks(app: &Arc<App>) -> Vec<Task> {
         task(PURGE, Interrupt, "cannot remove expired rows", app, |app| async move {
             app.retention.purge().await
         }),
-        task(CHECK, Interrupt, "cannot check the stores", app, |app| async move {
-            if let Some(monitoring) = &app.monitoring {
-                monitoring.report_health().await;
-            }
+    ];
+    if let Some(monitoring) = &app.monitoring {
+        tasks.push(task(CHECK, Interrupt, "cannot check the stores", monitoring, |monitoring| async move {
+            monitoring.report_health().await;
             Ok(())
-        }),
-        task(
-            COUNT,
-            Interrupt,
-            "cannot count agents and credentials for the metrics",
-            app,
-            |app| async move {
-                match &app.monitoring {
-                    Some(monitoring) => monitoring.report_inventory().await,
-                    None => Ok(()),
-                }
-            },
-        ),
-    ]
+        }));
+        let failure = "cannot count agents and credentials for the metrics";
+        tasks.push(task(COUNT, Interrupt, failure, monitoring, |monitoring| async move {
+            monitoring.report_inventory().await
+        }));
+    }
+    tasks
 }
 
-fn task<F>(
+fn task<T, F>(
     every: Duration,
     at_shutdown: AtShutdown,
     failure: &'static str,
-    app: &Arc<App>,
-    run: fn(Arc<App>) -> F,
+    state: &T,
+    run: fn(T) -> F,
 ) -> Task
 where
+    T: Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), StoreError>> + Send + 'static,
 {
-    let app = app.clone();
-    Task { every, at_shutdown, failure, run: Box::new(move || Box::pin(run(app.clone()))) }
+    let state = state.clone();
+    Task { every, at_shutdown, failure, run: Box::new(move || Box::pin(run(state.clone()))) }
 }
 
 impl Task {
