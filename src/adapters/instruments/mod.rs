@@ -6,7 +6,7 @@ mod trace_context;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram, gauge, histogram};
@@ -52,6 +52,10 @@ impl Durations {
         outcome
     }
 }
+
+/// Durations of the operations of a database, by name.
+pub static QUERIES: LazyLock<Durations> =
+    LazyLock::new(|| Durations::new("agentidp_db_query_duration_seconds", "operation"));
 
 /// Returns the name of an SQL statement: its first line, which is a comment.
 pub fn name_of_statement(sql: &str) -> &str {

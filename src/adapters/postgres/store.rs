@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use instruments::name_of_statement;
+use instruments::{QUERIES, name_of_statement};
 use metrics::gauge;
 use moka::sync::Cache;
 use secrecy::SecretString;
@@ -24,7 +24,7 @@ use super::pool::connect::Connector;
 use super::pool::connection_pool::ConnectionPool;
 use super::pool::failure::{Timeout, in_doubt, is_read_only, is_server_error, unavailable};
 use super::pool::settings::{PgSettings, SettingsError};
-use super::pool::statement::{Parameter, QUERIES, QueryError, STATEMENT};
+use super::pool::statement::{Parameter, QueryError, STATEMENT};
 use super::rows::codec::number;
 use super::rows::registrations::{Outcome, Registration};
 use domain::id::OrganizationId;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use instruments::name_of_statement;
+use instruments::{QUERIES, name_of_statement};
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_postgres::{Error, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::pool::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
-use super::pool::statement::{Parameter, QUERIES, STATEMENT};
+use super::pool::statement::{Parameter, STATEMENT};
 use super::rows::codec::{SqlTimestamp, column, signed};
 use super::rows::events::{EventColumns, INSERT_EVENTS};
 use super::rows::issuers::rests_on;

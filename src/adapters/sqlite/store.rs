@@ -1,12 +1,12 @@
 //! The open file, as one store.
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use instruments::Durations;
+use instruments::QUERIES;
 use shares::{Place, Shares};
 use tokio::time::timeout;
 
@@ -31,10 +31,6 @@ const LISTS: usize = 3;
 const SHARE_WAIT: Duration = Duration::from_secs(2);
 /// Number of lists that one organization can ask for at a time.
 const LISTS_EACH: usize = 1;
-
-/// Durations of operations by name, with the time that they wait for a thread.
-static QUERIES: LazyLock<Durations> =
-    LazyLock::new(|| Durations::new("agentidp_db_query_duration_seconds", "operation"));
 
 /// All stores of one service, in one file.
 pub struct Sqlite {

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use instruments::{QueueMetrics, batch_span, name_of_statement};
+use instruments::{QUERIES, QueueMetrics, batch_span, name_of_statement};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -19,7 +19,7 @@ use crate::pool::connect::Connector;
 use crate::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
 use crate::pool::settings::CONNECT_TIMEOUT;
 use crate::pool::shortage::is_shortage;
-use crate::pool::statement::{Parameter, QUERIES, QueryError, STATEMENT};
+use crate::pool::statement::{Parameter, QueryError, STATEMENT};
 use ports::store_error::StoreError;
 
 /// Maximum number of requests queued in a batcher. Further requests are refused as unavailable.

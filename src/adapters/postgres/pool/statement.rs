@@ -1,9 +1,6 @@
 //! Parameters, timeout and errors of a statement.
 
-use std::sync::LazyLock;
 use std::time::Duration;
-
-use instruments::Durations;
 
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
@@ -16,10 +13,6 @@ use ports::store_error::StoreError;
 ///
 /// Slightly longer than `statement_timeout`, so that the server reports the timeout first.
 pub const STATEMENT: Duration = Duration::from_millis(2_500);
-
-/// Durations of statements by name, from sending them to the last row.
-pub static QUERIES: LazyLock<Durations> =
-    LazyLock::new(|| Durations::new("agentidp_db_query_duration_seconds", "operation"));
 
 /// A parameter of a statement.
 pub type Parameter<'a> = &'a (dyn ToSql + Sync);
