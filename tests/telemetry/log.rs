@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use testing::{Client, Database, SERVES};
+use testing::{Database, SERVES};
 
 use crate::program::{Program, bootstrap};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-
-async fn in_memory(environment: &[(&str, &str)]) -> Program {
-    let nobody = Client { id: String::new(), secret: String::new(), credential: String::new() };
-    Program::start(&nobody, environment).await
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_has_one_line_with_the_ids_to_search_for() {
@@ -23,7 +18,7 @@ async fn each_request_has_one_line_with_the_ids_to_search_for() {
 }
 
 async fn one_line_each(level: &str) {
-    let program = in_memory(&[("RUST_LOG", level)]).await;
+    let program = Program::in_memory(&[("RUST_LOG", level)]).await;
     let server = &program.client;
     let admin = server.admin_token().await;
     let agent = server.agent(&admin, None, &["files:read"]).await;
@@ -78,7 +73,7 @@ async fn a_failure_is_logged_once_with_its_whole_chain() {
 /// Nothing reads standard error, whose pipe takes 64 KiB.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_not_read_delays_no_request_and_its_lost_lines_are_counted() {
-    let program = in_memory(&[("RUST_LOG", "trace")]).await;
+    let program = Program::in_memory(&[("RUST_LOG", "trace")]).await;
     let server = &program.client;
     let asking = async {
         loop {

@@ -65,6 +65,12 @@ impl Program {
         Self { client, metrics, process, _output: output }
     }
 
+    /// Starts the program in memory, where it creates its administrator itself.
+    pub async fn in_memory(environment: &[(&str, &str)]) -> Self {
+        let unknown = Client { id: String::new(), secret: String::new(), credential: String::new() };
+        Self::start(&unknown, environment).await
+    }
+
     /// Ends the program in order, and returns the lines of its log, which `RUST_LOG` and a pipe have let through.
     pub async fn end(self) -> Vec<Value> {
         let id = self.process.id().expect("it runs").to_string();

@@ -33,8 +33,8 @@ async fn a_service_that_cannot_be_reached_is_named_in_one_line() {
         let ran = user.run(&["agents", "list", "--url", url]).await;
         assert!(ran.code == 2 && ran.err.contains("--url"), "{}", ran.err);
     }
-    let stranger = User::new(vec![user.environment[0].clone()]);
-    let ran = stranger.run(&["agents", "list"]).await;
+    let unauthenticated = User::new(vec![user.environment[0].clone()]);
+    let ran = unauthenticated.run(&["agents", "list"]).await;
     assert!(ran.code == 2 && ran.err.contains("agentidp login"), "{}", ran.err);
 }
 
