@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use crate::assertion;
@@ -25,7 +26,7 @@ pub struct Connection {
     base: String,
     identity: Option<Identity>,
     scopes: Mutex<BTreeSet<String>>,
-    token: Mutex<Option<String>>,
+    token: Mutex<Option<SecretString>>,
     /// Whether a request that exceeds the rate limit waits and is repeated.
     is_patient: bool,
 }
@@ -41,8 +42,8 @@ pub struct Answer {
     request_id: Option<String>,
 }
 
-/// A request of the API.
-#[derive(Clone, Debug, Default)]
+/// A request of the API. It cannot be printed, because a form may contain secrets.
+#[derive(Clone, Default)]
 pub struct Request {
     /// Method; GET if `None`.
     pub method: Option<Method>,
@@ -138,8 +139,7 @@ impl Connection {
             let token = self.token().await?;
             let answer = self.send(request, Some(&token)).await?;
             let can_get_another = !matches!(self.identity, Some(Identity::Token(_)));
-            if answer.status == StatusCode::TOO_MANY_REQUESTS && self.is_patient {
-                wait(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 60))).await;
+            if self.waits_for(&answer).await {
                 continue;
             }
             if answer.status.is_success() || is_repeated || !can_get_another {
@@ -165,13 +165,22 @@ impl Connection {
         }
     }
 
+    /// Waits if the request has exceeded the rate limit and is to be repeated. Returns whether it is.
+    async fn waits_for(&self, answer: &Answer) -> bool {
+        let is_repeated = self.is_patient && answer.status == StatusCode::TOO_MANY_REQUESTS;
+        if is_repeated {
+            wait(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 60))).await;
+        }
+        is_repeated
+    }
+
     /// Sends a request, with a token if one is given, and returns whatever is answered.
-    pub async fn send(&self, request: &Request, token: Option<&str>) -> Result<Answer, Failure> {
+    pub async fn send(&self, request: &Request, token: Option<&SecretString>) -> Result<Answer, Failure> {
         let method = request.method.clone().unwrap_or(Method::GET);
         let mut sent = self.client.request(method, format!("{}{}", self.base, request.path));
         sent = sent.query(&request.query);
         if let Some(token) = token {
-            sent = sent.bearer_auth(token);
+            sent = sent.bearer_auth(token.expose_secret());
         }
         if let Some(body) = &request.body {
             sent = sent.json(body);
@@ -222,7 +231,7 @@ impl Connection {
     }
 
     /// Returns a token with the scopes that are required.
-    pub async fn token(&self) -> Result<String, Failure> {
+    pub async fn token(&self) -> Result<SecretString, Failure> {
         if let Some(token) = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(token);
         }
@@ -231,7 +240,7 @@ impl Connection {
             Some(Identity::Token(token)) => token.clone(),
             _ => {
                 let body = self.issue("client_credentials", vec![("scope", scope)]).await?;
-                body["access_token"].as_str().unwrap_or_default().to_owned()
+                body["access_token"].as_str().unwrap_or_default().into()
             }
         };
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
@@ -250,8 +259,8 @@ impl Connection {
             form.extend(self.authentication().await?);
             let request = Request { form: Some(form), ..Request::post("/api/v1/token") };
             let answer = self.send(&request, None).await?;
-            if answer.status == StatusCode::TOO_MANY_REQUESTS && self.is_patient {
-                wait(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 60))).await;
+            // A new assertion is made for the next attempt, because this one may expire while it waits.
+            if self.waits_for(&answer).await {
                 continue;
             }
             return answer.accepted().map(|answer| answer.body);
@@ -261,9 +270,10 @@ impl Connection {
     /// Returns the parameters by which the client authenticates.
     pub async fn authentication(&self) -> Result<Vec<(&'static str, String)>, Failure> {
         match &self.identity {
-            Some(Identity::Secret { client_id, secret }) => {
-                Ok(vec![("client_id", client_id.clone()), ("client_secret", secret.clone())])
-            }
+            Some(Identity::Secret { client_id, secret }) => Ok(vec![
+                ("client_id", client_id.clone()),
+                ("client_secret", secret.expose_secret().to_owned()),
+            ]),
             Some(Identity::Key { client_id, file }) => {
                 let metadata = Request::get("/.well-known/oauth-authorization-server");
                 let metadata = self.send(&metadata, None).await?.accepted()?.body;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
+use secrecy::SecretString;
 
 use crate::failure::Failure;
 use crate::profile::{self, DEFAULT, Profile};
@@ -15,13 +16,13 @@ const DEFAULT_URL: &str = "http://127.0.0.1:3000";
 #[derive(Clone)]
 pub enum Identity {
     /// A token that the caller already has.
-    Token(String),
+    Token(SecretString),
     /// A client secret.
     Secret {
         /// `client_id` of the caller.
         client_id: String,
         /// Its secret.
-        secret: String,
+        secret: SecretString,
     },
     /// A private key.
     Key {
@@ -93,22 +94,23 @@ pub fn of_profile(profile: &Profile) -> Option<Identity> {
 /// Returns [`Failure`] if it names only a part of one, or two.
 pub fn environment(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
     let file = matches.get_one::<PathBuf>("private-key").cloned();
-    let secret = match (variable("AGENTIDP_CLIENT_SECRET"), variable("AGENTIDP_CLIENT_SECRET_FILE")) {
-        (Some(_), Some(_)) => {
-            return Err(Failure::misused(
-                "AGENTIDP_CLIENT_SECRET and AGENTIDP_CLIENT_SECRET_FILE are both set; unset one",
-            ));
-        }
-        (Some(secret), None) => Some(secret),
-        (None, Some(path)) => {
-            let read = std::fs::read_to_string(&path);
-            let secret = read.map_err(|error| {
-                Failure::misused(format!("AGENTIDP_CLIENT_SECRET_FILE: {path} cannot be read: {error}"))
-            })?;
-            Some(secret.trim().to_owned())
-        }
-        (None, None) => None,
-    };
+    let secret: Option<SecretString> =
+        match (variable("AGENTIDP_CLIENT_SECRET"), variable("AGENTIDP_CLIENT_SECRET_FILE")) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::misused(
+                    "AGENTIDP_CLIENT_SECRET and AGENTIDP_CLIENT_SECRET_FILE are both set; unset one",
+                ));
+            }
+            (Some(secret), None) => Some(secret.into()),
+            (None, Some(path)) => {
+                let read = std::fs::read_to_string(&path);
+                let secret = read.map_err(|error| {
+                    Failure::misused(format!("AGENTIDP_CLIENT_SECRET_FILE: {path} cannot be read: {error}"))
+                })?;
+                Some(secret.trim().into())
+            }
+            (None, None) => None,
+        };
     match (variable("AGENTIDP_CLIENT_ID"), secret, file, variable("AGENTIDP_TOKEN")) {
         (Some(client_id), _, Some(file), _) => Ok(Some(Identity::Key { client_id, file })),
         (Some(client_id), Some(secret), None, _) => Ok(Some(Identity::Secret { client_id, secret })),
@@ -116,7 +118,7 @@ pub fn environment(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
             Err(Failure::misused("a client secret is set, but AGENTIDP_CLIENT_ID is not"))
         }
         (None, None, Some(_), _) => Err(Failure::misused("--private-key needs AGENTIDP_CLIENT_ID")),
-        (_, None, None, Some(token)) => Ok(Some(Identity::Token(token))),
+        (_, None, None, Some(token)) => Ok(Some(Identity::Token(token.into()))),
         (Some(_), None, None, None) => Err(Failure::misused(
             "AGENTIDP_CLIENT_ID is set; set AGENTIDP_CLIENT_SECRET, AGENTIDP_CLIENT_SECRET_FILE or --private-key too",
         )),

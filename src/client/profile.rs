@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use toml::{Table, Value};
 
 use crate::failure::Failure;
@@ -20,7 +21,7 @@ pub struct Profile {
     /// `client_id` of the caller.
     pub client_id: String,
     /// The caller's secret, if it has one.
-    pub client_secret: Option<String>,
+    pub client_secret: Option<SecretString>,
     /// The caller's private key, if it has one.
     pub private_key: Option<PathBuf>,
 }
@@ -81,7 +82,7 @@ fn parse(path: &Path, name: &str, value: &Value) -> Result<Profile, Failure> {
     Ok(Profile {
         url: needed("url")?,
         client_id: needed("client_id")?,
-        client_secret: text("client_secret"),
+        client_secret: text("client_secret").map(Into::into),
         private_key: text("private_key").map(Into::into),
     })
 }
@@ -95,7 +96,7 @@ pub fn store(name: &str, profile: &Profile) -> Result<PathBuf, Failure> {
     for (field, value) in [
         ("url", Some(profile.url.clone())),
         ("client_id", Some(profile.client_id.clone())),
-        ("client_secret", profile.client_secret.clone()),
+        ("client_secret", profile.client_secret.as_ref().map(|secret| secret.expose_secret().to_owned())),
         ("private_key", key),
     ] {
         if let Some(value) = value {

@@ -49,7 +49,7 @@ pub async fn login(matches: &ArgMatches) -> Result<(), Failure> {
             let client_id = asked("Client ID")?;
             let secret = rpassword::prompt_password("Client secret: ")
                 .map_err(|error| Failure::misused(format!("the secret cannot be read: {error}")))?;
-            identity = Some(Identity::Secret { client_id, secret: secret.trim().to_owned() });
+            identity = Some(Identity::Secret { client_id, secret: secret.trim().into() });
         }
     }
     let url = url

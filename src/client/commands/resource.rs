@@ -1,6 +1,7 @@
 //! Commands on resources, built from the table and from the OpenAPI document.
 
 use clap::{Arg, ArgMatches, Command};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Map, Value};
 
@@ -164,16 +165,14 @@ async fn agent_id(
     }
 }
 
+/// Characters of a path that are not encoded (RFC 3986 section 2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// Returns a text as one segment of a path.
 pub fn segment(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-    let encoded = text.bytes().map(|byte| match is_plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    });
     // A segment of dots only would be resolved as a path.
     match text.trim_matches('.') {
         "" => "-".to_owned(),
-        _ => encoded.collect(),
+        _ => utf8_percent_encode(text, UNRESERVED).to_string(),
     }
 }
