@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::assertion;
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
+use crate::output::safe;
 use crate::system::wait;
 
 /// Time limit for connecting.
@@ -267,6 +269,30 @@ impl Connection {
         }
     }
 
+    /// Returns the issuer that the metadata of the service name (RFC 8414).
+    ///
+    /// It must be the URL of the service (section 3.3), else any server that the caller can be led to could ask for an
+    /// assertion that another service accepts. A service on this machine may have a public name that differs.
+    async fn issuer(&self) -> Result<String, Failure> {
+        let metadata = Request::get("/.well-known/oauth-authorization-server");
+        let metadata = self.send(&metadata, None).await?.accepted()?.body;
+        let issuer = metadata["issuer"]
+            .as_str()
+            .ok_or_else(|| Failure::unreachable(format!("the metadata of {} names no issuer", self.base)))?;
+        let parsed = reqwest::Url::parse(&self.base).ok();
+        let host = parsed.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        match is_local || issuer.trim_end_matches('/') == self.base {
+            true => Ok(issuer.to_owned()),
+            false => Err(Failure::misused(format!(
+                "{} says that its issuer is {}. A private key signs only for the URL that you name: if that is your service, use its issuer as --url",
+                self.base,
+                safe(issuer)
+            ))),
+        }
+    }
+
     /// Returns the parameters by which the client authenticates.
     pub async fn authentication(&self) -> Result<Vec<(&'static str, String)>, Failure> {
         match &self.identity {
@@ -275,15 +301,11 @@ impl Connection {
                 ("client_secret", secret.expose_secret().to_owned()),
             ]),
             Some(Identity::Key { client_id, file }) => {
-                let metadata = Request::get("/.well-known/oauth-authorization-server");
-                let metadata = self.send(&metadata, None).await?.accepted()?.body;
-                let issuer = metadata["issuer"].as_str().ok_or_else(|| {
-                    Failure::unreachable(format!("the metadata of {} names no issuer", self.base))
-                })?;
+                let issuer = self.issuer().await?;
                 const KIND: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
                 Ok(vec![
                     ("client_assertion_type", KIND.to_owned()),
-                    ("client_assertion", assertion::sign(file, client_id, issuer)?),
+                    ("client_assertion", assertion::sign(file, client_id, &issuer)?),
                 ])
             }
             Some(Identity::Token(_)) => Err(Failure::misused(
@@ -324,6 +346,8 @@ impl Answer {
         {
             lines.push(format!("  request ID: {id}"));
         }
-        Failure { exit: Exit::Refused, message: lines.join("\n") }
+        // A proxy whose service is restarting answers with 502 or 504, the service itself with 503.
+        let is_temporary = matches!(self.status.as_u16(), 502..=504);
+        Failure { exit: Exit::Refused, message: lines.join("\n"), is_temporary }
     }
 }

@@ -11,6 +11,8 @@ pub enum Exit {
     Unreachable = 3,
     /// `apply --dry-run` found differences.
     Differs = 4,
+    /// Ctrl-C ended `apply` before everything was done; the code that shells use for it.
+    Interrupted = 130,
 }
 
 /// Why a command did not succeed. Its message contains no secret.
@@ -20,21 +22,28 @@ pub struct Failure {
     pub exit: Exit,
     /// Message for standard error; empty if everything has been said.
     pub message: String,
+    /// Whether the same request may succeed later: the service, or a proxy in front of it, is not available.
+    pub is_temporary: bool,
 }
 
 impl Failure {
+    /// Returns the end of a command that has said everything.
+    pub const fn silent(exit: Exit) -> Self {
+        Self { exit, message: String::new(), is_temporary: false }
+    }
+
     /// Returns a refusal by the service.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Refused, message: message.into() }
+        Self { exit: Exit::Refused, message: message.into(), is_temporary: false }
     }
 
     /// Returns a wrong use of a command.
     pub fn misused(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Misused, message: message.into() }
+        Self { exit: Exit::Misused, message: message.into(), is_temporary: false }
     }
 
     /// Returns that the service cannot be reached.
     pub fn unreachable(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Unreachable, message: message.into() }
+        Self { exit: Exit::Unreachable, message: message.into(), is_temporary: true }
     }
 }

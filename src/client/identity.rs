@@ -10,7 +10,7 @@ use crate::profile::{self, DEFAULT, Profile};
 use crate::system::variable;
 
 /// URL of the service if no other is given.
-const DEFAULT_URL: &str = "http://127.0.0.1:3000";
+pub const DEFAULT_URL: &str = "http://127.0.0.1:3000";
 
 /// How the caller proves its identity.
 #[derive(Clone)]

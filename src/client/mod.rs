@@ -1,7 +1,7 @@
 //! The command line as a client of a running service.
 //!
 //! A command on a resource is a row of `table::RESOURCES`; its flags come from the OpenAPI document. Any other command
-//! is a file in `commands`.
+//! is a file in `commands` and a row of `OWN`.
 
 mod apply;
 mod assertion;
@@ -19,6 +19,9 @@ mod profile;
 mod system;
 mod table;
 
+use std::future::ready;
+use std::pin::Pin;
+
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 
 use commands::{audit, login, resource, shell, status, token};
@@ -31,24 +34,49 @@ pub struct Invocation {
     matches: ArgMatches,
 }
 
+/// Result of a command that is running.
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
+
+/// A command that is no row of the table of resources.
+struct OwnCommand {
+    /// The resource whose command it is; empty if it is a command of the program.
+    resource: &'static str,
+    command: fn() -> Command,
+    /// Runs it; the second argument is the whole command line.
+    run: for<'a> fn(&'a ArgMatches, Command) -> Outcome<'a>,
+}
+
+const fn own(
+    resource: &'static str,
+    command: fn() -> Command,
+    run: for<'a> fn(&'a ArgMatches, Command) -> Outcome<'a>,
+) -> OwnCommand {
+    OwnCommand { resource, command, run }
+}
+
+/// Each command that is a file of its own.
+const OWN: [OwnCommand; 10] = [
+    own("audit", audit::tail_command, |matches, _| Box::pin(audit::tail(matches))),
+    own("audit", audit::export_command, |matches, _| Box::pin(audit::export(matches))),
+    own("", token::command, |matches, _| Box::pin(token::run(matches))),
+    own("", apply::command, |matches, _| Box::pin(apply::run(matches))),
+    own("", apply::export::command, |matches, _| Box::pin(apply::export::run(matches))),
+    own("", status::command, |matches, _| Box::pin(status::run(matches))),
+    own("", login::login_command, |matches, _| Box::pin(login::login(matches))),
+    own("", login::profiles_command, |matches, _| Box::pin(ready(login::profiles(matches)))),
+    own("", shell::completions_command, |matches, program| {
+        Box::pin(ready(shell::completions(matches, program)))
+    }),
+    own("", shell::man_command, |_, program| Box::pin(ready(shell::man(program)))),
+];
+
 /// Returns the commands of the client.
-fn all() -> Vec<Command> {
-    let resources = table::RESOURCES.iter().map(|one| match one.name {
-        "audit" => audit::with_commands(resource::command(one)),
-        _ => resource::command(one),
+fn all() -> impl Iterator<Item = Command> {
+    let resources = table::RESOURCES.iter().map(|one| {
+        let own = OWN.iter().filter(|own| own.resource == one.name);
+        resource::command(one).subcommands(own.map(|own| (own.command)()))
     });
-    resources
-        .chain([
-            token::command(),
-            apply::command(),
-            apply::export::command(),
-            status::command(),
-            login::login_command(),
-            login::profiles_command(),
-            shell::completions_command(),
-            shell::man_command(),
-        ])
-        .collect()
+    resources.chain(OWN.iter().filter(|own| own.resource.is_empty()).map(|own| (own.command)()))
 }
 
 impl Invocation {
@@ -73,26 +101,20 @@ impl Invocation {
     }
 
     async fn outcome(&self, program: Command) -> Result<(), Failure> {
-        let matches = &self.matches;
-        match (self.name.as_str(), matches.subcommand_name()) {
-            ("token", _) => token::run(matches).await,
-            ("apply", _) => apply::run(matches).await,
-            ("export", _) => apply::export::run(matches).await,
-            ("status", _) => status::run(matches).await,
-            ("login", _) => login::login(matches).await,
-            ("profiles", _) => login::profiles(matches),
-            ("completions", _) => shell::completions(matches, program),
-            ("man", _) => shell::man(program),
-            ("audit", Some("tail")) => {
-                audit::tail(matches.subcommand().map_or(matches, |(_, own)| own)).await
-            }
-            ("audit", Some("export")) => {
-                audit::export(matches.subcommand().map_or(matches, |(_, own)| own)).await
-            }
-            (name, _) => match table::RESOURCES.iter().find(|one| one.name == name) {
-                Some(one) => resource::run(one, matches).await,
-                None => Err(Failure::misused("no such command")),
-            },
+        let (matches, name) = (&self.matches, self.name.as_str());
+        let own = OWN.iter().find_map(|own| {
+            let (resource, named) = match own.resource {
+                "" => ("", Some((name, matches))),
+                _ => (name, matches.subcommand()),
+            };
+            let (called, matches) = named?;
+            let is_called = resource == own.resource && (own.command)().get_name() == called;
+            is_called.then_some((own, matches))
+        });
+        match (own, table::RESOURCES.iter().find(|one| one.name == name)) {
+            (Some((own, matches)), _) => (own.run)(matches, program).await,
+            (None, Some(one)) => resource::run(one, matches).await,
+            (None, None) => Err(Failure::misused("no such command")),
         }
     }
 }
@@ -121,6 +143,6 @@ impl Subcommand for Invocation {
     }
 
     fn has_subcommand(name: &str) -> bool {
-        all().iter().any(|command| command.get_name() == name)
+        all().any(|command| command.get_name() == name)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::{self, Either};
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use reqwest::Method;
@@ -13,7 +15,7 @@ use super::current::{AT_ONCE, Current, Key, is_address};
 use super::kinds::{Kind, address};
 use super::plan::{Change, Step};
 use crate::connection::{Connection, Request};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::note;
 
 /// IDs of the objects that there are, as they are made.
@@ -110,7 +112,8 @@ impl Ids {
     }
 }
 
-/// Takes all steps, phase by phase. After a refusal, no further step is begun, and what was done is printed.
+/// Takes all steps, phase by phase. After a refusal, no further step is begun, and what was done is printed. An
+/// interruption (Ctrl-C) is not delayed by steps that are under way.
 pub async fn execute(connection: &Connection, current: &Current, steps: &[Step]) -> Result<(), Failure> {
     let ids = Ids::of(current);
     let bar = ProgressBar::new(steps.len() as u64);
@@ -120,6 +123,7 @@ pub async fn execute(connection: &Connection, current: &Current, steps: &[Step])
     let mut done = vec![false; steps.len()];
     let mut refusals: Vec<(usize, Failure)> = Vec::new();
     let mut begin = 0;
+    let mut interrupt = pin!(interruption());
     while begin < steps.len() && refusals.is_empty() {
         let phase = steps[begin].phase;
         let end = begin + steps[begin..].iter().take_while(|step| step.phase == phase).count();
@@ -135,7 +139,18 @@ pub async fn execute(connection: &Connection, current: &Current, steps: &[Step])
         let mut places = begin..end;
         let mut running = stream::FuturesUnordered::new();
         running.extend(places.by_ref().take(AT_ONCE).map(take));
-        while let Some((place, outcome)) = running.next().await {
+        loop {
+            let (place, outcome) = match future::select(running.next(), interrupt.as_mut()).await {
+                Either::Left((Some(taken), _)) => taken,
+                Either::Left((None, _)) => break,
+                Either::Right(_) => {
+                    bar.finish_and_clear();
+                    let outcome = report(steps, &done);
+                    let message =
+                        format!("interrupted. {outcome}; up to {} more may have been made", running.len());
+                    return Err(Failure { message, ..Failure::silent(Exit::Interrupted) });
+                }
+            };
             match outcome {
                 Ok(made) => {
                     ids.add(&steps[place], &made);
@@ -154,11 +169,26 @@ pub async fn execute(connection: &Connection, current: &Current, steps: &[Step])
     if refusals.is_empty() {
         return Ok(());
     }
-    report(steps, &done, &refusals)
+    let outcome = report(steps, &done);
+    let lines = refusals.iter().map(|(place, failure)| {
+        let step = &steps[*place];
+        format!("{}: {}: {}\n", step.place, step.object(), failure.message)
+    });
+    let message = lines.collect::<String>() + &outcome;
+    let unreachable = refusals.iter().find(|(_, failure)| failure.exit == Exit::Unreachable);
+    let (_, worst) = unreachable.unwrap_or(&refusals[0]);
+    Err(Failure { message, ..worst.clone() })
 }
 
-/// Prints the steps that were taken and those that were not, and returns the first refusal.
-fn report(steps: &[Step], done: &[bool], refusals: &[(usize, Failure)]) -> Result<(), Failure> {
+/// Waits for Ctrl-C; forever where the system does not report it, because it then ends the program itself.
+async fn interruption() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        future::pending::<()>().await;
+    }
+}
+
+/// Prints the steps that were taken and those that were not, and returns their number in words.
+fn report(steps: &[Step], done: &[bool]) -> String {
     for (step, is_done) in steps.iter().zip(done) {
         let word = if *is_done { "done    " } else { "not done" };
         let what = match step.change {
@@ -168,22 +198,6 @@ fn report(steps: &[Step], done: &[bool], refusals: &[(usize, Failure)]) -> Resul
         };
         note(&format!("{word}  {what} {} ({})", step.object(), step.place));
     }
-    let mut exit = refusals[0].1.exit;
-    let lines = refusals.iter().map(|(place, failure)| {
-        let step = &steps[*place];
-        format!("{}: {}: {}", step.place, step.object(), failure.message)
-    });
-    let lines: Vec<String> = lines.collect();
     let count = done.iter().filter(|is_done| **is_done).count();
-    if let Some((_, first)) = refusals.iter().find(|(_, failure)| failure.exit as u8 == 3) {
-        exit = first.exit;
-    }
-    Err(Failure {
-        exit,
-        message: format!(
-            "{}\n{count} of {} changes were made; run the command again to make the rest",
-            lines.join("\n"),
-            steps.len()
-        ),
-    })
+    format!("{count} of {} changes were made; run the command again to make the rest", steps.len())
 }

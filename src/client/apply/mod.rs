@@ -97,7 +97,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         return Ok(());
     }
     if matches.get_flag("dry-run") {
-        return Err(Failure { exit: Exit::Differs, message: String::new() });
+        return Err(Failure::silent(Exit::Differs));
     }
     let lost = steps.iter().filter(|step| step.change == Change::Decommission).count();
     if lost > 0 {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::connection::{Connection, Request};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::output::{cell, format, note, print};
 use crate::system::wait;
 use crate::{identity, organization, output};
@@ -26,29 +26,26 @@ const PAGE: u32 = 200;
 /// Number of events from which a part of an export is divided.
 const PART: usize = 4_000;
 
-/// Adds the commands to those of the table.
-pub fn with_commands(command: Command) -> Command {
-    let full = |command| identity::with_flags(organization::with_flag(command));
-    command
-        .subcommand(output::with_flag(
-            full(
-                Command::new("tail")
-                    .about("Follow the audit log; it continues after a restart of the service"),
-            ),
-            false,
-        ))
-        .subcommand(full(
-            Command::new("export")
-                .about("Write the audit log to a file, oldest first; repeated, it adds newer events")
-                .arg(
-                    Arg::new("file")
-                        .long("output")
-                        .value_name("FILE")
-                        .required(true)
-                        .value_parser(clap::value_parser!(PathBuf))
-                        .help("File with one event a line (JSONL)"),
-                ),
-        ))
+/// Returns the command that follows the audit log.
+pub fn tail_command() -> Command {
+    let command =
+        Command::new("tail").about("Follow the audit log; it continues after a restart of the service");
+    output::with_flag(identity::with_flags(organization::with_flag(command)), false)
+}
+
+/// Returns the command that writes the audit log to a file.
+pub fn export_command() -> Command {
+    let command = Command::new("export")
+        .about("Write the audit log to a file, oldest first; repeated, it adds newer events")
+        .arg(
+            Arg::new("file")
+                .long("output")
+                .value_name("FILE")
+                .required(true)
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("File with one event a line (JSONL)"),
+        );
+    identity::with_flags(organization::with_flag(command))
 }
 
 async fn connected(matches: &ArgMatches) -> Result<(Connection, Request), Failure> {
@@ -90,11 +87,7 @@ pub async fn tail(matches: &ArgMatches) -> Result<(), Failure> {
                     print(&line(format, event))?;
                 }
             }
-            // A service that is restarting refuses with 503, or does not answer.
-            Err(failure)
-                if failure.exit == Exit::Unreachable
-                    || failure.message.starts_with("SERVICE_UNAVAILABLE") =>
-            {
+            Err(failure) if failure.is_temporary => {
                 if !is_away {
                     note(&format!("{}; trying again", failure.message));
                 }

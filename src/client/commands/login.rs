@@ -43,7 +43,7 @@ pub async fn login(matches: &ArgMatches) -> Result<(), Failure> {
     if std::io::stdin().is_terminal() {
         url = Some(match url {
             Some(url) => url,
-            None => asked("URL of the service")?,
+            None => asked(&format!("URL of the service, such as {}", identity::DEFAULT_URL))?,
         });
         if identity.is_none() {
             let client_id = asked("Client ID")?;

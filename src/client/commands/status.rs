@@ -35,7 +35,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         let ready = connection.send(&Request::get("/health/ready"), None).await;
         return match ready.is_ok_and(|answer| answer.status.is_success()) {
             true => Ok(()),
-            false => Err(Failure { exit: Exit::Refused, message: String::new() }),
+            false => Err(Failure::silent(Exit::Refused)),
         };
     }
     let ready = read("/health/ready").await?;

@@ -1,13 +1,93 @@
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use agentidp::adapters::crypto::generate_pem;
+use agentidp::domain::jwk::KeyType;
 use testing::free_address;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{User, start};
 use crate::command_line::serve;
 use crate::readme::shell;
+
+/// Starts a server that gives these answers (status, further header, body), one a connection, and then no more.
+/// Returns its URL, and the first line of each request as it arrives.
+async fn scripted(
+    answers: Vec<(&'static str, &'static str, &'static str)>,
+) -> (String, UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (seen, requests) = unbounded_channel();
+    tokio::spawn(async move {
+        for (status, header, body) in answers {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            stream.read_line(&mut line).await.expect("a request");
+            let _ = seen.send(line.trim_end().to_owned());
+            let answer = format!(
+                "HTTP/1.1 {status}\r\n{header}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.expect("an answer");
+            // A connection that closes before everything is read would be reset.
+            stream.shutdown().await.expect("an end");
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    (url, requests)
+}
+
+#[tokio::test]
+async fn a_request_above_the_rate_is_repeated_when_the_service_says_so() {
+    const LIMITED: (&str, &str, &str) =
+        ("429 Too Many Requests", "retry-after: 1\r\n", r#"{"code":"RATE_LIMIT_EXCEEDED","message":"wait"}"#);
+    let (url, mut requests) = scripted(vec![
+        LIMITED,
+        ("200 OK", "", r#"{"access_token":"a.b.c"}"#),
+        LIMITED,
+        ("200 OK", "", r#"{"data":[]}"#),
+    ])
+    .await;
+    let user = User::new(vec![
+        ("AGENTIDP_URL", url),
+        ("AGENTIDP_CLIENT_ID", "client".to_owned()),
+        ("AGENTIDP_CLIENT_SECRET", "aidp_sk_1".to_owned()),
+    ]);
+    let begin = Instant::now();
+    user.done(&["audit", "export", "--output", "audit.jsonl"]).await;
+    assert!(begin.elapsed() >= Duration::from_secs(2), "it waits as long as the service says");
+    let mut seen = Vec::new();
+    while let Some(line) = requests.recv().await {
+        seen.push(line.split(['?', ' ']).nth(1).expect("a path").to_owned());
+    }
+    assert_eq!(seen, ["/api/v1/token", "/api/v1/token", "/api/v1/audit", "/api/v1/audit"]);
+}
+
+#[tokio::test]
+async fn a_private_key_signs_only_for_the_service_that_is_named() {
+    let (server, user) = start().await;
+    let keyed = User::new(user.environment[..2].to_vec());
+    keyed.file("key.pem", &generate_pem(KeyType::Ed25519).expect("a key"));
+    // On this machine, a service may have another name than its public one. This address is a name of the machine as
+    // well, but not one by which the client knows that.
+    let elsewhere = server.url("").replace("127.0.0.1", "0.0.0.0");
+    let ran = keyed.run(&["agents", "list", "--private-key", "key.pem", "--url", &elsewhere]).await;
+    assert!(ran.code == 2 && ran.err.contains(&*server.service.issuer), "{}", ran.err);
+    let (impostor, mut requests) =
+        scripted(vec![("200 OK", "", r#"{"issuer":"https://id.example.com\u001b[2J"}"#)]).await;
+    let impostor = impostor.replace("127.0.0.1", "0.0.0.0");
+    let ran = keyed.run(&["agents", "list", "--private-key", "key.pem", "--url", &impostor]).await;
+    assert!(ran.code == 2 && ran.err.contains("https://id.example.com\\u{1b}"), "{}", ran.err);
+    assert_eq!(
+        requests.recv().await.as_deref(),
+        Some("GET /.well-known/oauth-authorization-server HTTP/1.1")
+    );
+    assert_eq!(requests.recv().await, None, "no assertion is sent");
+}
 
 #[tokio::test]
 async fn a_status_is_shown_and_a_health_check_has_an_exit_code() {
@@ -40,17 +120,7 @@ async fn a_service_that_cannot_be_reached_is_named_in_one_line() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_json_is_named_in_one_line() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = [0; 1024];
-            let _ = stream.read(&mut request).await;
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>")
-                .await;
-        }
-    });
+    let (url, _) = scripted(vec![("200 OK", "", "<html>")]).await;
     let user = User::new(vec![("AGENTIDP_URL", url), ("AGENTIDP_TOKEN", "a.b.c".to_owned())]);
     let ran = user.run(&["agents", "list"]).await;
     assert!(

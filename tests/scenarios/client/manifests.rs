@@ -1,6 +1,10 @@
 use testing::{TestServer, Wiring};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
 
+use super::terminal::agents;
 use super::{User, start};
+use crate::command_line::LONG;
 
 const MANIFEST: &str = r#"kind: Organization
 slug: acme
@@ -171,16 +175,45 @@ async fn five_hundred_agents_are_applied_within_the_rate_of_the_service() {
     let server = TestServer::start(Wiring::Memory).await;
     server.unlimited_admin_token().await;
     let user = User::administrator(&server);
-    let agents = (0..500).map(|number| {
-        format!(
-            "---\nkind: Agent\nemail: a{number}@example.com\nagentType: custom\nversion: 1.0.0\ncapabilities: [a:b]\n\
-             owner: me\ndeploymentEnv: staging\n"
-        )
-    });
-    user.file("many.yaml", &agents.collect::<String>());
+    user.file("many.yaml", &agents(500));
     let applied = user.done(&["apply", "-f", "many.yaml"]).await;
     assert!(applied.ends_with("500 added, 0 changed, 0 gone\n"));
     assert_eq!(user.done(&["apply", "-f", "many.yaml"]).await, "nothing to change\n");
+}
+
+#[tokio::test]
+async fn an_interrupted_apply_says_what_was_done_and_another_run_continues() {
+    // The clock of the service stands still, so the rest waits for the next minute, which never comes.
+    let (server, user) = start().await;
+    let other = server.client(&server.admin_token().await, None, &["agents:read"]).await;
+    let token = server.token(&other, &[]).await;
+    user.file("many.yaml", &agents(300));
+    let mut child = user.command(&["apply", "-f", "many.yaml"]).spawn().expect("it runs");
+    let made = async || {
+        let answer = server.get(&token, "/api/v1/agents?owner=me&limit=1").await;
+        answer.json()["total"].as_u64().expect("a number")
+    };
+    let mut count = 0;
+    tokio::time::timeout(LONG, async {
+        while count < 20 {
+            count = made().await;
+        }
+    })
+    .await
+    .expect("agents are made");
+    let pid = child.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs").success());
+    let mut text = String::new();
+    let mut err = child.stderr.take().expect("a pipe");
+    tokio::time::timeout(LONG, err.read_to_string(&mut text)).await.expect("in time").expect("text");
+    assert_eq!(child.wait().await.expect("it ended").code(), Some(130), "{text}");
+    for words in ["done      create Agent", "not done  create Agent", "interrupted", "run the command again"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    server.unlimited_admin_token().await;
+    user.done(&["apply", "-f", "many.yaml"]).await;
+    assert_eq!(made().await, 300);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod connection;
 mod manifests;
 mod profiles;
 mod resources;
+mod terminal;
 mod tokens;
 
 use std::path::PathBuf;
