@@ -20,7 +20,7 @@ async fn main() -> Result<(), String> {
     let basic = (administrator.client_id.to_string(), administrator.client_secret.expose().into());
     let presented =
         PresentedCredentials { header: PresentedHeader::Basic(Some(basic)), parameters: Vec::new() };
-    let context = RequestContext::new("embedded".to_owned(), Origin { address: None, user_agent: None });
+    let context = RequestContext::new("embedded".to_owned(), Origin::NONE);
     let request = TokenRequest {
         grant_type: Some("client_credentials".to_owned()),
         scope: Some("agents:read".to_owned()),

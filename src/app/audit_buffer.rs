@@ -94,7 +94,7 @@ impl State {
 
 /// Returns the event that represents many: without actor and address, with `folded` in its metadata.
 fn folded(event: &AuditEvent, resource: Option<Resource>) -> AuditEvent {
-    let origin = Origin { address: None, user_agent: None };
+    let origin = Origin::NONE;
     let metadata = Metadata::default().with("folded", true);
     AuditEvent { actor: None, resource, origin, metadata, ..event.clone() }
 }
@@ -109,7 +109,9 @@ struct RunningTally {
 }
 
 impl RunningTally {
-    const fn new(event: AuditEvent) -> Self {
+    /// Creates the tally of events that are like this one but for the traces of their requests.
+    const fn new(mut event: AuditEvent) -> Self {
+        event.origin.trace = None;
         Self { event, count: 0, samples: Vec::new(), sampled: 0 }
     }
 
@@ -440,7 +442,7 @@ mod tests {
             action: AuditAction::AuthFailed,
             outcome: Outcome::Failure,
             resource: None,
-            origin: Origin { address: Some(address.into()), user_agent: None },
+            origin: Origin { address: Some(address.into()), user_agent: None, trace: None },
             metadata: Metadata::default(),
             at: Timestamp::from_millis(0),
         }

@@ -192,7 +192,7 @@ fn by_operator(
     resource: impl Into<Resource>,
     metadata: &Metadata,
 ) -> EventDetails<'static> {
-    const AT_THE_MACHINE: Origin = Origin { address: None, user_agent: None };
+    const AT_THE_MACHINE: Origin = Origin::NONE;
     EventDetails {
         actor: None,
         action,

@@ -130,7 +130,7 @@ pub const RESOURCES: [Resource; 6] = [
         about: "Read, follow and export the audit log",
         id: "eventId",
         columns: &["timestamp", "action", "outcome", "agentId", "resource"],
-        wide: &["eventId", "organizationId", "ipAddress", "userAgent", "metadata"],
+        wide: &["eventId", "organizationId", "ipAddress", "userAgent", "traceId", "metadata"],
         verbs: &[verb("list", "listAuditEvents"), verb("get", "getAuditEvent")],
     },
     Resource {

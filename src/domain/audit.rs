@@ -105,6 +105,23 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// `User-Agent` of the request, as valid text of at most 512 bytes.
     pub user_agent: Option<String>,
+    /// The trace that the request is part of; `None` if it is part of none.
+    pub trace: Option<TraceId>,
+}
+
+impl Origin {
+    /// Origin of what no request caused.
+    pub const NONE: Self = Self { address: None, user_agent: None, trace: None };
+}
+
+/// ID of a trace (W3C Trace Context): 128 bits, shown as 32 lowercase hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId(pub u128);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 /// Result of an action.
@@ -329,7 +346,7 @@ pub struct Tally {
     pub key: String,
     /// Start of the minute.
     pub minute: Timestamp,
-    /// The event that represents all that is counted, if this is the first report of the tally.
+    /// The event that represents all that is counted, if this is the first report of the tally. It names no trace.
     pub event: AuditEvent,
     /// Events to be stored in full.
     pub samples: Vec<AuditEvent>,
@@ -425,7 +442,7 @@ mod tests {
             action: AuditAction::AgentUpdated,
             outcome: Outcome::Success,
             resource: Some(AgentId(Uuid::from_u128(3)).into()),
-            origin: Origin { address: None, user_agent: None },
+            origin: Origin::NONE,
             metadata: Metadata::default(),
             at: Timestamp::from_millis(10),
         }

@@ -204,7 +204,7 @@ mod tests {
             },
             outcome: Outcome::Success,
             resource: Some(claims.id.into()),
-            origin: Origin { address: None, user_agent: None },
+            origin: Origin::NONE,
             metadata: metadata_of(claims, CredentialId(Uuid::from_u128(2)), None),
             at: Timestamp::from_millis(100_000),
         }

@@ -216,7 +216,7 @@ impl SecretHasher for PausedHasher {
 }
 
 async fn by_secret(app: &App, client: AgentId, secret: &str) -> Caller {
-    let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
+    let context = RequestContext::new(String::new(), Origin::NONE);
     let presented = presented(client, &ClientSecret::parse(secret).expect("a secret"));
     app.clients.authenticate_caller(&context, &presented).await.expect("a caller")
 }

@@ -42,7 +42,7 @@ async fn the_tasks_of_shutdown_publish_what_clients_were_issued(stores: Stores) 
     let app = Arc::new(plain_core(&ports));
     let Administrator { client_id, client_secret, .. } =
         app.bootstrap.first_administrator().await.expect("the first");
-    let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
+    let context = RequestContext::new(String::new(), Origin::NONE);
     let request = TokenRequest { grant_type: Some("client_credentials".into()), ..TokenRequest::default() };
     for _ in 0..3 {
         app.tokens.issue(&context, &presented(client_id, &client_secret), &request).await.expect("a token");

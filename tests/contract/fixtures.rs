@@ -14,7 +14,7 @@ use agentidp::adapters::sqlite::Sqlite;
 use agentidp::app::Stores as Ports;
 use agentidp::domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv, Email, Owner, Version};
 use agentidp::domain::audit::{
-    AuditAction, AuditEvent, Authority, Metadata, Origin, Outcome, Resource, Tally,
+    AuditAction, AuditEvent, Authority, Metadata, Origin, Outcome, Resource, Tally, TraceId,
 };
 use agentidp::domain::claim_rules::ClaimRules;
 use agentidp::domain::credential::{Credential, CredentialKind, StoredSecret};
@@ -329,7 +329,11 @@ pub fn event(action: AuditAction, resource: impl Into<Resource>) -> AuditEvent {
         action,
         outcome: Outcome::Success,
         resource: Some(resource.into()),
-        origin: Origin { address: Some([192, 0, 2, 1].into()), user_agent: Some("test".into()) },
+        origin: Origin {
+            address: Some([192, 0, 2, 1].into()),
+            user_agent: Some("test".into()),
+            trace: Some(TraceId(u128::MAX - 1)),
+        },
         metadata: Metadata::default().with("key", "value"),
         at: NOON,
     }

@@ -129,7 +129,7 @@ impl Target {
         };
         let context = RequestContext::new(
             String::new(),
-            Origin { address: Some([192, 0, 2, 1].into()), user_agent: None },
+            Origin { address: Some([192, 0, 2, 1].into()), user_agent: None, trace: None },
         );
         self.verifier.signatures.store(0, Ordering::SeqCst);
         let outcome = self.app.clients.authenticate(&context, &presented, Freshness::Current).await;

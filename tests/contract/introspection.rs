@@ -61,7 +61,7 @@ impl TokenStore for Together {
 }
 
 async fn introspected(app: &App, bearer: Option<&str>, token: &str) -> Result<bool, String> {
-    let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
+    let context = RequestContext::new(String::new(), Origin::NONE);
     let look_up = app.introspection.look_up(token);
     let authenticated =
         app.bearer.authenticate_with(&context, bearer.map(PresentedToken::bearer), look_up).await;
@@ -83,7 +83,7 @@ async fn both_tokens_are_asked_about_together_and_a_stranger_asks_nothing() {
     ports.stores.tokens = together.clone();
     let app = plain_core(&ports);
     let administrator = app.bootstrap.first_administrator().await.expect("the first");
-    let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
+    let context = RequestContext::new(String::new(), Origin::NONE);
     let presented = presented(administrator.client_id, &administrator.client_secret);
     let request = TokenRequest {
         grant_type: Some("client_credentials".to_owned()),

@@ -62,7 +62,7 @@ async fn a_secret_is_hashed_once_for_each_signing_key_however_many_instances_sta
     // A new digest is offered only after the slow hash.
     for (key, is_hashed) in [(1, false), (2, true), (2, false), (1, true), (1, false)] {
         let hasher = NewHasher::with_key(key);
-        let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
+        let context = RequestContext::new(String::new(), Origin::NONE);
         let caller = instance(hasher.clone()).clients.authenticate_caller(&context, &presented).await;
         assert_eq!(caller.expect("a caller").agent(), client_id);
         let results = hasher.results.lock().expect("no panic").clone();

@@ -154,7 +154,7 @@ impl World {
         agent: usize,
         parameters: &[(&'static str, &str)],
     ) -> Result<IssuedToken, TokenError> {
-        let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
+        let context = RequestContext::new(String::new(), Origin::NONE);
         let is_exchange = !parameters.is_empty();
         let grant_type = if is_exchange {
             "urn:ietf:params:oauth:grant-type:token-exchange"

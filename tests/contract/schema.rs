@@ -431,6 +431,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
             UsageQuery { organization: agent.organization, month: NOON.month(), client, clients: 100 };
         stores.usage.usage(&query).await.expect("an answer");
     }
+    stores.inventory.inventory(NOON, NOON.plus_seconds(60)).await.expect("an answer");
     let plans = plans(&superuser).await;
     for (list, times) in [
         ("agent_store.list", 10),
@@ -439,6 +440,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
         ("issuer_store.list", 4),
         ("credential_store.list", 3),
         ("usage_store.busiest", 1),
+        ("inventory_store.counts", 1),
     ] {
         let plans: Vec<_> = plans.iter().filter(|plan| plan.contains(list)).collect();
         assert_eq!(plans.len(), times, "{list}");

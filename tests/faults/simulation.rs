@@ -136,7 +136,7 @@ impl Clock for VirtualClock {
 }
 
 fn context() -> RequestContext {
-    RequestContext::new(String::new(), Origin { address: None, user_agent: None })
+    RequestContext::new(String::new(), Origin::NONE)
 }
 
 fn new_organization() -> NewOrganization {

@@ -1,11 +1,12 @@
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use testing::{Client, TestServer, Wiring};
+use testing::{Client, TestServer, Wiring, new_agent};
 
 use crate::scenarios::scenarios;
 
 scenarios!(every_wiring [
     every_change_leaves_its_event_with_who_what_and_whence,
+    an_event_names_the_trace_of_its_request,
     failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_flood,
     cursors_show_each_event_once_and_serve_no_one_else,
     filters_are_read_strictly_and_hold,
@@ -57,6 +58,48 @@ async fn every_change_leaves_its_event_with_who_what_and_whence(wiring: Wiring) 
         server.get(&admin, &format!("/api/v1/audit/{}", created["eventId"].as_str().expect("an id"))).await;
     assert_eq!(by_id.json(), *created);
     server.get(&admin, "/api/v1/audit/x").await.assert_error(404, "AUDIT_EVENT_NOT_FOUND");
+}
+
+async fn an_event_names_the_trace_of_its_request(wiring: Wiring) {
+    const TRACE: &str = "0bf92f3577b34da6a3ce929d0e0e4736";
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let client = server.client(&admin, None, &["files:read"]).await;
+    let path = format!("/api/v1/agents/{}", client.id);
+    let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-00");
+    let ask = async |method: Method, path: &str, form: &[(&str, &str)]| {
+        let mut request =
+            server.request(method, path).bearer_auth(&admin).header("traceparent", &traceparent);
+        if !form.is_empty() {
+            request = request.form(form);
+        }
+        assert!(server.send(request).await.status.is_success(), "{path}");
+    };
+    let token = server.token(&client, &[]).await;
+    let other = server.token(&client, &[]).await;
+    for (secret, is_known) in [(client.secret.as_str(), true), ("unknown", false)] {
+        let request = server.request(Method::POST, "/api/v1/token").basic_auth(&client.id, Some(secret));
+        let request = request.header("traceparent", &traceparent);
+        let answer = server.send(request.form(&[("grant_type", "client_credentials")])).await;
+        assert_eq!(answer.status.is_success(), is_known);
+    }
+    let registration = server.request(Method::POST, "/api/v1/agents").bearer_auth(&admin);
+    let registration = registration.header("traceparent", &traceparent).json(&new_agent(&["files:read"]));
+    assert!(server.send(registration).await.status.is_success());
+    ask(Method::POST, "/api/v1/token/introspect", &[("token", &token)]).await;
+    ask(Method::POST, "/api/v1/token/revoke", &[("token", &token)]).await;
+    ask(Method::DELETE, &path, &[]).await;
+    server.is_active(&other).await;
+
+    let events = server.events(&admin, "").await;
+    let traced: Vec<Value> = events.iter().filter(|event| event["traceId"] == TRACE).cloned().collect();
+    let mut traced = actions(&traced);
+    traced.sort_unstable();
+    let expected = ["agent.created", "agent.decommissioned", "auth.failed", "token.issued", "token.revoked"];
+    assert_eq!(traced, expected);
+    // An introspection is counted with others, whose event stands for no single request.
+    let untraced = events.iter().filter(|event| event.get("traceId").is_none()).count();
+    assert_eq!(untraced + expected.len(), events.len(), "no other event names a trace");
 }
 
 async fn failures_under_a_clients_name_are_seen_by_its_organization_and_do_not_flood(wiring: Wiring) {

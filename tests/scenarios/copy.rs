@@ -79,7 +79,7 @@ async fn file_in_use() -> Left {
         format!("INSERT INTO assertion_replay VALUES ('key', x'{}', x'{digest}', -1)", "0".repeat(32)),
         // Older than any event that an instance stores.
         "INSERT INTO audit_events SELECT randomblob(16), organization_id, agent_id, action, outcome, resource_type, \
-         resource_id, ip_address, user_agent, metadata, 1 FROM audit_events LIMIT 1"
+         resource_id, ip_address, user_agent, metadata, 1, randomblob(16) FROM audit_events LIMIT 1"
             .to_owned(),
         "INSERT INTO audit_retention_falls SELECT organization_id, NULL, 1768480000002 FROM organizations"
             .to_owned(),
@@ -197,7 +197,7 @@ async fn a_copy_that_fails_leaves_an_empty_database_and_the_file_as_it_was() {
     let from = format!("sqlite:{}", left.data.path);
     // An event of an action that PostgreSQL refuses.
     let odd = "INSERT INTO audit_events SELECT randomblob(16), organization_id, agent_id, 'X', outcome, resource_type, \
-        resource_id, ip_address, user_agent, metadata, occurred_at FROM audit_events LIMIT 1";
+        resource_id, ip_address, user_agent, metadata, occurred_at, trace_id FROM audit_events LIMIT 1";
     assert_eq!(left.data.sqlite3(odd), "");
     let before = std::fs::read(&left.data.path).expect("a file");
     assert!(matches!(wiring::copy(&from, &url()).await, Err(StartError::Copy(CopyError::Store(_)))));

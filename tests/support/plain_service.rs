@@ -85,7 +85,7 @@ impl PlainService {
     pub fn token(&self) -> String {
         let Administrator { client_id, client_secret, .. } = &self.administrator;
         let credentials = presented(*client_id, client_secret);
-        let context = RequestContext::new(String::new(), Origin { address: None, user_agent: None });
+        let context = RequestContext::new(String::new(), Origin::NONE);
         let request =
             TokenRequest { grant_type: Some("client_credentials".to_owned()), ..TokenRequest::default() };
         let issued = self.runtime.block_on(self.app.tokens.issue(&context, &credentials, &request));

@@ -53,7 +53,11 @@ impl Program {
         let mut process = command.spawn().expect("it runs");
         let mut output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
         let line = tokio::time::timeout(LONG, output.next_line()).await.expect("in time").expect("text");
-        let ready: Value = serde_json::from_str(&line.expect("it is ready")).expect("JSON");
+        let Some(line) = line else {
+            let ended = process.wait_with_output().await.expect("it ran");
+            panic!("it does not start: {}", String::from_utf8_lossy(&ended.stderr));
+        };
+        let ready: Value = serde_json::from_str(&line).expect("JSON");
         let administrator = match (&ready["clientId"], &ready["clientSecret"]) {
             (Value::String(id), Value::String(secret)) => {
                 Client { id: id.clone(), secret: secret.clone(), credential: String::new() }

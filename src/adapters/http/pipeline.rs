@@ -15,7 +15,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug_span};
 
 use super::error::{ApiError, Code};
-use super::extract::context::{HttpContext, RequestHead};
+use super::extract::context::{HttpContext, RequestHead, given_id};
 use super::head::{sent_once, uri_of};
 use super::json::JSON;
 use super::middleware::answers::{Answers, Reader};
@@ -28,6 +28,7 @@ use super::middleware::metrics::TokenRefusals;
 use super::router::{Route, Router, Routes};
 use app::App;
 use app::shutdown::Shutdown;
+use domain::audit::TraceId;
 use domain::rate::network_of;
 
 /// Maximum time to handle a request once its body has arrived.
@@ -98,9 +99,8 @@ impl HttpApi {
         if question.is_some() {
             FORWARD_AUTH.clone_into(&mut path);
         }
-        let head = RequestHead { method: &method, path: &path, headers: request.headers(), question };
-        let context = HttpContext::new(&self.app, &self.shutdown, head, peer, trusted_proxies);
-        let context = Arc::new(context);
+        let headers = request.headers();
+        let id = given_id(headers).unwrap_or_else(|| self.app.new_request_id());
         // The request that a proxy asks about is not one to this API.
         let origin =
             cors::allowed_origin(request.headers(), &path, cors_origins).filter(|_| question.is_none());
@@ -112,13 +112,16 @@ impl HttpApi {
             "request",
             otel.kind = "server",
             otel.name = format_args!("{method} {}", route.template),
-            request_id = context.request.id,
+            request_id = id,
             http.request.method = %method,
             http.route = route.template,
             http.response.status_code = Empty,
             otel.status_code = Empty,
         );
-        let trace_id = join_trace(&span, sent_once(request.headers(), "traceparent"));
+        let trace = join_trace(&span, sent_once(headers, "traceparent")).map(TraceId);
+        let head = RequestHead { method: &method, path: &path, headers, trace, question };
+        let context = HttpContext::new(&self.app, &self.shutdown, id, head, peer, trusted_proxies);
+        let context = Arc::new(context);
 
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
@@ -148,7 +151,7 @@ impl HttpApi {
         if status.is_server_error() {
             span.record("otel.status_code", "ERROR");
         }
-        log_request(&context, trace_id.as_deref(), &method, route, status, took);
+        log_request(&context, &method, route, status, took);
         response
     }
 
@@ -310,19 +313,12 @@ impl HttpApi {
 }
 
 /// Writes the one line that the log has of every request. Those of health probes are at `debug`, because there are many.
-fn log_request(
-    context: &HttpContext,
-    trace_id: Option<&str>,
-    method: &Method,
-    route: &Route,
-    status: StatusCode,
-    took: Duration,
-) {
+fn log_request(context: &HttpContext, method: &Method, route: &Route, status: StatusCode, took: Duration) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
                 request_id = context.request.id,
-                trace_id,
+                trace_id = context.request.origin.trace.map(display),
                 client_id = context.request.client().map(display),
                 organization_id = context.request.organization().map(display),
                 %method,

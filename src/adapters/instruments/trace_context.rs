@@ -5,11 +5,11 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Makes the span of a request part of the caller's trace, and returns the ID of its trace in 32 hexadecimal digits.
+/// Makes the span of a request part of the caller's trace, and returns the ID of its trace.
 ///
 /// The caller names its trace in the header `traceparent`. Without a valid one the trace begins here, or has no ID if traces
 /// are off.
-pub fn join_trace(span: &Span, traceparent: Option<&str>) -> Option<String> {
+pub fn join_trace(span: &Span, traceparent: Option<&str>) -> Option<u128> {
     let given = traceparent.and_then(parse);
     if let Some(given) = given.clone() {
         // A span that is not traced joins nothing.
@@ -17,7 +17,7 @@ pub fn join_trace(span: &Span, traceparent: Option<&str>) -> Option<String> {
     }
     let is_traced = |context: &SpanContext| context.is_valid();
     let own = Some(span.context().span().span_context().clone()).filter(is_traced);
-    own.or(given).map(|context| context.trace_id().to_string())
+    own.or(given).map(|context| u128::from_be_bytes(context.trace_id().to_bytes()))
 }
 
 /// Returns the header `traceparent` of a request that is sent now; `None` if traces are off.

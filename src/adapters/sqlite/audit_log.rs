@@ -12,7 +12,7 @@ use super::database::Database;
 use super::facts::Facts as _;
 use super::filter::Filter;
 use super::rows::column::{column, number, signed};
-use super::rows::events::event;
+use super::rows::events::{event, event_of_tally};
 use super::store::Sqlite;
 use domain::audit::{AuditAction, AuditEvent, MAX_SAMPLES, Outcome, ResourceType, Tally};
 use domain::id::{EventId, OrganizationId, TokenId};
@@ -43,7 +43,7 @@ impl AuditLog for Sqlite {
         let end = end.as_millis();
         let settle_some = move |database: &Database| {
             let read = |row: &Row<'_>| {
-                Ok((column::<String>(row, "tally_key")?, event(row)?, number(row, "counted")?))
+                Ok((column::<String>(row, "tally_key")?, event_of_tally(row)?, number(row, "counted")?))
             };
             let ended = database.all(ENDED, params![end, MAX_SETTLED], read)?;
             for (key, event, counted) in &ended {

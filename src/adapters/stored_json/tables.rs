@@ -163,6 +163,7 @@ pub const TABLES: [Table; 16] = [
             ("ip_address", Address),
             ("user_agent", Text),
             ("metadata", Json),
+            ("trace_id", Id),
         ],
         key: 2,
     },

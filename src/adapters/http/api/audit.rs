@@ -118,6 +118,9 @@ struct AuditEventBody {
     resource: Option<ResourceBody>,
     ip_address: Option<String>,
     user_agent: Option<String>,
+    /// Trace of the request (W3C Trace Context); absent if it was part of none
+    #[oai(skip_serializing_if_is_none, validator(pattern = "^[0-9a-f]{32}$"))]
+    trace_id: Option<String>,
     metadata: Value,
     timestamp: Instant,
 }
@@ -148,6 +151,7 @@ impl From<&AuditEvent> for AuditEventBody {
             resource: event.resource.map(ResourceBody::from),
             ip_address: event.origin.address.map(|address| address.to_string()),
             user_agent: event.origin.user_agent.clone(),
+            trace_id: event.origin.trace.map(|trace| trace.to_string()),
             metadata: Value::Object(event.metadata.as_map().clone()),
             timestamp: Instant(event.at),
         }

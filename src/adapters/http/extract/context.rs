@@ -15,7 +15,7 @@ use app::App;
 use app::proofs::{PresentedProof, ProofTarget};
 use app::request_context::RequestContext;
 use app::shutdown::Shutdown;
-use domain::audit::{MAX_USER_AGENT_BYTES, Origin};
+use domain::audit::{MAX_USER_AGENT_BYTES, Origin, TraceId};
 use domain::time::Timestamp;
 
 /// Facts about a request that are known before any of it is checked.
@@ -31,10 +31,11 @@ pub struct HttpContext {
 }
 
 impl HttpContext {
-    /// Creates the context of a request from this peer.
+    /// Creates the context of the request with this ID from this peer.
     pub fn new(
         app: &Arc<App>,
         shutdown: &Arc<Shutdown>,
+        id: String,
         request: RequestHead<'_>,
         peer: IpAddr,
         proxies: &[IpNet],
@@ -43,8 +44,8 @@ impl HttpContext {
         let origin = Origin {
             address: Some(client_address(headers, peer, proxies)),
             user_agent: headers.get(header::USER_AGENT).map(|value| readable(value.as_bytes())),
+            trace: request.trace,
         };
-        let id = given_id(headers).unwrap_or_else(|| app.new_request_id());
         Self {
             request: Arc::new(RequestContext::new(id, origin).with_proof(request.proof())),
             received_at: app.now(),
@@ -61,13 +62,15 @@ impl HttpContext {
     }
 }
 
-/// Method, path and headers of a request.
+/// Method, path, headers and trace of a request.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     pub method: &'a Method,
     /// The path without that of the issuer.
     pub path: &'a str,
     pub headers: &'a HeaderMap,
+    /// The trace that the request is part of; `None` if it is part of none.
+    pub trace: Option<TraceId>,
     /// The question of a proxy that the request is; `None` for any other.
     pub question: Option<Question>,
 }

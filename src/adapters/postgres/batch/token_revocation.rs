@@ -32,7 +32,7 @@ static REVOKE: LazyLock<String> = LazyLock::new(|| {
 WITH revoked AS (
     INSERT INTO token_revocations (token_id, organization_id, remembered_until)
     SELECT token_id, organization_id, remembered_until
-    FROM unnest($12::uuid[], $2::uuid[], $13::timestamptz[]) AS asked (token_id, organization_id, remembered_until)
+    FROM unnest($13::uuid[], $2::uuid[], $14::timestamptz[]) AS asked (token_id, organization_id, remembered_until)
     ORDER BY token_id
     ON CONFLICT ON CONSTRAINT token_revocations_pkey DO NOTHING
     RETURNING token_id, remembered_until
@@ -42,7 +42,7 @@ WITH revoked AS (
 )
 {INSERT_EVENTS}
 JOIN (SELECT DISTINCT ON (token_id) token_id, event_id
-    FROM unnest($1::uuid[], $12::uuid[]) AS asked (event_id, token_id)) AS first USING (event_id)
+    FROM unnest($1::uuid[], $13::uuid[]) AS asked (event_id, token_id)) AS first USING (event_id)
 JOIN revoked USING (token_id)"
     )
 });

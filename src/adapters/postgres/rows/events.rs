@@ -9,24 +9,24 @@ use uuid::Uuid;
 use super::codec::{SqlTimestamp, column, instant, named};
 use crate::pool::failure::inconsistent;
 use crate::pool::statement::Parameter;
-use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome, Resource, ResourceType};
+use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome, Resource, ResourceType, TraceId};
 use domain::id::{AgentId, EventId, OrganizationId};
 use domain::names::name_of;
 use ports::store_error::StoreError;
 
 /// Columns that [`event`] reads.
 pub const EVENT: &str = "event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, \
-    ip_address, user_agent, metadata, occurred_at";
+    ip_address, user_agent, metadata, occurred_at, trace_id";
 
-/// Inserts the events in the parameters `$1` to `$11`, those of [`EventColumns::parameters`].
+/// Inserts the events in the parameters `$1` to `$12`, those of [`EventColumns::parameters`].
 pub const INSERT_EVENTS: &str = "\
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, metadata, occurred_at)
+    ip_address, user_agent, metadata, occurred_at, trace_id)
 SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, metadata::json, occurred_at
+    ip_address, user_agent, metadata::json, occurred_at, trace_id
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::inet[],
-    $9::text[], $10::text[], $11::timestamptz[]) AS event (event_id, organization_id, agent_id, action, outcome,
-    resource_type, resource_id, ip_address, user_agent, metadata, occurred_at)";
+    $9::text[], $10::text[], $11::timestamptz[], $12::uuid[]) AS event (event_id, organization_id, agent_id, action,
+    outcome, resource_type, resource_id, ip_address, user_agent, metadata, occurred_at, trace_id)";
 
 /// Events as one vector per column, so that one fixed statement stores any number of them.
 #[derive(Default)]
@@ -42,6 +42,7 @@ pub struct EventColumns<'a> {
     user_agents: Vec<Option<&'a str>>,
     metadata: Vec<String>,
     times: Vec<SqlTimestamp>,
+    traces: Vec<Option<Uuid>>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -61,6 +62,7 @@ impl<'a> EventColumns<'a> {
             columns.user_agents.push(event.origin.user_agent.as_deref());
             columns.metadata.push(serde_json::to_string(event.metadata.as_map()).unwrap_or_default());
             columns.times.push(SqlTimestamp(event.at));
+            columns.traces.push(event.origin.trace.map(|trace| Uuid::from_u128(trace.0)));
         }
         columns
     }
@@ -74,7 +76,7 @@ impl<'a> EventColumns<'a> {
     }
 
     /// Returns the parameters in the order of [`EVENT`].
-    pub fn parameters(&self) -> [Parameter<'_>; 11] {
+    pub fn parameters(&self) -> [Parameter<'_>; 12] {
         [
             &self.ids,
             &self.organizations,
@@ -87,6 +89,7 @@ impl<'a> EventColumns<'a> {
             &self.user_agents,
             &self.metadata,
             &self.times,
+            &self.traces,
         ]
     }
 }
@@ -108,7 +111,11 @@ pub fn event(row: &Row) -> Result<AuditEvent, StoreError> {
         action: of(row, "action", &AuditAction::ALL)?.ok_or_else(|| missing("action"))?,
         outcome: of(row, "outcome", &Outcome::ALL)?.ok_or_else(|| missing("outcome"))?,
         resource: kind.zip(resource_id).map(|(kind, id)| Resource { kind, id }),
-        origin: Origin { address: column(row, "ip_address")?, user_agent: column(row, "user_agent")? },
+        origin: Origin {
+            address: column(row, "ip_address")?,
+            user_agent: column(row, "user_agent")?,
+            trace: column::<Option<Uuid>>(row, "trace_id")?.map(|id| TraceId(id.as_u128())),
+        },
         metadata: Metadata::of_stored(metadata),
         at: instant(row, "occurred_at")?,
     })

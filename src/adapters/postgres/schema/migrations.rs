@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 30] = [
+const MIGRATIONS: [(&str, &str); 32] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -49,6 +49,8 @@ const MIGRATIONS: [(&str, &str); 30] = [
     ("V0028__audit_partition", include_str!("../../../../migrations/0028_audit_partition.sql")),
     ("V0029__managed_agents", include_str!("../../../../migrations/0029_managed_agents.sql")),
     ("V0030__managed_issuers", include_str!("../../../../migrations/0030_managed_issuers.sql")),
+    ("V0031__traced_events", include_str!("../../../../migrations/0031_traced_events.sql")),
+    ("V0032__expiring_credentials", include_str!("../../../../migrations/0032_expiring_credentials.sql")),
 ];
 
 /// Latest schema version that this program knows.

@@ -15,9 +15,9 @@ WITH asked AS MATERIALIZED (
 event AS MATERIALIZED (
     SELECT *
     FROM unnest($24::uuid[], $25::uuid[], $26::text[], $27::text[], $28::text[], $29::uuid[], $30::inet[], $31::text[],
-        $32::text[], $33::timestamptz[]) WITH ORDINALITY
+        $32::text[], $33::timestamptz[], $34::uuid[]) WITH ORDINALITY
         AS event (event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent, metadata,
-        occurred_at, place)
+        occurred_at, trace_id, place)
 ),
 organization AS MATERIALIZED (
     SELECT organization_id, plan, max_agents FROM organizations
@@ -69,9 +69,10 @@ registered AS (
 ),
 recorded AS (
     INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-        ip_address, user_agent, metadata, occurred_at)
+        ip_address, user_agent, metadata, occurred_at, trace_id)
     SELECT event.event_id, seated.organization_id, event.agent_id, event.action, event.outcome, event.resource_type,
-        event.resource_id, event.ip_address, event.user_agent, event.metadata::json, event.occurred_at
+        event.resource_id, event.ip_address, event.user_agent, event.metadata::json, event.occurred_at,
+        event.trace_id
     FROM event JOIN seated USING (place) JOIN registered ON registered.agent_id = seated.agent_id
 )
 SELECT place, holds, is_taken, most, registered.agent_id IS NOT NULL AS is_registered,

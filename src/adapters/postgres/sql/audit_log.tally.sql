@@ -7,9 +7,9 @@ WITH counted AS (
         counted + GREATEST(wanted - $5, 0), LEAST(wanted, $5), LEAST(wanted, $5)
     FROM unnest($1::text[], $2::timestamptz[], $3::bigint[], $4::bigint[],
         $6::uuid[], $7::uuid[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::inet[],
-        $14::text[], $15::text[], $16::timestamptz[]) AS new (tally_key, minute, counted, wanted,
+        $14::text[], $15::text[], $16::timestamptz[], $17::uuid[]) AS new (tally_key, minute, counted, wanted,
         event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
-        user_agent, metadata, occurred_at)
+        user_agent, metadata, occurred_at, trace_id)
     ORDER BY tally_key
     ON CONFLICT ON CONSTRAINT audit_tallies_pkey DO UPDATE SET
         granted = LEAST(EXCLUDED.granted, $5 - t.in_full),
@@ -18,12 +18,12 @@ WITH counted AS (
     RETURNING t.tally_key, t.granted
 )
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, metadata, occurred_at)
+    ip_address, user_agent, metadata, occurred_at, trace_id)
 SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-    ip_address, user_agent, metadata::json, occurred_at
-FROM unnest($17::text[], $18::bigint[], $19::uuid[], $20::uuid[], $21::uuid[], $22::text[], $23::text[],
-    $24::text[], $25::uuid[], $26::inet[], $27::text[], $28::text[], $29::timestamptz[]) AS event (tally_key, seat,
+    ip_address, user_agent, metadata::json, occurred_at, trace_id
+FROM unnest($18::text[], $19::bigint[], $20::uuid[], $21::uuid[], $22::uuid[], $23::text[], $24::text[],
+    $25::text[], $26::uuid[], $27::inet[], $28::text[], $29::text[], $30::timestamptz[], $31::uuid[]) AS event (tally_key, seat,
     event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
-    user_agent, metadata, occurred_at)
+    user_agent, metadata, occurred_at, trace_id)
 JOIN counted USING (tally_key)
 WHERE event.seat <= counted.granted

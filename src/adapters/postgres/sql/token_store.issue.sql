@@ -8,35 +8,35 @@ WITH asked AS MATERIALIZED (
         (date_trunc('month', asked.occurred_at AT TIME ZONE 'UTC'))::date AS month
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::timestamptz[], $6::bytea[],
         $7::timestamptz[], $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::inet[],
-        $15::text[], $16::text[], $17::timestamptz[]) WITH ORDINALITY
+        $15::text[], $16::text[], $17::timestamptz[], $18::uuid[]) WITH ORDINALITY
         AS asked (subject_id, credential_id, fingerprint, revision, changed_at, digest, digest_until,
         event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent,
-        metadata, occurred_at, place)
+        metadata, occurred_at, trace_id, place)
     JOIN agents ON agents.agent_id = asked.subject_id
 ),
 -- with dependencies
 depended AS MATERIALIZED (
     -- An agent that does not exist has neither organization nor gate.
     SELECT d.*, agents.organization_id, organization_gate(agents.organization_id) AS gate
-    FROM unnest($18::bigint[], $19::uuid[], $20::bigint[], $21::timestamptz[])
+    FROM unnest($19::bigint[], $20::uuid[], $21::bigint[], $22::timestamptz[])
         AS d (place, agent_id, revision, changed_at)
     LEFT JOIN agents USING (agent_id)
 ),
 rests AS MATERIALIZED (
     -- Without a revision, the token was decided by the generation only.
-    SELECT * FROM unnest($22::bigint[], $23::uuid[], $24::bigint[], $25::bigint[], $26::timestamptz[])
+    SELECT * FROM unnest($23::bigint[], $24::uuid[], $25::bigint[], $26::bigint[], $27::timestamptz[])
         AS r (place, issuer_id, generation, revision, changed_at)
 ),
 spends AS MATERIALIZED (
     -- Assertions of issuers that allow one use only and, without an issuer, proofs of possession.
-    SELECT * FROM unnest($27::bigint[], $28::uuid[], $29::bytea[], $30::timestamptz[])
+    SELECT * FROM unnest($28::bigint[], $29::uuid[], $30::bytea[], $31::timestamptz[])
         AS s (place, issuer_id, digest, until)
 ),
 ancestors AS MATERIALIZED (
-    SELECT * FROM unnest($31::bigint[], $32::uuid[]) AS a (place, token_id)
+    SELECT * FROM unnest($32::bigint[], $33::uuid[]) AS a (place, token_id)
 ),
 persons AS MATERIALIZED (
-    SELECT * FROM unnest($33::bigint[], $34::uuid[], $35::bytea[], $36::bigint[])
+    SELECT * FROM unnest($34::bigint[], $35::uuid[], $36::bytea[], $37::bigint[])
         AS p (place, issuer_id, digest, generation)
 ),
 -- end
@@ -206,9 +206,9 @@ used AS (
 ),
 recorded AS (
     INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-        ip_address, user_agent, metadata, occurred_at)
+        ip_address, user_agent, metadata, occurred_at, trace_id)
     SELECT event_id, organization_id, agent_id, action, outcome, resource_type, resource_id,
-        ip_address, user_agent, metadata::json, occurred_at
+        ip_address, user_agent, metadata::json, occurred_at, trace_id
     FROM passed
 )
 -- If a request was not judged, something that it depends on is locked, or does not exist. Its gate is then that of an

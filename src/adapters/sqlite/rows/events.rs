@@ -4,16 +4,27 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rusqlite::{Row, ToSql, named_params};
+use uuid::Uuid;
 
 use super::column::{column, instant, named, optional_id, parsed, parsed_if_any, value_of};
 use crate::database::Database;
-use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome, Resource, ResourceType};
+use domain::audit::{AuditAction, AuditEvent, Metadata, Origin, Outcome, Resource, ResourceType, TraceId};
 use domain::id::{AgentId, EventId, OrganizationId};
 use domain::names::name_of;
 use ports::store_error::StoreError;
 
-/// Reads an event from the columns that `audit_events` and `audit_tallies` have in common.
+/// Reads an event from a row of `audit_events`.
 pub fn event(row: &Row<'_>) -> Result<Arc<AuditEvent>, StoreError> {
+    let trace = optional_id(row, "trace_id")?.map(|id| TraceId(id.as_u128()));
+    with_trace(row, trace)
+}
+
+/// Reads the event that stands for several from a row of `audit_tallies`.
+pub fn event_of_tally(row: &Row<'_>) -> Result<Arc<AuditEvent>, StoreError> {
+    with_trace(row, None)
+}
+
+fn with_trace(row: &Row<'_>, trace: Option<TraceId>) -> Result<Arc<AuditEvent>, StoreError> {
     let kind = parsed_if_any(row, "resource_type", |text| value_of(&ResourceType::ALL, text))?;
     let resource_id = optional_id(row, "resource_id")?;
     Ok(Arc::new(AuditEvent {
@@ -26,6 +37,7 @@ pub fn event(row: &Row<'_>) -> Result<Arc<AuditEvent>, StoreError> {
         origin: Origin {
             address: parsed_if_any(row, "ip_address", |text| text.parse().ok())?,
             user_agent: column(row, "user_agent")?,
+            trace,
         },
         metadata: parsed(row, "metadata", |text| serde_json::from_str(text).ok().map(Metadata::of_stored))?,
         at: instant(row, "occurred_at")?,
@@ -37,10 +49,11 @@ impl Database {
     pub fn record(&self, organization: Option<OrganizationId>, event: &AuditEvent) -> Result<(), StoreError> {
         const INSERT: &str = "\
 INSERT INTO audit_events (event_id, organization_id, agent_id, action, outcome, resource_type, resource_id, ip_address,
-    user_agent, metadata, occurred_at)
+    user_agent, metadata, occurred_at, trace_id)
 VALUES (:event_id, :organization_id, :agent_id, :action, :outcome, :resource_type, :resource_id, :ip_address, :user_agent,
-    :metadata, :occurred_at)";
-        self.insert_event(INSERT, organization, event, &[])
+    :metadata, :occurred_at, :trace_id)";
+        let trace = event.origin.trace.map(|trace| Uuid::from_u128(trace.0));
+        self.insert_event(INSERT, organization, event, &[(":trace_id", &trace)])
     }
 
     /// Adds events of this organization to the audit log.
