@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench instructions` counts the instructions with callgrind, each path several times.
 //! `-- --against PROGRAM` also counts those of another build of this program, and prints the difference.
+//! `-- --log` also counts them with the log of the program, which has a line of each request, and prints the difference.
+//! The thread that writes the lines is not counted.
 //!
 //! Counts of one machine do not hold for another, because libraries choose their code by the features of the
 //! processor. Therefore no counts are stored, and two builds are compared on the same machine. The clock and the IDs
@@ -11,6 +13,8 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use agentidp::cli::LogFormat;
+use agentidp::wiring::Telemetry;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use poem::http::Method;
@@ -28,6 +32,11 @@ const RUNS: usize = 7;
 const WARM_UP: u32 = 50;
 /// Number of requests that are counted.
 const COUNTED: u32 = 400;
+
+/// The log as text.
+const TEXT: &str = "text";
+/// The log as JSON.
+const JSON: &str = "json";
 
 /// Builds a request.
 type Make = fn(&CountedService) -> RequestBuilder;
@@ -51,13 +60,25 @@ struct CountedService {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let own = std::env::current_exe().expect("this program");
     match words[..] {
         ["run", name] => {
             run(name);
             ExitCode::SUCCESS
         }
-        ["--bench"] => print_counts(None),
-        ["--against", program, "--bench"] => print_counts(Some(Path::new(program))),
+        ["run", name, format] => {
+            let format = if format == JSON { LogFormat::Json } else { LogFormat::Text };
+            let _log = Telemetry::start(format, None).expect("a log");
+            run(name);
+            ExitCode::SUCCESS
+        }
+        ["--bench"] => print_counts(&own, &[]),
+        ["--log", "--bench"] => {
+            print_counts(&own, &[("with text", &own, Some(TEXT)), ("with JSON", &own, Some(JSON))])
+        }
+        ["--against", program, "--bench"] => {
+            print_counts(&own, &[("in the other program", Path::new(program), None)])
+        }
         _ => {
             println!("nothing is counted but by `cargo bench`; see the head of benches/instructions.rs");
             ExitCode::SUCCESS
@@ -65,25 +86,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Counts all paths of this program, alternating with the other program's, and prints them.
-fn print_counts(other: Option<&Path>) -> ExitCode {
-    let own = std::env::current_exe().expect("this program");
+/// A way to count a path: its name, the program, and the format of the log if there is one.
+type Way<'a> = (&'a str, &'a Path, Option<&'a str>);
+
+/// Counts all paths of this program without a log, alternating with the other ways, and prints them.
+fn print_counts(own: &Path, others: &[Way<'_>]) -> ExitCode {
+    let ways: Vec<Way<'_>> = [("", own, None)].into_iter().chain(others.iter().copied()).collect();
     for (name, ..) in PATHS {
-        let mut counts = [Vec::new(), Vec::new()];
+        let mut counts = vec![Vec::new(); ways.len()];
         for _ in 0..RUNS {
-            counts[0].push(count(&own, name));
-            counts[1].extend(other.map(|other| count(other, name)));
-        }
-        let [own, other] = counts.map(Spread::of);
-        let Some(own) = own else { return ExitCode::FAILURE };
-        print!("{name}: {} instructions, {:.2} % between the least and the most", own.median, own.percent);
-        match other {
-            None => println!(),
-            Some(other) => {
-                let change = own.median as f64 / other.median as f64 - 1.0;
-                println!("; the other program {}, so {:+.1} %", other.median, change * 100.0);
+            for (counts, (_, program, log)) in counts.iter_mut().zip(&ways) {
+                counts.push(count(program, name, *log));
             }
         }
+        let spreads: Vec<Spread> = counts.into_iter().filter_map(Spread::of).collect();
+        let Some((own, others)) = spreads.split_first() else { return ExitCode::FAILURE };
+        print!("{name}: {} instructions, {:.2} % between the least and the most", own.median, own.percent);
+        for ((way, ..), other) in ways[1..].iter().zip(others) {
+            let change = other.median as f64 / own.median as f64 - 1.0;
+            print!("; {way} {}, so {:+.1} %", other.median, change * 100.0);
+        }
+        println!();
     }
     ExitCode::SUCCESS
 }
@@ -108,12 +131,13 @@ impl Spread {
 ///
 /// Only instructions within [`send_counted_requests`] are counted. The program's start is not, because gathering
 /// entropy takes a different number of instructions each time.
-fn count(program: &Path, name: &str) -> u64 {
+fn count(program: &Path, name: &str, log: Option<&str>) -> u64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg("--toggle-collect=*send_counted_requests*")
         .arg(program)
         .args(["run", name])
+        .args(log)
         .output()
         .expect("valgrind is there: Debian's package valgrind");
     let text = String::from_utf8_lossy(&output.stderr);

@@ -72,13 +72,16 @@ impl Running {
         self.child.kill().await.expect("it runs");
     }
 
+    pub fn pid(&self) -> String {
+        self.child.id().expect("it runs").to_string()
+    }
+
     async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid()]).status().await;
         assert!(status.expect("kill runs").success());
     }
 
-    async fn key_ids(&self) -> Vec<String> {
+    pub async fn key_ids(&self) -> Vec<String> {
         let keys = reqwest::get(format!("{}/.well-known/jwks.json", self.address)).await.expect("an answer");
         let keys: Value = keys.json().await.expect("JSON");
         let keys = keys["keys"].as_array().expect("a list").clone();

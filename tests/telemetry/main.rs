@@ -1,5 +1,6 @@
 //! The metrics, the log and the traces of the program, one process each.
 
+mod guide;
 mod log;
 mod names;
 mod program;

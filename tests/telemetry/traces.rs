@@ -20,8 +20,8 @@ const PARENT: &str = "00f067aa0ba902b7";
 const LONG: Duration = Duration::from_secs(120);
 
 /// Receives traces.
-struct Collector {
-    url: String,
+pub struct Collector {
+    pub url: String,
     received: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
 }
 
@@ -32,7 +32,7 @@ async fn receive(body: Vec<u8>, received: Data<&Arc<Mutex<Vec<ExportTraceService
 }
 
 impl Collector {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let (address, received) = (free_address(), Arc::<Mutex<Vec<_>>>::default());
         let routes = Route::new().at("/v1/traces", post(receive)).data(received.clone());
         tokio::spawn(Server::new(TcpListener::bind(address)).run(routes));
@@ -50,7 +50,7 @@ impl Collector {
     }
 
     /// Waits until a span with this name was received in this trace, and returns the spans of all traces.
-    async fn until(&self, trace: &str, name: &str) -> Vec<Span> {
+    pub async fn until(&self, trace: &str, name: &str) -> Vec<Span> {
         let waiting = async {
             loop {
                 let spans = self.spans();
@@ -72,13 +72,18 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Returns the spans of this trace.
+pub fn trace_of(spans: &[Span], trace: &str) -> Vec<Span> {
+    spans.iter().filter(|span| hex(&span.trace_id) == trace).cloned().collect()
+}
+
 fn attribute(span: &Span, name: &str) -> Option<String> {
     let found = span.attributes.iter().find(|attribute| attribute.key == name)?;
     Some(format!("{:?}", found.value.as_ref()?.value.as_ref()?))
 }
 
 /// Returns the names of a span and of its ancestors, and whether the outermost one is part of the caller's trace.
-fn path_to<'a>(spans: &'a [Span], span: &'a Span) -> Vec<&'a str> {
+pub fn path_to<'a>(spans: &'a [Span], span: &'a Span) -> Vec<&'a str> {
     let by_id: HashMap<_, _> = spans.iter().map(|span| (&span.span_id, span)).collect();
     let ancestors = std::iter::successors(Some(span), |span| by_id.get(&span.parent_span_id).copied());
     ancestors.map(|span| span.name.as_str()).collect()
@@ -117,7 +122,7 @@ async fn one_trace_shows_a_token_request_from_its_arrival_to_its_commit() {
         let client = program.client.administrator();
         ask_token(&program, &client, TRACE).await;
         let spans = collector.until(TRACE, "POST /api/v1/token").await;
-        let ours: Vec<_> = spans.iter().filter(|span| hex(&span.trace_id) == TRACE).cloned().collect();
+        let ours = trace_of(&spans, TRACE);
         let named = |name: &str| ours.iter().filter(|span| span.name == name).collect::<Vec<_>>();
         let [request] = named("POST /api/v1/token")[..] else { panic!("one request") };
         assert_eq!(hex(&request.parent_span_id), PARENT, "it is part of the caller's trace");

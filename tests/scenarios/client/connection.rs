@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{User, start};
+use super::{User, script_of, start};
 use crate::command_line::serve;
 use crate::readme::shell;
 
@@ -194,16 +194,7 @@ async fn the_steps_of_the_guide_can_be_pasted() {
     const GUIDE: &str = include_str!("../../../docs/command-line.md");
     let running = serve(&[], &[]).await;
     let user = User::new(Vec::new());
-    let blocks: Vec<&str> =
-        GUIDE.split("```sh\n").skip(1).map(|block| block.split("```").next().expect("an end")).collect();
-    assert!(blocks.len() > 6);
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_agentidp"));
-    let folder = user.folder.path().display();
-    let script = format!(
-        "export PATH={}:$PATH XDG_CONFIG_HOME={folder}; cd {folder}; set -o pipefail\n{}",
-        program.parent().expect("a folder").display(),
-        blocks.concat()
-    );
+    let script = script_of(GUIDE, &user);
     let text = shell(&running, &script, &[]).await;
     for words in ["3 added, 0 changed, 0 gone", "nothing to change", "data-team", "An access token"] {
         assert!(text.contains(words), "{words}: {text}");

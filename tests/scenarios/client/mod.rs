@@ -2,13 +2,14 @@
 
 mod audit;
 mod connection;
+mod incident;
 mod manifests;
 mod profiles;
 mod resources;
 mod terminal;
 mod tokens;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -118,6 +119,19 @@ impl User {
         std::fs::write(&path, text).expect("written");
         path
     }
+}
+
+/// Returns the commands of a page as one script, which uses this program and the user's folder.
+pub fn script_of(page: &str, user: &User) -> String {
+    let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().expect("an end"));
+    let blocks: String = blocks.collect();
+    assert!(!blocks.is_empty(), "a page without commands");
+    let program = Path::new(env!("CARGO_BIN_EXE_agentidp")).parent().expect("a folder");
+    let folder = user.folder.path().display();
+    format!(
+        "export PATH={}:$PATH XDG_CONFIG_HOME={folder}; cd {folder}; set -o pipefail\n{blocks}",
+        program.display()
+    )
 }
 
 /// Starts a service, and returns it with its administrator at a shell.
