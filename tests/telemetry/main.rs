@@ -3,6 +3,7 @@
 mod guide;
 mod log;
 mod names;
+mod picture;
 mod program;
 mod prometheus;
 mod traces;

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use regex::Regex;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testing::{Database, SERVES, SupervisedServer, free_address, redis_url};
 
+use crate::picture::{self, Series};
 use crate::program::{Program, bootstrap};
 
 const LONG: Duration = Duration::from_secs(120);
+const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images/dashboard.svg");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/agentidp.json");
 
 /// Prometheus with the alerts of `deploy/`, scraping one program.
@@ -49,25 +51,85 @@ impl Prometheus {
         answer["data"].clone()
     }
 
+    /// Returns the series of a panel over the last seconds.
+    async fn history(&self, panel: &Value, seconds: u64) -> Vec<Series> {
+        let now = UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+        let (start, end) = ((now - seconds).to_string(), now.to_string());
+        let step = picture::STEP.to_string();
+        let mut all = Vec::new();
+        for (query, legend) in targets(panel) {
+            let query = sent(&query, "15s");
+            let parameters = [("query", query.as_str()), ("start", &start), ("end", &end), ("step", &step)];
+            let found = self.ask("/query_range", &parameters).await;
+            for series in found["result"].as_array().expect("a list") {
+                let value = |pair: &Value| {
+                    let value = pair[1].as_str().and_then(|text| text.parse().ok()).expect("a number");
+                    (pair[0].as_f64().expect("a time"), value)
+                };
+                let values = series["values"].as_array().expect("a list").iter().map(value).collect();
+                all.push((picture::name_of(&legend, &series["metric"]), values));
+            }
+        }
+        all
+    }
+
     /// Returns the number of series of a query.
     async fn series(&self, query: &str) -> usize {
         self.ask("/query", &[("query", query)]).await["result"].as_array().map_or(0, Vec::len)
     }
 }
 
+/// Returns the panels of the dashboard.
+fn panels() -> Vec<Value> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    dashboard["panels"].as_array().expect("a list").clone()
+}
+
+/// Returns the targets of a panel: each a query, and the legend of its series.
+fn targets(panel: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let targets = panel["targets"].as_array().into_iter().flatten();
+    targets.map(|target| (text(&target["expr"]), text(&target["legendFormat"]))).collect()
+}
+
+/// Returns a query as Grafana would send it.
+fn sent(query: &str, interval: &str) -> String {
+    query.replace("$__rate_interval", interval).replace("$instance", ".*")
+}
+
 /// Returns the queries of the dashboard, as Grafana would send them.
 fn queries() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
-    let panels = dashboard["panels"].as_array().expect("a list");
-    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-    let query = |target: &Value| target["expr"].as_str().expect("a query").to_owned();
-    targets.map(|target| query(target).replace("$__rate_interval", "1m").replace("$instance", ".*")).collect()
+    panels().iter().flat_map(targets).map(|(query, _)| sent(&query, "1m")).collect()
 }
 
 /// Returns the names of this program's metrics in an expression.
 fn names_in(expression: &str) -> BTreeSet<String> {
     let name = Regex::new(r"\b(agentidp|process)_[a-z_]+\b").expect("an expression");
     name.find_iter(expression).map(|found| found.as_str().to_owned()).collect()
+}
+
+/// Sends requests of many kinds for this long, more and fewer in turn, so that a picture shows something.
+async fn work(program: &Program, seconds: u64) {
+    let server = &program.client;
+    let admin = server.unlimited_admin_token().await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    for tick in 0..seconds * 4 {
+        ticks.tick().await;
+        let wave = (tick as f64 / 60.0).sin().mul_add(6.0, 10.0) as usize;
+        let tokens = (0..wave).map(|_| server.admin_token());
+        let tokens = futures_util::future::join_all(tokens).await;
+        futures_util::future::join_all(tokens.iter().map(|token| server.introspect(token))).await;
+        if tick % 3 == 0 {
+            server.client(&admin, None, &["files:read"]).await;
+            let request = server.request(Method::POST, "/api/v1/token/revoke").bearer_auth(&tokens[0]);
+            server.send(request.form(&[("token", &tokens[0])])).await;
+        }
+        if tick % 5 == 0 {
+            let stranger = testing::Client { secret: "wrong".to_owned(), ..server.administrator() };
+            server.ask_token(&stranger, &[]).await;
+            server.get(&admin, "/api/v1/agents?limit=20").await;
+        }
+    }
 }
 
 #[test]
@@ -129,6 +191,26 @@ async fn the_dashboard_and_the_alerts_name_metrics_that_are_there() {
             }
         }
         panic!("queries of the dashboard that find nothing: {empty:#?}");
+    }
+
+    let is_updated = std::env::var_os("UPDATE_SCREENSHOT").is_some();
+    let seconds = if is_updated { 180 } else { 10 };
+    if is_updated {
+        work(&program, seconds).await;
+    }
+    let mut drawn = Vec::new();
+    for panel in panels() {
+        let series = prometheus.history(&panel, seconds).await;
+        drawn.push((panel, series));
+    }
+    let picture = picture::draw(
+        &drawn,
+        "Drawn by `UPDATE_SCREENSHOT=1 cargo test --test telemetry dashboard` from the queries of deploy/grafana/agentidp.json, \
+         over three minutes of a debug build. Grafana draws the same panels in its own way.",
+    );
+    assert!(!picture.contains("no data") && picture.matches("<path").count() > 100, "{picture}");
+    if is_updated {
+        std::fs::write(PICTURE, picture).expect("written");
     }
 
     let names = prometheus.ask("/query", &[("query", "count by (__name__) ({job=\"agentidp\"})")]).await;

@@ -8,6 +8,7 @@
 mod assertion_verifier;
 mod cursor_seal;
 mod decoys;
+mod hasher_metrics;
 mod keys;
 mod proof_verifier;
 mod secret_hasher;

@@ -10,16 +10,16 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::hasher_metrics::{Found, HasherMetrics};
 use domain::credential::StoredSecret;
 use domain::id::OrganizationId;
 use domain::secret::{ClientSecret, SecretDigest, SecretHash};
@@ -66,35 +66,6 @@ pub struct BcryptHasher {
     remembered: Cache<Question, ()>,
     flights: Arc<Mutex<Flights>>,
     metrics: HasherMetrics,
-}
-
-/// Metrics of hashing.
-#[derive(Clone)]
-struct HasherMetrics {
-    seconds: Histogram,
-    /// Hashes that wait for a thread.
-    waiting: Gauge,
-    /// Secrets known to this process.
-    hits: Counter,
-    /// Secrets whose digest the store has.
-    stored: Counter,
-    /// Secrets that bcrypt had to check.
-    misses: Counter,
-}
-
-impl HasherMetrics {
-    fn new() -> Self {
-        let waiting = gauge!("agentidp_bcrypt_queue_depth");
-        waiting.set(0);
-        let cache = |result| counter!("agentidp_secret_cache_total", "result" => result);
-        Self {
-            seconds: histogram!("agentidp_bcrypt_duration_seconds"),
-            waiting,
-            hits: cache("hit"),
-            stored: cache("stored"),
-            misses: cache("miss"),
-        }
-    }
 }
 
 /// Keys of digests: that of the current signing key, and that of the one before it.
@@ -149,33 +120,21 @@ impl BcryptHasher {
     /// Whether the secret with this digest is known to be right.
     fn is_known(&self, digest: &Question, stored: &StoredSecret) -> bool {
         if self.remembered.contains_key(digest) {
-            self.metrics.hits.increment(1);
+            self.metrics.found(Found::InMemory);
             return true;
         }
         // Kept here too, because a rotation removes the digest while the secret has its grace period.
         let is_stored = stored.digest.is_some_and(|it| verify_slices_are_equal(&it.0, digest).is_ok());
         if is_stored {
-            self.metrics.stored.increment(1);
+            self.metrics.found(Found::InStore);
             self.remembered.insert(*digest, ());
         }
         is_stored
     }
 
     fn submit(&self, job: Job) -> Result<(), HasherError> {
-        let HasherMetrics { waiting, seconds, .. } = self.metrics.clone();
-        // Counted first, because a thread may take the job at once.
-        waiting.increment(1);
-        let measured = {
-            let waiting = waiting.clone();
-            move || {
-                waiting.decrement(1);
-                let began = Instant::now();
-                job();
-                seconds.record(began.elapsed());
-            }
-        };
-        self.jobs.try_send(Box::new(measured)).map_err(|refused| {
-            waiting.decrement(1);
+        self.jobs.try_send(self.metrics.measured(job)).map_err(|refused| {
+            self.metrics.refused();
             match refused {
                 TrySendError::Full(_) => HasherError::Overloaded,
                 TrySendError::Disconnected(_) => HasherError::Broken("its threads have stopped".into()),
@@ -280,7 +239,7 @@ impl SecretHasher for BcryptHasher {
             self.remembered.insert(question, ());
             return Ok(Verification::Right { new_digest: Some(SecretDigest(question)) });
         }
-        self.metrics.misses.increment(1);
+        self.metrics.found(Found::Nowhere);
         let place = timeout(WAIT_FOR_CHECK, self.checked_shares.enter(whose.0)).await;
         let place = place.map_err(|_| HasherError::Overloaded)?;
         if self.remembered.contains_key(&question) {
