@@ -6,6 +6,7 @@ mod clock_source;
 mod command;
 mod copy;
 mod key_ages;
+mod log_format;
 mod metrics;
 mod open_stores;
 mod postgres;

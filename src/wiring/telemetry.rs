@@ -17,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
+use super::log_format::RequestLines;
 use crate::cli::LogFormat;
 use crate::config::{ConfigError, TraceConfig};
 
@@ -85,8 +86,11 @@ fn log_to(
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let log: BoxedLayer = match format {
-        LogFormat::Text => log.boxed(),
-        LogFormat::Json => log.json().flatten_event(true).boxed(),
+        LogFormat::Text => log.map_event_format(|others| RequestLines { format, others }).boxed(),
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true);
+            log.map_event_format(|others| RequestLines { format, others }).boxed()
+        }
     };
     match tracer {
         // Without traces, the filter of the log is that of all: a span that is not logged costs nothing.

@@ -19,6 +19,7 @@ mod pipeline;
 mod router;
 mod server;
 
+pub use self::middleware::request_log::REQUESTS;
 pub use self::openapi::{openapi, yaml};
 pub use self::pipeline::{HttpApi, HttpConfig};
 pub use self::server::{Front, Scrape, serve, serve_metrics};

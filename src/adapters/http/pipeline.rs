@@ -25,6 +25,7 @@ use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
 use super::middleware::failure_log::FailureLog;
 use super::middleware::forwarded::{FORWARD_AUTH, Question};
 use super::middleware::metrics::TokenRefusals;
+use super::middleware::request_log::log_request;
 use super::router::{Route, Router, Routes};
 use app::App;
 use app::shutdown::Shutdown;
@@ -151,7 +152,7 @@ impl HttpApi {
         if status.is_server_error() {
             span.record("otel.status_code", "ERROR");
         }
-        log_request(&context, &method, route, status, took);
+        log_request(&context.request, &method, route, status, took);
         response
     }
 
@@ -309,29 +310,6 @@ impl HttpApi {
                 headers.insert(header::RETRY_AFTER, rate.retry_after.into());
             }
         }
-    }
-}
-
-/// Writes the one line that the log has of every request. Those of health probes are at `debug`, because there are many.
-fn log_request(context: &HttpContext, method: &Method, route: &Route, status: StatusCode, took: Duration) {
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(
-                request_id = context.request.id,
-                trace_id = context.request.origin.trace.map(display),
-                client_id = context.request.client().map(display),
-                organization_id = context.request.organization().map(display),
-                %method,
-                route = route.template,
-                status = status.as_u16(),
-                duration_ms = took.as_micros() as f64 / 1e3,
-                "answered"
-            )
-        };
-    }
-    match route.template.starts_with("/health") {
-        true => line!(debug),
-        false => line!(info),
     }
 }
 

@@ -7,3 +7,4 @@ pub mod detach_on_drop;
 pub mod failure_log;
 pub mod forwarded;
 pub mod metrics;
+pub mod request_log;
