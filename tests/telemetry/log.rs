@@ -49,6 +49,14 @@ async fn one_line_each(level: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lines_of_requests_can_be_turned_off_alone() {
+    let program = Program::in_memory(&[("RUST_LOG", "info,agentidp_http::requests=off")]).await;
+    program.client.admin_token().await;
+    let log = program.end().await;
+    assert!(!log.is_empty() && !log.iter().any(|line| line["message"] == "answered"), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_is_logged_once_with_its_whole_chain() {
     let database = Database::migrated().await;
     let administrator = bootstrap(&database).await;
