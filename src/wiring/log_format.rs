@@ -3,13 +3,15 @@
 //! The line of a request is written without the general formats, which take four times as many instructions. Its text is
 //! the same.
 
+use std::cell::RefCell;
 use std::fmt::{self, Debug, Write as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::REQUESTS;
+use jiff::Timestamp;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -46,7 +48,7 @@ where
         let level = metadata.level().as_str();
         if line.is_json {
             line.text += "{\"timestamp\":\"";
-            SystemTime.format_time(&mut Writer::new(&mut line.text))?;
+            line.time();
             line.text += "\",\"level\":\"";
             line.text += level;
             line.text += "\"";
@@ -55,7 +57,7 @@ where
             line.text += REQUESTS;
             line.text += "\"}\n";
         } else {
-            SystemTime.format_time(&mut Writer::new(&mut line.text))?;
+            line.time();
             line.text += if level.len() == 4 { "  " } else { " " };
             line.text += level;
             line.text += " ";
@@ -94,6 +96,42 @@ impl Line {
     fn value(&mut self, value: impl Debug) {
         write!(self.text, "{value:?}").expect("a text takes everything");
     }
+
+    /// Writes the time in UTC, to the microsecond. All of it but the fraction is kept for the next line.
+    fn time(&mut self) {
+        thread_local! {
+            static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        }
+        let now = now();
+        SECOND.with_borrow_mut(|(second, text)| {
+            if *second != now.as_secs() || text.is_empty() {
+                let at = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+                *text = Timestamp::from_second(at).unwrap_or(Timestamp::MAX).to_string();
+                text.truncate("2026-01-15T12:00:00".len());
+                *second = now.as_secs();
+            }
+            self.text += text;
+        });
+        self.text += ".";
+        self.digits(now.subsec_micros(), 100_000);
+        self.text += "Z";
+    }
+
+    /// Writes a number with as many digits as the largest power of ten in it has.
+    fn digits(&mut self, number: u32, mut power: u32) {
+        while power > 0 {
+            self.text.push(char::from_digit(number / power % 10, 10).unwrap_or('0'));
+            power /= 10;
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "lines have the time of the system, whatever clock the service has"
+)]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Visit for Line {
@@ -112,7 +150,18 @@ impl Visit for Line {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.name(field);
-        self.value(value);
+        let thousandths = (value * 1e3).round();
+        if thousandths / 1e3 != value || !(0.0..1e9).contains(&thousandths) {
+            return self.value(value);
+        }
+        // A duration in milliseconds, of which the microseconds are known.
+        let thousandths = thousandths as u32;
+        self.value(thousandths / 1_000);
+        self.text += ".";
+        self.digits(thousandths % 1_000, 100);
+        while self.text.ends_with('0') && !self.text.ends_with(".0") {
+            self.text.pop();
+        }
     }
 
     /// Writes a value that displays itself: an ID, the method or the message.
@@ -167,7 +216,13 @@ mod tests {
     /// Logs requests of every kind, of which the last one is not at the default level, and another line.
     fn log() {
         let id = Some(Uuid::from_u128(7));
-        for (client, status, took) in [(id, 200_u16, 9_861), (None, 401, 0), (id, 201, 1_000_000)] {
+        for (client, status, took) in [
+            (id, 200_u16, 9_861),
+            (None, 401, 0),
+            (id, 201, 1_000_000),
+            (id, 204, 1_010),
+            (id, 503, 5_000_100),
+        ] {
             tracing::info!(
                 target: REQUESTS,
                 request_id = "a.b-c_1".to_owned(),
@@ -216,7 +271,7 @@ mod tests {
     fn the_line_of_a_request_is_the_one_of_the_general_format() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let usual = lines(format, false);
-            assert_eq!(usual.len(), 6, "{usual:?}");
+            assert_eq!(usual.len(), 8, "{usual:?}");
             assert_eq!(lines(format, true), usual);
         }
     }
