@@ -22,6 +22,8 @@ pub struct Monitoring {
     issuer_keys: Arc<dyn IssuerKeys>,
     clock: Arc<dyn Clock>,
     readiness: Arc<Readiness>,
+    /// Whether there is a store that the messages of the outbox are for.
+    has_sink: bool,
     expiring_credentials: Gauge,
     pending_messages: Gauge,
     stale_issuer_keys: Gauge,
@@ -34,6 +36,7 @@ impl Monitoring {
             issuer_keys: ports.issuer_keys.clone(),
             clock: ports.clock.clone(),
             readiness: readiness.clone(),
+            has_sink: ports.stores.revocation_cache.is_some(),
             expiring_credentials: gauge!("agentidp_credentials_expiring", "within" => "7d"),
             pending_messages: gauge!("agentidp_outbox_pending"),
             stale_issuer_keys: gauge!("agentidp_issuer_keys_stale"),
@@ -60,7 +63,8 @@ impl Monitoring {
             gauge!("agentidp_agents", "status" => name).set(count(agents));
         }
         self.expiring_credentials.set(count(inventory.expiring_credentials));
-        self.pending_messages.set(count(inventory.pending_messages));
+        // Without a sink, messages stay until they expire, and are not late.
+        self.pending_messages.set(if self.has_sink { count(inventory.pending_messages) } else { 0.0 });
         Ok(())
     }
 }

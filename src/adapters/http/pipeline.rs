@@ -24,7 +24,7 @@ use super::middleware::cors;
 use super::middleware::detach_on_drop::{DetachOnDrop, Panicked};
 use super::middleware::failure_log::FailureLog;
 use super::middleware::forwarded::{FORWARD_AUTH, Question};
-use super::middleware::metrics::TokenRefusals;
+use super::middleware::metrics::{TokenRefusals, name_of};
 use super::middleware::request_log::log_request;
 use super::router::{Route, Router, Routes};
 use app::App;
@@ -112,7 +112,7 @@ impl HttpApi {
         let span = debug_span!(
             "request",
             otel.kind = "server",
-            otel.name = format_args!("{method} {}", route.template),
+            otel.name = format_args!("{} {}", name_of(&method), route.template),
             request_id = id,
             http.request.method = %method,
             http.route = route.template,

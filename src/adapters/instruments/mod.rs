@@ -41,15 +41,25 @@ impl Durations {
         known.entry(name.to_owned()).or_insert_with(histogram).record(took);
     }
 
-    /// Runs an operation in a span of its own, and records how long it took, whatever its outcome.
-    ///
-    /// Nothing is recorded if the operation is dropped before its end.
+    /// Runs an operation in a span of its own, and records how long it took, whatever its outcome. If it is dropped before
+    /// its end, because its time is over, the time until then is recorded.
     pub async fn of<T>(&self, name: &str, operation: impl Future<Output = T>) -> T {
         let span = debug_span!("operation", otel.name = name, otel.kind = "client");
-        let began = Instant::now();
-        let outcome = operation.instrument(span).await;
-        self.record(name, began.elapsed());
-        outcome
+        let _running = Running { durations: self, name, began: Instant::now() };
+        operation.instrument(span).await
+    }
+}
+
+/// An operation that is recorded when this is dropped.
+struct Running<'a> {
+    durations: &'a Durations,
+    name: &'a str,
+    began: Instant,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.durations.record(self.name, self.began.elapsed());
     }
 }
 
@@ -131,6 +141,20 @@ mod tests {
         {
             assert!(text.lines().any(|one| one == line), "{text}");
         }
+    }
+
+    #[test]
+    fn an_operation_that_is_given_up_is_recorded_as_well() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let rendered = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let durations = Durations::new("query_seconds", "operation");
+            let mut hanging = Box::pin(durations.of("find", std::future::pending::<()>()));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(hanging.as_mut().poll(&mut context).is_pending());
+        });
+        let text = rendered.render();
+        assert!(text.lines().any(|one| one == r#"query_seconds_count{operation="find"} 1"#), "{text}");
     }
 
     #[test]

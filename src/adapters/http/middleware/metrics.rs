@@ -105,8 +105,8 @@ fn seconds(path: &str, method: &Method) -> Histogram {
     histogram!(SECONDS, "method" => name_of(method), "path" => path.to_owned())
 }
 
-/// Returns the label of a method. A client may send any word as its method, and a label must be bounded.
-fn name_of(method: &Method) -> &'static str {
+/// Returns a method as metrics and traces name it. A client may send any word as its method, and names must be bounded.
+pub fn name_of(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
