@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Client, Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -74,12 +76,16 @@ impl Request {
 impl Connection {
     /// Returns a connection to the service at this URL.
     pub fn new(url: &str, identity: Option<Identity>) -> Result<Self, Failure> {
-        let wrong =
-            || Failure::misused(format!("--url: {url:?} must be a URL such as https://id.example.com"));
-        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
-        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() || !parsed.username().is_empty()
-        {
-            return Err(wrong());
+        let parsed = reqwest::Url::parse(url).ok().filter(|parsed| {
+            let has_more = parsed.query().is_some() || parsed.fragment().is_some();
+            let has_user = !parsed.username().is_empty() || parsed.password().is_some();
+            matches!(parsed.scheme(), "http" | "https") && parsed.has_host() && !has_user && !has_more
+        });
+        if parsed.is_none() {
+            // The URL itself is not shown, because it may contain a password.
+            return Err(Failure::misused(
+                "--url must be a URL such as https://id.example.com, without user, password, query and fragment",
+            ));
         }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -121,6 +127,16 @@ impl Connection {
         if known.len() > before {
             self.forget_token();
         }
+    }
+
+    /// Returns whether the caller has given a token, and this scope is in it.
+    pub fn has_given_token_with(&self, scope: &str) -> bool {
+        let Some(Identity::Token(token)) = &self.identity else { return false };
+        let claims =
+            token.expose_secret().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+        let claims =
+            claims.and_then(|claims| serde_json::from_slice::<Value>(&claims).ok()).unwrap_or_default();
+        claims["scope"].as_str().unwrap_or_default().split(' ').any(|one| one == scope)
     }
 
     fn known_scopes(&self) -> BTreeSet<String> {
@@ -241,7 +257,13 @@ impl Connection {
         let token = match &self.identity {
             Some(Identity::Token(token)) => token.clone(),
             _ => {
-                let body = self.issue("client_credentials", vec![("scope", scope)]).await?;
+                let issued = self.issue("client_credentials", vec![("scope", scope.clone())]).await;
+                let body = issued.map_err(|mut failure| {
+                    if failure.message.starts_with("invalid_scope") {
+                        failure.message += &format!("\n  requested scopes: {scope}");
+                    }
+                    failure
+                })?;
                 body["access_token"].as_str().unwrap_or_default().into()
             }
         };
@@ -328,15 +350,15 @@ impl Answer {
         let text = |name: &str| self.body[name].as_str();
         let code = text("code").or(text("error")).unwrap_or("UNEXPECTED_ANSWER");
         let message = text("message").or(text("error_description")).unwrap_or("no reason was given");
-        let mut lines = vec![format!("{code}: {message}")];
+        let mut lines = vec![format!("{}: {}", safe(code), safe(message))];
         for fault in self.body["details"]["errors"].as_array().into_iter().flatten() {
-            let part = |name: &str| fault[name].as_str().unwrap_or_default();
+            let part = |name: &str| safe(fault[name].as_str().unwrap_or_default());
             lines.push(format!("  {}: {}", part("field"), part("message")));
         }
         let missing = self.body["details"]["missingScopes"].as_array();
         let missing: Vec<&str> = missing.into_iter().flatten().filter_map(Value::as_str).collect();
         if !missing.is_empty() {
-            lines.push(format!("  missing scopes: {}", missing.join(" ")));
+            lines.push(format!("  missing scopes: {}", safe(&missing.join(" "))));
         }
         if let Some(seconds) = self.retry_after {
             lines.push(format!("  try again in {seconds} s"));
@@ -344,7 +366,7 @@ impl Answer {
         if self.status.is_server_error()
             && let Some(id) = &self.request_id
         {
-            lines.push(format!("  request ID: {id}"));
+            lines.push(format!("  request ID: {}", safe(id)));
         }
         // A proxy whose service is restarting answers with 502 or 504, the service itself with 503.
         let is_temporary = matches!(self.status.as_u16(), 502..=504);

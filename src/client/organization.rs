@@ -18,11 +18,24 @@ pub fn with_flag(command: Command) -> Command {
     )
 }
 
-/// Returns the ID of the organization that the flag names; `None` for the caller's own.
+/// Returns the ID of the organization that the flag names; `None` for the caller's own, if the service takes that by
+/// default.
 pub async fn of(connection: &Connection, matches: &ArgMatches) -> Result<Option<String>, Failure> {
-    let Ok(Some(named)) = matches.try_get_one::<String>("organization") else { return Ok(None) };
+    let Ok(Some(named)) = matches.try_get_one::<String>("organization") else {
+        // A token that may see all organizations would list those of all.
+        return match connection.has_given_token_with(ADMIN) {
+            true => own(connection).await.map(Some),
+            false => Ok(None),
+        };
+    };
     connection.require([ADMIN]);
     id_of(connection, named).await.map(Some)
+}
+
+/// Returns the ID of the caller's own organization.
+pub async fn own(connection: &Connection) -> Result<String, Failure> {
+    let usage = connection.call(&Request::get("/api/v1/usage")).await?.body;
+    Ok(usage["organizationId"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Returns the ID of the organization with this ID or slug.

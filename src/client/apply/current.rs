@@ -6,10 +6,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
 
-use super::kinds::{Kind, address};
+use super::kinds::Kind;
 use crate::connection::{Connection, Request};
 use crate::failure::Failure;
-use crate::pages;
+use crate::{organization, pages};
 
 /// Number of requests at the same time.
 pub const AT_ONCE: usize = 16;
@@ -33,19 +33,12 @@ impl Current {
         object.get(kind.id())?.as_str()
     }
 
-    /// Reads organizations with all of their agents and trusted issuers. A slug that does not exist is left out.
-    pub async fn read(
-        connection: &Connection,
-        slugs: &BTreeSet<String>,
-        has_issuers: bool,
-    ) -> Result<Self, Failure> {
+    /// Finds organizations. A slug that does not exist is left out.
+    pub async fn find(connection: &Connection, slugs: &BTreeSet<String>) -> Result<Self, Failure> {
         let mut current = Self::default();
         for slug in slugs {
             let id = match slug.as_str() {
-                "" => {
-                    let usage = connection.call(&Request::get("/api/v1/usage")).await?.body;
-                    usage["organizationId"].as_str().unwrap_or_default().to_owned()
-                }
+                "" => organization::own(connection).await?,
                 _ => {
                     let query = vec![("slug".to_owned(), slug.clone())];
                     let request = Request { query, ..Request::get("/api/v1/organizations") };
@@ -56,16 +49,32 @@ impl Current {
                     id
                 }
             };
-            current.organizations.insert(slug.clone(), id.clone());
+            current.organizations.insert(slug.clone(), id);
+        }
+        Ok(current)
+    }
+
+    /// Returns the slug of the caller's own organization if that was found by its slug too. It then has that slug only.
+    pub fn name_own(&mut self) -> Option<String> {
+        let own = self.organizations.get("")?;
+        let named = self.organizations.iter().find(|(slug, id)| !slug.is_empty() && *id == own);
+        let slug = named.map(|(slug, _)| slug.clone())?;
+        self.organizations.remove("");
+        Some(slug)
+    }
+
+    /// Reads all agents, and the trusted issuers if they are wanted, of the organizations that were found.
+    pub async fn read(&mut self, connection: &Connection, has_issuers: bool) -> Result<(), Failure> {
+        for (slug, id) in self.organizations.clone() {
             let agents = agents(connection, &id).await?;
-            current.add(Kind::Agent, slug, agents);
+            self.add(Kind::Agent, &slug, agents);
             if has_issuers {
                 let query = vec![("organizationId".to_owned(), id)];
                 let issuers = Request { query, ..Request::get("/api/v1/issuers") };
-                current.add(Kind::TrustedIssuer, slug, pages::all(connection, &issuers, 100).await?);
+                self.add(Kind::TrustedIssuer, &slug, pages::all(connection, &issuers, 100).await?);
             }
         }
-        Ok(current)
+        Ok(())
     }
 
     fn add(&mut self, kind: Kind, slug: &str, objects: Vec<Value>) {
@@ -120,12 +129,14 @@ impl Current {
         Ok(())
     }
 
-    /// Returns the address of the agent with this ID.
-    pub fn addresses(&self) -> HashMap<&str, &str> {
+    /// Returns the addresses of all agents by ID; `None` for those that are decommissioned, which can act for none.
+    pub fn addresses<'a>(&'a self) -> HashMap<&'a str, Option<&'a str>> {
         let agents = self.objects.iter().filter(|((kind, ..), _)| *kind == Kind::Agent);
-        agents
-            .filter_map(|((_, _, email), agent)| Some((agent["agentId"].as_str()?, email.as_str())))
-            .collect()
+        let entry = |((_, _, email), agent): (&'a Key, &'a Map<String, Value>)| {
+            let is_gone = agent.get("status").is_some_and(|status| status == "decommissioned");
+            Some((agent["agentId"].as_str()?, (!is_gone).then_some(email.as_str())))
+        };
+        agents.filter_map(entry).collect()
     }
 }
 
@@ -146,9 +157,4 @@ async fn agents(connection: &Connection, organization: &str) -> Result<Vec<Value
     let rest: Vec<Value> = stream::iter(2..=pages).map(page).buffer_unordered(AT_ONCE).try_collect().await?;
     let all = std::iter::once(first).chain(rest);
     Ok(all.flat_map(|body| body["data"].as_array().cloned().unwrap_or_default()).collect())
-}
-
-/// Returns whether a text is the address of an agent, not its ID.
-pub fn is_address(text: &str) -> bool {
-    text.contains('@') && address(text) != "*"
 }

@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use super::current::{AT_ONCE, Current, Key, is_address};
-use super::kinds::{Kind, address};
+use super::current::{AT_ONCE, Current, Key};
+use super::kinds::{self, Kind, address, is_address, naming_field};
 use super::plan::{Change, Step};
 use crate::connection::{Connection, Request};
 use crate::failure::{Exit, Failure};
@@ -101,11 +101,10 @@ impl Ids {
         {
             body.insert("issuerId".to_owned(), self.id(Kind::TrustedIssuer, organization, &url)?.into());
         }
-        if let Some(Value::Array(actors)) = body.get_mut("mayAct") {
-            for actor in actors {
-                if let Some(email) = actor.as_str().filter(|actor| is_address(actor)) {
-                    *actor = self.id(Kind::Agent, organization, &address(email))?.into();
-                }
+        let actors = naming_field(step.kind, body).and_then(|field| kinds::actors(body, field));
+        for actor in actors.into_iter().flatten() {
+            if let Some(email) = actor.as_str().filter(|actor| is_address(actor)) {
+                *actor = self.id(Kind::Agent, organization, &address(email))?.into();
             }
         }
         Ok(())

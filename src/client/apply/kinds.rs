@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::document::{Field, Kind as FieldKind, fields, resolved, schema};
 
@@ -130,7 +131,40 @@ impl Kind {
 
 /// Returns an address in the form in which the service keeps it.
 pub fn address(text: &str) -> String {
-    text.trim().to_lowercase()
+    let composed = text.trim().nfc().collect::<String>().to_lowercase();
+    composed.nfc().collect()
+}
+
+/// Returns the form in which two URLs of a resource are the same (RFC 3986 section 6.2.2); the text itself if it is no URL.
+pub fn normal_form(text: &str) -> String {
+    reqwest::Url::parse(text).map_or_else(|_| text.to_owned(), String::from)
+}
+
+/// Returns the field of an object that names agents by address, if it does: `mayAct` of an agent, or of the people of an
+/// issuer.
+pub fn naming_field(kind: Kind, fields: &Map<String, Value>) -> Option<&'static str> {
+    let names = |actors: &Value| {
+        actors.as_array().into_iter().flatten().any(|actor| actor.as_str().is_some_and(is_address))
+    };
+    match kind {
+        Kind::Agent => fields.get("mayAct").is_some_and(names).then_some("mayAct"),
+        Kind::TrustedIssuer => {
+            fields.get("subjects").is_some_and(|people| names(&people["mayAct"])).then_some("subjects")
+        }
+        _ => None,
+    }
+}
+
+/// Returns the agents that a field of an object names: the list itself, or that of the people of an issuer.
+pub fn actors<'a>(fields: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Vec<Value>> {
+    let value = fields.get_mut(field)?;
+    let list = if field == "subjects" { value.get_mut("mayAct")? } else { value };
+    list.as_array_mut()
+}
+
+/// Returns whether a text is the address of an agent, not its ID.
+pub fn is_address(text: &str) -> bool {
+    text.contains('@')
 }
 
 /// Returns a value as a text that does not depend on the order of its members.

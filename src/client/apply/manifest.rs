@@ -49,8 +49,21 @@ pub fn read(files: &[String]) -> Result<Vec<Entry>, Failure> {
             Err((line, why)) => reader.faults.push(format!("{file}:{line}: {why}")),
         }
     }
+    reader.faults.extend(repeated(&reader.entries));
     refuse(&reader.faults)?;
     Ok(reader.entries)
+}
+
+/// Returns a fault for each object that another one before it names too.
+pub fn repeated(entries: &[Entry]) -> Vec<String> {
+    let mut places = HashMap::new();
+    let mut faults = Vec::new();
+    for Entry { kind, organization, key, place, .. } in entries {
+        if let Some(first) = places.insert((*kind, organization, key), place) {
+            faults.push(format!("{place}: this {} is already at {first}", kind.name()));
+        }
+    }
+    faults
 }
 
 /// Returns [`Failure`] with all of these faults if there are any.
@@ -69,7 +82,6 @@ pub fn refuse(faults: &[String]) -> Result<(), Failure> {
 struct Reader {
     entries: Vec<Entry>,
     faults: Vec<String>,
-    places: HashMap<(Kind, String, String), String>,
 }
 
 impl Reader {
@@ -122,11 +134,6 @@ impl Reader {
         let organization = organization.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
         let key = kind.key(&fields);
         let place = format!("{file}:{line}");
-        let identity = (kind, organization.clone(), key.clone());
-        if let Some(first) = self.places.get(&identity) {
-            self.faults.push(format!("{place}: this {} is already at {first}", kind.name()));
-        }
-        self.places.insert(identity, place.clone());
         self.entries.push(Entry { kind, organization, key, fields, place });
     }
 }

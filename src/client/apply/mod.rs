@@ -86,10 +86,10 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some("decommission") => Prune::Decommission,
         Some(_) => Prune::Suspend,
     };
-    let entries = manifest::read(&files)?;
+    let mut entries = manifest::read(&files)?;
     let (url, identity) = identity::of(matches)?;
     let connection = Connection::new(&url, identity)?.patient();
-    let current = state(&connection, &entries).await?;
+    let current = state(&connection, &mut entries).await?;
     let (steps, faults) = plan::plan(&entries, &current, name, prune);
     manifest::refuse(&faults)?;
     print(&difference(&steps))?;
@@ -103,16 +103,21 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if lost > 0 {
         confirm::confirm(matches, &format!("{lost} agents are decommissioned, which is final"))?;
     }
+    connection.require(["agents:write"]);
+    if steps.iter().any(|step| step.kind == Kind::TrustedIssuer) {
+        connection.require(["issuers:write"]);
+    }
     execute::execute(&connection, &current, &steps).await
 }
 
-/// Reads the objects that the manifests are compared with.
-async fn state(connection: &Connection, entries: &[Entry]) -> Result<Current, Failure> {
+/// Reads the objects that the manifests are compared with. Objects of the caller's own organization get its slug if the
+/// manifests name it by that as well.
+async fn state(connection: &Connection, entries: &mut [Entry]) -> Result<Current, Failure> {
     let has = |kind: Kind| entries.iter().any(|entry| entry.kind == kind);
     let has_issuers = has(Kind::TrustedIssuer) || has(Kind::FederatedCredential);
-    connection.require(["agents:read", "agents:write"]);
+    connection.require(["agents:read"]);
     if has_issuers {
-        connection.require(["issuers:read", "issuers:write"]);
+        connection.require(["issuers:read"]);
     }
     let slug = |entry: &Entry| match entry.kind {
         Kind::Organization => entry.key.clone(),
@@ -122,7 +127,13 @@ async fn state(connection: &Connection, entries: &[Entry]) -> Result<Current, Fa
     if slugs.iter().any(|slug| !slug.is_empty()) {
         connection.require([organization::ADMIN]);
     }
-    let mut current = Current::read(connection, &slugs, has_issuers).await?;
+    let mut current = Current::find(connection, &slugs).await?;
+    if let Some(own) = current.name_own() {
+        let is_own = |entry: &&mut Entry| entry.kind != Kind::Organization && entry.organization.is_empty();
+        entries.iter_mut().filter(is_own).for_each(|entry| entry.organization.clone_from(&own));
+        manifest::refuse(&manifest::repeated(entries))?;
+    }
+    current.read(connection, has_issuers).await?;
     let credentials = entries.iter().filter(|entry| entry.kind.is_credential());
     let agents = credentials.map(|entry| (entry.organization.clone(), kinds::address(entry.text("agent"))));
     current.read_credentials(connection, agents.collect()).await?;
@@ -135,11 +146,17 @@ fn difference(steps: &[Step]) -> String {
     if shown.is_empty() {
         return "nothing to change\n".to_owned();
     }
-    let mut text: String =
-        shown.iter().take(MOST_SHOWN).flat_map(|step| &step.shown).map(|line| format!("{line}\n")).collect();
-    if shown.len() > MOST_SHOWN {
-        text += &format!("… and {} more\n", shown.len() - MOST_SHOWN);
+    // Whatever is taken away is always shown.
+    let (gone, others): (Vec<&Step>, Vec<&Step>) =
+        shown.iter().partition(|step| step.shown[0].starts_with('-'));
+    let lines = |steps: &[&Step]| -> String {
+        steps.iter().flat_map(|step| &step.shown).map(|line| format!("{line}\n")).collect()
+    };
+    let mut text = lines(&others[..others.len().min(MOST_SHOWN)]);
+    if others.len() > MOST_SHOWN {
+        text += &format!("… and {} more\n", others.len() - MOST_SHOWN);
     }
+    text += &lines(&gone);
     let count = |mark: char| shown.iter().filter(|step| step.shown[0].starts_with(mark)).count();
     text + &format!("{} added, {} changed, {} gone\n", count('+'), count('~'), count('-'))
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::current::{Current, is_address};
-use super::kinds::{Kind, address, sorted};
+use super::current::Current;
+use super::kinds::{Kind, address, is_address, naming_field, normal_form, sorted};
 use super::manifest::Entry;
 use crate::output::{cell, safe};
 
@@ -18,7 +18,7 @@ pub enum Phase {
     Issuers,
     /// Agents are created and changed.
     Agents,
-    /// Agents that name others in `mayAct` are changed.
+    /// Agents and trusted issuers that name agents in `mayAct` are changed.
     Actors,
     /// Credentials are created.
     Credentials,
@@ -87,11 +87,13 @@ fn object(kind: Kind, organization: &str, key: &str) -> String {
 pub fn plan(entries: &[Entry], current: &Current, name: &str, prune: Prune) -> (Vec<Step>, Vec<String>) {
     let listed: HashSet<(Kind, &str, &str)> =
         entries.iter().map(|entry| (entry.kind, &*entry.organization, &*entry.key)).collect();
+    let agents = entries.iter().filter(|entry| entry.kind == Kind::Agent);
     let mut planner = Planner {
         current,
         addresses: current.addresses(),
         name,
         listed,
+        statuses: agents.map(|entry| ((&*entry.organization, &*entry.key), entry.text("status"))).collect(),
         steps: Vec::new(),
         faults: Vec::new(),
     };
@@ -100,11 +102,11 @@ pub fn plan(entries: &[Entry], current: &Current, name: &str, prune: Prune) -> (
         planner.entry(entry);
     }
     if prune != Prune::Keep {
-        let organizations: BTreeSet<&str> = entries
-            .iter()
-            .filter(|entry| entry.kind != Kind::Organization)
-            .map(|entry| &*entry.organization)
-            .collect();
+        let organization = |entry: &'_ Entry| match entry.kind {
+            Kind::Organization => entry.key.clone(),
+            _ => entry.organization.clone(),
+        };
+        let organizations: BTreeSet<String> = entries.iter().map(organization).collect();
         planner.prune(&organizations, prune);
     }
     let Planner { mut steps, faults, .. } = planner;
@@ -114,9 +116,11 @@ pub fn plan(entries: &[Entry], current: &Current, name: &str, prune: Prune) -> (
 
 struct Planner<'a> {
     current: &'a Current,
-    addresses: HashMap<&'a str, &'a str>,
+    addresses: HashMap<&'a str, Option<&'a str>>,
     name: &'a str,
     listed: HashSet<(Kind, &'a str, &'a str)>,
+    /// The status that the manifests name for an agent; empty if they list it without one.
+    statuses: HashMap<(&'a str, &'a str), &'a str>,
     steps: Vec<Step>,
     faults: Vec<String>,
 }
@@ -141,14 +145,37 @@ impl Planner<'_> {
                 }
             }
         }
-        for actor in entry.fields.get("mayAct").and_then(Value::as_array).into_iter().flatten() {
-            let actor = actor.as_str().unwrap_or_default();
+        let people = entry.fields.get("subjects").and_then(|people| people.get("mayAct"));
+        let actors = [entry.fields.get("mayAct"), people].into_iter().flatten().filter_map(Value::as_array);
+        for actor in actors.flatten().filter_map(Value::as_str) {
             if is_address(actor) && !self.exists(Kind::Agent, slug, &address(actor)) {
                 missing.push(format!("mayAct: the organization has no Agent {actor:?}"));
             }
         }
+        if entry.kind.is_credential() && self.stays_suspended(slug, &address(entry.text("agent"))) {
+            let key = (entry.kind, entry.organization.clone(), entry.key.clone());
+            if !self.current.objects.contains_key(&key) {
+                missing.push(
+                    "agent: it is suspended, and gets no new credentials until it is active".to_owned(),
+                );
+            }
+        }
         let missing = missing.into_iter().map(|what| format!("{}: {what}", entry.place));
         self.faults.extend(missing);
+    }
+
+    /// Returns whether an agent is suspended now and after all changes.
+    fn stays_suspended(&self, organization: &str, email: &str) -> bool {
+        let key = (Kind::Agent, organization.to_owned(), email.to_owned());
+        let Some(agent) = self.current.objects.get(&key) else { return false };
+        let wanted = self.statuses.get(&(organization, email));
+        let is_ours = agent.get("managedBy").is_some_and(|name| name == self.name);
+        agent.get("status").is_some_and(|status| status == "suspended")
+            && match wanted {
+                None => true,
+                Some(&"") => !is_ours,
+                Some(status) => *status != "active",
+            }
     }
 
     fn entry(&mut self, entry: &Entry) {
@@ -185,10 +212,8 @@ impl Planner<'_> {
         if matches!(entry.kind, Kind::Agent | Kind::TrustedIssuer) {
             fields.insert("managedBy".to_owned(), self.name.into());
         }
-        let actors = fields.get("mayAct").filter(|actors| names_addresses(actors)).cloned();
-        if actors.is_some() {
-            fields.shift_remove("mayAct");
-        }
+        let naming = naming_field(entry.kind, &fields);
+        let naming = naming.and_then(|name| Some((name.to_owned(), fields.shift_remove(name)?)));
         let phase = match entry.kind {
             Kind::Organization => Phase::Organizations,
             Kind::TrustedIssuer => Phase::Issuers,
@@ -198,8 +223,8 @@ impl Planner<'_> {
         let mut step = Self::step(entry, phase, Change::Create, fields);
         step.shown.push(format!("+ {}", object_of(entry)));
         self.steps.push(step);
-        if let Some(actors) = actors {
-            let fields = Map::from_iter([("mayAct".to_owned(), actors)]);
+        if let Some(naming) = naming {
+            let fields = Map::from_iter([naming]);
             self.steps.push(Self::step(entry, Phase::Actors, Change::Update, fields));
         }
         if let Some(status) = status {
@@ -259,8 +284,8 @@ impl Planner<'_> {
         if !changed.is_empty() {
             let phase = match entry.kind {
                 Kind::Organization => Phase::Organizations,
+                kind if naming_field(kind, &changed).is_some() => Phase::Actors,
                 Kind::TrustedIssuer => Phase::Issuers,
-                _ if changed.get("mayAct").is_some_and(names_addresses) => Phase::Actors,
                 _ => Phase::Agents,
             };
             let step = Self::step(entry, phase, Change::Update, changed);
@@ -268,7 +293,7 @@ impl Planner<'_> {
         }
     }
 
-    fn prune(&mut self, organizations: &BTreeSet<&str>, prune: Prune) {
+    fn prune(&mut self, organizations: &BTreeSet<String>, prune: Prune) {
         let mut gone = Vec::new();
         for ((kind, slug, key), object) in &self.current.objects {
             let status = object.get("status").and_then(Value::as_str);
@@ -278,7 +303,7 @@ impl Planner<'_> {
             };
             if *kind == Kind::Agent
                 && is_left
-                && organizations.contains(slug.as_str())
+                && organizations.contains(slug)
                 && object.get("managedBy").is_some_and(|name| name == self.name)
                 && !self.listed.contains(&(*kind, slug, key))
             {
@@ -303,12 +328,8 @@ fn object_of(entry: &Entry) -> String {
     object(entry.kind, &entry.organization, &entry.key)
 }
 
-fn names_addresses(actors: &Value) -> bool {
-    actors.as_array().into_iter().flatten().any(|actor| actor.as_str().is_some_and(is_address))
-}
-
 /// Returns whether a field has the wanted value already.
-fn is_same(name: &str, wanted: &Value, found: &Value, ids: &HashMap<&str, &str>) -> bool {
+fn is_same(name: &str, wanted: &Value, found: &Value, ids: &HashMap<&str, Option<&str>>) -> bool {
     match (name, wanted, found) {
         ("expiresAt", Value::String(wanted), Value::String(found)) => {
             let instant = |text: &str| text.parse::<jiff::Timestamp>().ok();
@@ -320,24 +341,35 @@ fn is_same(name: &str, wanted: &Value, found: &Value, ids: &HashMap<&str, &str>)
             sorted(wanted) == sorted(if found.is_null() { &empty } else { found })
         }
         (_, Value::Array(wanted), Value::Array(found)) => {
-            let texts =
-                |all: &[Value]| -> BTreeSet<String> { all.iter().map(|one| text_of(one, ids)).collect() };
+            let texts = |all: &[Value]| -> BTreeSet<String> {
+                all.iter().filter_map(|one| text_of(one, ids)).collect()
+            };
             texts(wanted) == texts(found)
         }
-        // A member that the service adds by default is not a difference.
-        (_, Value::Object(wanted), Value::Object(found)) => wanted.iter().all(|(name, value)| {
-            is_same(name, value, found.get(name).unwrap_or(&Value::Null), ids)
-                || matches!(name.as_str(), "use" | "key_ops")
-        }),
+        (_, Value::Object(wanted), Value::Object(found)) => {
+            let has = |(name, value): (&String, &Value)| {
+                is_same(name, value, found.get(name).unwrap_or(&Value::Null), ids)
+                    || matches!(name.as_str(), "use" | "key_ops")
+            };
+            // A member that the service adds by default is not a difference. Any other is, because objects are replaced
+            // as a whole.
+            let is_default = |value: &Value| value.is_null() || *value == false;
+            wanted.iter().all(has)
+                && found.iter().all(|(name, value)| wanted.contains_key(name) || is_default(value))
+        }
+        ("defaultResource", Value::String(wanted), Value::String(found)) => {
+            normal_form(wanted) == normal_form(found)
+        }
         (_, wanted, found) => wanted == found,
     }
 }
 
-fn text_of(value: &Value, ids: &HashMap<&str, &str>) -> String {
+/// Returns an element of a list in the form in which it is compared; `None` if it is an agent that is gone.
+fn text_of(value: &Value, ids: &HashMap<&str, Option<&str>>) -> Option<String> {
     match value.as_str() {
-        Some("Ed25519") => "EdDSA".to_owned(),
-        Some(text) if is_address(text) => address(text),
-        Some(text) => ids.get(text).map_or(text, |email| email).to_owned(),
-        None => sorted(value),
+        Some("Ed25519") => Some("EdDSA".to_owned()),
+        Some(text) if is_address(text) => Some(address(text)),
+        Some(text) => ids.get(text).map_or(Some(text), |email| *email).map(str::to_owned),
+        None => Some(sorted(value)),
     }
 }

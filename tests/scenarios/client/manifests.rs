@@ -151,6 +151,144 @@ async fn agents_of_the_name_that_are_no_longer_listed_are_suspended_or_decommiss
 }
 
 #[tokio::test]
+async fn the_own_organization_is_one_whether_it_is_named_or_not() {
+    let (_server, user) = start().await;
+    let one = agents(1);
+    let two = one.replace("a0@", "b0@").replace("email:", "organization: default\nemail:");
+    user.file("both.yaml", &(one.clone() + &two));
+    user.done(&["apply", "-f", "both.yaml"]).await;
+    let again = user.run(&["apply", "-f", "both.yaml", "--prune=decommission", "--dry-run"]).await;
+    assert_eq!((again.code, again.out.as_str()), (0, "nothing to change\n"), "{}", again.err);
+    // An agent under both spellings is the same one.
+    user.file("twice.yaml", &(one.clone() + &two.replace("b0@", "a0@")));
+    let twice = user.run(&["apply", "-f", "twice.yaml"]).await;
+    assert!(twice.code == 2 && twice.err.contains("already at twice.yaml:2"), "{}", twice.err);
+}
+
+#[tokio::test]
+async fn an_address_is_the_same_in_every_form_of_its_letters() {
+    let (_server, user) = start().await;
+    user.file("agents.yaml", &agents(1).replace("a0@", "\"Cafe\u{301}@").replace(".com", ".com\""));
+    user.done(&["apply", "-f", "agents.yaml"]).await;
+    assert_eq!(user.done(&["apply", "-f", "agents.yaml", "--prune"]).await, "nothing to change\n");
+}
+
+#[tokio::test]
+async fn the_last_agent_of_an_organization_that_is_still_named_is_pruned_and_shown() {
+    let (_server, user) = start().await;
+    let organization = "kind: Organization\nslug: acme\nname: Acme\nplan: enterprise\n";
+    let agent = agents(1).replace("email:", "organization: acme\nemail:");
+    user.file("all.yaml", &format!("{organization}{agent}"));
+    user.done(&["apply", "-f", "all.yaml"]).await;
+    let others = agents(120).replace("email: a", "organization: acme\nemail: other-");
+    user.file("all.yaml", &format!("{organization}{others}"));
+    let planned = user.run(&["apply", "-f", "all.yaml", "--prune", "--dry-run"]).await;
+    assert!(planned.out.contains("- Agent a0@example.com of acme (suspend)\n"), "{}", planned.out);
+    user.file("all.yaml", organization);
+    user.done(&["apply", "-f", "all.yaml", "--prune"]).await;
+    let list = ["agents", "list", "--organization", "acme", "--status", "active"];
+    assert_eq!(user.json(&list).await.as_array().map(Vec::len), Some(0));
+}
+
+#[tokio::test]
+async fn an_export_names_no_agent_that_is_gone_and_people_by_their_agents() {
+    let (server, user) = start().await;
+    user.file("all.yaml", MANIFEST);
+    user.done(&["apply", "-f", "all.yaml"]).await;
+    let of = |email| ["agents", "get", email, "--organization", "acme"];
+    let gone = user.json(&of("two@example.com")).await;
+    let stays = user.json(&of("one@example.com")).await["agentId"].clone();
+    let people = serde_json::json!({
+        "audiences": ["people"], "mayAct": [stays, gone["agentId"]], "scopes": ["files:read"], "maxAgeSeconds": 60,
+    });
+    let issuers = user.json(&["issuers", "list", "--organization", "acme"]).await;
+    let issuer = issuers[0]["issuerId"].as_str().expect("an ID").to_owned();
+    let expiring = "2026-01-15T12:30:00Z";
+    let people = people.to_string();
+    user.done(&["issuers", "update", &issuer, "--organization", "acme", "--subjects", &people]).await;
+    user.done(&["agents", "decommission", "two@example.com", "--organization", "acme", "--yes"]).await;
+    let id = stays.as_str().expect("an ID");
+    let federated = ["credentials", "create", id, "--organization", "acme", "--type", "federated"];
+    let rest = ["--issuer-id", &issuer, "--subject", "soon", "--expires-at", expiring];
+    user.done(&[&federated[..], &rest].concat()).await;
+    server.advance(3_600);
+    let exported = user.done(&["export", "--organization", "acme"]).await;
+    assert!(!exported.contains("two@example.com") && !exported.contains("soon"), "{exported}");
+    assert_eq!(
+        exported.matches("- one@example.com").count(),
+        1,
+        "a person's agent by its address: {exported}"
+    );
+    let (_other, elsewhere) = start().await;
+    let copied = elsewhere.run_with(&["apply", "-f", "-"], &exported).await;
+    assert_eq!(copied.code, 0, "{}", copied.err);
+    user.file("exported.yaml", &exported);
+    assert_eq!(user.done(&["apply", "-f", "exported.yaml", "--dry-run"]).await, "nothing to change\n");
+}
+
+#[tokio::test]
+async fn a_part_of_an_object_that_the_manifest_does_not_name_is_a_difference() {
+    let (_server, user) = start().await;
+    let people =
+        "subjects: { audiences: [people], mayAct: [\"*\"], scopes: [\"files:read\"], maxAgeSeconds: 60 }\n";
+    let manifest = MANIFEST.replace("keys: { type: jwks_uri", &format!("{people}keys: {{ type: jwks_uri"));
+    user.file("all.yaml", &manifest);
+    user.done(&["apply", "-f", "all.yaml"]).await;
+    assert_eq!(user.done(&["apply", "-f", "all.yaml"]).await, "nothing to change\n");
+    let issuers = user.json(&["issuers", "list", "--organization", "acme"]).await;
+    let mut subjects = issuers[0]["subjects"].clone();
+    subjects["redelegation"] = true.into();
+    let id = issuers[0]["issuerId"].as_str().expect("an ID");
+    user.done(&["issuers", "update", id, "--organization", "acme", "--subjects", &subjects.to_string()])
+        .await;
+    let planned = user.run(&["apply", "-f", "all.yaml", "--dry-run"]).await;
+    assert!(planned.code == 4 && planned.out.contains("subjects"), "{planned:?}");
+}
+
+#[tokio::test]
+async fn a_resource_is_the_same_in_every_form_of_its_url() {
+    let (_server, user) = start().await;
+    user.done(&["orgs", "update", "default", "--resources", "HTTPS://API.example.com:443/a/../b"]).await;
+    let agent = agents(1).replace("owner: me", "owner: me\ndefaultResource: https://api.example.com/b");
+    user.file("agents.yaml", &agent);
+    user.done(&["apply", "-f", "agents.yaml"]).await;
+    assert_eq!(user.done(&["apply", "-f", "agents.yaml"]).await, "nothing to change\n");
+}
+
+#[tokio::test]
+async fn an_agent_that_stays_suspended_gets_no_credential_and_the_plan_says_so() {
+    let (_server, user) = start().await;
+    let key = "---\nkind: PublicKey\nagent: a0@example.com\npublicKey: { kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo }\n";
+    let agent = agents(1).replace("owner: me", "owner: me\nstatus: suspended");
+    user.file("agents.yaml", &agent);
+    user.done(&["apply", "-f", "agents.yaml"]).await;
+    user.file("agents.yaml", &format!("{agent}{key}"));
+    let ran = user.run(&["apply", "-f", "agents.yaml"]).await;
+    assert!(ran.code == 2 && ran.err.contains("it is suspended"), "{}", ran.err);
+    // Together with the agent, it is made before that is suspended.
+    let (_other, elsewhere) = start().await;
+    elsewhere.file("agents.yaml", &format!("{agent}{key}"));
+    elsewhere.done(&["apply", "-f", "agents.yaml"]).await;
+    assert_eq!(elsewhere.done(&["apply", "-f", "agents.yaml"]).await, "nothing to change\n");
+}
+
+#[tokio::test]
+async fn a_plan_needs_no_permission_to_change() {
+    let (server, user) = start().await;
+    let admin = server.admin_token().await;
+    let mut reader = User::administrator(&server);
+    let client = server.client(&admin, None, &["agents:read"]).await;
+    reader.environment[1].1 = client.id;
+    reader.environment[2].1 = client.secret;
+    reader.file("agents.yaml", &agents(1));
+    let planned = reader.run(&["apply", "-f", "agents.yaml", "--dry-run"]).await;
+    assert_eq!(planned.code, 4, "{}", planned.err);
+    let refused = reader.run(&["apply", "-f", "agents.yaml"]).await;
+    assert!(refused.code == 1 && refused.err.contains("agents:write"), "{}", refused.err);
+    drop(user);
+}
+
+#[tokio::test]
 async fn half_an_apply_says_what_was_done_and_another_run_continues() {
     let (_server, user) = start().await;
     let limited = MANIFEST.replace("plan: pro", "limits: { maxAgents: 1 }");

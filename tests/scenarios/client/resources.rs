@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::start;
+use super::{User, start};
 
 #[tokio::test]
 async fn an_agent_is_registered_changed_suspended_and_decommissioned() {
@@ -82,6 +82,51 @@ async fn a_secret_is_printed_once_and_alone_to_be_piped() {
     assert!(rotated.starts_with("aidp_sk_") && rotated != secret);
     user.done(&["credentials", "revoke", "a@example.com", id, "--yes"]).await;
     assert_eq!(user.json(&["credentials", "list", "a@example.com"]).await[0]["status"], "revoked");
+}
+
+#[tokio::test]
+async fn a_secret_that_nothing_reads_is_named_as_lost() {
+    let (_server, user) = start().await;
+    user.agent("one@example.com").await;
+    let mut child =
+        user.command(&["credentials", "create", "one@example.com", "-o", "secret"]).spawn().expect("it runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().await.expect("it ran");
+    let err = String::from_utf8(output.stderr).expect("text");
+    let credentials = user.json(&["credentials", "list", "one@example.com"]).await;
+    let id = credentials[0]["credentialId"].as_str().expect("an ID");
+    assert!(output.status.code() == Some(1) && err.contains(id) && err.contains("rotate or revoke"), "{err}");
+    let key = testing::public_jwk(&testing::RSA_PEM).to_string();
+    let public = [
+        "credentials",
+        "create",
+        "one@example.com",
+        "--type",
+        "public_key",
+        "--public-key",
+        &key,
+        "-o",
+        "secret",
+    ];
+    let ran = user.run(&public).await;
+    assert!(ran.code == 2 && ran.err.contains("nothing was done"), "{}", ran.err);
+    let after = user.json(&["credentials", "list", "one@example.com"]).await;
+    assert_eq!(after.as_array().map(Vec::len), Some(1));
+    assert_eq!(user.run(&["credentials", "list", "one@example.com", "-o", "secret"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn a_given_token_of_an_administrator_is_about_its_own_organization() {
+    let (server, user) = start().await;
+    let admin = server.admin_token().await;
+    let other = server.organization(&admin, serde_json::json!({ "slug": "acme" })).await;
+    server.agent(&admin, Some(&other), &["files:read"]).await;
+    let token = user.done(&["token", "get", "--scope", "agents:read admin:orgs"]).await;
+    let given = vec![user.environment[0].clone(), ("AGENTIDP_TOKEN", token.trim().to_owned())];
+    let given = User::new(given);
+    let own = user.json(&["agents", "list"]).await;
+    assert_eq!(given.json(&["agents", "list"]).await, own);
+    assert_ne!(given.json(&["agents", "list", "--organization", "acme"]).await, own);
 }
 
 #[tokio::test]
