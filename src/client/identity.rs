@@ -65,18 +65,30 @@ pub fn of(matches: &ArgMatches) -> Result<(String, Option<Identity>), Failure> {
         Some(_) => None,
         None => environment(matches)?,
     };
+    if named.is_some() && matches.contains_id("private-key") {
+        return Err(Failure::misused("--private-key has no effect with --profile; leave one of them out"));
+    }
+    let given = matches.get_one::<String>("url").cloned();
     // A broken file of profiles matters only to a command that needs it.
-    let profile = match (&from_environment, named) {
-        (Some(_), _) => None,
-        (None, Some(name)) => Some(profile::find(name)?.ok_or_else(|| {
+    let profile = match (&from_environment, &given, named) {
+        (_, _, Some(name)) => Some(profile::find(name)?.ok_or_else(|| {
             Failure::misused(format!("there is no profile {name:?}; agentidp profiles lists them"))
         })?),
-        (None, None) => profile::find(DEFAULT)?,
+        (Some(_), Some(_), None) => None,
+        _ => profile::find(DEFAULT)?,
     };
-    let given = matches.get_one::<String>("url").cloned();
     let url = given.or_else(|| profile.as_ref().map(|profile| profile.url.clone()));
     let identity = from_environment.or_else(|| profile.as_ref().and_then(of_profile));
     Ok((url.unwrap_or_else(|| DEFAULT_URL.to_owned()), identity))
+}
+
+/// Returns the URL of the service, for a command that needs no identity.
+pub fn url(matches: &ArgMatches) -> Result<String, Failure> {
+    if let Some(url) = matches.get_one::<String>("url") {
+        return Ok(url.clone());
+    }
+    let name = matches.get_one::<String>("profile").map_or(DEFAULT, String::as_str);
+    Ok(profile::find(name)?.map_or_else(|| DEFAULT_URL.to_owned(), |profile| profile.url))
 }
 
 /// Returns the identity of a profile.

@@ -44,15 +44,37 @@ pub fn format(matches: &ArgMatches) -> &str {
 
 /// Prints a thing or a list of things.
 pub fn show(format: &str, value: &Value, columns: Columns) -> Result<(), Failure> {
+    show_to_reader(format, value, columns).map(drop)
+}
+
+/// Prints a thing or a list of things, and returns whether something still reads standard output.
+pub fn show_to_reader(format: &str, value: &Value, columns: Columns) -> Result<bool, Failure> {
     let rows = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    match format {
-        "json" => print(&format!("{value:#}\n")),
-        "yaml" => print(&yaml(value)),
-        "name" => print(&lines(rows.iter().map(|row| cell(&row[columns.id])))),
-        "secret" => print(&lines(rows.iter().map(|row| cell(&row["clientSecret"])))),
-        "wide" => print(&table(rows, &[columns.table, columns.wide].concat())),
-        _ => print(&table(rows, columns.table)),
-    }
+    print_to_reader(&match format {
+        "json" => json(value),
+        "yaml" => yaml(value),
+        "name" => lines(rows.iter().map(|row| cell(&row[columns.id]))),
+        "secret" => lines(rows.iter().map(|row| cell(&row["clientSecret"]))),
+        "wide" => table(rows, &[columns.table, columns.wide].concat()),
+        _ => table(rows, columns.table),
+    })
+}
+
+/// Returns a value as JSON on several lines, in which no letter can control a terminal.
+pub fn json(value: &Value) -> String {
+    plain_json(&format!("{value:#}\n"))
+}
+
+/// Returns JSON in which letters that could control a terminal are escaped. The value is the same.
+pub fn plain_json(text: &str) -> String {
+    let escaped = |letter: char| match letter {
+        '\n' => "\n".to_owned(),
+        letter if is_unsafe(letter) => {
+            letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        }
+        letter => letter.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 fn lines(texts: impl Iterator<Item = String>) -> String {
@@ -115,10 +137,6 @@ pub fn cell(value: &Value) -> String {
 ///
 /// The name of an agent must not be able to change what the reader of a terminal sees.
 pub fn safe(text: &str) -> String {
-    let is_unsafe = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
     let written = |letter: char| match is_unsafe(letter) {
         true => letter.escape_unicode().to_string(),
         false => letter.to_string(),
@@ -126,14 +144,28 @@ pub fn safe(text: &str) -> String {
     text.chars().map(written).collect()
 }
 
+/// Returns whether a letter controls a terminal, is invisible, or changes the direction of writing.
+fn is_unsafe(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
 /// Prints a text to standard output. A reader that has closed the pipe is no error.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_to_reader(text).map(drop)
+}
+
+/// Prints a text to standard output, and returns whether something still reads that.
+pub fn print_to_reader(text: &str) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::refused(format!("standard output cannot be written: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::refused(format!("standard output cannot be written: {error}"))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Profiles: URLs and identities that `agentidp login` has stored in a file that only its owner can read.
 
+use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -90,6 +91,12 @@ fn parse(path: &Path, name: &str, value: &Value) -> Result<Profile, Failure> {
 /// Stores a profile in place of the one with its name, if there is one. A reader sees the old file or the new one.
 pub fn store(name: &str, profile: &Profile) -> Result<PathBuf, Failure> {
     let path = path()?;
+    let folder = path.parent().expect("the file is in a folder");
+    let wrong = |error| Failure::misused(format!("{} cannot be written: {error}", path.display()));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong)?;
+    // Another login waits, so that it does not replace the file by one without this profile.
+    let lock = File::create(folder.join("config.lock")).map_err(wrong)?;
+    lock.lock().map_err(wrong)?;
     let mut table = read(&path)?;
     let mut entry = Table::new();
     let key = profile.private_key.as_ref().map(|key| key.display().to_string());
@@ -104,16 +111,16 @@ pub fn store(name: &str, profile: &Profile) -> Result<PathBuf, Failure> {
         }
     }
     table.insert(name.to_owned(), entry.into());
-    let folder = path.parent().expect("the file is in a folder");
     let write = || -> std::io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // A link stays a link.
+        let target = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         // A temporary file has mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(target.parent().unwrap_or(folder))?;
         file.write_all(table.to_string().as_bytes())?;
         file.as_file().sync_all()?;
-        file.persist(&path)?;
+        file.persist(&target)?;
         Ok(())
     };
-    write().map_err(|error| Failure::misused(format!("{} cannot be written: {error}", path.display())))?;
+    write().map_err(wrong)?;
     Ok(path)
 }

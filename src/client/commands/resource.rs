@@ -9,7 +9,7 @@ use crate::connection::{Connection, Request};
 use crate::document::{Operation, operation};
 use crate::failure::Failure;
 use crate::flags::{HANDLED, flag, kebab, object};
-use crate::output::{Columns, format, note, show};
+use crate::output::{Columns, cell, format, note, show, show_to_reader};
 use crate::table::{Resource, Verb};
 use crate::{confirm, identity, organization, output, pages};
 
@@ -56,7 +56,8 @@ fn verb_command(resource: &Resource, verb: &Verb, command: Command) -> Command {
     if resource.name != "orgs" {
         command = organization::with_flag(command);
     }
-    output::with_flag(identity::with_flags(command), resource.name == "credentials")
+    let has_secret = resource.name == "credentials" && matches!(verb.name, "create" | "rotate");
+    output::with_flag(identity::with_flags(command), has_secret)
 }
 
 /// Runs a command of a resource.
@@ -91,16 +92,22 @@ pub async fn run(resource: &'static Resource, matches: &ArgMatches) -> Result<()
         let all = pages::all(&connection, &request, size).await?;
         return show(format, &Value::from(all), columns);
     }
-    let answer = connection.call(&request).await?.body;
-    if format == "secret" && answer["clientSecret"].is_null() {
-        return Err(Failure::misused("-o secret: this credential has no secret"));
+    let kind = request.body.as_ref().and_then(|body| body["type"].as_str());
+    if format == "secret" && kind.is_some_and(|kind| kind != "client_secret") {
+        return Err(Failure::misused("-o secret: such a credential has no secret; nothing was done"));
     }
-    match answer {
-        Value::Null => {
-            note("done");
-            Ok(())
-        }
-        answer => show(format, &answer, columns),
+    let answer = connection.call(&request).await?.body;
+    if answer.is_null() {
+        note("done");
+        return Ok(());
+    }
+    let is_read = show_to_reader(format, &answer, columns)?;
+    match is_read || answer["clientSecret"].is_null() {
+        true => Ok(()),
+        false => Err(Failure::refused(format!(
+            "the secret of the credential {} is lost, because nothing reads standard output; rotate or revoke it",
+            cell(&answer["credentialId"])
+        ))),
     }
 }
 

@@ -24,11 +24,7 @@ pub fn command() -> Command {
 
 /// Runs the command.
 pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    // The state of a service needs no identity.
-    let url = match matches.get_one::<String>("url") {
-        Some(url) => url.clone(),
-        None => identity::of(matches)?.0,
-    };
+    let url = identity::url(matches)?;
     let connection = Connection::new(&url, None)?;
     let read = async |path: &str| connection.send(&Request::get(path), None).await.map(|answer| answer.body);
     if matches.get_flag("ready") {
@@ -46,6 +42,9 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let keys = keys["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
     let keys: Vec<Value> =
         keys.iter().map(|key| json!(format!("{} {}", cell(&key["kid"]), cell(&key["alg"])))).collect();
+    if !ready["status"].is_string() || !metadata["issuer"].is_string() {
+        return Err(Failure::unreachable(format!("{url} is not the URL of AgentIdP")));
+    }
     let mut state = json!({
         "url": url,
         "status": ready["status"],
@@ -60,7 +59,7 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         fields.retain(|_, value| !value.is_null());
     }
     match format(matches) {
-        "json" => print(&format!("{state:#}\n")),
+        "json" => print(&output::json(&state)),
         "yaml" => print(&yaml(&state)),
         "name" => print(&format!("{}\n", cell(&state["status"]))),
         _ => {

@@ -109,9 +109,16 @@ async fn a_service_that_cannot_be_reached_is_named_in_one_line() {
     let ran = user.run(&["agents", "list"]).await;
     assert!(ran.code == 3 && ran.err.contains("cannot be reached"), "{}", ran.err);
     assert_eq!(ran.err.lines().count(), 1);
-    for url in ["nonsense", "ftp://example.com", "http://user@example.com"] {
+    for url in [
+        "nonsense",
+        "ftp://example.com",
+        "http://hunter2@example.com",
+        "http://:hunter2@example.com",
+        "http://example.com?token=hunter2",
+        "http://example.com#hunter2",
+    ] {
         let ran = user.run(&["agents", "list", "--url", url]).await;
-        assert!(ran.code == 2 && ran.err.contains("--url"), "{}", ran.err);
+        assert!(ran.code == 2 && ran.err.contains("--url") && !ran.err.contains("hunter2"), "{}", ran.err);
     }
     let unauthenticated = User::new(vec![user.environment[0].clone()]);
     let ran = unauthenticated.run(&["agents", "list"]).await;
@@ -128,6 +135,36 @@ async fn an_answer_that_is_not_json_is_named_in_one_line() {
         "{}",
         ran.err
     );
+}
+
+#[tokio::test]
+async fn no_answer_of_a_server_can_control_the_terminal() {
+    const REFUSAL: &str = "{\"code\":\"\u{1b}[2J\",\"message\":\"\u{202e}\u{9b}1m\u{e0041}\",\
+        \"details\":{\"errors\":[{\"field\":\"\u{61c}\",\"message\":\"\u{1b}]0;x\u{7}\"}],\"missingScopes\":[\"\u{1b}c\"]}}";
+    // The escape sequences of JSON, which a terminal would see once it is read.
+    let escaped: String = REFUSAL
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_control() {
+                format!("\\u{:04x}", u32::from(letter))
+            } else {
+                letter.to_string()
+            }
+        })
+        .collect();
+    let list = "{\"data\":[{\"email\":\"\u{202e}\u{9b}1m\"}],\"total\":1,\"page\":1}";
+    for (status, body, code) in [("403 Forbidden", escaped.as_str(), 1), ("200 OK", list, 0)] {
+        let body: &'static str = body.to_owned().leak();
+        let status: &'static str = status;
+        let (url, _) = scripted(vec![(status, "", body), (status, "", body)]).await;
+        let user = User::new(vec![("AGENTIDP_URL", url), ("AGENTIDP_TOKEN", "a.b.c".to_owned())]);
+        let ran = user.run(&["agents", "list", "-o", "json"]).await;
+        assert_eq!(ran.code, code, "{}", ran.err);
+        let is_control = |letter: char| {
+            (letter.is_control() && letter != '\n') || "\u{202e}\u{61c}\u{e0041}".contains(letter)
+        };
+        assert!(!ran.err.contains(is_control) && !ran.out.contains(is_control), "{ran:?}");
+    }
 }
 
 #[tokio::test]

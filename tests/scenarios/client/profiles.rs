@@ -17,6 +17,37 @@ async fn a_profile_is_verified_stored_and_used() {
 }
 
 #[tokio::test]
+async fn the_url_of_the_profile_counts_for_an_identity_of_the_environment_too() {
+    let (_server, user) = start().await;
+    user.done(&["login"]).await;
+    let User { folder, environment } = user;
+    let identity = User { folder, environment: environment[1..].to_vec() };
+    identity.done(&["agents", "list"]).await;
+    identity.done(&["status"]).await;
+    let ran = identity.run(&["agents", "list", "--profile", "default", "--private-key", "key.pem"]).await;
+    assert!(ran.code == 2 && ran.err.contains("--private-key"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn logins_at_the_same_time_lose_no_profile_and_a_link_stays_one() {
+    let (_server, user) = start().await;
+    let file = user.file("elsewhere.toml", "");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("changed");
+    std::fs::create_dir(user.folder.path().join("agentidp")).expect("made");
+    let link = user.folder.path().join("agentidp/config.toml");
+    std::os::unix::fs::symlink(&file, &link).expect("made");
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let logins = names.map(|name| user.command(&["login", "--profile", name]).spawn().expect("it runs"));
+    for login in logins {
+        let output = login.wait_with_output().await.expect("it ran");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let profiles = user.json(&["profiles"]).await;
+    assert_eq!(profiles.as_array().map(Vec::len), Some(names.len()), "{profiles}");
+    assert!(std::fs::symlink_metadata(link).expect("it is there").is_symlink());
+}
+
+#[tokio::test]
 async fn a_profile_that_others_can_read_is_refused() {
     let (_server, user) = start().await;
     user.done(&["login"]).await;
