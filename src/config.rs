@@ -35,6 +35,8 @@ pub struct Config {
     pub bcrypt_cost: u32,
     /// Origins whose scripts may call the API, as browsers send them (RFC 6454).
     pub cors_origins: Vec<String>,
+    /// Whether the console is served, a page for people.
+    pub serves_console: bool,
     /// Networks of the proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Unauthenticated requests allowed per client address and minute.
@@ -63,6 +65,7 @@ impl Config {
             max_delegation_depth: DEFAULT_DELEGATION_DEPTH,
             bcrypt_cost: DEFAULT_BCRYPT_COST,
             cors_origins: Vec::new(),
+            serves_console: true,
             trusted_proxies: Vec::new(),
             address_requests_per_minute: DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
             client_assertion_audience: AssertionAudience::Issuer,

@@ -149,6 +149,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether a part of the service is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Served
+    On,
+    /// Not served
+    Off,
+}
+
 /// Output format of the OpenAPI document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DocumentFormat {
@@ -236,6 +245,7 @@ mod tests {
             ["--cors-origin", "https://example.com:443"],
             ["--trusted-proxies", "10.0.0.0/33"],
             ["--address-requests-per-minute", "0"],
+            ["--console", "yes"],
         ] {
             assert!(parse(&arguments).is_err(), "{arguments:?}");
         }

@@ -12,7 +12,7 @@ use super::values::{
     List, MetricsAddress, collector, host, issuer, metrics_address, network, origin, private_network, secret,
     secret_text,
 };
-use super::{LogFormat, StoreArgs};
+use super::{LogFormat, StoreArgs, Switch};
 use crate::adapters::issuers::{IssuerKeySettings, PrivateNetwork};
 use crate::config::{
     AssertionAudience, Config, ConfigError, DEFAULT_ADDRESS_REQUESTS_PER_MINUTE, DEFAULT_BCRYPT_COST,
@@ -70,6 +70,9 @@ pub struct ServeArgs {
     #[arg(long, env = "CORS_ORIGIN", default_value = "", hide_default_value = true,
           value_parser = |text: &str| List::parse(text, origin))]
     pub cors_origin: List<String>,
+    /// Whether to serve the console, a page for people, at `/console`
+    #[arg(long, env = "CONSOLE", value_enum, default_value_t = Switch::On)]
+    pub console: Switch,
     /// Comma-separated CIDRs of proxies that are believed what they say in `X-Forwarded-*` and `X-Auth-Require-*` [default:
     /// none]
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true,
@@ -130,6 +133,7 @@ impl ServeArgs {
             max_delegation_depth: self.max_delegation_depth,
             bcrypt_cost: self.bcrypt_cost,
             cors_origins: self.cors_origin.0.clone(),
+            serves_console: self.console == Switch::On,
             trusted_proxies: self.trusted_proxies.0.clone(),
             address_requests_per_minute: self.address_requests_per_minute,
             client_assertion_audience: self.client_assertion_audience,

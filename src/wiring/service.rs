@@ -159,6 +159,7 @@ impl Service {
         let http = HttpConfig {
             trusted_proxies: config.trusted_proxies.clone(),
             cors_origins: config.cors_origins.clone(),
+            serves_console: config.serves_console,
         };
         front.open(Arc::new(HttpApi::new(app.clone(), shutdown.clone(), http)));
         background::spawn(&app, shutdown);

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod api;
+mod console;
 mod error;
 mod extract;
 mod head;

@@ -52,6 +52,8 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins that may send cross-origin requests.
     pub cors_origins: Vec<String>,
+    /// Whether the console is served.
+    pub serves_console: bool,
 }
 
 /// The HTTP API of one service: its routes, and the steps around every route.
@@ -76,7 +78,7 @@ impl HttpApi {
     /// Requests whose caller disconnects continue as tasks of `shutdown`.
     pub fn new(app: Arc<App>, shutdown: Arc<Shutdown>, config: HttpConfig) -> Self {
         let issuer_path = path_of(&app.issuer);
-        let Router { endpoint, routes } = Router::new(&issuer_path);
+        let Router { endpoint, routes } = Router::new(&issuer_path, config.serves_console);
         Self {
             app,
             endpoint: Arc::new(endpoint),
@@ -94,7 +96,7 @@ impl HttpApi {
     /// Answers a request from this peer.
     pub async fn respond(&self, request: Request, peer: IpAddr) -> Response {
         let began = Instant::now();
-        let HttpConfig { trusted_proxies, cors_origins } = &self.config;
+        let HttpConfig { trusted_proxies, cors_origins, .. } = &self.config;
         let (method, mut path) = (request.method().clone(), self.local_path(request.uri().path()).to_owned());
         let question = Question::of(&path, peer, trusted_proxies);
         if question.is_some() {

@@ -8,6 +8,7 @@ use poem::http::{Method, StatusCode, header};
 use poem::{EndpointExt as _, IntoEndpoint as _, Response, get};
 use serde_json::{Map, Value};
 
+use super::console;
 use super::json::JSON;
 use super::middleware::metrics::{RouteMetrics, UNKNOWN_PATH};
 use super::openapi;
@@ -26,7 +27,7 @@ pub struct Router {
 
 impl Router {
     /// Creates the routes. `base` is the path of the issuer URL, under which external clients reach the service.
-    pub fn new(base: &str) -> Self {
+    pub fn new(base: &str, serves_console: bool) -> Self {
         let service = openapi::service();
         let document = openapi::of(&service, base);
         let swagger = page_of(&service.swagger_ui_html().replace(&service.spec(), &in_script(&document)));
@@ -36,10 +37,13 @@ impl Router {
             ("/openapi.json", JSON, json),
             ("/openapi.yaml", "application/yaml", openapi::yaml(&document)),
         ];
-        let routes = Routes::of(&document, pages.iter().map(|(path, ..)| *path));
+        let of_console: &[&str] = if serves_console { &console::TEMPLATES } else { &[] };
+        let paths = pages.iter().map(|(path, ..)| *path).chain(of_console.iter().copied());
+        let routes = Routes::of(&document, paths);
         let route = pages
             .into_iter()
             .fold(poem::Route::new(), |route, (path, media, body)| route.at(path, get(page(media, body))));
+        let route = if serves_console { console::add_to(route) } else { route };
         let endpoint = route.nest("/", service).into_endpoint().map_to_response().boxed();
         Self { endpoint, routes }
     }

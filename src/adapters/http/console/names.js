@@ -1,0 +1,128 @@
+// @ts-check
+// E-mail addresses of agents, which people know better than IDs. They are looked up slowly, and few are kept.
+
+/** @import { Session } from "./api.js" */
+
+import { path } from "./api.js";
+import { html, useEffect, useState } from "./html.js";
+import { short } from "./text.js";
+import { Id, Text, to } from "./ui.js";
+
+/** The most addresses that are kept. */
+const KEPT = 2_000;
+/** The most addresses that are looked up in a minute, because each takes one request of the rate limit. */
+const PER_MINUTE = 30;
+/** The most addresses that wait to be looked up. */
+const WAITING = 50;
+
+/** Addresses of the agents that one session has seen. */
+export class Names {
+  #session;
+  /** @type {Map<string, string>} */
+  #known = new Map();
+  /** @type {string[]} */
+  #waiting = [];
+  /** @type {Set<() => void>} */
+  #listeners = new Set();
+  #isBusy = false;
+  #minute = 0;
+  #asked = 0;
+
+  /** @param {Session} session */
+  constructor(session) {
+    this.#session = session;
+  }
+
+  /**
+   * Returns the address of an agent if it is known.
+   * @param {string} id
+   */
+  of(id) {
+    return this.#known.get(id) || undefined;
+  }
+
+  /**
+   * Remembers the address of an agent.
+   * @param {string} id
+   * @param {string} email Empty if it cannot be found
+   */
+  learn(id, email) {
+    this.#known.delete(id);
+    this.#known.set(id, email);
+    const oldest = this.#known.keys().next().value;
+    if (this.#known.size > KEPT && oldest !== undefined) this.#known.delete(oldest);
+    for (const listener of this.#listeners) listener();
+  }
+
+  /**
+   * Asks for the address of an agent, soon.
+   * @param {string} id
+   */
+  ask(id) {
+    const isAsked = this.#known.has(id) || this.#waiting.includes(id);
+    if (isAsked || !this.#session.scopes.has("agents:read")) return;
+    this.#waiting.push(id);
+    if (this.#waiting.length > WAITING) this.#waiting.shift();
+    this.#work();
+  }
+
+  /**
+   * Calls a function at every address that is learned, until the returned function is called.
+   * @param {() => void} listener
+   */
+  watch(listener) {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  async #work() {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    for (let id = this.#waiting.shift(); id !== undefined; id = this.#waiting.shift()) {
+      const minute = Math.floor(Date.now() / 60_000);
+      this.#asked = minute === this.#minute ? this.#asked + 1 : 1;
+      this.#minute = minute;
+      if (this.#asked > PER_MINUTE) break;
+      try {
+        this.learn(id, (await this.#session.request(path("agents", id))).email);
+      } catch {
+        this.learn(id, "");
+      }
+    }
+    this.#isBusy = false;
+  }
+}
+
+/** @type {WeakMap<Session, Names>} */
+const BY_SESSION = new WeakMap();
+
+/**
+ * Returns the names of a session.
+ * @param {Session} session
+ */
+export function namesOf(session) {
+  const names = BY_SESSION.get(session) ?? new Names(session);
+  BY_SESSION.set(session, names);
+  return names;
+}
+
+/**
+ * A link to an agent, by its address if that is known.
+ * @param {{ session: Session, id: string | null | undefined, isLink?: boolean }} props
+ */
+export function AgentName({ session, id, isLink = true }) {
+  const names = namesOf(session);
+  const [, setTurn] = useState(0);
+  const email = id ? names.of(id) : undefined;
+  useEffect(() => {
+    if (!id || names.of(id)) return undefined;
+    names.ask(id);
+    return names.watch(() => names.of(id) && setTurn((turn) => turn + 1));
+  }, [id, email]);
+  if (!id) return html`<span class="muted">—</span>`;
+  const shown = email ? html`<${Text} of=${email} />` : html`<${Id} of=${id} />`;
+  return isLink && session.scopes.has("agents:read")
+    ? html`<a href=${to(["agents", id])} title=${email ? short(id) : null}>${shown}</a>` : shown;
+}
