@@ -56,6 +56,7 @@ files! {
     "views/agent.js" SCRIPT,
     "views/agent-form.js" SCRIPT,
     "views/agents.js" SCRIPT,
+    "views/audit.js" SCRIPT,
     "views/credentials.js" SCRIPT,
     "views/events.js" SCRIPT,
     "views/overview.js" SCRIPT,

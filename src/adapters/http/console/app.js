@@ -21,6 +21,7 @@ import { Form, Heading, Input, Lacking, Loading, Text, Trouble, asFailure, to } 
 const AREAS = [
   { title: "Overview", path: "", scope: "", load: () => import("./views/overview.js") },
   { title: "Agents", path: "agents", scope: "agents:read", load: () => import("./views/agents.js") },
+  { title: "Audit log", path: "audit", scope: "audit:read", load: () => import("./views/audit.js") },
 ];
 
 /** @returns {Place} */
