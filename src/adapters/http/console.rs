@@ -60,6 +60,7 @@ files! {
     "views/credentials.js" SCRIPT,
     "views/events.js" SCRIPT,
     "views/overview.js" SCRIPT,
+    "views/tokens.js" SCRIPT,
     "vendor/htm.js" SCRIPT,
     "vendor/hooks.js" SCRIPT,
     "vendor/preact.js" SCRIPT,

@@ -22,6 +22,7 @@ const AREAS = [
   { title: "Overview", path: "", scope: "", load: () => import("./views/overview.js") },
   { title: "Agents", path: "agents", scope: "agents:read", load: () => import("./views/agents.js") },
   { title: "Audit log", path: "audit", scope: "audit:read", load: () => import("./views/audit.js") },
+  { title: "Delegation", path: "tokens", scope: "audit:read", load: () => import("./views/tokens.js") },
 ];
 
 /** @returns {Place} */
