@@ -59,6 +59,7 @@ files! {
     "views/audit.js" SCRIPT,
     "views/credentials.js" SCRIPT,
     "views/events.js" SCRIPT,
+    "views/issuers.js" SCRIPT,
     "views/overview.js" SCRIPT,
     "views/tokens.js" SCRIPT,
     "vendor/htm.js" SCRIPT,

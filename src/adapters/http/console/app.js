@@ -23,6 +23,7 @@ const AREAS = [
   { title: "Agents", path: "agents", scope: "agents:read", load: () => import("./views/agents.js") },
   { title: "Audit log", path: "audit", scope: "audit:read", load: () => import("./views/audit.js") },
   { title: "Delegation", path: "tokens", scope: "audit:read", load: () => import("./views/tokens.js") },
+  { title: "Trusted issuers", path: "issuers", scope: "issuers:read", load: () => import("./views/issuers.js") },
 ];
 
 /** @returns {Place} */
