@@ -60,6 +60,7 @@ files! {
     "views/credentials.js" SCRIPT,
     "views/events.js" SCRIPT,
     "views/issuers.js" SCRIPT,
+    "views/organizations.js" SCRIPT,
     "views/overview.js" SCRIPT,
     "views/tokens.js" SCRIPT,
     "vendor/htm.js" SCRIPT,

@@ -24,6 +24,7 @@ const AREAS = [
   { title: "Audit log", path: "audit", scope: "audit:read", load: () => import("./views/audit.js") },
   { title: "Delegation", path: "tokens", scope: "audit:read", load: () => import("./views/tokens.js") },
   { title: "Trusted issuers", path: "issuers", scope: "issuers:read", load: () => import("./views/issuers.js") },
+  { title: "Organizations", path: "organizations", scope: "admin:orgs", load: () => import("./views/organizations.js") },
 ];
 
 /** @returns {Place} */
