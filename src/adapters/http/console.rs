@@ -63,6 +63,7 @@ files! {
     "views/organizations.js" SCRIPT,
     "views/overview.js" SCRIPT,
     "views/tokens.js" SCRIPT,
+    "views/usage.js" SCRIPT,
     "vendor/htm.js" SCRIPT,
     "vendor/hooks.js" SCRIPT,
     "vendor/preact.js" SCRIPT,

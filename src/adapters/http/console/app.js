@@ -25,6 +25,7 @@ const AREAS = [
   { title: "Delegation", path: "tokens", scope: "audit:read", load: () => import("./views/tokens.js") },
   { title: "Trusted issuers", path: "issuers", scope: "issuers:read", load: () => import("./views/issuers.js") },
   { title: "Organizations", path: "organizations", scope: "admin:orgs", load: () => import("./views/organizations.js") },
+  { title: "Usage", path: "usage", scope: "agents:read", load: () => import("./views/usage.js") },
 ];
 
 /** @returns {Place} */
