@@ -233,9 +233,11 @@ export function Facts({ of }) {
 export function Dialog({ title, onClose, children, isWide }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useLayoutEffect(() => {
-    const before = document.activeElement;
-    dialog.current?.showModal();
+    const [before, opened] = [document.activeElement, dialog.current];
+    opened?.showModal();
     return () => {
+      // Nothing else can take the focus while the dialog is open.
+      opened?.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
   }, []);
@@ -357,7 +359,10 @@ export function Form({ action, onSend, onCancel, isDanger, children }) {
 export function Confirm({ title, action, word, noun, onConfirm, onClose, children }) {
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <${Form} action=${action} isDanger onCancel=${onClose} onSend=${async (/** @type {FormData} */ data) => {
-      if (String(data.get("confirmation")).trim() !== word.trim()) {
+      const typed = String(data.get("confirmation")).trim();
+      // A hidden character is typed as the name by which it is shown.
+      const shown = parts(word).map((part) => part.text).join("");
+      if (typed !== word && typed !== shown) {
         throw new Failure(`This is not the ${noun}.`, {
           status: 400, details: { errors: [{ field: "confirmation", message: `Type the ${noun} exactly as it is shown.` }] },
         });
