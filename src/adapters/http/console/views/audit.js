@@ -21,8 +21,12 @@ const FILTERS = ["action", "outcome", "agentId", "resourceType", "resourceId", "
 const PAGE = 50;
 /** The most events that are shown while the log is followed. */
 const SHOWN = 500;
-/** The most events that are added in one frame, so that no frame takes long. */
-const PER_FRAME = 8;
+/** The fewest and the most events that are added in one frame. Two in each are more than 100 a second. */
+const [LEAST, MOST] = [2, 8];
+/** Time that adding events may take of a frame, in milliseconds. A frame that takes more is followed by smaller ones. */
+const BUDGET_MS = 6;
+/** Length of a frame, in milliseconds. One that takes longer is dropped. */
+const FRAME_MS = 1_000 / 60;
 /** Time between two questions for new events, in milliseconds. */
 const EVERY_MS = 1_000;
 /** The most pages that one question reads back. */
@@ -92,7 +96,7 @@ function EventTable({ rows, isLive }) {
 
 /** @param {Pick<Context, "session"> & { event: AuditEvent, show: (event: AuditEvent) => void }} props */
 function Row({ session, event, show }) {
-  return html`<tr>
+  return html`<tr data-event=${event.eventId}>
     <td data-label="Time" class="when"><${Moment} of=${event.timestamp} /></td>
     <td data-label="Action" class="main"><button type="button" class="link" onClick=${() => show(event)}>${event.action}</button></td>
     <td data-label="Outcome" class="narrow"><${Pill} of=${event.outcome} /></td>
@@ -157,8 +161,8 @@ function Live({ session, filter, show }) {
   const [isReady, setIsReady] = useState(false);
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const began = useRef(0);
-  const worst = useRef(0);
-  const skipped = useRef(0);
+  const batch = useRef(LEAST);
+  const measured = useRef({ frames: 0, dropped: 0, worst: 0, skipped: 0 });
 
   useEffect(() => {
     const stop = new AbortController();
@@ -170,8 +174,8 @@ function Live({ session, filter, show }) {
 
     function showNext() {
       frame = 0;
-      const next = waiting.slice(0, PER_FRAME);
-      waiting = waiting.slice(PER_FRAME);
+      const next = waiting.slice(0, batch.current);
+      waiting = waiting.slice(batch.current);
       began.current = performance.now();
       const made = next.reverse().map((event) => ({
         event, row: html`<${Row} key=${event.eventId} session=${session} event=${event} show=${show} />`,
@@ -195,7 +199,7 @@ function Live({ session, filter, show }) {
         unseen.push(...fresh);
         cursor = answer.nextCursor ?? "";
         if (fresh.length < answer.data.length || !cursor) break;
-        if (page === PAGES - 1) skipped.current += 1;
+        if (page === PAGES - 1) measured.current.skipped += 1;
       }
       for (const event of unseen) seen.add(event.eventId);
       waiting.push(...unseen.reverse());
@@ -229,10 +233,15 @@ function Live({ session, filter, show }) {
 
   useLayoutEffect(() => {
     if (!box.current || began.current === 0) return;
-    worst.current = Math.max(worst.current, performance.now() - began.current);
+    const [took, sums] = [performance.now() - began.current, measured.current];
     began.current = 0;
-    box.current.dataset["worstFrameMs"] = worst.current.toFixed(1);
-    box.current.dataset["skipped"] = String(skipped.current);
+    batch.current = took > BUDGET_MS ? LEAST : Math.min(MOST, batch.current + 1);
+    sums.frames += 1;
+    sums.dropped += took > FRAME_MS ? 1 : 0;
+    sums.worst = Math.max(sums.worst, took);
+    Object.assign(box.current.dataset, {
+      frames: sums.frames, dropped: sums.dropped, worstFrameMs: sums.worst.toFixed(1), skipped: sums.skipped,
+    });
   }, [rows]);
 
   return html`<div ref=${box} class="live" data-limit=${SHOWN}>
