@@ -189,7 +189,10 @@ function App() {
       document.querySelector("h1")?.focus();
     }}>Skip to content</a>
     <div class="frame">
-      <${Navigation} session=${session} place=${place} onSignOut=${() => end("You are signed out.")} />
+      <${Navigation} session=${session} place=${place} onSignOut=${() => {
+        end("You are signed out.");
+        location.hash = to([]);
+      }} />
       <main id="main"><${Main} session=${session} place=${place} notify=${notify} /></main>
     </div>
     <div class="toast" role="status" aria-live="polite">${said && html`<p>${said}</p>`}</div>`;
