@@ -9,6 +9,7 @@ mod changes;
 mod client;
 mod client_assertions;
 mod command_line;
+mod console;
 mod copy;
 mod credentials;
 mod data_file;
