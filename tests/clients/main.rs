@@ -13,6 +13,7 @@ use serde_json::json;
 use tempfile::{NamedTempFile, TempDir};
 use testing::{Client, TestClient, free_address, public_jwk, settings};
 use tokio::process::Command;
+use walkdir::WalkDir;
 
 /// How long a script may take.
 const AT_MOST: Duration = Duration::from_secs(240);
@@ -244,4 +245,49 @@ async fn redocly_and_spectral_find_no_error_in_the_document() {
     succeeds(npx("redocly", &["lint", "--extends", "recommended", DOCUMENT])).await;
     let rules = sources("node/spectral.json");
     succeeds(npx("spectral", &["lint", "--ruleset", rules.to_str().expect("text"), DOCUMENT])).await;
+}
+
+/// Returns the path of a file of the console.
+fn of_the_console(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/adapters/http/console").join(path)
+}
+
+/// The compiler finds the types of requests and responses in the OpenAPI document.
+#[tokio::test]
+async fn the_scripts_of_the_console_have_the_types_of_the_document() {
+    // The compiler looks for packages in the folders above.
+    let folder = TempDir::new_in(installed("node")).expect("scripts/test installs the products");
+    for entry in WalkDir::new(of_the_console("")) {
+        let entry = entry.expect("readable");
+        let copy = folder.path().join(entry.path().strip_prefix(of_the_console("")).expect("below it"));
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(copy).expect("a folder");
+        } else {
+            std::fs::copy(entry.path(), copy).expect("copied");
+        }
+    }
+    let types = folder.path().join("schema.d.ts");
+    succeeds(npx("openapi-typescript", &[DOCUMENT, "--output", types.to_str().expect("text")])).await;
+    succeeds(npx("tsc", &["--project", folder.path().to_str().expect("text")])).await;
+}
+
+#[test]
+fn the_libraries_of_the_console_are_those_of_the_registry() {
+    for (ours, theirs) in [
+        ("preact.js", "preact/dist/preact.mjs"),
+        ("hooks.js", "preact/hooks/dist/hooks.mjs"),
+        ("htm.js", "htm/dist/htm.mjs"),
+        ("LICENSE-preact", "preact/LICENSE"),
+        ("LICENSE-htm", "htm/LICENSE"),
+    ] {
+        let package = installed("node/node_modules").join(theirs);
+        let package = std::fs::read_to_string(package).expect("scripts/test installs the products");
+        let vendored = of_the_console("vendor").join(ours);
+        let vendored = std::fs::read_to_string(vendored).expect("a file");
+        // A browser looks for no packages.
+        assert!(
+            vendored == package.replace("from\"preact\"", "from\"./preact.js\""),
+            "{ours} differs from {theirs}"
+        );
+    }
 }
