@@ -50,6 +50,11 @@ pub struct Service {
 
 impl Service {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts the service with these environment variables in addition.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
         command.env_clear().envs([
             ("PORT", "0"),
@@ -57,6 +62,7 @@ impl Service {
             ("BCRYPT_COST", "4"),
             ("RUST_LOG", "error"),
         ]);
+        command.envs(environment.iter().copied());
         let mut program = Program::start(&mut command, "the service does not start");
         let id = program.value_of("client_id:").await;
         let secret = program.value_of("client_secret:").await;
@@ -66,10 +72,14 @@ impl Service {
         Self { url, administrator, _program: program }
     }
 
+    /// Returns a client of the service without the browser.
+    pub fn api(&self) -> TestClient {
+        TestClient::new(reqwest::Client::new(), vec![self.url.clone()], self.administrator.clone())
+    }
+
     /// Returns the agents, listed over HTTP without the browser.
     pub async fn agents(&self) -> Value {
-        let client =
-            TestClient::new(reqwest::Client::new(), vec![self.url.clone()], self.administrator.clone());
+        let client = self.api();
         let token = client.token(&self.administrator, &[("scope", "agents:read")]).await;
         client.get(&token, "/api/v1/agents").await.json()
     }
@@ -126,9 +136,18 @@ impl Browser {
         element.unwrap_or_else(|error| panic!("{path} is not there: {error}"))
     }
 
+    /// Presses the element. The page may replace it in the meantime, so this is tried again.
     pub async fn press(&self, path: &str) {
-        let pressed = self.find(path).await.click().await;
-        pressed.unwrap_or_else(|error| panic!("{path} cannot be pressed: {error}"));
+        let pressing = async {
+            loop {
+                let element = self.find(path).await;
+                if element.click().await.is_ok() {
+                    return;
+                }
+            }
+        };
+        let pressed = tokio::time::timeout(SOON, pressing).await;
+        pressed.unwrap_or_else(|_| panic!("{path} cannot be pressed"));
     }
 
     pub async fn fill(&self, path: &str, text: &str) {
@@ -139,6 +158,72 @@ impl Browser {
     pub async fn read(&self, path: &str) -> String {
         let text = self.find(path).await.text().await;
         text.unwrap_or_else(|error| panic!("{path} cannot be read: {error}"))
+    }
+
+    /// Runs the body of a function in the page, and returns its value.
+    pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
+        let value = self.client.execute(script, arguments).await;
+        value.unwrap_or_else(|error| panic!("{script} fails: {error}"))
+    }
+
+    /// Runs the body of a function that calls its last argument with its value.
+    pub async fn run_async(&self, script: &str) -> Value {
+        let value = self.client.execute_async(script, Vec::new()).await;
+        value.unwrap_or_else(|error| panic!("{script} fails: {error}"))
+    }
+
+    /// Runs the body of a function in a frame of the page.
+    pub async fn run_in_frame(&self, frame: u16, script: &str) -> Value {
+        self.client.enter_frame(frame).await.expect("the page has this frame");
+        let value = self.run(script, vec![]).await;
+        self.client.enter_parent_frame().await.expect("a frame has a parent");
+        value
+    }
+
+    /// Waits until the script returns true.
+    pub async fn until(&self, script: &str, arguments: &[Value]) {
+        let waiting = async { while self.run(script, arguments.to_vec()).await != json!(true) {} };
+        let waited = tokio::time::timeout(SOON, waiting).await;
+        waited.unwrap_or_else(|_| panic!("{script} of {arguments:?} does not become true"));
+    }
+
+    /// Waits until no element is selected by the `XPath`.
+    pub async fn gone(&self, path: &str) {
+        let script =
+            "return document.evaluate(arguments[0], document, null, 9, null).singleNodeValue === null";
+        self.until(script, &[path.into()]).await;
+    }
+
+    /// Sends keys to the element that has the focus.
+    pub async fn keys(&self, keys: &str) {
+        let element = self.client.active_element().await.expect("an element has the focus");
+        element.send_keys(keys).await.expect("it takes keys");
+    }
+
+    /// Goes back in the history.
+    pub async fn back(&self) {
+        self.client.back().await.expect("there is a page before");
+    }
+
+    /// Shows the page in a window of this size and in this color scheme, `light` or `dark`.
+    pub async fn emulate(&self, width: u32, height: u32, scheme: &str) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.command("Emulation.setDeviceMetricsOverride", &size).await;
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.command("Emulation.setEmulatedMedia", &features).await;
+    }
+
+    /// Sends a command of the `DevTools` protocol.
+    async fn command(&self, command: &str, parameters: &Value) {
+        let session = self.client.session_id().await.ok().flatten().expect("a session");
+        let url = format!("{}/session/{session}/goog/cdp/execute", self.driver);
+        json_of(reqwest::Client::new().post(url).json(&json!({ "cmd": command, "params": parameters })))
+            .await;
+    }
+
+    /// Takes a PNG screenshot of the window as it is.
+    pub async fn screenshot(&self) -> Vec<u8> {
+        self.client.screenshot().await.expect("a picture")
     }
 
     /// Takes a PNG screenshot of the window.

@@ -1,7 +1,10 @@
-//! A newcomer's first minutes with the service.
+//! The pages of the service in a real browser.
+//!
+//! `console` clicks through the console. Here are a newcomer's first minutes with Swagger UI.
 //! The program is started, and its page is opened in a real browser without internet access and clicked
 //! through. If `UPDATE_SCREENSHOT` is set, the final state of the page is saved as a picture.
 
+mod console;
 mod fixtures;
 
 use std::time::Duration;

@@ -1,0 +1,92 @@
+//! The audit log: filtered, and followed live.
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::{Console, bounded, text};
+
+const ROWS: &str = "return document.querySelectorAll('tr[data-event]').length";
+
+#[tokio::test]
+async fn the_log_is_filtered_page_by_page_and_an_event_shows_its_details() {
+    bounded(async {
+        let console = Console::signed_in().await;
+        let mut agent = String::new();
+        for _ in 0..60 {
+            agent = console.api.agent(&console.admin, None, &["files:read"]).await;
+        }
+        console.show("#/audit", "Audit log").await;
+        console.choose("Action", "agent.created").await;
+        console.press("Apply").await;
+        console.browser.until(&format!("{ROWS} === 50"), &[]).await;
+        console.press("Older").await;
+        // The administrator's own event is one of them.
+        console.browser.until(&format!("{ROWS} === 11"), &[]).await;
+        console.press("Newer").await;
+        console.browser.until(&format!("{ROWS} === 50"), &[]).await;
+
+        console.choose("Outcome", "failure").await;
+        console.press("Apply").await;
+        console.sees("No event matches").await;
+        console.press("Clear").await;
+        console.choose("Resource", "agent").await;
+        console.fill("Resource ID", &agent).await;
+        console.press("Apply").await;
+        console.browser.until(&format!("{ROWS} === 1"), &[]).await;
+        console.open_dialog("agent.created").await;
+        console.sees("Outcome success").await;
+        console.browser.find("//dialog//pre[contains(., '{')]").await;
+        console.browser.keys(super::ESCAPE).await;
+        console.browser.gone("//dialog").await;
+        let focused = "return document.activeElement.textContent";
+        assert_eq!(console.browser.run(focused, vec![]).await, "agent.created", "the focus returns");
+        console.close(&[]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn new_events_appear_while_the_log_is_followed_and_old_ones_leave() {
+    const EVENTS: usize = 700;
+    bounded(async {
+        let console = Console::signed_in().await;
+        let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
+        console.show("#/audit", "Audit log").await;
+        console.press("Follow live").await;
+        console.browser.find("//section[@aria-label = 'Live events']//tr[@data-event]").await;
+
+        let path = format!("/api/v1/agents/{agent}");
+        let (api, admin) = (&console.api, &console.admin);
+        let changes = stream::iter(0..EVENTS).map(|number| {
+            let change = json!({ "owner": format!("team-{number}") });
+            let path = &path;
+            async move { assert_eq!(api.patch(admin, path, change).await.status, 200) }
+        });
+        changes.buffer_unordered(1).collect::<()>().await;
+
+        // The last 500 are shown, newest first, and no others.
+        let mut newest = Vec::new();
+        let mut cursor = String::new();
+        while newest.len() < 500 {
+            let page = console.get(&format!("/api/v1/audit?limit=200&action=agent.updated&{cursor}")).await;
+            newest.extend(page["data"].as_array().expect("a list").iter().map(|event| text(event, "eventId")));
+            cursor = format!("&cursor={}", text(&page, "nextCursor"));
+        }
+        newest.truncate(500);
+        let shown = "return JSON.stringify([...document.querySelectorAll('tr[data-event]')].map((row) => row.dataset.event)) === arguments[0]";
+        console.browser.until(shown, &[Value::from(newest).to_string().into()]).await;
+        let live = console.browser.run("return {...document.querySelector('.live').dataset}", vec![]).await;
+        assert_eq!((&live["limit"], &live["skipped"]), (&json!("500"), &json!("0")));
+        let figure = |name| text(&live, name);
+        println!(
+            "{EVENTS} events took {} frames; {} were dropped; the longest took {} ms",
+            figure("frames"), figure("dropped"), figure("worstFrameMs"),
+        );
+
+        console.press("Stop following").await;
+        console.browser.gone("//section[@aria-label = 'Live events']").await;
+        console.browser.until(&format!("{ROWS} === 50"), &[]).await;
+        console.close(&[]).await;
+    })
+    .await;
+}
