@@ -38,8 +38,9 @@ function Numbers({ session }) {
       return page.total;
     };
     const usage = /** @type {Promise<Usage>} */ (session.request("usage", { signal }));
-    const [active, suspended, decommissioned] = await Promise.all([total("active"), total("suspended"), total("decommissioned")]);
-    return { active, suspended, decommissioned, usage: await usage };
+    const [active, suspended, decommissioned, used] =
+      await Promise.all([total("active"), total("suspended"), total("decommissioned"), usage]);
+    return { active, suspended, decommissioned, usage: used };
   });
   if (failure) return html`<${Trouble} failure=${failure} retry=${reload} />`;
   if (!data) return isLoading && html`<${Loading} />`;
