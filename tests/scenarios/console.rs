@@ -23,7 +23,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
     let files = WalkDir::new(FOLDER).into_iter().map(|entry| entry.expect("readable").into_path());
     let is_served = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        [".js", ".css", ".svg"].iter().any(|ending| name.ends_with(ending))
+        name.starts_with("LICENSE") || [".js", ".css", ".svg"].iter().any(|ending| name.ends_with(ending))
     };
     let files = files.filter(|path| is_served(path)).map(|path| {
         let name = path.strip_prefix(FOLDER).expect("below it").to_str().expect("text").to_owned();
@@ -44,6 +44,7 @@ async fn every_file_of_the_console_is_served_with_its_media_type_and_a_strict_po
             Some((_, "js")) => "text/javascript; charset=utf-8",
             Some((_, "css")) => "text/css; charset=utf-8",
             Some((_, "svg")) => "image/svg+xml",
+            None if path.contains("LICENSE") => "text/plain; charset=utf-8",
             _ => "text/html; charset=utf-8",
         };
         let policy = answer.header("content-security-policy").expect("a policy");
@@ -102,7 +103,7 @@ async fn a_path_without_a_file_is_not_found(wiring: Wiring) {
         "/console/index.html",
         "/console/types.d.ts",
         "/console/tsconfig.json",
-        "/console/vendor/LICENSE-preact",
+        "/console/vendor/README.md",
         "/console/views/../app.js%00",
         "/console/..%2f..%2fmod.rs",
         "/console/views",

@@ -36,6 +36,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 macro_rules! files {
@@ -69,6 +70,9 @@ files! {
     "vendor/preact.js" SCRIPT,
     "style.css" CSS,
     "icon.svg" SVG,
+    // The licences demand to be in every copy of the libraries.
+    "vendor/LICENSE-htm" TEXT,
+    "vendor/LICENSE-preact" TEXT,
 }
 
 /// Adds the console to the routes.
