@@ -6,7 +6,7 @@
 
 import { Failure, Session } from "./api.js";
 import { html, render, useEffect, useRef, useState } from "./html.js";
-import { namesOf } from "./names.js";
+import { useName } from "./names.js";
 import { Form, Heading, Input, Lacking, Loading, Text, Trouble, asFailure, to } from "./ui.js";
 
 /**
@@ -53,7 +53,7 @@ function SignIn({ onSession, note }) {
       ...(id ? [] : [{ field: "client_id", message: "Enter the client ID." }]),
       ...(secret ? [] : [{ field: "client_secret", message: "Enter the client secret." }]),
     ];
-    if (errors.length > 0) throw new Failure("Something is missing.", { status: 400, details: { errors } });
+    if (errors.length > 0) throw new Failure("Fill in what is missing.", { status: 400, details: { errors } });
     const session = new Session(id, secret);
     try {
       await session.signIn();
@@ -116,13 +116,7 @@ function Navigation({ session, place, onSignOut }) {
 
 /** @param {{ session: Session }} props */
 function Who({ session }) {
-  const names = namesOf(session);
-  const [, setTurn] = useState(0);
-  useEffect(() => {
-    names.ask(session.clientId);
-    return names.watch(() => setTurn((turn) => turn + 1));
-  }, []);
-  return html`<${Text} of=${names.of(session.clientId) ?? session.clientId} />`;
+  return html`<${Text} of=${useName(session, session.clientId) ?? session.clientId} />`;
 }
 
 /** @param {{ session: Session, place: Place, notify: (text: string) => void }} props */

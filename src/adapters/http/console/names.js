@@ -5,7 +5,7 @@
 
 import { path } from "./api.js";
 import { html, useEffect, useState } from "./html.js";
-import { short } from "./text.js";
+import { plain } from "./text.js";
 import { Id, Text, to } from "./ui.js";
 
 /** The most addresses that are kept. */
@@ -109,10 +109,11 @@ export function namesOf(session) {
 }
 
 /**
- * A link to an agent, by its address if that is known.
- * @param {{ session: Session, id: string | null | undefined, isLink?: boolean }} props
+ * Returns the address of an agent once it is known.
+ * @param {Session} session
+ * @param {string | null | undefined} id
  */
-export function AgentName({ session, id, isLink = true }) {
+export function useName(session, id) {
   const names = namesOf(session);
   const [, setTurn] = useState(0);
   const email = id ? names.of(id) : undefined;
@@ -121,8 +122,17 @@ export function AgentName({ session, id, isLink = true }) {
     names.ask(id);
     return names.watch(() => names.of(id) && setTurn((turn) => turn + 1));
   }, [id, email]);
+  return email;
+}
+
+/**
+ * A link to an agent, by its address if that is known.
+ * @param {{ session: Session, id: string | null | undefined }} props
+ */
+export function AgentName({ session, id }) {
+  const email = useName(session, id);
   if (!id) return html`<span class="muted">—</span>`;
   const shown = email ? html`<${Text} of=${email} />` : html`<${Id} of=${id} />`;
-  return isLink && session.scopes.has("agents:read")
-    ? html`<a href=${to(["agents", id])} title=${email ? short(id) : null}>${shown}</a>` : shown;
+  return session.scopes.has("agents:read")
+    ? html`<a href=${to(["agents", id])} title=${email ? plain(email) : null}>${shown}</a>` : shown;
 }

@@ -7,7 +7,7 @@
 
 import { Failure, path } from "../api.js";
 import { html, useState } from "../html.js";
-import { AgentName, namesOf } from "../names.js";
+import { AgentName, useName } from "../names.js";
 import { isId, plain, short } from "../text.js";
 import { Confirm, Dialog, Empty, Facts, Form, Heading, Id, Input, Loading, Moment, Pill, Section, Table, Text, Trouble, to, useData } from "../ui.js";
 import { Events } from "./events.js";
@@ -133,7 +133,6 @@ function Tree({ session, notify, id }) {
         { label: "Token", kind: "main", cell: (/** @type {TreeToken} */ token) =>
           html`<button type="button" class="link" onClick=${() => setChosen(token)}><${Id} of=${token.jti} /></button>` },
         { label: "State", cell: (/** @type {TreeToken} */ token) => html`<${Pill} of=${token.active ? "active" : "ended"} />` },
-        { label: "Depth", cell: (/** @type {TreeToken} */ token) => String(token.depth) },
         { label: "Client", cell: (/** @type {TreeToken} */ token) => html`<${AgentName} session=${session} id=${token.agentId} />` },
         { label: "Acts for", cell: (/** @type {TreeToken} */ token) => html`<${Subject} session=${session} token=${token} />` },
         { label: "Expires", cell: (/** @type {TreeToken} */ token) => html`<${Moment} of=${token.expiresAt} isNear />` },
@@ -181,15 +180,7 @@ function fit(text, length) {
 
 /** @param {Pick<Context, "session"> & { node: Node, isHere: boolean, onChoose: (token: TreeToken) => void }} props */
 function Box({ session, node: { token, x, y }, isHere, onChoose }) {
-  const [, setTurn] = useState(0);
-  const names = namesOf(session);
-  useData(token.agentId, async () => names.ask(token.agentId));
-  useData(`watch ${token.jti}`, (signal) => {
-    const unwatch = names.watch(() => setTurn((turn) => turn + 1));
-    signal.addEventListener("abort", unwatch);
-    return new Promise(() => {});
-  });
-  const name = fit(names.of(token.agentId) ?? short(token.agentId), 24);
+  const name = fit(useName(session, token.agentId) ?? short(token.agentId), 24);
   const person = subjectOf(token);
   const line = fit(person ? `for ${person}` : token.scope || token.jti, 30);
   const state = token.active ? "active" : "ended";
@@ -220,6 +211,7 @@ function Details({ session, token, onClose, onRevoke }) {
     ["Acts for", html`<${Subject} session=${session} token=${token} />`],
     ["Scopes", token.scope ? html`<${Text} of=${token.scope} />` : html`<span class="muted">Not recorded</span>`],
     ["Resource", token.resource ? html`<${Text} of=${token.resource} />` : html`<span class="muted">This service</span>`],
+    ["Exchanges before it", String(token.depth)],
     ["Issued", html`<${Moment} of=${token.issuedAt} />`],
     ["Expires", html`<${Moment} of=${token.expiresAt} />`],
   ];
