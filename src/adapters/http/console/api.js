@@ -48,6 +48,7 @@ export class Failure extends Error {
     if (this.status >= 500) return "Look in the log of the service for this request ID.";
     const missing = Array.isArray(this.details.missingScopes) ? this.details.missingScopes.join(", ") : "";
     if (missing) return `Sign in as a client with the scope ${missing}.`;
+    if (this.status === 404) return "The ID may be wrong, or what it names belongs to another organization.";
     if (this.code === "CONFLICT") return "Another change was made at the same time. Reload, then try again.";
     return "";
   }

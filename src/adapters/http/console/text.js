@@ -65,6 +65,9 @@ export function counted(value, noun) {
 const MOMENT = new Intl.DateTimeFormat("en-GB", {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
+const MOMENT_OF_YEAR = new Intl.DateTimeFormat("en-GB", {
+  month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+});
 const DISTANCE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
@@ -72,10 +75,11 @@ const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 
 /**
  * Returns a moment in the time zone of the reader.
  * @param {string} time
+ * @param {boolean} [hasYear]
  */
-export function moment(time) {
+export function moment(time, hasYear = true) {
   const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? plain(time) : MOMENT.format(date);
+  return Number.isNaN(date.getTime()) ? plain(time) : (hasYear ? MOMENT : MOMENT_OF_YEAR).format(date);
 }
 
 /**

@@ -92,12 +92,12 @@ export function Id({ of, href }) {
 }
 
 /**
- * A moment, with its distance from now if that is asked for.
- * @param {{ of: string | undefined, isNear?: boolean }} props
+ * A moment, or its distance from now if that is asked for.
+ * @param {{ of: string | undefined, isNear?: boolean, hasYear?: boolean }} props
  */
-export function Moment({ of, isNear }) {
+export function Moment({ of, isNear, hasYear }) {
   if (!of) return html`<span class="muted">—</span>`;
-  return html`<time datetime=${plain(of)} title=${moment(of)}>${isNear ? distance(of) : moment(of)}</time>`;
+  return html`<time datetime=${plain(of)} title=${moment(of)}>${isNear ? distance(of) : moment(of, hasYear)}</time>`;
 }
 
 /** @type {Record<string, string>} */
@@ -159,7 +159,7 @@ export function Trouble({ failure, retry }) {
   if (!failure) return null;
   return html`<div class="notice bad" role="alert">
     <p><strong><${Text} of=${sentence(failure.message)} /></strong> ${failure.advice}</p>
-    ${failure.requestId && html`<p class="small">Request <code>${plain(failure.requestId)}</code></p>`}
+    ${failure.requestId && failure.status >= 500 && html`<p class="small">Request <code>${plain(failure.requestId)}</code></p>`}
     ${retry && html`<button type="button" class="button small" onClick=${retry}>Try again</button>`}
   </div>`;
 }
@@ -412,7 +412,7 @@ export function Meter({ label, used, limit }) {
   return html`<div class="meter">
     <p><span>${label}</span> <strong>${count(used)}</strong> <span class="muted">${limit ? `of ${count(limit)}` : "no limit"}</span></p>
     ${limit && html`<svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
-      <rect class="track" width="100" height="4" rx="2" /><rect class=${tone} width=${share * 100} height="4" rx="2" />
+      <rect class="track" width="100" height="4" /><rect class=${tone} width=${share * 100} height="4" />
     </svg>`}
   </div>`;
 }

@@ -96,11 +96,11 @@ function List({ session, place }) {
             { label: "Agent", kind: "main", cell: (/** @type {Agent} */ agent) =>
               html`<a class="strong" href=${to(["agents", agent.agentId])}><${Text} of=${agent.email} /></a>` },
             { label: "Status", cell: (/** @type {Agent} */ agent) => html`<${Pill} of=${agent.status} />` },
-            { label: "Type", cell: (/** @type {Agent} */ agent) => agent.agentType },
+            { label: "Type", cell: (/** @type {Agent} */ agent) =>
+              html`<div>${agent.agentType}<div class="small muted">${agent.deploymentEnv}</div></div>` },
             { label: "Owner", cell: (/** @type {Agent} */ agent) => html`<${Text} of=${agent.owner} />` },
             ...(isAdmin ? [{ label: "Organization", cell: (/** @type {Agent} */ agent) =>
               html`<${Text} of=${nameOf(agent.organizationId) ?? agent.organizationId.slice(0, 8)} />` }] : []),
-            { label: "Environment", cell: (/** @type {Agent} */ agent) => agent.deploymentEnv },
             { label: "Registered", cell: (/** @type {Agent} */ agent) => html`<${Moment} of=${agent.createdAt} isNear />` },
           ]} />`}
     <//>

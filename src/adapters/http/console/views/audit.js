@@ -40,6 +40,8 @@ export default function Audit({ session, place }) {
   const isFollowing = query.get("follow") === "on";
   const filter = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
   const [shown, setShown] = useState(/** @type {AuditEvent | null} */ (null));
+  // On a narrow screen, the filters would hide the events.
+  const [isOpen] = useState(() => innerWidth > 640 || FILTERS.some((name) => filter[name]));
   const isAdmin = session.scopes.has("admin:orgs");
   const hrefOf = (/** @type {Record<string, string>} */ changes) => to(["audit"], { ...Object.fromEntries(query), ...changes });
   /** @param {Event} event */
@@ -64,6 +66,7 @@ export default function Audit({ session, place }) {
       <a class=${isFollowing ? "button primary" : "button"} role="button" aria-pressed=${isFollowing ? "true" : "false"}
         href=${hrefOf({ follow: isFollowing ? "" : "on" })}>${isFollowing ? "Stop following" : "Follow live"}</a>
     <//>
+    <details class="filter-box" open=${isOpen}><summary>Filters</summary>
     <form class="filters" role="search" aria-label="Filters" onSubmit=${apply} key=${key}>
       <${Select} name="action" label="Action" value=${filter["action"]} options=${[["", "Any"], ...ACTIONS]} />
       <${Select} name="outcome" label="Outcome" value=${filter["outcome"]} options=${[["", "Any"], "success", "failure"]} />
@@ -77,7 +80,7 @@ export default function Audit({ session, place }) {
         <button type="submit" class="button">Apply</button>
         ${FILTERS.some((name) => filter[name]) && html`<a class="button quiet" href=${to(["audit"], { follow: query.get("follow") ?? "" })}>Clear</a>`}
       </div>
-    </form>
+    </form></details>
     ${isFollowing ? html`<${Live} ...${props} />` : html`<${Pages} ...${props} />`}
     ${shown && html`<${EventDialog} session=${session} event=${shown} onClose=${() => setShown(null)} />`}`;
 }
@@ -97,7 +100,7 @@ function EventTable({ rows, isLive }) {
 /** @param {Pick<Context, "session"> & { event: AuditEvent, show: (event: AuditEvent) => void }} props */
 function Row({ session, event, show }) {
   return html`<tr data-event=${event.eventId}>
-    <td data-label="Time" class="when"><${Moment} of=${event.timestamp} /></td>
+    <td data-label="Time" class="when"><${Moment} of=${event.timestamp} hasYear=${false} /></td>
     <td data-label="Action" class="main"><button type="button" class="link" onClick=${() => show(event)}>${event.action}</button></td>
     <td data-label="Outcome" class="narrow"><${Pill} of=${event.outcome} /></td>
     <td data-label="Agent"><${AgentName} session=${session} id=${event.agentId} /></td>

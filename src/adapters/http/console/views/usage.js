@@ -7,7 +7,7 @@
 import { html } from "../html.js";
 import { AgentName } from "../names.js";
 import { count, isId } from "../text.js";
-import { Empty, Facts, Heading, Id, Input, Loading, Meter, Pill, Section, Table, Trouble, to, useData } from "../ui.js";
+import { Empty, Facts, Heading, Id, Input, Loading, Meter, Section, Table, Trouble, to, useData } from "../ui.js";
 
 /** @typedef {Usage["tokens"]["byClient"][number]} Row */
 
@@ -39,7 +39,7 @@ export default function UsageView({ session, place }) {
       <div class="columns">
         <${Section} title="Organization"><${Facts} of=${[
           ["Organization", html`<${Id} of=${data.organizationId} />`],
-          ["Plan", html`<${Pill} of=${data.plan} tone="good" />`],
+          ["Plan", data.plan],
           ["Month", data.month],
           ["Tokens issued", count(data.tokens.used)],
         ]} /><//>
