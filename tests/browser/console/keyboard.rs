@@ -93,6 +93,8 @@ async fn everything_is_reached_and_done_by_keys_alone() {
         console.browser.until("return document.activeElement.name === 'confirmation'", &[]).await;
         console.browser.keys(&format!("keys@example.com{ENTER}")).await;
         console.browser.find("//header//*[. = 'decommissioned']").await;
+        // The button is gone.
+        console.browser.until("return document.activeElement.tagName === 'H1'", &[]).await;
         console.close(&[]).await;
     })
     .await;

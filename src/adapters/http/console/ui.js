@@ -122,6 +122,10 @@ export function Pill({ of, tone }) {
 export function Heading({ title, lead, children, back }) {
   const heading = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => heading.current?.focus({ preventScroll: true }), []);
+  useEffect(() => {
+    // The element that had the focus is gone, such as the button of an action that is no longer possible.
+    if (document.activeElement === document.body) heading.current?.focus({ preventScroll: true });
+  });
   return html`<header class="heading">
     ${back && html`<a class="back" href=${back[1]}>← ${back[0]}</a>`}
     <div class="heading-row">
