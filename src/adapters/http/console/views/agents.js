@@ -53,6 +53,9 @@ function List({ session, place }) {
   });
   const nameOf = (/** @type {string} */ id) =>
     organizations.data?.find((organization) => organization.organizationId === id)?.name;
+  const choices = (organizations.data ?? []).map((one) => [one.organizationId, one.name]);
+  // The newest 100 are offered. The page of any other leads here too.
+  if (organizationId && !nameOf(organizationId)) choices.push([organizationId, organizationId]);
 
   /** @param {Record<string, string | number>} changes */
   const hrefOf = (changes) => to(["agents"], { ...Object.fromEntries(query), ...changes });
@@ -82,7 +85,7 @@ function List({ session, place }) {
       <${Select} name="type" label="Type" value=${agentType} options=${[["", "Any"], ...TYPES]}
         onChange=${(/** @type {string} */ value) => { location.hash = hrefOf({ type: value, page: "" }); }} />
       ${isAdmin && html`<${Select} name="organization" label="Organization" value=${organizationId}
-        options=${[["", "Any"], ...(organizations.data ?? []).map((one) => [one.organizationId, one.name])]}
+        options=${[["", "Any"], ...choices]}
         onChange=${(/** @type {string} */ value) => { location.hash = hrefOf({ organization: value, page: "" }); }} />`}
     </form>
     <${Trouble} failure=${failure} retry=${reload} />
