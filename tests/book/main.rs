@@ -2,6 +2,10 @@
 //!
 //! `scripts/book` builds the book.
 
+mod api;
+mod commands;
+mod errors;
+mod generated;
 mod links;
 
 use std::path::{Path, PathBuf};
