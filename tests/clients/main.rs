@@ -154,6 +154,50 @@ async fn fastmcp_and_the_mcp_sdk_call_a_tool_that_fastmcp_protects() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_on_mcp_has_a_server_and_a_client_that_work() {
+    let world = World::start("/").await;
+    let server = free_address();
+    let mut page = include_str!("../../docs/guides/mcp.md").to_owned();
+    for (from, to) in [
+        ("http://127.0.0.1:3000/", &*world.service.issuer),
+        ("127.0.0.1:8000", &server.to_string()),
+        ("\"127.0.0.1\", 8000", &format!("\"{}\", {}", server.ip(), server.port())),
+    ] {
+        assert!(page.contains(from), "{from}");
+        page = page.replace(from, to);
+    }
+    let blocks = |language: &str| {
+        let fence = format!("```{language}\n");
+        let blocks = page.split(&fence).skip(1).map(|rest| rest.split("```").next().expect("an end"));
+        blocks.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [commands] = &blocks("sh")[..] else { panic!("one block") };
+    let [server_script, client_script] = &blocks("python")[..] else { panic!("two programs") };
+    let folder = TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("server.py"), server_script).expect("written");
+    std::fs::write(folder.path().join("client.py"), client_script).expect("written");
+    let script = format!(
+        "set -euo pipefail\n{commands}\n\
+         python server.py >server.log 2>&1 & server=$!\n\
+         trap 'kill $server; cat server.log' EXIT\n\
+         until curl -so answer http://{server}/mcp; do kill -0 $server; done\n\
+         test \"$(python client.py)\" = 3\n"
+    );
+    let mut command = Command::new("timeout");
+    command.args(["200", "bash", "-c", &script]).current_dir(folder.path());
+    command.kill_on_drop(true).stdin(Stdio::null());
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_agentidp"));
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [program.with_file_name(""), installed("python/bin")];
+    let folders = folders.into_iter().chain(std::env::split_paths(&inherited));
+    command.env("PATH", std::env::join_paths(folders).expect("a path")).env("XDG_CONFIG_HOME", folder.path());
+    command.env("AGENTIDP_URL", world.service.issuer.trim_end_matches('/'));
+    command.env("AGENTIDP_CLIENT_ID", &world.administrator.id);
+    command.env("AGENTIDP_CLIENT_SECRET", &world.administrator.secret);
+    succeeds(command).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn librdkafka_gets_a_token_for_the_default_resource_of_its_agent() {
     World::start("").await.run("librdkafka_client.py", &[]).await;
 }

@@ -25,6 +25,7 @@ mod introspection;
 mod issuer_keys;
 mod organizations;
 mod own_stores;
+mod pages;
 mod pooler;
 mod proxies;
 mod rate;
