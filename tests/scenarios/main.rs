@@ -23,6 +23,7 @@ mod forward_auth;
 mod http;
 mod introspection;
 mod issuer_keys;
+mod migration;
 mod organizations;
 mod own_stores;
 mod pages;
