@@ -1,4 +1,4 @@
-//! Links of the pages and of the built book, none of which leads nowhere.
+//! Links of the pages and of the built book: each leads to a file or a heading.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -75,8 +75,8 @@ fn tidy(path: &Path) -> PathBuf {
 }
 
 /// Returns the links of these documents that lead to no file or to no place in it. Links to other hosts are not followed.
-fn dead(documents: &BTreeMap<PathBuf, Document>) -> Vec<String> {
-    let mut dead = Vec::new();
+fn broken(documents: &BTreeMap<PathBuf, Document>) -> Vec<String> {
+    let mut broken = Vec::new();
     for (path, document) in documents {
         for link in &document.links {
             if link.contains("://") || link.starts_with("mailto:") {
@@ -92,11 +92,11 @@ fn dead(documents: &BTreeMap<PathBuf, Document>) -> Vec<String> {
                 None => target.is_file() && name.is_empty(),
             };
             if !is_there {
-                dead.push(format!("{}: {link}", path.display()));
+                broken.push(format!("{}: {link}", path.display()));
             }
         }
     }
-    dead
+    broken
 }
 
 fn pages() -> BTreeMap<PathBuf, Document> {
@@ -107,8 +107,8 @@ fn pages() -> BTreeMap<PathBuf, Document> {
 
 #[test]
 fn every_link_of_a_page_leads_to_a_file_or_a_heading() {
-    let dead = dead(&pages());
-    assert!(dead.is_empty(), "{}", dead.join("\n"));
+    let broken = broken(&pages());
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn every_page_is_in_the_table_of_contents_once() {
 }
 
 #[test]
-fn the_book_has_no_dead_link_and_opens_without_another_host() {
+fn the_book_has_no_broken_link_and_opens_without_another_host() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(repository("scripts/book")).arg(folder.path()).output().expect("it runs");
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -132,8 +132,8 @@ fn the_book_has_no_dead_link_and_opens_without_another_host() {
     let built = files(folder.path(), "html").into_iter().filter(|path| !path.ends_with("404.html"));
     let documents: BTreeMap<_, _> =
         built.map(|path| (path.clone(), Document::of_html(&read(&path)))).collect();
-    let dead = dead(&documents);
-    assert!(dead.is_empty(), "{}", dead.join("\n"));
+    let broken = broken(&documents);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 
     let elsewhere = Regex::new(
         r#"(?:<(?:script|img|link|iframe)\b[^>]*(?:src|href)=|url\(|@import )["']?(?:https?:)?//[^"')]*"#,
@@ -154,6 +154,6 @@ fn a_link_to_a_missing_file_or_heading_is_seen() {
     let page = Document::of_markdown(
         "# One `two`\n[a](#one-two) [b](#three) [c](missing.md) [d](https://example.com)",
     );
-    let seen = dead(&BTreeMap::from([(PathBuf::from("docs/page.md"), page)]));
+    let seen = broken(&BTreeMap::from([(PathBuf::from("docs/page.md"), page)]));
     assert_eq!(seen, ["docs/page.md: #three", "docs/page.md: missing.md"]);
 }

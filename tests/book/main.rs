@@ -3,6 +3,7 @@
 //! `scripts/book` builds the book.
 
 mod api;
+mod blocks;
 mod commands;
 mod errors;
 mod generated;
