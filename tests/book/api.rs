@@ -95,7 +95,7 @@ fn parameters(page: &mut String, operation: &Value) {
     if parameters.is_empty() {
         return;
     }
-    page.push_str("\n| parameter | in | type | required | meaning |\n|---|---|---|---|---|\n");
+    page.push_str("\nParameters:\n\n| parameter | in | type | required | meaning |\n|---|---|---|---|---|\n");
     for parameter in parameters {
         let schema = &parameter["schema"];
         let required = if parameter["required"] == true { "yes" } else { "" };
@@ -131,7 +131,7 @@ fn body(page: &mut String, operation: &Value) {
 }
 
 fn responses(page: &mut String, operation: &Value) {
-    page.push_str("\n| status | response |\n|---|---|\n");
+    page.push_str("\nResponses:\n\n| status | response |\n|---|---|\n");
     for (status, response) in members(operation, "responses") {
         let description = cell(text(response, "description"));
         let content = response["content"].as_object().and_then(|content| content.values().next());
