@@ -8,9 +8,12 @@ mod commands;
 mod errors;
 mod generated;
 mod links;
+mod search;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use tempfile::TempDir;
 use walkdir::WalkDir;
 
 /// Returns the path of a file of the repository.
@@ -31,4 +34,13 @@ pub fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 /// Returns the text of a file.
 pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Builds the book. Panics if the generator warns of anything.
+pub fn built() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(repository("scripts/book")).arg(folder.path()).output().expect("it runs");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !log.contains("WARN"), "scripts/test installs mdBook: {log}");
+    folder
 }

@@ -37,6 +37,7 @@ verifiers = {
         introspection_url=base + "/api/v1/token/introspect",
         client_id=client,
         client_secret=secret,
+        audience=resource,
         required_scopes=["tools:call"],
     ),
 }
