@@ -60,6 +60,11 @@ async fn a_compromised_agent_is_stopped_its_back_doors_are_closed_and_it_comes_b
     let text = shell(&running, &script_of(page, &user), &environment).await;
 
     assert!(text.contains("client_id") && text.contains(id), "the token leads to the agent: {text}");
+    let administrator = &*user.environment[1].1;
+    let generated = text.lines().filter(|line| {
+        line.contains("credential.generated") && line.contains(id) && line.contains(administrator)
+    });
+    assert_eq!(generated.count(), 2, "in the last hour, and among the agent's credentials: {text}");
     let activities: Vec<&str> = text.lines().filter(|line| line.contains("\"active\"")).collect();
     assert!(
         matches!(activities[..], [before, after, new]
