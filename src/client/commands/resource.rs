@@ -36,7 +36,10 @@ fn verb_command(resource: &Resource, verb: &Verb, command: Command) -> Command {
     let operation = operation(verb.operation);
     let mut command = command;
     if !operation.description.is_empty() && verb.sets.is_none() {
-        command = command.after_help(operation.description.replace('`', "'"));
+        // The terminal breaks the lines.
+        let paragraphs = operation.description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+        let text = paragraphs.collect::<Vec<_>>().join("\n\n");
+        command = command.after_help(text.replace('`', "'"));
     }
     for parameter in &operation.path_parameters {
         let help = match *parameter {
