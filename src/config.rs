@@ -39,7 +39,7 @@ pub struct Config {
     pub serves_console: bool,
     /// Networks of the proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Unauthenticated requests allowed per client address and minute.
+    /// Failed authentications allowed per client address and minute.
     pub address_requests_per_minute: u32,
     /// Accepted `aud` of client assertions.
     pub client_assertion_audience: AssertionAudience,

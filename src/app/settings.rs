@@ -14,7 +14,7 @@ pub struct Settings {
     pub token_ttl_seconds: u32,
     /// Greatest number of actors of a token, 1 to 5.
     pub max_delegation_depth: u32,
-    /// Unauthenticated requests allowed per client address and minute.
+    /// Failed authentications allowed per client address and minute.
     pub address_requests_per_minute: u32,
     /// Whether metrics are reported to anything.
     pub has_metrics: bool,

@@ -78,7 +78,7 @@ pub struct ServeArgs {
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true,
           value_parser = |text: &str| List::parse(text, network))]
     pub trusted_proxies: List<IpNet>,
-    /// Unauthenticated requests allowed per client address and minute
+    /// Failed authentications allowed per client address and minute
     #[arg(long, env = "ADDRESS_REQUESTS_PER_MINUTE", default_value_t = DEFAULT_ADDRESS_REQUESTS_PER_MINUTE,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub address_requests_per_minute: u32,
