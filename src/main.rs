@@ -107,8 +107,8 @@ async fn serve_until_signal(args: &ServeArgs, telemetry: &Telemetry) -> Result<(
     }
     tracing::info!(address = %service.address, issuer = %service.issuer, "ready");
     let welcome = match args.log_format {
-        LogFormat::Text => welcome(&service),
-        LogFormat::Json => format!("{}\n", welcome_json(&service)),
+        LogFormat::Text => welcome(&service, config.serves_console),
+        LogFormat::Json => format!("{}\n", welcome_json(&service, config.serves_console)),
     };
     if let Err(error) = print(&welcome) {
         tracing::warn!(error = &error as &dyn Error, "cannot write to standard output");
@@ -219,35 +219,40 @@ async fn copy(args: &CopyArgs) -> Result<(), StartError> {
 }
 
 /// Returns the welcome text, with the next steps for new users.
-fn welcome(service: &Service) -> String {
+fn welcome(service: &Service, has_console: bool) -> String {
+    let url = format!("http://{}", service.address);
+    let console = if has_console { format!("Open the console: {url}/console\n") } else { String::new() };
     let Some(administrator) = &service.administrator else {
         let next = match service.store {
             StoreKind::Server => "The first administrator is made by: agentidp bootstrap\n\n",
             StoreKind::Memory | StoreKind::File => "",
         };
         return format!(
-            "\nAgentIdP serves {}\n\n{next}Explore the API: http://{}/docs\n\n",
-            service.issuer, service.address
+            "\nAgentIdP serves {}\n\n{next}{console}Explore the API: {url}/docs\n\n",
+            service.issuer
         );
     };
     let (id, secret) = (administrator.client_id, administrator.client_secret.expose());
-    let (url, issuer) = (format!("http://{}", service.address), &service.issuer);
+    let issuer = &service.issuer;
     format!(
         "\nAgentIdP serves {issuer} and has made its first administrator:\n\n\
          client_id:     {id}\nclient_secret: {secret}\n\n\
          Get a token:\n\n\
          curl -s {url}/api/v1/token -u '{id}:{secret}' -d grant_type=client_credentials\n\n\
-         Explore the API: {url}/docs\n\n"
+         {console}Explore the API: {url}/docs\n\n"
     )
 }
 
 /// Returns the facts of the welcome text as JSON.
-fn welcome_json(service: &Service) -> serde_json::Value {
+fn welcome_json(service: &Service, has_console: bool) -> serde_json::Value {
     let mut welcome = serde_json::json!({
         "message": "ready",
         "issuer": *service.issuer,
         "docs": format!("http://{}/docs", service.address),
     });
+    if has_console {
+        welcome["console"] = format!("http://{}/console", service.address).into();
+    }
     if let Some(administrator) = &service.administrator {
         welcome["clientId"] = administrator.client_id.to_string().into();
         welcome["clientSecret"] = administrator.client_secret.expose().into();

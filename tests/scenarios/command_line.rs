@@ -43,6 +43,8 @@ pub struct Running {
     out: Lines<BufReader<ChildStdout>>,
     pub address: String,
     pub curl: String,
+    /// All lines until the address.
+    welcome: String,
 }
 
 pub async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
@@ -51,9 +53,10 @@ pub async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running 
     command.env("METRICS_ADDR", "off").envs(environment.iter().copied()).stderr(Stdio::null());
     let mut child = command.spawn().expect("it runs");
     let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let mut curl = String::new();
+    let (mut curl, mut welcome) = (String::new(), String::new());
     let reading = async {
         while let Some(line) = out.next_line().await.expect("text") {
+            welcome += &line;
             if line.starts_with("curl ") {
                 curl = line;
             } else if let Some((_, url)) = line.split_once("Explore the API: ") {
@@ -63,7 +66,7 @@ pub async fn serve(arguments: &[&str], environment: &[(&str, &str)]) -> Running 
         panic!("it ended")
     };
     let address = tokio::time::timeout(LONG, reading).await.expect("in time");
-    Running { child, out, address, curl }
+    Running { child, out, address, curl, welcome }
 }
 
 impl Running {
@@ -87,6 +90,14 @@ impl Running {
         let keys = keys["keys"].as_array().expect("a list").clone();
         keys.iter().map(|key| key["kid"].as_str().expect("an id").to_owned()).collect()
     }
+}
+
+#[tokio::test]
+async fn the_start_says_where_the_console_is_unless_it_is_off() {
+    let on = serve(&[], &[]).await;
+    assert!(on.welcome.contains(&format!("Open the console: {}/console", on.address)), "{}", on.welcome);
+    let off = serve(&["--console", "off"], &[]).await;
+    assert!(!off.welcome.contains("console"), "{}", off.welcome);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ impl RouteMetrics {
 }
 
 /// Errors of the token endpoint that are reported before the first of them.
-const ERRORS: [&str; 12] = [
+const ERRORS: [&str; 14] = [
     "access_denied",
     "internal_server_error",
     "invalid_client",
@@ -65,7 +65,9 @@ const ERRORS: [&str; 12] = [
     "invalid_request",
     "invalid_scope",
     "invalid_target",
+    "method_not_allowed",
     "payload_too_large",
+    "rate_limit_exceeded",
     "temporarily_unavailable",
     "unauthorized_client",
     "unsupported_grant_type",
