@@ -129,6 +129,26 @@ impl Connection {
         }
     }
 
+    /// Adds a scope if the caller gets a token with it. Returns whether it does.
+    pub async fn require_if_possible(&self, scope: &str) -> bool {
+        let before = self.known_scopes();
+        self.require([scope]);
+        let is_possible = self.token().await.is_ok();
+        if !is_possible {
+            *self.scopes.lock().unwrap_or_else(PoisonError::into_inner) = before;
+            self.forget_token();
+        }
+        is_possible
+    }
+
+    /// Returns whether this is the ID of the client that authenticates.
+    pub fn is_caller(&self, id: &str) -> bool {
+        match &self.identity {
+            Some(Identity::Secret { client_id, .. } | Identity::Key { client_id, .. }) => client_id == id,
+            Some(Identity::Token(_)) | None => false,
+        }
+    }
+
     /// Returns whether the caller has given a token, and this scope is in it.
     pub fn has_given_token_with(&self, scope: &str) -> bool {
         let Some(Identity::Token(token)) = &self.identity else { return false };

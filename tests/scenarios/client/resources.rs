@@ -116,6 +116,27 @@ async fn a_secret_that_nothing_reads_is_named_as_lost() {
 }
 
 #[tokio::test]
+async fn an_agent_manages_its_own_credentials_with_the_scope_for_those() {
+    let (server, mut user) = start().await;
+    let admin = server.admin_token().await;
+    let id = user.environment[1].1.clone();
+    assert_eq!(user.json(&["credentials", "list", &id]).await.as_array().map(Vec::len), Some(1));
+    let client = server.client(&admin, None, &["credentials:write", "files:read"]).await;
+    user.environment[1].1.clone_from(&client.id);
+    user.environment[2].1 = client.secret;
+    let own = user.json(&["credentials", "list", &client.id]).await;
+    assert_eq!(own[0]["credentialId"], client.credential);
+    let made = user.json(&["credentials", "create", &client.id]).await;
+    let made = made["credentialId"].as_str().expect("an ID");
+    user.done(&["credentials", "revoke", &client.id, made, "--yes"]).await;
+    let rotated = user.done(&["credentials", "rotate", &client.id, &client.credential, "-o", "secret"]).await;
+    user.environment[2].1 = rotated.trim().to_owned();
+    user.done(&["credentials", "list", &client.id]).await;
+    let other = user.run(&["credentials", "list", &id]).await;
+    assert!(other.code == 1 && other.err.contains("requested scopes: agents:read"), "{}", other.err);
+}
+
+#[tokio::test]
 async fn a_given_token_of_an_administrator_is_about_its_own_organization() {
     let (server, user) = start().await;
     let admin = server.admin_token().await;
