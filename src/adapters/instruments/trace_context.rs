@@ -11,13 +11,16 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// are off.
 pub fn join_trace(span: &Span, traceparent: Option<&str>) -> Option<u128> {
     let given = traceparent.and_then(parse);
+    let id = |context: &SpanContext| u128::from_be_bytes(context.trace_id().to_bytes());
+    if span.is_disabled() {
+        return given.as_ref().map(id);
+    }
     if let Some(given) = given.clone() {
         // A span that is not traced joins nothing.
         let _ = span.set_parent(Context::new().with_remote_span_context(given));
     }
-    let is_traced = |context: &SpanContext| context.is_valid();
-    let own = Some(span.context().span().span_context().clone()).filter(is_traced);
-    own.or(given).map(|context| u128::from_be_bytes(context.trace_id().to_bytes()))
+    let own = Some(span.context().span().span_context().clone()).filter(SpanContext::is_valid);
+    own.or(given).as_ref().map(id)
 }
 
 /// Returns the header `traceparent` of a request that is sent now; `None` if traces are off.
