@@ -58,8 +58,12 @@ async fn the_tour_leads_from_a_fleet_in_a_file_to_a_revoked_token_at_a_proxy() {
     }
     // The figure is asked for again until Prometheus has seen all agents.
     let query = terminal_3.lines().find(|line| line.starts_with("watched '")).expect("a figure");
-    let until = format!("until {query} | grep '\"{AGENTS}\"'; do :; done");
-    write("3", &format!("{}\necho TRACE $TRACE\n", terminal_3.replace(query, &until)));
+    let until = |step: &str| format!("until {step}; do :; done");
+    let terminal_3 = replaced(&terminal_3, query, &until(&format!("{query} | grep '\"{AGENTS}\"'")));
+    // A thread writes the log, soon after the response.
+    const LOGGED: &str = "grep $TRACE tour/agentidp.log";
+    let terminal_3 = replaced(&terminal_3, LOGGED, &until(LOGGED));
+    write("3", &format!("{terminal_3}\necho TRACE $TRACE\n"));
     // Each terminal but the third is a process group of its own, which ends with this script.
     write(
         "all",
