@@ -428,7 +428,7 @@ async fn a_change_outlives_the_caller_that_asked_for_it(wiring: Wiring) {
 }
 
 async fn what_is_under_way_at_the_end_finishes(wiring: Wiring) {
-    let server = TestServer::start_with(wiring, &["--bcrypt-cost", "12"]).await;
+    let server = TestServer::start_with(wiring, &["--bcrypt-cost", "10"]).await;
     let admin = server.admin_token().await;
     let agent = server.agent(&admin, None, &["files:read"]).await;
     let path = format!("/api/v1/agents/{agent}/credentials");

@@ -1,5 +1,6 @@
 //! Parts of the head of a request.
 
+use poem::http::header::AsHeaderName;
 use poem::http::{HeaderMap, Uri};
 
 use super::error::ApiError;
@@ -11,7 +12,7 @@ pub fn uri_of(path: &str, query: Option<&str>) -> Result<Uri, ApiError> {
 }
 
 /// Returns the value of a header that is text and is sent once; `None` for any other.
-pub fn sent_once<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn sent_once(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())?.to_str().ok()
 }

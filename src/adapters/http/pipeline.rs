@@ -8,7 +8,7 @@ use std::time::Duration;
 use instruments::join_trace;
 use ipnet::IpNet;
 use poem::endpoint::BoxEndpoint;
-use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint as _, Request, Response};
 use tokio::time::{Instant, timeout};
 use tracing::field::Empty;
@@ -32,6 +32,8 @@ use app::shutdown::Shutdown;
 use domain::audit::TraceId;
 use domain::rate::network_of;
 
+/// The trace of the caller (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Maximum time to handle a request once its body has arrived.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -121,7 +123,7 @@ impl HttpApi {
             http.response.status_code = Empty,
             otel.status_code = Empty,
         );
-        let trace = join_trace(&span, sent_once(headers, "traceparent")).map(TraceId);
+        let trace = join_trace(&span, sent_once(headers, &TRACEPARENT)).map(TraceId);
         let head = RequestHead { method: &method, path: &path, headers, trace, question };
         let context = HttpContext::new(&self.app, &self.shutdown, id, head, peer, trusted_proxies);
         let context = Arc::new(context);
@@ -129,7 +131,12 @@ impl HttpApi {
         let mut response = if is_preflight {
             StatusCode::NO_CONTENT.into()
         } else {
-            match self.run(request, &context, question).instrument(span.clone()).await {
+            // To instrument a future moves it, and this one is large.
+            let outcome = match span.is_disabled() {
+                true => self.run(request, &context, question).await,
+                false => self.run(request, &context, question).instrument(span.clone()).await,
+            };
+            match outcome {
                 Ok(response) => self.normalize_error(response, route, &context),
                 Err(error) if OAUTH_PATHS.contains(&path.as_str()) => {
                     self.write_error(&error.into_oauth(), route, &context)
