@@ -129,10 +129,10 @@ impl Connection {
         }
     }
 
-    /// Adds a scope if the caller gets a token with it. Returns whether it does.
-    pub async fn require_if_possible(&self, scope: &str) -> bool {
+    /// Adds scopes if the caller gets a token with them. Returns whether it does.
+    pub async fn require_if_possible<'a>(&self, scopes: impl IntoIterator<Item = &'a str>) -> bool {
         let before = self.known_scopes();
-        self.require([scope]);
+        self.require(scopes);
         let is_possible = self.token().await.is_ok();
         if !is_possible {
             *self.scopes.lock().unwrap_or_else(PoisonError::into_inner) = before;
@@ -187,12 +187,8 @@ impl Connection {
             let missing: Vec<&str> = missing.into_iter().flatten().filter_map(Value::as_str).collect();
             match answer.status {
                 StatusCode::FORBIDDEN if !missing.is_empty() => {
-                    let before = self.known_scopes();
-                    self.require(missing);
-                    if self.token().await.is_err() {
-                        // The caller does not have them: the first refusal says more than that of the token endpoint.
-                        *self.scopes.lock().unwrap_or_else(PoisonError::into_inner) = before;
-                        self.forget_token();
+                    if !self.require_if_possible(missing).await {
+                        // The first refusal says more than that of the token endpoint.
                         return answer.accepted();
                     }
                 }

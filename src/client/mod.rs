@@ -103,13 +103,12 @@ impl Invocation {
     async fn outcome(&self, program: Command) -> Result<(), Failure> {
         let (matches, name) = (&self.matches, self.name.as_str());
         let own = OWN.iter().find_map(|own| {
-            let (resource, named) = match own.resource {
-                "" => ("", Some((name, matches))),
-                _ => (name, matches.subcommand()),
+            let (called, matches) = match own.resource {
+                "" => (name, matches),
+                resource if resource == name => matches.subcommand()?,
+                _ => return None,
             };
-            let (called, matches) = named?;
-            let is_called = resource == own.resource && (own.command)().get_name() == called;
-            is_called.then_some((own, matches))
+            ((own.command)().get_name() == called).then_some((own, matches))
         });
         match (own, table::RESOURCES.iter().find(|one| one.name == name)) {
             (Some((own, matches)), _) => (own.run)(matches, program).await,

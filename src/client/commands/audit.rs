@@ -124,10 +124,8 @@ async fn unseen(
         newest = newest.or_else(|| all.first().and_then(instant));
         let is_old =
             |event: &Value| instant(event).zip(newest).is_some_and(|(at, newest)| at < newest - LATE);
-        let is_enough = match is_thorough {
-            true => seen.order.is_empty() || all.iter().any(|event| seen.has(id(event))),
-            false => all.iter().any(|event| seen.has(id(event))),
-        };
+        let is_known = all.iter().any(|event| seen.has(id(event)));
+        let is_enough = is_known || (is_thorough && seen.order.is_empty());
         let reaches_back = !is_thorough || all.last().is_none_or(is_old);
         new.extend(all.iter().filter(|event| !seen.has(id(event))).cloned());
         cursor = body["nextCursor"].as_str().map(str::to_owned);

@@ -89,7 +89,7 @@ pub async fn run(resource: &'static Resource, matches: &ArgMatches) -> Result<()
     let agent = matches.try_get_one::<String>("agentId").ok().flatten();
     let is_own = resource.name == "credentials" && agent.is_some_and(|id| connection.is_caller(id));
     // This scope is sufficient for the caller's own credentials. An administrator may have only the other one.
-    if !is_own || !connection.require_if_possible("credentials:write").await {
+    if !is_own || !connection.require_if_possible(["credentials:write"]).await {
         connection.require(operation.scopes.iter().copied());
     }
     let request = request(&connection, &operation, matches, body, query).await?;
