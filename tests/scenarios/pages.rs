@@ -1,7 +1,7 @@
 //! The commands of pages of the book, run as a reader would paste them.
 
 use serde_json::Value;
-use testing::{Database, OWNER, SERVES, redis_url};
+use testing::{Database, OWNER, SERVES, redis_url, replaced};
 use tokio::process::Command;
 
 use crate::client::{User, script_of};
@@ -22,12 +22,6 @@ pub fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     page.split(&fence).skip(1).map(|rest| rest.split("```").next().expect("an end")).collect()
 }
 
-/// Returns a text in which this occurs, replaced.
-fn replaced(text: &str, from: &str, to: &str) -> String {
-    assert!(text.contains(from), "{from}");
-    text.replace(from, to)
-}
-
 /// Runs a script without a service. Panics if a command of it fails.
 async fn run(script: &str, environment: &[(&str, &str)]) -> String {
     let mut command = Command::new("bash");
@@ -38,17 +32,6 @@ async fn run(script: &str, environment: &[(&str, &str)]) -> String {
     text
 }
 
-/// Returns the environment of an administrator at a shell.
-fn administrator(running: &Running) -> User {
-    let pair = running.curl.split('\'').nth(1).expect("an identity");
-    let (id, secret) = pair.split_once(':').expect("two parts");
-    User::new(vec![
-        ("AGENTIDP_URL", running.address.clone()),
-        ("AGENTIDP_CLIENT_ID", id.to_owned()),
-        ("AGENTIDP_CLIENT_SECRET", secret.to_owned()),
-    ])
-}
-
 /// Runs the commands of a page as the administrator of a new service. Returns the output and the administrator.
 pub async fn run_page(
     page: &str,
@@ -56,7 +39,7 @@ pub async fn run_page(
     environment: &[(&'static str, String)],
 ) -> (String, User) {
     let running = serve(&[], &[]).await;
-    let user = administrator(&running);
+    let user = User::administrator_of(&running);
     for (name, text) in files {
         user.file(name, text);
     }

@@ -31,6 +31,12 @@ pub fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Returns a text in which this occurs, replaced. Panics if it does not occur.
+pub fn replaced(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}");
+    text.replace(from, to)
+}
+
 /// Returns a free port on a loopback address that only this process uses.
 ///
 /// On 127.0.0.1 the port could be taken by an outgoing connection before it is used.

@@ -15,7 +15,8 @@ mod test_client;
 mod test_server;
 
 pub use builders::{
-    MANAGEMENT_SCOPES, UNKNOWN_ID, basic_auth, free_address, new_agent, public_jwk, trusted_issuer, unique,
+    MANAGEMENT_SCOPES, UNKNOWN_ID, basic_auth, free_address, new_agent, public_jwk, replaced, trusted_issuer,
+    unique,
 };
 pub use databases::{Database, OWNER, SERVES, redis_url};
 pub use manual_clock::{ManualClock, NOON};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use testing::free_address;
+use testing::{free_address, replaced};
 use tokio::process::Command;
 
 use crate::traces::{Collector, path_to, trace_of};
@@ -22,12 +22,6 @@ fn blocks(terminal: u32) -> String {
         .collect();
     assert!(!text.is_empty(), "{start}");
     text
-}
-
-/// Returns a text in which this occurs, replaced.
-fn replaced(text: &str, from: &str, to: &str) -> String {
-    assert!(text.contains(from), "{from}");
-    text.replace(from, to)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

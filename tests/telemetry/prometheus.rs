@@ -125,8 +125,8 @@ async fn work(program: &Program, seconds: u64) {
             server.send(request.form(&[("token", &tokens[0])])).await;
         }
         if tick % 5 == 0 {
-            let stranger = testing::Client { secret: "wrong".to_owned(), ..server.administrator() };
-            server.ask_token(&stranger, &[]).await;
+            let impostor = testing::Client { secret: "wrong".to_owned(), ..server.administrator() };
+            server.ask_token(&impostor, &[]).await;
             server.get(&admin, "/api/v1/agents?limit=20").await;
         }
     }

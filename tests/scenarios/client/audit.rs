@@ -116,13 +116,7 @@ async fn following_continues_after_a_restart_and_prints_no_event_twice() {
     let address = testing::free_address();
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let running = serve(&["--data", &data, "--host", &host, "--port", &port], &[]).await;
-    let words = running.curl.split('\'').nth(1).expect("an identity").to_owned();
-    let (id, secret) = words.split_once(':').expect("two parts");
-    let user = User::new(vec![
-        ("AGENTIDP_URL", format!("http://{address}")),
-        ("AGENTIDP_CLIENT_ID", id.to_owned()),
-        ("AGENTIDP_CLIENT_SECRET", secret.to_owned()),
-    ]);
+    let user = User::administrator_of(&running);
     let mut child =
         user.command(&["audit", "tail", "-o", "json"]).stderr(Stdio::piped()).spawn().expect("it runs");
     let mut out = BufReader::new(child.stdout.take().expect("a pipe")).lines();

@@ -4,24 +4,13 @@ use serde_json::Value;
 use testing::{RSA_PEM, public_jwk};
 
 use super::{User, script_of};
-use crate::command_line::{LONG, Running, serve};
+use crate::command_line::{LONG, serve};
 use crate::readme::shell;
 
 const PAGE: &str = include_str!("../../../docs/incident.md");
 /// Begins the part about the signing key.
 const KEY: &str = "## If the signing key is stolen";
 const AGENT: &str = "reader@agents.example.com";
-
-/// Returns the administrator of the running program.
-fn administrator(running: &Running) -> User {
-    let pair = running.curl.split('\'').nth(1).expect("an identity");
-    let (id, secret) = pair.split_once(':').expect("two parts");
-    User::new(vec![
-        ("AGENTIDP_URL", running.address.clone()),
-        ("AGENTIDP_CLIENT_ID", id.to_owned()),
-        ("AGENTIDP_CLIENT_SECRET", secret.to_owned()),
-    ])
-}
 
 /// Returns the agent with this ID and secret, at the same service.
 fn agent(administrator: &User, id: &Value, secret: &str) -> User {
@@ -34,7 +23,7 @@ fn agent(administrator: &User, id: &Value, secret: &str) -> User {
 #[tokio::test]
 async fn a_compromised_agent_is_stopped_its_back_doors_are_closed_and_it_comes_back() {
     let running = serve(&[], &[]).await;
-    let user = administrator(&running);
+    let user = User::administrator_of(&running);
     let reader = user.agent(AGENT).await;
     let id = reader["agentId"].as_str().expect("an ID");
     user.done(&["agents", "update", id, "--capabilities", "agents:read,agents:write,credentials:write"])
@@ -95,7 +84,7 @@ async fn a_stolen_signing_key_is_replaced_and_signs_no_token_that_is_accepted() 
     let mut user = User::new(Vec::new());
     let key = user.file("key.pem", &RSA_PEM);
     let running = serve(&[], &[("JWT_PRIVATE_KEY_FILE", key.to_str().expect("text"))]).await;
-    user.environment = administrator(&running).environment;
+    user.environment = User::administrator_of(&running).environment;
     let before = user.done(&["token", "get", "--scope", "tokens:read"]).await;
     let (_, part) = PAGE.split_once(KEY).expect("two parts");
     let hangup = "pkill -HUP -x agentidp";

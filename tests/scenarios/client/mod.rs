@@ -18,7 +18,8 @@ use testing::{TestServer, Wiring};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::command_line::{LONG, program};
+use crate::command_line::{LONG, Running, program};
+use crate::pages::blocks;
 
 /// A person at a shell, with an identity in the environment and a folder of their own.
 pub struct User {
@@ -42,6 +43,17 @@ impl User {
             ("AGENTIDP_URL", server.url("")),
             ("AGENTIDP_CLIENT_ID", client.id),
             ("AGENTIDP_CLIENT_SECRET", client.secret),
+        ])
+    }
+
+    /// Returns the administrator that a program has made at its start.
+    pub fn administrator_of(running: &Running) -> Self {
+        let pair = running.curl.split('\'').nth(1).expect("an identity");
+        let (id, secret) = pair.split_once(':').expect("two parts");
+        Self::new(vec![
+            ("AGENTIDP_URL", running.address.clone()),
+            ("AGENTIDP_CLIENT_ID", id.to_owned()),
+            ("AGENTIDP_CLIENT_SECRET", secret.to_owned()),
         ])
     }
 
@@ -123,8 +135,7 @@ impl User {
 
 /// Returns the commands of a page as one script, which uses this program and the user's folder.
 pub fn script_of(page: &str, user: &User) -> String {
-    let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().expect("an end"));
-    let blocks: String = blocks.collect();
+    let blocks = blocks(page, "sh").concat();
     assert!(!blocks.is_empty(), "a page without commands");
     let program = Path::new(env!("CARGO_BIN_EXE_agentidp")).parent().expect("a folder");
     let folder = user.folder.path().display();
