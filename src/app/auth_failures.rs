@@ -187,12 +187,13 @@ impl AuthFailures {
         self.buffer.refused(client.agent, AuditEvent { organization, ..event });
     }
 
-    /// Counts a failed authentication, records it in the audit log under the claimed client, and writes one line to
-    /// the log, unless the address has exceeded its limit.
+    /// Counts a failed authentication, and records it in the audit log under the claimed client.
+    ///
+    /// Unless the address has exceeded its limit, the context has the failure too, for the line of the request.
     pub(super) async fn record(
         &self,
         context: &RequestContext,
-        failure: &AuthFailure,
+        failure: AuthFailure,
     ) -> Result<(), AdmissionError> {
         let AuthFailure { method, claimed, reason } = failure;
         let details = EventDetails {
@@ -200,21 +201,14 @@ impl AuthFailures {
             action: AuditAction::AuthFailed,
             resource: claimed.map(|claimed| claimed.agent.into()),
             origin: &context.origin,
-            metadata: Metadata::default().with("method", *method).with("reason", reason.as_str()),
+            metadata: Metadata::default().with("method", method).with("reason", reason.as_str()),
         };
         self.buffer.failed(AuditEvent {
             organization: claimed.map(|claimed| claimed.organization),
             ..self.events.failure(details, self.clock.now())
         });
         self.count(context).await?;
-        tracing::info!(
-            request_id = context.id,
-            method,
-            reason = reason.as_str(),
-            client = claimed.map(|claimed| tracing::field::display(claimed.agent)),
-            address = context.origin.address.map(tracing::field::display),
-            "authentication failed"
-        );
+        context.set_failure(failure);
         Ok(())
     }
 }

@@ -187,7 +187,7 @@ impl Bearer {
         error: BearerError,
     ) -> BearerError {
         let failure = AuthFailure { method: "bearer", claimed, reason };
-        match self.auth_failures.record(context, &failure).await {
+        match self.auth_failures.record(context, failure).await {
             Ok(()) => error,
             Err(failure) => failure.into(),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::auth_failures::AuthFailure;
 use super::metrics::rate_limit_rejections;
 use super::proofs::PresentedProof;
 use domain::audit::Origin;
@@ -23,6 +24,7 @@ pub struct RequestContext {
     rate: Mutex<Option<RateDecision>>,
     organization: OnceLock<OrganizationId>,
     client: OnceLock<AgentId>,
+    failure: OnceLock<AuthFailure>,
 }
 
 impl RequestContext {
@@ -35,6 +37,7 @@ impl RequestContext {
             rate: Mutex::new(None),
             organization: OnceLock::new(),
             client: OnceLock::new(),
+            failure: OnceLock::new(),
         }
     }
 
@@ -59,6 +62,18 @@ impl RequestContext {
         // A request has one client, which never changes.
         let _ = self.client.set(client);
         let _ = self.organization.set(organization);
+    }
+
+    /// Returns why the authentication of the request failed; `None` if it did not, or if the address has exceeded its
+    /// limit of failures.
+    pub fn failure(&self) -> Option<&AuthFailure> {
+        self.failure.get()
+    }
+
+    /// Records why the authentication of the request failed.
+    pub(super) fn set_failure(&self, failure: AuthFailure) {
+        // The first failure ends the authentication.
+        let _ = self.failure.set(failure);
     }
 
     /// Returns the rate-limit outcome; `None` if no limit was applied.

@@ -137,7 +137,7 @@ fn now() -> Duration {
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        // The ID of a request and the template of a route have none of the characters that JSON or Rust would escape.
+        // The ID of a request, the template of a route and the name of a reason have no character that JSON or Rust would escape.
         self.text += "\"";
         self.text += value;
         self.text += "\"";
@@ -231,6 +231,8 @@ mod tests {
                 route = "/api/v1/agents/{agentId}",
                 status,
                 duration_ms = f64::from(took) / 1e3,
+                reason = client.is_none().then_some("unknown_client"),
+                address = client.is_none().then_some(display(std::net::Ipv6Addr::LOCALHOST)),
                 "answered"
             );
         }

@@ -596,7 +596,7 @@ async fn the_log_says_why_a_client_was_refused_under_the_id_of_the_request() {
         panic!("it ended")
     };
     let (client, line) = tokio::time::timeout(LONG, reading).await.expect("in time");
-    for part in ["INFO", "authentication failed", "reason=\"secret\"", &client, "address=127.0.0.1"] {
+    for part in ["INFO", "answered", "status=401", "reason=\"secret\"", &client, "address=127.0.0.1"] {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert!(!line.contains("hunter2"), "{line}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use testing::{Database, SERVES};
 
 use crate::program::{Program, bootstrap};
@@ -32,10 +32,7 @@ async fn one_line_each(level: &str) {
     let administrator = server.administrator().id;
 
     let log = program.end().await;
-    let of = |id: &str| {
-        let of_request = |line: &&Value| line["request_id"] == id && line["message"] == "answered";
-        log.iter().filter(of_request).collect::<Vec<_>>()
-    };
+    let of = |id: &str| log.iter().filter(|line| line["request_id"] == id).collect::<Vec<_>>();
     let [one] = of("one")[..] else { panic!("{log:?}") };
     assert_eq!(one["trace_id"], TRACE);
     assert_eq!(one["client_id"], administrator);
@@ -44,6 +41,8 @@ async fn one_line_each(level: &str) {
     assert!(one["organization_id"].is_string() && one["duration_ms"].as_f64() > Some(0.0), "{one}");
     let [two] = of("two")[..] else { panic!("{log:?}") };
     assert_eq!((&two["status"], two.get("client_id"), two.get("trace_id")), (&json!(401), None, None));
+    assert_eq!((&two["reason"], &two["auth_method"]), (&json!("signature"), &json!("bearer")));
+    assert_eq!((&two["address"], one.get("reason")), (&json!("127.0.0.1"), None));
     assert_eq!(of("three").is_empty(), level == "info", "health probes are logged at debug only");
     assert!(!log.iter().any(|line| line.to_string().contains("hunter2")), "no query and no token is logged");
 }

@@ -197,7 +197,7 @@ impl ClientAuth {
             Err(MethodError::Refused(Refusal { claimed, reason, rule, .. })) => {
                 let failure = AuthFailure { method: authenticator.audit_name(), claimed, reason };
                 let error = rule.map_or(ClientAuthError::InvalidClient, ClientAuthError::Forbidden);
-                Err(self.refused(context, &failure, error).await)
+                Err(self.refused(context, failure, error).await)
             }
             Err(MethodError::Malformed(description)) => Err(self.malformed(context, description).await),
             Err(MethodError::Failed(error @ ClientAuthError::KeysUnavailable { .. })) => {
@@ -275,7 +275,7 @@ impl ClientAuth {
             ),
         };
         let failure = AuthFailure { method: client.method, claimed, reason };
-        self.refused(context, &failure, ClientAuthError::Forbidden(rule.to_owned())).await
+        self.refused(context, failure, ClientAuthError::Forbidden(rule.to_owned())).await
     }
 
     /// Authenticates a client, counts the request against its rate limit, and returns it as it may have been shortly
@@ -327,7 +327,7 @@ impl ClientAuth {
     async fn refused(
         &self,
         context: &RequestContext,
-        failure: &AuthFailure,
+        failure: AuthFailure,
         error: ClientAuthError,
     ) -> ClientAuthError {
         match self.auth_failures.record(context, failure).await {

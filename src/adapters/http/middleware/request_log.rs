@@ -11,6 +11,8 @@ use app::request_context::RequestContext;
 pub const REQUESTS: &str = "agentidp_http::requests";
 
 /// Writes the one line that the log has of every request. Those of health probes are at `debug`, because there are many.
+///
+/// The line of a failed authentication says why it failed, and what address it came from.
 pub fn log_request(
     context: &RequestContext,
     method: &Method,
@@ -18,6 +20,7 @@ pub fn log_request(
     status: StatusCode,
     took: Duration,
 ) {
+    let failure = context.failure();
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -30,6 +33,10 @@ pub fn log_request(
                 route = route.template,
                 status = status.as_u16(),
                 duration_ms = took.as_micros() as f64 / 1e3,
+                reason = failure.map(|failure| failure.reason.as_str()),
+                auth_method = failure.map(|failure| failure.method),
+                claimed_client_id = failure.and_then(|failure| failure.claimed).map(|claimed| display(claimed.agent)),
+                address = failure.and(context.origin.address).map(display),
                 "answered"
             )
         };
