@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::caller::{Caller, Forbidden};
 use super::ports::Ports;
-use domain::id::AgentId;
+use domain::id::{AgentId, OrganizationId};
 use domain::organization::Organization;
 use domain::scope::ManagementScope;
 use domain::time::Month;
@@ -48,20 +48,28 @@ impl UsageReports {
         }
     }
 
-    /// Returns the usage of the caller's organization, or that of a client's organization.
+    /// Returns the usage of an organization: the one that is named, else that of the client, else that of the caller.
     ///
-    /// If a client is named, only this client is listed. Returns [`UsageError::NoSuchAgent`] if it is unknown or outside the caller's tenancy.
-    pub async fn report(&self, caller: &Caller, client: Option<AgentId>) -> Result<UsageReport, UsageError> {
+    /// If a client is named, only this client is listed. Returns [`UsageError::NoSuchOrganization`] or
+    /// [`UsageError::NoSuchAgent`] if one of them is unknown or outside the caller's tenancy, or if the client belongs to
+    /// another organization.
+    pub async fn report(
+        &self,
+        caller: &Caller,
+        organization: Option<OrganizationId>,
+        client: Option<AgentId>,
+    ) -> Result<UsageReport, UsageError> {
         caller.require(ManagementScope::AgentsRead)?;
-        let (organization, client) = match client {
-            None => (caller.agent.organization, None),
-            Some(id) => {
-                let agent = self.agents.find(caller.tenancy(), id).await?.ok_or(UsageError::NoSuchAgent)?;
-                (agent.organization, Some(id))
+        let mut named = organization;
+        if let Some(id) = client {
+            let agent = self.agents.find(caller.tenancy(), id).await?.ok_or(UsageError::NoSuchAgent)?;
+            if *named.get_or_insert(agent.organization) != agent.organization {
+                return Err(UsageError::NoSuchAgent);
             }
-        };
-        let found = self.organizations.find(caller.tenancy(), organization).await?;
-        let organization = found.ok_or(UsageError::NoSuchAgent)?;
+        }
+        let id = named.unwrap_or(caller.agent.organization);
+        let found = self.organizations.find(caller.tenancy(), id).await?;
+        let organization = found.ok_or(UsageError::NoSuchOrganization)?;
         let month = self.clock.now().month();
         let query = UsageQuery { organization: organization.id, month, client, clients: BUSIEST_CLIENTS };
         let usage = self.store.usage(&query).await?;
@@ -78,6 +86,9 @@ pub enum UsageError {
     /// No agent has this ID within the caller's tenancy.
     #[error("no such agent")]
     NoSuchAgent,
+    /// No organization has this ID within the caller's tenancy.
+    #[error("no such organization")]
+    NoSuchOrganization,
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -47,4 +47,16 @@ async fn usage_stands_beside_the_limits_it_is_held_to(wiring: Wiring) {
     }
     let by_admin = server.get(&admin, &format!("/api/v1/usage?clientId={}", quiet.id)).await.json();
     assert_eq!(by_admin["organizationId"], organization.as_str(), "the client's own organization");
+
+    let empty = server.organization(&admin, json!({ "plan": "pro" })).await;
+    let of_empty = server.get(&admin, &format!("/api/v1/usage?organizationId={empty}")).await.json();
+    assert_eq!((&of_empty["organizationId"], &of_empty["plan"]), (&json!(empty), &json!("pro")));
+    assert_eq!((&of_empty["agents"]["used"], &of_empty["tokens"]["used"]), (&json!(0), &json!(0)));
+    let own = server.get(&token, &format!("/api/v1/usage?organizationId={organization}")).await.json();
+    assert_eq!(own["tokens"]["used"], 3);
+    let refused = server.get(&token, &format!("/api/v1/usage?organizationId={empty}")).await;
+    refused.assert_error(404, "ORGANIZATION_NOT_FOUND");
+    let both = |id: &str| format!("/api/v1/usage?organizationId={id}&clientId={}", quiet.id);
+    assert_eq!(server.get(&admin, &both(&organization)).await.json()["tokens"]["byClient"][0]["used"], 1);
+    server.get(&admin, &both(&empty)).await.assert_error(404, "AGENT_NOT_FOUND");
 }

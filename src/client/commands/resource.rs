@@ -145,15 +145,6 @@ async fn request(
             query.push(("organizationId".to_owned(), id));
         } else if operation.body.iter().flatten().any(|field| field.name == "organizationId") {
             body.get_or_insert_default().insert("organizationId".to_owned(), id.into());
-        } else if operation.query.iter().any(|field| field.name == "clientId") && query.is_empty() {
-            // The API names an organization by one of its agents here.
-            let of_it = vec![("organizationId".to_owned(), id), ("limit".to_owned(), "1".to_owned())];
-            let found =
-                connection.call(&Request { query: of_it, ..Request::get("/api/v1/agents") }).await?.body;
-            let agent = found["data"][0]["agentId"].as_str().map(str::to_owned);
-            let agent =
-                agent.ok_or_else(|| Failure::refused("the organization has no agents, and so no usage"))?;
-            query.push(("clientId".to_owned(), agent));
         }
     }
     let method = Method::from_bytes(operation.method.as_bytes()).ok();

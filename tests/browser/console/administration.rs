@@ -48,6 +48,10 @@ async fn an_organization_is_created_limited_and_suspended() {
         console.confirm("slug", "acme", "Reactivate").await;
         console.browser.find("//header//*[. = 'active']").await;
 
+        console.browser.press("//a[. = 'Show its usage']").await;
+        console.heading("Usage").await;
+        console.sees("Not decommissioned 0 of 5").await;
+        console.sees("No tokens this month").await;
         console.show("#/organizations", "Organizations").await;
         console.sees("1–2 of 2 organizations").await;
         console.fill("Slug", &format!("acme{}", super::ENTER)).await;

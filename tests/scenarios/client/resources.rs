@@ -157,6 +157,8 @@ async fn another_organization_is_named_by_its_slug_or_its_id() {
     let made = user.json(&["orgs", "create", "--name", "Acme", "--slug", "acme", "--limits", limits]).await;
     assert_eq!(made["limits"], json!({ "maxAgents": 7 }));
     let id = made["organizationId"].as_str().expect("an ID");
+    let usage = user.json(&["usage", "--organization", "acme"]).await;
+    assert_eq!((&usage["organizationId"], &usage["agents"]["used"]), (&json!(id), &json!(0)));
     for organization in ["acme", id] {
         let email = format!("{}@example.com", organization.len());
         let agent = user
@@ -184,7 +186,6 @@ async fn another_organization_is_named_by_its_slug_or_its_id() {
     let count = async |arguments: &[&str]| user.json(arguments).await.as_array().map(Vec::len);
     assert_eq!(count(&["agents", "list", "--organization", "acme"]).await, Some(2));
     assert_eq!(count(&["agents", "list"]).await, Some(1), "only the caller's own");
-    assert_eq!(user.json(&["usage", "--organization", "acme"]).await["organizationId"], id);
     let unknown = user.run(&["agents", "list", "--organization", "unknown"]).await;
     assert!(unknown.code == 1 && unknown.err.contains("unknown"), "{}", unknown.err);
     assert_eq!(user.json(&["orgs", "suspend", "acme", "--yes"]).await["status"], "suspended");

@@ -12,7 +12,7 @@ use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
 use crate::operation::{BEARER, Operation, Tag, operation};
 use app::usage::{UsageError, UsageReport};
-use domain::id::AgentId;
+use domain::id::{AgentId, OrganizationId};
 use domain::plan::Plan;
 
 /// The usage report.
@@ -30,7 +30,8 @@ impl UsageApi {
         #[oai(scope = "Scope::AGENTS_READ")] caller: Bearer,
         query: Query<UsageQuery>,
     ) -> Result<Json<UsageBody>, ApiError> {
-        let report = ctx.app.usage.report(&caller.0, query.0).await?;
+        let (organization, client) = query.0;
+        let report = ctx.app.usage.report(&caller.0, organization, client).await?;
         Ok(Json((&report).into()))
     }
 }
@@ -38,16 +39,18 @@ impl UsageApi {
 input! {
     /// Filter of the usage report
     UsageQuery {
+        /// Organization of the report; requires `admin:orgs` for any but the caller's own
+        optional "organizationId" organization: OrganizationId,
         /// Lists only this client, and reports on its organization
         optional "clientId" client: PathId<AgentId>,
     }
 }
 
 impl Input for UsageQuery {
-    type Value = Option<AgentId>;
+    type Value = (Option<OrganizationId>, Option<AgentId>);
 
     fn accept(self) -> Self::Value {
-        self.client.map(|client| client.0)
+        (self.organization, self.client.map(|client| client.0))
     }
 }
 
@@ -117,11 +120,14 @@ impl From<UsageError> for ApiError {
         match error {
             E::Forbidden(refusal) => refusal.into(),
             E::NoSuchAgent => Self::new(Code::AgentNotFound, message),
+            E::NoSuchOrganization => Self::new(Code::OrganizationNotFound, message),
             E::Store(failure) => failure.into(),
         }
     }
 }
 
 /// The operations on the wire.
-pub const OPERATIONS: &[Operation] =
-    &[operation("getUsage", &[BEARER, &[Code::ValidationError, Code::AgentNotFound]])];
+pub const OPERATIONS: &[Operation] = &[operation(
+    "getUsage",
+    &[BEARER, &[Code::ValidationError, Code::AgentNotFound, Code::OrganizationNotFound]],
+)];

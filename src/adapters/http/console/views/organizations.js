@@ -114,6 +114,7 @@ function One({ session, notify, id }) {
         ["Changed", html`<${Moment} of=${organization.updatedAt} />`],
         ["Agents", html`<a href=${to(["agents"], { organization: id })}>Show its agents</a>`],
         ["Audit log", html`<a href=${to(["audit"], { organizationId: id })}>Show its events</a>`],
+        ["Usage", html`<a href=${to(["usage"], { organization: id })}>Show its usage</a>`],
       ]} /><//>
       <${Section} title="Limits"><${Facts} of=${LIMITS.map(([name, label]) => {
         const limit = limits[name];

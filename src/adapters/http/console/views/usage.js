@@ -14,25 +14,29 @@ import { Empty, Facts, Heading, Id, Input, Loading, Meter, Section, Table, Troub
 /** @param {Context} context */
 export default function UsageView({ session, place }) {
   const clientId = place.query.get("client") ?? "";
-  const { data, failure, isLoading, reload } = useData(clientId, async (signal) => {
+  const organizationId = place.query.get("organization") ?? "";
+  const { data, failure, isLoading, reload } = useData(`${organizationId} ${clientId}`, async (signal) => {
     /** @type {Usage} */
-    const usage = await session.request("usage", { query: { clientId }, signal });
+    const usage = await session.request("usage", { query: { organizationId, clientId }, signal });
     return usage;
   });
   /** @param {Event} event */
   function find(event) {
     event.preventDefault();
-    const text = String(new FormData(/** @type {HTMLFormElement} */ (event.currentTarget)).get("client")).trim().toLowerCase();
-    location.hash = to(["usage"], { client: text });
+    const form = new FormData(/** @type {HTMLFormElement} */ (event.currentTarget));
+    /** @param {string} name */
+    const id = (name) => String(form.get(name)).trim().toLowerCase();
+    location.hash = to(["usage"], { organization: id("organization"), client: id("client") });
   }
   return html`
     <${Heading} title="Usage" lead="Agents, and tokens that were issued in this calendar month (UTC)." />
     <form class="filters" role="search" onSubmit=${find}>
-      <${Input} name="client" label="Agent" value=${clientId} hint="The ID of one agent; reports on its organization" key=${clientId} />
+      <${Input} name="client" label="Agent" value=${clientId} hint="The ID of one agent; reports on its organization" key=${`agent ${clientId}`} />
+      <${Input} name="organization" label="Organization" value=${organizationId} hint="The ID of an organization, by default your own" key=${`organization ${organizationId}`} />
       <div class="filter-actions"><button type="submit" class="button">Show</button>
-        ${clientId && html`<a class="button quiet" href=${to(["usage"])}>Clear</a>`}</div>
+        ${(clientId || organizationId) && html`<a class="button quiet" href=${to(["usage"])}>Clear</a>`}</div>
     </form>
-    ${clientId && !isId(clientId) && html`<p class="muted">This is not an ID. Copy one from the page of an agent.</p>`}
+    ${[clientId, organizationId].some((id) => id && !isId(id)) && html`<p class="muted">This is not an ID. Copy one from the page of the agent or the organization.</p>`}
     <${Trouble} failure=${failure} retry=${reload} />
     ${!data && isLoading && html`<${Loading} />`}
     ${data && html`
