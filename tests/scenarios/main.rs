@@ -5,6 +5,8 @@
 
 mod agents;
 mod audit;
+#[cfg(feature = "book")]
+mod book;
 mod changes;
 mod client;
 mod client_assertions;

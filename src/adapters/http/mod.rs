@@ -7,6 +7,8 @@
 #![warn(missing_docs)]
 
 mod api;
+#[cfg(feature = "book")]
+mod book;
 mod console;
 mod error;
 mod extract;
@@ -19,6 +21,7 @@ mod operation;
 mod pipeline;
 mod router;
 mod server;
+mod static_file;
 
 pub use self::middleware::request_log::REQUESTS;
 pub use self::openapi::{openapi, yaml};

@@ -8,6 +8,8 @@ use poem::http::{Method, StatusCode, header};
 use poem::{EndpointExt as _, IntoEndpoint as _, Response, get};
 use serde_json::{Map, Value};
 
+#[cfg(feature = "book")]
+use super::book;
 use super::console;
 use super::json::JSON;
 use super::middleware::metrics::{RouteMetrics, UNKNOWN_PATH};
@@ -39,11 +41,15 @@ impl Router {
         ];
         let of_console: &[&str] = if serves_console { &console::TEMPLATES } else { &[] };
         let paths = pages.iter().map(|(path, ..)| *path).chain(of_console.iter().copied());
+        #[cfg(feature = "book")]
+        let paths = paths.chain(book::TEMPLATES.iter().copied());
         let routes = Routes::of(&document, paths);
         let route = pages
             .into_iter()
             .fold(poem::Route::new(), |route, (path, media, body)| route.at(path, get(page(media, body))));
         let route = if serves_console { console::add_to(route) } else { route };
+        #[cfg(feature = "book")]
+        let route = book::add_to(route);
         let endpoint = route.nest("/", service).into_endpoint().map_to_response().boxed();
         Self { endpoint, routes }
     }
