@@ -19,7 +19,7 @@ const MISSING: &str = "this test needs a browser: install the Debian packages ch
 /// A program that prints what a test must know to its standard output.
 struct Program {
     lines: Lines<BufReader<ChildStdout>>,
-    _child: Child,
+    child: Child,
 }
 
 impl Program {
@@ -27,7 +27,7 @@ impl Program {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{missing} ({error})"));
         let stdout = child.stdout.take().expect("the standard output is piped");
-        Self { lines: BufReader::new(stdout).lines(), _child: child }
+        Self { lines: BufReader::new(stdout).lines(), child }
     }
 
     /// Returns the rest of the next line that starts with that label.
@@ -45,7 +45,7 @@ impl Program {
 pub struct Service {
     pub url: String,
     pub administrator: Client,
-    _program: Program,
+    program: Program,
 }
 
 impl Service {
@@ -55,6 +55,18 @@ impl Service {
 
     /// Starts the service with these environment variables in addition.
     pub async fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut program = Self::program(environment);
+        let id = program.value_of("client_id:").await;
+        let secret = program.value_of("client_secret:").await;
+        Self::ready(program, Client { id, secret, credential: String::new() }).await
+    }
+
+    /// Same as [`start_with`](Self::start_with), on a file that has this administrator.
+    pub async fn restart_with(environment: &[(&str, &str)], administrator: Client) -> Self {
+        Self::ready(Self::program(environment), administrator).await
+    }
+
+    fn program(environment: &[(&str, &str)]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agentidp"));
         command.env_clear().envs([
             ("PORT", "0"),
@@ -63,13 +75,18 @@ impl Service {
             ("RUST_LOG", "error"),
         ]);
         command.envs(environment.iter().copied());
-        let mut program = Program::start(&mut command, "the service does not start");
-        let id = program.value_of("client_id:").await;
-        let secret = program.value_of("client_secret:").await;
+        Program::start(&mut command, "the service does not start")
+    }
+
+    async fn ready(mut program: Program, administrator: Client) -> Self {
         let docs = program.value_of("Explore the API:").await;
         let url = docs.strip_suffix("/docs").expect("the page is at /docs").to_owned();
-        let administrator = Client { id, secret, credential: String::new() };
-        Self { url, administrator, _program: program }
+        Self { url, administrator, program }
+    }
+
+    /// Ends the program.
+    pub async fn end(mut self) {
+        self.program.child.kill().await.expect("it ends");
     }
 
     /// Returns a client of the service without the browser.

@@ -8,6 +8,7 @@ mod delegation;
 mod examples;
 mod hostile_texts;
 mod keyboard;
+mod large;
 mod page;
 mod pictures;
 mod session;
