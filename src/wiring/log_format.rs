@@ -17,9 +17,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::LogFormat;
 
-/// Room for a line, so that its buffer does not grow.
-const LINE: usize = 512;
-
 /// Writes the lines of requests, and leaves all others to another format.
 pub struct RequestLines<F> {
     /// Format of this line.
@@ -44,51 +41,63 @@ where
         if metadata.target() != REQUESTS || writer.has_ansi_escapes() || context.lookup_current().is_some() {
             return self.others.format_event(context, writer, event);
         }
-        let mut line = Line { text: String::with_capacity(LINE), is_json: self.format == LogFormat::Json };
         let level = metadata.level().as_str();
-        if line.is_json {
-            line.text += "{\"timestamp\":\"";
-            line.time();
-            line.text += "\",\"level\":\"";
-            line.text += level;
-            line.text += "\"";
-            event.record(&mut line);
-            line.text += ",\"target\":\"";
-            line.text += REQUESTS;
-            line.text += "\"}\n";
-        } else {
-            line.time();
-            line.text += if level.len() == 4 { "  " } else { " " };
-            line.text += level;
-            line.text += " ";
-            line.text += REQUESTS;
-            line.text += ":";
-            event.record(&mut line);
-            line.text += "\n";
-        }
-        writer.write_str(&line.text)
+        LINE.with_borrow_mut(|text| {
+            text.clear();
+            let mut line = Line { text, is_json: self.format == LogFormat::Json };
+            if line.is_json {
+                *line.text += "{\"timestamp\":\"";
+                line.time();
+                *line.text += "\",\"level\":\"";
+                *line.text += level;
+                line.text.push('"');
+                event.record(&mut line);
+                *line.text += ",\"target\":\"";
+                *line.text += REQUESTS;
+                *line.text += "\"}\n";
+            } else {
+                line.time();
+                *line.text += if level.len() == 4 { "  " } else { " " };
+                *line.text += level;
+                line.text.push(' ');
+                *line.text += REQUESTS;
+                line.text.push(':');
+                event.record(&mut line);
+                line.text.push('\n');
+            }
+            writer.write_str(text)
+        })
     }
 }
 
+thread_local! {
+    /// The last line, whose memory the next one uses.
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    /// The last second of which a line was written, in seconds since the epoch and as text.
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+}
+
 /// A line that is being written.
-struct Line {
-    text: String,
+struct Line<'a> {
+    text: &'a mut String,
     is_json: bool,
 }
 
-impl Line {
+impl Line<'_> {
     /// Writes the name of a field. That of the message is not written as text.
     fn name(&mut self, field: &Field) {
         let name = field.name();
         if self.is_json {
-            self.text += ",\"";
-            self.text += name;
-            self.text += "\":";
+            self.text.push(',');
+            self.text.push('"');
+            *self.text += name;
+            self.text.push('"');
+            self.text.push(':');
         } else {
-            self.text += " ";
+            self.text.push(' ');
             if name != "message" {
-                self.text += name;
-                self.text += "=";
+                *self.text += name;
+                self.text.push('=');
             }
         }
     }
@@ -99,9 +108,6 @@ impl Line {
 
     /// Writes the time in UTC, to the microsecond. All of it but the fraction is kept for the next line.
     fn time(&mut self) {
-        thread_local! {
-            static SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-        }
         let now = now();
         SECOND.with_borrow_mut(|(second, text)| {
             if *second != now.as_secs() || text.is_empty() {
@@ -110,19 +116,24 @@ impl Line {
                 text.truncate("2026-01-15T12:00:00".len());
                 *second = now.as_secs();
             }
-            self.text += text;
+            *self.text += text;
         });
-        self.text += ".";
-        self.digits(now.subsec_micros(), 100_000);
-        self.text += "Z";
+        self.text.push('.');
+        self.number(now.subsec_micros().into(), 6);
+        self.text.push('Z');
     }
 
-    /// Writes a number with as many digits as the largest power of ten in it has.
-    fn digits(&mut self, number: u32, mut power: u32) {
-        while power > 0 {
-            self.text.push(char::from_digit(number / power % 10, 10).unwrap_or('0'));
-            power /= 10;
+    /// Writes a number with at least this many digits, of which there are at most 20.
+    fn number(&mut self, number: u64, digits: usize) {
+        let mut text = [b'0'; 20];
+        let (mut rest, mut start) = (number, text.len());
+        while rest > 0 {
+            start -= 1;
+            text[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
         }
+        let start = start.min(text.len() - digits);
+        *self.text += str::from_utf8(&text[start..]).unwrap_or_default();
     }
 }
 
@@ -134,18 +145,18 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-impl Visit for Line {
+impl Visit for Line<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
         // The ID of a request, the template of a route and the name of a reason have no character that JSON or Rust would escape.
-        self.text += "\"";
-        self.text += value;
-        self.text += "\"";
+        self.text.push('"');
+        *self.text += value;
+        self.text.push('"');
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.name(field);
-        self.value(value);
+        self.number(value, 1);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
@@ -155,10 +166,10 @@ impl Visit for Line {
             return self.value(value);
         }
         // A duration in milliseconds, of which the microseconds are known.
-        let thousandths = thousandths as u32;
-        self.value(thousandths / 1_000);
-        self.text += ".";
-        self.digits(thousandths % 1_000, 100);
+        let thousandths = thousandths as u64;
+        self.number(thousandths / 1_000, 1);
+        self.text.push('.');
+        self.number(thousandths % 1_000, 3);
         while self.text.ends_with('0') && !self.text.ends_with(".0") {
             self.text.pop();
         }
@@ -168,9 +179,9 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.name(field);
         if self.is_json {
-            self.text += "\"";
+            self.text.push('"');
             self.value(value);
-            self.text += "\"";
+            self.text.push('"');
         } else {
             self.value(value);
         }
