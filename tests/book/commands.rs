@@ -42,7 +42,7 @@ fn the_page_on_settings_has_every_flag_of_the_service() {
     page.push_str(
         "The settings of `agentidp serve`. Each is an environment variable and a flag. An empty variable counts as not set,\n\
          and white space around a value is dropped. An invalid setting prints one line and exits with code 2.\n\
-         [The table in README](../../README.md#settings) adds advice.\n\n\
+         [Choosing settings](../settings.md) adds advice.\n\n\
          | variable | flag | default | meaning |\n|---|---|---|---|\n",
     );
     let program = Cli::program();
@@ -78,14 +78,14 @@ fn the_page_on_settings_has_every_flag_of_the_service() {
 }
 
 #[test]
-fn every_setting_is_in_the_readme() {
-    let readme = read(&repository("README.md"));
+fn there_is_advice_on_every_setting() {
+    let advice = read(&repository("docs/settings.md"));
     let program = Cli::program();
     let serve = program.find_subcommand("serve").expect("a command");
     let names = serve.get_arguments().filter_map(clap::Arg::get_env).map(|name| name.to_str().expect("text"));
     // A secret may be in the file that NAME_FILE names, and the variables of OpenTelemetry have one row.
     let is_missing =
-        |name: &&str| !name.starts_with("OTEL_") && !readme.contains(name.trim_end_matches("_FILE"));
+        |name: &&str| !name.starts_with("OTEL_") && !advice.contains(name.trim_end_matches("_FILE"));
     let missing: Vec<_> = names.filter(is_missing).collect();
     assert_eq!(missing, [""; 0]);
 }

@@ -1,6 +1,7 @@
 //! The steps and snippets of README, run as a reader would paste them.
 
 use jsonwebtoken::jwk::JwkSet;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::command_line::{LONG, Running, serve};
@@ -8,14 +9,19 @@ use crate::command_line::{LONG, Running, serve};
 mod verify;
 
 const README: &str = include_str!("../../README.md");
+const PROTECT: &str = include_str!("../../docs/guides/protect-an-api.md");
 /// The address that README names.
 pub const ADDRESS: &str = "http://127.0.0.1:3000";
 const AUDIENCE: &str = "https://documents.example.com";
 
-/// Returns the only block in this language that starts with this text.
+/// Returns the only block of README in this language that starts with this text.
 fn block(language: &str, start: &str) -> &'static str {
+    block_of(README, language, start)
+}
+
+fn block_of(page: &'static str, language: &str, start: &str) -> &'static str {
     let fence = format!("```{language}\n");
-    let mut blocks = README.split(&fence).skip(1);
+    let mut blocks = page.split(&fence).skip(1);
     let block = blocks.find(|block| block.starts_with(start)).expect("a block");
     block.split("```").next().expect("an end")
 }
@@ -25,7 +31,7 @@ pub fn first_agent() -> &'static str {
 }
 
 fn own_api() -> &'static str {
-    block("sh", "# Continues")
+    block("sh", "# Continues the steps above.")
 }
 
 /// Runs a script with the administrator's credential and these variables. Panics if a command of it fails.
@@ -65,6 +71,37 @@ async fn the_steps_register_use_introspect_and_kill_an_agent_as_often_as_they_ar
 }
 
 #[tokio::test]
+async fn a_chain_of_agents_ends_from_the_middle() {
+    let running = serve(&[], &[]).await;
+    let chain = block("sh", "# Continues the steps above with");
+    let steps = format!("{}\n{chain}\necho $AGENT $RESEARCHER $READER", first_agent());
+    let text = shell(&running, &steps, &[]).await;
+    let lines: Vec<&str> = text.lines().rev().take(4).collect();
+    let [ids, second, first, before] = lines[..] else { panic!("{text}") };
+    let [agent, researcher, reader] = ids.split(' ').collect::<Vec<_>>()[..] else { panic!("{ids}") };
+    let before: Value = serde_json::from_str(before).expect("JSON");
+    assert_eq!((&before["active"], &before["sub"]), (&json!(true), &json!(agent)));
+    assert_eq!((&before["act"]["sub"], &before["act"]["act"]["sub"]), (&json!(reader), &json!(researcher)));
+    assert!(first.contains(r#""active":true"#), "the agent's own token stays active: {text}");
+    assert_eq!(second, r#"{"active":false}"#);
+}
+
+#[tokio::test]
+async fn a_wrong_credential_or_a_service_that_is_down_is_named() {
+    let running = serve(&[], &[]).await;
+    for (address, part) in
+        [(&*running.address, "invalid_client"), ("http://127.0.0.1:9", "is the service running?")]
+    {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &first_agent().replace(ADDRESS, address)]);
+        let output = shell.env("CLIENT", "none").env("SECRET", "…").output().await.expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("no access_token in the answer") && text.contains(part), "{text}");
+        assert!(!text.contains("Traceback"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_data_of_a_newcomer_survives_kill_9() {
     let start = block("sh", "cargo run --release -- ");
     let arguments: Vec<&str> =
@@ -78,7 +115,7 @@ async fn the_data_of_a_newcomer_survives_kill_9() {
     let text = shell(&running, &steps, &[]).await;
     let (agent, admin) = text.lines().last().and_then(|line| line.split_once(' ')).expect("both");
     let (agent, admin) = (agent.to_owned(), admin.to_owned());
-    assert_eq!(block("sh", "pkill"), "pkill -9 -x agentidp\n");
+    assert_eq!(block("sh", "kill"), "kill -9 \"$(pgrep -n -x agentidp)\"\n");
     running.kill().await;
     let mut again = serve(&arguments, &[]).await;
     assert!(again.curl.is_empty(), "the administrator is not made again");
@@ -111,7 +148,7 @@ async fn an_api_accepts_these_tokens_by_ten_lines_of_python_typescript_and_rust(
             .replace(&format!("{{ISSUER}}{relative}"), &format!("{}{relative}", running.address))
     };
     // This Node.js may not strip types yet.
-    let script = keys_of_the_service(block("ts", "import")).replace(": string", "");
+    let script = keys_of_the_service(block_of(PROTECT, "ts", "import")).replace(": string", "");
     std::fs::write(folder.path().join("verify.mjs"), script).expect("written");
     std::fs::write(folder.path().join("verify.py"), keys_of_the_service(block("python", "import")))
         .expect("written");
@@ -128,7 +165,11 @@ async fn an_api_accepts_these_tokens_by_ten_lines_of_python_typescript_and_rust(
         }
     }
 
-    assert_eq!(block("rust", "use"), include_str!("readme/verify.rs"), "README has what is compiled here");
+    assert_eq!(
+        block_of(PROTECT, "rust", "use"),
+        include_str!("readme/verify.rs"),
+        "it is what is compiled here"
+    );
     let keys = reqwest::get(format!("{}/.well-known/jwks.json", running.address)).await.expect("an answer");
     let keys: JwkSet = keys.json().await.expect("keys");
     let claims = verify::verify(token, &keys, ADDRESS, "documents:read").expect("a valid token");
