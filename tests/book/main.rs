@@ -8,6 +8,7 @@ mod commands;
 mod errors;
 mod generated;
 mod links;
+mod pictures;
 mod search;
 
 use std::path::{Path, PathBuf};
