@@ -97,10 +97,14 @@ impl Caller {
 
 /// Error returned if the caller lacks required scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("insufficient scope: the token lacks a scope that the call requires")]
+#[error("insufficient scope: the call requires {}, which the caller lacks", list(.missing))]
 pub struct Forbidden {
     /// Scopes that the caller lacks.
     pub missing: ManagementScopes,
+}
+
+fn list(missing: &ManagementScopes) -> String {
+    missing.iter().map(ManagementScope::as_str).collect::<Vec<_>>().join(" ")
 }
 
 impl Forbidden {

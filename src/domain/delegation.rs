@@ -221,7 +221,9 @@ impl DelegationRule {
     /// Returns the description of a violation: the name of the rule, and what must be so.
     pub const fn description(self) -> &'static str {
         match self {
-            Self::MayAct => "may_act: the mayAct of the subject token's holder must list this client",
+            Self::MayAct => {
+                "may_act: this client must be in the mayAct of the agent that the subject token was issued to, or for a person in subjects.mayAct of the trusted issuer"
+            }
             Self::Redelegation => "redelegation: the subject must allow that its actors pass on authority",
             Self::Depth => "depth: the chain of actors would be longer than MAX_DELEGATION_DEPTH",
             Self::Parents => "parents: a token can have at most 16 ancestors; exchange an earlier one",

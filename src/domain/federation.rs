@@ -161,7 +161,7 @@ impl Check {
             Self::Key => "key: the assertion's kid must name a key of its issuer",
             Self::Signature => "signature: a key of the issuer must have signed the assertion",
             Self::Audience => {
-                "audience: every aud of the assertion must be one that the trusted issuer is set up for"
+                "audience: every aud of the assertion must be in audiences of the trusted issuer, or for a person in its subjects.audiences"
             }
             Self::Expiry => "expiry: the assertion's exp must lie in the future; get a new one",
             Self::Lifetime => {

@@ -176,7 +176,7 @@ impl Scopes {
         let mut granted: Vec<&str> = Vec::new();
         for value in asked.0.split(' ') {
             if !self.contains(value) {
-                return Err(ScopeError::NotACapability);
+                return Err(ScopeError::NotACapability(value.into()));
             }
             if !granted.contains(&value) {
                 granted.push(value);
@@ -281,7 +281,7 @@ pub struct CapabilityError {
 }
 
 /// Error of a requested scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// The parameter is longer than any grant could be.
     #[error("the scope is longer than any grant to this client could be")]
@@ -289,9 +289,9 @@ pub enum ScopeError {
     /// The parameter does not follow the grammar.
     #[error("the scope is not a list of scope values with one space between them")]
     Malformed,
-    /// A requested scope is not among the client's capabilities.
-    #[error("the scope names a value that is not among the client's capabilities")]
-    NotACapability,
+    /// This requested scope is not among the client's capabilities.
+    #[error("the scope names {0}, which is not among the client's capabilities")]
+    NotACapability(Box<str>),
 }
 
 /// Checks the form of a capability: `^[a-z0-9][a-z0-9._-]*:[a-z0-9*][a-z0-9._*-]*$`, at most 128 bytes.
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_star_in_a_capability_matches_only_itself() {
         let star = capabilities(&["files:*"]).expect("valid");
-        assert_eq!(request(&star, "files:read"), Err(ScopeError::NotACapability));
+        assert_eq!(request(&star, "files:read"), Err(ScopeError::NotACapability("files:read".into())));
         assert!(request(&star, "files:*").is_ok());
     }
 
@@ -439,7 +439,7 @@ mod tests {
                 }
                 Err(refusal) => {
                     prop_assert!(!all_there);
-                    prop_assert_eq!(refusal, ScopeError::NotACapability);
+                    prop_assert!(matches!(refusal, ScopeError::NotACapability(_)));
                 }
             }
         }

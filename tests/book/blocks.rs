@@ -7,8 +7,9 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
 use crate::{files, read, repository};
 
 /// Pages below `docs/` with blocks for a shell, and the file with the test that runs them all.
-const RUN: [(&str, &str); 19] = [
+const RUN: [(&str, &str); 20] = [
     ("command-line.md", "tests/scenarios/client/connection.rs"),
+    ("delegation.md", "tests/scenarios/pages.rs"),
     ("federation/azure.md", "tests/scenarios/recipes.rs"),
     ("federation/github-actions.md", "tests/scenarios/recipes.rs"),
     ("federation/gitlab-ci.md", "tests/scenarios/recipes.rs"),

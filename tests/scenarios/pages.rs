@@ -1,6 +1,6 @@
 //! The commands of pages of the book, run as a reader would paste them.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testing::{Database, OWNER, SERVES, redis_url, replaced};
 use tokio::process::Command;
 
@@ -121,6 +121,14 @@ async fn an_api_is_named_and_introspects_a_token() {
     assert_eq!(answer["active"], true, "{text}");
     assert_eq!(answer["aud"], "https://documents.example.com");
     assert_eq!(answer["scope"], "documents:read");
+}
+
+#[tokio::test]
+async fn an_agent_may_act_for_the_people_of_an_issuer() {
+    let (text, _) = run_page(include_str!("../../docs/delegation.md"), &[], &[]).await;
+    let issuer: Value = serde_json::from_str(&text).expect("the changed issuer");
+    assert_eq!(issuer["subjects"]["audiences"], json!(["notes-app"]), "{text}");
+    assert_eq!(issuer["subjects"]["mayAct"].as_array().map(Vec::len), Some(1), "{text}");
 }
 
 #[tokio::test]

@@ -63,7 +63,10 @@ impl Issuers {
         let mut checks = vec![
             Finding::new(Check::Format, true),
             Finding::new(Check::Issuer, has_credential && assertion.may_be_of(&issuer.issuer))
-                .expecting(issuer.issuer.as_str())
+                .expecting(match has_credential {
+                    true => issuer.issuer.as_str().to_owned(),
+                    false => format!("a federated credential of an agent for {}", issuer.issuer.as_str()),
+                })
                 .having(named.cloned()),
             issuer.check_status(),
         ];

@@ -11,7 +11,8 @@ pub(super) fn fault_of_subjects(issuer: &TrustedIssuer, field: &str) -> Option<F
     if issuer.subjects.is_some() && issuer.issuer.trust_domain().is_some() {
         return Some(("subjects".to_owned(), "must be null for a spiffe:// issuer"));
     }
-    let what = "must have no entry in common with the audiences of the other kind of token";
+    let what = "must have no entry in common with the other list: audiences, by default the URL of this service, is for JWTs by which \
+                agents authenticate; subjects.audiences is for tokens of people, such as the client ID of the app they log in to";
     issuer.shared_audience().map(|_| (field.to_owned(), what))
 }
 

@@ -364,7 +364,9 @@ pub enum TokenError {
     #[error(transparent)]
     Exchange(#[from] ExchangeRefusal),
     /// A requested scope, or all of them, are more than the subject token and the client both have.
-    #[error("the scope must be one that the subject token and the client both have, and no management scope")]
+    #[error(
+        "a scope must be one that the subject token and the client both have, and no management scope; at least one must be left"
+    )]
     ScopeNotDelegated,
     /// The resource is not one of the client's organization, or more than one was named; the text says which.
     #[error("{0}")]
