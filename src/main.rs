@@ -221,14 +221,17 @@ async fn copy(args: &CopyArgs) -> Result<(), StartError> {
 /// Returns the welcome text, with the next steps for new users.
 fn welcome(service: &Service, has_console: bool) -> String {
     let url = format!("http://{}", service.address);
-    let console = if has_console { format!("Open the console: {url}/console\n") } else { String::new() };
+    let mut pages = if has_console { format!("Open the console: {url}/console\n") } else { String::new() };
+    if cfg!(feature = "book") {
+        pages += &format!("Read the book: {url}/docs/book/\n");
+    }
     let Some(administrator) = &service.administrator else {
         let next = match service.store {
             StoreKind::Server => "The first administrator is made by: agentidp bootstrap\n\n",
             StoreKind::Memory | StoreKind::File => "",
         };
         return format!(
-            "\nAgentIdP serves {}\n\n{next}{console}Explore the API: {url}/docs\n\n",
+            "\nAgentIdP serves {}\n\n{next}{pages}Explore the API: {url}/docs\n\n",
             service.issuer
         );
     };
@@ -239,7 +242,7 @@ fn welcome(service: &Service, has_console: bool) -> String {
          client_id:     {id}\nclient_secret: {secret}\n\n\
          Get a token:\n\n\
          curl -s {url}/api/v1/token -u '{id}:{secret}' -d grant_type=client_credentials\n\n\
-         {console}Explore the API: {url}/docs\n\n"
+         {pages}Explore the API: {url}/docs\n\n"
     )
 }
 

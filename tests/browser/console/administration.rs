@@ -102,6 +102,19 @@ async fn an_issuer_is_trusted_explains_its_assertions_and_is_suspended_and_delet
         console.press("Save").await;
         console.sees("600 seconds").await;
 
+        console.open_dialog("Let agents act for them").await;
+        console.fill("Audiences of their tokens", "notes-app").await;
+        console.fill("Agents that may act", "every").await;
+        console.fill("Scopes that a person can pass on", "files:read").await;
+        console.press("Save").await;
+        console.browser.find("//p[@id = 'subjects.mayAct-error']").await;
+        console.fill("Agents that may act", "*").await;
+        console.press("Save").await;
+        console.sees("Every agent of the organization Audiences notes-app").await;
+        console.open_dialog("Remove").await;
+        console.confirm("name", "Continuous integration", "Remove").await;
+        console.sees("Tokens of its people are not accepted for exchange.").await;
+
         console.open_dialog("Revoke a person's tokens").await;
         console.fill("Subject", "alice").await;
         console.fill("Subject, again", "alicia").await;

@@ -114,6 +114,9 @@ async fn credentials_are_created_rotated_and_revoked() {
         console.open_dialog("Rotate").await;
         console.choose("The old secret works", "no longer").await;
         console.press("Rotate").await;
+        console.sees("Type the e-mail address exactly as it is shown.").await;
+        console.fill("The e-mail address", &email).await;
+        console.press("Rotate").await;
         let second = shown_secret(&console, &agent).await;
         console.press("I have stored it").await;
         assert_eq!(console.api.ask_token(&second, &[]).await.status, 200);

@@ -309,11 +309,12 @@ export function Select({ value, options, onChange, ...field }) {
 
 /**
  * A choice of yes or no.
- * @param {{ name: string, label: string, hint?: string, isChecked?: boolean }} props
+ * @param {{ name: string, label: string, hint?: string, isChecked?: boolean, onChange?: (isChecked: boolean) => void }} props
  */
-export function Check({ name, label, hint, isChecked }) {
+export function Check({ name, label, hint, isChecked, onChange }) {
   return html`<div class="check">
-    <input type="checkbox" id=${`field-${name}`} name=${name} defaultChecked=${isChecked} aria-describedby=${hint ? `${name}-hint` : null} />
+    <input type="checkbox" id=${`field-${name}`} name=${name} defaultChecked=${isChecked} aria-describedby=${hint ? `${name}-hint` : null}
+      onChange=${(/** @type {any} */ event) => onChange?.(event.currentTarget.checked)} />
     <label for=${`field-${name}`}>${label}</label>
     ${hint && html`<p class="hint" id=${`${name}-hint`}>${hint}</p>`}
   </div>`;
@@ -356,6 +357,31 @@ export function Form({ action, onSend, onCancel, isDanger, children }) {
 }
 
 /**
+ * Refuses a form whose person has not typed a name.
+ * @param {FormData} data
+ * @param {{ word: string, noun: string }} name
+ */
+export function confirm(data, { word, noun }) {
+  const typed = String(data.get("confirmation")).trim();
+  // A hidden character is typed as the name by which it is shown.
+  const shown = parts(word).map((part) => part.text).join("");
+  if (typed !== word && typed !== shown) {
+    throw new Failure(`This is not the ${noun}.`, {
+      status: 400, details: { errors: [{ field: "confirmation", message: `Type the ${noun} exactly as it is shown.` }] },
+    });
+  }
+}
+
+/**
+ * The field for a name that confirms something.
+ * @param {{ word: string, noun: string, errors: FieldErrors, more?: object }} props
+ */
+export function Confirmation({ word, noun, errors, more }) {
+  return html`<p>To confirm, type the ${noun}: <strong class="word"><${Text} of=${word} /></strong></p>
+    <${Input} name="confirmation" label=${`The ${noun}`} errors=${errors} more=${more} />`;
+}
+
+/**
  * Asks the person to type a name before something that cannot be undone.
  * @param {{ title: string, action: string, word: string, noun: string, onConfirm: () => Promise<void>,
  *   onClose: () => void, children?: View }} props
@@ -363,19 +389,11 @@ export function Form({ action, onSend, onCancel, isDanger, children }) {
 export function Confirm({ title, action, word, noun, onConfirm, onClose, children }) {
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <${Form} action=${action} isDanger onCancel=${onClose} onSend=${async (/** @type {FormData} */ data) => {
-      const typed = String(data.get("confirmation")).trim();
-      // A hidden character is typed as the name by which it is shown.
-      const shown = parts(word).map((part) => part.text).join("");
-      if (typed !== word && typed !== shown) {
-        throw new Failure(`This is not the ${noun}.`, {
-          status: 400, details: { errors: [{ field: "confirmation", message: `Type the ${noun} exactly as it is shown.` }] },
-        });
-      }
+      confirm(data, { word, noun });
       await onConfirm();
     }}>${(/** @type {FieldErrors} */ errors) => html`
       ${children}
-      <p>To confirm, type the ${noun}: <strong class="word"><${Text} of=${word} /></strong></p>
-      <${Input} name="confirmation" label=${`The ${noun}`} errors=${errors} more=${{ autofocus: true }} />`}
+      <${Confirmation} word=${word} noun=${noun} errors=${errors} more=${{ autofocus: true }} />`}
     <//>
   <//>`;
 }

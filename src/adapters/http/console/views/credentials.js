@@ -6,7 +6,7 @@
 
 import { Failure, path } from "../api.js";
 import { html, useState } from "../html.js";
-import { Area, Check, Confirm, Copyable, Dialog, Empty, Form, Id, Input, Loading, Moment, Pill, Section, Select, Table, Text, Trouble, useData } from "../ui.js";
+import { Area, Check, Confirm, Confirmation, Copyable, Dialog, Empty, Form, Id, Input, Loading, Moment, Pill, Section, Select, Table, Text, Trouble, confirm, useData } from "../ui.js";
 
 const KINDS = /** @type {Record<string, string>} */ ({
   client_secret: "Client secret", public_key: "Public key", federated: "Trusted issuer",
@@ -159,20 +159,26 @@ function Create({ session, agent, onClose, onDone }) {
 
 /** @param {Pick<Context, "session"> & { agent: Agent, credential: Credential, onClose: () => void, onDone: (credential: Credential) => void }} props */
 function Rotate({ session, agent, credential, onClose, onDone }) {
+  const [grace, setGrace] = useState("3600");
+  const [revokesTokens, setRevokesTokens] = useState(false);
+  // Whatever uses the old secret or a token stops.
+  const isDanger = grace === "0" || revokesTokens;
   /** @param {FormData} data */
   async function rotate(data) {
+    if (isDanger) confirm(data, { word: agent.email, noun: "e-mail address" });
     const body = {
       graceSeconds: Number(data.get("graceSeconds")), revokeTokens: data.get("revokeTokens") !== null, ...expiryOf(data),
     };
     onDone(await session.request(path("agents", agent.agentId, "credentials", credential.credentialId, "rotate"), { method: "POST", body }));
   }
   return html`<${Dialog} title="Rotate the secret" onClose=${onClose}>
-    <${Form} action="Rotate" onSend=${rotate} onCancel=${onClose}>${(/** @type {FieldErrors} */ errors) => html`
+    <${Form} action="Rotate" isDanger=${isDanger} onSend=${rotate} onCancel=${onClose}>${(/** @type {FieldErrors} */ errors) => html`
       <p>The credential gets a new secret and keeps its ID.</p>
-      <${Select} name="graceSeconds" label="The old secret works" errors=${errors} value="3600"
+      <${Select} name="graceSeconds" label="The old secret works" errors=${errors} value=${grace} onChange=${setGrace}
         options=${[["0", "no longer"], ["3600", "for another hour"], ["86400", "for another day"], ["604800", "for another week"]]} />
       <${Input} name="expiresAt" label="The new secret expires" type="datetime-local" errors=${errors} hint="Optional; without it, the expiry does not change" />
-      <${Check} name="revokeTokens" label="Revoke all tokens of the agent too" />`}
+      <${Check} name="revokeTokens" label="Revoke all tokens of the agent too" onChange=${setRevokesTokens} />
+      ${isDanger && html`<${Confirmation} word=${agent.email} noun="e-mail address" errors=${errors} />`}`}
     <//>
   <//>`;
 }

@@ -113,7 +113,7 @@ function Create({ session, notify, onClose }) {
 
 /** @param {Context & { id: string }} props */
 function One({ session, notify, id }) {
-  const [open, setOpen] = useState(/** @type {"edit" | "status" | "delete" | "person" | null} */ (null));
+  const [open, setOpen] = useState(/** @type {"edit" | "status" | "delete" | "person" | "people" | "no-people" | null} */ (null));
   const { data: issuer, failure, reload } = useData(id, async (signal) => {
     /** @type {Issuer} */
     const issuer = await session.request(path("issuers", id), { signal });
@@ -162,7 +162,9 @@ function One({ session, notify, id }) {
           ["Fetched", html`<${Moment} of=${keysStatus.checkedAt} isNear />`],
           ...(keysStatus.error ? [["Error", html`<${Text} of=${keysStatus.error} />`]] : []),
         ]} /><//>
-        <${Section} title="People that agents may act for">
+        <${Section} title="People that agents may act for" actions=${session.scopes.has("issuers:write") && html`
+            <button type="button" class="button small" onClick=${() => setOpen("people")}>${subjects ? "Change them" : "Let agents act for them"}</button>
+            ${subjects && html`<button type="button" class="button small danger-quiet" onClick=${() => setOpen("no-people")}>Remove</button>`}`}>
           ${subjects ? html`<${Facts} of=${[
               ["Scopes", html`<${Text} of=${subjects.scopes.join(" ")} />`],
               ["Actors", subjects.mayAct.includes("*") ? "Every agent of the organization"
@@ -176,6 +178,11 @@ function One({ session, notify, id }) {
     </div>
     <${Explain} session=${session} id=${id} />
     ${open === "edit" && html`<${Edit} session=${session} issuer=${issuer} onClose=${close} onDone=${done} />`}
+    ${open === "people" && html`<${People} session=${session} issuer=${issuer} onClose=${close} onDone=${done} />`}
+    ${open === "no-people" && html`<${Confirm} title="Let no agent act for its people" action="Remove" word=${issuer.name} noun="name" onClose=${close} onConfirm=${async () => {
+      await session.request(path("issuers", id), { method: "PATCH", body: { subjects: null } });
+      done("No agent can act for its people any more.");
+    }}><p>Every token that acts for one of its people is revoked for good.</p><//>`}
     ${open === "person" && html`<${Person} session=${session} id=${id} onClose=${close} onDone=${done} />`}
     ${open === "status" && html`<${Confirm} title=${isActive ? "Suspend the issuer" : "Reactivate the issuer"} action=${isActive ? "Suspend" : "Reactivate"}
       word=${issuer.name} noun="name" onClose=${close} onConfirm=${async () => {
@@ -208,6 +215,28 @@ function Edit({ session, issuer, onClose, onDone }) {
       <${Area} name="audiences" label="Audiences" errors=${errors} value=${issuer.audiences.join("\n")} hint="One a line" />
       <${Input} name="maxLifetimeSeconds" label="Longest lifetime, in seconds" errors=${errors} type="number" value=${String(issuer.maxLifetimeSeconds)} />
       <${Check} name="requireJti" label="Each assertion can be used only once (needs jti)" isChecked=${issuer.requireJti} />`}<//>
+  <//>`;
+}
+
+/** @param {Pick<Context, "session"> & { issuer: Issuer, onClose: () => void, onDone: (said: string) => void }} props */
+function People({ session, issuer, onClose, onDone }) {
+  const { subjects } = issuer;
+  /** @param {FormData} data */
+  async function save(data) {
+    await session.request(path("issuers", issuer.issuerId), { method: "PATCH", body: { subjects: {
+      audiences: lines(data.get("subjects.audiences")), mayAct: words(data.get("subjects.mayAct")), scopes: words(data.get("subjects.scopes")),
+      maxAgeSeconds: Number(data.get("subjects.maxAgeSeconds")), redelegation: data.get("subjects.redelegation") !== null,
+    } } });
+    onDone("Its people are changed.");
+  }
+  return html`<${Dialog} title="People that agents may act for" onClose=${onClose}>
+    <${Form} action="Save" onSend=${save} onCancel=${onClose}>${(/** @type {FieldErrors} */ errors) => html`
+      <${Area} name="subjects.audiences" label="Audiences of their tokens" errors=${errors} rows=${2} value=${subjects?.audiences.join("\n")}
+        hint="One a line, such as the client ID of the app that they log in to; not those of the issuer's workloads" />
+      <${Area} name="subjects.mayAct" label="Agents that may act" errors=${errors} rows=${2} value=${subjects?.mayAct.join("\n")} hint="IDs, or * for every agent of the organization" />
+      <${Area} name="subjects.scopes" label="Scopes that a person can pass on" errors=${errors} rows=${2} value=${subjects?.scopes.join(" ")} hint="With spaces between them" />
+      <${Input} name="subjects.maxAgeSeconds" label="Greatest age of their tokens, in seconds" errors=${errors} type="number" value=${String(subjects?.maxAgeSeconds ?? 3600)} />
+      <${Check} name="subjects.redelegation" label="An agent that acts for a person may let another act" isChecked=${subjects?.redelegation} />`}<//>
   <//>`;
 }
 
