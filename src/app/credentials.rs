@@ -33,6 +33,8 @@ use ports::write::{CallerRevoked, Write};
 
 /// Maximum attempts of a change when the agent is changed concurrently.
 const ATTEMPTS: usize = 8;
+/// Time within which a credential expires soon, by default: 30 days, in seconds.
+const SOON_SECONDS: i64 = 30 * 24 * 60 * 60;
 
 /// Use cases of credentials.
 #[derive(Clone)]
@@ -169,6 +171,26 @@ impl Credentials {
         use ManagementScope::{AgentsRead, CredentialsWrite};
         let id = self.lookup_as(caller, agent, AgentsRead, CredentialsWrite).await?.id;
         Ok(self.store.list(id, status, page).await?)
+    }
+
+    /// Returns a page of the credentials that are not revoked and expire from now until then, those that expire first before
+    /// the others.
+    ///
+    /// The page is empty if `organization` is outside the caller's tenancy.
+    pub async fn expiring(
+        &self,
+        caller: &Caller,
+        organization: Option<OrganizationId>,
+        until: Option<Timestamp>,
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, CredentialsError> {
+        caller.require(ManagementScope::AgentsRead)?;
+        let now = self.clock.now();
+        let until = until.unwrap_or(now.plus_seconds(SOON_SECONDS));
+        match caller.tenancy().narrowed_to(organization) {
+            Some(within) => Ok(self.store.expiring(within, now, until, page).await?),
+            None => Ok(Page { items: Vec::new(), total: 0 }),
+        }
     }
 
     /// Replaces the secret of a credential, which keeps its ID.

@@ -75,6 +75,7 @@ pub const RESOURCES: [Resource; 6] = [
         wide: &["clientId", "issuerId", "subject", "claims", "revokedAt"],
         verbs: &[
             verb("list", "listCredentials"),
+            verb("expiring", "listExpiringCredentials"),
             verb("create", "createCredential"),
             verb("rotate", "rotateCredential"),
             asking(

@@ -44,6 +44,11 @@ impl Credential {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 
+    /// Returns whether the credential is not revoked and expires after the first instant and not after the second.
+    pub fn expires_within(&self, after: Timestamp, until: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_some_and(|end| after < end && end <= until)
+    }
+
     /// Returns whether the credential is active or revoked. Expiry does not change that.
     pub const fn status(&self) -> CredentialStatus {
         if self.revoked_at.is_some() { CredentialStatus::Revoked } else { CredentialStatus::Active }

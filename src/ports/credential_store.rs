@@ -12,6 +12,7 @@ use domain::credential::{Credential, CredentialStatus, MAX_UNREVOKED};
 use domain::id::{AgentId, CredentialId};
 use domain::page::{Page, PageRequest};
 use domain::secret::{Fingerprint, SecretDigest};
+use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
 
 /// Stores credentials.
@@ -63,6 +64,18 @@ pub trait CredentialStore: Send + Sync {
         &self,
         agent: AgentId,
         status: Option<CredentialStatus>,
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError>;
+
+    /// Returns a page of the credentials within this tenancy that are not revoked and expire after the first instant and not
+    /// after the second, those that expire first before the others.
+    ///
+    /// Returns a [`StoreError`] if the store cannot answer.
+    async fn expiring(
+        &self,
+        within: Tenancy,
+        after: Timestamp,
+        until: Timestamp,
         page: PageRequest,
     ) -> Result<Page<Arc<Credential>>, StoreError>;
 

@@ -8,6 +8,7 @@ use agentidp::domain::credential::{
 use agentidp::domain::jwk::PublicKey;
 use agentidp::domain::page::PageRequest;
 use agentidp::domain::secret::{Fingerprint, SecretDigest, SecretHash};
+use agentidp::domain::tenancy::Tenancy;
 use agentidp::domain::time::Timestamp;
 use agentidp::ports::credential_store::{
     CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -34,6 +35,7 @@ contract!([memory, postgres, sqlite] [
     a_rotation_does_not_forget_a_use,
     the_credentials_of_an_agent_end_with_it,
     a_list_is_newest_first_and_filtered,
+    credentials_that_expire_are_listed_by_their_end,
 ]);
 
 fn fingerprint(credential: &Credential) -> Fingerprint {
@@ -411,6 +413,44 @@ async fn a_list_is_newest_first_and_filtered(stores: Stores) {
     assert_eq!(list(None).await, ids);
     assert_eq!(list(Some(CredentialStatus::Revoked)).await, [ids[1]]);
     assert_eq!(list(Some(CredentialStatus::Active)).await, [ids[0], ids[2]]);
+}
+
+async fn credentials_that_expire_are_listed_by_their_end(stores: Stores) {
+    let year = 365 * 24 * 60 * 60;
+    let (one, other) = (stores.agent().await, stores.agent().await);
+    let mut ids = Vec::new();
+    for (agent, end) in [
+        (&one, Some(300)),
+        (&other, Some(100)),
+        (&one, Some(200)),
+        (&one, None),
+        (&one, Some(0)),
+        (&one, Some(50)),
+    ] {
+        let expires_at = end.map(|seconds| NOON.plus_seconds(year + seconds));
+        let new = Credential { expires_at, ..credential(agent.id) };
+        let generated = event(AuditAction::CredentialGenerated, new.id);
+        stores.credentials.insert(agent, &new, 10, unchecked(&generated)).await.expect("stored");
+        if end == Some(50) {
+            let revoked = new.revoked(NOON).expect("live");
+            let event = event(AuditAction::CredentialRevoked, new.id);
+            let change = stores.credentials.update(agent, &update(&new, &revoked), unchecked(&event)).await;
+            change.expect("changed");
+        }
+        ids.push(new.id);
+    }
+    let list = async |within, until, number, limit| {
+        let (from, until) = (NOON.plus_seconds(year), NOON.plus_seconds(year + until));
+        let page = PageRequest { number, limit };
+        let listing = stores.credentials.expiring(within, from, until, page).await.expect("an answer");
+        (listing.items.iter().map(|one| one.id).collect::<Vec<_>>(), listing.total)
+    };
+    let own = Tenancy::Only(one.organization);
+    assert_eq!(list(Tenancy::All, 300, 1, 10).await, (vec![ids[1], ids[2], ids[0]], 3));
+    assert_eq!(list(own, 300, 1, 10).await, (vec![ids[2], ids[0]], 2));
+    assert_eq!(list(own, 299, 1, 10).await, (vec![ids[2]], 1), "the period has its end, and no later one");
+    assert_eq!(list(Tenancy::All, 300, 2, 2).await, (vec![ids[0]], 3));
+    assert_eq!(list(Tenancy::All, 300, 3, 2).await, (vec![], 3));
 }
 
 async fn of_revoked_credentials_the_newest_are_kept(stores: Stores) {

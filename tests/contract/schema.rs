@@ -426,6 +426,9 @@ async fn walk_every_list(plan_cache_mode: &str) {
     for status in [None, Some(CredentialStatus::Active), Some(CredentialStatus::Revoked)] {
         stores.credentials.list(agent.id, status, page).await.expect("an answer");
     }
+    for within in [Tenancy::All, Tenancy::Only(agent.organization)] {
+        stores.credentials.expiring(within, NOON, NOON.plus_seconds(60), page).await.expect("an answer");
+    }
     for client in [None, Some(AgentId(id()))] {
         let query =
             UsageQuery { organization: agent.organization, month: NOON.month(), client, clients: 100 };
@@ -439,6 +442,7 @@ async fn walk_every_list(plan_cache_mode: &str) {
         ("organization_store.list", 1),
         ("issuer_store.list", 4),
         ("credential_store.list", 3),
+        ("credential_store.expiring", 2),
         ("usage_store.busiest", 1),
         ("inventory_store.counts", 1),
     ] {

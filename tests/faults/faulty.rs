@@ -230,6 +230,16 @@ impl CredentialStore for Faulty {
         self.around(false, self.stores.credentials.list(agent, status, page)).await
     }
 
+    async fn expiring(
+        &self,
+        within: Tenancy,
+        after: Timestamp,
+        until: Timestamp,
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError> {
+        self.around(false, self.stores.credentials.expiring(within, after, until, page)).await
+    }
+
     async fn update(
         &self,
         agent: &Agent,

@@ -15,6 +15,7 @@ scenarios!(every_wiring [
     of_two_rotations_at_once_one_succeeds,
     a_rotation_keeps_the_end_unless_it_names_another,
     a_public_key_is_listed_and_not_rotated,
+    credentials_that_expire_are_listed_for_all_agents_of_the_caller,
 ]);
 scenarios!(stateless [
     a_rotation_is_read_strictly,
@@ -33,6 +34,40 @@ async fn a_secret_is_shown_once_and_kept_as_a_hash(wiring: Wiring) {
     assert_eq!(credential["credentialId"], client.credential.as_str());
     assert_eq!((&credential["type"], &credential["status"]), (&json!("client_secret"), &json!("active")));
     assert!(server.events(&admin, "").await.iter().all(|event| !event.to_string().contains("aidp_sk_")));
+}
+
+async fn credentials_that_expire_are_listed_for_all_agents_of_the_caller(wiring: Wiring) {
+    let server = TestServer::start(wiring).await;
+    let admin = server.admin_token().await;
+    let organization = server.organization(&admin, json!({})).await;
+    let reader = server.client(&admin, Some(&organization), &["agents:read"]).await;
+    let reader_token = server.token(&reader, &[]).await;
+    let own = server.agent(&admin, None, &["files:read"]).await;
+    for (agent, end) in
+        [(&own, "2026-02-20"), (&reader.id, "2026-02-01"), (&own, "2026-01-16"), (&own, "2026-01-20")]
+    {
+        let path = format!("/api/v1/agents/{agent}/credentials");
+        let body = json!({ "expiresAt": format!("{end}T12:00:00Z") });
+        assert_eq!(server.post(&admin, &path, body).await.status, StatusCode::CREATED);
+    }
+    let list = async |token: &str, query: &str| {
+        let page = server.get(token, &format!("/api/v1/credentials{query}")).await.json();
+        let day = |one: &Value| one["expiresAt"].as_str().expect("a time")[..10].to_owned();
+        (page["data"].as_array().expect("a list").iter().map(day).collect::<Vec<_>>(), page["total"].clone())
+    };
+    let days =
+        |days: &[&str]| (days.iter().map(|day| (*day).to_owned()).collect::<Vec<_>>(), json!(days.len()));
+    assert_eq!(list(&admin, "").await, days(&["2026-01-16", "2026-01-20", "2026-02-01"]), "within 30 days");
+    assert_eq!(list(&admin, "?expiresBefore=2026-01-18T00:00:00Z").await, days(&["2026-01-16"]));
+    assert_eq!(list(&admin, &format!("?organizationId={organization}")).await, days(&["2026-02-01"]));
+    assert_eq!(list(&reader_token, "").await, days(&["2026-02-01"]), "only those of its organization");
+    let default = server.get(&admin, "/api/v1/usage").await.json();
+    let foreign = format!("?organizationId={}", default["organizationId"].as_str().expect("an ID"));
+    assert_eq!(list(&reader_token, &foreign).await, days(&[]));
+    server.advance(2 * 24 * 60 * 60);
+    let admin = server.admin_token().await;
+    let (expiring, total) = list(&admin, "?limit=1&page=2").await;
+    assert_eq!((expiring, total), (vec!["2026-02-01".to_owned()], json!(2)), "one has expired");
 }
 
 async fn use_is_noted_to_the_minute(wiring: Wiring) {

@@ -60,7 +60,7 @@ fn subject() -> Option<Value> {
 
 /// One row per operation.
 /// The `token` of the form is not a token, which both endpoints accept without an error.
-const TABLE: [Row; 37] = [
+const TABLE: [Row; 38] = [
     row("registerAgent", "agents:write", 201, agent),
     row("listAgents", "agents:read", 200, nothing),
     row("getAgent", "agents:read", 200, nothing),
@@ -69,6 +69,7 @@ const TABLE: [Row; 37] = [
     row("revokeAgentTokens", "agents:write", 204, nothing),
     row("createCredential", "agents:write", 201, empty),
     row("listCredentials", "agents:read", 200, nothing),
+    row("listExpiringCredentials", "agents:read", 200, nothing),
     row("rotateCredential", "agents:write", 200, empty),
     row("revokeCredential", "agents:write", 204, nothing),
     row("introspectToken", "tokens:read", 200, nothing),

@@ -13,6 +13,7 @@ use domain::id::{AgentId, CredentialId};
 use domain::issuer::TrustedIssuer;
 use domain::page::{Page, PageRequest};
 use domain::secret::{Fingerprint, SecretDigest};
+use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
 use ports::credential_store::{
     CredentialStore, CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -74,6 +75,23 @@ impl CredentialStore for Memory {
         let newest_first = state.credentials.get(&agent).into_iter().flatten().rev();
         let wanted = newest_first.filter(|one| status.is_none_or(|status| status == one.status()));
         Ok(page_of(wanted.cloned(), page))
+    }
+
+    async fn expiring(
+        &self,
+        within: Tenancy,
+        after: Timestamp,
+        until: Timestamp,
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError> {
+        let state = self.lock();
+        let is_within = |one: &Credential| {
+            state.agents.get(&one.agent).is_some_and(|agent| within.contains(agent.organization))
+        };
+        let wanted = state.credentials.values().flatten().filter(|one| one.expires_within(after, until));
+        let mut wanted: Vec<_> = wanted.filter(|one| is_within(one)).cloned().collect();
+        wanted.sort_by_key(|one| (one.expires_at, one.id));
+        Ok(page_of(wanted.into_iter(), page))
     }
 
     async fn update(

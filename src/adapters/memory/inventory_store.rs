@@ -19,11 +19,8 @@ impl InventoryStore for Memory {
                 *count += 1;
             }
         }
-        let expires = |end: Timestamp| after < end && end <= until;
         let credentials = state.credentials.values().flatten();
-        let expiring = credentials.filter(|credential| {
-            credential.revoked_at.is_none() && credential.expires_at.is_some_and(expires)
-        });
+        let expiring = credentials.filter(|credential| credential.expires_within(after, until));
         Ok(Inventory {
             agents: agents.into(),
             expiring_credentials: expiring.count() as u64,

@@ -17,6 +17,7 @@ use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_REVOK
 use domain::id::{AgentId, CredentialId};
 use domain::page::{Page, PageRequest};
 use domain::secret::{Fingerprint, SecretDigest};
+use domain::tenancy::Tenancy;
 use domain::time::Timestamp;
 use ports::credential_store::{
     CredentialStore, CredentialUpdate, Freshness, InsertCredentialError, PresentedKind, UpdateCredentialError,
@@ -147,6 +148,40 @@ impl CredentialStore for Postgres {
         if rows.is_empty() {
             let sql = format!("-- credential_store.count\nSELECT ({count}) AS total");
             return empty_page(&self.read(&sql, &[&agent.0]).await?);
+        }
+        page_of(&rows, codec::credential)
+    }
+
+    async fn expiring(
+        &self,
+        within: Tenancy,
+        after: Timestamp,
+        until: Timestamp,
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError> {
+        let (after, until) = (SqlTimestamp(after), SqlTimestamp(until));
+        let organization = within.organization().map(|id| id.0);
+        let mut wanted = "revoked_at IS NULL AND expires_at > $1 AND expires_at <= $2".to_owned();
+        let mut parameters: Vec<Parameter<'_>> = vec![&after, &until];
+        if let Some(organization) = &organization {
+            wanted += " AND agent_id IN (SELECT agent_id FROM agents WHERE organization_id = $3)";
+            parameters.push(organization);
+        }
+        let (limit, offset) = (i64::from(page.limit), signed(page.offset()));
+        let bounded: Vec<_> = parameters.iter().copied().chain([&limit as Parameter<'_>, &offset]).collect();
+        let count = format!("SELECT count(*) FROM credentials WHERE {wanted}");
+        let sql = format!(
+            "-- credential_store.expiring\nSELECT {CREDENTIAL}, ({count}) AS total \
+             FROM credentials LEFT JOIN credential_uses USING (credential_id) \
+             WHERE {wanted} ORDER BY expires_at, credential_id LIMIT ${} OFFSET ${}",
+            bounded.len() - 1,
+            bounded.len()
+        );
+        let _place = self.place(within.organization(), false).await?;
+        let rows = self.read(&sql, &bounded).await?;
+        if rows.is_empty() {
+            let sql = format!("-- credential_store.count_expiring\nSELECT ({count}) AS total");
+            return empty_page(&self.read(&sql, &parameters).await?);
         }
         page_of(&rows, codec::credential)
     }

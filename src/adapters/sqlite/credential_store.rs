@@ -97,6 +97,32 @@ impl CredentialStore for Sqlite {
         .await
     }
 
+    async fn expiring(
+        &self,
+        within: Tenancy,
+        after: Timestamp,
+        until: Timestamp,
+        page: PageRequest,
+    ) -> Result<Page<Arc<Credential>>, StoreError> {
+        let mut wanted = Filter::default();
+        wanted.add_fixed("revoked_at IS NULL");
+        wanted.add("expires_at > ?", after.as_millis());
+        wanted.add("expires_at <= ?", until.as_millis());
+        if let Some(organization) = within.organization() {
+            wanted.add_id(
+                "agent_id IN (SELECT agent_id FROM agents WHERE organization_id = ?)",
+                organization.0,
+            );
+        }
+        self.list_within("credential_store.expiring", within, move |database| {
+            let total = database.count("SELECT count(*) FROM credentials", &wanted)?;
+            let items =
+                database.page_by("credentials", "expires_at, credential_id", &wanted, page, credential)?;
+            Ok(Page { items, total })
+        })
+        .await
+    }
+
     async fn update(
         &self,
         agent: &Agent,

@@ -66,10 +66,19 @@ impl Database {
         page: PageRequest,
         read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let sql = format!(
-            "SELECT * FROM {table}{} ORDER BY created_at DESC, {id} DESC LIMIT ? OFFSET ?",
-            filter.clause()
-        );
+        self.page_by(table, &format!("created_at DESC, {id} DESC"), filter, page, read)
+    }
+
+    /// Returns a page of a table in this order.
+    pub fn page_by<T>(
+        &self,
+        table: &str,
+        order: &str,
+        filter: &Filter,
+        page: PageRequest,
+        read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = format!("SELECT * FROM {table}{} ORDER BY {order} LIMIT ? OFFSET ?", filter.clause());
         let bounds = [Value::from(page.limit), Value::from(signed(page.offset()))];
         self.all(&sql, params_from_iter(filter.values().chain(&bounds)), read)
     }

@@ -10,7 +10,7 @@ use super::database::Database;
 use super::file_lock::{FileLock, LockError, folder_of, resolved, with_suffix};
 
 /// The migrations, in their order. The number of those applied is the file's `user_version`.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("../../../migrations/sqlite/0001_organizations.sql"),
     include_str!("../../../migrations/sqlite/0002_agents.sql"),
     include_str!("../../../migrations/sqlite/0003_trusted_issuers.sql"),
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../../../migrations/sqlite/0008_managed_by.sql"),
     include_str!("../../../migrations/sqlite/0009_traced_events.sql"),
     include_str!("../../../migrations/sqlite/0010_expiring_credentials.sql"),
+    include_str!("../../../migrations/sqlite/0011_expiring_credentials_in_order.sql"),
 ];
 
 /// The file's `application_id`: `aIdP` in ASCII.

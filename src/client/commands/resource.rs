@@ -95,7 +95,7 @@ pub async fn run(resource: &'static Resource, matches: &ArgMatches) -> Result<()
     let request = request(&connection, &operation, matches, body, query).await?;
     let format = format(matches);
     let columns = Columns { id: resource.id, table: resource.columns, wide: resource.wide };
-    if verb.name == "list" {
+    if operation.query.iter().any(|field| field.name == "limit") {
         let size = if resource.name == "audit" { PAGE.1 } else { PAGE.0 };
         let all = pages::all(&connection, &request, size).await?;
         return show(format, &Value::from(all), columns);

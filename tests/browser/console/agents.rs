@@ -1,5 +1,6 @@
 //! Agents: registered, found, changed and stopped.
 
+use reqwest::Method;
 use serde_json::json;
 use testing::Client;
 
@@ -95,6 +96,17 @@ async fn credentials_are_created_rotated_and_revoked() {
         let email = text(&console.get(&format!("/api/v1/agents/{agent}")).await, "email");
         console.show(&format!("#/agents/{agent}"), &email).await;
         console.sees("It has no credentials").await;
+
+        let soon = "return new Date(Date.now() + 864e6).toISOString()";
+        let soon = console.browser.run(soon, vec![]).await;
+        let path = format!("/api/v1/agents/{agent}/credentials");
+        let made = console.api.post(&console.admin, &path, json!({ "expiresAt": soon })).await.json();
+        console.show("#/", "Overview").await;
+        let row = "//table[caption = 'Credentials that expire soon']//tr[contains(., 'in 10 days')]";
+        console.browser.find(&format!("{row}[contains(., '{email}')]")).await;
+        let path = format!("{path}/{}", text(&made, "credentialId"));
+        console.api.send(console.api.request(Method::DELETE, &path).bearer_auth(&console.admin)).await;
+        console.show(&format!("#/agents/{agent}"), &email).await;
 
         console.open_dialog("Create a credential").await;
         console.press("Create").await;

@@ -12,7 +12,7 @@ const MOST_BYTES: i64 = 100_000;
 async fn the_first_view_is_small() {
     bounded(async {
         let console = Console::signed_in().await;
-        console.sees("active agent checked").await;
+        console.sees("No credential expires soon.").await;
         let bytes = "return ['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind)) \
                      .filter(({ name }) => name.includes('/console')) \
                      .reduce((sum, { transferSize }) => sum + transferSize, 0)";

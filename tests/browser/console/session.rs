@@ -75,7 +75,7 @@ async fn a_token_is_renewed_before_it_expires() {
         let console = Console::open_with(&[("TOKEN_TTL_SECONDS", "60")]).await;
         console.sign_in(&console.service.administrator).await;
         console.heading("Overview").await;
-        console.sees("active agent checked").await;
+        console.sees("No credential expires soon.").await;
         let path = format!("/api/v1/audit?action=token.issued&agentId={}", console.service.administrator.id);
         let issued = async || console.get(&path).await["data"].as_array().map(Vec::len);
         let before = issued().await;

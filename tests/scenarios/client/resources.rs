@@ -74,6 +74,7 @@ async fn a_secret_is_printed_once_and_alone_to_be_piped() {
     let (_server, user) = start().await;
     user.agent("a@example.com").await;
     let secret = user.done(&["credentials", "create", "a@example.com", "-o", "secret"]).await;
+    assert!(user.json(&["credentials", "expiring"]).await.as_array().is_some_and(Vec::is_empty));
     assert!(secret.starts_with("aidp_sk_") && secret.lines().count() == 1, "{secret}");
     let list = user.json(&["credentials", "list", "a@example.com"]).await;
     assert!(list[0].get("clientSecret").is_none());

@@ -1,29 +1,28 @@
-//! `/api/v1/agents/{agentId}/credentials`.
+//! `/api/v1/agents/{agentId}/credentials`, and those of all agents that expire.
 
 use poem_openapi::param::Path;
-use poem_openapi::types::Any;
-use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::{Value, json};
-use uuid::Uuid;
+use poem_openapi::{ApiResponse, OpenApi};
+use serde_json::json;
 
+use super::credential_body::{CredentialBody, CredentialPage, CredentialType};
 use super::issuer_fields::Subject;
 use super::pagination::{DEFAULT_LIMIT, FIRST_PAGE, PageLimit, PageNumber, page_of};
 use crate::error::{ApiError, Code, FieldError};
 use crate::extract::context::Ctx;
 use crate::extract::values::{Future, Number};
-use crate::extract::wire::{EnumName, Instant, NoContent, PathId, WireEnum};
+use crate::extract::wire::{NoContent, PathId, WireEnum};
 use crate::extract::{Input, JsonBody, Query, input};
 use crate::json::Json;
 use crate::oauth::authorization::{Bearer, Scope};
-use crate::oauth::jwk::Jwk;
 use crate::operation::{BEARER, BODY, Operation, Tag, operation};
-use app::credentials::{CredentialsError, MadeCredential, NewCredential, NewCredentialKind, Rotation};
+use app::credentials::{CredentialsError, NewCredential, NewCredentialKind, Rotation};
 use domain::claim_rules::ClaimRules;
-use domain::credential::{Credential, CredentialKind, CredentialStatus, MAX_GRACE_SECONDS};
+use domain::credential::{CredentialStatus, MAX_GRACE_SECONDS};
 use domain::federation::FederatedIdentity;
-use domain::id::{AgentId, CredentialId, IssuerId};
+use domain::id::{AgentId, CredentialId, IssuerId, OrganizationId};
 use domain::jwk::PublicKey;
 use domain::page::PageRequest;
+use domain::time::Timestamp;
 
 /// The operations on credentials.
 pub struct CredentialsApi;
@@ -61,12 +60,23 @@ impl CredentialsApi {
     ) -> Result<Json<CredentialPage>, ApiError> {
         let (status, page) = query.0;
         let listing = ctx.app.credentials.list(&caller.0, agent_id.0.0, status, page).await?;
-        Ok(Json(CredentialPage {
-            data: listing.items.iter().map(|credential| CredentialBody::of(credential, None)).collect(),
-            total: listing.total,
-            page: page.number,
-            limit: page.limit,
-        }))
+        Ok(Json(CredentialPage::of(&listing, page)))
+    }
+
+    /// List credentials that expire
+    ///
+    /// Of all agents, those that expire first before the others. Expired and revoked ones are not among them. With
+    /// `admin:orgs`, the list covers all organizations, or only `organizationId` if that is given.
+    #[oai(path = "/credentials", method = "get", operation_id = "listExpiringCredentials")]
+    async fn expiring(
+        &self,
+        ctx: Ctx,
+        #[oai(scope = "Scope::AGENTS_READ")] caller: Bearer,
+        query: Query<ExpiringQuery>,
+    ) -> Result<Json<CredentialPage>, ApiError> {
+        let (organization, until, page) = query.0;
+        let listing = ctx.app.credentials.expiring(&caller.0, organization, until, page).await?;
+        Ok(Json(CredentialPage::of(&listing, page)))
     }
 
     /// Rotate a client secret
@@ -120,23 +130,6 @@ enum GenerateResponse {
     /// Credential created; a client secret is returned only in this response
     #[oai(status = 201)]
     Created(Json<CredentialBody>),
-}
-
-/// Kind of a credential on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CredentialType {
-    ClientSecret,
-    PublicKey,
-    Federated,
-}
-
-impl WireEnum for CredentialType {
-    const TYPE: &'static str = "CredentialType";
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("client_secret", Self::ClientSecret),
-        ("public_key", Self::PublicKey),
-        ("federated", Self::Federated),
-    ];
 }
 
 input! {
@@ -245,72 +238,25 @@ impl Input for CredentialsQuery {
     }
 }
 
-/// A credential
-#[derive(Object)]
-#[oai(rename = "Credential", rename_all = "camelCase", skip_serializing_if_is_none)]
-struct CredentialBody {
-    credential_id: Uuid,
-    /// ID of the agent
-    client_id: Uuid,
-    #[oai(rename = "type")]
-    kind: EnumName<CredentialType>,
-    status: EnumName<CredentialStatus>,
-    created_at: Instant,
-    expires_at: Option<Instant>,
-    revoked_at: Option<Instant>,
-    /// Time of the last use, to the minute
-    last_used_at: Option<Instant>,
-    public_key: Option<Jwk>,
-    /// ID of the trusted issuer
-    issuer_id: Option<Uuid>,
-    /// The exact `sub` of the issuer's JWTs
-    subject: Option<String>,
-    /// Claims that the issuer's JWTs must have
-    claims: Option<Any<Value>>,
-    /// Only in the response that created it
-    client_secret: Option<String>,
-}
-
-impl CredentialBody {
-    fn of(credential: &Credential, client_secret: Option<String>) -> Self {
-        let (kind, public_key, identity) = match &credential.kind {
-            CredentialKind::Secret { .. } => (CredentialType::ClientSecret, None, None),
-            CredentialKind::Key(key) => (CredentialType::PublicKey, Some(Jwk::of(key, None)), None),
-            CredentialKind::Federated(identity) => (CredentialType::Federated, None, Some(identity)),
-        };
-        let claims = identity.map(|identity| identity.claims.as_map()).filter(|claims| !claims.is_empty());
-        Self {
-            credential_id: credential.id.0,
-            client_id: credential.agent.0,
-            kind: EnumName(kind),
-            status: EnumName(credential.status()),
-            created_at: Instant(credential.created_at),
-            expires_at: credential.expires_at.map(Instant),
-            revoked_at: credential.revoked_at.map(Instant),
-            last_used_at: credential.last_used_at.map(Instant),
-            public_key,
-            issuer_id: identity.map(|identity| identity.issuer.0),
-            subject: identity.and_then(|identity| identity.subject.clone()),
-            claims: claims.map(|claims| Any(Value::Object(claims.clone()))),
-            client_secret,
-        }
+input! {
+    /// Filters of the list of credentials that expire
+    ExpiringQuery {
+        /// Page number, from 1
+        defaulted "page" page: PageNumber = FIRST_PAGE,
+        /// Page size
+        defaulted "limit" limit: PageLimit = DEFAULT_LIMIT,
+        optional "organizationId" organization: OrganizationId,
+        /// End of the period, by default in 30 days
+        optional "expiresBefore" until: Timestamp,
     }
 }
 
-impl From<MadeCredential> for CredentialBody {
-    fn from(made: MadeCredential) -> Self {
-        Self::of(&made.credential, made.secret.map(|secret| secret.expose().to_owned()))
-    }
-}
+impl Input for ExpiringQuery {
+    type Value = (Option<OrganizationId>, Option<Timestamp>, PageRequest);
 
-/// A page of credentials
-#[derive(Object)]
-struct CredentialPage {
-    data: Vec<CredentialBody>,
-    /// Number of credentials on all pages
-    total: u64,
-    page: u32,
-    limit: u32,
+    fn accept(self) -> Self::Value {
+        (self.organization, self.until, page_of(self.page, self.limit))
+    }
 }
 
 impl From<CredentialsError> for ApiError {
@@ -366,6 +312,7 @@ pub const OPERATIONS: &[Operation] = &[
             ],
         )
     },
+    operation("listExpiringCredentials", &[BEARER, &[Code::ValidationError]]),
     operation("listCredentials", &[BEARER, &[Code::ValidationError, Code::AgentNotFound]]),
     Operation {
         example: Some(|| json!({ "graceSeconds": 3600 })),

@@ -11,6 +11,7 @@ pub mod usage;
 mod actors;
 mod agent_body;
 mod agent_fields;
+mod credential_body;
 mod explanation;
 mod issuer_body;
 mod issuer_fields;

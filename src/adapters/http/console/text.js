@@ -53,15 +53,6 @@ export function count(value) {
   return new Intl.NumberFormat("en").format(value);
 }
 
-/**
- * Returns a number with its noun.
- * @param {number} value
- * @param {string} noun
- */
-export function counted(value, noun) {
-  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
-}
-
 const MOMENT = new Intl.DateTimeFormat("en-GB", {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });

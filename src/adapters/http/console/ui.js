@@ -223,6 +223,19 @@ export function Pager({ page, limit, total, noun, hrefOf }) {
 }
 
 /**
+ * Buttons that turn the pages of a part of a view; nothing if there is one page.
+ * @param {{ page: number, limit: number, total: number, setPage: (page: number) => void, words: [string, string] }} props
+ */
+export function Turns({ page, limit, total, setPage, words: [back, on] }) {
+  return total > limit && html`<div class="more">
+    <p>${count((page - 1) * limit + 1)}–${count(Math.min(page * limit, total))} of ${count(total)}</p>
+    <span class="actions">
+      ${page > 1 && html`<button type="button" class="button small" onClick=${() => setPage(page - 1)}>${back}</button>`}
+      ${page * limit < total && html`<button type="button" class="button small" onClick=${() => setPage(page + 1)}>${on}</button>`}
+    </span></div>`;
+}
+
+/**
  * Names and values.
  * @param {{ of: [string, View][] }} props
  */

@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 32] = [
+const MIGRATIONS: [(&str, &str); 33] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -51,6 +51,10 @@ const MIGRATIONS: [(&str, &str); 32] = [
     ("V0030__managed_issuers", include_str!("../../../../migrations/0030_managed_issuers.sql")),
     ("V0031__traced_events", include_str!("../../../../migrations/0031_traced_events.sql")),
     ("V0032__expiring_credentials", include_str!("../../../../migrations/0032_expiring_credentials.sql")),
+    (
+        "V0033__expiring_credentials_in_order",
+        include_str!("../../../../migrations/0033_expiring_credentials_in_order.sql"),
+    ),
 ];
 
 /// Latest schema version that this program knows.

@@ -6,7 +6,7 @@
 
 import { Failure, path } from "../api.js";
 import { html, useState } from "../html.js";
-import { Area, Check, Confirm, Confirmation, Copyable, Dialog, Empty, Form, Id, Input, Loading, Moment, Pill, Section, Select, Table, Text, Trouble, confirm, useData } from "../ui.js";
+import { Area, Check, Confirm, Confirmation, Copyable, Dialog, Empty, Form, Id, Input, Loading, Moment, Pill, Section, Select, Table, Text, Trouble, Turns, confirm, useData } from "../ui.js";
 
 const KINDS = /** @type {Record<string, string>} */ ({
   client_secret: "Client secret", public_key: "Public key", federated: "Trusted issuer",
@@ -51,12 +51,7 @@ export function Credentials({ session, notify, agent }) {
           ${one.type === "client_secret" && html`<button type="button" class="button small" onClick=${() => setOpen({ name: "rotate", of: one })}>Rotate</button>`}
           <button type="button" class="button small danger-quiet" onClick=${() => setOpen({ name: "revoke", of: one })}>Revoke</button></span>` }] : []),
       ]} />`}
-    ${data && data.total > PAGE && html`<div class="more">
-      <p>${(page - 1) * PAGE + 1}–${Math.min(page * PAGE, data.total)} of ${data.total}</p>
-      <span class="actions">
-        ${page > 1 && html`<button type="button" class="button small" onClick=${() => setPage(page - 1)}>Newer</button>`}
-        ${page * PAGE < data.total && html`<button type="button" class="button small" onClick=${() => setPage(page + 1)}>Older</button>`}
-      </span></div>`}
+    ${data && html`<${Turns} page=${page} limit=${PAGE} total=${data.total} setPage=${setPage} words=${["Newer", "Older"]} />`}
     ${open?.name === "create" && html`<${Create} session=${session} agent=${agent} onClose=${close} onDone=${made} />`}
     ${open?.name === "rotate" && html`<${Rotate} session=${session} agent=${agent} credential=${open.of} onClose=${close} onDone=${made} />`}
     ${open?.name === "revoke" && html`<${Confirm} title="Revoke the credential" action="Revoke" word=${agent.email} noun="e-mail address" onClose=${close}

@@ -1,20 +1,16 @@
 // @ts-check
 // The state of everything at a glance.
 
-/** @import { Agent, AgentPage, Credential, CredentialPage, Usage } from "../types" */
+/** @import { AgentPage, Credential, CredentialPage, Usage } from "../types" */
 /** @import { Context } from "../ui.js" */
 
-import { path } from "../api.js";
 import { html, useState } from "../html.js";
-import { AgentName, namesOf } from "../names.js";
-import { count, counted } from "../text.js";
-import { Empty, Heading, Lacking, Loading, Meter, Moment, Section, Table, Trouble, asFailure, to, useData } from "../ui.js";
+import { AgentName } from "../names.js";
+import { count } from "../text.js";
+import { Empty, Heading, Lacking, Loading, Meter, Moment, Section, Table, Trouble, Turns, to, useData } from "../ui.js";
 import { Events } from "./events.js";
 
-/** Agents whose credentials are looked at in one step, because the API lists credentials by agent only. */
-const STEP = 10;
-/** Days within which a credential expires soon. */
-const SOON_DAYS = 30;
+const PAGE = 10;
 
 /** @param {Context} context */
 export default function Overview({ session }) {
@@ -66,50 +62,24 @@ function Numbers({ session }) {
     <//>`;
 }
 
-/** @typedef {{ agent: Agent, credential: Credential }} Found */
-
 /** @param {Pick<Context, "session">} props */
 function Expiring({ session }) {
-  const [state, setState] = useState({ page: 0, checked: 0, total: Infinity, isBusy: false, found: /** @type {Found[]} */ ([]) });
-  const [failure, setFailure] = useState(/** @type {ReturnType<typeof asFailure> | undefined} */ (undefined));
-  async function step() {
-    setState((before) => ({ ...before, isBusy: true }));
-    setFailure(undefined);
-    const until = Date.now() + SOON_DAYS * 86_400_000;
-    try {
-      /** @type {AgentPage} */
-      const agents = await session.request("agents", { query: { status: "active", page: state.page + 1, limit: STEP } });
-      const found = await Promise.all(agents.data.map(async (agent) => {
-        namesOf(session).learn(agent.agentId, agent.email);
-        /** @type {CredentialPage} */
-        const page = await session.request(path("agents", agent.agentId, "credentials"), { query: { status: "active", limit: 100 } });
-        const soon = page.data.filter(({ expiresAt }) => expiresAt && new Date(expiresAt).getTime() < until && new Date(expiresAt).getTime() > Date.now());
-        return soon.map((credential) => ({ agent, credential }));
-      }));
-      setState((before) => ({
-        page: before.page + 1, checked: before.checked + agents.data.length, total: agents.total, isBusy: false,
-        found: [...before.found, ...found.flat()].sort((one, other) => String(one.credential.expiresAt).localeCompare(String(other.credential.expiresAt))),
-      }));
-    } catch (error) {
-      setState((before) => ({ ...before, isBusy: false }));
-      setFailure(asFailure(error));
-    }
-  }
-  useData("first", () => step());
-  const hasMore = state.checked < state.total;
-  return html`<${Section} title=${`Credentials that expire within ${SOON_DAYS} days`} isFlush>
-    <${Trouble} failure=${failure} />
-    ${state.page > 0 && state.found.length === 0 && html`<${Empty} title="None found">
-      No credential of the agents that were checked expires soon.<//>`}
-    ${state.found.length > 0 && html`<${Table} caption="Credentials that expire soon" rows=${state.found}
-      keyOf=${(/** @type {Found} */ row) => row.credential.credentialId} columns=${[
-        { label: "Agent", kind: "main", cell: (/** @type {Found} */ row) => html`<${AgentName} session=${session} id=${row.agent.agentId} />` },
-        { label: "Kind", cell: (/** @type {Found} */ row) => row.credential.type.replace("_", " ") },
-        { label: "Expires", kind: "end", cell: (/** @type {Found} */ row) => html`<${Moment} of=${row.credential.expiresAt} isNear />` },
+  const [page, setPage] = useState(1);
+  const { data, failure, isLoading, reload } = useData(String(page), async (signal) => {
+    /** @type {CredentialPage} */
+    const credentials = await session.request("credentials", { query: { page, limit: PAGE }, signal });
+    return credentials;
+  });
+  return html`<${Section} title="Credentials that expire within 30 days" isFlush>
+    <${Trouble} failure=${failure} retry=${reload} />
+    ${!data && isLoading && html`<${Loading} />`}
+    ${data && data.total === 0 && html`<${Empty} title="None">No credential expires soon.<//>`}
+    ${data && data.data.length > 0 && html`<${Table} caption="Credentials that expire soon" rows=${data.data}
+      keyOf=${(/** @type {Credential} */ one) => one.credentialId} columns=${[
+        { label: "Agent", kind: "main", cell: (/** @type {Credential} */ one) => html`<${AgentName} session=${session} id=${one.clientId} />` },
+        { label: "Kind", cell: (/** @type {Credential} */ one) => one.type.replace("_", " ") },
+        { label: "Expires", kind: "end", cell: (/** @type {Credential} */ one) => html`<${Moment} of=${one.expiresAt} isNear />` },
       ]} />`}
-    <div class="more">
-      <p role="status">${state.page === 0 ? "Checking…" : `${count(state.checked)} of ${counted(state.total, "active agent")} checked, newest first.`}</p>
-      ${hasMore && state.page > 0 && html`<button type="button" class="button small" aria-busy=${state.isBusy ? "true" : null} onClick=${() => !state.isBusy && step()}>Check ${STEP} more</button>`}
-    </div>
+    ${data && html`<${Turns} page=${page} limit=${PAGE} total=${data.total} setPage=${setPage} words=${["Sooner", "Later"]} />`}
   <//>`;
 }
