@@ -4,6 +4,8 @@
 //! The program is started, and its page is opened in a real browser without internet access and clicked
 //! through. If `UPDATE_SCREENSHOT` is set, the final state of the page is saved as a picture.
 
+#[cfg(feature = "book")]
+mod book;
 mod console;
 mod fixtures;
 
