@@ -124,6 +124,9 @@ pub fn environment(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
             (None, None) => None,
         };
     match (variable("AGENTIDP_CLIENT_ID"), secret, file, variable("AGENTIDP_TOKEN")) {
+        (Some(_), _, _, Some(_)) => {
+            Err(Failure::misused("AGENTIDP_TOKEN and AGENTIDP_CLIENT_ID are both set; unset one"))
+        }
         (Some(client_id), _, Some(file), _) => Ok(Some(Identity::Key { client_id, file })),
         (Some(client_id), Some(secret), None, _) => Ok(Some(Identity::Secret { client_id, secret })),
         (None, Some(_), _, _) => {

@@ -94,3 +94,16 @@ async fn a_token_of_the_environment_is_used_as_it_is() {
     let refused = bearer.run(&["orgs", "list"]).await;
     assert!(refused.code == 1 && refused.err.contains("FORBIDDEN"), "{}", refused.err);
 }
+
+#[tokio::test]
+async fn a_token_and_a_client_that_are_both_set_are_refused() {
+    let (_server, mut user) = start().await;
+    user.environment.push(("AGENTIDP_TOKEN", "a.b.c".to_owned()));
+    let ran = user.run(&["agents", "list"]).await;
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert_eq!(ran.err, "agentidp: AGENTIDP_TOKEN and AGENTIDP_CLIENT_ID are both set; unset one\n");
+    user.environment[1].1 = " ".to_owned();
+    user.environment.remove(2);
+    let ran = user.run(&["agents", "list"]).await;
+    assert_eq!(ran.code, 1, "an empty value counts as not set, and the token is used: {}", ran.err);
+}
