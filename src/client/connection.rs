@@ -376,6 +376,11 @@ impl Answer {
         if !missing.is_empty() {
             lines.push(format!("  missing scopes: {}", safe(&missing.join(" "))));
         }
+        if code == "invalid_client" {
+            lines.push(
+                "  check the client ID and its secret or key; the log of the service has the reason".into(),
+            );
+        }
         if let Some(seconds) = self.retry_after {
             lines.push(format!("  try again in {seconds} s"));
         }

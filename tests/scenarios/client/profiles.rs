@@ -64,6 +64,8 @@ async fn a_wrong_identity_is_not_stored() {
     user.environment[2].1 = format!("aidp_sk_{}", "0".repeat(56));
     let ran = user.run(&["login"]).await;
     assert!(ran.code == 1 && ran.err.contains("invalid_client"), "{}", ran.err);
+    let advice = "\n  check the client ID and its secret or key; the log of the service has the reason\n";
+    assert!(ran.err.ends_with(advice), "{}", ran.err);
     assert!(!user.folder.path().join("agentidp").exists());
     user.environment.truncate(1);
     let ran = user.run(&["login"]).await;
