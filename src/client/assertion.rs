@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::system::{now_seconds, unique};
+use crate::system::{now_seconds, read_file, unique};
 
 /// Lifetime of an assertion, in seconds.
 const LIFETIME: u64 = 60;
@@ -29,7 +29,7 @@ const ALGORITHMS: [(SignatureScheme, &str); 3] = [
 pub fn sign(file: &Path, client_id: &str, audience: &str) -> Result<String, Failure> {
     let shown = file.display();
     let wrong = |what: &str| Failure::misused(format!("{shown}: {what}"));
-    let key = PrivateKeyDer::from_pem_file(file)
+    let key = PrivateKeyDer::from_pem_slice(read_file(file)?.as_bytes())
         .map_err(|_| wrong("the private key cannot be read; it must be a PEM file"))?;
     let key = any_supported_type(&key)
         .map_err(|_| wrong("the private key must be RSA of at least 2048 bits, P-256 or Ed25519"))?;

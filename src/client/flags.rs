@@ -1,16 +1,19 @@
 //! Fields of the API as flags of the command line.
 
-use std::io::Read as _;
-
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches};
 use serde_json::{Map, Value};
 
 use crate::document::{Field, Kind};
 use crate::failure::Failure;
+use crate::public_key;
+use crate::system::{read_file, read_stdin};
 
 /// Fields that have a flag of another name, or none: paging is done by the command, and an organization has its own flag.
 pub const HANDLED: [&str; 4] = ["organizationId", "page", "limit", "cursor"];
+
+/// Field that is a JWK, which is made of a key in PEM too.
+const PUBLIC_KEY: &str = "publicKey";
 
 /// Returns a name of the API in kebab case.
 pub fn kebab(name: &str) -> String {
@@ -32,6 +35,7 @@ pub fn flag(field: &Field) -> Arg {
     };
     match field.kind {
         Kind::List => add("with commas between the values"),
+        Kind::Json if field.name == PUBLIC_KEY => add("a JWK, or @FILE with a JWK or a public key in PEM"),
         Kind::Json => add("JSON, or @FILE"),
         _ => {}
     }
@@ -78,11 +82,13 @@ fn parsed(field: &Field, text: &str) -> Result<Value, Failure> {
             Ok(words.map(Value::from).collect())
         }
         Kind::Json => {
-            let text = match text.strip_prefix('@') {
-                Some(path) => std::fs::read_to_string(path)
-                    .map_err(|error| Failure::misused(format!("--{name}: {path} cannot be read: {error}")))?,
-                None => text.to_owned(),
+            let (text, source) = match text.strip_prefix('@') {
+                Some(path) => (read_file(path)?, path.to_owned()),
+                None => (text.to_owned(), format!("--{name}")),
             };
+            if field.name == PUBLIC_KEY {
+                return public_key::jwk(&text, &source);
+            }
             serde_json::from_str(&text).map_err(|error| {
                 Failure::misused(format!(
                     "--{name} must be JSON, or @ and the path of a file with JSON: {error}"
@@ -98,11 +104,7 @@ pub fn argument(text: &str) -> Result<String, Failure> {
     if text != "-" {
         return Ok(text.to_owned());
     }
-    let mut read = String::new();
-    std::io::stdin()
-        .read_to_string(&mut read)
-        .map_err(|error| Failure::misused(format!("standard input cannot be read: {error}")))?;
-    Ok(read.trim().to_owned())
+    Ok(read_stdin()?.trim().to_owned())
 }
 
 /// Returns the fields that the command line gives, as an object.

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::failure::Failure;
 use crate::profile::{self, DEFAULT, Profile};
-use crate::system::variable;
+use crate::system::{read_file, variable};
 
 /// URL of the service if no other is given.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:3000";
@@ -114,13 +114,7 @@ pub fn environment(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
                 ));
             }
             (Some(secret), None) => Some(secret.into()),
-            (None, Some(path)) => {
-                let read = std::fs::read_to_string(&path);
-                let secret = read.map_err(|error| {
-                    Failure::misused(format!("AGENTIDP_CLIENT_SECRET_FILE: {path} cannot be read: {error}"))
-                })?;
-                Some(secret.trim().into())
-            }
+            (None, Some(path)) => Some(read_file(path)?.trim().into()),
             (None, None) => None,
         };
     match (variable("AGENTIDP_CLIENT_ID"), secret, file, variable("AGENTIDP_TOKEN")) {

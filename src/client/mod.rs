@@ -16,6 +16,7 @@ mod organization;
 mod output;
 mod pages;
 mod profile;
+mod public_key;
 mod system;
 mod table;
 

@@ -1,5 +1,7 @@
-//! The environment, the clock and the random number generator of this process.
+//! The environment, the files, the clock and the random number generator of this process.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::failure::Failure;
@@ -8,6 +10,24 @@ use crate::failure::Failure;
 #[expect(clippy::disallowed_methods, reason = "the client reads its environment here and nowhere else")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Reads a file. Returns [`Failure`] with its name if the file does not exist, or is no text.
+pub fn read_file(path: impl AsRef<Path>) -> Result<String, Failure> {
+    let path = path.as_ref();
+    std::fs::read_to_string(path).map_err(|error| {
+        let path = path.display();
+        Failure::misused(match error.kind() {
+            ErrorKind::NotFound => format!("{path}: no such file"),
+            _ => format!("{path} cannot be read: {error}"),
+        })
+    })
+}
+
+/// Reads standard input to its end.
+pub fn read_stdin() -> Result<String, Failure> {
+    std::io::read_to_string(std::io::stdin())
+        .map_err(|error| Failure::misused(format!("standard input cannot be read: {error}")))
 }
 
 /// Returns the time in seconds since the epoch.

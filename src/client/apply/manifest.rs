@@ -1,7 +1,6 @@
 //! Manifests: files that say which objects there shall be.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 
 use serde_json::{Map, Value};
 
@@ -9,6 +8,7 @@ use super::kinds::Kind;
 use super::yaml::{self, Data, Node};
 use crate::document::{Field, Kind as FieldKind};
 use crate::failure::Failure;
+use crate::system::{read_file, read_stdin};
 
 /// An object of a manifest.
 #[derive(Clone, Debug)]
@@ -37,13 +37,9 @@ pub fn read(files: &[String]) -> Result<Vec<Entry>, Failure> {
     let mut reader = Reader::default();
     for file in files {
         let text = match file.as_str() {
-            "-" => {
-                let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text).map(|_| text)
-            }
-            path => std::fs::read_to_string(path),
+            "-" => read_stdin()?,
+            path => read_file(path)?,
         };
-        let text = text.map_err(|error| Failure::misused(format!("{file} cannot be read: {error}")))?;
         match yaml::read(&text) {
             Ok(documents) => documents.iter().for_each(|document| reader.document(file, document)),
             Err((line, why)) => reader.faults.push(format!("{file}:{line}: {why}")),

@@ -15,6 +15,8 @@ use crate::{confirm, identity, organization, output, pages};
 
 /// The most entries of a page of agents, and of a page of audit events.
 const PAGE: (u32, u32) = (100, 200);
+/// Fields that only one type of credential has, each with that type.
+const TYPES: [(&str, &str); 2] = [("publicKey", "public_key"), ("issuerId", "federated")];
 
 /// Returns the command of a resource.
 pub fn command(resource: &'static Resource) -> Command {
@@ -76,12 +78,18 @@ pub async fn run(resource: &'static Resource, matches: &ArgMatches) -> Result<()
         let ids = ids.cloned().collect::<Vec<_>>().join(" ");
         confirm::confirm(matches, &format!("{} {} {ids} {consequence}", resource.name, verb.name))?;
     }
-    let body = match verb.sets {
+    let mut body = match verb.sets {
         Some((field, value)) => Some(Map::from_iter([(field.to_owned(), Value::from(value))])),
         None => operation.body.as_ref().map(|fields| object(fields, matches)).transpose()?,
     };
     if verb.name == "update" && body.as_ref().is_some_and(Map::is_empty) {
         return Err(Failure::misused("nothing to update; --help lists the fields"));
+    }
+    if verb.operation == "createCredential"
+        && let Some(body) = &mut body
+        && let Some((_, kind)) = TYPES.iter().find(|(field, _)| body.contains_key(*field))
+    {
+        body.entry("type").or_insert((*kind).into());
     }
     let query = object(&operation.query, matches)?;
     let (url, identity) = identity::of(matches)?;

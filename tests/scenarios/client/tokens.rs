@@ -3,6 +3,7 @@ use agentidp::domain::jwk::KeyType;
 use agentidp::ports::clock::Clock as _;
 use serde_json::Value;
 use testing::public_jwk;
+use tokio::process::Command;
 
 use super::{User, start};
 
@@ -75,7 +76,35 @@ async fn a_private_key_of_any_type_authenticates() {
         keyed.done(&["agents", "list", "--private-key", "key.pem"]).await;
     }
     let wrong = keyed.run(&["agents", "list", "--private-key", "none.pem"]).await;
-    assert!(wrong.code == 2 && wrong.err.contains("none.pem"), "{}", wrong.err);
+    assert!(wrong.code == 2 && wrong.err.contains("none.pem: no such file"), "{}", wrong.err);
+}
+
+#[tokio::test]
+async fn a_public_key_is_registered_from_its_pem_file() {
+    let (_server, user) = start().await;
+    let agent = user.agent("one@example.com").await;
+    let id = agent["agentId"].as_str().expect("an ID");
+    let create = |file: &'static str| ["credentials", "create", id, "--public-key", file];
+    for kind in [KeyType::Rsa, KeyType::P256, KeyType::Ed25519] {
+        let pem = generate_pem(kind).expect("a key");
+        user.file("key.pem", &pem);
+        let private = user.run(&create("@key.pem")).await;
+        assert!(private.code == 2 && private.err.contains("openssl pkey -in key.pem -pubout"), "{private:?}");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkey", "-in", "key.pem", "-pubout", "-out", "public.pem"]);
+        let public = openssl.current_dir(user.folder.path()).status().await.expect("openssl runs");
+        assert!(public.success());
+        let made = user.json(&create("@public.pem")).await;
+        let jwk = public_jwk(&pem);
+        assert_eq!(made["type"], "public_key");
+        for member in ["kty", "crv", "x", "y", "n", "e"] {
+            assert_eq!(made["publicKey"][member], jwk[member], "{member}: {made}");
+        }
+    }
+    let missing = user.run(&create("@none.pem")).await;
+    assert!(missing.code == 2 && missing.err.contains("none.pem: no such file"), "{}", missing.err);
+    let federated = user.run(&["credentials", "create", id, "--issuer-id", id, "--subject", "s"]).await;
+    assert!(federated.code == 1 && federated.err.contains("must be a trusted issuer"), "{}", federated.err);
 }
 
 #[tokio::test]
