@@ -12,6 +12,9 @@ use crate::system::{read_file, read_stdin};
 /// Fields that have a flag of another name, or none: paging is done by the command, and an organization has its own flag.
 pub const HANDLED: [&str; 4] = ["organizationId", "page", "limit", "cursor"];
 
+/// Fields that name agents, by ID or by email address. The resource of an audit event may be an agent.
+pub const AGENTS: [&str; 4] = ["agentId", "clientId", "resourceId", "mayAct"];
+
 /// Field that is a JWK, which is made of a key in PEM too.
 const PUBLIC_KEY: &str = "publicKey";
 
@@ -37,6 +40,11 @@ pub fn flag(field: &Field) -> Arg {
         Kind::List => add("with commas between the values"),
         Kind::Json if field.name == PUBLIC_KEY => add("a JWK, or @FILE with a JWK or a public key in PEM"),
         Kind::Json => add("JSON, or @FILE"),
+        _ => {}
+    }
+    match field.name {
+        "resourceId" => add("an ID, or the email address of an agent"),
+        name if AGENTS.contains(&name) => add("agents are named by ID or by email address"),
         _ => {}
     }
     if field.is_nullable && !field.description.contains("ull ") {

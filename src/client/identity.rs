@@ -6,11 +6,15 @@ use clap::{Arg, ArgMatches, Command};
 use secrecy::SecretString;
 
 use crate::failure::Failure;
+use crate::organization::is_address;
 use crate::profile::{self, DEFAULT, Profile};
 use crate::system::{read_file, variable};
 
 /// URL of the service if no other is given.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:3000";
+
+/// Variable with the ID of the caller's client.
+const CLIENT_ID: &str = "AGENTIDP_CLIENT_ID";
 
 /// How the caller proves its identity.
 #[derive(Clone)]
@@ -101,6 +105,17 @@ pub fn of_profile(profile: &Profile) -> Option<Identity> {
     }
 }
 
+/// Returns a client ID, which this setting names. Returns [`Failure`] if it is an address, because an agent cannot find its
+/// ID by that without a token.
+pub fn client_id(setting: &str, text: String) -> Result<String, Failure> {
+    match is_address(&text) {
+        false => Ok(text),
+        true => Err(Failure::misused(format!(
+            "{setting} must be the agent's ID, not its address; an administrator finds it by: agentidp agents get ADDRESS -o name"
+        ))),
+    }
+}
+
 /// Returns the identity that the environment names; `None` if it names no identity.
 ///
 /// Returns [`Failure`] if it names only a part of one, or two.
@@ -117,7 +132,8 @@ pub fn environment(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
             (None, Some(path)) => Some(read_file(path)?.trim().into()),
             (None, None) => None,
         };
-    match (variable("AGENTIDP_CLIENT_ID"), secret, file, variable("AGENTIDP_TOKEN")) {
+    let client_id = variable(CLIENT_ID).map(|id| client_id(CLIENT_ID, id)).transpose()?;
+    match (client_id, secret, file, variable("AGENTIDP_TOKEN")) {
         (Some(_), _, _, Some(_)) => {
             Err(Failure::misused("AGENTIDP_TOKEN and AGENTIDP_CLIENT_ID are both set; unset one"))
         }

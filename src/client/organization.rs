@@ -60,3 +60,8 @@ pub fn is_id(text: &str) -> bool {
             _ => byte.is_ascii_hexdigit(),
         })
 }
+
+/// Returns whether a text is the address of an agent, not its ID.
+pub fn is_address(text: &str) -> bool {
+    text.contains('@')
+}

@@ -12,10 +12,11 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use super::current::{AT_ONCE, Current, Key};
-use super::kinds::{self, Kind, address, is_address, naming_field};
+use super::kinds::{self, Kind, address, naming_field};
 use super::plan::{Change, Step};
 use crate::connection::{Connection, Request};
 use crate::failure::{Exit, Failure};
+use crate::organization::is_address;
 use crate::output::note;
 
 /// IDs of the objects that there are, as they are made.

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::document::{Field, Kind as FieldKind, fields, resolved, schema};
+use crate::organization::is_address;
 
 /// A kind of object. The order is that in which objects are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,11 +161,6 @@ pub fn actors<'a>(fields: &'a mut Map<String, Value>, field: &str) -> Option<&'a
     let value = fields.get_mut(field)?;
     let list = if field == "subjects" { value.get_mut("mayAct")? } else { value };
     list.as_array_mut()
-}
-
-/// Returns whether a text is the address of an agent, not its ID.
-pub fn is_address(text: &str) -> bool {
-    text.contains('@')
 }
 
 /// Returns a value as a text that does not depend on the order of its members.

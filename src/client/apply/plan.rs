@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::current::Current;
-use super::kinds::{Kind, address, is_address, naming_field, normal_form, sorted};
+use super::kinds::{Kind, address, naming_field, normal_form, sorted};
 use super::manifest::Entry;
+use crate::organization::is_address;
 use crate::output::{cell, safe};
 
 /// When a step is taken: all steps of a phase are independent of each other.

@@ -46,7 +46,7 @@ pub async fn login(matches: &ArgMatches) -> Result<(), Failure> {
             None => asked(&format!("URL of the service, such as {}", identity::DEFAULT_URL))?,
         });
         if identity.is_none() {
-            let client_id = asked("Client ID")?;
+            let client_id = identity::client_id("the client ID", asked("Client ID")?)?;
             let secret = rpassword::prompt_password("Client secret: ")
                 .map_err(|error| Failure::misused(format!("the secret cannot be read: {error}")))?;
             identity = Some(Identity::Secret { client_id, secret: secret.trim().into() });

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use crate::connection::{Connection, Request};
 use crate::document::{Operation, operation};
 use crate::failure::Failure;
-use crate::flags::{HANDLED, flag, kebab, object};
+use crate::flags::{AGENTS, HANDLED, flag, kebab, object};
+use crate::organization::is_address;
 use crate::output::{Columns, cell, format, note, show, show_to_reader};
 use crate::table::{Resource, Verb};
 use crate::{confirm, identity, organization, output, pages};
@@ -131,23 +132,25 @@ async fn request(
     connection: &Connection,
     operation: &Operation,
     matches: &ArgMatches,
-    body: Option<Map<String, Value>>,
-    query: Map<String, Value>,
+    mut body: Option<Map<String, Value>>,
+    mut query: Map<String, Value>,
 ) -> Result<Request, Failure> {
     let organization = organization::of(connection, matches).await?;
     let mut path = operation.path.to_owned();
     for parameter in &operation.path_parameters {
         let given = matches.get_one::<String>(parameter).map(String::as_str).unwrap_or_default();
         let id = match *parameter {
-            "agentId" if given.contains('@') => agent_id(connection, given, organization.as_deref()).await?,
+            "agentId" if is_address(given) => agent_id(connection, given, organization.as_deref()).await?,
             "organizationId" => organization::id_of(connection, given).await?,
             _ => given.to_owned(),
         };
         path = path.replace(&format!("{{{parameter}}}"), &segment(&id));
     }
+    for named in agents(&mut query).into_iter().chain(body.as_mut().map(agents).into_iter().flatten()) {
+        *named = agent_id(connection, &cell(named), organization.as_deref()).await?.into();
+    }
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut query: Vec<_> = query.into_iter().map(|(name, value)| (name, text(value))).collect();
-    let mut body = body;
     if let Some(id) = organization {
         if operation.query.iter().any(|field| field.name == "organizationId") {
             query.push(("organizationId".to_owned(), id));
@@ -157,6 +160,23 @@ async fn request(
     }
     let method = Method::from_bytes(operation.method.as_bytes()).ok();
     Ok(Request { method, path, query, body: body.map(Value::Object), form: None })
+}
+
+/// Returns the values of an object that name agents by address: `mayAct` of the people of an issuer too.
+fn agents(object: &mut Map<String, Value>) -> Vec<&mut Value> {
+    let mut found = Vec::new();
+    for (name, value) in object {
+        if name == "subjects" {
+            found.extend(value.as_object_mut().map(agents).into_iter().flatten());
+        } else if AGENTS.contains(&name.as_str()) {
+            match value.is_array() {
+                true => found.extend(value.as_array_mut().into_iter().flatten()),
+                false => found.push(value),
+            }
+        }
+    }
+    found.retain(|value| value.as_str().is_some_and(is_address));
+    found
 }
 
 /// Returns the ID of the agent with this address.

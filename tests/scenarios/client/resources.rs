@@ -250,3 +250,49 @@ async fn a_refusal_names_every_fault_and_the_missing_scopes() {
     let refused = other.run(&["agents", "update", &powerful, "--owner", "me"]).await;
     assert!(refused.code == 1 && refused.err.contains("tokens:read"), "{}", refused.err);
 }
+
+#[tokio::test]
+async fn an_agent_is_named_by_its_address_in_every_flag() {
+    let (_server, user) = start().await;
+    let one = user.agent("one@example.com").await;
+    let id = &one["agentId"];
+    user.agent("two@example.com").await;
+    let update =
+        ["agents", "update", "two@example.com", "--may-act", "one@example.com", "--owner", "o@example.com"];
+    let two = user.json(&update).await;
+    assert_eq!((&two["mayAct"], &two["owner"]), (&json!([id]), &json!("o@example.com")));
+    let created = user.json(&["audit", "list", "--resource-id", "one@example.com"]).await;
+    assert_eq!(created, user.json(&["audit", "list", "--resource-id", id.as_str().expect("an ID")]).await);
+    assert_eq!(created[0]["resource"]["id"], *id);
+    let acted = user.json(&["audit", "list", "--agent-id", "one@example.com"]).await;
+    assert_eq!(acted, json!([]));
+    let usage = user.json(&["usage", "--client-id", "one@example.com"]).await;
+    assert_eq!(usage["tokens"]["byClient"][0]["clientId"], *id, "{usage}");
+    let unknown = user.run(&["agents", "update", "two@example.com", "--may-act", "none@example.com"]).await;
+    assert!(unknown.code == 1 && unknown.err.contains("none@example.com"), "{}", unknown.err);
+    let keys = r#"{"type": "jwks_uri", "uri": "https://ci.example.com/keys"}"#;
+    let subjects =
+        r#"{"audiences": ["app"], "mayAct": ["one@example.com"], "scopes": ["a:b"], "maxAgeSeconds": 60}"#;
+    let mut issuer = vec!["issuers", "create", "--name", "CI", "--issuer", "https://ci.example.com"];
+    issuer.extend(["--keys", keys, "--subjects", subjects]);
+    let issuer = user.json(&issuer).await;
+    assert_eq!(issuer["subjects"]["mayAct"], json!([id]));
+    let issuer = issuer["issuerId"].as_str().expect("an ID");
+    let explain = ["issuers", "explain", issuer, "--assertion", "-", "--client-id", "one@example.com"];
+    let explained = user.run_with(&explain, "not.a.jwt").await;
+    assert_eq!(explained.code, 0, "{}", explained.err);
+}
+
+#[tokio::test]
+async fn a_client_id_that_is_an_address_is_refused_before_any_request() {
+    let url = format!("http://{}", testing::free_address());
+    let user = User::new(vec![
+        ("AGENTIDP_URL", url),
+        ("AGENTIDP_CLIENT_ID", "one@example.com".to_owned()),
+        ("AGENTIDP_CLIENT_SECRET", "aidp_sk_1".to_owned()),
+    ]);
+    let ran = user.run(&["agents", "list"]).await;
+    let expected = "agentidp: AGENTIDP_CLIENT_ID must be the agent's ID, not its address; \
+                    an administrator finds it by: agentidp agents get ADDRESS -o name\n";
+    assert_eq!((ran.code, &*ran.err), (2, expected));
+}
