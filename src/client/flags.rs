@@ -32,7 +32,10 @@ pub fn kebab(name: &str) -> String {
 
 /// Returns the flag of a field.
 pub fn flag(field: &Field) -> Arg {
-    let mut help = field.description.replace('`', "'");
+    let mut help = match field.kind {
+        Kind::List => with_commas(field.description),
+        _ => field.description.replace('`', "'"),
+    };
     let mut add = |text: &str| {
         help = if help.is_empty() { text.to_owned() } else { format!("{help} ({text})") };
     };
@@ -67,6 +70,15 @@ pub fn flag(field: &Field) -> Arg {
     if help.is_empty() { arg } else { arg.help(help) }
 }
 
+/// Returns a description of a list in which the lists are written as the command line takes them, not as JSON.
+fn with_commas(description: &str) -> String {
+    let parts = description.split('`').map(|part| match serde_json::from_str::<Vec<String>>(part) {
+        Ok(list) => list.join(","),
+        Err(_) => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("'")
+}
+
 /// Returns the value of a field that the command line gives; `None` if it gives no value.
 ///
 /// Returns [`Failure`] if a JSON value is not JSON, or if a file cannot be read.
@@ -86,6 +98,14 @@ fn parsed(field: &Field, text: &str) -> Result<Value, Failure> {
     let name = kebab(field.name);
     match field.kind {
         Kind::List => {
+            if text.trim_start().starts_with('[') {
+                let list: Result<Vec<String>, _> = serde_json::from_str(text);
+                return list.map(Value::from).map_err(|error| {
+                    Failure::misused(format!(
+                        "--{name} must be values with commas between them, or a JSON array of texts: {error}"
+                    ))
+                });
+            }
             let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
             Ok(words.map(Value::from).collect())
         }

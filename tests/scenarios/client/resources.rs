@@ -296,3 +296,24 @@ async fn a_client_id_that_is_an_address_is_refused_before_any_request() {
                     an administrator finds it by: agentidp agents get ADDRESS -o name\n";
     assert_eq!((ran.code, &*ran.err), (2, expected));
 }
+
+#[tokio::test]
+async fn a_list_is_words_with_commas_or_a_json_array() {
+    let (_server, user) = start().await;
+    user.agent("one@example.com").await;
+    for (given, expected) in
+        [(r#"["*"]"#, json!(["*"])), ("[]", json!([])), ("*", json!(["*"])), ("", json!([]))]
+    {
+        let changed = user.json(&["agents", "update", "one@example.com", "--may-act", given]).await;
+        assert_eq!(changed["mayAct"], expected, "{given:?}");
+    }
+    let capabilities = r#"["a:b", "c:d"]"#;
+    let changed = user.json(&["agents", "update", "one@example.com", "--capabilities", capabilities]).await;
+    assert_eq!(changed["capabilities"], json!(["a:b", "c:d"]));
+    for wrong in ["[\"*\"", "[1]"] {
+        let ran = user.run(&["agents", "update", "one@example.com", "--may-act", wrong]).await;
+        assert!(ran.code == 2 && ran.err.contains("--may-act must be values with commas"), "{}", ran.err);
+    }
+    let help = user.done(&["agents", "update", "--help"]).await;
+    assert!(help.contains("'*' for every agent") && !help.contains("[\"*\"]"), "{help}");
+}
