@@ -350,7 +350,7 @@ impl Connection {
                 "this needs a client that authenticates: set AGENTIDP_CLIENT_ID and its secret, not only AGENTIDP_TOKEN",
             )),
             None => Err(Failure::misused(
-                "no identity: set AGENTIDP_CLIENT_ID and AGENTIDP_CLIENT_SECRET, or run: agentidp login",
+                "no identity: set AGENTIDP_CLIENT_ID and AGENTIDP_CLIENT_SECRET, add --client-id and --client-secret-file, or run: agentidp login",
             )),
         }
     }

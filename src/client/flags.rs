@@ -30,6 +30,11 @@ pub fn kebab(name: &str) -> String {
     text
 }
 
+/// Returns the name of the flag of a field. `--client-id` is the caller itself, so another client is an agent.
+fn long(field: &Field) -> String {
+    kebab(if field.name == "clientId" { "agentId" } else { field.name })
+}
+
 /// Returns the flag of a field.
 pub fn flag(field: &Field) -> Arg {
     let mut help = match field.kind {
@@ -53,7 +58,7 @@ pub fn flag(field: &Field) -> Arg {
     if field.is_nullable && !field.description.contains("ull ") {
         add("null removes it");
     }
-    let arg = Arg::new(field.name).long(kebab(field.name)).required(field.is_required);
+    let arg = Arg::new(field.name).long(long(field)).required(field.is_required);
     let arg = match field.kind {
         Kind::Text if field.choices.is_empty() => arg.value_name("TEXT"),
         Kind::Text => arg.value_parser(PossibleValuesParser::new(field.choices.clone())).value_name("NAME"),
@@ -95,7 +100,7 @@ pub fn value(field: &Field, matches: &ArgMatches) -> Result<Option<Value>, Failu
 }
 
 fn parsed(field: &Field, text: &str) -> Result<Value, Failure> {
-    let name = kebab(field.name);
+    let name = long(field);
     match field.kind {
         Kind::List => {
             if text.trim_start().starts_with('[') {

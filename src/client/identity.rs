@@ -1,7 +1,8 @@
-//! The caller's identity: from the environment, else from a profile.
+//! The caller's identity: from flags, else from the environment, else from a profile.
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgMatches, Command};
 use secrecy::SecretString;
 
@@ -15,6 +16,11 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:3000";
 
 /// Variable with the ID of the caller's client.
 const CLIENT_ID: &str = "AGENTIDP_CLIENT_ID";
+/// Variable with the file of its secret.
+const SECRET_FILE: &str = "AGENTIDP_CLIENT_SECRET_FILE";
+
+/// Flags that name an identity.
+const FLAGS: [&str; 3] = ["client-id", "client-secret-file", "private-key"];
 
 /// How the caller proves its identity.
 #[derive(Clone)]
@@ -58,31 +64,49 @@ pub fn with_flags(command: Command) -> Command {
                 .long("private-key")
                 .value_name("FILE")
                 .value_parser(clap::value_parser!(PathBuf))
-                .help("Private key (PEM) of the client AGENTIDP_CLIENT_ID, instead of a secret"),
+                .help("Private key (PEM) of the client, instead of a secret"),
+        )
+        .arg(
+            Arg::new("client-id")
+                .long("client-id")
+                .value_name("ID")
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("Client that the command acts as, instead of AGENTIDP_CLIENT_ID"),
+        )
+        .arg(
+            Arg::new("client-secret-file")
+                .long("client-secret-file")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .conflicts_with("private-key")
+                .help("File with the secret of the client, instead of AGENTIDP_CLIENT_SECRET"),
         )
 }
 
 /// Returns the URL of the service, and the caller's identity if there is one.
 pub fn of(matches: &ArgMatches) -> Result<(String, Option<Identity>), Failure> {
     let named = matches.get_one::<String>("profile");
-    let from_environment = match named {
-        Some(_) => None,
-        None => environment(matches)?,
+    let flag = FLAGS.into_iter().find(|flag| matches.contains_id(flag));
+    let identity = match (named, flag) {
+        (Some(_), Some(flag)) => {
+            return Err(Failure::misused(format!(
+                "--{flag} has no effect with --profile; leave one of them out"
+            )));
+        }
+        (Some(_), None) => None,
+        (None, _) => given(matches)?,
     };
-    if named.is_some() && matches.contains_id("private-key") {
-        return Err(Failure::misused("--private-key has no effect with --profile; leave one of them out"));
-    }
-    let given = matches.get_one::<String>("url").cloned();
+    let url = matches.get_one::<String>("url").cloned();
     // A broken file of profiles matters only to a command that needs it.
-    let profile = match (&from_environment, &given, named) {
+    let profile = match (&identity, &url, named) {
         (_, _, Some(name)) => Some(profile::find(name)?.ok_or_else(|| {
             Failure::misused(format!("there is no profile {name:?}; agentidp profiles lists them"))
         })?),
         (Some(_), Some(_), None) => None,
         _ => profile::find(DEFAULT)?,
     };
-    let url = given.or_else(|| profile.as_ref().map(|profile| profile.url.clone()));
-    let identity = from_environment.or_else(|| profile.as_ref().and_then(of_profile));
+    let url = url.or_else(|| profile.as_ref().map(|profile| profile.url.clone()));
+    let identity = identity.or_else(|| profile.as_ref().and_then(of_profile));
     Ok((url.unwrap_or_else(|| DEFAULT_URL.to_owned()), identity))
 }
 
@@ -116,37 +140,58 @@ pub fn client_id(setting: &str, text: String) -> Result<String, Failure> {
     }
 }
 
-/// Returns the identity that the environment names; `None` if it names no identity.
+/// Returns the identity that the flags name, else that of the environment; `None` if there is neither.
 ///
-/// Returns [`Failure`] if it names only a part of one, or two.
-pub fn environment(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
-    let file = matches.get_one::<PathBuf>("private-key").cloned();
-    let secret: Option<SecretString> =
-        match (variable("AGENTIDP_CLIENT_SECRET"), variable("AGENTIDP_CLIENT_SECRET_FILE")) {
-            (Some(_), Some(_)) => {
-                return Err(Failure::misused(
-                    "AGENTIDP_CLIENT_SECRET and AGENTIDP_CLIENT_SECRET_FILE are both set; unset one",
-                ));
-            }
-            (Some(secret), None) => Some(secret.into()),
-            (None, Some(path)) => Some(read_file(path)?.trim().into()),
-            (None, None) => None,
-        };
-    let client_id = variable(CLIENT_ID).map(|id| client_id(CLIENT_ID, id)).transpose()?;
-    match (client_id, secret, file, variable("AGENTIDP_TOKEN")) {
-        (Some(_), _, _, Some(_)) => {
-            Err(Failure::misused("AGENTIDP_TOKEN and AGENTIDP_CLIENT_ID are both set; unset one"))
-        }
-        (Some(client_id), _, Some(file), _) => Ok(Some(Identity::Key { client_id, file })),
+/// A secret of the environment counts only for the client that the environment names. Returns [`Failure`] if only a part of
+/// an identity is given, or two.
+pub fn given(matches: &ArgMatches) -> Result<Option<Identity>, Failure> {
+    let flag = matches.get_one::<String>("client-id").cloned();
+    let own = variable(CLIENT_ID);
+    let token = variable("AGENTIDP_TOKEN");
+    if flag.is_none() && own.is_some() && token.is_some() {
+        return Err(Failure::misused("AGENTIDP_TOKEN and AGENTIDP_CLIENT_ID are both set; unset one"));
+    }
+    let is_other = flag.is_some() && own.is_some() && flag != own;
+    let secret = match matches.get_one::<PathBuf>("client-secret-file") {
+        Some(file) => Some(read_file(file)?.trim().into()),
+        None if is_other => None,
+        None => secret()?,
+    };
+    let client_id = match (flag, own) {
+        (Some(id), _) => Some(client_id("--client-id", id)?),
+        (None, Some(id)) => Some(client_id(CLIENT_ID, id)?),
+        (None, None) => None,
+    };
+    match (client_id, secret, matches.get_one::<PathBuf>("private-key"), token) {
+        (Some(client_id), _, Some(file), _) => Ok(Some(Identity::Key { client_id, file: file.clone() })),
         (Some(client_id), Some(secret), None, _) => Ok(Some(Identity::Secret { client_id, secret })),
-        (None, Some(_), _, _) => {
-            Err(Failure::misused("a client secret is set, but AGENTIDP_CLIENT_ID is not"))
-        }
-        (None, None, Some(_), _) => Err(Failure::misused("--private-key needs AGENTIDP_CLIENT_ID")),
-        (_, None, None, Some(token)) => Ok(Some(Identity::Token(token.into()))),
-        (Some(_), None, None, None) => Err(Failure::misused(
-            "AGENTIDP_CLIENT_ID is set; set AGENTIDP_CLIENT_SECRET, AGENTIDP_CLIENT_SECRET_FILE or --private-key too",
+        (Some(_), None, None, _) if is_other => Err(Failure::misused(
+            "the secret of the environment is that of AGENTIDP_CLIENT_ID; --client-id names another client, and needs --client-secret-file or --private-key",
         )),
-        (None, None, None, None) => Ok(None),
+        (Some(_), None, None, _) => Err(Failure::misused(
+            "the client has no secret; set AGENTIDP_CLIENT_SECRET, AGENTIDP_CLIENT_SECRET_FILE, --client-secret-file or --private-key too",
+        )),
+        (None, Some(_), ..) => {
+            Err(Failure::misused("a client secret is set, but neither AGENTIDP_CLIENT_ID nor --client-id"))
+        }
+        (None, None, Some(_), _) => {
+            Err(Failure::misused("--private-key needs AGENTIDP_CLIENT_ID or --client-id"))
+        }
+        (None, None, None, token) => Ok(token.map(|token| Identity::Token(token.into()))),
+    }
+}
+
+/// Returns the secret of the environment.
+fn secret() -> Result<Option<SecretString>, Failure> {
+    match (variable("AGENTIDP_CLIENT_SECRET"), variable(SECRET_FILE)) {
+        (Some(_), Some(_)) => Err(Failure::misused(
+            "AGENTIDP_CLIENT_SECRET and AGENTIDP_CLIENT_SECRET_FILE are both set; unset one",
+        )),
+        (Some(secret), None) => Ok(Some(secret.into())),
+        (None, Some(path)) => match read_file(path) {
+            Ok(secret) => Ok(Some(secret.trim().into())),
+            Err(failure) => Err(Failure::misused(format!("{SECRET_FILE}: {}", failure.message))),
+        },
+        (None, None) => Ok(None),
     }
 }

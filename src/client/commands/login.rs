@@ -18,7 +18,7 @@ pub fn login_command() -> Command {
             .about("Store the URL of a service and an identity as a profile, once they have been verified")
             .after_help(
                 "On a terminal, login asks for what the environment does not set. Elsewhere it takes --url or AGENTIDP_URL, \
-                 AGENTIDP_CLIENT_ID, and AGENTIDP_CLIENT_SECRET, AGENTIDP_CLIENT_SECRET_FILE or --private-key.",
+                 --client-id or AGENTIDP_CLIENT_ID, and --client-secret-file, --private-key or the secret of the environment.",
             ),
     )
     .mut_arg("profile", |arg| arg.help("Name of the profile to store; by default `default`"))
@@ -36,7 +36,7 @@ pub fn profiles_command() -> Command {
 pub async fn login(matches: &ArgMatches) -> Result<(), Failure> {
     let name = matches.get_one::<String>("profile").map_or(DEFAULT, String::as_str);
     let mut url = matches.get_one::<String>("url").cloned();
-    let mut identity = match identity::environment(matches) {
+    let mut identity = match identity::given(matches) {
         Err(failure) if !std::io::stdin().is_terminal() => return Err(failure),
         found => found.ok().flatten(),
     };
@@ -62,7 +62,7 @@ pub async fn login(matches: &ArgMatches) -> Result<(), Failure> {
         }
         _ => {
             return Err(Failure::misused(
-                "login needs AGENTIDP_CLIENT_ID, and AGENTIDP_CLIENT_SECRET, AGENTIDP_CLIENT_SECRET_FILE or --private-key",
+                "login needs AGENTIDP_CLIENT_ID or --client-id, and the client's secret or --private-key",
             ));
         }
     };

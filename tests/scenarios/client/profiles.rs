@@ -109,3 +109,33 @@ async fn a_token_and_a_client_that_are_both_set_are_refused() {
     let ran = user.run(&["agents", "list"]).await;
     assert_eq!(ran.code, 1, "an empty value counts as not set, and the token is used: {}", ran.err);
 }
+
+#[tokio::test]
+async fn a_flag_acts_as_another_client_without_the_secret_of_the_environment() {
+    let (server, user) = start().await;
+    let admin = server.admin_token().await;
+    let agent = server.client(&admin, None, &["files:read"]).await;
+    user.file("agent.secret", &format!("{}\n", agent.secret));
+    let own = ["token", "get", "--client-id", &agent.id, "--client-secret-file", "agent.secret"];
+    let token = user.done(&own).await;
+    let described = user.run_with(&["token", "inspect", "-"], &token).await;
+    assert!(described.out.contains(&format!("Client: {}", agent.id)), "{}", described.out);
+    let without = user.run(&["token", "get", "--client-id", &agent.id]).await;
+    assert!(without.code == 2 && without.err.contains("--client-secret-file"), "{}", without.err);
+    user.done(&["agents", "list", "--client-id", &user.environment[1].1]).await;
+    let both = user.run(&[&own[..], &["--private-key", "key.pem"]].concat()).await;
+    assert!(both.code == 2 && both.err.contains("--private-key"), "{}", both.err);
+    let address = user.run(&["agents", "list", "--client-id", "one@example.com"]).await;
+    assert!(
+        address.code == 2 && address.err.contains("--client-id must be the agent's ID"),
+        "{}",
+        address.err
+    );
+    let missing = user.run(&["agents", "list", "--client-secret-file", "none"]).await;
+    assert!(missing.code == 2 && missing.err.contains("none: no such file"), "{}", missing.err);
+    let profile = user.run(&["agents", "list", "--profile", "p", "--client-id", &agent.id]).await;
+    assert!(profile.code == 2 && profile.err.contains("no effect"), "{}", profile.err);
+    let bearer = [user.environment.as_slice(), &[("AGENTIDP_TOKEN", token)]].concat();
+    let bearer = User { environment: bearer, ..user };
+    bearer.done(&own).await;
+}

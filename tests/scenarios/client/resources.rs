@@ -266,7 +266,7 @@ async fn an_agent_is_named_by_its_address_in_every_flag() {
     assert_eq!(created[0]["resource"]["id"], *id);
     let acted = user.json(&["audit", "list", "--agent-id", "one@example.com"]).await;
     assert_eq!(acted, json!([]));
-    let usage = user.json(&["usage", "--client-id", "one@example.com"]).await;
+    let usage = user.json(&["usage", "--agent-id", "one@example.com"]).await;
     assert_eq!(usage["tokens"]["byClient"][0]["clientId"], *id, "{usage}");
     let unknown = user.run(&["agents", "update", "two@example.com", "--may-act", "none@example.com"]).await;
     assert!(unknown.code == 1 && unknown.err.contains("none@example.com"), "{}", unknown.err);
@@ -278,7 +278,7 @@ async fn an_agent_is_named_by_its_address_in_every_flag() {
     let issuer = user.json(&issuer).await;
     assert_eq!(issuer["subjects"]["mayAct"], json!([id]));
     let issuer = issuer["issuerId"].as_str().expect("an ID");
-    let explain = ["issuers", "explain", issuer, "--assertion", "-", "--client-id", "one@example.com"];
+    let explain = ["issuers", "explain", issuer, "--assertion", "-", "--agent-id", "one@example.com"];
     let explained = user.run_with(&explain, "not.a.jwt").await;
     assert_eq!(explained.code, 0, "{}", explained.err);
 }
