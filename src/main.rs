@@ -29,7 +29,7 @@ const WRONG_SETTINGS: u8 = 2;
 fn main() -> ExitCode {
     let cli = match Cli::of_process() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return wrong(&first_paragraph(&error.to_string())),
+        Err(error) if error.use_stderr() => return wrong(&Cli::explained(&error)),
         Err(help) => {
             // Help and version: a failure to print them cannot be reported anywhere.
             let _ = help.print();
@@ -285,13 +285,6 @@ fn complain(message: &str) {
     };
     // There is no other place to report that standard error is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Returns the error message of clap as one line, without the usage text.
-fn first_paragraph(message: &str) -> String {
-    let paragraph = message.split("\n\n").next().unwrap_or(message);
-    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("{}; --help lists all settings", line.trim_start_matches("error: "))
 }
 
 /// Signals that end the service.

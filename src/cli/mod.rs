@@ -3,6 +3,7 @@
 //! Every setting is a flag and an environment variable of the same name. Every secret can also be read from
 //! the file that `NAME_FILE` names. An invalid setting stops the startup and is reported in one line.
 
+mod mistakes;
 mod serve;
 mod stores;
 mod values;
@@ -194,6 +195,12 @@ impl Cli {
             command = command.mut_args(|arg| arg.env(Resettable::Reset));
         }
         Self::from_arg_matches(&command.try_get_matches()?)
+    }
+
+    /// Returns an error in the arguments of this process as one line, which says what was probably meant.
+    pub fn explained(error: &clap::Error) -> String {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        mistakes::explained(error, &Self::command(), &arguments)
     }
 
     /// Returns the whole command line, as completions and the manual page describe it.
