@@ -51,7 +51,7 @@ pub fn command() -> Command {
         ))
         .subcommand(identity::with_flags(organization::with_flag(
             Command::new("revoke")
-                .about("Revoke a token, or the token with this ID and all tokens obtained by it")
+                .about("Revoke a token, given as itself or by its ID, and all tokens obtained by it")
                 .arg(token()),
         )))
         .subcommand(output::with_flag(
@@ -82,6 +82,11 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     };
     if name == "inspect" {
         return inspect(&token, matches);
+    }
+    if matches!(name, "revoke" | "tree") && !is_id(&token) && decoded(&token).is_err() {
+        return Err(Failure::misused(
+            "this is neither a token, a JWT of three parts with dots between them, nor the ID of one, a UUID",
+        ));
     }
     let (url, identity) = identity::of(matches)?;
     let connection = Connection::new(&url, identity)?;

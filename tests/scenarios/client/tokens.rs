@@ -2,7 +2,7 @@ use agentidp::adapters::crypto::generate_pem;
 use agentidp::domain::jwk::KeyType;
 use agentidp::ports::clock::Clock as _;
 use serde_json::Value;
-use testing::public_jwk;
+use testing::{free_address, public_jwk};
 use tokio::process::Command;
 
 use super::{User, start};
@@ -118,4 +118,18 @@ async fn an_agent_without_management_scopes_revokes_its_own_token() {
     let ran = user.run_with(&["token", "revoke", "-"], &token).await;
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!server.is_active(token.trim()).await);
+}
+
+#[tokio::test]
+async fn a_text_that_is_neither_a_token_nor_an_id_is_not_revoked() {
+    let user = User::new(vec![
+        ("AGENTIDP_URL", format!("http://{}", free_address())),
+        ("AGENTIDP_TOKEN", "a.b.c".to_owned()),
+    ]);
+    for text in ["abc", "a.b", "", "reader@agents.example.com", "a.b.c"] {
+        for command in ["revoke", "tree"] {
+            let ran = user.run_with(&["token", command, "-"], text).await;
+            assert!(ran.code == 2 && ran.err.contains("neither a token"), "{text:?}: {}", ran.err);
+        }
+    }
 }
