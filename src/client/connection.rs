@@ -1,7 +1,6 @@
 //! A connection to the service: requests with a token of the least scopes, and their answers.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -87,6 +86,9 @@ impl Connection {
                 "--url must be a URL such as https://id.example.com, without user, password, query and fragment",
             ));
         }
+        if url.trim_end_matches('/').ends_with("/api/v1") {
+            return Err(Failure::misused("--url is the URL of the service; leave out /api/v1"));
+        }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -152,11 +154,20 @@ impl Connection {
     /// Returns whether the caller has given a token, and this scope is in it.
     pub fn has_given_token_with(&self, scope: &str) -> bool {
         let Some(Identity::Token(token)) = &self.identity else { return false };
-        let claims =
-            token.expose_secret().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-        let claims =
-            claims.and_then(|claims| serde_json::from_slice::<Value>(&claims).ok()).unwrap_or_default();
-        claims["scope"].as_str().unwrap_or_default().split(' ').any(|one| one == scope)
+        claims(token)["scope"].as_str().unwrap_or_default().split(' ').any(|one| one == scope)
+    }
+
+    /// Returns the ID of the caller's client, once the service has accepted its identity.
+    pub async fn client(&self) -> Result<Value, Failure> {
+        let token = self.token().await?;
+        if let Some(Identity::Token(_)) = self.identity {
+            let answer = self.send(&Request::get("/api/v1/usage"), Some(&token)).await?;
+            // A token without the scope of this request is accepted all the same.
+            if answer.status == StatusCode::UNAUTHORIZED {
+                return Err(answer.refusal());
+            }
+        }
+        Ok(claims(&token)["client_id"].clone())
     }
 
     fn known_scopes(&self) -> BTreeSet<String> {
@@ -226,12 +237,12 @@ impl Connection {
     }
 
     async fn answer(&self, sent: reqwest::RequestBuilder) -> Result<Answer, Failure> {
-        let answer = sent.send().await.map_err(|error| self.unreachable(&error))?;
+        let answer = sent.send().await.map_err(|error| Failure::of_request(&self.base, &error))?;
         let status = answer.status();
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok());
         let request_id = header("x-request-id").map(str::to_owned);
-        let text = answer.text().await.map_err(|error| self.unreachable(&error))?;
+        let text = answer.text().await.map_err(|error| Failure::of_request(&self.base, &error))?;
         let body = match text.is_empty() {
             true => Value::Null,
             false => serde_json::from_str(&text).map_err(|_| {
@@ -243,25 +254,6 @@ impl Connection {
             })?,
         };
         Ok(Answer { status, body, retry_after, request_id })
-    }
-
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let mut reasons = Vec::new();
-        let mut next = error.source();
-        while let Some(reason) = next {
-            reasons.push(reason.to_string());
-            next = reason.source();
-        }
-        let reason = match (error.is_timeout(), reasons.last()) {
-            (true, _) => "it did not answer in time".to_owned(),
-            (false, Some(reason)) => reason.clone(),
-            (false, None) => "the request failed".to_owned(),
-        };
-        let advice = match reason.contains("certificate") {
-            true => "; SSL_CERT_FILE names the certificates of a private authority",
-            false => "",
-        };
-        Failure::unreachable(format!("{} cannot be reached: {reason}{advice}", self.base))
     }
 
     /// Returns a token with the scopes that are required.
@@ -354,6 +346,12 @@ impl Connection {
             )),
         }
     }
+}
+
+/// Returns the claims of a token; null if it is no JWT.
+fn claims(token: &SecretString) -> Value {
+    let part = token.expose_secret().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    part.and_then(|part| serde_json::from_slice(&part).ok()).unwrap_or_default()
 }
 
 impl Answer {

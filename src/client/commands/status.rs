@@ -16,7 +16,7 @@ pub fn command() -> Command {
         .help("Print nothing; the exit code is 0 if the service is ready, and 1 otherwise");
     output::with_flag(
         identity::with_flags(
-            Command::new("status").about("Show health, version, keys and stores of the service").arg(ready),
+            Command::new("status").about("Show health, version, keys and stores of the service, and whether it accepts the caller's identity").arg(ready),
         ),
         false,
     )
@@ -24,16 +24,18 @@ pub fn command() -> Command {
 
 /// Runs the command.
 pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let url = identity::url(matches)?;
-    let connection = Connection::new(&url, None)?;
-    let read = async |path: &str| connection.send(&Request::get(path), None).await.map(|answer| answer.body);
     if matches.get_flag("ready") {
+        let connection = Connection::new(&identity::url(matches)?, None)?;
         let ready = connection.send(&Request::get("/health/ready"), None).await;
         return match ready.is_ok_and(|answer| answer.status.is_success()) {
             true => Ok(()),
             false => Err(Failure::silent(Exit::Refused)),
         };
     }
+    let (url, identity) = identity::of(matches)?;
+    let is_given = identity.is_some();
+    let connection = Connection::new(&url, identity)?;
+    let read = async |path: &str| connection.send(&Request::get(path), None).await.map(|answer| answer.body);
     let ready = read("/health/ready").await?;
     let health = read("/health").await?;
     let metadata = read("/.well-known/oauth-authorization-server").await?;
@@ -45,6 +47,10 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if !ready["status"].is_string() || !metadata["issuer"].is_string() {
         return Err(Failure::unreachable(format!("{url} is not the URL of AgentIdP")));
     }
+    let client = match is_given {
+        true => connection.client().await.map(Some),
+        false => Ok(None),
+    };
     let mut state = json!({
         "url": url,
         "status": ready["status"],
@@ -54,17 +60,24 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         "keys": keys,
         "stores": ready["components"],
         "client": env!("CARGO_PKG_VERSION"),
+        "identity": client.as_ref().ok().cloned().flatten(),
     });
     if let Value::Object(fields) = &mut state {
         fields.retain(|_, value| !value.is_null());
     }
     match format(matches) {
-        "json" => print(&output::json(&state)),
-        "yaml" => print(&yaml(&state)),
-        "name" => print(&format!("{}\n", cell(&state["status"]))),
+        "json" => print(&output::json(&state))?,
+        "yaml" => print(&yaml(&state))?,
+        "name" => print(&format!("{}\n", cell(&state["status"])))?,
         _ => {
+            match client {
+                Ok(Some(_)) => {}
+                Ok(None) => state["identity"] = "none is given, so none was checked".into(),
+                Err(_) => state["identity"] = "refused".into(),
+            }
             let fields = state.as_object().into_iter().flatten();
-            print(&fields.map(|(name, value)| format!("{name:<8} {}\n", cell(value))).collect::<String>())
+            print(&fields.map(|(name, value)| format!("{name:<8} {}\n", cell(value))).collect::<String>())?;
         }
     }
+    client.map(drop)
 }

@@ -96,6 +96,18 @@ async fn a_status_is_shown_and_a_health_check_has_an_exit_code() {
     assert_eq!((&status["status"], &status["stores"]["memory"]), (&"ok".into(), &"ok".into()));
     assert!(status["version"].is_string() && status["keys"].is_array(), "{status}");
     assert_eq!(user.done(&["status", "--ready"]).await, "");
+    let id = &user.environment[1].1;
+    assert_eq!(status["identity"], **id);
+    let mut other = User::new(user.environment[..1].to_vec());
+    let unchecked = other.done(&["status", "-o", "table"]).await;
+    assert!(unchecked.contains("identity none is given, so none was checked"), "{unchecked}");
+    let token = user.done(&["token", "get", "--scope", "audit:read"]).await;
+    for (token, code, shown) in [(token, 0, &**id), ("a.b.c".to_owned(), 1, "refused")] {
+        other.environment.push(("AGENTIDP_TOKEN", token));
+        let ran = other.run(&["status", "-o", "table"]).await;
+        assert!(ran.code == code && ran.out.contains(&format!("identity {shown}\n")), "{ran:?}");
+        other.environment.pop();
+    }
     server.service.end().await;
     assert_eq!(user.run(&["status", "--ready"]).await.code, 1);
 }
@@ -108,6 +120,7 @@ async fn a_service_that_cannot_be_reached_is_named_in_one_line() {
     ]);
     let ran = user.run(&["agents", "list"]).await;
     assert!(ran.code == 3 && ran.err.contains("cannot be reached"), "{}", ran.err);
+    assert!(ran.err.ends_with("; is the service running? agentidp serve starts it\n"), "{}", ran.err);
     assert_eq!(ran.err.lines().count(), 1);
     for url in [
         "nonsense",
@@ -120,6 +133,13 @@ async fn a_service_that_cannot_be_reached_is_named_in_one_line() {
         let ran = user.run(&["agents", "list", "--url", url]).await;
         assert!(ran.code == 2 && ran.err.contains("--url") && !ran.err.contains("hunter2"), "{}", ran.err);
     }
+    for url in ["http://example.com/api/v1", "http://example.com/idp/api/v1/"] {
+        let ran = user.run(&["agents", "list", "--url", url]).await;
+        assert!(ran.code == 2 && ran.err.contains("leave out /api/v1"), "{}", ran.err);
+    }
+    let (server, _) = start().await;
+    let ran = user.run(&["agents", "list", "--url", &server.url("").replace("http:", "https:")]).await;
+    assert!(ran.code == 3 && ran.err.ends_with("it does not speak TLS; try http://\n"), "{}", ran.err);
     let unauthenticated = User::new(vec![user.environment[0].clone()]);
     let ran = unauthenticated.run(&["agents", "list"]).await;
     assert!(ran.code == 2 && ran.err.contains("agentidp login"), "{}", ran.err);
