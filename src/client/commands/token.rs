@@ -22,7 +22,7 @@ const TREE: Columns = Columns {
 };
 const CLAIMS: Columns = Columns {
     id: "jti",
-    table: &["active", "scope", "client_id", "sub", "aud", "exp"],
+    table: &["active", "scope", "client_id", "sub", "act", "aud", "exp"],
     wide: &["iss", "iat", "jti", "organization_id"],
 };
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -109,7 +109,11 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
             connection.require(["tokens:read"]);
             let request =
                 Request { form: Some(vec![("token", token)]), ..Request::post("/api/v1/token/introspect") };
-            show(format(matches), &connection.call(&request).await?.body, CLAIMS)
+            let answer = connection.call(&request).await?.body;
+            match format(matches) {
+                format @ ("table" | "wide") => show(format, &readable(answer), CLAIMS),
+                format => show(format, &answer, CLAIMS),
+            }
         }
         "revoke" => {
             organization::of(&connection, matches).await?;
@@ -186,6 +190,36 @@ fn inspect(token: &str, matches: &ArgMatches) -> Result<(), Failure> {
     }
 }
 
+/// Returns the parties that act, the latest first: `sub` of `act`, and of the one in that (RFC 8693 section 4.1).
+fn actors(claims: &Value) -> Vec<&str> {
+    let mut acting = Vec::new();
+    let mut actor = &claims["act"];
+    while let Some(sub) = actor["sub"].as_str() {
+        acting.push(sub);
+        actor = &actor["act"];
+    }
+    acting
+}
+
+/// Returns an instant as a time; the number itself if it is too large for one.
+fn shown(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
+}
+
+/// Returns claims as a person reads them: instants as times, and the IDs of those who act.
+fn readable(mut claims: Value) -> Value {
+    let acting = actors(&claims).join(",");
+    if !acting.is_empty() {
+        claims["act"] = acting.into();
+    }
+    for claim in ["exp", "iat"] {
+        if let Some(seconds) = claims[claim].as_i64() {
+            claims[claim] = shown(seconds).into();
+        }
+    }
+    claims
+}
+
 /// Describes a token in sentences.
 fn described(token: &Value, now: u64) -> String {
     let (header, claims) = (&token["header"], &token["claims"]);
@@ -202,12 +236,7 @@ fn described(token: &Value, now: u64) -> String {
     };
     let mut lines = vec![format!("{kind}, issued by {}.", text(&claims["iss"]))];
     lines.push(format!("Subject: {}", text(&claims["sub"])));
-    let mut actor = &claims["act"];
-    let mut acting = Vec::new();
-    while let Some(sub) = actor["sub"].as_str() {
-        acting.push(safe(sub));
-        actor = &actor["act"];
-    }
+    let acting: Vec<String> = actors(claims).into_iter().map(safe).collect();
     match acting.split_first() {
         Some((first, [])) => lines.push(format!("{first} acts for the subject.")),
         Some((first, before)) => {
@@ -230,9 +259,6 @@ fn described(token: &Value, now: u64) -> String {
         lines.push("It is bound to a key: its holder must prove possession (DPoP).".to_owned());
     }
     let instant = |claim: &str| claims[claim].as_f64().map(|seconds| seconds as i64);
-    let shown = |seconds: i64| {
-        jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
-    };
     if let Some(from) = instant("iat") {
         lines.push(format!("Issued at {}.", shown(from)));
     }

@@ -58,6 +58,10 @@ async fn an_agent_acts_for_another_by_an_exchanged_token() {
     assert_eq!(exchanged.code, 0, "{}", exchanged.err);
     let described = acting.run_with(&["token", "inspect", "-"], &exchanged.out).await;
     assert!(described.out.contains(&format!("{} acts for the subject.", actor.id)), "{}", described.out);
+    let table = user.run_with(&["token", "introspect", "-", "-o", "table"], &exchanged.out).await;
+    let rows: Vec<Vec<&str>> = table.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    let of = |name: &str| rows[0].iter().position(|head| *head == name).map(|place| rows[1][place]);
+    assert_eq!((of("ACT"), of("EXP")), (Some(&*actor.id), Some("2026-01-15T13:00:00Z")), "{}", table.out);
 }
 
 #[tokio::test]
