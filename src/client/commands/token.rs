@@ -25,7 +25,8 @@ const CLAIMS: Columns = Columns {
     table: &["active", "scope", "client_id", "sub", "act", "aud", "exp"],
     wide: &["iss", "iat", "jti", "organization_id"],
 };
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// Beginning of the types of tokens (RFC 8693 section 3).
+const TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:";
 
 /// Returns the command.
 pub fn command() -> Command {
@@ -64,9 +65,12 @@ pub fn command() -> Command {
             Command::new("exchange")
                 .about("Exchange a token for one by which this client acts for its subject (RFC 8693)")
                 .arg(token())
-                .arg(text("subject-token-type", "Type of the token; by default an access token"))
+                .arg(text(
+                    "subject-token-type",
+                    "Type of the token: access_token (the default), jwt, id_token, or the whole URN",
+                ))
                 .arg(text("actor-token", "Token of the party that acts; - reads it from standard input"))
-                .arg(text("actor-token-type", "Type of the actor token; by default an access token")),
+                .arg(text("actor-token-type", "Type of the actor token, by the same names")),
         )))
         .subcommand(full(organization::with_flag(
             Command::new("tree").about("Show a token, and all tokens obtained by exchanging it").arg(token()),
@@ -94,7 +98,10 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         "get" => print_token(&connection.issue("client_credentials", target(matches)).await?, matches),
         "exchange" => {
             let given = |name: &str| matches.get_one::<String>(name).cloned();
-            let kind = |name: &str| given(name).unwrap_or_else(|| ACCESS_TOKEN.to_owned());
+            let kind = |name: &str| match given(name) {
+                Some(kind) if kind.contains(':') => kind,
+                kind => format!("{TOKEN_TYPE}{}", kind.as_deref().unwrap_or("access_token")),
+            };
             let mut form = target(matches);
             form.push(("subject_token", token));
             form.push(("subject_token_type", kind("subject-token-type")));

@@ -56,6 +56,12 @@ async fn an_agent_acts_for_another_by_an_exchanged_token() {
     acting.environment[2].1 = actor.secret;
     let exchanged = acting.run_with(&["token", "exchange", "-"], &token).await;
     assert_eq!(exchanged.code, 0, "{}", exchanged.err);
+    for (kind, code) in
+        [("access_token", 0), ("urn:ietf:params:oauth:token-type:access_token", 0), ("jwt", 1)]
+    {
+        let ran = acting.run_with(&["token", "exchange", "-", "--subject-token-type", kind], &token).await;
+        assert!(ran.code == code && !ran.err.contains("must be urn:"), "{kind}: {}", ran.err);
+    }
     let described = acting.run_with(&["token", "inspect", "-"], &exchanged.out).await;
     assert!(described.out.contains(&format!("{} acts for the subject.", actor.id)), "{}", described.out);
     let table = user.run_with(&["token", "introspect", "-", "-o", "table"], &exchanged.out).await;
