@@ -2,18 +2,23 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches};
+use jiff::civil::Date;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::document::{Field, Kind};
 use crate::failure::Failure;
 use crate::public_key;
-use crate::system::{read_file, read_stdin};
+use crate::system::{now_seconds, read_file, read_stdin};
 
 /// Fields that have a flag of another name, or none: paging is done by the command, and an organization has its own flag.
 pub const HANDLED: [&str; 4] = ["organizationId", "page", "limit", "cursor"];
 
 /// Fields that name agents, by ID or by email address. The resource of an audit event may be an agent.
 pub const AGENTS: [&str; 4] = ["agentId", "clientId", "resourceId", "mayAct"];
+
+/// Fields of the audit log that are instants in the past.
+const PAST: [&str; 2] = ["fromDate", "toDate"];
 
 /// Field that is a JWK, which is made of a key in PEM too.
 const PUBLIC_KEY: &str = "publicKey";
@@ -51,6 +56,9 @@ pub fn flag(field: &Field) -> Arg {
         _ => {}
     }
     match field.name {
+        name if PAST.contains(&name) => {
+            add("a time, a date, or a duration before now such as 30m, 1h or 7d");
+        }
         "resourceId" => add("an ID, or the email address of an agent"),
         name if AGENTS.contains(&name) => add("agents are named by ID or by email address"),
         _ => {}
@@ -128,8 +136,26 @@ fn parsed(field: &Field, text: &str) -> Result<Value, Failure> {
                 ))
             })
         }
+        _ if PAST.contains(&field.name) => past(text, now_seconds()).ok_or_else(|| {
+            Failure::misused(format!(
+                "--{name} must be a time such as 2026-11-29T08:00:00Z, a date such as 2026-11-29, or a duration before now such as 30m, 1h or 7d"
+            ))
+        }),
         _ => Ok(Value::from(argument(text)?)),
     }
+}
+
+/// Returns an instant, also as the start of a day in UTC or as a duration before now; `None` if the text is neither.
+fn past(text: &str, now: u64) -> Option<Value> {
+    if text.parse::<Timestamp>().is_ok() {
+        return Some(text.into());
+    }
+    if let Ok(date) = Date::strptime("%Y-%m-%d", text) {
+        return Some(format!("{date}T00:00:00Z").into());
+    }
+    let duration = text.parse::<Span>().ok()?.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    let now = Timestamp::from_second(i64::try_from(now).ok()?).ok()?;
+    Some(now.checked_sub(duration).ok()?.to_string().into())
 }
 
 /// Returns an argument, which is read from standard input if it is `-`.
@@ -153,4 +179,29 @@ pub fn object(fields: &[Field], matches: &ArgMatches) -> Result<Map<String, Valu
         }
     }
     Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_in_the_past_is_a_time_a_date_or_a_duration_before_now() {
+        // 2026-11-29T12:00:00Z
+        const NOW: u64 = 1_795_953_600;
+        for (text, expected) in [
+            ("2026-11-29T08:00:00+01:00", Some("2026-11-29T08:00:00+01:00")),
+            ("2026-11-29", Some("2026-11-29T00:00:00Z")),
+            ("1h", Some("2026-11-29T11:00:00Z")),
+            ("30m", Some("2026-11-29T11:30:00Z")),
+            ("7d", Some("2026-11-22T12:00:00Z")),
+            ("2026-11-29T08:00", None),
+            ("yesterday", None),
+            ("", None),
+            ("7", None),
+            ("99999999d", None),
+        ] {
+            assert_eq!(past(text, NOW), expected.map(Value::from), "{text}");
+        }
+    }
 }

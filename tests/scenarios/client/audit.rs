@@ -146,3 +146,21 @@ async fn following_continues_after_a_restart_and_prints_no_event_twice() {
     until("b@example.com", &user).await;
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "{seen:?}");
 }
+
+#[tokio::test]
+async fn events_are_listed_from_a_date_or_from_a_duration_before_now() {
+    // The clock of the service says the 15th of January 2026.
+    let (_server, user) = start().await;
+    user.agent("one@example.com").await;
+    for (flag, value, is_shown) in [
+        ("--from-date", "2026-01-15", true),
+        ("--from-date", "2026-01-16", false),
+        ("--from-date", "1h", false),
+        ("--to-date", "7d", true),
+    ] {
+        let events = user.json(&["audit", "list", "--action", "agent.created", flag, value]).await;
+        assert_eq!(events.as_array().is_some_and(|all| !all.is_empty()), is_shown, "{flag} {value}");
+    }
+    let ran = user.run(&["audit", "list", "--from-date", "yesterday"]).await;
+    assert!(ran.code == 2 && ran.err.contains("--from-date must be a time"), "{}", ran.err);
+}
