@@ -1,5 +1,6 @@
 //! The running service, from start to shutdown.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -106,11 +107,11 @@ impl Service {
             (None, None) => Some(new_key()?),
         };
         let keys = load_keys(&config.keys, made.as_ref())?;
-        let listener = bind("HOST and PORT", config.listen).await?;
+        let listener = bind("HOST and PORT", "--port", config.listen).await?;
         let address = listener.local_addr().map_err(StartError::Io)?;
         let metrics_listener = match config.metrics {
             None => None,
-            Some(address) => Some(bind("METRICS_ADDR", address).await?),
+            Some(address) => Some(bind("METRICS_ADDR", "--metrics-addr", address).await?),
         };
         let metrics = metrics_listener.as_ref().and_then(|_| Metrics::install()).map(Arc::new);
         let issuer: Arc<str> = match &config.issuer {
@@ -324,7 +325,13 @@ pub(super) fn key_error(name: &str, error: crate::adapters::crypto::KeyError) ->
     ConfigError::new(format!("{name} {error}")).into()
 }
 
-async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+async fn bind(name: &str, flag: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| ConfigError::new(format!("{name}: cannot listen on {address}: {error}")).into())
+    listener.map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => format!("; choose another with {flag}"),
+            _ => String::new(),
+        };
+        ConfigError::new(format!("{name}: cannot listen on {address}: {error}{advice}")).into()
+    })
 }

@@ -101,6 +101,17 @@ async fn the_start_says_where_the_console_is_unless_it_is_off() {
 }
 
 #[tokio::test]
+async fn a_port_in_use_is_named_with_the_flag_that_chooses_another() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let (port, address) = (address.port().to_string(), address.to_string());
+    let line = complaint(program(&["--port", &port, "--metrics-addr", "off"])).await;
+    assert!(line.ends_with("; choose another with --port\n"), "{line}");
+    let line = complaint(program(&["--port", "0", "--metrics-addr", &address])).await;
+    assert!(line.ends_with("; choose another with --metrics-addr\n"), "{line}");
+}
+
+#[tokio::test]
 async fn wrong_settings_stop_the_start_with_one_clear_line() {
     for (flags, words) in [
         (&["--port", "x"][..], "--port"),

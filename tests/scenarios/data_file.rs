@@ -149,6 +149,14 @@ async fn refusal(arguments: &[&str], code: i32) -> String {
     line.to_owned()
 }
 
+#[tokio::test]
+async fn a_folder_that_does_not_exist_is_named() {
+    let folder = tempfile::tempdir().expect("a folder").path().join("dir");
+    let path = folder.join("a.db");
+    let line = refusal(&["--data", path.to_str().expect("text")], 1).await;
+    assert!(line.contains(&format!("the folder {} does not exist", folder.display())), "{line}");
+}
+
 fn content(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable"));
     let mut files: Vec<_> =

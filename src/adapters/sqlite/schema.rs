@@ -64,6 +64,14 @@ pub enum OpenError {
         /// Path of the file.
         path: PathBuf,
     },
+    /// The folder of the file does not exist.
+    #[error("{path}: the folder {folder} does not exist. Create it, or name another file")]
+    NoFolder {
+        /// Path of the file.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The file is not one of ours.
     #[error(
         "{path} is a file of another program. Name a file that does not exist yet, or one that agentidp made"
@@ -139,6 +147,10 @@ pub fn open(path: &Path) -> Result<(Database, FileLock), OpenError> {
 /// Refuses what [`Sqlite::open`](crate::Sqlite::open) would refuse, as far as that is known without a change.
 pub fn check(path: &Path) -> Result<(), OpenError> {
     let path = &*resolved(path);
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return Err(OpenError::NoFolder { path: path.to_owned(), folder: folder.to_owned() });
+    }
     refuse_remote(path)?;
     refuse_foreign(path)?;
     match FileLock::is_taken(path) {
