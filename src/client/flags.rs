@@ -42,30 +42,36 @@ fn long(field: &Field) -> String {
 
 /// Returns the flag of a field.
 pub fn flag(field: &Field) -> Arg {
-    let mut help = match field.kind {
+    let description = match field.kind {
         Kind::List => with_commas(field.description),
         _ => field.description.replace('`', "'"),
     };
-    let mut add = |text: &str| {
-        help = if help.is_empty() { text.to_owned() } else { format!("{help} ({text})") };
-    };
+    let mut notes = Vec::new();
     match field.kind {
-        Kind::List => add("with commas between the values"),
-        Kind::Json if field.name == PUBLIC_KEY => add("a JWK, or @FILE with a JWK or a public key in PEM"),
-        Kind::Json => add("JSON, or @FILE"),
+        Kind::List => notes.push("with commas between the values"),
+        Kind::Json if field.name == PUBLIC_KEY => {
+            notes.push("a JWK, or @FILE with a JWK or a public key in PEM");
+        }
+        Kind::Json => notes.push("JSON, or @FILE"),
         _ => {}
     }
     match field.name {
         name if PAST.contains(&name) => {
-            add("a time, a date, or a duration before now such as 30m, 1h or 7d");
+            notes.push("a time, a date, or a duration before now such as 30m, 1h or 7d");
         }
-        "resourceId" => add("an ID, or the email address of an agent"),
-        name if AGENTS.contains(&name) => add("agents are named by ID or by email address"),
+        "resourceId" => notes.push("an ID, or the email address of an agent"),
+        name if AGENTS.contains(&name) => notes.push("agents are named by ID or by email address"),
         _ => {}
     }
     if field.is_nullable && !field.description.contains("ull ") {
-        add("null removes it");
+        notes.push("null removes it");
     }
+    let notes = notes.join("; ");
+    let help = match (description.as_str(), notes.as_str()) {
+        ("", notes) => notes.to_owned(),
+        (description, "") => description.to_owned(),
+        (description, notes) => format!("{description} ({notes})"),
+    };
     let arg = Arg::new(field.name).long(long(field)).required(field.is_required);
     let arg = match field.kind {
         Kind::Text if field.choices.is_empty() => arg.value_name("TEXT"),
