@@ -14,7 +14,7 @@ INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capab
     dpop, deployment_env, status, created_at, updated_at, generation, revision)
 SELECT unhex(printf('%032x', value)), unhex(printf('%032x', value % 100 + 1)), 'agent-' || value || '@example.com',
     json('["screener","classifier","orchestrator","extractor","summarizer","router","monitor","custom"]') ->> (value % 8),
-    '1.0.0', 'agents:read documents:read documents:write', 'team-' || value % 1000, '[]', 0, 'optional', 'production',
+    '1.0.0', 'agents:read documents:read documents:write', 'team-' || (value % 1000), '[]', 0, 'optional', 'production',
     json('["active","active","active","suspended","decommissioned"]') ->> (value % 5), at - value * 1000, at, 0, 0
 FROM generate_series(1, (SELECT number FROM agents_wanted)), present;
 

@@ -18,8 +18,7 @@ scenarios!(stateless [
 #[test]
 fn the_checked_in_document_is_that_of_the_code() {
     let document = openapi("");
-    let hint =
-        "run: agentidp openapi > openapi/openapi.yaml; agentidp openapi --format json > openapi/openapi.json";
+    let hint = "run scripts/openapi";
     assert!(include_str!("../../openapi/openapi.yaml") == yaml(&document), "{hint}");
     assert!(include_str!("../../openapi/openapi.json") == format!("{document:#}\n"), "{hint}");
 }
