@@ -1,4 +1,4 @@
-//! Instruction counts of requests, from parsing to answer, in memory and without sockets.
+//! Instruction counts of requests, from the bytes of one to those of its answer, in memory and without sockets.
 //!
 //! `cargo bench --bench instructions` counts the instructions with callgrind, each path several times.
 //! `-- --against PROGRAM` also counts those of another build of this program, and prints the difference.
@@ -17,9 +17,6 @@ use agentidp::cli::LogFormat;
 use agentidp::wiring::Telemetry;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use poem::http::Method;
-use poem::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use poem::{Request, RequestBuilder};
 use testing::PlainService;
 
 /// The allocator of the program, because glibc's count depends on how memory is fragmented.
@@ -38,24 +35,7 @@ const TEXT: &str = "text";
 /// The log as JSON.
 const JSON: &str = "json";
 
-/// Builds a request.
-type Make = fn(&CountedService) -> RequestBuilder;
-
-const PATHS: [(&str, Make, &str); 4] = [
-    ("token", token, "grant_type=client_credentials"),
-    ("introspection", introspection, ""),
-    ("bearer read", bearer_read, ""),
-    ("refusal of an unknown token", refusal, ""),
-];
-
-/// A service, with the values that requests to it need.
-struct CountedService {
-    service: PlainService,
-    basic: String,
-    bearer: String,
-    agent: String,
-    subject: String,
-}
+const PATHS: [&str; 4] = ["token", "introspection", "bearer read", "refusal of an unknown token"];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -92,7 +72,7 @@ type Way<'a> = (&'a str, &'a Path, Option<&'a str>);
 /// Counts all paths of this program without a log, alternating with the other ways, and prints them.
 fn print_counts(own: &Path, others: &[Way<'_>]) -> ExitCode {
     let ways: Vec<Way<'_>> = [("", own, None)].into_iter().chain(others.iter().copied()).collect();
-    for (name, ..) in PATHS {
+    for name in PATHS {
         let mut counts = vec![Vec::new(); ways.len()];
         for _ in 0..RUNS {
             for (counts, (_, program, log)) in counts.iter_mut().zip(&ways) {
@@ -150,55 +130,48 @@ fn count(program: &Path, name: &str, log: Option<&str>) -> u64 {
 fn run(name: &str) {
     let service = PlainService::start();
     let administrator = &service.administrator;
-    let pair = format!("{}:{}", administrator.client_id, administrator.client_secret.expose());
-    let service = CountedService {
-        basic: format!("Basic {}", STANDARD.encode(pair)),
-        bearer: format!("Bearer {}", service.token()),
-        agent: administrator.client_id.to_string(),
-        subject: format!("token={}", service.token()),
-        service,
+    let agent = &administrator.client_id;
+    let pair = STANDARD.encode(format!("{agent}:{}", administrator.client_secret.expose()));
+    let token = service.token();
+    let (request, authorization, body) = match name {
+        "token" => (
+            "POST /api/v1/token".to_owned(),
+            format!("Basic {pair}"),
+            "grant_type=client_credentials".to_owned(),
+        ),
+        "introspection" => (
+            "POST /api/v1/token/introspect".to_owned(),
+            format!("Bearer {token}"),
+            format!("token={}", service.token()),
+        ),
+        "bearer read" => (format!("GET /api/v1/agents/{agent}"), format!("Bearer {token}"), String::new()),
+        _ => ("GET /api/v1/agents".to_owned(), "Bearer a.b.c".to_owned(), String::new()),
     };
-    let (_, make, body) = PATHS.iter().find(|(path, ..)| *path == name).expect("a path");
-    let body = if name == "introspection" { service.subject.as_str() } else { body };
-    let send = || {
-        let response = service.service.answer(make(&service).body(body.to_owned()));
+    let form = match body.len() {
+        0 => String::new(),
+        length => {
+            format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n")
+        }
+    };
+    let request = format!(
+        "{request} HTTP/1.1\r\nHost: id.example.com\r\nUser-Agent: counted\r\nAccept: */*\r\n\
+         Authorization: {authorization}\r\n{form}\r\n{body}"
+    );
+    let mut connection = service.connect();
+    let mut send = || {
         let wanted = if name.starts_with("refusal") { 401 } else { 200 };
-        assert_eq!(response.status().as_u16(), wanted, "{name}");
+        assert_eq!(connection.status_of(request.as_bytes()), wanted, "{name}");
     };
     for _ in 0..WARM_UP {
         send();
     }
-    send_counted_requests(&send);
+    send_counted_requests(&mut send);
 }
 
 /// Sends the requests that are counted. Callgrind finds this function by its name.
 #[inline(never)]
-fn send_counted_requests(send: &dyn Fn()) {
+fn send_counted_requests(send: &mut dyn FnMut()) {
     for _ in 0..COUNTED {
         send();
     }
-}
-
-fn token(service: &CountedService) -> RequestBuilder {
-    form("/api/v1/token").header(AUTHORIZATION, &service.basic)
-}
-
-fn introspection(service: &CountedService) -> RequestBuilder {
-    form("/api/v1/token/introspect").header(AUTHORIZATION, &service.bearer)
-}
-
-fn bearer_read(service: &CountedService) -> RequestBuilder {
-    let uri = format!("/api/v1/agents/{}", service.agent);
-    Request::builder().uri(uri.parse().expect("a path")).header(AUTHORIZATION, &service.bearer)
-}
-
-fn refusal(_: &CountedService) -> RequestBuilder {
-    Request::builder().uri("/api/v1/agents".parse().expect("a path")).header(AUTHORIZATION, "Bearer a.b.c")
-}
-
-fn form(path: &'static str) -> RequestBuilder {
-    Request::builder()
-        .uri(path.parse().expect("a path"))
-        .method(Method::POST)
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
 }

@@ -88,11 +88,9 @@ impl Line<'_> {
     fn name(&mut self, field: &Field) {
         let name = field.name();
         if self.is_json {
-            self.text.push(',');
-            self.text.push('"');
+            *self.text += ",\"";
             *self.text += name;
-            self.text.push('"');
-            self.text.push(':');
+            *self.text += "\":";
         } else {
             self.text.push(' ');
             if name != "message" {
@@ -118,22 +116,19 @@ impl Line<'_> {
             }
             *self.text += text;
         });
-        self.text.push('.');
-        self.number(now.subsec_micros().into(), 6);
+        self.fraction(now.subsec_micros(), 1_000_000);
         self.text.push('Z');
     }
 
-    /// Writes a number with at least this many digits, of which there are at most 20.
-    fn number(&mut self, number: u64, digits: usize) {
-        let mut text = [b'0'; 20];
-        let (mut rest, mut start) = (number, text.len());
-        while rest > 0 {
-            start -= 1;
-            text[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        let start = start.min(text.len() - digits);
-        *self.text += str::from_utf8(&text[start..]).unwrap_or_default();
+    fn number(&mut self, number: u64) {
+        *self.text += itoa::Buffer::new().format(number);
+    }
+
+    /// Writes a point, and a fraction of this many parts, a power of ten.
+    fn fraction(&mut self, numerator: u32, parts: u32) {
+        self.text.push('.');
+        // The first digit keeps the zeros that follow.
+        *self.text += &itoa::Buffer::new().format(parts + numerator)[1..];
     }
 }
 
@@ -148,7 +143,7 @@ fn now() -> Duration {
 impl Visit for Line<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        // The ID of a request, the template of a route and the name of a reason have no character that JSON or Rust would escape.
+        // IDs of requests, methods, templates of routes and names of reasons have no character that JSON or Rust would escape.
         self.text.push('"');
         *self.text += value;
         self.text.push('"');
@@ -156,7 +151,7 @@ impl Visit for Line<'_> {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.name(field);
-        self.number(value, 1);
+        self.number(value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
@@ -167,15 +162,14 @@ impl Visit for Line<'_> {
         }
         // A duration in milliseconds, of which the microseconds are known.
         let thousandths = thousandths as u64;
-        self.number(thousandths / 1_000, 1);
-        self.text.push('.');
-        self.number(thousandths % 1_000, 3);
+        self.number(thousandths / 1_000);
+        self.fraction((thousandths % 1_000) as u32, 1_000);
         while self.text.ends_with('0') && !self.text.ends_with(".0") {
             self.text.pop();
         }
     }
 
-    /// Writes a value that displays itself: an ID, the method or the message.
+    /// Writes a value that displays itself: an ID, an address or the message.
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.name(field);
         if self.is_json {
@@ -238,7 +232,7 @@ mod tests {
                 target: REQUESTS,
                 request_id = "a.b-c_1".to_owned(),
                 client_id = client.map(display),
-                method = %"POST",
+                method = "POST",
                 route = "/api/v1/agents/{agentId}",
                 status,
                 duration_ms = f64::from(took) / 1e3,

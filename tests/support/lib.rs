@@ -22,7 +22,7 @@ pub use databases::{Database, OWNER, SERVES, redis_url};
 pub use manual_clock::{ManualClock, NOON};
 pub use pinned_keys::PinnedKeys;
 pub use plain_core::{ISSUER, PlainHasher, plain_core, plain_ports, presented};
-pub use plain_service::PlainService;
+pub use plain_service::{PlainConnection, PlainService};
 pub use proof_key::{ProofKey, proof_claims};
 pub use supervised_server::{SupervisedServer, shell};
 pub use test_client::{Answer, Client, TestClient, operations};

@@ -1,12 +1,15 @@
-//! A whole service in this process, in memory and without sockets: a request goes in, the answer comes out.
+//! A whole service in this process, in memory and without sockets: a request goes in, the answer comes out, as values or as
+//! the bytes of a connection.
 //!
 //! Runs are repeatable, because the clock stands still and IDs are counted.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use agentidp::adapters::crypto::generate_pem;
-use agentidp::adapters::http::{HttpApi, HttpConfig};
+use agentidp::adapters::http::{Front, HttpApi, HttpConfig, serve_connection};
 use agentidp::adapters::memory::{Memory, MemoryRateLimiter};
 use agentidp::app::Stores;
 use agentidp::app::bootstrap::Administrator;
@@ -20,11 +23,16 @@ use agentidp::domain::time::Timestamp;
 use agentidp::ports::clock::Clock;
 use agentidp::ports::ids::Ids;
 use poem::{Request, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use crate::{PlainHasher, plain_core, plain_ports, presented};
 
+/// Most bytes of a connection that wait to be read.
+const CONNECTION_BYTES: usize = 64 * 1024;
+/// Longer than any run, because the clock of the runtime skips ahead.
+const IDLE: Duration = Duration::from_hours(24 * 365);
 /// Instant at which everything happens, in milliseconds since the epoch.
 const NOW: i64 = 1_800_000_000_000;
 
@@ -53,8 +61,16 @@ pub struct PlainService {
     pub app: Arc<App>,
     /// The first administrator.
     pub administrator: Administrator,
-    api: HttpApi,
+    api: Arc<HttpApi>,
+    shutdown: Arc<Shutdown>,
     runtime: Runtime,
+}
+
+/// A connection to a [`PlainService`].
+pub struct PlainConnection<'a> {
+    service: &'a PlainService,
+    stream: DuplexStream,
+    answer: Vec<u8>,
 }
 
 impl PlainService {
@@ -72,8 +88,20 @@ impl PlainService {
         let administrator = runtime.block_on(app.bootstrap.first_administrator()).expect("the first");
         let trusted_proxies = vec!["0.0.0.0/0".parse().expect("a network")];
         let config = HttpConfig { trusted_proxies, ..HttpConfig::default() };
-        let api = HttpApi::new(app.clone(), Arc::new(Shutdown::default()), config);
-        Self { app, administrator, api, runtime }
+        let shutdown = Arc::new(Shutdown::default());
+        let api = Arc::new(HttpApi::new(app.clone(), shutdown.clone(), config));
+        Self { app, administrator, api, shutdown, runtime }
+    }
+
+    /// Opens a connection from a fixed address.
+    pub fn connect(&self) -> PlainConnection<'_> {
+        let (stream, served) = tokio::io::duplex(CONNECTION_BYTES);
+        let front = Arc::new(Front::new(|| "request".to_owned()));
+        front.open(self.api.clone());
+        let address = |last| SocketAddr::from(([192, 0, 2, last], 3_000));
+        let served = serve_connection(served, (address(2), address(1)), front, self.shutdown.clone(), IDLE);
+        self.runtime.spawn(served);
+        PlainConnection { service: self, stream, answer: Vec::with_capacity(CONNECTION_BYTES) }
     }
 
     /// Returns the answer to a request from a fixed address.
@@ -90,5 +118,26 @@ impl PlainService {
             TokenRequest { grant_type: Some("client_credentials".to_owned()), ..TokenRequest::default() };
         let issued = self.runtime.block_on(self.app.tokens.issue(&context, &credentials, &request));
         issued.expect("a token").token.expose().to_owned()
+    }
+}
+
+impl PlainConnection<'_> {
+    /// Sends a request, and returns the status of its answer. Panics if the answer has no `Content-Length`.
+    pub fn status_of(&mut self, request: &[u8]) -> u16 {
+        let (stream, answer) = (&mut self.stream, &mut self.answer);
+        answer.clear();
+        self.service.runtime.block_on(async {
+            stream.write_all(request).await.expect("written");
+            loop {
+                assert_ne!(stream.read_buf(answer).await.expect("read"), 0, "the connection is open");
+                let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
+                let head_text = str::from_utf8(&answer[..head]).expect("text");
+                let length = head_text.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let length: usize = length.expect("a length").parse().expect("a number");
+                if answer.len() == head + 4 + length {
+                    return head_text[9..12].parse().expect("a status");
+                }
+            }
+        })
     }
 }

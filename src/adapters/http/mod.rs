@@ -26,4 +26,4 @@ mod static_file;
 pub use self::middleware::request_log::REQUESTS;
 pub use self::openapi::{openapi, yaml};
 pub use self::pipeline::{HttpApi, HttpConfig};
-pub use self::server::{Front, Scrape, serve, serve_metrics};
+pub use self::server::{Front, Scrape, serve, serve_connection, serve_metrics};

@@ -14,6 +14,7 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -66,7 +67,10 @@ pub async fn serve(
         let (front, closing, open) = (front.clone(), shutdown.clone(), open.clone());
         open.increment(1);
         shutdown.tasks().spawn(async move {
-            serve_connection(stream, peer, front, closing, idle).await;
+            // Responses are written whole, so waiting to fill a segment would only delay them.
+            let _ = stream.set_nodelay(true);
+            let local = stream.local_addr().unwrap_or(peer);
+            serve_connection(stream, (local, peer), front, closing, idle).await;
             open.decrement(1);
             drop(place);
         });
@@ -118,16 +122,15 @@ async fn accept(
     Ok((stream, peer, place))
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// Serves one connection between these addresses, that of the service and that of the peer, until it ends or `shutdown` is
+/// closing. It may be idle for `idle` between requests.
+pub async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    (local, peer): (SocketAddr, SocketAddr),
     front: Arc<Front>,
     shutdown: Arc<Shutdown>,
     idle: Duration,
 ) {
-    // Responses are written whole, so waiting to fill a segment would only delay them.
-    let _ = stream.set_nodelay(true);
-    let local = stream.local_addr().unwrap_or(peer);
     let deadline = ConnectionDeadline::new(idle);
     let handled = deadline.clone();
     let service = service_fn(move |request| {

@@ -5,6 +5,6 @@ mod connection_deadline;
 mod front;
 mod metrics;
 
-pub use accept::serve;
+pub use accept::{serve, serve_connection};
 pub use front::Front;
 pub use metrics::{Scrape, serve as serve_metrics};
