@@ -12,7 +12,7 @@ use crate::pool::settings::PgSettings;
 use ports::store_error::StoreError;
 
 /// All files of `migrations/`, in order.
-const MIGRATIONS: [(&str, &str); 33] = [
+const MIGRATIONS: [(&str, &str); 34] = [
     ("V0001__organizations", include_str!("../../../../migrations/0001_organizations.sql")),
     ("V0002__agents", include_str!("../../../../migrations/0002_agents.sql")),
     ("V0003__credentials", include_str!("../../../../migrations/0003_credentials.sql")),
@@ -55,6 +55,7 @@ const MIGRATIONS: [(&str, &str); 33] = [
         "V0033__expiring_credentials_in_order",
         include_str!("../../../../migrations/0033_expiring_credentials_in_order.sql"),
     ),
+    ("V0034__old_expiry_index", include_str!("../../../../migrations/0034_old_expiry_index.sql")),
 ];
 
 /// Latest schema version that this program knows.
