@@ -190,7 +190,7 @@ impl Cli {
             command.mut_args(tidy).mut_subcommands(tidied)
         }
         let mut command = tidied(Self::command());
-        let first = std::env::args().nth(1).unwrap_or_default();
+        let first = std::env::args_os().nth(1).unwrap_or_default();
         if command.find_subcommand(first).is_some() {
             command = command.mut_args(|arg| arg.env(Resettable::Reset));
         }
@@ -199,7 +199,8 @@ impl Cli {
 
     /// Returns an error in the arguments of this process as one line, which says what was probably meant.
     pub fn explained(error: &clap::Error) -> String {
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let arguments = std::env::args_os().skip(1);
+        let arguments: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
         mistakes::explained(error, &Self::command(), &arguments)
     }
 

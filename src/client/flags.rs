@@ -57,7 +57,7 @@ pub fn flag(field: &Field) -> Arg {
     }
     match field.name {
         name if PAST.contains(&name) => {
-            notes.push("a time, a date, or a duration before now such as 30m, 1h or 7d");
+            notes.push("a time, a date (its start in UTC), or a duration before now such as 30m, 1h or 7d");
         }
         "resourceId" => notes.push("an ID, or the email address of an agent"),
         name if AGENTS.contains(&name) => notes.push("agents are named by ID or by email address"),
@@ -161,7 +161,7 @@ fn past(text: &str, now: u64) -> Option<Value> {
     }
     let duration = text.parse::<Span>().ok()?.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     let now = Timestamp::from_second(i64::try_from(now).ok()?).ok()?;
-    Some(now.checked_sub(duration).ok()?.to_string().into())
+    Some(now.checked_sub(duration.abs()).ok()?.to_string().into())
 }
 
 /// Returns an argument, which is read from standard input if it is `-`.
@@ -201,6 +201,8 @@ mod tests {
             ("1h", Some("2026-11-29T11:00:00Z")),
             ("30m", Some("2026-11-29T11:30:00Z")),
             ("7d", Some("2026-11-22T12:00:00Z")),
+            ("7d ago", Some("2026-11-22T12:00:00Z")),
+            ("-1h", Some("2026-11-29T11:00:00Z")),
             ("2026-11-29T08:00", None),
             ("yesterday", None),
             ("", None),

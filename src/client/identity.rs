@@ -105,8 +105,13 @@ pub fn of(matches: &ArgMatches) -> Result<(String, Option<Identity>), Failure> {
         (Some(_), Some(_), None) => None,
         _ => profile::find(DEFAULT)?,
     };
+    // The secret of a profile is that of its service, and goes to no other unless the profile is named.
+    let without_end = |url: &str| url.trim_end_matches('/').to_owned();
+    let is_of = |profile: &&Profile| {
+        named.is_some() || url.as_deref().is_none_or(|url| without_end(url) == without_end(&profile.url))
+    };
+    let identity = identity.or_else(|| profile.as_ref().filter(is_of).and_then(of_profile));
     let url = url.or_else(|| profile.as_ref().map(|profile| profile.url.clone()));
-    let identity = identity.or_else(|| profile.as_ref().and_then(of_profile));
     Ok((url.unwrap_or_else(|| DEFAULT_URL.to_owned()), identity))
 }
 

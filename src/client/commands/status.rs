@@ -70,10 +70,13 @@ pub async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         "yaml" => print(&yaml(&state))?,
         "name" => print(&format!("{}\n", cell(&state["status"])))?,
         _ => {
-            match client {
+            match &client {
                 Ok(Some(_)) => {}
                 Ok(None) => state["identity"] = "none is given, so none was checked".into(),
-                Err(_) => state["identity"] = "refused".into(),
+                Err(Failure { exit: Exit::Refused, is_temporary: false, .. }) => {
+                    state["identity"] = "refused".into();
+                }
+                Err(_) => state["identity"] = "not checked".into(),
             }
             let fields = state.as_object().into_iter().flatten();
             print(&fields.map(|(name, value)| format!("{name:<8} {}\n", cell(value))).collect::<String>())?;

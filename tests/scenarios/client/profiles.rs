@@ -29,6 +29,20 @@ async fn the_url_of_the_profile_counts_for_an_identity_of_the_environment_too() 
 }
 
 #[tokio::test]
+async fn the_secret_of_a_profile_goes_to_no_other_service() {
+    let ((_server, user), (_other_server, other)) = (start().await, start().await);
+    user.done(&["login"]).await;
+    let own = user.environment[0].1.clone();
+    let later = User { folder: user.folder, environment: Vec::new() };
+    later.done(&["agents", "list", "--url", &format!("{own}/")]).await;
+    let url = &other.environment[0].1;
+    let ran = later.run(&["agents", "list", "--url", url]).await;
+    assert!(ran.code == 2 && ran.err.contains("no identity"), "{}", ran.err);
+    let status = later.done(&["status", "-o", "table", "--url", url]).await;
+    assert!(status.contains("none is given, so none was checked"), "{status}");
+}
+
+#[tokio::test]
 async fn logins_at_the_same_time_lose_no_profile_and_a_link_stays_one() {
     let (_server, user) = start().await;
     let file = user.file("elsewhere.toml", "");
