@@ -61,6 +61,8 @@ async fn credentials_that_expire_are_listed_for_all_agents_of_the_caller(wiring:
     assert_eq!(list(&admin, "?expiresBefore=2026-01-18T00:00:00Z").await, days(&["2026-01-16"]));
     assert_eq!(list(&admin, &format!("?organizationId={organization}")).await, days(&["2026-02-01"]));
     assert_eq!(list(&reader_token, "").await, days(&["2026-02-01"]), "only those of its organization");
+    let far = server.get(&admin, "/api/v1/credentials?expiresBefore=2027-01-17T00:00:00Z").await;
+    far.assert_error(400, "VALIDATION_ERROR");
     let default = server.get(&admin, "/api/v1/usage").await.json();
     let foreign = format!("?organizationId={}", default["organizationId"].as_str().expect("an ID"));
     assert_eq!(list(&reader_token, &foreign).await, days(&[]));

@@ -46,6 +46,9 @@ pub enum CredentialsError {
     /// The new secret would already have expired.
     #[error("the credential has expired; set a new expiresAt")]
     Expired,
+    /// The end of a period lies too far ahead.
+    #[error("the period is longer than 366 days")]
+    PeriodTooLong,
     /// The credential has no secret, so that it cannot be rotated.
     #[error(transparent)]
     NotASecret(RotationError),

@@ -36,6 +36,9 @@ const ATTEMPTS: usize = 8;
 /// Time within which a credential expires soon, by default: 30 days, in seconds.
 const SOON_SECONDS: i64 = 30 * 24 * 60 * 60;
 
+/// Maximum period of credentials that expire: 366 days, in seconds. The store reads what lies within it.
+const MAX_PERIOD_SECONDS: i64 = 366 * 24 * 60 * 60;
+
 /// Use cases of credentials.
 #[derive(Clone)]
 pub struct Credentials {
@@ -176,7 +179,8 @@ impl Credentials {
     /// Returns a page of the credentials that are not revoked and expire from now until then, those that expire first before
     /// the others.
     ///
-    /// The page is empty if `organization` is outside the caller's tenancy.
+    /// The page is empty if `organization` is outside the caller's tenancy. Returns [`CredentialsError::PeriodTooLong`] if the
+    /// period is longer than 366 days.
     pub async fn expiring(
         &self,
         caller: &Caller,
@@ -187,6 +191,9 @@ impl Credentials {
         caller.require(ManagementScope::AgentsRead)?;
         let now = self.clock.now();
         let until = until.unwrap_or(now.plus_seconds(SOON_SECONDS));
+        if until > now.plus_seconds(MAX_PERIOD_SECONDS) {
+            return Err(CredentialsError::PeriodTooLong);
+        }
         match caller.tenancy().narrowed_to(organization) {
             Some(within) => Ok(self.store.expiring(within, now, until, page).await?),
             None => Ok(Page { items: Vec::new(), total: 0 }),

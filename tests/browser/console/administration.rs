@@ -102,7 +102,7 @@ async fn an_issuer_is_trusted_explains_its_assertions_and_is_suspended_and_delet
         console.press("Save").await;
         console.sees("600 seconds").await;
 
-        console.open_dialog("Let agents act for them").await;
+        console.open_dialog("Let agents act for people").await;
         console.fill("Audiences of their tokens", "notes-app").await;
         console.fill("Agents that may act", "every").await;
         console.fill("Scopes that a person can pass on", "files:read").await;

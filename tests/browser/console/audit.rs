@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
 
 use super::{Console, bounded, text};
 
@@ -58,6 +59,7 @@ async fn new_events_appear_while_the_log_is_followed_and_old_ones_leave() {
 
         let path = format!("/api/v1/agents/{agent}");
         let mut hundred_a_second = tokio::time::interval(Duration::from_millis(10));
+        hundred_a_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for number in 0..EVENTS {
             hundred_a_second.tick().await;
             let change = json!({ "owner": format!("team-{number}") });

@@ -246,7 +246,7 @@ input! {
         /// Page size
         defaulted "limit" limit: PageLimit = DEFAULT_LIMIT,
         optional "organizationId" organization: OrganizationId,
-        /// End of the period, by default in 30 days
+        /// End of the period, which is part of it, by default in 30 days and at most in 366
         optional "expiresBefore" until: Timestamp,
     }
 }
@@ -278,6 +278,9 @@ impl From<CredentialsError> for ApiError {
                 "subject",
                 "is missing; only an issuer with subjectOptional does without, and then needs claims",
             )]),
+            E::PeriodTooLong => {
+                Self::validation(&[FieldError::new("expiresBefore", "must be at most 366 days ahead")])
+            }
             E::UnfitKey(what) => Self::validation(&[FieldError::new("publicKey", what)]),
             E::Expired => Self::validation(&[FieldError::new(
                 "expiresAt",

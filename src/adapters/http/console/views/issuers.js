@@ -163,7 +163,7 @@ function One({ session, notify, id }) {
           ...(keysStatus.error ? [["Error", html`<${Text} of=${keysStatus.error} />`]] : []),
         ]} /><//>
         <${Section} title="People that agents may act for" actions=${session.scopes.has("issuers:write") && html`
-            <button type="button" class="button small" onClick=${() => setOpen("people")}>${subjects ? "Change them" : "Let agents act for them"}</button>
+            <button type="button" class="button small" onClick=${() => setOpen("people")}>${subjects ? "Change people" : "Let agents act for people"}</button>
             ${subjects && html`<button type="button" class="button small danger-quiet" onClick=${() => setOpen("no-people")}>Remove</button>`}`}>
           ${subjects ? html`<${Facts} of=${[
               ["Scopes", html`<${Text} of=${subjects.scopes.join(" ")} />`],
@@ -227,7 +227,7 @@ function People({ session, issuer, onClose, onDone }) {
       audiences: lines(data.get("subjects.audiences")), mayAct: words(data.get("subjects.mayAct")), scopes: words(data.get("subjects.scopes")),
       maxAgeSeconds: Number(data.get("subjects.maxAgeSeconds")), redelegation: data.get("subjects.redelegation") !== null,
     } } });
-    onDone("Its people are changed.");
+    onDone("The people that agents may act for are changed.");
   }
   return html`<${Dialog} title="People that agents may act for" onClose=${onClose}>
     <${Form} action="Save" onSend=${save} onCancel=${onClose}>${(/** @type {FieldErrors} */ errors) => html`

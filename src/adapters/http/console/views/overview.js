@@ -73,7 +73,7 @@ function Expiring({ session }) {
   return html`<${Section} title="Credentials that expire within 30 days" isFlush>
     <${Trouble} failure=${failure} retry=${reload} />
     ${!data && isLoading && html`<${Loading} />`}
-    ${data && data.total === 0 && html`<${Empty} title="None">No credential expires soon.<//>`}
+    ${data && data.data.length === 0 && html`<${Empty} title="None">No credential expires soon${page > 1 && " after those of the page before"}.<//>`}
     ${data && data.data.length > 0 && html`<${Table} caption="Credentials that expire soon" rows=${data.data}
       keyOf=${(/** @type {Credential} */ one) => one.credentialId} columns=${[
         { label: "Agent", kind: "main", cell: (/** @type {Credential} */ one) => html`<${AgentName} session=${session} id=${one.clientId} />` },
