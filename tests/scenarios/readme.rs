@@ -115,7 +115,7 @@ async fn the_data_of_a_newcomer_survives_kill_9() {
     let text = shell(&running, &steps, &[]).await;
     let (agent, admin) = text.lines().last().and_then(|line| line.split_once(' ')).expect("both");
     let (agent, admin) = (agent.to_owned(), admin.to_owned());
-    assert_eq!(block("sh", "kill"), "kill -9 \"$(pgrep -n -x agentidp)\"\n");
+    assert_eq!(block("sh", "kill"), "kill -9 \"$(pgrep -n -f 'agentidp.*--data')\"\n");
     running.kill().await;
     let mut again = serve(&arguments, &[]).await;
     assert!(again.curl.is_empty(), "the administrator is not made again");
