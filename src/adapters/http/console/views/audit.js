@@ -22,7 +22,7 @@ const PAGE = 50;
 /** The most events that are shown while the log is followed. */
 const SHOWN = 500;
 /** The fewest and the most events that are added in one frame. Two in each are more than 100 a second. */
-const [LEAST, MOST] = [2, 8];
+const [LEAST, MOST] = [2, 4];
 /** Time that adding events may take of a frame, in milliseconds. A frame that takes more is followed by smaller ones. */
 const BUDGET_MS = 6;
 /** Length of a frame, in milliseconds. One that takes longer is dropped. */
