@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Client, Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,6 +13,7 @@ use serde_json::Value;
 use crate::assertion;
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
+use crate::jwt;
 use crate::output::safe;
 use crate::system::wait;
 
@@ -350,8 +349,7 @@ impl Connection {
 
 /// Returns the claims of a token; null if it is no JWT.
 fn claims(token: &SecretString) -> Value {
-    let part = token.expose_secret().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    part.and_then(|part| serde_json::from_slice(&part).ok()).unwrap_or_default()
+    token.expose_secret().split('.').nth(1).and_then(jwt::object).unwrap_or_default()
 }
 
 impl Answer {

@@ -12,6 +12,7 @@ mod document;
 mod failure;
 mod flags;
 mod identity;
+mod jwt;
 mod organization;
 mod output;
 mod pages;

@@ -1,7 +1,5 @@
 //! `agentidp token`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 
@@ -9,6 +7,7 @@ use crate::connection::{Connection, Request};
 use crate::failure::Failure;
 use crate::flags::argument;
 use crate::identity;
+use crate::jwt;
 use crate::organization::{self, is_id};
 use crate::output::{self, Columns, format, note, print, safe, show};
 use crate::system::now_seconds;
@@ -182,11 +181,8 @@ fn decoded(token: &str) -> Result<Value, Failure> {
         || Failure::misused("this is not a JWT: it must have three parts in base64url, separated by dots");
     let parts: Vec<&str> = token.split('.').collect();
     let [header, claims, _] = parts[..] else { return Err(wrong()) };
-    let read = |part: &str| -> Option<Value> {
-        let value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
-        Value::is_object(&value).then_some(value)
-    };
-    Ok(json!({ "header": read(header).ok_or_else(wrong)?, "claims": read(claims).ok_or_else(wrong)? }))
+    let read = |part| jwt::object(part).ok_or_else(wrong);
+    Ok(json!({ "header": read(header)?, "claims": read(claims)? }))
 }
 
 fn inspect(token: &str, matches: &ArgMatches) -> Result<(), Failure> {
