@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use rusqlite::Connection as Sqlite;
 use tempfile::TempDir;
+use testing::fill_file;
 
 use crate::client::{Client, health};
 use crate::load::{Connection, Load, Until};
@@ -19,7 +19,6 @@ use crate::{CONNECTIONS, MANY_CONNECTIONS, Outcome, ROUNDS, TOKENS, WARM_UP, set
 const AGENTS: &str = "1000000";
 /// Default number of audit events in the full file.
 const EVENTS: &str = "10000000";
-const FILL: &str = include_str!("fill_file.sql");
 /// Number of agents created: as many as the longest first page shows.
 const PAGE: usize = 60;
 
@@ -38,7 +37,7 @@ pub fn measure() -> Outcome<()> {
         (setting("AGENTS", AGENTS).parse()?, setting("EVENTS", EVENTS).parse()?);
     let full = folder.path().join("full.db");
     migrate(&url_of(&full))?;
-    fill(&full, agents, events)?;
+    fill_file(&full, agents, events)?;
     let size = std::fs::metadata(&full)?.len();
     let sides = [
         on_file(&key, "empty file", &folder.path().join("empty.db"))?,
@@ -121,16 +120,6 @@ fn url_of(path: &Path) -> String {
 }
 
 /// Fills a file that no service has open.
-fn fill(path: &Path, agents: usize, events: usize) -> Outcome<()> {
-    let database = Sqlite::open(path)?;
-    rusqlite::vtab::series::load_module(&database)?;
-    for (name, value) in [(":agents", agents), (":events", events)] {
-        let table = name.trim_start_matches(':');
-        database.execute_batch(&format!("CREATE TEMP TABLE {table}_wanted AS SELECT {value} AS number"))?;
-    }
-    Ok(database.execute_batch(FILL)?)
-}
-
 impl Side {
     fn round(&self, load: &Load, connections: usize) -> Outcome<Round> {
         let mut connections = Connection::several(self.service.address, connections)?;

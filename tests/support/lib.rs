@@ -5,6 +5,7 @@
 
 mod builders;
 mod databases;
+mod filled_file;
 mod manual_clock;
 mod pinned_keys;
 mod plain_core;
@@ -19,6 +20,7 @@ pub use builders::{
     unique,
 };
 pub use databases::{Database, OWNER, SERVES, redis_url};
+pub use filled_file::fill_file;
 pub use manual_clock::{ManualClock, NOON};
 pub use pinned_keys::PinnedKeys;
 pub use plain_core::{ISSUER, PlainHasher, plain_core, plain_ports, presented};

@@ -2,32 +2,19 @@
 //!
 //! `AGENTS` and `EVENTS` set how many there are; `scripts/long-tests console` measures 100,000 and 1,000,000.
 
-use std::path::Path;
-
 use serde_json::json;
+use testing::fill_file;
 
 use super::{AT_MOST, Console};
 use crate::fixtures::{Browser, Service};
 
 /// Number of events of a page.
 const PAGE: usize = 50;
-const FILL: &str = include_str!("../../../perf/fill_file.sql");
 
 /// Returns a number that the environment sets.
 fn setting(name: &str, default: usize) -> usize {
     let number = std::env::var_os(name).and_then(|number| number.into_string().ok());
     number.map_or(default, |number| number.parse().expect("a number"))
-}
-
-/// Adds agents and audit events to a file.
-fn fill(path: &Path, agents: usize, events: usize) {
-    let database = rusqlite::Connection::open(path).expect("the file");
-    rusqlite::vtab::series::load_module(&database).expect("a module");
-    for (table, number) in [("agents_wanted", agents), ("events_wanted", events)] {
-        let wanted = format!("CREATE TEMP TABLE {table} AS SELECT {number} AS number");
-        database.execute_batch(&wanted).expect("a table");
-    }
-    database.execute_batch(FILL).expect("filled");
 }
 
 /// Returns a number with commas, as the console shows it.
@@ -46,7 +33,7 @@ async fn many_agents_and_events_are_found_and_paged() {
     let first = Service::start_with(&environment).await;
     let administrator = first.administrator.clone();
     first.end().await;
-    fill(&path, agents, events);
+    fill_file(&path, agents, events).expect("filled");
     let service = Service::restart_with(&environment, administrator).await;
 
     let flow = async {
