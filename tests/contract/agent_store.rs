@@ -307,3 +307,21 @@ async fn agents_that_are_registered_at_once_share_transactions() {
     let used = stores.transactions_of_agents(&organizations).await;
     assert!(2 * used < i64::try_from(RACERS).expect("few"), "{RACERS} agents took {used} transactions");
 }
+
+/// As a batch does whose answer was lost, if its commit arrives after all.
+#[tokio::test]
+async fn an_agent_that_is_registered_a_second_time_by_the_same_request_is_there_once() {
+    let stores = postgres().await;
+    let new = agent(stores.organization(LimitOverrides::default()).await.id);
+    let created = event(AuditAction::AgentCreated, new.id);
+    for _ in 0..2 {
+        stores.agents.insert(Tenancy::All, &new, None, unchecked(&created)).await.expect("registered");
+    }
+    let filter = AgentFilter::default();
+    let page = PageRequest { number: 1, limit: 20 };
+    let list = stores.agents.list(Tenancy::Only(new.organization), &filter, page).await.expect("an answer");
+    assert_eq!(list.total, 1);
+    let other = Agent { id: agent(new.organization).id, ..new };
+    let taken = stores.agents.insert(Tenancy::All, &other, None, unchecked(&created)).await;
+    assert!(matches!(taken, Err(InsertAgentError::EmailTaken)), "{taken:?}");
+}

@@ -108,7 +108,7 @@ async fn a_change_that_was_acknowledged_is_there_and_one_that_was_refused_is_not
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_agent_that_was_registered_in_a_group_is_there_with_its_event_and_one_that_was_refused_is_not() {
+async fn an_agent_that_was_registered_in_a_batch_is_there_with_its_event_and_one_that_was_refused_is_not() {
     let stores = postgres().await;
     let (agents, organization) =
         (stores.agents.clone(), stores.organization(LimitOverrides::default()).await);

@@ -58,7 +58,7 @@ impl AgentStore for Postgres {
         }
         if credential.is_none()
             && let [event] = write.events
-            && let Some(outcome) = self.register_in_group(agent, event, write.authority).await?
+            && let Some(outcome) = self.register_in_batch(agent, event, write.authority).await?
         {
             return outcome;
         }

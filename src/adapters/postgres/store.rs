@@ -16,8 +16,8 @@ use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use super::batch::batcher::Batchers;
-use super::batch::group::Groups;
 use super::batch::lookup::LookupBatch;
+use super::batch::registration::RegistrationBatch;
 use super::batch::token_issue::TokenIssueBatch;
 use super::batch::token_revocation::RevocationBatch;
 use super::pool::connect::Connector;
@@ -26,7 +26,6 @@ use super::pool::failure::{Timeout, in_doubt, is_read_only, is_server_error, una
 use super::pool::settings::{PgSettings, SettingsError};
 use super::pool::statement::{Parameter, QueryError, STATEMENT};
 use super::rows::codec::number;
-use super::rows::registrations::{Outcome, Registration};
 use domain::id::OrganizationId;
 use domain::time::Month;
 use ports::store_error::StoreError;
@@ -65,7 +64,7 @@ pub struct Postgres {
     pub(super) lookup: LookupBatch,
     pub(super) issuer: TokenIssueBatch,
     pub(super) revoker: RevocationBatch,
-    pub(super) registrations: Groups<Registration, Outcome>,
+    pub(super) registrations: RegistrationBatch,
     /// Months whose audit log partition is known to exist.
     pub(super) months: Mutex<HashSet<Month>>,
     batchers: Batchers,
@@ -75,7 +74,7 @@ pub struct Postgres {
 impl Postgres {
     /// Creates a store with a pool of this many connections, without opening any.
     ///
-    /// Four more connections serve the batchers, and up to six serve tokens that wait for locks and changes that
+    /// Five more connections serve the batchers, and up to six serve tokens that wait for locks and changes that
     /// revoke tokens.
     pub fn new(settings: &PgSettings, connections: usize) -> Result<Self, StoreError> {
         let connector = Connector(settings.clone());
@@ -84,7 +83,7 @@ impl Postgres {
             lookup: LookupBatch::new(&connector, &batchers),
             issuer: TokenIssueBatch::new(&connector, &batchers),
             revoker: RevocationBatch::new(&connector, &batchers),
-            registrations: Groups::new("agent_store.register"),
+            registrations: RegistrationBatch::new(&connector, &batchers),
             pool: ConnectionPool::new(&connector, connections)?,
             shares: Shares::of(connections / POOL_SHARE),
             revocation_pool: ConnectionPool::new(&connector, REVOCATION_CONNECTIONS)?,

@@ -7,7 +7,7 @@ use instruments::{QUERIES, name_of_statement};
 use tokio::runtime::Handle;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
-use tokio_postgres::{Error, Row, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Error, Row};
 
 use super::pool::failure::{Timeout, failed, in_doubt, is_read_only, is_server_error, unavailable};
 use super::pool::statement::{Parameter, STATEMENT};
@@ -146,7 +146,7 @@ impl Postgres {
         for event in write.events {
             self.ensure_partition(event.at).await?;
         }
-        let (mut change, _) = self.begin_with(&format!("{begin}{locks}"), is_revocation).await?;
+        let mut change = self.begin_with(&format!("{begin}{locks}"), is_revocation).await?;
         change.place = place;
         match authority {
             Some(authority) if !change.holds(authority).await? => Ok(Err(CallerRevoked)),
@@ -154,23 +154,16 @@ impl Postgres {
         }
     }
 
-    /// Begins a transaction with these statements, without a check of any authority, and returns their rows.
-    pub async fn begin_with(
-        &self,
-        sql: &str,
-        is_revocation: bool,
-    ) -> Result<(Transaction<'_>, Vec<SimpleQueryRow>), StoreError> {
+    /// Begins a transaction with these statements, without a check of any authority.
+    async fn begin_with(&self, sql: &str, is_revocation: bool) -> Result<Transaction<'_>, StoreError> {
         let ends = Instant::now() + CHANGE;
         let begin = async || {
             let connection = Some(self.connection_for(is_revocation, ends).await?);
             let mut change = Transaction { store: self, connection, place: None, transaction: None, ends };
             let outcome =
-                timeout_at(ends, QUERIES.of("change.begin", change.connection()?.simple_query(sql))).await;
-            let rows = change.judge(outcome)?.into_iter().filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(row),
-                _ => None,
-            });
-            Ok((change, rows.collect()))
+                timeout_at(ends, QUERIES.of("change.begin", change.connection()?.batch_execute(sql))).await;
+            change.judge(outcome)?;
+            Ok(change)
         };
         match begin().await {
             // Nothing was requested yet, so another connection serves as well: this one may have been lost long ago.
@@ -268,11 +261,6 @@ impl Transaction<'_> {
             .map(drop)
     }
 
-    /// Notes the ID of the transaction, by which the outcome of its commit is looked up if the answer is lost.
-    pub fn set_transaction(&mut self, id: String) {
-        self.transaction = Some(id);
-    }
-
     /// Records the events of the transaction.
     pub async fn record(
         &mut self,
@@ -284,7 +272,7 @@ impl Transaction<'_> {
             "-- change.record\nWITH recorded AS ({INSERT_EVENTS}) SELECT pg_current_xact_id()::text AS transaction"
         );
         let rows = self.query(&sql, &columns.parameters()).await?;
-        self.set_transaction(column(&rows[0], "transaction")?);
+        self.transaction = Some(column(&rows[0], "transaction")?);
         Ok(())
     }
 

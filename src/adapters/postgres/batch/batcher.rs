@@ -3,9 +3,11 @@
 //! While one round trip is in progress, further requests queue up, and all of them go into the next round trip. A
 //! thousand requests a second therefore cost a few round trips and a few commits.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::join3;
 use instruments::{QUERIES, QueueMetrics, batch_span, name_of_statement};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::error::Elapsed;
@@ -14,6 +16,7 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, debug_span};
+use uuid::Uuid;
 
 use crate::pool::connect::Connector;
 use crate::pool::failure::{Timeout, failed, is_read_only, is_server_error, unavailable};
@@ -208,6 +211,34 @@ impl BatchConnection {
         self.judge(outcome)
     }
 
+    /// Runs the batcher's usual statement in a transaction that `begin` begins, and returns its rows.
+    ///
+    /// All of it is one round trip, so that the transaction is as short as it can be: no statement waits for an answer
+    /// to another. If `begin` fails, nothing is stored.
+    pub async fn run_in_transaction(
+        &mut self,
+        begin: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, QueryError> {
+        let sql = self.statements.usual;
+        let Session { client, usual, .. } = self.connected().await.map_err(QueryError::NotSent)?;
+        let query = async {
+            // Sent in this order. After an error, the server rolls back instead of committing.
+            let (begun, rows, committed) = join3(
+                client.batch_execute(begin),
+                client.query(usual, parameters),
+                client.batch_execute("COMMIT"),
+            )
+            .await;
+            begun?;
+            let rows = rows?;
+            committed?;
+            Ok(rows)
+        };
+        let outcome = timeout(STATEMENT, QUERIES.of(name_of_statement(sql), query)).await;
+        self.judge(outcome)
+    }
+
     /// Returns the rows of the batcher's statement, which must be read-only.
     ///
     /// The statement is retried once if the connection was lost.
@@ -305,4 +336,24 @@ impl BatchConnection {
         self.live = None;
         self.retry_at = Some(Instant::now() + BACKOFF);
     }
+}
+
+/// Answers the requests whose changes are stored after all, and returns the others.
+///
+/// `found` has their IDs in its first column. Returns all requests if the database could not be asked.
+pub fn answer_those_there<Q, A>(
+    batch: Vec<Pending<Q, A>>,
+    found: Result<Vec<Row>, StoreError>,
+    id: impl Fn(&Q) -> Uuid,
+    stored: impl Fn() -> A,
+) -> Vec<Pending<Q, A>> {
+    let Ok(rows) = found else { return batch };
+    let there: HashSet<Uuid> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    let (stored_ones, rest): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|(question, _)| there.contains(&id(question)));
+    for (_, reply) in stored_ones {
+        // A caller that no longer waits needs no answer.
+        let _ = reply.send(stored());
+    }
+    rest
 }

@@ -1,11 +1,12 @@
 //! Statements that serve all waiting callers in one round trip.
 //!
-//! `lookup` batches reads; `token_issue` and `token_revocation` commit tokens and revocations in groups.
+//! `lookup` batches reads; `registration`, `token_issue` and `token_revocation` commit agents,
+//! tokens and revocations in groups.
 
 pub mod batcher;
-pub mod group;
 mod lock_waiters;
 pub mod lookup;
+pub mod registration;
 mod revision_cache;
 pub mod token_issue;
 pub mod token_revocation;

@@ -22,7 +22,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Statements};
+use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Statements, answer_those_there};
 use super::lock_waiters::{LockWaiters, Outcome, Request};
 use crate::pool::connect::Connector;
 use crate::pool::failure::{copy_for_waiter, in_doubt, is_row_error};
@@ -282,22 +282,11 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
 }
 
 /// Answers the requests whose events are stored after all, and returns the others.
-///
-/// Returns all requests if the database cannot be asked.
 async fn without_those_there(connection: &mut BatchConnection, batch: Batch) -> Batch {
     let events: Vec<Uuid> = batch.iter().map(|(issue, _)| issue.event.id.0).collect();
     let times: Vec<SqlTimestamp> = batch.iter().map(|(issue, _)| SqlTimestamp(issue.event.at)).collect();
-    let Ok(rows) = connection.read_other(WHICH_ARE_THERE, &[&events, &times]).await else { return batch };
-    let there: HashSet<Uuid> = rows.iter().filter_map(|row| column(row, "event_id").ok()).collect();
-    let mut rest = Vec::new();
-    for (issue, reply) in batch {
-        if there.contains(&issue.event.id.0) {
-            let _ = reply.send(Ok(()));
-        } else {
-            rest.push((issue, reply));
-        }
-    }
-    rest
+    let there = connection.read_other(WHICH_ARE_THERE, &[&events, &times]).await;
+    answer_those_there(batch, there, |issue| issue.event.id.0, || Ok(()))
 }
 
 fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {

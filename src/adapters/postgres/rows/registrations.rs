@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::codec::{SqlTimestamp, column, signed};
 use super::issuers::rests_on;
 use crate::pool::statement::Parameter;
+use crate::transaction::gate;
 use domain::agent::{Agent, AgentStatus, AgentType, DeploymentEnv};
 use domain::audit::{AuditEvent, Authority};
 use domain::managed_by::ManagedBy;
@@ -53,11 +54,12 @@ pub struct RegistrationColumns<'a> {
     caller_scopes: Vec<Option<String>>,
     caller_tokens: Vec<Option<Uuid>>,
     caller_issuers: Vec<Option<String>>,
+    caller_gates: Vec<Option<i32>>,
 }
 
 impl<'a> RegistrationColumns<'a> {
     /// Collects the columns of these agents, each with the authority of its caller.
-    pub fn of(asked: &[(&'a Agent, Option<&Authority>)]) -> Self {
+    pub fn of<'b>(asked: impl IntoIterator<Item = (&'a Agent, Option<&'b Authority>)>) -> Self {
         let mut columns = Self::default();
         for (agent, authority) in asked {
             columns.ids.push(agent.id.0);
@@ -87,12 +89,13 @@ impl<'a> RegistrationColumns<'a> {
             columns.caller_scopes.push(authority.map(scopes));
             columns.caller_tokens.push(authority.and_then(|authority| authority.token).map(|id| id.0));
             columns.caller_issuers.push(authority.and_then(|authority| rests_on(&authority.issuers)));
+            columns.caller_gates.push(authority.map(|authority| gate(authority.organization)));
         }
         columns
     }
 
     /// Returns the parameters in the order of the statement.
-    pub fn parameters(&self) -> [Parameter<'_>; 23] {
+    pub fn parameters(&self) -> [Parameter<'_>; 24] {
         [
             &self.ids,
             &self.organizations,
@@ -117,18 +120,33 @@ impl<'a> RegistrationColumns<'a> {
             &self.redelegation,
             &self.dpop,
             &self.managed_by,
+            &self.caller_gates,
         ]
     }
 }
 
-/// Reads the result of a registration.
-pub fn outcome(row: &Row) -> Result<Result<(), InsertAgentError>, StoreError> {
-    Ok(if !column::<bool>(row, "holds")? {
+/// Reads the results of this many registrations, in their order; `None` for an agent whose organization is unknown, or
+/// which was left out because of a lock.
+pub fn judged(rows: &[Row], count: usize) -> Result<Vec<Outcome>, StoreError> {
+    let mut outcomes: Vec<Outcome> = (0..count).map(|_| None).collect();
+    for row in rows {
+        // Ordinality counts from 1.
+        let place = usize::try_from(column::<i64>(row, "place")? - 1).ok();
+        if let Some(slot) = place.and_then(|place| outcomes.get_mut(place)) {
+            *slot = Some(outcome(row)?);
+        }
+    }
+    Ok(outcomes)
+}
+
+fn outcome(row: &Row) -> Result<Result<(), InsertAgentError>, StoreError> {
+    // It is there already if it is registered again because an answer was lost.
+    Ok(if column::<bool>(row, "is_registered")? || column::<bool>(row, "is_there")? {
+        Ok(())
+    } else if !column::<bool>(row, "holds")? {
         Err(CallerRevoked.into())
     } else if column::<bool>(row, "is_taken")? {
         Err(InsertAgentError::EmailTaken)
-    } else if column::<bool>(row, "is_registered")? {
-        Ok(())
     } else {
         let most = column::<Option<i64>>(row, "most")?.unwrap_or_default();
         Err(InsertAgentError::LimitReached(u32::try_from(most).unwrap_or(u32::MAX)))

@@ -4,18 +4,19 @@ WITH asked AS MATERIALIZED (
     SELECT *
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::bigint[], $14::bigint[], $15::uuid[],
-        $16::bigint[], $17::text[], $18::uuid[], $19::text[], $20::text[], $21::boolean[], $22::text[], $23::text[])
-        WITH ORDINALITY
+        $16::bigint[], $17::text[], $18::uuid[], $19::text[], $20::text[], $21::boolean[], $22::text[], $23::text[],
+        $24::int[]) WITH ORDINALITY
         AS asked (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
         deployment_env, status, created_at, updated_at, generation, revision, caller_id,
         caller_generation, caller_scopes, caller_token, caller_issuers, may_act, redelegation, dpop, managed_by,
-        place)
+        caller_gate, place)
+    WHERE {has_locks}
 ),
 -- One for each agent, or none at all.
 event AS MATERIALIZED (
     SELECT *
-    FROM unnest($24::uuid[], $25::uuid[], $26::text[], $27::text[], $28::text[], $29::uuid[], $30::inet[], $31::text[],
-        $32::text[], $33::timestamptz[], $34::uuid[]) WITH ORDINALITY
+    FROM unnest($25::uuid[], $26::uuid[], $27::text[], $28::text[], $29::text[], $30::uuid[], $31::inet[], $32::text[],
+        $33::text[], $34::timestamptz[], $35::uuid[]) WITH ORDINALITY
         AS event (event_id, agent_id, action, outcome, resource_type, resource_id, ip_address, user_agent, metadata,
         occurred_at, trace_id, place)
 ),
@@ -34,8 +35,8 @@ judged AS MATERIALIZED (
     SELECT asked.*, NULLIF(COALESCE(o.max_agents, plans.max_agents), 0) AS most,
         (SELECT COALESCE(sum(c.agents), 0) FROM counts c
             WHERE c.organization_id = asked.organization_id AND c.status <> 'decommissioned') AS present,
-        EXISTS (SELECT FROM agents a
-            WHERE a.organization_id = asked.organization_id AND a.email = asked.email) AS is_taken,
+        (SELECT agent_id FROM agents a
+            WHERE a.organization_id = asked.organization_id AND a.email = asked.email) AS holder,
         -- The same condition as that of change.authority_holds.
         asked.caller_id IS NULL OR EXISTS (
             SELECT FROM agents a JOIN organizations o USING (organization_id)
@@ -53,7 +54,7 @@ judged AS MATERIALIZED (
 ),
 seated AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY place) AS seat
-    FROM judged WHERE holds AND NOT is_taken
+    FROM judged WHERE holds AND holder IS NULL
 ),
 registered AS (
     INSERT INTO agents (agent_id, organization_id, email, agent_type, version, capabilities, owner, default_resource,
@@ -75,6 +76,6 @@ recorded AS (
         event.trace_id
     FROM event JOIN seated USING (place) JOIN registered ON registered.agent_id = seated.agent_id
 )
-SELECT place, holds, is_taken, most, registered.agent_id IS NOT NULL AS is_registered,
-    pg_current_xact_id()::text AS transaction
+SELECT place, holds, holder IS NOT NULL AS is_taken, COALESCE(holder = judged.agent_id, false) AS is_there, most,
+    registered.agent_id IS NOT NULL AS is_registered
 FROM judged LEFT JOIN registered USING (agent_id)
