@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use agentidp::adapters::crypto::{BcryptHasher, JwtSigner, KeySet, generate_pem};
+use agentidp::adapters::crypto::{BcryptHasher, JwtProofVerifier, JwtSigner, KeySet, generate_pem};
 use agentidp::adapters::memory::MemoryRateLimiter;
 use agentidp::adapters::system::SystemClock;
 use agentidp::domain::audit::Metadata;
@@ -16,6 +16,7 @@ use agentidp::domain::scope::{MAX_CAPABILITIES, RequestedScope, Scopes};
 use agentidp::domain::secret::ClientSecret;
 use agentidp::domain::time::Timestamp;
 use agentidp::domain::token::{Audience, Claims};
+use agentidp::ports::proof_verifier::ProofVerifier as _;
 use agentidp::ports::rate_limiter::{RateKey, RateLimiter as _};
 use agentidp::ports::secret_hasher::SecretHasher as _;
 use agentidp::ports::token_signer::TokenSigner as _;
@@ -28,7 +29,7 @@ const ISSUER: &str = "https://idp.example.com";
 const KINDS: [(&str, KeyType); 3] =
     [("RS256", KeyType::Rsa), ("ES256", KeyType::P256), ("EdDSA", KeyType::Ed25519)];
 
-criterion_group!(parts, scopes, secrets, rates, events, tokens);
+criterion_group!(parts, scopes, secrets, rates, events, tokens, proofs);
 criterion_main!(parts);
 
 fn scopes(bench: &mut Criterion) {
@@ -104,6 +105,15 @@ fn tokens(bench: &mut Criterion) {
             });
         }
     }
+}
+
+fn proofs(bench: &mut Criterion) {
+    /// The first proof of RFC 9449, figure 2, by ES256.
+    const PROOF: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg";
+    let verifier = JwtProofVerifier::default();
+    bench.bench_function("proof: verify one by ES256 whose key is known", |bench| {
+        bench.iter(|| verifier.verify(black_box(PROOF)).expect("valid"));
+    });
 }
 
 fn capabilities(number: usize) -> Scopes {

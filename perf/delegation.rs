@@ -8,14 +8,16 @@ use agentidp::adapters::system::SystemClock;
 use agentidp::ports::clock::Clock as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::client::{Client, token_request_of};
 use crate::load::{Connection, Exchange, Load, Until, request};
-use crate::measure::{Round, Spread, ratios, row};
+use crate::measure::{Round, Spread, cost_on_all_cores, ratios, row};
 use crate::private_stores::PrivateStores;
 use crate::process::Processes;
 use crate::service::{Service, call, new_key};
@@ -96,7 +98,7 @@ fn proofs(family: &Family, processes: &Processes, turns: usize) -> Outcome<()> {
         Load { name: "bearer", exchanges: vec![read(&[("Authorization", &format!("Bearer {bearer}"))])] };
     let mut connections = Connection::several(family.address, CONNECTIONS)?;
     let url = format!("http://{}{path}", family.address);
-    let mut more = Vec::new();
+    let (mut more, mut verifications) = (Vec::new(), Vec::new());
     for turn in 0..=turns {
         let exchanges = (0..PROOFS)
             .map(|_| {
@@ -110,8 +112,16 @@ fn proofs(family: &Family, processes: &Processes, turns: usize) -> Outcome<()> {
         // The first turn warms up.
         if turn > 0 {
             more.push((with - without) * 1e3);
+            verifications.push(key.cost_of_verification(TURN)? * 1e3);
         }
     }
+    row(
+        "CPU of one ES256 verification, on all cores (µs)",
+        &Spread::of(verifications.iter().copied()),
+        0,
+        None,
+    );
+    row("CPU that DPoP adds to a call / that of one verification", &ratios(&more, &verifications), 2, None);
     row("CPU of a call with DPoP - with a bearer token (µs, ES256)", &Spread::of(more), 0, Some(60.0));
     Ok(())
 }
@@ -265,6 +275,15 @@ impl Key {
         let jwk = json!({ "kty": "EC", "crv": "P-256", "x": text(&point[1..33]), "y": text(&point[33..]) });
         let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
         Ok(Self { header: text(header.to_string().as_bytes()), pair })
+    }
+
+    /// Returns the CPU time of the verification of one signature, in milliseconds, while all cores verify.
+    fn cost_of_verification(&self, time: Duration) -> Outcome<f64> {
+        let proof = self.proof("GET", "http://localhost/", None)?;
+        let (message, signature) = proof.rsplit_once('.').ok_or("no JWT")?;
+        let (message, signature) = (message.as_bytes(), URL_SAFE_NO_PAD.decode(signature)?);
+        let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())?;
+        cost_on_all_cores(time, || Ok(public.verify_sig(message, &signature)?))
     }
 
     fn proof(&self, method: &str, url: &str, token: Option<&str>) -> Outcome<String> {

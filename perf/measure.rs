@@ -72,35 +72,40 @@ impl Signer {
         Ok(Self { key, message: message.into() })
     }
 
-    /// Returns the CPU time of one signature, in milliseconds.
-    ///
-    /// All cores sign for the given time, because two threads that share a physical core each take longer than one
-    /// alone, and a service under load uses all cores.
+    /// Returns the CPU time of one signature while all cores sign, in milliseconds.
     pub fn cost(&self, time: Duration) -> Outcome<f64> {
-        let cores = std::thread::available_parallelism()?.get();
-        let (mut used, mut number) = (Duration::ZERO, 0.0);
-        std::thread::scope(|scope| {
-            let signers: Vec<_> = (0..cores).map(|_| scope.spawn(|| self.sign_for(time))).collect();
-            for signer in signers {
-                let (by_one, signatures) = signer.join().expect("a signer does not panic")?;
-                used += by_one;
-                number += signatures;
-            }
-            Ok(used.as_secs_f64() * 1e3 / number)
+        cost_on_all_cores(time, || {
+            let mut signature = vec![0; self.key.public_modulus_len()];
+            Ok(self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &self.message, &mut signature)?)
         })
     }
+}
 
-    fn sign_for(&self, time: Duration) -> Outcome<(Duration, f64)> {
-        let random = SystemRandom::new();
-        let mut signature = vec![0; self.key.public_modulus_len()];
+/// Returns the CPU time of an operation, in milliseconds.
+///
+/// All cores repeat it for the given time, because two threads that share a physical core each take longer than one alone,
+/// and a service under load uses all cores.
+pub fn cost_on_all_cores(time: Duration, operation: impl Fn() -> Outcome<()> + Sync) -> Outcome<f64> {
+    let cores = std::thread::available_parallelism()?.get();
+    let repeat = || {
         let (before, end) = (used_here()?, Instant::now() + time);
         let mut number = 0.0;
         while Instant::now() < end {
-            self.key.sign(&RSA_PKCS1_SHA256, &random, &self.message, &mut signature)?;
+            operation()?;
             number += 1.0;
         }
-        Ok((used_here()? - before, number))
-    }
+        Outcome::Ok((used_here()? - before, number))
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(repeat)).collect();
+        let (mut used, mut number) = (Duration::ZERO, 0.0);
+        for thread in threads {
+            let (by_one, operations) = thread.join().expect("an operation does not panic")?;
+            used += by_one;
+            number += operations;
+        }
+        Ok(used.as_secs_f64() * 1e3 / number)
+    })
 }
 
 /// Prints a table of loads, one row each.
