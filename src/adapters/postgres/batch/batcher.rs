@@ -214,14 +214,16 @@ impl BatchConnection {
     /// Runs the batcher's usual statement in a transaction that `begin` begins, and returns its rows.
     ///
     /// All of it is one round trip, so that the transaction is as short as it can be: no statement waits for an answer
-    /// to another. If `begin` fails, nothing is stored.
+    /// to another. If `begin` fails, nothing is stored. If the server has no room for this connection, it does not wait
+    /// for some, because the caller can have a transaction on another one.
     pub async fn run_in_transaction(
         &mut self,
         begin: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, QueryError> {
         let sql = self.statements.usual;
-        let Session { client, usual, .. } = self.connected().await.map_err(QueryError::NotSent)?;
+        let session = self.connected_within(Duration::ZERO).await;
+        let Session { client, usual, .. } = session.map_err(QueryError::NotSent)?;
         let query = async {
             // Sent in this order. After an error, the server rolls back instead of committing.
             let (begun, rows, committed) = join3(
@@ -299,14 +301,20 @@ impl BatchConnection {
     }
 
     /// Returns the connection and its statements, after reconnecting if necessary.
+    ///
+    /// Where the server has no room, the requests of the batch wait for some.
     async fn connected(&mut self) -> Result<&Session, StoreError> {
+        self.connected_within(WAIT_FOR_ROOM).await
+    }
+
+    /// Same as [`connected`](Self::connected), and waits this long for room.
+    async fn connected_within(&mut self, wait: Duration) -> Result<&Session, StoreError> {
         if self.live.as_ref().is_none_or(|session| session.client.is_closed()) {
             self.live = None;
             if self.retry_at.is_some_and(|until| Instant::now() < until) {
                 return Err(unavailable("it was unreachable a moment ago"));
             }
-            // Where the server has no room, the requests of the batch wait for some.
-            let ends = Instant::now() + WAIT_FOR_ROOM;
+            let ends = Instant::now() + wait;
             let mut pause = interval_at(Instant::now() + ATTEMPT_EVERY, ATTEMPT_EVERY);
             pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let open = async || {

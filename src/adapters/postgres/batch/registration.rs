@@ -2,7 +2,7 @@
 //!
 //! A batch takes only locks that are free. An agent whose organization or caller is locked, or whose email address
 //! stands in the batch twice, is left to a transaction of its own, which waits; so is every agent of a batch that one
-//! of them may have made fail. So no organization waits for another's lock.
+//! of them may have made fail, or for which the server has no connection. So no organization waits for another's lock.
 //!
 //! If a connection was lost, the agents are looked up by their IDs, and those not found are registered again. A commit
 //! that was thought lost and arrives late finds their addresses taken, or they find it there.
@@ -106,8 +106,7 @@ impl BatchHandler<Registration, Answer> for Writer {
                     connection.until_retry().await;
                 }
                 Err(failure) => {
-                    let is_sent = is_sent || matches!(failure, QueryError::ConnectionLost(_));
-                    refuse(batch, &failure.into(), is_sent);
+                    refuse(batch, failure, is_sent);
                     return;
                 }
             }
@@ -145,15 +144,19 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     Ok(outcomes)
 }
 
-fn refuse(batch: Batch, error: &StoreError, is_sent: bool) {
+/// Answers all requests of a batch that failed. If nothing was sent, a transaction of its own may have a connection.
+fn refuse(batch: Batch, failure: QueryError, is_sent: bool) {
+    let is_in_doubt = is_sent || matches!(failure, QueryError::ConnectionLost(_));
+    let is_unsent = matches!(failure, QueryError::NotSent(_));
+    let error = StoreError::from(failure);
+    tracing::debug!(%error, "a batch of registrations failed");
     for (_, reply) in batch {
-        let _ = reply.send(if is_sent {
-            Err(in_doubt(error_chain(error)))
-        } else if may_be_of_one(error) {
-            tracing::debug!(%error, "a batch of registrations failed");
+        let _ = reply.send(if is_in_doubt {
+            Err(in_doubt(error_chain(&error)))
+        } else if is_unsent || may_be_of_one(&error) {
             Ok(None)
         } else {
-            Err(copy_for_waiter(error))
+            Err(copy_for_waiter(&error))
         });
     }
 }
