@@ -21,6 +21,7 @@ use agentidp::ports::rate_limiter::{RateKey, RateLimiter as _};
 use agentidp::ports::secret_hasher::SecretHasher as _;
 use agentidp::ports::token_signer::TokenSigner as _;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use testing::ProofKey;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
@@ -108,11 +109,10 @@ fn tokens(bench: &mut Criterion) {
 }
 
 fn proofs(bench: &mut Criterion) {
-    /// The first proof of RFC 9449, figure 2, by ES256.
-    const PROOF: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg";
+    let proof = ProofKey::es256().proof(ISSUER, "GET", "/api/v1/agents", None);
     let verifier = JwtProofVerifier::default();
     bench.bench_function("proof: verify one by ES256 whose key is known", |bench| {
-        bench.iter(|| verifier.verify(black_box(PROOF)).expect("valid"));
+        bench.iter(|| verifier.verify(black_box(&proof)).expect("valid"));
     });
 }
 
