@@ -6,14 +6,11 @@ use std::time::{Duration, Instant};
 
 use agentidp::adapters::system::SystemClock;
 use agentidp::ports::clock::Clock as _;
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use testing::{ProofKey, proof_claims};
 
 use crate::client::{Client, token_request_of};
 use crate::load::{Connection, Exchange, Load, Until, request};
@@ -89,7 +86,7 @@ fn costs(family: &Family, administrator: &Client, processes: &Processes, turns: 
 /// Compares calls with a bound token and a proof each with calls with a bearer token.
 fn proofs(family: &Family, processes: &Processes, turns: usize) -> Outcome<()> {
     let agent = &family.agents[0];
-    let key = Key::new()?;
+    let key = ProofKey::es256();
     let bound = agent.bound(&key, family.address)?;
     let bearer = token_of(&call(family.address, &agent.token().request, 200)?)?;
     let path = format!("/api/v1/agents/{}", agent.id);
@@ -97,22 +94,21 @@ fn proofs(family: &Family, processes: &Processes, turns: usize) -> Outcome<()> {
     let plain =
         Load { name: "bearer", exchanges: vec![read(&[("Authorization", &format!("Bearer {bearer}"))])] };
     let mut connections = Connection::several(family.address, CONNECTIONS)?;
-    let url = format!("http://{}{path}", family.address);
     let (mut more, mut verifications) = (Vec::new(), Vec::new());
     for turn in 0..=turns {
         let exchanges = (0..PROOFS)
             .map(|_| {
-                let proof = key.proof("GET", &url, Some(&bound))?;
-                Ok(read(&[("Authorization", &format!("DPoP {bound}")), ("DPoP", &proof)]))
+                let proof = proof(&key, family.address, "GET", &path, Some(&bound));
+                read(&[("Authorization", &format!("DPoP {bound}")), ("DPoP", &proof)])
             })
-            .collect::<Outcome<_>>()?;
+            .collect();
         let proven = Load { name: "DPoP", exchanges };
         let without = Round::of(processes, &plain, &mut connections, Until::End(TURN))?.cost;
         let with = Round::of(processes, &proven, &mut connections, Until::Done)?.cost;
         // The first turn warms up.
         if turn > 0 {
             more.push((with - without) * 1e3);
-            verifications.push(key.cost_of_verification(TURN)? * 1e3);
+            verifications.push(cost_of_verification(&key, TURN)? * 1e3);
         }
     }
     row(
@@ -247,8 +243,8 @@ impl Agent {
     }
 
     /// Obtains a token that is bound to the key.
-    fn bound(&self, key: &Key, address: SocketAddr) -> Outcome<String> {
-        let proof = key.proof("POST", &format!("http://{address}/api/v1/token"), None)?;
+    fn bound(&self, key: &ProofKey, address: SocketAddr) -> Outcome<String> {
+        let proof = proof(key, address, "POST", "/api/v1/token", None);
         let form = "grant_type=client_credentials&scope=agents%3Aread&client_id=";
         let body = format!("{form}{}&client_secret={}", self.id, self.secret);
         let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("DPoP", &proof)];
@@ -261,43 +257,20 @@ fn token_of(answer: &[u8]) -> Outcome<String> {
     Ok(answer["access_token"].as_str().ok_or("no token")?.to_owned())
 }
 
-/// A key that makes proofs of possession.
-struct Key {
-    pair: EcdsaKeyPair,
-    header: String,
+/// Returns a proof of possession for a request of now.
+fn proof(key: &ProofKey, address: SocketAddr, method: &str, path: &str, token: Option<&str>) -> String {
+    let mut claims = proof_claims(&format!("http://{address}"), method, path, token);
+    claims["iat"] = json!(SystemClock.now().as_seconds());
+    key.sign(&key.header(), &claims)
 }
 
-impl Key {
-    fn new() -> Outcome<Self> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-        let point = pair.public_key().as_ref();
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let jwk = json!({ "kty": "EC", "crv": "P-256", "x": text(&point[1..33]), "y": text(&point[33..]) });
-        let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
-        Ok(Self { header: text(header.to_string().as_bytes()), pair })
-    }
-
-    /// Returns the CPU time of the verification of one signature, in milliseconds, while all cores verify.
-    fn cost_of_verification(&self, time: Duration) -> Outcome<f64> {
-        let proof = self.proof("GET", "http://localhost/", None)?;
-        let (message, signature) = proof.rsplit_once('.').ok_or("no JWT")?;
-        let (message, signature) = (message.as_bytes(), URL_SAFE_NO_PAD.decode(signature)?);
-        let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())?;
-        cost_on_all_cores(time, || Ok(public.verify_sig(message, &signature)?))
-    }
-
-    fn proof(&self, method: &str, url: &str, token: Option<&str>) -> Outcome<String> {
-        let random = SystemRandom::new();
-        let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id)?;
-        let mut claims = json!({
-            "htm": method, "htu": url, "iat": SystemClock.now().as_seconds(), "jti": URL_SAFE_NO_PAD.encode(id),
-        });
-        if let Some(token) = token {
-            claims["ath"] = json!(URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes())));
-        }
-        let message = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = self.pair.sign(&random, message.as_bytes())?;
-        Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
-    }
+/// Returns the CPU time of the verification of one signature by ES256, in milliseconds, while all cores verify.
+fn cost_of_verification(key: &ProofKey, time: Duration) -> Outcome<f64> {
+    let proof = key.proof("http://localhost", "GET", "/", None);
+    let (message, signature) = proof.rsplit_once('.').ok_or("no JWT")?;
+    let (message, signature) = (message.as_bytes(), URL_SAFE_NO_PAD.decode(signature)?);
+    let coordinate = |name: &str| URL_SAFE_NO_PAD.decode(key.jwk[name].as_str().unwrap_or_default());
+    let point = [vec![4], coordinate("x")?, coordinate("y")?].concat();
+    let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)?;
+    cost_on_all_cores(time, || Ok(public.verify_sig(message, &signature)?))
 }
