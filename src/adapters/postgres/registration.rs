@@ -2,9 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::pool::statement::Parameter;
-use super::rows::events::EventColumns;
-use super::rows::registrations::{Outcome, Registration, RegistrationColumns, judged};
+use super::rows::registrations::{Outcome, Registration, RegistrationColumns, judged, lock_key, statement};
 use super::store::Postgres;
 use domain::agent::Agent;
 use domain::audit::{AuditEvent, Authority};
@@ -15,17 +13,7 @@ use ports::store_error::StoreError;
 use ports::write::Write;
 
 /// Registers the agents, and waits for their organizations.
-static REGISTER: LazyLock<String> = LazyLock::new(|| {
-    include_str!("sql/agent_store.register.sql").replace("{unlocked}", "").replace("{has_locks}", "true")
-});
-
-/// Returns the statement that takes the registration lock of an organization.
-///
-/// Agents of an organization are registered by one transaction at a time, so that their number still holds when a new
-/// agent is stored.
-fn lock_organization(id: OrganizationId) -> String {
-    format!("SELECT pg_advisory_xact_lock(hashtextextended('agentidp agents of {id}', 0))")
-}
+static REGISTER: LazyLock<String> = LazyLock::new(|| statement("true", ""));
 
 impl Postgres {
     /// Registers an agent in a batch with others that wait; `None` if it needs a transaction of its own.
@@ -50,14 +38,11 @@ impl Postgres {
         credential: Option<&Credential>,
         write: Write<'_>,
     ) -> Result<(), InsertAgentError> {
-        let mut change = self.begin_after(&lock_organization(agent.organization), write).await??;
-        // The caller's authority has been checked.
-        let columns = RegistrationColumns::of([(agent, None)]);
+        let lock =
+            format!("SELECT pg_advisory_xact_lock({})", lock_key(&format!("'{}'", agent.organization)));
+        let mut change = self.begin_after(&lock, write).await??;
         // The event is recorded with the organization, and after the credential.
-        let events = EventColumns::default();
-        let mut parameters: Vec<Parameter<'_>> = columns.parameters().to_vec();
-        parameters.extend(events.parameters_without_organization());
-        let rows = change.query(&REGISTER, &parameters).await?;
+        let rows = change.query(&REGISTER, &RegistrationColumns::of_agent(agent).parameters()).await?;
         let outcome = judged(&rows, 1)?.into_iter().next().flatten();
         self.note_if_full(agent.organization, &outcome);
         outcome.unwrap_or(Err(InsertAgentError::NoSuchOrganization))?;

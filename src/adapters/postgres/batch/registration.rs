@@ -18,8 +18,7 @@ use super::batcher::{BatchConnection, BatchHandler, Batcher, Batchers, Pending, 
 use crate::pool::connect::Connector;
 use crate::pool::failure::{copy_for_waiter, in_doubt, may_be_of_one};
 use crate::pool::statement::QueryError;
-use crate::rows::events::EventColumns;
-use crate::rows::registrations::{Outcome, Registration, RegistrationColumns, judged};
+use crate::rows::registrations::{Outcome, Registration, RegistrationColumns, judged, lock_key, statement};
 use crate::transaction::gate;
 use domain::id::OrganizationId;
 use ports::error_chain::error_chain;
@@ -27,11 +26,11 @@ use ports::store_error::StoreError;
 
 /// Registers the agents whose locks the transaction holds.
 static REGISTER: LazyLock<String> = LazyLock::new(|| {
-    include_str!("../sql/agent_store.register.sql").replace("{unlocked}", "SKIP LOCKED").replace(
-        "{has_locks}",
+    statement(
         "organization_id = ANY (string_to_array(current_setting('agentidp.organizations', true), ',')::uuid[]) \
          AND (caller_gate IS NULL \
          OR caller_gate = ANY (string_to_array(current_setting('agentidp.gates', true), ',')::int[]))",
+        "SKIP LOCKED",
     )
 });
 
@@ -52,11 +51,12 @@ type Batch = Vec<Pending<Registration, Answer>>;
 fn begin(organizations: &HashSet<OrganizationId>, gates: &HashSet<i32>) -> String {
     let values = |texts: Vec<String>| if texts.is_empty() { "(NULL)".to_owned() } else { texts.join(", ") };
     let organizations = values(organizations.iter().map(|id| format!("('{id}')")).collect());
+    let key = lock_key("id");
     let gates = values(gates.iter().map(|gate| format!("({gate})")).collect());
     format!(
         "BEGIN; \
          SELECT set_config('agentidp.organizations', string_agg(id, ','), true) FROM (VALUES {organizations}) \
-         AS asked (id) WHERE pg_try_advisory_xact_lock(hashtextextended('agentidp agents of ' || id, 0)); \
+         AS asked (id) WHERE pg_try_advisory_xact_lock({key}); \
          SELECT set_config('agentidp.gates', string_agg(gate::text, ','), true) FROM (VALUES {gates}) \
          AS asked (gate) WHERE pg_try_advisory_xact_lock_shared(1, gate::int)"
     )
@@ -130,11 +130,9 @@ async fn attempt(connection: &mut BatchConnection, batch: &Batch) -> Result<Vec<
     let organizations = asked.iter().map(|one| one.agent.organization).collect();
     let authorities = asked.iter().filter_map(|one| one.authority.as_ref());
     let gates = authorities.map(|authority| gate(authority.organization)).collect();
-    let columns = RegistrationColumns::of(asked.iter().map(|one| (&one.agent, one.authority.as_ref())));
-    let events = EventColumns::of(asked.iter().map(|one| (None, &one.event)));
-    let mut parameters = columns.parameters().to_vec();
-    parameters.extend(events.parameters_without_organization());
-    let rows = connection.run_in_transaction(&begin(&organizations, &gates), &parameters).await?;
+    let rows = connection
+        .run_in_transaction(&begin(&organizations, &gates), &RegistrationColumns::of(&asked).parameters())
+        .await?;
     // An answer that cannot be read is a bug of this statement, so it is unknown what was stored.
     let judged = judged(&rows, asked.len()).map_err(QueryError::ConnectionLost)?;
     let mut outcomes: Vec<Outcome> = batch.iter().map(|_| None).collect();

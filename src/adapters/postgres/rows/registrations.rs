@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::codec::{SqlTimestamp, column, signed};
+use super::events::EventColumns;
 use super::issuers::rests_on;
 use crate::pool::statement::Parameter;
 use crate::transaction::gate;
@@ -28,7 +29,23 @@ pub struct Registration {
 /// Result of a registration; `None` if it is left to a transaction of its own.
 pub type Outcome = Option<Result<(), InsertAgentError>>;
 
-/// Agents and their callers as one vector per column.
+/// Returns the statement that registers agents, those for which the condition `has_locks` holds.
+///
+/// `unlocked` follows `FOR SHARE` and `FOR UPDATE`: `SKIP LOCKED`, or nothing.
+pub fn statement(has_locks: &str, unlocked: &str) -> String {
+    const SQL: &str = include_str!("../sql/agent_store.register.sql");
+    SQL.replace("{has_locks}", has_locks).replace("{unlocked}", unlocked)
+}
+
+/// Returns the key of an organization's registration lock, where `id` is the organization's ID as a text in SQL.
+///
+/// Agents of an organization are registered by one transaction at a time, so that their number still holds when a new
+/// agent is stored.
+pub fn lock_key(id: &str) -> String {
+    format!("hashtextextended('agentidp agents of ' || {id}, 0)")
+}
+
+/// Agents, their callers and their events as one vector per column.
 #[derive(Default)]
 pub struct RegistrationColumns<'a> {
     ids: Vec<Uuid>,
@@ -55,48 +72,61 @@ pub struct RegistrationColumns<'a> {
     caller_tokens: Vec<Option<Uuid>>,
     caller_issuers: Vec<Option<String>>,
     caller_gates: Vec<Option<i32>>,
+    events: EventColumns<'a>,
 }
 
 impl<'a> RegistrationColumns<'a> {
-    /// Collects the columns of these agents, each with the authority of its caller.
-    pub fn of<'b>(asked: impl IntoIterator<Item = (&'a Agent, Option<&'b Authority>)>) -> Self {
-        let mut columns = Self::default();
-        for (agent, authority) in asked {
-            columns.ids.push(agent.id.0);
-            columns.organizations.push(agent.organization.0);
-            columns.emails.push(agent.email.as_str());
-            columns.types.push(name_of(&AgentType::ALL, &agent.agent_type));
-            columns.versions.push(agent.version.as_str());
-            columns.capabilities.push(agent.capabilities.as_str());
-            columns.owners.push(agent.owner.as_str());
-            columns.default_resources.push(agent.default_resource.as_ref().map(ResourceIndicator::as_str));
-            columns.may_act.push(agent.may_act.names().join(" "));
-            columns.redelegation.push(agent.redelegation);
-            columns.dpop.push(name_of(&ProofRequirement::ALL, &agent.dpop));
-            columns.managed_by.push(agent.managed_by.as_ref().map(ManagedBy::as_str));
-            columns.environments.push(name_of(&DeploymentEnv::ALL, &agent.deployment_env));
-            columns.statuses.push(name_of(&AgentStatus::ALL, &agent.status));
-            columns.created.push(SqlTimestamp(agent.created_at));
-            columns.updated.push(SqlTimestamp(agent.updated_at));
-            columns.generations.push(signed(agent.generation));
-            columns.revisions.push(signed(agent.revision));
-            columns.caller_ids.push(authority.map(|authority| authority.agent.0));
-            columns.caller_generations.push(authority.map(|authority| signed(authority.generation)));
-            let scopes = |authority: &Authority| {
-                let names: Vec<&str> = authority.scopes.iter().map(ManagementScope::as_str).collect();
-                names.join(" ")
-            };
-            columns.caller_scopes.push(authority.map(scopes));
-            columns.caller_tokens.push(authority.and_then(|authority| authority.token).map(|id| id.0));
-            columns.caller_issuers.push(authority.and_then(|authority| rests_on(&authority.issuers)));
-            columns.caller_gates.push(authority.map(|authority| gate(authority.organization)));
+    /// Collects the columns of these registrations.
+    pub fn of(registrations: &[&'a Registration]) -> Self {
+        let events = EventColumns::of(registrations.iter().map(|one| (None, &one.event)));
+        let mut columns = Self { events, ..Self::default() };
+        for one in registrations {
+            columns.push(&one.agent, one.authority.as_ref());
         }
         columns
     }
 
+    /// Collects the columns of one agent, for a caller whose authority has been checked and without its event.
+    pub fn of_agent(agent: &'a Agent) -> Self {
+        let mut columns = Self::default();
+        columns.push(agent, None);
+        columns
+    }
+
+    fn push(&mut self, agent: &'a Agent, authority: Option<&Authority>) {
+        self.ids.push(agent.id.0);
+        self.organizations.push(agent.organization.0);
+        self.emails.push(agent.email.as_str());
+        self.types.push(name_of(&AgentType::ALL, &agent.agent_type));
+        self.versions.push(agent.version.as_str());
+        self.capabilities.push(agent.capabilities.as_str());
+        self.owners.push(agent.owner.as_str());
+        self.default_resources.push(agent.default_resource.as_ref().map(ResourceIndicator::as_str));
+        self.may_act.push(agent.may_act.names().join(" "));
+        self.redelegation.push(agent.redelegation);
+        self.dpop.push(name_of(&ProofRequirement::ALL, &agent.dpop));
+        self.managed_by.push(agent.managed_by.as_ref().map(ManagedBy::as_str));
+        self.environments.push(name_of(&DeploymentEnv::ALL, &agent.deployment_env));
+        self.statuses.push(name_of(&AgentStatus::ALL, &agent.status));
+        self.created.push(SqlTimestamp(agent.created_at));
+        self.updated.push(SqlTimestamp(agent.updated_at));
+        self.generations.push(signed(agent.generation));
+        self.revisions.push(signed(agent.revision));
+        self.caller_ids.push(authority.map(|authority| authority.agent.0));
+        self.caller_generations.push(authority.map(|authority| signed(authority.generation)));
+        let scopes = |authority: &Authority| {
+            let names: Vec<&str> = authority.scopes.iter().map(ManagementScope::as_str).collect();
+            names.join(" ")
+        };
+        self.caller_scopes.push(authority.map(scopes));
+        self.caller_tokens.push(authority.and_then(|authority| authority.token).map(|id| id.0));
+        self.caller_issuers.push(authority.and_then(|authority| rests_on(&authority.issuers)));
+        self.caller_gates.push(authority.map(|authority| gate(authority.organization)));
+    }
+
     /// Returns the parameters in the order of the statement.
-    pub fn parameters(&self) -> [Parameter<'_>; 24] {
-        [
+    pub fn parameters(&self) -> Vec<Parameter<'_>> {
+        let agents: [Parameter<'_>; 24] = [
             &self.ids,
             &self.organizations,
             &self.emails,
@@ -121,7 +151,8 @@ impl<'a> RegistrationColumns<'a> {
             &self.dpop,
             &self.managed_by,
             &self.caller_gates,
-        ]
+        ];
+        agents.into_iter().chain(self.events.parameters_without_organization()).collect()
     }
 }
 
