@@ -9,6 +9,7 @@ mod examples;
 mod hostile_texts;
 mod keyboard;
 mod large;
+mod names;
 mod page;
 mod pictures;
 mod session;

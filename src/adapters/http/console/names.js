@@ -3,7 +3,7 @@
 
 /** @import { Session } from "./api.js" */
 
-import { path } from "./api.js";
+import { Failure, path } from "./api.js";
 import { html, useEffect, useState } from "./html.js";
 import { plain } from "./text.js";
 import { Id, Text, to } from "./ui.js";
@@ -15,13 +15,18 @@ const PER_MINUTE = 30;
 /** The most addresses that wait to be looked up. */
 const WAITING = 50;
 
+const MINUTE_MS = 60_000;
+
+/** @param {number} time Milliseconds since 1970 */
+const minuteOf = (time) => Math.floor(time / MINUTE_MS);
+
 /** Addresses of the agents that one session has seen. */
 export class Names {
   #session;
   /** @type {Map<string, string>} */
   #known = new Map();
-  /** @type {string[]} */
-  #waiting = [];
+  /** @type {Set<string>} */
+  #waiting = new Set();
   /** @type {Set<() => void>} */
   #listeners = new Set();
   #isBusy = false;
@@ -59,10 +64,10 @@ export class Names {
    * @param {string} id
    */
   ask(id) {
-    const isAsked = this.#known.has(id) || this.#waiting.includes(id);
-    if (isAsked || !this.#session.scopes.has("agents:read")) return;
-    this.#waiting.push(id);
-    if (this.#waiting.length > WAITING) this.#waiting.shift();
+    if (this.#known.has(id) || !this.#session.scopes.has("agents:read")) return;
+    this.#waiting.add(id);
+    const oldest = this.#waiting.values().next().value;
+    if (this.#waiting.size > WAITING && oldest !== undefined) this.#waiting.delete(oldest);
     this.#work();
   }
 
@@ -80,18 +85,28 @@ export class Names {
   async #work() {
     if (this.#isBusy) return;
     this.#isBusy = true;
-    for (let id = this.#waiting.shift(); id !== undefined; id = this.#waiting.shift()) {
-      const minute = Math.floor(Date.now() / 60_000);
-      this.#asked = minute === this.#minute ? this.#asked + 1 : 1;
-      this.#minute = minute;
-      if (this.#asked > PER_MINUTE) break;
+    for (const id of this.#waiting) {
+      await this.#turn();
       try {
         this.learn(id, (await this.#session.request(path("agents", id))).email);
-      } catch {
-        this.learn(id, "");
+      } catch (error) {
+        // After any other failure, the agent is asked for again when it is shown again.
+        if (error instanceof Failure && [403, 404].includes(error.status)) this.learn(id, "");
       }
+      this.#waiting.delete(id);
     }
     this.#isBusy = false;
+  }
+
+  /** Waits until one more address may be looked up. */
+  async #turn() {
+    const now = Date.now();
+    if (minuteOf(now) === this.#minute && this.#asked === PER_MINUTE) {
+      await new Promise((resolve) => setTimeout(resolve, MINUTE_MS - (now % MINUTE_MS)));
+    }
+    const minute = minuteOf(Date.now());
+    this.#asked = minute === this.#minute ? this.#asked + 1 : 1;
+    this.#minute = minute;
   }
 }
 
@@ -118,9 +133,12 @@ export function useName(session, id) {
   const [, setTurn] = useState(0);
   const email = id ? names.of(id) : undefined;
   useEffect(() => {
-    if (!id || names.of(id)) return undefined;
+    if (!id || email) return undefined;
+    const show = () => names.of(id) && setTurn((turn) => turn + 1);
+    // The address may have been learned since the link was drawn.
+    show();
     names.ask(id);
-    return names.watch(() => names.of(id) && setTurn((turn) => turn + 1));
+    return names.watch(show);
   }, [id, email]);
   return email;
 }
