@@ -11,9 +11,12 @@ use tempfile::TempDir;
 use testing::{Client, TestClient};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// How long the page may take to show an element.
 const SOON: Duration = Duration::from_secs(60);
+/// Time between two looks at the page. Without a pause, looking would take the time in which the page draws.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 const MISSING: &str = "this test needs a browser: install the Debian packages chromium and chromium-driver";
 
 /// A program that prints what a test must know to its standard output.
@@ -199,7 +202,13 @@ impl Browser {
 
     /// Waits until the script returns true.
     pub async fn until(&self, script: &str, arguments: &[Value]) {
-        let waiting = async { while self.run(script, arguments.to_vec()).await != json!(true) {} };
+        let mut looks = interval(BETWEEN_LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let waiting = async {
+            while self.run(script, arguments.to_vec()).await != json!(true) {
+                looks.tick().await;
+            }
+        };
         let waited = tokio::time::timeout(SOON, waiting).await;
         waited.unwrap_or_else(|_| panic!("{script} of {arguments:?} does not become true"));
     }
