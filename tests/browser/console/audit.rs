@@ -92,3 +92,44 @@ async fn new_events_appear_while_the_log_is_followed_and_old_ones_leave() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_browser_that_draws_two_frames_a_second_does_not_fall_behind_the_log() {
+    const EVENTS: u64 = 400;
+    const HOLD_FRAMES: &str = "
+        const held = [];
+        window.requestAnimationFrame = (frame) => held.push(frame);
+        window.cancelAnimationFrame = () => {};
+        window.drawTwoFramesASecond = () => {
+          let now = performance.now();
+          setInterval(() => { now += 500; for (const frame of held.splice(0)) frame(now); });
+        };";
+    const QUESTIONS_SINCE: &str = "return performance.getEntriesByType('resource').filter((one) =>
+        one.name.includes('/api/v1/audit?') && one.startTime > arguments[0]).length";
+    bounded(async {
+        let console = Console::signed_in().await;
+        let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
+        console.show("#/audit", "Audit log").await;
+        console.press("Follow live").await;
+        console.browser.find("//section[@aria-label = 'Live events']//tr[@data-event]").await;
+        let before = console.browser.run(ROWS, vec![]).await.as_u64().expect("a number");
+
+        console.browser.run(HOLD_FRAMES, vec![]).await;
+        let path = format!("/api/v1/agents/{agent}");
+        for number in 0..EVENTS {
+            let change = json!({ "owner": format!("team-{number}") });
+            assert_eq!(console.api.patch(&console.admin, &path, change).await.status, 200);
+        }
+        let now = console.browser.run("return performance.now()", vec![]).await;
+        console.browser.until(&format!("{QUESTIONS_SINCE} > 1"), &[now]).await;
+
+        let frames = "return Number(document.querySelector('.live').dataset.frames)";
+        let first = console.browser.run(frames, vec![]).await.as_f64().expect("a number");
+        console.browser.run("window.drawTwoFramesASecond()", vec![]).await;
+        console.browser.until(&format!("{ROWS} === arguments[0]"), &[json!(before + EVENTS)]).await;
+        let last = console.browser.run(frames, vec![]).await.as_f64().expect("a number");
+        assert!(last - first <= 20.0, "{EVENTS} events took {} frames", last - first);
+        console.close(&[]).await;
+    })
+    .await;
+}

@@ -27,6 +27,8 @@ const [LEAST, MOST] = [2, 4];
 const BUDGET_MS = 6;
 /** Length of a frame, in milliseconds. One that takes longer is dropped. */
 const FRAME_MS = 1_000 / 60;
+/** The view is behind the log if more events wait than this, which is what a second of a busy log brings. */
+const BEHIND = 100;
 /** Time between two questions for new events, in milliseconds. */
 const EVERY_MS = 1_000;
 /** The most pages that one question reads back. */
@@ -174,20 +176,25 @@ function Live({ session, filter, show }) {
     let waiting = [];
     let frame = 0;
     let timer = 0;
+    /** Time of the last frame, in milliseconds. */
+    let drawn = 0;
 
-    function showNext() {
+    function showNext(/** @type {number} */ now) {
       frame = 0;
-      const next = waiting.slice(0, batch.current);
-      waiting = waiting.slice(batch.current);
+      // The view would fall ever further behind the log if slow frames did not show more.
+      const share = Math.ceil(((waiting.length - BEHIND) * (now - drawn)) / EVERY_MS);
+      const next = waiting.splice(0, Math.max(batch.current, share));
       began.current = performance.now();
       const made = next.reverse().map((event) => ({
         event, row: html`<${Row} key=${event.eventId} session=${session} event=${event} show=${show} />`,
       }));
       setRows((/** @type {any[]} */ before) => [...made, ...before].slice(0, SHOWN));
-      schedule();
+      schedule(now);
     }
-    function schedule() {
-      if (waiting.length > 0 && frame === 0 && !stop.signal.aborted) frame = requestAnimationFrame(showNext);
+    function schedule(/** @type {number} */ since) {
+      if (waiting.length === 0 || frame !== 0 || stop.signal.aborted) return;
+      drawn = since;
+      frame = requestAnimationFrame(showNext);
     }
     async function ask(/** @type {boolean} */ isFirst) {
       /** @type {AuditEvent[]} */
@@ -208,7 +215,7 @@ function Live({ session, filter, show }) {
       waiting.push(...unseen.reverse());
       // Events that would leave the list again before anyone could see them are not shown.
       if (waiting.length > SHOWN) waiting = waiting.slice(-SHOWN);
-      schedule();
+      schedule(performance.now());
     }
     async function follow(/** @type {boolean} */ isFirst) {
       let pause = EVERY_MS;
