@@ -11,7 +11,8 @@ use crate::failure::Failure;
 use crate::public_key;
 use crate::system::{now_seconds, read_file, read_stdin};
 
-/// Fields that have a flag of another name, or none: paging is done by the command, and an organization has its own flag.
+/// Fields that have a flag of another name or meaning, or none: paging is done by the command, and an organization has its
+/// own flag.
 pub const HANDLED: [&str; 4] = ["organizationId", "page", "limit", "cursor"];
 
 /// Fields that name agents, by ID or by email address. The resource of an audit event may be an agent.

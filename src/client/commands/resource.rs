@@ -56,6 +56,9 @@ fn verb_command(resource: &Resource, verb: &Verb, command: Command) -> Command {
     let given = operation.query.iter().chain(operation.body.iter().flatten());
     let given = given.filter(|field| !HANDLED.contains(&field.name) && verb.sets.is_none());
     command = command.args(given.map(flag));
+    if is_list(&operation) {
+        command = pages::with_flag(command);
+    }
     if verb.asks.is_some() {
         command = confirm::with_flag(command);
     }
@@ -64,6 +67,11 @@ fn verb_command(resource: &Resource, verb: &Verb, command: Command) -> Command {
     }
     let has_secret = resource.name == "credentials" && matches!(verb.name, "create" | "rotate");
     output::with_flag(identity::with_flags(command), has_secret)
+}
+
+/// Returns whether the answer is a page of a list.
+fn is_list(operation: &Operation) -> bool {
+    operation.query.iter().any(|field| field.name == "limit")
 }
 
 /// Runs a command of a resource.
@@ -104,10 +112,10 @@ pub async fn run(resource: &'static Resource, matches: &ArgMatches) -> Result<()
     let request = request(&connection, &operation, matches, body, query).await?;
     let format = format(matches);
     let columns = Columns { id: resource.id, table: resource.columns, wide: resource.wide };
-    if operation.query.iter().any(|field| field.name == "limit") {
+    if is_list(&operation) {
         let size = if resource.name == "audit" { PAGE.1 } else { PAGE.0 };
-        let all = pages::all(&connection, &request, size).await?;
-        return show(format, &Value::from(all), columns);
+        let entries = pages::asked(&connection, &request, size, matches).await?;
+        return show(format, &Value::from(entries), columns);
     }
     let kind = request.body.as_ref().and_then(|body| body["type"].as_str());
     if format == "secret" && kind.is_some_and(|kind| kind != "client_secret") {

@@ -43,7 +43,7 @@ async fn destructive_commands_do_nothing_off_a_terminal_without_yes() {
 }
 
 #[tokio::test]
-async fn a_list_has_everything_in_every_format() {
+async fn a_list_has_everything_or_its_first_entries_in_every_format() {
     let (server, user) = start().await;
     let admin = server.unlimited_admin_token().await;
     for _ in 0..105 {
@@ -58,6 +58,21 @@ async fn a_list_has_everything_in_every_format() {
     assert!(!table.contains('\u{1b}'));
     let yaml = user.done(&["agents", "list", "-o", "yaml"]).await;
     assert!(yaml.starts_with("- agentId: "));
+
+    let all: Vec<&str> = names.lines().collect();
+    for limit in [1, 99, 100, 101, all.len(), all.len() + 1] {
+        let first = user.done(&["agents", "list", "-o", "name", "--limit", &limit.to_string()]).await;
+        let first: Vec<&str> = first.lines().collect();
+        assert_eq!(first, all[..limit.min(all.len())], "--limit {limit}");
+    }
+    let events = ["audit", "list", "--resource-type", "agent", "--action", "agent.created", "-o", "name"];
+    let newest = user.done(&events).await;
+    let first = user.done(&[&events[..], &["--limit", "3"]].concat()).await;
+    assert_eq!(first.lines().collect::<Vec<_>>(), newest.lines().take(3).collect::<Vec<_>>());
+    for wrong in ["0", "-1", "many"] {
+        let ran = user.run(&["agents", "list", &format!("--limit={wrong}")]).await;
+        assert!(ran.code == 2 && ran.err.contains("--limit"), "{wrong}: {}", ran.err);
+    }
 }
 
 #[tokio::test]
