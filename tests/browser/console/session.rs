@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use testing::Client;
+
 use super::{Console, bounded};
 
 #[tokio::test]
@@ -65,6 +67,75 @@ async fn a_revoked_token_is_renewed_and_a_revoked_credential_ends_the_session() 
         console.heading("Sign in to AgentIdP").await;
         console.sees("Your credential is no longer accepted").await;
         console.close(&["400", "401"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_session_goes_on_after_its_own_secret_is_rotated() {
+    bounded(async {
+        let console = Console::signed_in().await;
+        let administrator = &console.service.administrator;
+        let place = format!("#/agents/{}", administrator.id);
+        let email = "administrator@agentidp.internal";
+        console.show(&place, email).await;
+        console.open_dialog("Rotate").await;
+        console.choose("The old secret works", "no longer").await;
+        console.browser.press("//label[. = 'Revoke all tokens of the agent too']").await;
+        console.fill("The e-mail address", email).await;
+        console.press("Rotate").await;
+        console.sees("It is shown only this once").await;
+        let secret = "return document.getElementById('copy-Client secret').value";
+        let secret = console.browser.run(secret, vec![]).await;
+        let rotated =
+            Client { secret: secret.as_str().expect("a secret").to_owned(), ..administrator.clone() };
+        console.browser.gone("//*[@class = 'loading']").await;
+        console.press("I have stored it").await;
+        console.show("#/usage", "Usage").await;
+        console.sees("Tokens issued").await;
+        assert_eq!(console.api.ask_token(administrator, &[]).await.status, 401);
+        assert_eq!(console.api.ask_token(&rotated, &[]).await.status, 200);
+        console.close(&["401"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_session_goes_on_with_the_scopes_that_the_client_still_has() {
+    bounded(async {
+        let console = Console::open().await;
+        let client = console.api.client(&console.admin, None, &["agents:read", "audit:read"]).await;
+        console.sign_in(&client).await;
+        console.heading("Overview").await;
+        let agent = format!("/api/v1/agents/{}", client.id);
+        let revoke = format!("{agent}/tokens/revoke");
+        for (capabilities, heading) in
+            [(json!(["audit:read"]), "Audit log"), (json!(["files:read"]), "Sign in to AgentIdP")]
+        {
+            let change = json!({ "capabilities": capabilities });
+            assert_eq!(console.api.patch(&console.admin, &agent, change).await.status, 200);
+            assert_eq!(console.api.post(&console.admin, &revoke, json!({})).await.status, 204);
+            console.browser.run("location.hash = '#/'", vec![]).await;
+            console.browser.run("location.hash = '#/audit'", vec![]).await;
+            console.heading(heading).await;
+        }
+        console.sees("This client has no scope of the API").await;
+        console.close(&["400", "401", "403"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_needs_proofs_is_advised_to_use_another() {
+    bounded(async {
+        let console = Console::open().await;
+        let client = console.api.client(&console.admin, None, &["agents:read"]).await;
+        let agent = format!("/api/v1/agents/{}", client.id);
+        let change = json!({ "dpop": "required" });
+        assert_eq!(console.api.patch(&console.admin, &agent, change).await.status, 200);
+        console.sign_in(&client).await;
+        console.browser.find("//*[@role = 'alert'][normalize-space() = 'This agent needs proofs of possession (DPoP), which the console does not send. Use another agent.']").await;
+        console.close(&["400"]).await;
     })
     .await;
 }

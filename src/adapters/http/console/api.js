@@ -13,6 +13,9 @@ const BASE = new URL("../api/v1/", import.meta.url);
 /** A token is renewed when less of its lifetime is left than this, in milliseconds. */
 const RENEW_BEFORE_MS = 60_000;
 
+/** Code of a failure without a whole response. */
+const UNREACHABLE = "unreachable";
+
 /** A request that did not succeed. */
 export class Failure extends Error {
   /**
@@ -42,7 +45,7 @@ export class Failure extends Error {
 
   /** Returns what the person can do about it. */
   get advice() {
-    if (this.status === 0) return "Check that the service runs and that you are online, then try again.";
+    if (this.code === UNREACHABLE) return "Check that the service runs and that you are online, then try again.";
     if (this.status === 429) return `Try again in ${this.retryAfter || 60} seconds.`;
     if (this.status === 503) return "The service is busy or a store is unavailable. Try again in a moment.";
     if (this.status >= 500) return "Look in the log of the service for this request ID.";
@@ -85,14 +88,14 @@ async function send(path, token, { method, query, body, form, signal }) {
   if (body !== undefined) init.body = JSON.stringify(body);
   if (form) init.body = new URLSearchParams(form);
   if (signal) init.signal = signal;
-  let response;
+  let response, text;
   try {
     response = await fetch(url, init);
+    text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Failure("The service cannot be reached.");
+    throw new Failure("The service cannot be reached.", { code: UNREACHABLE });
   }
-  const text = await response.text();
   let answer;
   try {
     answer = text ? JSON.parse(text) : null;
@@ -121,7 +124,7 @@ export class Session {
   #ended = new AbortController();
   /** Scopes of the token. @type {Set<string>} */
   scopes = new Set();
-  /** Called if the session ends because its credential is refused. @type {(failure: Failure) => void} */
+  /** Called if the session ends because its client gets no token any more. @type {(failure: Failure) => void} */
   onEnd = () => {};
 
   /**
@@ -190,15 +193,20 @@ export class Session {
     await this.#issue(granted);
   }
 
+  /** Gets another token with the same scopes, or with those that the client has now. */
+  async #issueAgain() {
+    if (!(await this.#issueIfGranted([...this.scopes]))) await this.signIn();
+  }
+
   /** Renews the token, once for all requests that wait for it. */
   async #renew() {
-    this.#renewal ??= this.#issue([...this.scopes]).finally(() => {
+    this.#renewal ??= this.#issueAgain().finally(() => {
       this.#renewal = null;
     });
     try {
       await this.#renewal;
     } catch (failure) {
-      const isRefused = failure instanceof Failure && [400, 401].includes(failure.status);
+      const isRefused = failure instanceof Failure && ([400, 401].includes(failure.status) || failure.code === "no_scope");
       if (isRefused && !this.#ended.signal.aborted) this.onEnd(failure);
       throw failure;
     }
@@ -222,6 +230,14 @@ export class Session {
       if (token === this.#token) await this.#renew();
       return await send(path, this.#token, bounded);
     }
+  }
+
+  /**
+   * Signs in with another secret of the client from now on, because the one before was rotated.
+   * @param {string} secret
+   */
+  rotated(secret) {
+    this.#secret = secret;
   }
 
   /** Ends the session: revokes its token, and forgets the token and the secret. */

@@ -28,6 +28,8 @@ const AREAS = [
   { title: "Usage", path: "usage", scope: "agents:read", load: () => import("./views/usage.js") },
 ];
 
+const NO_PROOFS = "This agent needs proofs of possession (DPoP), which the console does not send. Use another agent.";
+
 /** @returns {Place} */
 function placeOfUrl() {
   const [path = "", search = ""] = location.hash.replace(/^#\/?/, "").split("?");
@@ -67,7 +69,7 @@ function SignIn({ onSession, note }) {
         });
       }
       if (failure.code === "invalid_dpop_proof") {
-        throw new Failure("This agent needs proofs of possession (DPoP), which the console does not send. Use another agent.");
+        throw new Failure(NO_PROOFS, { status: 400 });
       }
       throw failure;
     }
@@ -176,7 +178,8 @@ function App() {
       setSession(begun);
     }} />`;
   }
-  session.onEnd = () => end("Your credential is no longer accepted, so you were signed out. Sign in again.");
+  session.onEnd = ({ code, message }) => end(code === "invalid_dpop_proof" ? NO_PROOFS : code === "no_scope" ? message
+    : "Your credential is no longer accepted, so you were signed out. Sign in again.");
   return html`
     <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => {
       event.preventDefault();

@@ -29,6 +29,7 @@ export function Credentials({ session, notify, agent }) {
   const canWrite = (session.scopes.has("agents:write") || isOwn) && agent.status !== "decommissioned";
   /** @param {Credential} credential */
   const made = (credential) => {
+    if (open?.name === "rotate" && agent.agentId === session.clientId) session.rotated(credential.clientSecret ?? "");
     setOpen(credential.clientSecret ? { name: "secret", of: credential } : null);
     if (!credential.clientSecret) notify("The credential is created.");
     reload();
