@@ -48,6 +48,7 @@ files! {
     "views/credentials.js" SCRIPT,
     "views/events.js" SCRIPT,
     "views/issuers.js" SCRIPT,
+    "views/organization-field.js" SCRIPT,
     "views/organizations.js" SCRIPT,
     "views/overview.js" SCRIPT,
     "views/tokens.js" SCRIPT,

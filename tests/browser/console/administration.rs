@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use testing::trusted_issuer;
 
-use super::{Console, bounded, text};
+use super::{Console, bounded, field, text};
 
 #[tokio::test]
 async fn an_organization_is_created_limited_and_suspended() {
@@ -14,21 +14,23 @@ async fn an_organization_is_created_limited_and_suspended() {
         console.show("#/organizations", "Organizations").await;
         console.open_dialog("Create an organization").await;
         console.fill("Name", "Acme Robotics").await;
-        console.browser.fill("//dialog//input[@name = 'slug']", "Not A Slug").await;
+        console.fill_in_dialog("Slug", "Not A Slug").await;
         console.press("Create").await;
         console.browser.find("//dialog//p[@id = 'slug-error']").await;
-        console.browser.fill("//dialog//input[@name = 'slug']", &format!("{}acme", super::ALL)).await;
+        console.fill_in_dialog("Slug", "acme").await;
         console.choose("Plan", "pro").await;
         console.press("Create").await;
         console.heading("Acme Robotics").await;
 
         console.open_dialog("Change").await;
         console.fill("Agents", "5").await;
-        console.fill("Tokens per agent and month", "unlimited").await;
-        console.fill("Requests per agent and minute", "0").await;
+        console.fill("Tokens per agent and month", "Unlimited").await;
         console.fill("Resources", "https://notes.example.com").await;
-        console.press("Save").await;
-        console.browser.find("//p[@id = 'limits.requestsPerMinute-error']").await;
+        for wrong in ["1,000", "10k", "-1", "none", "0"] {
+            console.fill("Requests per agent and minute", wrong).await;
+            console.press("Save").await;
+            console.browser.find("//p[@id = 'limits.requestsPerMinute-error']").await;
+        }
         console.fill("Requests per agent and minute", "\u{e003}").await;
         console.press("Save").await;
         console.sees("The organization is changed.").await;
@@ -131,6 +133,58 @@ async fn an_issuer_is_trusted_explains_its_assertions_and_is_suspended_and_delet
         console.confirm("name", "Continuous integration", "Delete").await;
         console.heading("Trusted issuers").await;
         console.sees("No trusted issuers").await;
+        console.close(&["400"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_of_an_organization_keeps_a_resource_with_a_comma() {
+    bounded(async {
+        let console = Console::signed_in().await;
+        let resources = json!(["https://notes.example.com/a,b", "kafka"]);
+        let made =
+            json!({ "name": "Acme", "slug": "acme", "plan": "pro", "resources": resources, "limits": {} });
+        let organization = console.api.organization(&console.admin, made).await;
+        console.show(&format!("#/organizations/{organization}"), "Acme").await;
+        console.open_dialog("Change").await;
+        console.fill("Name", "Acme Robotics").await;
+        console.press("Save").await;
+        console.heading("Acme Robotics").await;
+        let changed = console.get(&format!("/api/v1/organizations/{organization}")).await;
+        assert_eq!(changed["resources"], resources);
+        console.close(&[]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_organization_that_cannot_be_listed_is_chosen_by_its_id() {
+    bounded(async {
+        let console = Console::signed_in().await;
+        let organization = console.api.organization(&console.admin, json!({})).await;
+        console.show("#/agents/new", "Register an agent").await;
+        console.browser.find(&format!("{}/self::select", field("Organization"))).await;
+
+        console.browser.run("const real = fetch; window.fetch = (url, init) => { window.fetch = real; return Promise.reject(url); }", vec![]).await;
+        console.show("#/agents", "Agents").await;
+        console.sees("The service cannot be reached. Check that the service runs").await;
+        for _ in 0..100 {
+            console.api.organization(&console.admin, json!({})).await;
+        }
+        console.show("#/agents/new", "Register an agent").await;
+        console.browser.find(&format!("{}/self::input", field("Organization"))).await;
+        console.fill("E-mail address", "one@agents.example.com").await;
+        console.fill("Owner", "platform-team").await;
+        console.fill("Capabilities", "documents:read").await;
+        console.fill("Organization", "none").await;
+        console.press("Register").await;
+        console.browser.find("//p[@id = 'organizationId-error']").await;
+        console.fill("Organization", &organization).await;
+        console.press("Register").await;
+        console.heading("one@agents.example.com").await;
+        let found = console.get("/api/v1/agents?email=one@agents.example.com").await;
+        assert_eq!(found["data"][0]["organizationId"], organization);
         console.close(&["400"]).await;
     })
     .await;

@@ -6,6 +6,7 @@ mod agents;
 mod audit;
 mod delegation;
 mod examples;
+mod forms;
 mod hostile_texts;
 mod keyboard;
 mod large;
@@ -110,6 +111,13 @@ impl Console {
     /// Replaces the text of the field with this label.
     async fn fill(&self, label: &str, text: &str) {
         self.browser.fill(&field(label), &format!("{ALL}{text}")).await;
+    }
+
+    /// Replaces the text of the field of the dialog with this label.
+    async fn fill_in_dialog(&self, label: &str, text: &str) {
+        let label = format!("//dialog//label[normalize-space() = {}]", quoted(label));
+        self.browser.press(&label).await;
+        self.browser.keys(&format!("{ALL}{text}")).await;
     }
 
     /// Chooses an option of the field with this label.

@@ -93,6 +93,14 @@ export function isId(text) {
 }
 
 /**
+ * Returns the lines of a field.
+ * @param {FormDataEntryValue | null} value
+ */
+export function lines(value) {
+  return String(value ?? "").split("\n").map((line) => line.trim()).filter(Boolean);
+}
+
+/**
  * Returns the words or lines of a field.
  * @param {FormDataEntryValue | null} value
  */

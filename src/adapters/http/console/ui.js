@@ -137,11 +137,15 @@ export function Heading({ title, lead, children, back }) {
 }
 
 /**
- * A part of a view.
- * @param {{ title: string, actions?: View, children?: View, isFlush?: boolean }} props
+ * A part of a view. One whose buttons come and go takes the focus when the element that had it is gone.
+ * @param {{ title: string, actions?: View, children?: View, isFlush?: boolean, takesFocus?: boolean }} props
  */
-export function Section({ title, actions, children, isFlush }) {
-  return html`<section class="card" aria-label=${title}>
+export function Section({ title, actions, children, isFlush, takesFocus }) {
+  const section = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    if (takesFocus && document.activeElement === document.body) section.current?.focus({ preventScroll: true });
+  });
+  return html`<section ref=${section} class="card" aria-label=${title} tabindex=${takesFocus ? -1 : null}>
     <div class="card-head"><h2>${title}</h2>${actions && html`<div class="actions">${actions}</div>`}</div>
     <div class=${isFlush ? "card-body flush" : "card-body"}>${children}</div>
   </section>`;
@@ -156,13 +160,14 @@ export function Empty({ title, children }) {
 }
 
 /**
- * Says what is wrong and what to do.
- * @param {{ failure: Failure | undefined, retry?: () => void }} props
+ * Says what is wrong and what to do. Errors of the fields of a form are shown at these.
+ * @param {{ failure: Failure | undefined, retry?: () => void, isOfForm?: boolean }} props
  */
-export function Trouble({ failure, retry }) {
+export function Trouble({ failure, retry, isOfForm }) {
   if (!failure) return null;
   return html`<div class="notice bad" role="alert">
     <p><strong><${Text} of=${sentence(failure.message)} /></strong> ${failure.advice}</p>
+    ${!isOfForm && Object.entries(failure.fields).map(([name, message]) => html`<p><${Text} of=${`${name}: ${message}`} /></p>`)}
     ${failure.requestId && failure.status >= 500 && html`<p class="small">Request <code>${plain(failure.requestId)}</code></p>`}
     ${retry && html`<button type="button" class="button small" onClick=${retry}>Try again</button>`}
   </div>`;
@@ -227,10 +232,12 @@ export function Pager({ page, limit, total, noun, hrefOf }) {
  * @param {{ page: number, limit: number, total: number, setPage: (page: number) => void, words: [string, string] }} props
  */
 export function Turns({ page, limit, total, setPage, words: [back, on] }) {
-  return total > limit && html`<div class="more">
-    <p>${count((page - 1) * limit + 1)}–${count(Math.min(page * limit, total))} of ${count(total)}</p>
+  const last = Math.max(1, Math.ceil(total / limit));
+  // The last page may have become empty.
+  return (total > limit || page > 1) && html`<div class="more">
+    <p>${page <= last && html`${count((page - 1) * limit + 1)}–${count(Math.min(page * limit, total))} of ${count(total)}`}</p>
     <span class="actions">
-      ${page > 1 && html`<button type="button" class="button small" onClick=${() => setPage(page - 1)}>${back}</button>`}
+      ${page > 1 && html`<button type="button" class="button small" onClick=${() => setPage(Math.min(page - 1, last))}>${back}</button>`}
       ${page * limit < total && html`<button type="button" class="button small" onClick=${() => setPage(page + 1)}>${on}</button>`}
     </span></div>`;
 }
@@ -244,7 +251,7 @@ export function Facts({ of }) {
 }
 
 /**
- * A dialog that keeps the focus until it is closed.
+ * A dialog that keeps the focus until it is closed. It cannot be closed while its form is sent, whose result it shows.
  * @param {{ title: string, onClose: () => void, children?: View, isWide?: boolean }} props
  */
 export function Dialog({ title, onClose, children, isWide }) {
@@ -258,11 +265,18 @@ export function Dialog({ title, onClose, children, isWide }) {
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
   }, []);
+  function close() {
+    const shown = dialog.current;
+    if (!shown?.querySelector("[aria-busy=true]")) onClose();
+    // A browser closes a dialog at the second press of Escape, whatever the page does.
+    else if (!shown.open) shown.showModal();
+  }
   return html`<dialog ref=${dialog} class=${isWide ? "wide" : ""} aria-labelledby="dialog-title"
-    onCancel=${(/** @type {Event} */ event) => { event.preventDefault(); onClose(); }}>
+    onCancel=${(/** @type {Event} */ event) => { event.preventDefault(); close(); }}
+    onClose=${() => dialog.current && close()}>
     <div class="dialog-head">
       <h2 id="dialog-title">${title}</h2>
-      <button type="button" class="button quiet" aria-label="Close" onClick=${onClose}>✕</button>
+      <button type="button" class="button quiet" aria-label="Close" onClick=${close}>✕</button>
     </div>
     <div class="dialog-body">${children}</div>
   </dialog>`;
@@ -334,8 +348,9 @@ export function Check({ name, label, hint, isChecked, onChange }) {
 }
 
 /**
- * A form that sends once, shows errors at their fields, and moves the focus to the first of them.
- * @param {{ action: string, onSend: (data: FormData) => Promise<void>, onCancel?: () => void, isDanger?: boolean,
+ * A form that sends once, shows errors at their fields, and moves the focus to the first of them. It cannot be cancelled
+ * while it is sent. If `onSend` returns a place, the page goes there, unless the person has left in the meantime.
+ * @param {{ action: string, onSend: (data: FormData) => Promise<string | void>, onCancel?: () => void, isDanger?: boolean,
  *   children: (errors: FieldErrors) => View }} props
  */
 export function Form({ action, onSend, onCancel, isDanger, children }) {
@@ -350,23 +365,49 @@ export function Form({ action, onSend, onCancel, isDanger, children }) {
   async function submit(event) {
     event.preventDefault();
     if (isSending || !form.current) return;
+    // A date without its time, for one, has an empty value.
+    const incomplete = [...form.current.querySelectorAll("input")].find((input) => input.validity.badInput);
+    if (incomplete) return setFailure(wrongValue(incomplete.name, incomplete.validationMessage));
+    const here = location.hash;
     setIsSending(true);
     setFailure(undefined);
     try {
-      await onSend(new FormData(form.current));
+      const place = await onSend(new FormData(form.current));
+      if (place && location.hash === here) location.hash = place;
     } catch (error) {
       setFailure(asFailure(error));
     }
     setIsSending(false);
   }
   return html`<form ref=${form} onSubmit=${submit} novalidate autocomplete="off">
-    <${Trouble} failure=${failure} />
+    <${Trouble} failure=${failure} isOfForm />
     ${children(failure?.fields ?? {})}
     <div class="form-actions">
-      ${onCancel && html`<button type="button" class="button" onClick=${onCancel}>Cancel</button>`}
+      ${onCancel && html`<button type="button" class="button" disabled=${isSending} onClick=${onCancel}>Cancel</button>`}
       <button type="submit" class=${isDanger ? "button danger" : "button primary"} aria-busy=${isSending ? "true" : null}>${action}</button>
     </div>
   </form>`;
+}
+
+/**
+ * Returns the failure of a form that has a wrong value in one field.
+ * @param {string} field
+ * @param {string} message What to enter
+ * @param {string} [said] What is wrong
+ */
+export function wrongValue(field, message, said = "A value is invalid.") {
+  return new Failure(said, { status: 400, details: { errors: [{ field, message }] } });
+}
+
+/**
+ * Returns the whole number in a field.
+ * @param {FormData} data
+ * @param {string} field
+ */
+export function numberOf(data, field) {
+  const text = String(data.get(field) ?? "").trim();
+  if (!/^\d{1,15}$/.test(text)) throw wrongValue(field, "Enter a whole number in digits alone.");
+  return Number(text);
 }
 
 /**
@@ -379,9 +420,7 @@ export function confirm(data, { word, noun }) {
   // A hidden character is typed as the name by which it is shown.
   const shown = parts(word).map((part) => part.text).join("");
   if (typed !== word && typed !== shown) {
-    throw new Failure(`This is not the ${noun}.`, {
-      status: 400, details: { errors: [{ field: "confirmation", message: `Type the ${noun} exactly as it is shown.` }] },
-    });
+    throw wrongValue("confirmation", `Type the ${noun} exactly as it is shown.`, `This is not the ${noun}.`);
   }
 }
 
@@ -396,14 +435,14 @@ export function Confirmation({ word, noun, errors, more }) {
 
 /**
  * Asks the person to type a name before something that cannot be undone.
- * @param {{ title: string, action: string, word: string, noun: string, onConfirm: () => Promise<void>,
+ * @param {{ title: string, action: string, word: string, noun: string, onConfirm: () => Promise<string | void>,
  *   onClose: () => void, children?: View }} props
  */
 export function Confirm({ title, action, word, noun, onConfirm, onClose, children }) {
   return html`<${Dialog} title=${title} onClose=${onClose}>
     <${Form} action=${action} isDanger onCancel=${onClose} onSend=${async (/** @type {FormData} */ data) => {
       confirm(data, { word, noun });
-      await onConfirm();
+      return onConfirm();
     }}>${(/** @type {FieldErrors} */ errors) => html`
       ${children}
       <${Confirmation} word=${word} noun=${noun} errors=${errors} more=${{ autofocus: true }} />`}

@@ -1,13 +1,14 @@
 // @ts-check
 // The fields of an agent: to register one, and to change one.
 
-/** @import { Agent, FieldErrors, OrganizationPage } from "../types" */
+/** @import { Agent, FieldErrors } from "../types" */
 /** @import { Context } from "../ui.js" */
 
 import { Failure, SCOPES, path } from "../api.js";
 import { html } from "../html.js";
 import { words } from "../text.js";
-import { Area, Check, Dialog, Form, Heading, Input, Section, Select, to, useData } from "../ui.js";
+import { Area, Check, Dialog, Form, Heading, Input, Section, Select, to } from "../ui.js";
+import { OrganizationField } from "./organization-field.js";
 
 export const TYPES = ["screener", "classifier", "orchestrator", "extractor", "summarizer", "router", "monitor", "custom"];
 const ENVIRONMENTS = ["development", "staging", "production"];
@@ -60,12 +61,6 @@ function bodyOf(data) {
 
 /** @param {Context} context */
 export function NewAgent({ session, notify }) {
-  const isAdmin = session.scopes.has("admin:orgs");
-  const organizations = useData(String(isAdmin), async (signal) => {
-    /** @type {OrganizationPage | null} */
-    const page = isAdmin ? await session.request("organizations", { query: { limit: 100 }, signal }) : null;
-    return page?.data ?? [];
-  });
   /** @param {FormData} data */
   async function register(data) {
     const { defaultResource, ...body } = bodyOf(data);
@@ -77,7 +72,7 @@ export function NewAgent({ session, notify }) {
         ...Object.fromEntries(optional.filter(([, value]) => value)),
       } });
       notify("The agent is registered. Create a credential for it next.");
-      location.hash = to(["agents", agent.agentId]);
+      return to(["agents", agent.agentId]);
     } catch (error) {
       if (error instanceof Failure && error.code === "AGENT_ALREADY_EXISTS") {
         throw new Failure(error.message, { ...error, details: {
@@ -94,8 +89,7 @@ export function NewAgent({ session, notify }) {
       <${Form} action="Register" onSend=${register} onCancel=${() => { location.hash = to(["agents"]); }}>${(/** @type {FieldErrors} */ errors) => html`
         <${Input} name="email" label="E-mail address" type="email" errors=${errors} hint="Unique within the organization, permanently" />
         <${Fields} errors=${errors} />
-        ${isAdmin && html`<${Select} name="organizationId" label="Organization" errors=${errors}
-          options=${[["", "Yours"], ...(organizations.data ?? []).map((one) => [one.organizationId, one.name])]} />`}
+        <${OrganizationField} session=${session} errors=${errors} />
         <${Input} name="managedBy" label="Managed by" errors=${errors} hint="Optional: the tool or team that manages it; never changes" />`}
       <//>
     <//>`;

@@ -88,6 +88,7 @@ function List({ session, place }) {
         options=${[["", "Any"], ...choices]}
         onChange=${(/** @type {string} */ value) => { location.hash = hrefOf({ organization: value, page: "" }); }} />`}
     </form>
+    <${Trouble} failure=${organizations.failure} retry=${organizations.reload} />
     <${Trouble} failure=${failure} retry=${reload} />
     ${!data && isLoading && html`<${Loading} />`}
     ${data && html`<${Section} title="Agents found" isFlush>

@@ -4,9 +4,9 @@
 /** @import { Agent, Credential, CredentialPage, FieldErrors, IssuerPage } from "../types" */
 /** @import { Context } from "../ui.js" */
 
-import { Failure, path } from "../api.js";
-import { html, useState } from "../html.js";
-import { Area, Check, Confirm, Confirmation, Copyable, Dialog, Empty, Form, Id, Input, Loading, Moment, Pill, Section, Select, Table, Text, Trouble, Turns, confirm, useData } from "../ui.js";
+import { path } from "../api.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { Area, Check, Confirm, Confirmation, Copyable, Dialog, Empty, Form, Id, Input, Loading, Moment, Pill, Section, Select, Table, Text, Trouble, Turns, confirm, useData, wrongValue } from "../ui.js";
 
 const KINDS = /** @type {Record<string, string>} */ ({
   client_secret: "Client secret", public_key: "Public key", federated: "Trusted issuer",
@@ -19,6 +19,10 @@ const PAGE = 20;
 export function Credentials({ session, notify, agent }) {
   const [open, setOpen] = useState(/** @type {Open} */ (null));
   const [page, setPage] = useState(1);
+  const isShown = useRef(true);
+  useEffect(() => () => {
+    isShown.current = false;
+  }, []);
   const { data, failure, isLoading, reload } = useData(String(page), async (signal) => {
     /** @type {CredentialPage} */
     const credentials = await session.request(path("agents", agent.agentId, "credentials"), { query: { page, limit: PAGE }, signal });
@@ -30,12 +34,13 @@ export function Credentials({ session, notify, agent }) {
   /** @param {Credential} credential */
   const made = (credential) => {
     if (open?.name === "rotate" && agent.agentId === session.clientId) session.rotated(credential.clientSecret ?? "");
+    if (!isShown.current && credential.clientSecret) notify("You left before the new secret was shown. Rotate the credential to get another.");
     setOpen(credential.clientSecret ? { name: "secret", of: credential } : null);
     if (!credential.clientSecret) notify("The credential is created.");
     reload();
   };
   const isUsable = (/** @type {Credential} */ credential) => stateOf(credential) === "active";
-  return html`<${Section} title="Credentials" isFlush actions=${canWrite && agent.status === "active" &&
+  return html`<${Section} title="Credentials" isFlush takesFocus actions=${canWrite && agent.status === "active" &&
       html`<button type="button" class="button" onClick=${() => setOpen({ name: "create" })}>Create a credential</button>`}>
     <${Trouble} failure=${failure} retry=${reload} />
     ${!data && isLoading && html`<${Loading} />`}
@@ -108,9 +113,7 @@ function jsonOf(data, field) {
   try {
     return JSON.parse(String(data.get(field)));
   } catch {
-    throw new Failure("A field is not JSON.", { status: 400, details: {
-      errors: [{ field, message: "Enter valid JSON: an object in braces." }],
-    } });
+    throw wrongValue(field, "Enter valid JSON: an object in braces.");
   }
 }
 
@@ -143,7 +146,8 @@ function Create({ session, agent, onClose, onDone }) {
         hint=${type === "client_secret" ? "A generated secret, shown once." : type === "public_key" ? "The agent keeps the private key." : "The agent needs no secret: JWTs of the issuer authenticate it."} />
       ${type === "public_key" && html`<${Area} name="publicKey" label="Public key (JWK)" errors=${errors} rows=${5} hint='Such as {"kty":"OKP","crv":"Ed25519","x":"…"}' />`}
       ${type === "federated" && html`
-        ${canList ? html`<${Select} name="issuerId" label="Issuer" errors=${errors}
+        <${Trouble} failure=${issuers.failure} retry=${issuers.reload} />
+        ${canList && !issuers.failure ? html`<${Select} name="issuerId" label="Issuer" errors=${errors}
             options=${[["", "Choose an issuer"], ...(issuers.data ?? []).map((one) => [one.issuerId, one.name])]} />`
           : html`<${Input} name="issuerId" label="ID of the issuer" errors=${errors} />`}
         <${Input} name="subject" label="Subject" errors=${errors} hint="The exact sub of its JWTs" />

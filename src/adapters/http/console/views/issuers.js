@@ -1,15 +1,16 @@
 // @ts-check
 // Trusted issuers, and why an assertion of one is accepted or refused.
 
-/** @import { Explanation, FieldErrors, Issuer, IssuerPage, Organization } from "../types" */
+/** @import { Explanation, FieldErrors, Issuer, IssuerPage } from "../types" */
 /** @import { Context } from "../ui.js" */
 
-import { Failure, path } from "../api.js";
+import { path } from "../api.js";
 import { html, useState } from "../html.js";
 import { AgentName } from "../names.js";
-import { plain, words } from "../text.js";
-import { Area, Check, Confirm, Dialog, Empty, Facts, Form, Heading, Id, Input, Loading, Moment, Pager, Pill, Section, Select, Table, Text, Trouble, to, useData } from "../ui.js";
+import { lines, plain, words } from "../text.js";
+import { Area, Check, Confirm, Dialog, Empty, Facts, Form, Heading, Id, Input, Loading, Moment, Pager, Pill, Section, Select, Table, Text, Trouble, numberOf, to, useData, wrongValue } from "../ui.js";
 import { Lines } from "./events.js";
+import { OrganizationField } from "./organization-field.js";
 
 const PAGE = 25;
 const SOURCES = /** @type {[string, string][]} */ ([
@@ -56,23 +57,9 @@ function List({ session, place, notify }) {
     ${isOpen && html`<${Create} session=${session} notify=${notify} onClose=${() => setIsOpen(false)} />`}`;
 }
 
-/**
- * Returns the lines of a field.
- * @param {FormDataEntryValue | null} value
- */
-function lines(value) {
-  return String(value ?? "").split("\n").map((line) => line.trim()).filter(Boolean);
-}
-
 /** @param {Pick<Context, "session" | "notify"> & { onClose: () => void }} props */
 function Create({ session, notify, onClose }) {
   const [type, setType] = useState("discovery");
-  const isAdmin = session.scopes.has("admin:orgs");
-  const organizations = useData(String(isAdmin), async (signal) => {
-    /** @type {Organization[]} */
-    const known = isAdmin ? (await session.request("organizations", { query: { limit: 100 }, signal })).data : [];
-    return known;
-  });
   /** @param {FormData} data */
   async function create(data) {
     /** @type {Record<string, unknown>} */
@@ -81,21 +68,20 @@ function Create({ session, notify, onClose }) {
       try {
         keys["jwks"] = JSON.parse(String(data.get("keys")));
       } catch {
-        throw new Failure("The keys are not JSON.", { status: 400, details: {
-          errors: [{ field: "keys", message: 'Enter a JWK set, such as {"keys": […]}.' }],
-        } });
+        throw wrongValue("keys", 'Enter a JWK set, such as {"keys": […]}.', "The keys are not JSON.");
       }
     } else if (type !== "discovery") {
       keys["uri"] = String(data.get("keys")).trim();
     }
     const audiences = lines(data.get("audiences"));
+    const organizationId = String(data.get("organizationId") ?? "").trim();
     /** @type {Issuer} */
     const issuer = await session.request("issuers", { method: "POST", body: {
       name: String(data.get("name")).trim(), issuer: String(data.get("issuer")).trim(), keys, requireJti: data.get("requireJti") !== null,
-      ...(audiences.length > 0 ? { audiences } : {}), ...(data.get("organizationId") ? { organizationId: data.get("organizationId") } : {}),
+      ...(audiences.length > 0 ? { audiences } : {}), ...(organizationId ? { organizationId } : {}),
     } });
     notify("The issuer is trusted. Create a credential of this kind for an agent next.");
-    location.hash = to(["issuers", issuer.issuerId]);
+    return to(["issuers", issuer.issuerId]);
   }
   return html`<${Dialog} title="Trust an issuer" onClose=${onClose}>
     <${Form} action="Trust" onSend=${create} onCancel=${onClose}>${(/** @type {FieldErrors} */ errors) => html`
@@ -106,8 +92,7 @@ function Create({ session, notify, onClose }) {
       ${["jwks_uri", "spiffe_bundle"].includes(type) && html`<${Input} name="keys" label="URL of the keys" errors=${errors} />`}
       <${Area} name="audiences" label="Audiences" errors=${errors} rows=${2} hint="One a line; without any, the issuer of this service" />
       <${Check} name="requireJti" label="Each assertion can be used only once (needs jti)" />
-      ${isAdmin && html`<${Select} name="organizationId" label="Organization" errors=${errors}
-        options=${[["", "Yours"], ...(organizations.data ?? []).map((one) => [one.organizationId, one.name])]} />`}`}<//>
+      <${OrganizationField} session=${session} errors=${errors} />`}<//>
   <//>`;
 }
 
@@ -192,7 +177,7 @@ function One({ session, notify, id }) {
     ${open === "delete" && html`<${Confirm} title="Delete the issuer" action="Delete" word=${issuer.name} noun="name" onClose=${close} onConfirm=${async () => {
       await session.request(path("issuers", id), { method: "DELETE" });
       notify("The issuer is deleted.");
-      location.hash = to(["issuers"]);
+      return to(["issuers"]);
     }}><p>Tokens that rest on it become inactive. This is refused while a credential uses it.</p><//>`}`;
 }
 
@@ -202,7 +187,7 @@ function Edit({ session, issuer, onClose, onDone }) {
   async function save(data) {
     const all = {
       name: String(data.get("name")).trim(), audiences: lines(data.get("audiences")),
-      maxLifetimeSeconds: Number(data.get("maxLifetimeSeconds")), requireJti: data.get("requireJti") !== null,
+      maxLifetimeSeconds: numberOf(data, "maxLifetimeSeconds"), requireJti: data.get("requireJti") !== null,
     };
     const before = /** @type {Record<string, unknown>} */ ({ ...issuer });
     const body = Object.fromEntries(Object.entries(all).filter(([name, value]) => JSON.stringify(before[name]) !== JSON.stringify(value)));
@@ -225,7 +210,7 @@ function People({ session, issuer, onClose, onDone }) {
   async function save(data) {
     await session.request(path("issuers", issuer.issuerId), { method: "PATCH", body: { subjects: {
       audiences: lines(data.get("subjects.audiences")), mayAct: words(data.get("subjects.mayAct")), scopes: words(data.get("subjects.scopes")),
-      maxAgeSeconds: Number(data.get("subjects.maxAgeSeconds")), redelegation: data.get("subjects.redelegation") !== null,
+      maxAgeSeconds: numberOf(data, "subjects.maxAgeSeconds"), redelegation: data.get("subjects.redelegation") !== null,
     } } });
     onDone("The people that agents may act for are changed.");
   }
@@ -246,7 +231,7 @@ function Person({ session, id, onClose, onDone }) {
     <${Form} action="Revoke" isDanger onCancel=${onClose} onSend=${async (/** @type {FormData} */ data) => {
       const subject = String(data.get("subject"));
       if (subject !== String(data.get("again"))) {
-        throw new Failure("The two subjects differ.", { status: 400, details: { errors: [{ field: "again", message: "Type the same subject again." }] } });
+        throw wrongValue("again", "Type the same subject again.", "The two subjects differ.");
       }
       await session.request(path("issuers", id, "subjects", "revoke"), { method: "POST", body: { subject } });
       onDone("Every token that acts for this person is revoked.");

@@ -6,8 +6,8 @@
 
 import { path } from "../api.js";
 import { html, useState } from "../html.js";
-import { count, words } from "../text.js";
-import { Area, Confirm, Dialog, Empty, Facts, Field, Form, Heading, Id, Input, Loading, Moment, Pager, Pill, Section, Select, Table, Text, Trouble, to, useData } from "../ui.js";
+import { count, lines } from "../text.js";
+import { Area, Confirm, Dialog, Empty, Facts, Field, Form, Heading, Id, Input, Loading, Moment, Pager, Pill, Section, Select, Table, Text, Trouble, numberOf, to, useData } from "../ui.js";
 
 const PAGE = 25;
 const PLANS = ["free", "pro", "enterprise"];
@@ -38,7 +38,7 @@ function List({ session, place, notify }) {
   /** @param {Event} event */
   function find(event) {
     event.preventDefault();
-    const text = new FormData(/** @type {HTMLFormElement} */ (event.currentTarget)).get("slug");
+    const text = new FormData(/** @type {HTMLFormElement} */ (event.currentTarget)).get("search");
     location.hash = to(["organizations"], { slug: String(text).trim() });
   }
   return html`
@@ -46,7 +46,7 @@ function List({ session, place, notify }) {
       <button type="button" class="button primary" onClick=${() => setIsOpen(true)}>Create an organization</button>
     <//>
     <form class="filters" role="search" onSubmit=${find}>
-      <${Input} name="slug" label="Slug" value=${slug} key=${slug} />
+      <${Input} name="search" label="Slug" value=${slug} key=${slug} />
       <div class="filter-actions"><button type="submit" class="button">Search</button>
         ${slug && html`<a class="button quiet" href=${to(["organizations"])}>Clear</a>`}</div>
     </form>
@@ -70,7 +70,7 @@ function List({ session, place, notify }) {
         /** @type {Organization} */
         const made = await session.request("organizations", { method: "POST", body });
         notify("The organization is created.");
-        location.hash = to(["organizations", made.organizationId]);
+        return to(["organizations", made.organizationId]);
       }}>${(/** @type {FieldErrors} */ errors) => html`
         <${Input} name="name" label="Name" errors=${errors} />
         <${Input} name="slug" label="Slug" errors=${errors} hint="2 to 50 small letters, digits and hyphens; unique" />
@@ -142,10 +142,10 @@ function Edit({ organization, onClose, onChange }) {
     /** @type {Record<string, number | null>} */
     const replaced = {};
     for (const [name] of LIMITS) {
-      const text = String(data.get(`limits.${name}`)).trim();
-      if (text !== "") replaced[name] = text === "unlimited" ? null : Number(text);
+      const text = String(data.get(`limits.${name}`)).trim().toLowerCase();
+      if (text !== "") replaced[name] = text === "unlimited" ? null : numberOf(data, `limits.${name}`);
     }
-    const resources = words(data.get("resources"));
+    const resources = lines(data.get("resources"));
     const body = {
       ...(data.get("name") === organization.name ? {} : { name: data.get("name") }),
       ...(data.get("plan") === organization.plan ? {} : { plan: data.get("plan") }),

@@ -70,7 +70,7 @@ function Expiring({ session }) {
     const credentials = await session.request("credentials", { query: { page, limit: PAGE }, signal });
     return credentials;
   });
-  return html`<${Section} title="Credentials that expire within 30 days" isFlush>
+  return html`<${Section} title="Credentials that expire within 30 days" isFlush takesFocus>
     <${Trouble} failure=${failure} retry=${reload} />
     ${!data && isLoading && html`<${Loading} />`}
     ${data && data.data.length === 0 && html`<${Empty} title="None">No credential expires soon${page > 1 && " after those of the page before"}.<//>`}

@@ -5,11 +5,11 @@
 /** @import { Context } from "../ui.js" */
 /** @import { View } from "../html.js" */
 
-import { Failure, path } from "../api.js";
+import { path } from "../api.js";
 import { html, useState } from "../html.js";
 import { AgentName, useName } from "../names.js";
 import { isId, plain, short } from "../text.js";
-import { Confirm, Dialog, Empty, Facts, Form, Heading, Id, Input, Loading, Moment, Pill, Section, Table, Text, Trouble, to, useData } from "../ui.js";
+import { Confirm, Dialog, Empty, Facts, Form, Heading, Id, Input, Loading, Moment, Pill, Section, Table, Text, Trouble, to, useData, wrongValue } from "../ui.js";
 import { Events } from "./events.js";
 
 /** Size of a node of the picture, and the space between nodes. */
@@ -44,11 +44,9 @@ function Find({ session }) {
       <${Form} action="Show the tree" onSend=${async (/** @type {FormData} */ data) => {
         const id = idOf(String(data.get("token")).trim());
         if (!id) {
-          throw new Failure("This is no token.", { status: 400, details: {
-            errors: [{ field: "token", message: "Enter the ID of a token (jti), or an access token of this service." }],
-          } });
+          throw wrongValue("token", "Enter the ID of a token (jti), or an access token of this service.", "This is no token.");
         }
-        location.hash = to(["tokens", id]);
+        return to(["tokens", id]);
       }}>${(/** @type {Record<string, string>} */ errors) => html`<${Input} name="token" label="Token ID, or access token" errors=${errors}
         hint="The audit log names the ID of each token. An access token is read here and is not sent." more=${{ class: "mono" }} />`}<//>
     <//>
