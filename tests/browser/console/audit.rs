@@ -7,6 +7,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Console, bounded, text};
 
+/// Counts the requests for events that were sent after a time of the page and are answered.
+const QUESTIONS_SINCE: &str = "return performance.getEntriesByType('resource').filter((one) =>
+    one.name.includes('/api/v1/audit?') && one.startTime > arguments[0]).length";
 const ROWS: &str = "return document.querySelectorAll('tr[data-event]').length";
 
 #[tokio::test]
@@ -94,6 +97,41 @@ async fn new_events_appear_while_the_log_is_followed_and_old_ones_leave() {
 }
 
 #[tokio::test]
+async fn events_before_those_that_are_shown_do_not_appear_while_the_log_is_followed() {
+    bounded(async {
+        let console = Console::signed_in().await;
+        for _ in 0..70 {
+            console.api.agent(&console.admin, None, &["files:read"]).await;
+        }
+        console.show("#/audit?action=agent.created", "Audit log").await;
+        console.press("Follow live").await;
+        console.browser.until(&format!("{ROWS} === 50"), &[]).await;
+        let now = console.browser.run("return performance.now()", vec![]).await;
+        console.browser.until(&format!("{QUESTIONS_SINCE} > 2"), &[now]).await;
+        let last = console.api.agent(&console.admin, None, &["files:read"]).await;
+        let newest = format!("//tr[@data-event][1][.//a[contains(@href, '{last}')]]");
+        console.browser.find(&newest).await;
+        assert_eq!(console.browser.run(ROWS, vec![]).await, 51);
+        console.close(&[]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_link_with_a_wrong_time_shows_what_is_wrong() {
+    bounded(async {
+        let console = Console::signed_in().await;
+        console.show("#/audit?fromDate=today", "Audit log").await;
+        console.sees("fromDate").await;
+        console.browser.find("//*[@role = 'alert']").await;
+        console.press("Clear").await;
+        console.browser.find("//tr[@data-event]").await;
+        console.close(&["400"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_browser_that_draws_two_frames_a_second_does_not_fall_behind_the_log() {
     const EVENTS: u64 = 400;
     const HOLD_FRAMES: &str = "
@@ -104,8 +142,6 @@ async fn a_browser_that_draws_two_frames_a_second_does_not_fall_behind_the_log()
           let now = performance.now();
           setInterval(() => { now += 500; for (const frame of held.splice(0)) frame(now); });
         };";
-    const QUESTIONS_SINCE: &str = "return performance.getEntriesByType('resource').filter((one) =>
-        one.name.includes('/api/v1/audit?') && one.startTime > arguments[0]).length";
     bounded(async {
         let console = Console::signed_in().await;
         let agent = console.api.agent(&console.admin, None, &["files:read"]).await;

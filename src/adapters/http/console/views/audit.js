@@ -31,6 +31,8 @@ const FRAME_MS = 1_000 / 60;
 const BEHIND = 100;
 /** Time between two questions for new events, in milliseconds. */
 const EVERY_MS = 1_000;
+/** Events that are read at once while the log is followed: all that the next question reads, or old ones would look new. */
+const READ = 200;
 /** The most pages that one question reads back. */
 const PAGES = 5;
 /** The most events that are remembered as seen. */
@@ -57,8 +59,8 @@ export default function Audit({ session, place }) {
     });
   }
   const local = (/** @type {string | undefined} */ time) => {
-    if (!time) return "";
-    const date = new Date(time);
+    const date = new Date(time ?? "");
+    if (Number.isNaN(date.getTime())) return "";
     return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
   };
   const key = JSON.stringify(filter);
@@ -123,7 +125,7 @@ function Pages({ session, filter, show }) {
   });
   if (failure) return html`<${Trouble} failure=${failure} retry=${reload} />`;
   if (!data) return isLoading && html`<${Loading} />`;
-  return html`<${Section} title="Events" isFlush actions=${html`<button type="button" class="button small" onClick=${reload}>Reload</button>`}>
+  return html`<${Section} title="Events" isFlush takesFocus actions=${html`<button type="button" class="button small" onClick=${reload}>Reload</button>`}>
     ${data.data.length === 0
       ? html`<${Empty} title="No event matches">Change or clear the filters.<//>`
       : html`<${EventTable} rows=${data.data.map((event) => html`<${Row} key=${event.eventId} session=${session} event=${event} show=${show} />`)} />`}
@@ -203,7 +205,7 @@ function Live({ session, filter, show }) {
       for (let page = 0; page < (isFirst ? 1 : PAGES); page += 1) {
         /** @type {AuditPage} */
         const answer = await session.request("audit", {
-          query: { ...filter, limit: isFirst ? PAGE : 200, cursor }, signal: stop.signal,
+          query: { ...filter, limit: READ, cursor }, signal: stop.signal,
         });
         const fresh = answer.data.filter((event) => !seen.has(event.eventId));
         unseen.push(...fresh);
@@ -212,7 +214,7 @@ function Live({ session, filter, show }) {
         if (page === PAGES - 1) measured.current.skipped += 1;
       }
       for (const event of unseen) seen.add(event.eventId);
-      waiting.push(...unseen.reverse());
+      waiting.push(...unseen.slice(0, isFirst ? PAGE : unseen.length).reverse());
       // Events that would leave the list again before anyone could see them are not shown.
       if (waiting.length > SHOWN) waiting = waiting.slice(-SHOWN);
       schedule(performance.now());
