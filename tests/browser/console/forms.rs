@@ -60,6 +60,33 @@ async fn a_dialog_stays_until_its_request_is_answered() {
 }
 
 #[tokio::test]
+async fn a_dialog_can_be_closed_once_a_request_has_waited_too_long() {
+    const NEVER_ANSWER: &str = "
+        AbortSignal.timeout = () => {
+          const stop = new AbortController();
+          window.giveUp = () => stop.abort();
+          return stop.signal;
+        };
+        window.fetch = (url, { signal }) => new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(signal.reason)));";
+    bounded(async {
+        let console = Console::signed_in().await;
+        console.show("#/organizations", "Organizations").await;
+        console.browser.find("//table").await;
+        console.browser.run(NEVER_ANSWER, vec![]).await;
+        console.open_dialog("Create an organization").await;
+        console.press("Create").await;
+        console.browser.find("//dialog//button[@aria-busy = 'true']").await;
+        console.browser.run("window.giveUp()", vec![]).await;
+        console.sees("The service cannot be reached.").await;
+        console.press("Cancel").await;
+        console.browser.gone("//dialog").await;
+        console.close(&[]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_answer_does_not_move_a_person_who_has_left() {
     bounded(async {
         let console = Console::signed_in().await;

@@ -118,9 +118,62 @@ async fn the_session_goes_on_with_the_scopes_that_the_client_still_has() {
             console.browser.run("location.hash = '#/'", vec![]).await;
             console.browser.run("location.hash = '#/audit'", vec![]).await;
             console.heading(heading).await;
+            if heading == "Audit log" {
+                console.browser.find("//tr[@data-event]").await;
+            }
         }
         console.sees("This client has no scope of the API").await;
         console.close(&["400", "401", "403"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_with_a_default_resource_signs_in() {
+    bounded(async {
+        let console = Console::open().await;
+        let resource = "https://notes.example.com";
+        let organization = console.api.organization(&console.admin, json!({ "resources": [resource] })).await;
+        let scopes = ["agents:read", "audit:read"];
+        let client = console.api.client(&console.admin, Some(&organization), &scopes).await;
+        let agent = format!("/api/v1/agents/{}", client.id);
+        let change = json!({ "defaultResource": resource });
+        assert_eq!(console.api.patch(&console.admin, &agent, change).await.status, 200);
+        console.sign_in(&client).await;
+        console.heading("Overview").await;
+        console.show("#/audit", "Audit log").await;
+        console.browser.find("//tr[@data-event]").await;
+        // The agent was registered by an administrator of another organization.
+        console.close(&["400", "404"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_half_way_is_made_again() {
+    bounded(async {
+        let console = Console::open().await;
+        let scopes = ["agents:read", "audit:read", "files:read"];
+        let client = console.api.client(&console.admin, None, &scopes).await;
+        console.sign_in(&client).await;
+        console.heading("Overview").await;
+        console.browser.gone("//*[@class = 'loading']").await;
+        let agent = format!("/api/v1/agents/{}", client.id);
+        let change = json!({ "capabilities": ["agents:read", "files:read"] });
+        assert_eq!(console.api.patch(&console.admin, &agent, change).await.status, 200);
+        let revoke = format!("{agent}/tokens/revoke");
+        assert_eq!(console.api.post(&console.admin, &revoke, json!({})).await.status, 204);
+
+        // The client's own capabilities cannot be read.
+        let fail = "window.real = fetch; window.fetch = (url, init) => \
+                    String(url).endsWith(arguments[0]) ? Promise.reject(url) : real(url, init)";
+        console.browser.run(fail, vec![agent.into()]).await;
+        console.show("#/agents", "Agents").await;
+        console.sees("The service cannot be reached.").await;
+        console.browser.run("window.fetch = real", vec![]).await;
+        console.press("Try again").await;
+        console.browser.find("//table[caption = 'Agents']//tbody/tr").await;
+        console.close(&["400", "401"]).await;
     })
     .await;
 }

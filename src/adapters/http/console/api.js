@@ -13,8 +13,10 @@ const BASE = new URL("../api/v1/", import.meta.url);
 /** A token is renewed when less of its lifetime is left than this, in milliseconds. */
 const RENEW_BEFORE_MS = 60_000;
 
+/** How long a request waits for its whole response, in milliseconds. The service answers in much less. */
+const WAIT_MS = 30_000;
 /** Code of a failure without a whole response. */
-const UNREACHABLE = "unreachable";
+export const UNREACHABLE = "unreachable";
 
 /** A request that did not succeed. */
 export class Failure extends Error {
@@ -87,7 +89,7 @@ async function send(path, token, { method, query, body, form, signal }) {
   init.referrerPolicy = "no-referrer";
   if (body !== undefined) init.body = JSON.stringify(body);
   if (form) init.body = new URLSearchParams(form);
-  if (signal) init.signal = signal;
+  init.signal = AbortSignal.any([AbortSignal.timeout(WAIT_MS), ...(signal ? [signal] : [])]);
   let response, text;
   try {
     response = await fetch(url, init);
@@ -112,6 +114,8 @@ async function send(path, token, { method, query, body, form, signal }) {
     retryAfter: Number(response.headers.get("retry-after") ?? 0),
   });
 }
+
+/** @typedef {{ token: string, renewAt: number, scopes: Set<string> }} Issued A token, with its scopes of the API. */
 
 /** The session of one client. */
 export class Session {
@@ -144,42 +148,45 @@ export class Session {
   /**
    * Gets a token with these scopes, or with those that the client gets by default.
    * @param {string[]} scopes
+   * @returns {Promise<Issued>}
    */
   async #issue(scopes) {
     /** @type {Record<string, string>} */
     const form = { grant_type: "client_credentials", client_id: this.#clientId, client_secret: this.#secret };
     if (scopes.length > 0) form["scope"] = scopes.join(" ");
     /** @type {Token} */
-    const token = await send("token", "", { method: "POST", form, signal: this.#ended.signal });
-    this.#token = token.access_token;
-    this.#renewAt = Date.now() + Math.max(token.expires_in * 1000 - RENEW_BEFORE_MS, token.expires_in * 500);
-    this.scopes = new Set(token.scope.split(" ").filter((scope) => SCOPES.includes(scope)));
+    const { access_token, expires_in, scope } = await send("token", "", { method: "POST", form, signal: this.#ended.signal });
+    return {
+      token: access_token,
+      renewAt: Date.now() + Math.max(expires_in * 1000 - RENEW_BEFORE_MS, expires_in * 500),
+      scopes: new Set(scope.split(" ").filter((one) => SCOPES.includes(one))),
+    };
   }
 
   /**
-   * Gets a token with these scopes if the client has all of them.
+   * Gets a token with these scopes, if the client has all of them.
    * @param {string[]} scopes
    */
   async #issueIfGranted(scopes) {
     try {
-      await this.#issue(scopes);
-      return true;
+      return await this.#issue(scopes);
     } catch (failure) {
-      if (failure instanceof Failure && failure.code === "invalid_scope") return false;
+      if (failure instanceof Failure && ["invalid_scope", "invalid_target"].includes(failure.code)) return undefined;
       throw failure;
     }
   }
 
   /** Gets a token with every scope of the API that the client has. */
-  async signIn() {
-    if (await this.#issueIfGranted(SCOPES)) return;
+  async #issueAll() {
+    const all = await this.#issueIfGranted(SCOPES);
+    if (all) return all;
     // The error does not say which scope the client lacks. With only scopes of the API, the default is all of them.
-    await this.#issue([]);
-    if (this.scopes.size > 0) return;
-    if (await this.#issueIfGranted(["agents:read"])) {
-      const own = await send(`agents/${encodeURIComponent(this.#clientId)}`, this.#token, {});
-      await this.#issue(SCOPES.filter((scope) => own.capabilities.includes(scope)));
-      return;
+    const usual = await this.#issueIfGranted([]);
+    if (usual && usual.scopes.size > 0) return usual;
+    const reading = await this.#issueIfGranted(["agents:read"]);
+    if (reading) {
+      const own = await send(`agents/${encodeURIComponent(this.#clientId)}`, reading.token, { signal: this.#ended.signal });
+      return this.#issue(SCOPES.filter((scope) => own.capabilities.includes(scope)));
     }
     const granted = [];
     for (const scope of SCOPES.slice(1)) {
@@ -190,12 +197,24 @@ export class Session {
         code: "no_scope", status: 403,
       });
     }
-    await this.#issue(granted);
+    return this.#issue(granted);
+  }
+
+  /** Signs in with every scope of the API that the client has. */
+  async signIn() {
+    this.#keep(await this.#issueAll());
   }
 
   /** Gets another token with the same scopes, or with those that the client has now. */
   async #issueAgain() {
-    if (!(await this.#issueIfGranted([...this.scopes]))) await this.signIn();
+    this.#keep((await this.#issueIfGranted([...this.scopes])) ?? (await this.#issueAll()));
+  }
+
+  /** @param {Issued} issued */
+  #keep({ token, renewAt, scopes }) {
+    this.#token = token;
+    this.#renewAt = renewAt;
+    this.scopes = scopes;
   }
 
   /** Renews the token, once for all requests that wait for it. */

@@ -4,7 +4,7 @@
 /** @import { View } from "./html.js" */
 /** @import { FieldErrors, Place } from "./types" */
 
-import { Failure, Session } from "./api.js";
+import { Failure, Session, UNREACHABLE } from "./api.js";
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { useName } from "./names.js";
 import { Form, Heading, Input, Lacking, Loading, Text, Trouble, asFailure, to } from "./ui.js";
@@ -131,7 +131,7 @@ function Main({ session, place, notify }) {
     document.title = `${area?.title ?? "Not found"} · AgentIdP`;
     area?.load().then(
       (module) => isCurrent && setLoaded({ area, View: module.default }),
-      (error) => isCurrent && setLoaded({ area, failure: asFailure(error) }),
+      () => isCurrent && setLoaded({ area, failure: new Failure("This view cannot be loaded.", { code: UNREACHABLE }) }),
     );
     return () => {
       isCurrent = false;

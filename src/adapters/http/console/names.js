@@ -100,9 +100,9 @@ export class Names {
 
   /** Waits until one more address may be looked up. */
   async #turn() {
-    const now = Date.now();
-    if (minuteOf(now) === this.#minute && this.#asked === PER_MINUTE) {
-      await new Promise((resolve) => setTimeout(resolve, MINUTE_MS - (now % MINUTE_MS)));
+    while (minuteOf(Date.now()) === this.#minute && this.#asked >= PER_MINUTE) {
+      const left = MINUTE_MS - (Date.now() % MINUTE_MS);
+      await new Promise((resolve) => setTimeout(resolve, left));
     }
     const minute = minuteOf(Date.now());
     this.#asked = minute === this.#minute ? this.#asked + 1 : 1;
