@@ -122,7 +122,7 @@ export function Pill({ of, tone }) {
 export function Heading({ title, lead, children, back }) {
   const heading = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => heading.current?.focus({ preventScroll: true }), []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     // The element that had the focus is gone, such as the button of an action that is no longer possible.
     if (document.activeElement === document.body) heading.current?.focus({ preventScroll: true });
   });
@@ -142,7 +142,7 @@ export function Heading({ title, lead, children, back }) {
  */
 export function Section({ title, actions, children, isFlush, takesFocus }) {
   const section = useRef(/** @type {HTMLElement | null} */ (null));
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (takesFocus && document.activeElement === document.body) section.current?.focus({ preventScroll: true });
   });
   return html`<section ref=${section} class="card" aria-label=${title} tabindex=${takesFocus ? -1 : null}>
