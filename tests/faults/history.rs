@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// Name of the operation that kills an instance. It ends when the process is gone.
+pub const KILLED: &str = "killed";
+
 /// The subject of a revocation, on which tokens depend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::cluster::Cluster;
+use crate::history::KILLED;
 use crate::pace::{Rng, wait};
 use crate::proxy::Mode;
 
@@ -162,8 +163,9 @@ impl Fault {
                 }
             }
             Self::InstanceKilled => {
-                let instance = &cluster.instances[one];
+                let (instance, begun) = (&cluster.instances[one], cluster.history.now());
                 instance.kill().await;
+                cluster.history.other(KILLED, one, begun, 200);
                 instance.start();
             }
             Self::FileFull => {

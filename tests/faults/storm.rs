@@ -9,7 +9,7 @@ use testing::OWNER;
 use crate::checker;
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
-use crate::history::{Answer, History, Line, Operation};
+use crate::history::{Answer, History, KILLED, Line, Operation};
 use crate::nemesis::Fault;
 use crate::pace::{Rng, wait};
 use crate::report::{Report, Setting, share};
@@ -107,8 +107,8 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
     report.figure("503", count(|line| line.status == 503));
     report.figure("no answer", count(|line| line.status == 0));
     report.violations.extend(checker::violations(&lines));
-    let kills = spans.iter().filter(|(fault, ..)| *fault == Fault::InstanceKilled);
-    let kills: Vec<_> = kills.map(|(_, begun, ended)| (*begun, *ended)).collect();
+    let is_kill = |line: &&Line| matches!(line.operation, Operation::Other(KILLED));
+    let kills: Vec<_> = lines.iter().filter(is_kill).collect();
     let time = |line: &Line| time_of(line, &kills);
     for line in &lines {
         if line.status >= 500 && line.status != 503 {
@@ -135,12 +135,13 @@ fn report_on(report: &mut Report, history: &History, spans: &[(Fault, Duration, 
     }
 }
 
-/// Returns how long a request took. One without an answer that was under way while an instance was killed took until then:
-/// there was nothing that could answer it, and the client may find that out late.
-fn time_of(line: &Line, kills: &[(Duration, Duration)]) -> Duration {
-    let is_under_way = |(begun, ended): &&(Duration, Duration)| line.start <= *ended && line.end >= *begun;
-    let kill = kills.iter().find(|kill| line.status == 0 && is_under_way(kill));
-    kill.map_or(line.end, |(begun, _)| *begun).saturating_sub(line.start)
+/// Returns how long a request took. One without an answer that was under way while its own instance was killed took until
+/// then: there was nothing that could answer it, and the client may find that out late.
+fn time_of(line: &Line, kills: &[&Line]) -> Duration {
+    let is_of = |kill: &&&Line| {
+        kill.instance == line.instance && line.start <= kill.end && line.end >= kill.start && line.status == 0
+    };
+    kills.iter().find(is_of).map_or(line.end, |kill| kill.start).saturating_sub(line.start)
 }
 
 /// Checks the database once all stores and instances are available again.
