@@ -7,7 +7,7 @@
 import { Failure, Session, UNREACHABLE } from "./api.js";
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { useName } from "./names.js";
-import { Form, Heading, Input, Lacking, Loading, Text, Trouble, asFailure, to } from "./ui.js";
+import { Form, Heading, Input, Lacking, Loading, Text, Trouble, asFailure, to, wrongValue } from "./ui.js";
 
 /**
  * @typedef {object} Area
@@ -62,11 +62,8 @@ function SignIn({ onSession, note }) {
     } catch (error) {
       const failure = asFailure(error);
       if (failure.code === "invalid_client") {
-        throw new Failure("The client ID or the client secret is wrong, or the credential has ended.", {
-          status: 400, details: {
-            errors: [{ field: "client_secret", message: "Check both, or create a new credential for this agent." }],
-          },
-        });
+        throw wrongValue("client_secret", "Check both, or create a new credential for this agent.",
+          "The client ID or the client secret is wrong, or the credential has ended.");
       }
       if (failure.code === "invalid_dpop_proof") {
         throw new Failure(NO_PROOFS, { status: 400 });

@@ -7,7 +7,7 @@
 import { Failure, SCOPES, path } from "../api.js";
 import { html } from "../html.js";
 import { words } from "../text.js";
-import { Area, Check, Dialog, Form, Heading, Input, Section, Select, to } from "../ui.js";
+import { Area, Check, Dialog, Form, Heading, Input, Section, Select, to, wrongValue } from "../ui.js";
 import { OrganizationField } from "./organization-field.js";
 
 export const TYPES = ["screener", "classifier", "orchestrator", "extractor", "summarizer", "router", "monitor", "custom"];
@@ -75,9 +75,7 @@ export function NewAgent({ session, notify }) {
       return to(["agents", agent.agentId]);
     } catch (error) {
       if (error instanceof Failure && error.code === "AGENT_ALREADY_EXISTS") {
-        throw new Failure(error.message, { ...error, details: {
-          errors: [{ field: "email", message: "An agent has this address already, perhaps a decommissioned one. Choose another." }],
-        } });
+        throw wrongValue("email", "An agent has this address already, perhaps a decommissioned one. Choose another.", error.message);
       }
       throw error;
     }

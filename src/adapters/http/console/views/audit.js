@@ -214,7 +214,7 @@ function Live({ session, filter, show }) {
         if (page === PAGES - 1) measured.current.skipped += 1;
       }
       for (const event of unseen) seen.add(event.eventId);
-      waiting.push(...unseen.slice(0, isFirst ? PAGE : unseen.length).reverse());
+      waiting.push(...(isFirst ? unseen.slice(0, PAGE) : unseen).reverse());
       // Events that would leave the list again before anyone could see them are not shown.
       if (waiting.length > SHOWN) waiting = waiting.slice(-SHOWN);
       schedule(performance.now());
