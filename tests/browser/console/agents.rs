@@ -2,7 +2,6 @@
 
 use reqwest::Method;
 use serde_json::json;
-use testing::Client;
 
 use super::{Console, bounded, field, text};
 
@@ -93,8 +92,7 @@ async fn credentials_are_created_rotated_and_revoked() {
     bounded(async {
         let console = Console::signed_in().await;
         let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
-        let email = text(&console.get(&format!("/api/v1/agents/{agent}")).await, "email");
-        console.show(&format!("#/agents/{agent}"), &email).await;
+        let email = console.show_agent(&agent).await;
         console.sees("It has no credentials").await;
 
         let soon = "return new Date(Date.now() + 864e6).toISOString()";
@@ -106,11 +104,11 @@ async fn credentials_are_created_rotated_and_revoked() {
         console.browser.find(&format!("{row}[contains(., '{email}')]")).await;
         let path = format!("{path}/{}", text(&made, "credentialId"));
         console.api.send(console.api.request(Method::DELETE, &path).bearer_auth(&console.admin)).await;
-        console.show(&format!("#/agents/{agent}"), &email).await;
+        console.show_agent(&agent).await;
 
         console.open_dialog("Create a credential").await;
         console.press("Create").await;
-        let first = shown_secret(&console, &agent).await;
+        let first = console.shown_secret(&agent).await;
         console.press("Copy Client secret").await;
         console
             .browser
@@ -129,7 +127,7 @@ async fn credentials_are_created_rotated_and_revoked() {
         console.sees("Type the e-mail address exactly as it is shown.").await;
         console.fill("The e-mail address", &email).await;
         console.press("Rotate").await;
-        let second = shown_secret(&console, &agent).await;
+        let second = console.shown_secret(&agent).await;
         console.press("I have stored it").await;
         assert_eq!(console.api.ask_token(&second, &[]).await.status, 200);
         assert_eq!(console.api.ask_token(&first, &[]).await.status, 401);
@@ -159,25 +157,13 @@ async fn credentials_are_created_rotated_and_revoked() {
     .await;
 }
 
-/// Reads the client from the dialog that shows its secret.
-async fn shown_secret(console: &Console, agent: &str) -> Client {
-    console.sees("It is shown only this once").await;
-    let value = "return document.getElementById(arguments[0]).value";
-    let value = async |label: &str| console.browser.run(value, vec![format!("copy-{label}").into()]).await;
-    let (id, secret) = (value("Client ID").await, value("Client secret").await);
-    assert_eq!(id, agent);
-    let secret = secret.as_str().expect("a secret").to_owned();
-    Client { id: agent.to_owned(), secret, credential: String::new() }
-}
-
 #[tokio::test]
 async fn an_agent_is_changed_and_is_stopped_once_its_address_is_typed() {
     bounded(async {
         let console = Console::signed_in().await;
         let client = console.api.client(&console.admin, None, &["files:read"]).await;
         let path = format!("/api/v1/agents/{}", client.id);
-        let email = text(&console.get(&path).await, "email");
-        console.show(&format!("#/agents/{}", client.id), &email).await;
+        let email = console.show_agent(&client.id).await;
 
         console.open_dialog("Change").await;
         console.fill("Owner", "another-team").await;

@@ -14,14 +14,23 @@ const HOLD: &str = "
     };";
 const SEND: &str = "window.send()";
 
+/// Creates a credential for an agent, with a request that is held.
+async fn create_a_held_secret(console: &Console) {
+    let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
+    console.show_agent(&agent).await;
+    console.browser.run(HOLD, vec![]).await;
+    console.open_dialog("Create a credential").await;
+    console.press("Create").await;
+    console.browser.find("//dialog//button[@aria-busy = 'true']").await;
+}
+
 #[tokio::test]
 async fn a_date_without_its_time_is_refused() {
     bounded(async {
         let console = Console::signed_in().await;
         let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
         let path = format!("/api/v1/agents/{agent}/credentials");
-        let email = text(&console.get(&format!("/api/v1/agents/{agent}")).await, "email");
-        console.show(&format!("#/agents/{agent}"), &email).await;
+        console.show_agent(&agent).await;
         console.open_dialog("Create a credential").await;
         console.browser.press(&field("Expires")).await;
         console.browser.keys("12312030").await;
@@ -37,13 +46,7 @@ async fn a_date_without_its_time_is_refused() {
 async fn a_dialog_stays_until_its_request_is_answered() {
     bounded(async {
         let console = Console::signed_in().await;
-        let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
-        let email = text(&console.get(&format!("/api/v1/agents/{agent}")).await, "email");
-        console.show(&format!("#/agents/{agent}"), &email).await;
-        console.browser.run(HOLD, vec![]).await;
-        console.open_dialog("Create a credential").await;
-        console.press("Create").await;
-        console.browser.find("//dialog//button[@aria-busy = 'true']").await;
+        create_a_held_secret(&console).await;
         console.browser.find("//dialog//button[. = 'Cancel'][@disabled]").await;
         console.browser.press("//dialog//button[@aria-label = 'Close']").await;
         for _ in 0..3 {
@@ -112,13 +115,7 @@ async fn an_answer_does_not_move_a_person_who_has_left() {
 async fn a_person_who_left_before_a_secret_was_shown_learns_that_it_was_made() {
     bounded(async {
         let console = Console::signed_in().await;
-        let agent = console.api.agent(&console.admin, None, &["files:read"]).await;
-        let email = text(&console.get(&format!("/api/v1/agents/{agent}")).await, "email");
-        console.show(&format!("#/agents/{agent}"), &email).await;
-        console.browser.run(HOLD, vec![]).await;
-        console.open_dialog("Create a credential").await;
-        console.press("Create").await;
-        console.browser.find("//dialog//button[@aria-busy = 'true']").await;
+        create_a_held_secret(&console).await;
         console.show("#/usage", "Usage").await;
         console.browser.run(SEND, vec![]).await;
         console.sees("You left before the new secret was shown.").await;

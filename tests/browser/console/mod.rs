@@ -82,6 +82,32 @@ impl Console {
         self.heading(heading).await;
     }
 
+    /// Goes to the view of an agent, and returns the address that is its heading.
+    async fn show_agent(&self, agent: &str) -> String {
+        let email = text(&self.get(&format!("/api/v1/agents/{agent}")).await, "email");
+        self.show(&format!("#/agents/{agent}"), &email).await;
+        email
+    }
+
+    /// Reads the client from the dialog that shows its secret.
+    async fn shown_secret(&self, agent: &str) -> Client {
+        self.sees("It is shown only this once").await;
+        let value = "return document.getElementById(arguments[0]).value";
+        let value = async |label: &str| self.browser.run(value, vec![format!("copy-{label}").into()]).await;
+        let (id, secret) = (value("Client ID").await, value("Client secret").await);
+        assert_eq!(id, agent);
+        let secret = secret.as_str().expect("a secret").to_owned();
+        Client { id: agent.to_owned(), secret, credential: String::new() }
+    }
+
+    /// Lets each request of the page fail whose URL contains this text, and no others; none if it is empty.
+    async fn fail_requests(&self, part: &str) {
+        let script = "window.real ??= fetch;
+            window.fetch = (url, init) =>
+              arguments[0] && String(url).includes(arguments[0]) ? Promise.reject(url) : real(url, init)";
+        self.browser.run(script, vec![part.into()]).await;
+    }
+
     /// Waits for the heading of a view.
     async fn heading(&self, text: &str) -> Element {
         self.browser.find(&format!("//h1[normalize-space() = {}]", quoted(text))).await

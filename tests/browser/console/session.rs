@@ -1,8 +1,6 @@
 //! Signing in and out, and the token between them.
 
-use serde_json::{Value, json};
-
-use testing::Client;
+use serde_json::json;
 
 use super::{Console, bounded};
 
@@ -76,19 +74,13 @@ async fn the_session_goes_on_after_its_own_secret_is_rotated() {
     bounded(async {
         let console = Console::signed_in().await;
         let administrator = &console.service.administrator;
-        let place = format!("#/agents/{}", administrator.id);
-        let email = "administrator@agentidp.internal";
-        console.show(&place, email).await;
+        let email = console.show_agent(&administrator.id).await;
         console.open_dialog("Rotate").await;
         console.choose("The old secret works", "no longer").await;
         console.browser.press("//label[. = 'Revoke all tokens of the agent too']").await;
-        console.fill("The e-mail address", email).await;
+        console.fill("The e-mail address", &email).await;
         console.press("Rotate").await;
-        console.sees("It is shown only this once").await;
-        let secret = "return document.getElementById('copy-Client secret').value";
-        let secret = console.browser.run(secret, vec![]).await;
-        let rotated =
-            Client { secret: secret.as_str().expect("a secret").to_owned(), ..administrator.clone() };
+        let rotated = console.shown_secret(&administrator.id).await;
         console.browser.gone("//*[@class = 'loading']").await;
         console.press("I have stored it").await;
         console.show("#/usage", "Usage").await;
@@ -165,12 +157,10 @@ async fn a_renewal_that_fails_half_way_is_made_again() {
         assert_eq!(console.api.post(&console.admin, &revoke, json!({})).await.status, 204);
 
         // The client's own capabilities cannot be read.
-        let fail = "window.real = fetch; window.fetch = (url, init) => \
-                    String(url).endsWith(arguments[0]) ? Promise.reject(url) : real(url, init)";
-        console.browser.run(fail, vec![agent.into()]).await;
+        console.fail_requests(&agent).await;
         console.show("#/agents", "Agents").await;
         console.sees("The service cannot be reached.").await;
-        console.browser.run("window.fetch = real", vec![]).await;
+        console.fail_requests("").await;
         console.press("Try again").await;
         console.browser.find("//table[caption = 'Agents']//tbody/tr").await;
         console.close(&["400", "401"]).await;
@@ -231,9 +221,7 @@ async fn a_client_sees_what_its_scopes_permit_and_why_not_the_rest() {
         console.sees("Audit log needs the scope audit:read, which your client does not have").await;
         console.show("#/agents", "Agents").await;
         console.browser.gone("//a[. = 'Register an agent']").await;
-        let email = console.get(&format!("/api/v1/agents/{}", reader.id)).await["email"].clone();
-        let Value::String(email) = email else { panic!("an agent has an address") };
-        console.show(&format!("#/agents/{}", reader.id), &email).await;
+        console.show_agent(&reader.id).await;
         console.sees("Details").await;
         console.browser.gone("//button[. = 'Suspend' or . = 'Create a credential']").await;
         console.press("Sign out").await;
